@@ -1,0 +1,1 @@
+"""Published checkpoints: the catalogue, downloads, safe reading, and the Hub."""
