@@ -1,0 +1,95 @@
+"""Every exception of the library, and the sentence builder that finds the nearest name.
+
+Each class is also the built-in that a caller would catch, so ``except ValueError`` and
+``except SlowFastZooError`` both work. Messages say what happened, what was given, what is
+accepted or nearest, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class SlowFastZooError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+
+class SpecError(SlowFastZooError, ValueError):
+    """A field of a ``ModelSpec`` or ``ClipSpec`` has a value that is not accepted."""
+
+
+class InputError(SlowFastZooError, ValueError):
+    """A tensor, array or argument does not fit the function that it was given to."""
+
+
+class UnknownNameError(SlowFastZooError, LookupError):
+    """A model, weight tag, engine or format of that name does not exist."""
+
+
+class DownloadError(SlowFastZooError, OSError):
+    """A file could not be fetched, verified or stored; nothing half written was kept."""
+
+
+class OfflineError(DownloadError):
+    """A file is not in the cache and the network may not be used."""
+
+
+class CheckpointError(SlowFastZooError, RuntimeError):
+    """A checkpoint is unreadable, unsafe or does not fit the model, which is unchanged.
+
+    Attributes:
+        missing: names that the model needs and the file lacks.
+        unexpected: names that the file has and the model lacks.
+        mismatched: (name, shape in the file, shape in the model).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        mismatched: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.mismatched = tuple(mismatched)
+
+
+class VideoError(SlowFastZooError, OSError):
+    """A video can't be opened or decoded; the message names the file and the reason."""
+
+
+class DataError(SlowFastZooError, ValueError):
+    """A dataset, annotation list or label doesn't hold together."""
+
+
+class TrainingError(SlowFastZooError, RuntimeError):
+    """Training can't start or go on; checkpoints written so far are intact."""
+
+
+class ExportError(SlowFastZooError, RuntimeError):
+    """A model can't be exported, or its exported twin gives other answers."""
+
+
+class MissingDependencyError(SlowFastZooError, ImportError):
+    """An optional package is needed; the message says which extra brings it."""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """The names, each in quotes, joined by commas."""
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def did_you_mean(name: str, choices: Iterable[str], limit: int = 3) -> str:
+    """A half sentence with the nearest choices: " Did you mean 'a' or 'b'?", or "".
+
+    Args:
+        name: what was asked for.
+        choices: what exists.
+        limit: how many near names to give at most.
+    """
+    near = difflib.get_close_matches(name.lower(), list(choices), n=limit, cutoff=0.6)
+    return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""

@@ -1,0 +1,142 @@
+"""What SlowFast is made of: a pathway of bottlenecks, and the lateral connections between two of them.
+
+Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and section 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec
+
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+"""The attributes of a pathway that hold its residual stages (res2 ... res5 in the paper)."""
+
+
+class Pathway(nn.Module):
+    """One ResNet of bottlenecks over time and space: ``stem``, ``stage1`` ... ``stage4``.
+
+    Args:
+        spec: the network's.
+        depth: layers.
+        width: channels of the stem.
+        fused: channels that a lateral connection adds in front of each stage.
+        stem_kernel: frames that the stem's convolution sees.
+        temporal_stages: stages whose blocks see three frames.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        depth: int,
+        width: int,
+        fused: Sequence[int],
+        *,
+        stem_kernel: int,
+        temporal_stages: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.stem = Stem(spec.in_channels, width, stem_kernel)
+        channels = width
+        for number, blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
+            inner = width * 2 ** (number - 1)
+            temporal = spec.temporal_blocks[number - 1] if spec.temporal_blocks else blocks
+            stage = nn.Sequential()
+            channels += fused[number - 1]
+            for i in range(blocks):
+                kernel = 3 if number in temporal_stages and i < temporal else 1
+                stride = 2 if number > 1 and i == 0 else 1
+                stage.append(Bottleneck(channels, inner, kernel, stride, shortcut=i == 0))
+                channels = 4 * inner
+            setattr(self, f"stage{number}", stage)
+
+    def stages(self) -> list[nn.Sequential]:
+        """The four stages in order."""
+        return [getattr(self, name) for name in STAGES]
+
+
+class Stem(nn.Module):
+    """``(B, C, T, H, W)`` to ``(B, width, T, H/4, W/4)``: convolution, norm, ReLU, max pool."""
+
+    def __init__(self, in_channels: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(
+            in_channels, width, (kernel, 7, 7), stride=(1, 2, 2), padding=(kernel // 2, 3, 3), bias=False
+        )
+        self.norm = nn.BatchNorm3d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.relu(self.norm(self.conv(x))))  # type: ignore[no-any-return]
+
+
+class Bottleneck(nn.Module):
+    """A residual block: 1x1 (over time), 3x3 (over space, with the stride), 1x1 to 4 x ``inner``."""
+
+    def __init__(self, in_channels: int, inner: int, kernel: int, stride: int, *, shortcut: bool) -> None:
+        super().__init__()
+        out_channels, strides = 4 * inner, (1, stride, stride)
+        self.conv1 = nn.Conv3d(in_channels, inner, (kernel, 1, 1), padding=(kernel // 2, 0, 0), bias=False)
+        self.norm1 = nn.BatchNorm3d(inner)
+        self.conv2 = nn.Conv3d(inner, inner, (1, 3, 3), stride=strides, padding=(0, 1, 1), bias=False)
+        self.norm2 = nn.BatchNorm3d(inner)
+        self.conv3 = nn.Conv3d(inner, out_channels, 1, bias=False)
+        self.norm3 = nn.BatchNorm3d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.has_shortcut = shortcut
+        if shortcut:
+            self.shortcut_conv = nn.Conv3d(in_channels, out_channels, 1, stride=strides, bias=False)
+            self.shortcut_norm = nn.BatchNorm3d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.norm1(self.conv1(x)))
+        out = self.relu(self.norm2(self.conv2(out)))
+        out = self.norm3(self.conv3(out))
+        residual = self.shortcut_norm(self.shortcut_conv(x)) if self.has_shortcut else x
+        return self.relu(out + residual)  # type: ignore[no-any-return]
+
+
+class Lateral(nn.Module):
+    """Fast features at the slow pathway's rate: a convolution over time with stride alpha."""
+
+    def __init__(self, spec: ModelSpec, channels: int) -> None:
+        super().__init__()
+        kernel, fused = spec.fusion_kernel, channels * spec.fusion_ratio
+        strides, padding = (spec.alpha, 1, 1), (kernel // 2, 0, 0)
+        self.conv = nn.Conv3d(channels, fused, (kernel, 1, 1), stride=strides, padding=padding, bias=False)
+        self.norm = nn.BatchNorm3d(fused) if spec.lateral_norm else None
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, fast: Tensor) -> Tensor:
+        fused = self.conv(fast)
+        return fused if self.norm is None else self.relu(self.norm(fused))  # type: ignore[no-any-return]
+
+
+def checkpoint_block(block: nn.Module, x: Tensor) -> Tensor:
+    """``block(x)`` that keeps no activations for the backward pass and computes them again instead.
+
+    Gradients and batch-norm statistics equal those of a plain call.
+    """
+
+    def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+        return contextlib.nullcontext(), _statistics_held(block)
+
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _statistics_held(block: nn.Module) -> Iterator[None]:
+    """Batch norms use, but don't record, the statistics of the batch: recomputing must not count twice."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d) and module.training]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

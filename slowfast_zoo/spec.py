@@ -1,0 +1,331 @@
+"""The two contracts of a weight: ``ModelSpec`` (the network) and ``ClipSpec`` (its input).
+
+Both are frozen, validated when they are made, and go to JSON and back unchanged. This module
+imports nothing heavy, so that catalogues and command lines answer at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from slowfast_zoo.errors import SpecError, did_you_mean, quoted
+
+BLOCKS_PER_STAGE: dict[int, tuple[int, int, int, int]] = {
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+"""Bottleneck blocks of stages 1-4 for each depth. Source: He et al. 2016, table 1
+(https://arxiv.org/abs/1512.03385); 14 and 26 are the same blocks, fewer of them."""
+
+SlowSampling = Literal["strided", "linspace"]
+HeadPool = Literal["global", "window_logits", "window_probs"]
+Activation = Literal["softmax", "sigmoid"]
+
+TimeBase = Literal["frames", "fps-scaled", "seconds"]
+Sampling = Literal[
+    "openmmlab-0.x",
+    "openmmlab-1.x",
+    "pyslowfast",
+    "pyslowfast-segments",
+    "pyslowfast-charades",
+    "pytorchvideo",
+    "gluoncv",
+]
+ShortVideo = Literal["loop", "repeat_last", "stretch"]
+Resize = Literal["uint8-bilinear", "float-bilinear"]
+CropRule = Literal["three-crop", "uniform", "first"]
+ViewOrder = Literal["crop-major", "clip-major"]
+PixelRange = Literal["0-255", "0-1"]
+Aggregate = Literal["mean-prob", "mean-logit", "max-prob", "sum-prob"]
+Augmentation = Literal["random-resized-crop", "short-side-jitter"]
+
+
+class _Spec:
+    """What both specs share: checks of single fields, ``replace`` and JSON."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            choices = get_args(hints[field.name])
+            value = getattr(self, field.name)
+            if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
+                near = did_you_mean(str(value), choices)
+                raise self._error(field.name, f"one of {quoted(choices)}.{near}".rstrip("."))
+
+    def _error(self, field: str, accepted: str) -> SpecError:
+        return SpecError(
+            f"{type(self).__name__}.{field} is {getattr(self, field)!r}; accepted: {accepted.rstrip('.')}."
+        )
+
+    def _require_int(self, field: str, minimum: int, maximum: int | None = None) -> None:
+        value = getattr(self, field)
+        integer = isinstance(value, int) and not isinstance(value, bool)
+        if not integer or value < minimum or (maximum is not None and value > maximum):
+            upper = "" if maximum is None else f" and at most {maximum}"
+            raise self._error(field, f"an integer of at least {minimum}{upper}")
+
+    def _require_number(self, field: str, low: float, high: float, *, open_low: bool = False) -> None:
+        value = getattr(self, field)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value > high or value < low or (open_low and value == low):
+            raise self._error(field, f"a number {'above' if open_low else 'from'} {low} to {high}")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with the given fields changed, validated again.
+
+        Raises:
+            SpecError: an unknown field, or a value that is not accepted.
+        """
+        self._check_names(changes)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain JSON values (tuples become lists)."""
+        return {field: _to_json(value) for field, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The spec that ``to_dict`` wrote; absent fields take their defaults.
+
+        Raises:
+            SpecError: an unknown field, or a value that is not accepted.
+        """
+        if not isinstance(values, Mapping):
+            raise SpecError(f"{cls.__name__} is read from a mapping of fields, got {type(values).__name__}.")
+        cls._check_names(values)
+        return cls(**{name: _from_json(value) for name, value in values.items()})
+
+    @classmethod
+    def _check_names(cls, values: Mapping[str, Any]) -> None:
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        for name in values:
+            if name not in names:
+                near = did_you_mean(str(name), names) or f" Accepted: {quoted(names)}."
+                raise SpecError(f"{cls.__name__} has no field '{name}'.{near}")
+
+
+def _to_json(value: Any) -> Any:
+    return [_to_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    return tuple(_from_json(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSpec(_Spec):
+    """Everything that decides which function a SlowFast network computes.
+
+    Source: Feichtenhofer et al. 2019 (https://arxiv.org/abs/1812.03982), and the four publishers'
+    configurations where they differ from each other.
+    """
+
+    depth: int = 50
+    """Layers of the slow pathway: 14, 26, 50, 101 or 152."""
+    fast_depth: int | None = None
+    """Layers of the fast pathway; None means the same as ``depth``."""
+    alpha: int = 8
+    """Fast frames per slow frame."""
+    beta_inv: int = 8
+    """Slow channels per fast channel (the paper's 1/beta)."""
+    fusion_kernel: int = 5
+    """Frames that a lateral convolution sees: odd; 5 or 7 in every published model."""
+    fusion_ratio: int = 2
+    """Channels that a lateral connection gives, per fast channel that it reads."""
+    lateral_norm: bool = False
+    """Batch norm and ReLU behind each lateral convolution (OpenMMLab: mostly without)."""
+    slow_sampling: SlowSampling = "strided"
+    """Slow frames out of the fast ones: every alpha-th, or floor(linspace(0, T-1, T/alpha))."""
+    temporal_blocks: tuple[int, int, int, int] | None = None
+    """Blocks per stage that may have a temporal kernel, in both pathways; None: all of them."""
+    head_pool: HeadPool = "global"
+    """Average the whole map, or slide a window and average logits or probabilities (in eval mode)."""
+    head_window: int | None = None
+    """Side of that window in cells of the last map (32 pixels each); 7 where published."""
+    activation: Activation = "softmax"
+    """What turns logits into probabilities: softmax (one class) or sigmoid (several)."""
+    base_width: int = 64
+    """Channels of the slow stem."""
+    num_frames: int = 32
+    """Frames of the clip (the fast pathway's) that the weights were trained with."""
+    num_classes: int = 400
+    """Rows of the classifier; 0 for a model that returns pooled features."""
+    in_channels: int = 3
+    """Channels of the clip."""
+    dropout: float = 0.5
+    """Probability of dropping a pooled feature while training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fast_depth is None:
+            object.__setattr__(self, "fast_depth", self.depth)
+        if self.head_window is None and self.head_pool != "global":
+            object.__setattr__(self, "head_window", 7)
+        for field in ("depth", "fast_depth"):
+            if getattr(self, field) not in BLOCKS_PER_STAGE:
+                raise self._error(field, f"one of {', '.join(map(str, BLOCKS_PER_STAGE))}")
+        for field in ("alpha", "beta_inv", "fusion_kernel", "fusion_ratio"):
+            self._require_int(field, 1)
+        for field in ("base_width", "num_frames", "in_channels"):
+            self._require_int(field, 1)
+        self._require_int("num_classes", 0)
+        self._require_number("dropout", 0, 1)
+        if self.dropout == 1:
+            raise self._error("dropout", "a number from 0 to below 1")
+        if not isinstance(self.lateral_norm, bool):
+            raise self._error("lateral_norm", "True or False")
+        if self.fusion_kernel % 2 == 0:
+            raise self._error("fusion_kernel", "an odd number of frames")
+        if self.base_width % self.beta_inv:
+            raise self._error("base_width", f"a multiple of beta_inv ({self.beta_inv})")
+        if self.num_frames % self.alpha:
+            raise self._error("num_frames", f"a multiple of alpha ({self.alpha})")
+        self._check_temporal_blocks()
+        if self.head_pool == "global":
+            if self.head_window is not None:
+                raise self._error("head_window", "None when head_pool is 'global'")
+        else:
+            self._require_int("head_window", 1)
+
+    def _check_temporal_blocks(self) -> None:
+        blocks = self.temporal_blocks
+        if blocks is None:
+            return
+        integers = isinstance(blocks, tuple) and all(type(count) is int and count >= 0 for count in blocks)
+        if not integers or len(blocks) != 4:
+            raise self._error("temporal_blocks", "None, or four integers of at least 0, one per stage")
+
+    @property
+    def slow_frames(self) -> int:
+        """Frames that the slow pathway sees of a clip of ``num_frames``."""
+        return self.num_frames // self.alpha
+
+    def slow_indices(self, num_frames: int | None = None) -> tuple[int, ...]:
+        """Which frames of a clip the slow pathway sees.
+
+        Every alpha-th frame for "strided" (OpenMMLab, GluonCV); floor(linspace(0, T-1, T/alpha)) for
+        "linspace" (PySlowFast, PyTorchVideo), here in integers: 32 frames and alpha 8 give 0, 10, 20, 31.
+
+        Args:
+            num_frames: frames T of the clip, a multiple of alpha; None means ``self.num_frames``.
+        """
+        frames = self.num_frames if num_frames is None else num_frames
+        slow = frames // self.alpha
+        if self.slow_sampling == "strided":
+            return tuple(range(0, slow * self.alpha, self.alpha))
+        return tuple(i * (frames - 1) // max(slow - 1, 1) for i in range(slow))
+
+    @property
+    def num_features(self) -> int:
+        """Pooled features in front of the classifier, slow ones first."""
+        return 32 * self.base_width + 32 * self.base_width // self.beta_inv
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipSpec(_Spec):
+    """How a video becomes the clips that a weight was trained and scored with.
+
+    The defaults are OpenMMLab's 1.x Kinetics-400 test protocol. Which publisher does what, and where
+    that is written, stands beside each rule in ``slowfast_zoo.video``.
+    """
+
+    num_frames: int = 32
+    """Frames in a clip."""
+    frame_stride: int = 2
+    """Source frames per clip frame (at ``fps`` where ``time_base`` isn't "frames")."""
+    time_base: TimeBase = "frames"
+    """Whether the stride counts source frames, source frames scaled to ``fps``, or time."""
+    fps: float | None = None
+    """Frame rate that ``frame_stride`` refers to; None when ``time_base`` is "frames"."""
+    sampling: Sampling = "openmmlab-1.x"
+    """The publisher's rule for clip starts and for the frames inside a clip."""
+    short_video: ShortVideo = "loop"
+    """What fills a clip that is longer than its video."""
+    size: int | tuple[int, int] = 256
+    """Pixels of the shorter side after resizing, or exact (width, height)."""
+    resize: Resize = "uint8-bilinear"
+    """OpenCV's fixed-point bilinear on bytes, or plain bilinear on normalised floats."""
+    crop: int = 224
+    """Side in pixels of training and validation crops."""
+    test_crop: int = 256
+    """Side in pixels of the crops that predictions and published scores use."""
+    clips: int = 10
+    """Clips in time of the published protocol."""
+    crops: int = 3
+    """Crops in space of the published protocol: 1 or 3."""
+    crop_rule: CropRule = "three-crop"
+    """OpenMMLab's left, right, middle; PySlowFast's left, centre, right; or the first of those."""
+    view_order: ViewOrder = "crop-major"
+    """Whether all clips of the first crop come first, or all crops of the first clip."""
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    """Per channel (RGB), in units of ``pixel_range``."""
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    """Per channel (RGB), in units of ``pixel_range``."""
+    pixel_range: PixelRange = "0-255"
+    """Whether bytes are divided by 255 before mean and std are applied."""
+    aggregate: Aggregate = "mean-prob"
+    """How the views' outputs become one score per class."""
+    augmentation: Augmentation = "random-resized-crop"
+    """How training crops are drawn."""
+    jitter: tuple[int, int] = (256, 320)
+    """Range in pixels of the shorter side for "short-side-jitter"."""
+    flip: float = 0.5
+    """Probability of a horizontal flip while training."""
+    approximate: str = ""
+    """What of the publisher's pipeline can't be repeated exactly; empty when nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("num_frames", "frame_stride", "crop", "test_crop", "clips"):
+            self._require_int(field, 1)
+        if self.crops not in (1, 3):
+            raise self._error("crops", "1 or 3")
+        self._check_time()
+        self._check_size()
+        self._require_number("flip", 0, 1)
+        for field in ("mean", "std"):
+            values = getattr(self, field)
+            if not isinstance(values, tuple) or not values or not all(_is_number(value) for value in values):
+                raise self._error(field, "one finite number per channel")
+        if len(self.mean) != len(self.std):
+            raise self._error("std", f"as many numbers as mean has ({len(self.mean)})")
+        if min(self.std) <= 0:
+            raise self._error("std", "numbers above 0")
+        if not isinstance(self.approximate, str):
+            raise self._error("approximate", "a text")
+
+    def _check_time(self) -> None:
+        if self.time_base == "frames":
+            if self.fps is not None:
+                raise self._error("fps", "None when time_base is 'frames'")
+        else:
+            self._require_number("fps", 0, 1000, open_low=True)
+
+    def _check_size(self) -> None:
+        sides = self.size if isinstance(self.size, tuple) else (self.size,)
+        if len(sides) not in (1, 2) or not all(type(side) is int and side >= 1 for side in sides):
+            raise self._error("size", "the shorter side in pixels, or (width, height)")
+        if isinstance(self.size, tuple) and len(sides) != 2:
+            raise self._error("size", "the shorter side in pixels, or (width, height)")
+        if max(self.crop, self.test_crop) > min(sides):
+            field = "crop" if self.crop > min(sides) else "test_crop"
+            raise self._error(field, f"at most the resized shorter side ({min(sides)} pixels)")
+        jitter = self.jitter
+        pair = isinstance(jitter, tuple) and len(jitter) == 2 and all(type(side) is int for side in jitter)
+        if not pair or not 1 <= jitter[0] <= jitter[1]:
+            raise self._error("jitter", "two integers in pixels, the smaller one first")
+
+    @property
+    def span_frames(self) -> int:
+        """Source frames from the first to behind the last frame of a clip, at the spec's rate."""
+        return self.num_frames * self.frame_stride
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
