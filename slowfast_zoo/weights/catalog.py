@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights import rows_openmmlab
 from slowfast_zoo.weights.entry import Dialect, FileKind, Metrics, WeightEntry
 
 __all__ = [
@@ -34,6 +33,7 @@ DEFAULT_TAGS: dict[str, str] = {
     "slowfast_r101_r50_4x16x1": "mmaction2/k400-256e-256p",
     "slowfast_r101_8x8x1": "mmaction2/k400-256e-256p",
     "slowfast_r152_r50_4x16x1": "mmaction2/k400-256e-256p",
+    "slowfast_r101_50_50_16x8x1": "pytorchvideo/k400",
 }
 """The weights that ``pretrained=True`` loads, and whose network a bare model name builds: the row with
 the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there."""
@@ -95,7 +95,11 @@ def _known(model: str) -> str:
 
 @functools.cache
 def _catalogue() -> dict[str, dict[str, WeightEntry]]:
-    return _index(rows_openmmlab.rows())
+    # Imported at the first question: building some forty rows takes longer than importing this module.
+    from slowfast_zoo.weights import rows_gluoncv, rows_openmmlab, rows_openmmlab_1x, rows_pyslowfast
+
+    tables = (rows_openmmlab.ROWS, rows_openmmlab_1x.ROWS, rows_pyslowfast.ROWS, rows_gluoncv.ROWS)
+    return _index(entry for table in tables for entry in table)
 
 
 def _index(entries: Iterable[WeightEntry]) -> dict[str, dict[str, WeightEntry]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec, Sampling
@@ -133,6 +133,11 @@ class WeightEntry:
         return self.tag.partition("/")[0]
 
     @property
+    def cache_name(self) -> str:
+        """A plain file name that no other row has; publishers give one name to several files."""
+        return f"{self.model}.{self.tag.replace('/', '.')}{Path(self.filename).suffix}"
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the classifier's rows."""
         return read_labels(self.label_set)
@@ -150,5 +155,5 @@ class WeightEntry:
 @functools.cache
 def read_labels(label_set: str) -> tuple[str, ...]:
     """Class names of a label set, in order."""
-    text = resources.files("slowfast_zoo.weights").joinpath("labels", f"{label_set}.txt").read_text("utf-8")
-    return tuple(text.splitlines())
+    path = Path(__file__).parent / "labels" / f"{label_set}.txt"
+    return tuple(path.read_text(encoding="utf-8").splitlines())
