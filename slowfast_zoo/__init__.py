@@ -1,0 +1,43 @@
+"""Every published SlowFast checkpoint in one class, with its exact preprocessing.
+
+The public names below are resolved on first use, so importing the package is instant;
+``__init__.pyi`` lists them with their types.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("SlowFastZooError",),
+    "spec": ("ClipSpec", "ModelSpec"),
+    "network": ("SlowFast",),
+    "zoo": (
+        "create_model",
+        "describe",
+        "slowfast_r50_4x16x1",
+        "slowfast_r50_8x8x1",
+        "slowfast_r50_16x8x1",
+        "slowfast_r101_r50_4x16x1",
+        "slowfast_r101_8x8x1",
+        "slowfast_r152_r50_4x16x1",
+        "slowfast_r101_50_50_16x8x1",
+    ),
+    "weights.catalog": ("WeightEntry", "get_weights", "list_models", "list_weights"),
+    "weights.checkpoint": ("load_checkpoint",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'slowfast_zoo' has no attribute '{name}'")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -133,10 +133,12 @@ def checkpoint_block(block: nn.Module, x: Tensor) -> Tensor:
 def _statistics_held(block: nn.Module) -> Iterator[None]:
     """Batch norms use, but don't record, the statistics of the batch: recomputing must not count twice."""
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d) and module.training]
+    held = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, held, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)

@@ -1,0 +1,18 @@
+"""``torch.hub`` entry points: ``torch.hub.load("<owner>/slowfast_zoo", "slowfast_r50_4x16x1", pretrained=True)``.
+
+Building a model and loading its weights needs the packages in ``dependencies`` and nothing else;
+``predict`` and the other video functions need what ``pip install slowfast-zoo`` brings.
+"""
+
+dependencies = ["torch", "numpy", "safetensors", "filelock", "tqdm"]
+
+from slowfast_zoo.zoo import (  # noqa: E402, F401
+    create_model,
+    slowfast_r50_4x16x1,
+    slowfast_r50_8x8x1,
+    slowfast_r50_16x8x1,
+    slowfast_r101_8x8x1,
+    slowfast_r101_50_50_16x8x1,
+    slowfast_r101_r50_4x16x1,
+    slowfast_r152_r50_4x16x1,
+)

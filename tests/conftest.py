@@ -1,0 +1,31 @@
+"""Shared by all tests: no leaking random state, and nets small enough to run anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _no_leaking_rng() -> Iterator[None]:
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    yield
+    torch.random.set_rng_state(state)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's caches, and none reaches a network by accident."""
+    for name in (
+        "SLOWFAST_ZOO_MIRROR",
+        "SLOWFAST_ZOO_OFFLINE",
+        "HF_HUB_OFFLINE",
+        "HF_ENDPOINT",
+        "TORCH_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))

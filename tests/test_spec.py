@@ -1,0 +1,144 @@
+"""The two contracts: what they accept, what they refuse, and JSON both ways."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from slowfast_zoo.errors import SlowFastZooError, SpecError
+from slowfast_zoo.spec import BLOCKS_PER_STAGE, ClipSpec, ModelSpec
+
+MODEL_SPECS = [
+    ModelSpec(),
+    ModelSpec(depth=101, fast_depth=50, alpha=4, fusion_kernel=7, lateral_norm=True, num_classes=0),
+    ModelSpec(depth=101, temporal_blocks=(3, 4, 6, 3), slow_sampling="linspace", head_pool="window_probs"),
+    ModelSpec(depth=14, base_width=16, num_frames=8, alpha=4, activation="sigmoid", dropout=0),
+]
+CLIP_SPECS = [
+    ClipSpec(),
+    ClipSpec(
+        time_base="fps-scaled", fps=30.0, sampling="pyslowfast", resize="float-bilinear", mean=(0.45,) * 3
+    ),
+    ClipSpec(size=(340, 256), crops=1, clips=1, approximate="resized while decoding"),
+]
+
+
+@pytest.mark.parametrize("spec", [*MODEL_SPECS, *CLIP_SPECS])
+def test_json_gives_the_same_spec(spec: ModelSpec | ClipSpec) -> None:
+    text = json.dumps(spec.to_dict())
+    again = type(spec).from_dict(json.loads(text))
+    assert again == spec
+    assert hash(again) == hash(spec)
+
+
+def test_absent_fields_take_their_defaults() -> None:
+    assert ModelSpec.from_dict({"depth": 101}) == ModelSpec(depth=101)
+    assert ClipSpec.from_dict({}) == ClipSpec()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"depth": 34}, "depth", "14, 26, 50, 101, 152"),
+        ({"fast_depth": 18}, "fast_depth", "14, 26, 50, 101, 152"),
+        ({"num_classes": -1}, "num_classes", "at least 0"),
+        ({"num_classes": True}, "num_classes", "an integer"),
+        ({"num_classes": 2.0}, "num_classes", "an integer"),
+        ({"alpha": 0}, "alpha", "at least 1"),
+        ({"num_frames": 30}, "num_frames", "a multiple of alpha (8)"),
+        ({"fusion_kernel": 6}, "fusion_kernel", "odd"),
+        ({"base_width": 20}, "base_width", "a multiple of beta_inv (8)"),
+        ({"dropout": 1}, "dropout", "below 1"),
+        ({"dropout": float("nan")}, "dropout", "a number"),
+        ({"lateral_norm": 1}, "lateral_norm", "True or False"),
+        ({"slow_sampling": "linspce"}, "slow_sampling", "Did you mean 'linspace'?"),
+        ({"head_pool": None}, "head_pool", "'global'"),
+        ({"head_window": 7}, "head_window", "None when head_pool is 'global'"),
+        ({"temporal_blocks": (3, 4, 6)}, "temporal_blocks", "four integers"),
+        ({"temporal_blocks": (3, 4, -6, 3)}, "temporal_blocks", "four integers"),
+    ],
+)
+def test_model_spec_names_field_value_and_what_is_accepted(
+    changes: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(SpecError) as error:
+        ModelSpec(**changes)
+    assert f"ModelSpec.{field} is {changes[field]!r}" in str(error.value)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"fps": 30.0}, "fps", "None when time_base is 'frames'"),
+        ({"time_base": "seconds"}, "fps", "a number above 0"),
+        ({"time_base": "seconds", "fps": float("inf")}, "fps", "a number above 0"),
+        ({"crops": 2}, "crops", "1 or 3"),
+        ({"test_crop": 300}, "test_crop", "at most the resized shorter side (256 pixels)"),
+        ({"size": (340, 256, 3)}, "size", "(width, height)"),
+        ({"size": 0}, "size", "pixels"),
+        ({"size": True}, "size", "pixels"),
+        ({"std": (1.0, 1.0)}, "std", "as many numbers as mean has (3)"),
+        ({"std": (1.0, 1.0, 0.0)}, "std", "above 0"),
+        ({"mean": (1.0, float("nan"), 1.0)}, "mean", "one finite number per channel"),
+        ({"jitter": (320, 256)}, "jitter", "the smaller one first"),
+        ({"flip": 1.5}, "flip", "from 0 to 1"),
+        ({"sampling": "openmmlab"}, "sampling", "openmmlab-1.x"),
+    ],
+)
+def test_clip_spec_names_field_value_and_what_is_accepted(
+    changes: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(SpecError) as error:
+        ClipSpec(**changes)
+    assert f"ClipSpec.{field} is " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_unknown_fields_are_refused_with_the_nearest_one() -> None:
+    with pytest.raises(SpecError, match="ModelSpec has no field 'num_class'. Did you mean 'num_classes'"):
+        ModelSpec.from_dict({"num_class": 3})
+    with pytest.raises(SpecError, match="ClipSpec has no field 'zzz'. Accepted: 'num_frames'"):
+        ClipSpec().replace(zzz=1)
+    with pytest.raises(SpecError, match="read from a mapping of fields, got list"):
+        ModelSpec.from_dict([])  # type: ignore[arg-type]
+
+
+def test_an_error_is_what_a_caller_would_catch() -> None:
+    assert issubclass(SpecError, ValueError)
+    assert issubclass(SpecError, SlowFastZooError)
+
+
+def test_specs_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        ModelSpec().depth = 101  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("rule", "frames", "alpha", "expected"),
+    [  # PyTorchVideo's PackPathway and PySlowFast's pack_pathway_output against a plain stride
+        ("strided", 32, 8, (0, 8, 16, 24)),
+        ("linspace", 32, 8, (0, 10, 20, 31)),
+        ("strided", 32, 4, (0, 4, 8, 12, 16, 20, 24, 28)),
+        ("linspace", 32, 4, (0, 4, 8, 13, 17, 22, 26, 31)),
+        ("linspace", 64, 4, (0, 4, 8, 12, 16, 21, 25, 29, 33, 37, 42, 46, 50, 54, 58, 63)),
+        ("linspace", 8, 8, (0,)),
+    ],
+)
+def test_slow_indices(rule: Any, frames: int, alpha: int, expected: tuple[int, ...]) -> None:
+    spec = ModelSpec(alpha=alpha, slow_sampling=rule, num_frames=64)
+    assert spec.slow_indices(frames) == expected
+
+
+def test_depths_count_their_layers() -> None:
+    for depth, blocks in BLOCKS_PER_STAGE.items():
+        assert depth == 3 * sum(blocks) + 2
+
+
+def test_importing_the_specs_needs_neither_torch_nor_numpy() -> None:
+    code = "import sys, slowfast_zoo.spec; print({'torch', 'numpy', 'av'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
