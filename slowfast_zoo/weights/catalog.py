@@ -67,7 +67,7 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
     if tag in entries:
         return entries[tag]
     elsewhere = [name for name in list_models() if tag in _catalogue()[name]]
-    hint = f" It belongs to {quoted(elsewhere)}." if elsewhere else did_you_mean(tag, entries)
+    hint = f" It belongs to {quoted(elsewhere)}." if elsewhere else did_you_mean(str(tag), entries)
     raise UnknownNameError(f"'{model}' has no weights '{tag}'.{hint} It has: 'default', {quoted(entries)}.")
 
 
@@ -88,7 +88,7 @@ def find_config(name: str) -> WeightEntry | None:
 
 def _known(model: str) -> str:
     if model not in DEFAULT_TAGS:
-        hint = did_you_mean(model, DEFAULT_TAGS)
+        hint = did_you_mean(str(model), DEFAULT_TAGS)
         raise UnknownNameError(f"There is no model '{model}'.{hint} The models are: {quoted(DEFAULT_TAGS)}.")
     return model
 
