@@ -177,6 +177,12 @@ def test_clip_spec_is_the_publishers(row: WeightEntry) -> None:
     else:
         assert clip.aggregate == ("mean-prob" if openmmlab else "sum-prob" if facebook else "mean-logit")
     assert (clip.approximate != "") == (row.publisher == "gluoncv" or row.tag == "pytorchvideo/charades")
+    if data == "something_something_v1":
+        assert clip.augmentation == "random-resized-crop-of-source"
+    elif row.publisher == "pyslowfast" and data != "kinetics400":
+        assert clip.augmentation == "inverse-short-side-jitter"
+    else:
+        assert clip.augmentation == ("random-resized-crop" if openmmlab else "short-side-jitter")
     assert clip.flip == (0 if facebook and data == "something_something_v2" else 0.5)
 
 

@@ -43,7 +43,7 @@ PARAMETERS = {
 batch norm in its laterals, for which it repeats the figure without, was counted."""
 
 _KINETICS = ClipSpec(sampling="openmmlab-0.x")
-_STHV1 = ClipSpec(num_frames=64, sampling="openmmlab-0.x", clips=1, crops=1)
+_STHV1 = _KINETICS.replace(num_frames=64, clips=1, crops=1, augmentation="random-resized-crop-of-source")
 _STHV1_NOTE = (
     "Trained on crops of the stored frames (100 pixels high) without resizing them first; flips exchange the "
     "classes 2 and 4, 30 and 41, 52 and 66 (left and right)."

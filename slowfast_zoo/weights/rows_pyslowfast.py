@@ -58,6 +58,7 @@ _SSV2 = _KINETICS.replace(
     clips=1,
     crops=1,
     crop_rule="first",
+    augmentation="inverse-short-side-jitter",
     flip=0.0,
 )
 _CHARADES = _KINETICS.replace(
@@ -66,12 +67,15 @@ _CHARADES = _KINETICS.replace(
     fps=None,
     sampling="pyslowfast-charades",
     aggregate="max-prob",
+    augmentation="inverse-short-side-jitter",
     jitter=(256, 340),
 )
 _PTV_KINETICS = _KINETICS.replace(time_base="seconds", sampling="pytorchvideo", short_video="stretch")
-_PTV_SSV2 = _SSV2.replace(num_frames=32, crops=3, crop_rule="uniform")
+# PyTorchVideo's own transforms ignore INV_UNIFORM_SAMPLE, which its configs set too.
+_PTV_SSV2 = _SSV2.replace(num_frames=32, crops=3, crop_rule="uniform", augmentation="short-side-jitter")
 _PTV_CHARADES = _CHARADES.replace(
     num_frames=32,
+    augmentation="short-side-jitter",
     jitter=(256, 320),
     approximate="The publisher rounds clip starts up, here to the nearest frame; and stretches a video "
     "shorter than a clip, whose last frame is repeated here.",
