@@ -1,4 +1,4 @@
-"""``torch.hub`` entry points: ``torch.hub.load("<owner>/slowfast_zoo", "slowfast_r50_4x16x1", pretrained=True)``.
+"""Entry points for ``torch.hub.load("<owner>/slowfast_zoo", "slowfast_r50_4x16x1", pretrained=True)``.
 
 Building a model and loading its weights needs the packages in ``dependencies`` and nothing else;
 ``predict`` and the other video functions need what ``pip install slowfast-zoo`` brings.

@@ -14,7 +14,6 @@ _HOMES = {
     "network": ("SlowFast",),
     "zoo": (
         "create_model",
-        "describe",
         "slowfast_r50_4x16x1",
         "slowfast_r50_8x8x1",
         "slowfast_r50_16x8x1",
@@ -23,6 +22,7 @@ _HOMES = {
         "slowfast_r152_r50_4x16x1",
         "slowfast_r101_50_50_16x8x1",
     ),
+    "description": ("Description", "describe"),
     "weights.catalog": ("WeightEntry", "get_weights", "list_models", "list_weights"),
     "weights.checkpoint": ("load_checkpoint",),
 }

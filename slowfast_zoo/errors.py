@@ -62,6 +62,10 @@ class VideoError(SlowFastZooError, OSError):
     """A video can't be opened or decoded; the message names the file and the reason."""
 
 
+class FrameCountError(VideoError):
+    """Other frames decode than the packets promised: choose again, ``num_frames`` is exact now."""
+
+
 class DataError(SlowFastZooError, ValueError):
     """A dataset, annotation list or label doesn't hold together."""
 

@@ -133,7 +133,7 @@ def checkpoint_block(block: nn.Module, x: Tensor) -> Tensor:
 def _statistics_held(block: nn.Module) -> Iterator[None]:
     """Batch norms use, but don't record, the statistics of the batch: recomputing must not count twice."""
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d) and module.training]
-    held = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    held = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -141,4 +141,4 @@ def _statistics_held(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, batches) in zip(norms, held, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+            norm.get_buffer("num_batches_tracked").copy_(batches)

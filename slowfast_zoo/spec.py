@@ -43,10 +43,12 @@ CropRule = Literal["three-crop", "uniform", "first"]
 ViewOrder = Literal["crop-major", "clip-major"]
 PixelRange = Literal["0-255", "0-1"]
 Aggregate = Literal["mean-prob", "mean-logit", "max-prob", "sum-prob"]
-Augmentation = Literal["random-resized-crop", "short-side-jitter"]
+Augmentation = Literal[
+    "random-resized-crop", "random-resized-crop-of-source", "short-side-jitter", "inverse-short-side-jitter"
+]
 
 
-class _Spec:
+class Spec:
     """What both specs share: checks of single fields, ``replace`` and JSON."""
 
     def __post_init__(self) -> None:
@@ -119,7 +121,7 @@ def _from_json(value: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSpec(_Spec):
+class ModelSpec(Spec):
     """Everything that decides which function a SlowFast network computes.
 
     Source: Feichtenhofer et al. 2019 (https://arxiv.org/abs/1812.03982), and the four publishers'
@@ -228,7 +230,7 @@ class ModelSpec(_Spec):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipSpec(_Spec):
+class ClipSpec(Spec):
     """How a video becomes the clips that a weight was trained and scored with.
 
     The defaults are OpenMMLab's 1.x Kinetics-400 test protocol. Which publisher does what, and where

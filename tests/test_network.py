@@ -337,7 +337,7 @@ def test_other_bad_arguments_get_one_sentence() -> None:
     with pytest.raises(InputError, match="labels are a list of class names"):
         model.reset_classifier(3, labels="abc")
     assert model.spec == SMALL, "a refused change leaves the model alone"
-    with pytest.raises(UnknownNameError, match="no part 'stage5'.*Did you mean 'stage"):
+    with pytest.raises(UnknownNameError, match=r"no part 'stage5'.*Did you mean 'stage"):
         model.freeze("stage5")
     with pytest.raises(TypeError, match="num_clases"):
         ModelSpec(num_clases=3)  # type: ignore[call-arg]

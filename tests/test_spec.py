@@ -100,9 +100,9 @@ def test_clip_spec_names_field_value_and_what_is_accepted(
 
 
 def test_unknown_fields_are_refused_with_the_nearest_one() -> None:
-    with pytest.raises(SpecError, match="ModelSpec has no field 'num_class'. Did you mean 'num_classes'"):
+    with pytest.raises(SpecError, match=r"ModelSpec has no field 'num_class'\. Did you mean 'num_classes'"):
         ModelSpec.from_dict({"num_class": 3})
-    with pytest.raises(SpecError, match="ClipSpec has no field 'zzz'. Accepted: 'num_frames'"):
+    with pytest.raises(SpecError, match=r"ClipSpec has no field 'zzz'\. Accepted: 'num_frames'"):
         ClipSpec().replace(zzz=1)
     with pytest.raises(SpecError, match="read from a mapping of fields, got list"):
         ModelSpec.from_dict([])  # type: ignore[arg-type]

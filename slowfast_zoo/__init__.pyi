@@ -1,0 +1,23 @@
+"""The public names; ``__init__.py`` resolves them on first use."""
+
+from slowfast_zoo.description import Description as Description
+from slowfast_zoo.description import describe as describe
+from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
+from slowfast_zoo.network import SlowFast as SlowFast
+from slowfast_zoo.spec import ClipSpec as ClipSpec
+from slowfast_zoo.spec import ModelSpec as ModelSpec
+from slowfast_zoo.weights.catalog import WeightEntry as WeightEntry
+from slowfast_zoo.weights.catalog import get_weights as get_weights
+from slowfast_zoo.weights.catalog import list_models as list_models
+from slowfast_zoo.weights.catalog import list_weights as list_weights
+from slowfast_zoo.weights.checkpoint import load_checkpoint as load_checkpoint
+from slowfast_zoo.zoo import create_model as create_model
+from slowfast_zoo.zoo import slowfast_r50_4x16x1 as slowfast_r50_4x16x1
+from slowfast_zoo.zoo import slowfast_r50_8x8x1 as slowfast_r50_8x8x1
+from slowfast_zoo.zoo import slowfast_r50_16x8x1 as slowfast_r50_16x8x1
+from slowfast_zoo.zoo import slowfast_r101_8x8x1 as slowfast_r101_8x8x1
+from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1 as slowfast_r101_50_50_16x8x1
+from slowfast_zoo.zoo import slowfast_r101_r50_4x16x1 as slowfast_r101_r50_4x16x1
+from slowfast_zoo.zoo import slowfast_r152_r50_4x16x1 as slowfast_r152_r50_4x16x1
+
+__version__: str

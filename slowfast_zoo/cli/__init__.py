@@ -1,0 +1,33 @@
+"""The command line ``slowfast-zoo``: one module per room, no torch before a command needs it."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from slowfast_zoo import __version__
+from slowfast_zoo.cli.catalog import describe_command, list_command
+from slowfast_zoo.errors import SlowFastZooError
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs a command; an error of the library becomes one sentence and exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except SlowFastZooError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="slowfast-zoo")
+@click.option("-v", "--verbose", is_flag=True, help="Also show what the library notes on its way.")
+def main(verbose: bool) -> None:
+    """SlowFast video networks: list, download, predict, train, evaluate, export."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("slowfast_zoo").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+for _command in (list_command, describe_command):
+    main.add_command(_command)

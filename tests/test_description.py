@@ -1,0 +1,77 @@
+"""``describe`` and the commands around the catalogue."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from slowfast_zoo import describe, list_models, list_weights
+from slowfast_zoo.cli import main
+from slowfast_zoo.description import multiply_adds
+
+
+def test_multiply_adds_are_the_published_ones() -> None:
+    """Sources: MMAction2's and PyTorchVideo's model zoo pages, which count one 256-pixel clip."""
+    published = {
+        ("slowfast_r50_8x8x1", "pytorchvideo/k400"): 65.71,
+        ("slowfast_r50_4x16x1", "mmaction2/k400-256e-320p"): 36.10,
+        ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p"): 65.71,
+    }
+    for (model, tag), giga in published.items():
+        assert describe(model, tag).multiply_adds[256] / 1e9 == pytest.approx(giga, abs=0.006)
+
+
+def test_multiply_adds_of_a_net_that_can_be_counted_by_hand() -> None:
+    from slowfast_zoo import ModelSpec
+
+    spec = ModelSpec(depth=14, base_width=8, beta_inv=8, alpha=8, num_frames=8, num_classes=2)
+    stems = (3 * 49 * 8) * 1 * 16 * 16 + (3 * 5 * 49 * 1) * 8 * 16 * 16
+    assert multiply_adds(spec, 32) > stems
+    assert multiply_adds(spec.replace(num_classes=12), 32) - multiply_adds(spec, 32) == 10 * spec.num_features
+
+
+def test_describe_says_what_is_read() -> None:
+    text = str(describe("slowfast_r50_8x8x1", "pytorchvideo/k400"))
+    assert "32 frames, one frame in 2 at 30 fps (seconds) = 2.13 s" in text
+    assert "8 of them: [0, 4, 8, 13, 17, 22, 26, 31] (linspace)" in text
+    assert "34,566,488" in text
+    assert "top-1 76.94 %" in text
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_can_be_described(name: str) -> None:
+    result = CliRunner().invoke(main, ["describe", name])
+    assert result.exit_code == 0, result.output
+    assert name in result.output
+
+
+def test_list_filters() -> None:
+    def rows(*arguments: str) -> list[str]:
+        result = CliRunner().invoke(main, ["list", *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()[1:]
+
+    everything = rows("--all")
+    assert len(everything) == len(list_weights())
+    assert sum(row.count(" * ") for row in everything) == len(list_models())
+    assert 0 < len(rows()) < len(everything)
+    assert {row.split()[0] for row in rows("*r101*")} == set(list_models("*r101*"))
+    assert all("charades" in row for row in rows("--data", "charades"))
+    assert all(" gluoncv/" in row for row in rows("--publisher", "gluon"))
+
+
+def test_list_as_json() -> None:
+    rows = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
+    assert len(rows) == len(list_weights())
+    assert rows[0]["model_spec"]["depth"] == 50
+
+
+def test_mistakes_get_one_sentence_and_status_1() -> None:
+    result = CliRunner().invoke(main, ["describe", "slowfast_r50"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: There is no model 'slowfast_r50'. Did you mean")
+    result = CliRunner().invoke(main, ["list", "x3d*"])
+    assert result.exit_code == 1
+    assert "Nothing fits" in result.output

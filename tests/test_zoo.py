@@ -1,0 +1,112 @@
+"""Models by name: which network a call builds, and what a wrong call is told.
+
+Loading real files is tested in ``test_pretrained.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+
+import slowfast_zoo
+from slowfast_zoo import create_model, get_weights, list_models, list_weights, zoo
+from slowfast_zoo.errors import InputError, SpecError, UnknownNameError
+
+FULL_SIZE = [name for name in list_models() if name != "slowfast_tiny"]
+PARAMETERS = {  # as the publishers give them; other_zoos' own counts where they print none
+    "slowfast_r50_4x16x1": 34_479_288,
+    "slowfast_r50_8x8x1": 34_565_560,
+    "slowfast_r50_16x8x1": 34_044_630,
+    "slowfast_r101_r50_4x16x1": 62_384_312,
+    "slowfast_r101_8x8x1": 62_912_312,
+    "slowfast_r152_r50_4x16x1": 84_843_704,
+    "slowfast_r101_50_50_16x8x1": 53_774_808,
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_is_filled() -> None:
+    torch.set_default_device("meta")
+
+
+@pytest.fixture(autouse=True)
+def _restore_device(_no_memory_is_filled: None) -> object:
+    yield
+    torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_a_factory_is_create_model_with_its_name(name: str) -> None:
+    factory = getattr(slowfast_zoo, name)
+    expected = list(inspect.signature(create_model).parameters.values())[1:]
+    assert list(inspect.signature(factory).parameters.values()) == expected
+    model = factory()
+    assert model.spec == get_weights(name).model_spec
+    assert model.clip_spec == get_weights(name).clip_spec
+    assert model.labels == get_weights(name).labels
+    assert model.provenance == {"model": name, "tag": None}
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
+
+
+def test_every_model_has_a_factory() -> None:
+    assert set(list_models()) == {name for name in vars(zoo) if name.startswith("slowfast_")}
+
+
+def test_arguments_reach_the_network() -> None:
+    model = create_model(
+        "slowfast_r50_8x8x1", num_classes=3, labels=["a", "b", "c"], in_channels=1, dropout=0.1
+    )
+    assert model.spec == get_weights("slowfast_r50_8x8x1").model_spec.replace(
+        num_classes=3, in_channels=1, dropout=0.1
+    )
+    assert model.labels == ("a", "b", "c")
+    assert create_model("slowfast_r50_8x8x1", labels=["x", "y"]).spec.num_classes == 2
+    assert create_model("slowfast_r50_8x8x1", num_classes=7).labels is None
+    assert create_model("slowfast_r50_8x8x1", num_classes=0).labels is None
+
+
+@pytest.mark.parametrize("entry", list_weights(), ids=lambda entry: f"{entry.model}-{entry.tag}")
+def test_publishers_config_names_are_models_too(entry: slowfast_zoo.WeightEntry) -> None:
+    model = create_model(entry.config_name)
+    row = get_weights(model.provenance["model"], "default")
+    assert model.provenance["model"] in list_models()
+    assert model.spec in {r.model_spec for r in list_weights(row.model) if r.config_name == entry.config_name}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("slowfast_r50_4x16", "Did you mean 'slowfast_r50_4x16x1'"),
+        ("SLOWFAST_R50_8X8X1", "Did you mean 'slowfast_r50_8x8x1'"),
+        ("resnet", "The models are: 'slowfast_r50_4x16x1'"),
+    ],
+)
+def test_unknown_models(name: str, says: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"There is no model '{name}'.*{says}"):
+        create_model(name)
+
+
+def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"either pretrained=True .* or weights=, not both"):
+        create_model("slowfast_r50_4x16x1", True, weights="default")
+    with pytest.raises(UnknownNameError, match="no weights 'mmaction2/k400'"):
+        create_model("slowfast_r50_4x16x1", weights="mmaction2/k400")
+    with pytest.raises(UnknownNameError, match=r"always a tag: for a file give Path\('weights.pth'\)"):
+        create_model("slowfast_r50_4x16x1", weights="weights.pth")
+    with pytest.raises(InputError, match="is a folder; from_pretrained reads folders"):
+        create_model("slowfast_r50_4x16x1", weights=tmp_path)
+    with pytest.raises(InputError, match="belong to 'slowfast_r101_8x8x1', not to 'slowfast_r50_4x16x1'"):
+        create_model("slowfast_r50_4x16x1", weights=get_weights("slowfast_r101_8x8x1"))
+    with pytest.raises(InputError, match="got int"):
+        create_model("slowfast_r50_4x16x1", weights=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="by its name"):
+        create_model(3)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="num_classes is -1"):
+        create_model("slowfast_r50_4x16x1", num_classes=-1)
+    with pytest.raises(InputError, match="labels has 2 names for 3 classes"):
+        create_model("slowfast_r50_4x16x1", num_classes=3, labels=["a", "b"])
+    with pytest.raises(TypeError, match="num_clases"):
+        create_model("slowfast_r50_4x16x1", num_clases=3)  # type: ignore[call-arg]
