@@ -1,0 +1,97 @@
+"""The built wheel, as a stranger gets it: installed outside the checkout, every module imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+WALK = """
+import importlib, json, pkgutil, sys
+import slowfast_zoo
+names = [m.name for m in pkgutil.walk_packages(slowfast_zoo.__path__, 'slowfast_zoo.')]
+for name in names:
+    importlib.import_module(name)
+print(json.dumps([slowfast_zoo.__file__, names]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter with the wheel installed; torch and the like are borrowed from this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    inside = scripts / "python"
+    install = [str(inside), "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", str(wheel)]
+    subprocess.run(install, check=True, cwd=folder)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.check_output([str(inside), "-c", where], text=True).strip()
+    borrowed = sysconfig.get_path("purelib")
+    Path(packages, "borrowed.pth").write_text(borrowed + "\n", encoding="utf-8")
+    return inside
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_module_of_the_checkout_is_in_the_wheel_and_imports(python: Path, tmp_path: Path) -> None:
+    home, names = json.loads(run([str(python), "-c", WALK], tmp_path))
+    assert Path(home).is_relative_to(python.parent.parent)
+    package = ROOT / "slowfast_zoo"
+    expected = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in package.rglob("*.py")
+    }
+    assert set(names) | {"slowfast_zoo"} == expected
+
+
+def test_the_wheel_carries_the_data_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    inside = {name for name in names if name.startswith("slowfast_zoo/")}
+    others = {name for name in names if ".dist-info/" not in name} - inside
+    assert not others
+    assert {"slowfast_zoo/py.typed", "slowfast_zoo/__init__.pyi"} <= inside
+    for data in (
+        *(ROOT / "slowfast_zoo/weights/labels").iterdir(),
+        *(ROOT / "slowfast_zoo/weights/embedded").iterdir(),
+    ):
+        assert f"slowfast_zoo/weights/{data.parent.name}/{data.name}" in inside
+    assert not [name for name in names if "__pycache__" in name]
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_command_line_runs(python: Path, tmp_path: Path) -> None:
+    command = str(python.parent / "slowfast-zoo")
+    assert "slowfast_r50_4x16x1" in run([command, "list"], tmp_path)
+    assert "34,479,288" in run([command, "describe", "slowfast_r50_4x16x1"], tmp_path)
+    assert run([command, "--version"], tmp_path).startswith("slowfast-zoo, version ")
+
+
+def test_the_installed_package_is_typed(python: Path, tmp_path: Path) -> None:
+    code = "import importlib.resources as r; print(r.files('slowfast_zoo').joinpath('py.typed').is_file())"
+    assert run([str(python), "-c", code], tmp_path).strip() == "True"
