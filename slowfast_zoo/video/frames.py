@@ -1,0 +1,232 @@
+"""What every kind of video offers: counted frames, each by its index, and a stream of them.
+
+Frames are uint8 RGB of shape (H, W, 3), upright, in order of decoding. That order is the truth:
+time stamps of real files repeat, jump and run backwards.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import operator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_zoo.errors import InputError
+
+Frame = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_WORKERS = 2
+"""Threads that convert frames while the next ones are decoded; two keep up with any decoder met."""
+
+_AHEAD = 6
+"""Frames that may be decoded before the first of them is taken: the bound on memory."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """The facts of one video, found without trusting its container."""
+
+    name: str
+    """The file's path, the URL without its query, or a word for what has no name."""
+    num_frames: int
+    """Frames that decode."""
+    fps: Fraction | None
+    """Frames per second; None where nothing says so (arrays, folders of frames)."""
+    width: int
+    """Pixels of the upright frame."""
+    height: int
+    """Pixels of the upright frame."""
+    codec: str
+    """The decoder's name, or "images" or "array"."""
+    corrupt_frames: int
+    """Frames known to be damaged or lost when this was asked."""
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Frames divided by frame rate; None without a frame rate."""
+        return None if self.fps is None else float(self.num_frames / self.fps)
+
+
+class Video(abc.ABC):
+    """A video whose frames are read by index. Use it in a ``with`` statement, from one thread.
+
+    Attributes:
+        name: what messages call it.
+        width: pixels of the upright frame.
+        height: pixels of the upright frame.
+        codec: the decoder's name, or "images" or "array".
+    """
+
+    name: str
+    width: int
+    height: int
+    codec: str
+
+    def __init__(self, name: str, fps: float | Fraction | None) -> None:
+        self.name = name
+        self._given_fps = _checked_fps(fps)
+        self._turn = 0
+
+    @property
+    @abc.abstractmethod
+    def num_frames(self) -> int:
+        """Frames that decode."""
+
+    @property
+    def corrupt_frames(self) -> int:
+        """Frames that the decoder marked as damaged, and packets that it refused, so far."""
+        return 0
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second: as given, else as the file has it.
+
+        Raises:
+            InputError: nothing says how many frames make a second.
+        """
+        fps = self._given_fps or self._own_fps()
+        if fps is None:
+            raise InputError(f"The frame rate of '{self.name}' isn't known: pass fps= (frames per second).")
+        return fps
+
+    @property
+    def duration_seconds(self) -> float:
+        """Frames divided by frame rate.
+
+        Raises:
+            InputError: nothing says how many frames make a second.
+        """
+        return float(self.num_frames / self.fps)
+
+    @property
+    def info(self) -> VideoInfo:
+        """The facts of this video."""
+        return VideoInfo(
+            name=self.name,
+            num_frames=self.num_frames,
+            fps=self._given_fps or self._own_fps(),
+            width=self.width,
+            height=self.height,
+            codec=self.codec,
+            corrupt_frames=self.corrupt_frames,
+        )
+
+    def iter_frames(self, indices: Iterable[int]) -> Iterator[tuple[int, Frame]]:
+        """(index, frame) of each different index, in increasing order; every frame is decoded once.
+
+        Only a handful of frames is in memory at a time. A new call ends the iteration of the one before.
+
+        Args:
+            indices: numbers from 0 to below ``num_frames``, in any order, repeated at will.
+
+        Raises:
+            InputError: an index is no integer or out of range.
+            FrameCountError: decoding shows that ``num_frames`` was wrong; it is right from now on,
+                so choose the frames anew.
+            VideoError: the frames can't be decoded.
+        """
+        wanted = sorted({_checked_index(index, self.num_frames, self.name) for index in indices})
+        self._turn += 1
+        return self._current(self._read(wanted), self._turn)
+
+    def frames(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> Frame:
+        """The frames of ``indices``, uint8 RGB of shape (n, H, W, 3), in the order asked for.
+
+        Raises:
+            InputError, FrameCountError, VideoError: as ``iter_frames``.
+        """
+        order = np.asarray(indices)
+        result = np.empty((order.size, self.height, self.width, 3), np.uint8)
+        for index, frame in self.iter_frames(order.ravel().tolist()):
+            result[order.ravel() == index] = frame
+        return result
+
+    def stream(self) -> Iterator[tuple[int, float, Frame]]:
+        """(index, seconds since the first frame, frame) of every frame, in constant memory.
+
+        Works without counting the frames first, so that it begins at once however long the video is.
+
+        Raises:
+            InputError: seconds need a frame rate and nothing gives one.
+            VideoError: the frames can't be decoded.
+        """
+        self._turn += 1
+        return self._current(self._stream(), self._turn)
+
+    def close(self) -> None:
+        """Let go of the file; frames can't be read any more."""
+        self._turn += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}('{self.name}', {self.width}x{self.height}, {self.codec})"
+
+    def _current(self, items: Iterator[Item], turn: int) -> Iterator[Item]:
+        """The items, as long as nobody has begun another iteration of the same decoder or closed it."""
+        for item in items:
+            yield item
+            if turn != self._turn:
+                raise InputError(
+                    f"'{self.name}' was closed, or is being read by a later iteration: "
+                    "open the video once for each loop over its frames."
+                )
+
+    @abc.abstractmethod
+    def _own_fps(self) -> Fraction | None:
+        """The frame rate that the source itself tells."""
+
+    @abc.abstractmethod
+    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        """(index, frame) for each of the sorted, different, valid indices."""
+
+    @abc.abstractmethod
+    def _stream(self) -> Iterator[tuple[int, float, Frame]]:
+        """(index, seconds, frame) of every frame."""
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``work`` of each item, in order, done by threads while the next items are being made."""
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="frames") as pool:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) == _AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _checked_index(index: int, count: int, name: str) -> int:
+    try:
+        number = operator.index(index)
+    except TypeError:
+        raise InputError(f"Frames of '{name}' are asked for by integers, got {index!r}.") from None
+    if not 0 <= number < count:
+        raise InputError(f"Frame {number} was asked for, '{name}' has frames 0 to {count - 1}.")
+    return number
+
+
+def _checked_fps(fps: float | Fraction | None) -> Fraction | None:
+    if fps is None:
+        return None
+    number = isinstance(fps, (int, float, Fraction)) and not isinstance(fps, bool)
+    if not number or not 0 < fps < 1e6:
+        raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
+    return Fraction(fps).limit_denominator(100_000)
