@@ -1,0 +1,205 @@
+"""The one clip builder: a video and a ``ClipSpec`` become the views that the network sees.
+
+clips = read_clips("clip.mp4", model.clip_spec, views="published")
+for batch in clips.batches(8):      # float32 (n, C, T, H, W)
+    logits = model(batch)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from slowfast_zoo.errors import FrameCountError, InputError, did_you_mean
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.frames import Video
+from slowfast_zoo.video.sampling import Indices, centre_indices, clip_indices, clip_span
+from slowfast_zoo.video.views import FramePipeline
+
+if TYPE_CHECKING:
+    from slowfast_zoo.video.reader import Source
+
+Views: TypeAlias = Literal["quick", "published"] | tuple[int, int]
+
+
+def read_clips(
+    source: Source | Video,
+    clip_spec: ClipSpec,
+    *,
+    views: Views = "quick",
+    fps: float | Fraction | None = None,
+) -> Clips:
+    """The views of one video, ready for the network.
+
+    Every frame that some view needs is decoded and resized once, as it comes out of the decoder:
+    full-size frames are never all in memory, however long the video.
+
+    Args:
+        source: whatever ``open_video`` takes, or a video that is open already and stays open.
+        clip_spec: the clip contract of the weights.
+        views: "quick", one clip from the middle of the video and one crop; "published", the
+            clips and crops that the weights were scored with; or (clips, crops), placed by the
+            publisher's rule for so many.
+        fps: frames per second, instead of what the source says.
+
+    Raises:
+        InputError: views that are not accepted, a source of another kind, or a frame rate that
+            the spec needs and nobody knows.
+        VideoError: the video can't be decoded; the message names it and the reason.
+    """
+    from slowfast_zoo.video.reader import open_video
+
+    counts = view_counts(clip_spec, views)
+    if isinstance(source, Video):
+        if fps is not None:
+            raise InputError("This video is open already; give fps= to open_video instead.")
+        return _read(source, clip_spec, counts, centred=views == "quick")
+    with open_video(source, fps=fps) as video:
+        return _read(video, clip_spec, counts, centred=views == "quick")
+
+
+def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
+    """How many clips and how many crops ``views`` means.
+
+    Raises:
+        InputError: not "quick", "published" or (clips, crops) with 1 or 3 crops.
+    """
+    if views == "quick":
+        return 1, 1
+    if views == "published":
+        return clip_spec.clips, clip_spec.crops
+    if isinstance(views, (tuple, list)) and len(views) == 2 and all(type(count) is int for count in views):
+        clips, crops = views
+        if clips >= 1 and crops in (1, 3):
+            return clips, crops
+    near = did_you_mean(views, ("quick", "published")) if isinstance(views, str) else ""
+    raise InputError(
+        f"views is {views!r}; accepted: 'quick', 'published' or (clips, crops) with 1 or 3 crops.{near}"
+    )
+
+
+class Clips:
+    """The views of one video: float32 when asked for, stored as bytes where the publisher's are.
+
+    Attributes:
+        spec: the clip contract.
+        source: name of the video.
+        indices: int64 of shape (clips, spec.num_frames): the source frames of each clip.
+        seconds: per clip, the start of its first and the end of its last frame, in seconds of
+            the video, taking its frame rate as constant; None where no frame rate is known.
+        views: (clip, crop) of each view, in the publisher's order.
+        padded: whether the video is shorter than a clip, so that frames repeat or are squeezed.
+    """
+
+    def __init__(
+        self,
+        spec: ClipSpec,
+        source: str,
+        indices: Indices,
+        seconds: tuple[tuple[float, float], ...] | None,
+        padded: bool,
+        pipeline: FramePipeline,
+        frames: torch.Tensor,
+    ) -> None:
+        """Hold prepared frames; ``read_clips`` is the way to make one.
+
+        Args:
+            spec: as the attribute.
+            source: as the attribute.
+            indices: as the attribute.
+            seconds: as the attribute.
+            padded: as the attribute.
+            pipeline: what prepared the frames and cuts views out of them.
+            frames: the different frames of ``indices``, in increasing order, prepared: (n, C, h, w).
+        """
+        self.spec = spec
+        self.source = source
+        self.indices = indices
+        self.seconds = seconds
+        self.padded = padded
+        self.views = _view_order(spec, len(indices), len(pipeline.boxes))
+        self._pipeline = pipeline
+        self._frames = frames
+        rows = np.unique(indices, return_inverse=True)[1].reshape(indices.shape)
+        self._rows = torch.from_numpy(rows)
+
+    def __len__(self) -> int:
+        """How many views there are."""
+        return len(self.views)
+
+    def __getitem__(self, view: int) -> torch.Tensor:
+        """One view, float32 of shape (C, T, H, W)."""
+        clip, crop = self.views[view]
+        return self._pipeline.view(self._frames, crop, self._rows[clip])
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """The views in order, float32 of shape (n, C, T, H, W), n at most ``size``, made one by one.
+
+        Raises:
+            InputError: a size below 1.
+        """
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"A batch has {size!r} views; accepted: an integer of at least 1.")
+        views = range(len(self))
+        return (self._stack(views[first : first + size]) for first in range(0, len(self), size))
+
+    def tensor(self) -> torch.Tensor:
+        """All views at once, float32 of shape (views, C, T, H, W)."""
+        return self._stack(range(len(self)))
+
+    def _stack(self, views: range) -> torch.Tensor:
+        box = self._pipeline.boxes[0]
+        shape = (len(views), self._frames.shape[1], self.indices.shape[1], box.height, box.width)
+        batch = torch.empty(shape, dtype=torch.float32)
+        for place, view in enumerate(views):
+            batch[place] = self[view]
+        return batch
+
+    def __repr__(self) -> str:
+        clips, crops = len(self.indices), len(self._pipeline.boxes)
+        box = self._pipeline.boxes[0]
+        shape = f"{self._frames.shape[1]}x{self.indices.shape[1]}x{box.height}x{box.width}"
+        padded = ", padded" if self.padded else ""
+        return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
+
+
+def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centred: bool) -> Clips:
+    try:
+        return _decode(video, spec, counts, centred)
+    except FrameCountError:
+        # Decoding has just shown how many frames there are; the clips lie elsewhere then.
+        return _decode(video, spec, counts, centred)
+
+
+def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centred: bool) -> Clips:
+    clips, crops = counts
+    count = video.num_frames
+    fps = None if spec.time_base == "frames" else video.fps
+    indices = centre_indices(spec, count, fps) if centred else clip_indices(spec, count, fps, clips)
+    pipeline = FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
+    wanted = np.unique(indices).tolist()
+    frames = torch.empty(0)
+    for place, pixels in enumerate(pipeline.prepare_all(frame for _, frame in video.iter_frames(wanted))):
+        if place == 0:
+            frames = torch.empty((len(wanted), *pixels.shape), dtype=pixels.dtype)
+        frames[place] = pixels
+    known = video.info.fps
+    seconds = None
+    if known is not None:
+        seconds = tuple((float(row.min() / known), float((row.max() + 1) / known)) for row in indices)
+    return Clips(spec, video.name, indices, seconds, count < clip_span(spec, fps), pipeline, frames)
+
+
+def _view_order(spec: ClipSpec, clips: int, crops: int) -> tuple[tuple[int, int], ...]:
+    """(clip, crop) of each view.
+
+    Source: ``FormatShape`` of MMAction2 (all clips of the first crop come first); the test
+    loaders of PySlowFast (all crops of the first clip).
+    """
+    if spec.view_order == "crop-major":
+        return tuple((clip, crop) for crop in range(crops) for clip in range(clips))
+    return tuple((clip, crop) for clip in range(clips) for crop in range(crops))
