@@ -1,0 +1,93 @@
+"""The processes of one training: started by ``torchrun``, or just this one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from slowfast_zoo.errors import TrainingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """This process among those that train or evaluate together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files and shows progress."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of all processes' tensors, on every one of them."""
+        if self.world > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's object, on every one of them, in the order of ranks."""
+        if self.world == 1:
+            return [value]
+        values = [None] * self.world
+        distributed.all_gather_object(values, value)
+        return values
+
+    def average_norms(self, model: nn.Module) -> None:
+        """Replaces running statistics of batch norms by their mean over the processes."""
+        for name, buffer in model.named_buffers():
+            if self.world > 1 and name.endswith(("running_mean", "running_var")):
+                buffer.copy_(self.sum(buffer.clone()) / self.world)
+
+    def share_norms(self, model: nn.Module) -> None:
+        """Gives every process the first one's buffers, as OpenMMLab does before it evaluates."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
+
+@contextlib.contextmanager
+def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
+    """The group that ``torchrun``'s environment describes, or that the caller has made; else this process.
+
+    A group that is made here ends with the context. NCCL where tensors are on GPUs, gloo elsewhere.
+
+    Args:
+        device: None takes the GPU of this process's local rank, or the CPU where there is none.
+
+    Raises:
+        TrainingError: there is no such device, or more processes than GPUs.
+    """
+    chosen = _device(device)
+    made = not distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if made:
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        if distributed.is_initialized():
+            yield Processes(distributed.get_rank(), distributed.get_world_size(), chosen)
+        else:
+            yield Processes(0, 1, chosen)
+    finally:
+        if made:
+            distributed.destroy_process_group()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"The device {device} can't be used: {str(error).splitlines()[0]}") from error
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    return chosen

@@ -1,0 +1,208 @@
+"""The published recipes, by OpenMMLab's and PySlowFast's own config names, and ours for camera motion.
+
+A published number is kept once: network, clip spec, labels and GPUs of a recipe are those of its row in the
+catalogue.
+
+Sources: ``configs/recognition/slowfast`` of https://github.com/open-mmlab/mmaction2 at v0.21.0, v0.24.1 and
+v1.2.0, and ``configs`` of https://github.com/facebookresearch/SlowFast, in the files of those names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.training.recipe import Recipe, TrainConfig
+from slowfast_zoo.weights.catalog import find_config, get_weights
+
+_KINETICS = TrainConfig()
+_KINETICS_1X = _KINETICS.replace(schedule_rule="openmmlab-1.x")
+_STEPS = {"schedule": "step", "milestones": (94, 154, 196)}
+_STHV1 = TrainConfig(
+    epochs=22,
+    batch_size=4,
+    lr=0.06,
+    lr_batch=32,
+    weight_decay=1e-6,
+    schedule="step",
+    milestones=(14, 18),
+    warmup_epochs=0,
+    warmup_iterations=510,
+)
+# The warm-up starts from 0.01; batch norms have no weight decay; gradients aren't clipped.
+_PYSLOWFAST = TrainConfig(
+    epochs=196,
+    nesterov=True,
+    norm_weight_decay=0.0,
+    grad_clip=None,
+    schedule_rule="pyslowfast",
+    precise_bn_batches=200,
+    validate_every=10,
+)
+_PYSLOWFAST_STEPS = _PYSLOWFAST.replace(epochs=239, **_STEPS)
+_SSV2 = _PYSLOWFAST.replace(
+    epochs=22,
+    batch_size=2,
+    lr=0.03,
+    lr_batch=16,
+    weight_decay=1e-6,
+    schedule="step",
+    milestones=(14, 18),
+    warmup_epochs=0.19,
+    warmup_ratio=0.0001 / 0.03,
+    validate_every=2,
+)
+_CHARADES = _SSV2.replace(
+    epochs=57,
+    lr=0.0375,
+    weight_decay=1e-4,
+    milestones=(41, 49),
+    warmup_epochs=4,
+    warmup_ratio=0.0001 / 0.0375,
+    validate_every=6,
+)
+_SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
+
+TINY_MODEL_SPEC = ModelSpec(
+    depth=14, base_width=16, alpha=4, beta_inv=2, fusion_kernel=5, num_frames=16, num_classes=10, dropout=0.1
+)
+"""The network of ``slowfast_tiny``."""
+TINY_CLIP_SPEC = ClipSpec(
+    num_frames=16,
+    frame_stride=1,
+    time_base="fps-scaled",
+    fps=10,
+    size=(112, 112),
+    crop=112,
+    test_crop=112,
+    clips=1,
+    crops=1,
+    flip=0.0,
+)
+"""Sixteen frames, a tenth of a second apart, squeezed into squares; mirrored pictures have other labels."""
+_CAMERA_MOTION = TrainConfig(
+    epochs=30,
+    clips_per_epoch=2000,
+    batch_size=32,
+    optimizer="adamw",
+    lr=2e-3,
+    lr_batch=None,
+    weight_decay=0.02,
+    norm_weight_decay=0.0,
+    grad_clip=5.0,
+    label_smoothing=0.05,
+    warmup_epochs=1,
+    schedule_rule="pyslowfast",
+    warmup_ratio=0.05,
+    channels_last=True,
+)
+
+_CONFIGS: dict[tuple[str, str], TrainConfig] = {
+    ("slowfast_r50_4x16x1", "mmaction2/k400-256e-256p"): _KINETICS,
+    ("slowfast_r50_4x16x1", "mmaction2/k400-256e-256p-video"): _KINETICS,
+    ("slowfast_r50_4x16x1", "mmaction2/k400-256e-320p"): _KINETICS,
+    ("slowfast_r50_4x16x1", "mmaction2/k400-256e-320p-prebn"): _KINETICS.replace(precise_bn_batches=200),
+    ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p"): _KINETICS,
+    ("slowfast_r101_r50_4x16x1", "mmaction2/k400-256e-256p"): _KINETICS,
+    ("slowfast_r101_8x8x1", "mmaction2/k400-256e-256p"): _KINETICS,
+    ("slowfast_r152_r50_4x16x1", "mmaction2/k400-256e-256p"): _KINETICS,
+    ("slowfast_r50_16x8x1", "mmaction2/sthv1-22e"): _STHV1,
+    ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p-steplr"): _KINETICS.replace(**_STEPS),
+    ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p-steplr-prebn"): _KINETICS.replace(
+        precise_bn_batches=200, precise_bn_every=5, **_STEPS
+    ),
+    ("slowfast_r50_4x16x1", "mmaction2-1x/k400-256e"): _KINETICS_1X,
+    ("slowfast_r50_8x8x1", "mmaction2-1x/k400-256e"): _KINETICS_1X,
+    ("slowfast_r50_8x8x1", "mmaction2-1x/k400-256e-steplr"): _KINETICS_1X.replace(**_STEPS),
+    ("slowfast_r101_r50_4x16x1", "mmaction2-1x/k400-256e"): _KINETICS_1X,
+    ("slowfast_r101_8x8x1", "mmaction2-1x/k400-256e"): _KINETICS_1X,
+    ("slowfast_r50_4x16x1", "pyslowfast/k400"): _PYSLOWFAST,
+    ("slowfast_r50_8x8x1", "pyslowfast/k400"): _PYSLOWFAST,
+    ("slowfast_r50_8x8x1", "pyslowfast/k400-stepwise"): _PYSLOWFAST_STEPS,
+    ("slowfast_r50_16x8x1", "pyslowfast/ssv2"): _SSV2,
+    ("slowfast_r50_16x8x1", "pyslowfast/charades"): _CHARADES,
+}
+"""By model and tag. Multigrid trainings change the clip's size while they run and are left out."""
+
+_STHV1_FLIPS = ((2, 4), (30, 41), (52, 66))
+
+
+def list_recipes() -> list[str]:
+    """Names of all recipes, the nine rows of OpenMMLab's page first."""
+    return list(_recipes())
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name, publisher's config name (the newest row's), or "model/tag".
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+    """
+    recipes = _recipes()
+    if name in recipes:
+        return recipes[name]
+    entry = find_config(name)
+    wanted = name if entry is None else f"{entry.model}/{entry.tag}"
+    for recipe in recipes.values():
+        if f"{recipe.model}/{recipe.tag}" == wanted:
+            return recipe
+    known = f"The recipes are: {quoted(recipes)}."
+    if entry is not None:
+        raise UnknownNameError(
+            f"The training of '{name}' isn't kept as a recipe, only its weights '{wanted}'. {known}"
+        )
+    raise UnknownNameError(f"There is no recipe '{name}'.{did_you_mean(name, recipes)} {known}")
+
+
+@functools.cache
+def _recipes() -> dict[str, Recipe]:
+    published = [_published(model, tag, config) for (model, tag), config in _CONFIGS.items()]
+    names = [recipe.name for recipe in published]
+    recipes = {
+        recipe.name if names.count(recipe.name) == 1 else f"{recipe.model}/{recipe.tag}": recipe
+        for recipe in published
+    }
+    recipes = {name: dataclasses.replace(recipe, name=name) for name, recipe in recipes.items()}
+    return recipes | {"camera-motion": _camera_motion()}
+
+
+def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
+    entry = get_weights(model, tag)
+    pyslowfast = tag.startswith("pyslowfast/")
+    start = None
+    if entry.initialised_from is not None:
+        start = ("slowfast_r50_8x8x1", "pyslowfast/k400" if pyslowfast else "mmaction2/k400-256e-320p")
+    sthv1 = config is _STHV1
+    return Recipe(
+        name=entry.config_name,
+        model=model,
+        tag=tag,
+        model_spec=entry.model_spec,
+        clip_spec=entry.clip_spec,
+        labels=entry.labels,
+        config=config,
+        dataset=entry.training_data,
+        gpus=8 if pyslowfast else math.prod(int(part) for part in (entry.gpus or "8").split("x")),
+        initialise_from=start,
+        flip_pairs=_STHV1_FLIPS if sthv1 else (),
+        resize_first=not sthv1,
+        departs=_SYNC if pyslowfast and start else "",
+    )
+
+
+def _camera_motion() -> Recipe:
+    from slowfast_zoo.training.motion_camera import CAMERA_MOTIONS
+
+    return Recipe(
+        name="camera-motion",
+        model="slowfast_tiny",
+        tag="camera-motion",
+        model_spec=TINY_MODEL_SPEC,
+        clip_spec=TINY_CLIP_SPEC,
+        labels=CAMERA_MOTIONS,
+        config=_CAMERA_MOTION,
+        dataset="camera motion (procedural)",
+    )

@@ -1,0 +1,162 @@
+"""``TrainConfig``: every number of a training; ``Recipe``: a training that was published."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from slowfast_zoo.spec import ClipSpec, ModelSpec, Spec
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["cosine", "step", "constant"]
+ScheduleRule = Literal["openmmlab-0.x", "openmmlab-1.x", "pyslowfast"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(Spec):
+    """How to train: optimiser, schedule, batch, numerics. JSON both ways.
+
+    The defaults are OpenMMLab's for Kinetics-400 from scratch. Single or several labels per clip is not
+    chosen here: ``ModelSpec.activation`` decides (softmax: cross entropy; sigmoid: binary cross entropy).
+    """
+
+    epochs: int = 256
+    """Passes over the dataset."""
+    clips_per_epoch: int | None = None
+    """Length of an epoch in clips, at most the dataset's; None: the whole dataset."""
+    batch_size: int = 8
+    """Clips per forward pass in each process."""
+    accumulate: int = 1
+    """Forward passes per optimiser step in each process."""
+    optimizer: Optimizer = "sgd"
+    """SGD with momentum, or AdamW."""
+    lr: float = 0.1
+    """Highest learning rate, for a step of ``lr_batch`` clips."""
+    lr_batch: int | None = 64
+    """Clips per step that ``lr`` belongs to; a step of n clips uses n / lr_batch of it. None: as it is."""
+    momentum: float = 0.9
+    """SGD's momentum."""
+    nesterov: bool = False
+    """Nesterov's form of the momentum."""
+    weight_decay: float = 1e-4
+    """Weight decay of all parameters."""
+    norm_weight_decay: float | None = None
+    """Weight decay of batch norms, where it differs."""
+    grad_clip: float | None = 40.0
+    """Largest L2 norm of all gradients together; longer ones are shortened to it. None: no limit."""
+    label_smoothing: float = 0.0
+    """Part of the target spread over all classes (cross entropy only)."""
+    schedule: Schedule = "cosine"
+    """Half a cosine to zero over all epochs; a factor at milestones; or constant."""
+    schedule_rule: ScheduleRule = "openmmlab-0.x"
+    """Whose arithmetic: see ``schedule.learning_rate``."""
+    milestones: tuple[int, ...] = ()
+    """Epochs at which "step" multiplies the rate."""
+    step_factor: float = 0.1
+    """What it is multiplied by."""
+    warmup_epochs: float = 34
+    """Length of the linear warm-up in epochs."""
+    warmup_iterations: int = 0
+    """Its length in optimiser steps instead, when above 0."""
+    warmup_ratio: float = 0.1
+    """Part of the rate that the warm-up starts from."""
+    precise_bn_batches: int = 0
+    """Training batches over which batch norm statistics are averaged after an epoch; 0: not done."""
+    precise_bn_every: int = 1
+    """Epochs between two such passes; the last epoch always has one."""
+    validate_every: int = 5
+    """Epochs between two validations; the last epoch always has one."""
+    checkpoint_every: int = 1
+    """Epochs between two checkpoints; the last epoch always has one."""
+    checkpoint_steps: int = 0
+    """Optimiser steps between two checkpoints within an epoch; 0: at the ends of epochs only."""
+    precision: Precision = "float32"
+    """Of the network's arithmetic; parameters stay float32. float16 scales the loss."""
+    channels_last: bool = False
+    """Channels-last memory layout of clips and weights."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
+    workers: int = 2
+    """Processes that read clips, for each training process."""
+    seed: int = 0
+    """Decides initial order, augmentation and dropout; the weights are the caller's."""
+    deterministic: bool = False
+    """Deterministic algorithms (on a GPU: where there are any) and no cuDNN search."""
+    log_every: int = 20
+    """Optimiser steps between two lines of the log."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "precise_bn_every",
+            "validate_every",
+            "log_every",
+        ):
+            self._require_int(field, 1)
+        for field in ("warmup_iterations", "precise_bn_batches", "checkpoint_steps", "workers", "seed"):
+            self._require_int(field, 0)
+        self._require_int("checkpoint_every", 1)
+        for field in ("clips_per_epoch", "lr_batch"):
+            if getattr(self, field) is not None:
+                self._require_int(field, 1)
+        for field in ("nesterov", "channels_last", "activation_checkpointing", "deterministic"):
+            if not isinstance(getattr(self, field), bool):
+                raise self._error(field, "True or False")
+        self._require_number("lr", 0, 1e4, open_low=True)
+        for field in ("momentum", "weight_decay", "label_smoothing", "step_factor", "warmup_ratio"):
+            self._require_number(field, 0, 1)
+        if self.norm_weight_decay is not None:
+            self._require_number("norm_weight_decay", 0, 1)
+        if self.grad_clip is not None:
+            self._require_number("grad_clip", 0, 1e9, open_low=True)
+        self._require_number("warmup_epochs", 0, 1e6)
+        milestones = self.milestones
+        if not isinstance(milestones, tuple) or not all(type(epoch) is int for epoch in milestones):
+            raise self._error("milestones", "a tuple of epochs")
+        if list(milestones) != sorted(set(milestones)) or (milestones and milestones[0] < 1):
+            raise self._error("milestones", "rising epochs above 0")
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise self._error("nesterov", "False without SGD's momentum")
+
+    def scaled_lr(self, clips_per_step: int) -> float:
+        """The learning rate for steps of that many clips: ``lr * clips_per_step / lr_batch``.
+
+        Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.1.
+        """
+        return self.lr if self.lr_batch is None else self.lr * clips_per_step / self.lr_batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training that was published: what was trained how, on what, and from what."""
+
+    name: str
+    """The publisher's config name, or ours; where two rows share a config, "model/tag"."""
+    model: str
+    """Name of the model."""
+    tag: str
+    """The weights that came out of it."""
+    model_spec: ModelSpec
+    """The network."""
+    clip_spec: ClipSpec
+    """Sampling, crops and augmentation."""
+    labels: tuple[str, ...]
+    """Class names."""
+    config: TrainConfig
+    """Optimiser, schedule, batch per GPU."""
+    dataset: str
+    """Training data."""
+    gpus: int = 1
+    """Processes that the recipe was run with."""
+    initialise_from: tuple[str, str] | None = None
+    """Model and tag of the weights that the training started from; None: random weights."""
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    """Classes that a horizontal flip exchanges."""
+    resize_first: bool = True
+    """Whether frames are resized to ``clip_spec.size`` before the random crop is drawn."""
+    departs: str = ""
+    """What of the publisher's training this library doesn't do; empty when nothing."""

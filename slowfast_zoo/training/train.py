@@ -1,0 +1,346 @@
+"""``train``: one loop for one process or, under ``torchrun``, many; interrupted, it goes on exactly.
+
+What a dataset is stands in ``slowfast_zoo.training.loader``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.network import SlowFast
+from slowfast_zoo.training.distributed import Processes, processes
+from slowfast_zoo.training.evaluate import check_targets, evaluate
+from slowfast_zoo.training.journal import Journal, Meter
+from slowfast_zoo.training.loader import Batch, ClipDataset, KeyedItems, StepKeys, load, name_of, normalised
+from slowfast_zoo.training.numerics import autocast, determinism, make_optimizer
+from slowfast_zoo.training.plan import Plan
+from slowfast_zoo.training.precise_bn import update_norms
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.schedule import learning_rate
+from slowfast_zoo.training.state import (
+    BEST,
+    LAST,
+    LOG,
+    RESUME,
+    check_same,
+    read_resume,
+    save_weights,
+    work_directory,
+    write_resume,
+)
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training left behind."""
+
+    work_dir: Path
+    """Folder of log and checkpoints."""
+    last: Path
+    """Weights after the last step (safetensors)."""
+    best: Path | None
+    """Weights with the best validation; None without validation."""
+    best_metrics: dict[str, float]
+    """Their metrics and "epoch", counted from 1."""
+    metrics: dict[str, float]
+    """Metrics of the last validation."""
+    steps: int
+    """Optimiser steps, those before a resumption too."""
+
+
+def train(
+    model: SlowFast,
+    dataset: ClipDataset,
+    config: TrainConfig,
+    *,
+    work_dir: str | Path,
+    validation: ClipDataset | None = None,
+    resume: bool = False,
+    sample_weights: Sequence[float] | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Trains the model in place and writes log and checkpoints.
+
+    Frozen parts stay frozen, if the caller has frozen some. Under ``torchrun`` every process calls this with
+    the same arguments. Runs with equal seeds are equal up to the order of floating-point sums, and
+    bit by bit with ``config.deterministic`` on one CPU.
+
+    Args:
+        model: what to train; ``spec.activation`` decides the loss, ``clip_spec`` how bytes are normalised.
+        dataset: training clips.
+        config: optimiser, schedule and numerics.
+        work_dir: folder for ``log.jsonl``, ``last.safetensors``, ``best.safetensors`` and ``resume.pt``.
+        validation: scored every ``config.validate_every`` epochs; decides what is best.
+        resume: go on where the training in ``work_dir`` was interrupted.
+        sample_weights: chance of each training clip, drawn with replacement; None: every clip once.
+        device: None: the GPU of this process, or the CPU where there is none.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        TrainingError: files can't be written or resumed, or a loss or gradient isn't finite.
+        DataError: the dataset is empty, or a target doesn't fit the model.
+        InputError: a model without classifier or without anything to train, or a wrong number of weights.
+    """
+    _check(model, dataset, validation, sample_weights)
+    with contextlib.ExitStack() as stack:
+        group = stack.enter_context(processes(device))
+        folder = Path(work_dir)
+        if group.first:
+            folder = stack.enter_context(work_directory(work_dir, resume=resume))
+        stack.enter_context(determinism(config.deterministic))
+        trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
+        return trainer.run(resume, progress)
+
+
+class _Trainer:
+    """The state of one training: model, optimiser, position and the best validation so far."""
+
+    def __init__(
+        self,
+        model: SlowFast,
+        dataset: ClipDataset,
+        config: TrainConfig,
+        folder: Path,
+        validation: ClipDataset | None,
+        group: Processes,
+        sample_weights: Sequence[float] | None,
+    ) -> None:
+        self.model, self.dataset, self.config, self.folder = model, dataset, config, folder
+        self.validation, self.group, self.sample_weights = validation, group, sample_weights
+        self.plan = Plan.of(config, len(dataset), group.world)
+        self.layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
+        model.to(group.device).to(memory_format=self.layout).train()
+        model.activation_checkpointing = config.activation_checkpointing
+        self.optimizer = make_optimizer(model, config)
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
+        self.done = 0
+        self.best: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+
+    def run(self, resume: bool, progress: bool) -> TrainResult:
+        """From the first step, or the one after the last checkpoint, to the last."""
+        config, plan = self.config, self.plan
+        if resume:
+            self._restore()
+        network: nn.Module = self.model
+        if self.group.world > 1:
+            # Each process keeps its own batch norm statistics while it trains, as the publishers' do.
+            gpus = [self.group.device] if self.group.device.type == "cuda" else None
+            network = nn.parallel.DistributedDataParallel(self.model, gpus, broadcast_buffers=False)
+        log = self.folder / LOG if self.group.first else None
+        with Journal(log, done=self.done, steps=plan.steps, progress=progress) as journal:
+            journal.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
+            batches = iter(self._load(range(self.done, plan.steps)))
+            meter = Meter(self.group)
+            while self.done < plan.steps:
+                epoch, iteration = divmod(self.done, plan.steps_per_epoch)
+                lr = learning_rate(config, self.done, plan.steps_per_epoch, plan.lr)
+                grad_norm = self._step(network, batches, lr, meter)
+                self.done += 1
+                journal.step(meter.loss)
+                if (iteration + 1) % config.log_every == 0 or iteration + 1 == plan.steps_per_epoch:
+                    where = {"epoch": epoch + 1, "iter": iteration + 1, "lr": lr}
+                    journal.write("train", **where, **meter.read(), grad_norm=grad_norm)
+                if iteration + 1 == plan.steps_per_epoch:
+                    self._end_epoch(network, epoch + 1, lr, journal)
+                elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
+                    self._save()
+        return TrainResult(
+            work_dir=self.folder,
+            last=self.folder / LAST,
+            best=self.folder / BEST if self.best else None,
+            best_metrics=self.best,
+            metrics=self.metrics,
+            steps=self.done,
+        )
+
+    def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float, meter: Meter) -> float:
+        """One optimiser step; the L2 norm of its gradients before clipping."""
+        config = self.config
+        # Dropout depends on the position alone, so that a resumed run needs no generator state.
+        words = np.random.SeedSequence([config.seed, self.done, self.group.rank]).generate_state(1)
+        torch.manual_seed(int(words[0]))
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        for micro in range(config.accumulate):
+            started = time.perf_counter()
+            batch = next(batches)
+            data_time = time.perf_counter() - started
+            check_targets(batch, self.model, self.dataset)
+            last = micro + 1 == config.accumulate
+            waits = isinstance(network, nn.parallel.DistributedDataParallel) and not last
+            with network.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
+                logits, loss = self._forward(network, batch)
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise self._not_finite(f"The loss is {value}", batch)
+                self.scaler.scale(loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            meter.add(value, logits, batch.targets, data_time, time.perf_counter() - started)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf).item()
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
+            raise self._not_finite(f"The gradients' norm is {norm}", batch)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return norm
+
+    def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = self._logits(network, batch.clips)
+        targets = batch.targets.to(self.group.device, non_blocking=True)
+        if self.model.spec.activation == "sigmoid":
+            return logits, F.binary_cross_entropy_with_logits(logits, targets)
+        return logits, F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+
+    def _logits(self, network: nn.Module, clips: Tensor) -> Tensor:
+        clips = normalised(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+        with autocast(self.group.device, self.config.precision):
+            logits: Tensor = network(clips.contiguous(memory_format=self.layout))
+        return logits.float()
+
+    def _end_epoch(self, network: nn.Module, epoch: int, lr: float, journal: Journal) -> None:
+        """Statistics, validation and checkpoints after that many epochs."""
+        config, last = self.config, epoch == self.config.epochs
+        if config.precise_bn_batches and (last or epoch % config.precise_bn_every == 0):
+            self._precise_bn(epoch)
+        improved = False
+        if self.validation is not None and (last or epoch % config.validate_every == 0):
+            self.group.share_norms(self.model)
+            self.metrics = self._validate(self.validation)
+            improved = not self.best or _rank(self.metrics) > _rank(self.best)
+            if improved:
+                self.best = {"epoch": epoch, **self.metrics}
+            journal.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
+        if improved and self.group.first:
+            save_weights(self.model, self.folder / BEST, self._notes())
+        if last or epoch % config.checkpoint_every == 0:
+            self._save()
+
+    def _validate(self, validation: ClipDataset) -> dict[str, float]:
+        config = self.config
+        result = evaluate(
+            self.model,
+            validation,
+            batch_size=config.batch_size,
+            max_views=config.batch_size,
+            workers=config.workers,
+            device=self.group.device,
+            precision=config.precision,
+        )
+        if result.failed:
+            _LOG.warning("Validation: %s; the first failure: %s", result, result.failed[0])
+        return dict(result.metrics)
+
+    def _precise_bn(self, epoch: int) -> None:
+        clips_per_pass = self.plan.micro_batch * self.group.world
+        count = min(self.config.precise_bn_batches, len(self.dataset) // clips_per_pass)
+        steps = range((epoch - 1) * count, epoch * count)
+        clips = (batch.clips for batch in self._load(steps, stream=1, steps_per_epoch=count))
+        update_norms(self.model, clips, lambda batch: self._logits(self.model, batch))
+        self.group.average_norms(self.model)
+
+    def _load(self, steps: range, *, stream: int = 0, steps_per_epoch: int | None = None) -> Any:
+        keys = StepKeys(
+            len(self.dataset),
+            micro_batch=self.plan.micro_batch,
+            micro_batches=1 if stream else self.config.accumulate,
+            steps_per_epoch=steps_per_epoch or self.plan.steps_per_epoch,
+            steps=steps,
+            seed=self.config.seed,
+            stream=stream,
+            rank=self.group.rank,
+            world=self.group.world,
+            sample_weights=self.sample_weights,
+        )
+        items = KeyedItems(self.dataset, self.config.seed)
+        return load(items, keys, self.config.workers, self.group.device)
+
+    def _save(self) -> None:
+        if not self.group.first:
+            return
+        save_weights(self.model, self.folder / LAST, self._notes())
+        state = {
+            "format": 1,
+            "settings": self._settings(),
+            "step": self.done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best,
+            "metrics": self.metrics,
+        }
+        write_resume(self.folder / RESUME, state)
+
+    def _restore(self) -> None:
+        """Takes over what an interrupted run of the same training has saved.
+
+        Raises:
+            TrainingError: nothing to resume, or another training.
+        """
+        state = read_resume(self.folder / RESUME)
+        check_same(self.folder, state["settings"], self._settings())
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"The training in {self.folder} is of another model: {error}") from error
+        self.scaler.load_state_dict(state["scaler"])
+        self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
+        _LOG.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
+
+    def _settings(self) -> dict[str, Any]:
+        return {**self.config.to_dict(), "clips": len(self.dataset), "step_clips": self.plan.step_clips}
+
+    def _notes(self) -> dict[str, Any]:
+        return {"settings": self._settings(), "step": self.done, "metrics": self.metrics}
+
+    def _not_finite(self, what: str, batch: Batch) -> TrainingError:
+        names = ", ".join(name_of(self.dataset, index) for index in batch.indices)
+        return TrainingError(
+            f"{what} at step {self.done + 1} of {self.plan.steps}; the last clips were: {names}. Look for"
+            f" broken clips, or lower the learning rate; checkpoints in {self.folder} are from before."
+        )
+
+
+def _rank(metrics: dict[str, float]) -> float:
+    """What best is chosen by, higher is better."""
+    score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
+    return -math.inf if math.isnan(score) else score
+
+
+def _check(
+    model: SlowFast,
+    dataset: ClipDataset,
+    validation: ClipDataset | None,
+    sample_weights: Sequence[float] | None,
+) -> None:
+    if model.spec.num_classes == 0:
+        raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("Every parameter of the model is frozen; there is nothing to train.")
+    for name, data in (("training", dataset), ("validation", validation)):
+        if data is not None and len(data) == 0:
+            raise DataError(f"The {name} dataset is empty.")
+    if sample_weights is not None:
+        usable = len(sample_weights) == len(dataset) and min(sample_weights) >= 0 and sum(sample_weights) > 0
+        if not usable or not math.isfinite(sum(sample_weights)):
+            raise InputError(
+                f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
+                " number of at least 0 per clip, not all of them 0."
+            )
