@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,6 +66,8 @@ class Evaluation:
         Raises:
             InputError: several labels per item, or scores of single views.
         """
+        if self.targets.ndim == 2 or not self.metrics:
+            raise InputError("A confusion matrix needs one label per video, and one score per class.")
         return confusion_matrix(np.stack(self.scores), self.targets)
 
     def per_class(self) -> list[dict[str, Any]]:
@@ -104,7 +108,21 @@ class Evaluation:
             content = self.to_dict()
         else:
             raise InputError(f"There is no form '{form}' of result files; accepted: 'named', 'mmaction2'.")
-        Path(path).write_text(json.dumps(content), encoding="utf-8")
+        _write(Path(path), json.dumps(content))
+
+    def save_confusion(self, path: str | Path) -> None:
+        """Writes the confusion matrix as CSV: a row per true class, a column per predicted one.
+
+        Raises:
+            InputError: as ``confusion_matrix``.
+        """
+        confusion = self.confusion_matrix()
+        names = self.labels or [str(index) for index in range(len(confusion))]
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(["true \\ predicted", *names])
+        writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
+        _write(Path(path), table.getvalue())
 
 
 def evaluate(
@@ -199,6 +217,13 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
         item, target = batch.indices[int(wrong[0, 0])], targets[int(wrong[0, 0])]
         accepted = "zeros and ones" if several else f"0 to {classes - 1}"
         raise DataError(f"{name_of(dataset, item)} has the label {target.tolist()}; accepted: {accepted}.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"The result file {path} can't be written: {error}.") from error
 
 
 _Row = tuple[int, npt.NDArray[Any], npt.NDArray[np.float32], int]

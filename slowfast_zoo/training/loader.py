@@ -25,6 +25,7 @@ from torch import Tensor
 
 from slowfast_zoo.errors import DataError, VideoError
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.views import normalise
 
 Clip = Tensor | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Target = int | Tensor
@@ -153,13 +154,8 @@ def normalised(clips: Tensor, spec: ClipSpec) -> Tensor:
         return clips
     if clips.shape[-1] != len(spec.mean):
         raise DataError(f"Clips have {clips.shape[-1]} channels, the model's clip_spec has {len(spec.mean)}.")
-    pixels = clips.permute(0, 4, 1, 2, 3).float()
-    mean, std = (
-        torch.tensor(values, device=clips.device).view(1, -1, 1, 1, 1) for values in (spec.mean, spec.std)
-    )
-    if spec.pixel_range == "0-1":
-        pixels = pixels / 255
-    return (pixels - mean) / std
+    # Channels first, as the one normaliser of the library takes them; the caller decides on the layout.
+    return normalise(clips.permute(4, 0, 1, 2, 3), spec).transpose(0, 1)
 
 
 class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):

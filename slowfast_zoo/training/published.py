@@ -67,7 +67,7 @@ _CHARADES = _SSV2.replace(
 _SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
 
 TINY_MODEL_SPEC = ModelSpec(
-    depth=14, base_width=16, alpha=4, beta_inv=2, fusion_kernel=5, num_frames=16, num_classes=10, dropout=0.1
+    depth=14, base_width=16, alpha=4, beta_inv=4, fusion_kernel=5, num_frames=16, num_classes=10, dropout=0.1
 )
 """The network of ``slowfast_tiny``."""
 TINY_CLIP_SPEC = ClipSpec(

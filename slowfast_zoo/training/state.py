@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -36,7 +36,7 @@ _MAY_CHANGE = {
 }
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file in one step, after its new content is on the disk; the old one stays until then.
 
     Args:
@@ -48,25 +48,19 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        # torch and safetensors don't wait for the disk; a crash after the rename would leave a torn file.
-        with temporary.open("rb+") as file:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError, _safetensors_error()) as error:
+    except (OSError, RuntimeError) as error:  # torch.save makes a RuntimeError of a full disk
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         kept = f"the earlier {path.name} is intact" if path.exists() else "nothing was kept"
+        reason = str(error.__context__ or error).splitlines()[0]
         raise TrainingError(
-            f"{path} can't be written ({error}); {kept}. Make room, or choose another work directory."
+            f"{path} can't be written ({reason}); {kept}. Make room, or choose another work directory."
         ) from error
-
-
-def _safetensors_error() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    error: type[Exception] = SafetensorError
-    return error
 
 
 @contextlib.contextmanager
@@ -109,7 +103,7 @@ def save_weights(model: SlowFast, path: Path, notes: Mapping[str, Any]) -> None:
         path: replaced in one step.
         notes: how the weights were trained; JSON values, become the file's provenance.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     described = {
         "model_spec": model.spec.to_dict(),
@@ -119,7 +113,7 @@ def save_weights(model: SlowFast, path: Path, notes: Mapping[str, Any]) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": "pt", _METADATA: json.dumps(described)}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_whole(path, lambda file: file.write(save(tensors, metadata)))
 
 
 def load_trained(path: str | Path) -> SlowFast | None:
@@ -152,12 +146,7 @@ def load_trained(path: str | Path) -> SlowFast | None:
 def write_resume(path: Path, state: Mapping[str, Any]) -> None:
     """Writes what ``read_resume`` reads back exactly."""
 
-    def write(temporary: Path) -> None:
-        # A file object, so that a full disk is an OSError of Python's and not an abort inside torch.
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-
-    write_whole(path, write)
+    write_whole(path, lambda file: torch.save(dict(state), file))
 
 
 def read_resume(path: Path) -> dict[str, Any]:
