@@ -1,4 +1,4 @@
-"""Writes checkpoint files as each publisher does, of any network, for the tests of reading them."""
+"""A small trained network, and files of it as each publisher writes them, for the tests of reading them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast_zoo.network import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.dialects import to_dialect
 
 State = Mapping[str, Tensor]
+
+SPEC = ModelSpec(depth=14, base_width=16, alpha=4, num_frames=8, num_classes=6, lateral_norm=True)
+
+
+def trained(spec: ModelSpec = SPEC, seed: int = 0) -> SlowFast:
+    """A model in which no two tensors are equal and every number matters to the answer."""
+    generator = torch.Generator().manual_seed(seed)
+    model = SlowFast(spec).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                tensor.fill_(7)
+            elif name.endswith("running_var") or ("norm" in name and name.endswith(".weight")):
+                tensor.uniform_(0.5, 1.5, generator=generator)
+            else:
+                tensor.normal_(0, 0.1, generator=generator)
+    return model
+
+
+def assert_same_state(model: SlowFast, state: dict[str, torch.Tensor], skip: tuple[str, ...] = ()) -> None:
+    own = model.state_dict()
+    assert set(own) == set(state)
+    different = [name for name in own if name not in skip and not torch.equal(own[name], state[name])]
+    assert different == []
 
 
 def openmmlab_2020(path: Path, state: State, spec: ModelSpec) -> None:

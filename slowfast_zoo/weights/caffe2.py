@@ -74,10 +74,6 @@ class _Array:
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-class _ArrayType:
-    """Stands for ``numpy.ndarray`` where it is only an argument."""
-
-
 def _reconstruct(kind: object, shape: object, code: object) -> _Array:
     return _Array()
 
@@ -96,7 +92,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _DType,
-    ("numpy", "ndarray"): _ArrayType,
+    ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument
     ("_codecs", "encode"): _encode,
 } | {
     (module, name): stand_in

@@ -292,7 +292,8 @@ def _as_stored(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         raise CheckpointError(f"'{name}' holds {tensor.dtype} instead of floating-point numbers.")
     tensor = tensor.detach().to(torch.float32).contiguous()
-    if not torch.isfinite(tensor).all():
+    # a sum is several times faster, and no NaN or infinity gets lost in it; only large numbers may overflow
+    if not tensor.sum().isfinite() and not tensor.isfinite().all():
         raise CheckpointError(
             f"'{name}' holds NaN or infinite numbers: a damaged file, or a failed training."
         )

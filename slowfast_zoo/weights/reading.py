@@ -222,7 +222,7 @@ def _check_zip(path: Path) -> None:
     compressed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if compressed or unpacked > path.stat().st_size:
         raise CheckpointError(
-            f"'{path}' is a compressed archive of {unpacked} bytes, which torch never writes: hostile."
+            f"'{path}' unpacks to {unpacked} bytes, but torch stores nothing compressed: damaged or hostile."
         )
 
 
