@@ -177,6 +177,8 @@ def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centred: boo
 
 def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centred: bool) -> Clips:
     clips, crops = counts
+    if len(spec.mean) != 3:
+        raise InputError(f"Videos have 3 channels (RGB); this spec normalises {len(spec.mean)} of them.")
     count = video.num_frames
     fps = None if spec.time_base == "frames" else video.fps
     indices = centre_indices(spec, count, fps) if centred else clip_indices(spec, count, fps, clips)

@@ -9,7 +9,8 @@ decodes. ``s`` marks the frames of one clip below, ``.`` those that it skips::
     clip 1                        s  .  s  .  s       sampling="openmmlab-1.x"
 
 Where a publisher computes in floating point, the same precision is used on purpose: its rounding
-decides which frame is taken.
+decides which frame is taken. Which frames of a clip the slow pathway sees belongs to the network:
+see ``ModelSpec.slow_indices``.
 
 Sources of the rules:
     OpenMMLab: ``SampleFrames`` of MMAction2 0.24.1 and 1.2.0 (https://github.com/open-mmlab/mmaction2).
@@ -30,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.spec import ClipSpec, SlowSampling
+from slowfast_zoo.spec import ClipSpec
 
 Indices = npt.NDArray[np.int64]
 Rate = float | Fraction | None
@@ -151,31 +152,6 @@ def train_indices(
     if spec.sampling == "gluoncv":
         return np.stack([_gluoncv_train_clip(spec, num_frames, rng) for _ in range(clips)])
     return _frames_of(spec, num_frames, span, _train_starts(spec, num_frames, span, clips, rng, keep_tail))
-
-
-def slow_indices(rule: SlowSampling, num_frames: int, alpha: int) -> Indices:
-    """Which frames of a clip the slow pathway sees, int64 of shape (num_frames // alpha,).
-
-    For a clip of 32 frames and alpha 8::
-
-        strided    0  8 16 24      OpenMMLab, GluonCV
-        linspace   0 10 20 31      PySlowFast, PyTorchVideo
-
-    Args:
-        rule: the publisher's choice.
-        num_frames: frames of the clip, at least ``alpha``.
-        alpha: fast frames per slow frame, at least 1.
-
-    Raises:
-        InputError: a count below 1, or fewer frames than ``alpha``.
-    """
-    _check_count("num_frames", num_frames)
-    count = num_frames // _check_count("alpha", alpha)
-    if count < 1:
-        raise InputError(f"A clip of {num_frames} frames has no slow frame at alpha {alpha}: give {alpha}.")
-    if rule == "strided":
-        return np.arange(count, dtype=np.int64) * alpha
-    return np.arange(count, dtype=np.int64) * (num_frames - 1) // max(count - 1, 1)
 
 
 def clip_span(spec: ClipSpec, fps: Rate = None) -> int:

@@ -169,8 +169,8 @@ def interpolate(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """A (C, H, W) float32 picture resized bilinearly, without antialiasing, to (C, height, width)."""
     if picture.shape[1:] == (height, width):
         return picture
-    # Channels go where a batch would: torch then runs the loop that it runs for a publisher's
-    # (C, T, H, W) clip, for any number of threads. As (1, C, H, W) the last bits differ.
+    # Channels go where a batch would, as in a publisher's (C, T, H, W) clip. As (1, 3, H, W) torch
+    # takes another loop on a single thread, and the last bits differ.
     size = (height, width)
     return functional.interpolate(picture[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
