@@ -19,12 +19,13 @@ MAY_IMPORT = {
     "spec": {"errors"},
     "pathway": BASE,
     "network": BASE | {"pathway"},
-    "weights": NETWORK,
+    "weights": NETWORK | {"__init__"},
     "video": BASE,
     "zoo": NETWORK | {"weights"},
     "description": NETWORK | {"weights"},
     "inference": NETWORK | {"weights", "video", "zoo"},
     "training": NETWORK | {"weights", "video", "zoo", "inference"},
+    "__main__": {"cli"},
     "cli": NETWORK | {"weights", "video", "zoo", "description", "inference", "training", "__init__"},
 }
 TORCH_FREE = ("__init__", "errors", "spec", "weights.catalog", "weights.download", "video.sampling", "cli")

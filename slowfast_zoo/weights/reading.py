@@ -188,12 +188,14 @@ def _read_torch(path: Path, *, zipped: bool) -> Checkpoint:
     try:
         if zipped:
             _check_zip(path)
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            inert: list[Any] = [(_Inert, name) for name in _INERT_NAMES]
-            with _inert_lock, torch.serialization.safe_globals(inert):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch goes by its ending
+            try:
+                content = torch.load(file, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError:
+                inert: list[Any] = [(_Inert, name) for name in _INERT_NAMES]
+                file.seek(0)
+                with _inert_lock, torch.serialization.safe_globals(inert):
+                    content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         if found is None:
