@@ -55,14 +55,14 @@ def create_model(
     """
     if pretrained and weights is not None:
         raise InputError("Give either pretrained=True (the default weights) or weights=, not both.")
-    entry = _row(name, weights)
-    spec = _adjusted(entry.model_spec, num_classes, labels, in_channels, dropout)
+    entry, spec = _row(name, weights)
+    spec = _adjusted(spec, num_classes, labels, in_channels, dropout)
     provenance: dict[str, object] = {"model": entry.model, "tag": None}
     if isinstance(weights, Path):
         from slowfast_zoo.weights.checkpoint import build_and_load
 
-        model = build_and_load(spec, weights, dialect=entry.dialect)
-        provenance |= {"file": weights.name, "dialect": entry.dialect}
+        model = build_and_load(spec, weights)
+        provenance |= {"file": weights.name}
     elif pretrained or weights is not None:
         model, provenance = _load(entry, spec, progress)
     else:
@@ -71,7 +71,7 @@ def create_model(
     model.provenance = provenance
     if labels is not None:
         model.labels = check_labels(labels, spec.num_classes)
-    elif spec.num_classes == entry.model_spec.num_classes:
+    elif spec.num_classes == entry.model_spec.num_classes:  # else the classes are the user's own
         model.labels = entry.labels
     return model
 
@@ -90,28 +90,30 @@ def _adjusted(
     return spec if dropout is None else spec.replace(dropout=dropout)
 
 
-def _row(name: str, weights: Weights) -> WeightEntry:
-    """The catalogue row whose network, clip spec and labels a call means."""
+def _row(name: str, weights: Weights) -> tuple[WeightEntry, ModelSpec]:
+    """The catalogue row whose clip spec and labels a call means, and the network that it builds."""
     if not isinstance(name, str):
         raise InputError(f"A model is asked for by its name (str), got {type(name).__name__}.")
     if isinstance(weights, WeightEntry):
         if name not in (weights.model, weights.config_name):
             raise InputError(f"These weights belong to '{weights.model}', not to '{name}'.")
-        return weights
+        return weights, weights.model_spec
     config = None if name in list_models() else find_config(name)
     if config is None and name not in list_models():
         names = [*list_models(), *(entry.config_name for entry in list_weights())]
         hint = did_you_mean(name, names) or f" The models are: {quoted(list_models())}."
         raise UnknownNameError(f"There is no model '{name}'.{hint}")
     model = config.model if config else name
-    if weights is None or (weights == "default" and config):
-        return config or get_weights(model)
-    if isinstance(weights, str):
-        return _tagged(model, weights)
     if isinstance(weights, Path):
-        from slowfast_zoo.weights.store import row_of_file
+        from slowfast_zoo.weights.identify import identify
 
-        return row_of_file(model, weights)
+        return identify(model, weights)
+    if weights is None or (weights == "default" and config):
+        entry = config or get_weights(model)
+        return entry, entry.model_spec
+    if isinstance(weights, str):
+        entry = _tagged(model, weights)
+        return entry, entry.model_spec
     raise InputError(f"weights is a tag (str), a file (Path) or a WeightEntry, got {type(weights).__name__}.")
 
 

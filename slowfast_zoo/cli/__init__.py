@@ -8,6 +8,7 @@ import click
 
 from slowfast_zoo import __version__
 from slowfast_zoo.cli.catalog import describe_command, list_command
+from slowfast_zoo.cli.predict import predict_command
 from slowfast_zoo.errors import SlowFastZooError
 
 
@@ -29,5 +30,5 @@ def main(verbose: bool) -> None:
     logging.getLogger("slowfast_zoo").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _command in (list_command, describe_command):
+for _command in (list_command, describe_command, predict_command):
     main.add_command(_command)

@@ -1,0 +1,39 @@
+"""Small videos for the tests, made on the spot: moving patterns, encoded by PyAV."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Frames = npt.NDArray[np.uint8]
+
+
+def moving_pattern(frames: int = 24, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
+    """uint8 RGB (frames, height, width, 3): a smooth random texture that drifts and changes colour."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8 + 2, (width + 2 * frames) // 8 + 2, 3)).astype(np.float64)
+    texture = coarse.repeat(8, axis=0).repeat(8, axis=1)
+    speed = 1 + seed % 2
+    cut = [texture[:height, speed * t : speed * t + width] for t in range(frames)]
+    return np.clip(np.stack(cut) + rng.normal(0, 4, (frames, 1, 1, 3)), 0, 255).astype(np.uint8)
+
+
+def write_video(
+    path: Path, frames: Frames, *, fps: int = 30, codec: str = "ffv1", pixels: str = "bgr0"
+) -> Path:
+    """Encodes frames; by default without any loss, so that decoding gives the same bytes."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(fps))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixels
+        for frame in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    return path
