@@ -323,7 +323,7 @@ def _segment_borders(spec: ClipSpec, num_frames: int) -> tuple[Indices, Indices]
 
 def _draw_between(rng: Random, low: Indices, high: Indices) -> Indices:
     borders = zip(low.tolist(), high.tolist(), strict=True)
-    return np.array([rng.integers(first, last + 1, 1)[0] for first, last in borders], dtype=np.int64)
+    return np.array([int(rng.integers(first, last + 1, 1)[0]) for first, last in borders], dtype=np.int64)
 
 
 def _gluoncv_train_clip(spec: ClipSpec, num_frames: int, rng: Random) -> Indices:
