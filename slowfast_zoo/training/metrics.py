@@ -57,7 +57,7 @@ def compute_metrics(
 def top_k_accuracy(scores: Scores, targets: Targets, ks: tuple[int, ...] = (1, 5)) -> dict[int, float]:
     """For each k the share of rows whose target is among the k best scores (all of them when k > classes).
 
-    Of equal scores the later class is the better one, as in the publisher's ascending sort.
+    Of equal scores the later class is the better one; the publisher's sort leaves their order open.
 
     Args:
         scores: (N, classes).
