@@ -53,7 +53,7 @@ class DecodedVideo(Video):
         self._damaged: set[int] = set()
         self._refused: set[int] = set()
         self._container: Any = None
-        self._frames: Iterator[VideoFrame]
+        self._frames: Iterator[VideoFrame] = iter(())
         self._open()
         if count_first:
             self._scan()
@@ -151,6 +151,8 @@ class DecodedVideo(Video):
         self._begin(self._container.demux(self._track), 0)
 
     def _close_container(self) -> None:
+        # The generator holds this object and with it the decoder's threads, until a garbage collection.
+        self._frames = iter(())
         if self._container is not None:
             self._container.close()
             self._container = None

@@ -124,7 +124,6 @@ def family(container: InputContainer) -> str:
     return str(container.format.name).split(",")[0]
 
 
-
 def _vp9_bits(data: memoryview) -> int:
     """show_existing_frame, frame_type (0: key) and show_frame, from high to low bit."""
     profile_3 = data[0] & 0b110000 == 0b110000

@@ -54,7 +54,9 @@ class RgbConverter:
         width, height = self._coded_size
         frame = _as_progressive(frame)
         try:
-            rgb = self._local.reformatter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
+            rgb = self._local.reformatter.reformat(
+                frame, width, height, "rgb24", interpolation="BICUBIC", threads=1
+            )
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(f"A frame of '{self._name}' can't be converted to RGB: {error}.") from error
         plane = rgb.planes[0]

@@ -50,15 +50,16 @@ class Media:
         import av
 
         place = self._place
+        target: str | BinaryIO
         try:
             if isinstance(place, Path):
                 # Absolute, or FFmpeg takes "a:b.mp4" for a protocol. No nested file may be fetched.
-                container = av.open(
-                    str(place.absolute()), metadata_errors="ignore", options={"protocol_whitelist": "file"}
-                )
+                target, protocols = str(place.absolute()), "file"
             else:
                 place.seek(0)
-                container = av.open(place, metadata_errors="ignore", options={"protocol_whitelist": "none"})
+                target, protocols = place, "none"
+            options = {"protocol_whitelist": protocols}
+            container = av.open(target, "r", metadata_errors="ignore", options=options)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
