@@ -330,8 +330,9 @@ def _gluoncv_train_clip(spec: ClipSpec, num_frames: int, rng: Random) -> Indices
     """A span drawn anywhere, or the whole short video followed by its last frame."""
     if num_frames <= spec.span_frames:
         spread = np.linspace(0, num_frames, num_frames // spec.frame_stride)
-        still = np.full(spec.num_frames - len(spread), num_frames)
-        return np.clip(np.concatenate([spread, still]), 0, num_frames - 1).astype(np.int64)
+        still = np.full(spec.num_frames - len(spread), float(num_frames))
+        places: npt.NDArray[np.float64] = np.concatenate([spread, still])
+        return np.minimum(places, num_frames - 1).astype(np.int64)
     end = int(rng.integers(spec.span_frames, num_frames, 1)[0])
     start = end - spec.span_frames
     return np.clip(np.linspace(start, end, spec.num_frames), start, end - 1).astype(np.int64)
