@@ -208,6 +208,16 @@ class ModelSpec(Spec):
         """Frames that the slow pathway sees of a clip of ``num_frames``."""
         return self.num_frames // self.alpha
 
+    def replace(self, **changes: Any) -> Self:
+        """A copy with the given fields changed; equal pathways stay equal when only ``depth`` changes.
+
+        Raises:
+            SpecError: an unknown field, or a value that is not accepted.
+        """
+        if "depth" in changes and "fast_depth" not in changes and self.fast_depth == self.depth:
+            changes["fast_depth"] = None
+        return super().replace(**changes)
+
     def slow_indices(self, num_frames: int | None = None) -> tuple[int, ...]:
         """Which frames of a clip the slow pathway sees.
 

@@ -134,6 +134,12 @@ def test_slow_indices(rule: Any, frames: int, alpha: int, expected: tuple[int, .
     assert spec.slow_indices(frames) == expected
 
 
+def test_replacing_the_depth_keeps_equal_pathways_equal() -> None:
+    assert ModelSpec().replace(depth=101) == ModelSpec(depth=101, fast_depth=101)
+    assert ModelSpec(depth=101, fast_depth=50).replace(depth=152) == ModelSpec(depth=152, fast_depth=50)
+    assert ModelSpec().replace(depth=101, fast_depth=50) == ModelSpec(depth=101, fast_depth=50)
+
+
 def test_depths_count_their_layers() -> None:
     for depth, blocks in BLOCKS_PER_STAGE.items():
         assert depth == 3 * sum(blocks) + 2
