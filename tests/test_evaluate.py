@@ -29,6 +29,7 @@ from slowfast_zoo.training.metrics import (
 )
 from slowfast_zoo.training.published import get_recipe
 from slowfast_zoo.training.state import load_trained, save_weights
+from slowfast_zoo.weights.hub import from_pretrained
 
 SPEC = ModelSpec(
     depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=3, dropout=0.5
@@ -294,7 +295,10 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "Trained 2 steps" in result.output and "best.safetensors" in result.output
     trained = load_trained(tmp_path / "w" / "best.safetensors")
     assert trained is not None and trained.labels == ("a", "b")
-    assert trained.provenance["training"]["settings"]["seed"] == 4
+    training = trained.provenance["training"]
+    assert training["settings"]["seed"] == 4 and 0 <= training["metrics"]["top1_acc"] <= 1
+    saved = from_pretrained(tmp_path / "w" / "model")
+    assert saved.labels == ("a", "b") and saved.spec == trained.spec
     again = run(train_module.train_command, small)
     assert "holds a training already" in str(again.exception)
     resumed = run(train_module.train_command, [*small, "--resume"])

@@ -182,7 +182,7 @@ def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> No
 
 def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
     batches = []
-    for workers in (0, 1, 3):
+    for workers in (0, 1, 2):
         keys = StepKeys(8, micro_batch=2, micro_batches=1, steps_per_epoch=3, steps=range(1, 6), seed=5)
         items = pickle.loads(pickle.dumps(KeyedItems(Clips(), 5)))  # as spawned workers get it
         batches.append(list(load(items, keys, workers, torch.device("cpu"))))

@@ -70,7 +70,9 @@ def train_command(
 
     from slowfast_zoo.training.distributed import processes
     from slowfast_zoo.training.plan import Plan
+    from slowfast_zoo.training.state import load_trained
     from slowfast_zoo.training.train import train
+    from slowfast_zoo.weights.hub import save_pretrained
 
     recipe = _recipe(model_or_recipe)
     named = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
@@ -106,6 +108,8 @@ def train_command(
         if group.first:
             best = {name: round(value, 4) for name, value in result.best_metrics.items()}
             click.echo(f"Trained {result.steps} steps: {result.best or result.last} {best or ''}".rstrip())
+            save_pretrained(load_trained(result.best or result.last) or model, folder / "model")
+            click.echo(f"The model as a folder, for from_pretrained and predict: {folder / 'model'}")
 
 
 def open_data(source: str, clip_spec: ClipSpec, *, recipe: Recipe | None = None) -> ClipDataset:

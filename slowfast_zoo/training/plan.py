@@ -1,10 +1,14 @@
-"""How the clips of an epoch become optimiser steps: arithmetic only, no torch."""
+"""How the clips of an epoch become optimiser steps, and whether there is anything to train."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.network import SlowFast
+from slowfast_zoo.training.loader import ClipDataset
 from slowfast_zoo.training.recipe import TrainConfig
 
 
@@ -60,3 +64,31 @@ class Plan:
             f"{config.epochs} epochs of {self.steps_per_epoch} steps of {self.step_clips} clips, "
             f"learning rate {self.lr:g}{scaled}"
         )
+
+
+def check_trainable(
+    model: SlowFast,
+    dataset: ClipDataset,
+    validation: ClipDataset | None,
+    sample_weights: Sequence[float] | None,
+) -> None:
+    """Refuses what no training can start with; the arguments are those of ``train``.
+
+    Raises:
+        InputError: a model without classifier or without anything to train, or a wrong number of weights.
+        DataError: an empty dataset.
+    """
+    if model.spec.num_classes == 0:
+        raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("Every parameter of the model is frozen; there is nothing to train.")
+    for name, data in (("training", dataset), ("validation", validation)):
+        if data is not None and len(data) == 0:
+            raise DataError(f"The {name} dataset is empty.")
+    if sample_weights is not None:
+        usable = len(sample_weights) == len(dataset) and min(sample_weights) >= 0 and sum(sample_weights) > 0
+        if not usable or not math.isfinite(sum(sample_weights)):
+            raise InputError(
+                f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
+                " number of at least 0 per clip, not all of them 0."
+            )

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network import SlowFast
 from slowfast_zoo.training.distributed import Processes, processes
 from slowfast_zoo.training.evaluate import check_targets, evaluate
 from slowfast_zoo.training.journal import Journal, Meter
 from slowfast_zoo.training.loader import Batch, ClipDataset, KeyedItems, StepKeys, load, name_of, normalised
 from slowfast_zoo.training.numerics import autocast, determinism, make_optimizer
-from slowfast_zoo.training.plan import Plan
+from slowfast_zoo.training.plan import Plan, check_trainable
 from slowfast_zoo.training.precise_bn import update_norms
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import learning_rate
@@ -97,7 +97,7 @@ def train(
         DataError: the dataset is empty, or a target doesn't fit the model.
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
-    _check(model, dataset, validation, sample_weights)
+    check_trainable(model, dataset, validation, sample_weights)
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(processes(device))
         folder = Path(work_dir)
@@ -132,6 +132,7 @@ class _Trainer:
         self.done = 0
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
+        self.validated = 0
 
     def run(self, resume: bool, progress: bool) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
@@ -222,7 +223,7 @@ class _Trainer:
         improved = False
         if self.validation is not None and (last or epoch % config.validate_every == 0):
             self.group.share_norms(self.model)
-            self.metrics = self._validate(self.validation)
+            self.metrics, self.validated = self._validate(self.validation), self.done
             improved = not self.best or _rank(self.metrics) > _rank(self.best)
             if improved:
                 self.best = {"epoch": epoch, **self.metrics}
@@ -284,6 +285,7 @@ class _Trainer:
             "scaler": self.scaler.state_dict(),
             "best": self.best,
             "metrics": self.metrics,
+            "validated": self.validated,
         }
         write_resume(self.folder / RESUME, state)
 
@@ -302,13 +304,17 @@ class _Trainer:
             raise TrainingError(f"The training in {self.folder} is of another model: {error}") from error
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
+        self.validated = state["validated"]
         _LOG.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
 
     def _settings(self) -> dict[str, Any]:
         return {**self.config.to_dict(), "clips": len(self.dataset), "step_clips": self.plan.step_clips}
 
     def _notes(self) -> dict[str, Any]:
-        return {"settings": self._settings(), "step": self.done, "metrics": self.metrics}
+        # Only what was measured with exactly these weights, and as JSON has it: without NaN.
+        measured = self.metrics if self.validated == self.done else {}
+        metrics = {name: value for name, value in measured.items() if math.isfinite(value)}
+        return {"settings": self._settings(), "step": self.done, "metrics": metrics}
 
     def _not_finite(self, what: str, batch: Batch) -> TrainingError:
         names = ", ".join(name_of(self.dataset, index) for index in batch.indices)
@@ -322,25 +328,3 @@ def _rank(metrics: dict[str, float]) -> float:
     """What best is chosen by, higher is better."""
     score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
     return -math.inf if math.isnan(score) else score
-
-
-def _check(
-    model: SlowFast,
-    dataset: ClipDataset,
-    validation: ClipDataset | None,
-    sample_weights: Sequence[float] | None,
-) -> None:
-    if model.spec.num_classes == 0:
-        raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError("Every parameter of the model is frozen; there is nothing to train.")
-    for name, data in (("training", dataset), ("validation", validation)):
-        if data is not None and len(data) == 0:
-            raise DataError(f"The {name} dataset is empty.")
-    if sample_weights is not None:
-        usable = len(sample_weights) == len(dataset) and min(sample_weights) >= 0 and sum(sample_weights) > 0
-        if not usable or not math.isfinite(sum(sample_weights)):
-            raise InputError(
-                f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
-                " number of at least 0 per clip, not all of them 0."
-            )
