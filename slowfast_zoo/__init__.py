@@ -23,8 +23,12 @@ _HOMES = {
         "slowfast_r101_50_50_16x8x1",
     ),
     "description": ("Description", "describe"),
+    "inference.predict": ("Prediction", "predict"),
+    "video.clips": ("Clips", "read_clips"),
+    "video.transforms": ("eval_transform", "train_transform"),
     "weights.catalog": ("WeightEntry", "get_weights", "list_models", "list_weights"),
     "weights.checkpoint": ("load_checkpoint",),
+    "weights.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -131,25 +131,10 @@ def _tagged(model: str, tag: str) -> WeightEntry:
 
 def _load(entry: WeightEntry, spec: ModelSpec, progress: bool) -> tuple[SlowFast, dict[str, object]]:
     from slowfast_zoo.weights.checkpoint import build_and_load
-    from slowfast_zoo.weights.conversion import cached_conversion
-    from slowfast_zoo.weights.store import fetch_weights
+    from slowfast_zoo.weights.store import prepare_weights
 
-    fetched = fetch_weights(entry, progress=progress)
-    converted = cached_conversion(
-        fetched.path, entry.model_spec, sha256=fetched.sha256, dialect=entry.dialect
-    )
-    dialect = entry.dialect if converted == fetched.path else "slowfast_zoo"
-    provenance: dict[str, object] = {
-        "model": entry.model,
-        "tag": entry.tag,
-        "url": entry.urls[0] if entry.urls else None,
-        "sha256": fetched.sha256,
-        "verified": fetched.verified,
-        "config": entry.config_name,
-        "source": entry.source,
-        "licence": entry.licence,
-    }
-    return build_and_load(spec, converted, dialect=dialect), provenance
+    prepared = prepare_weights(entry, progress=progress)
+    return build_and_load(spec, prepared.path, dialect=prepared.dialect), prepared.provenance
 
 
 def slowfast_r50_4x16x1(

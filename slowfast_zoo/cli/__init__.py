@@ -8,7 +8,9 @@ import click
 
 from slowfast_zoo import __version__
 from slowfast_zoo.cli.catalog import describe_command, list_command
+from slowfast_zoo.cli.doctor import doctor_command
 from slowfast_zoo.cli.predict import predict_command
+from slowfast_zoo.cli.weights import convert_command, download_command, publish_command, push_command
 from slowfast_zoo.errors import SlowFastZooError
 
 
@@ -30,5 +32,14 @@ def main(verbose: bool) -> None:
     logging.getLogger("slowfast_zoo").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _command in (list_command, describe_command, predict_command):
+for _command in (
+    list_command,
+    describe_command,
+    predict_command,
+    download_command,
+    convert_command,
+    push_command,
+    publish_command,
+    doctor_command,
+):
     main.add_command(_command)

@@ -55,6 +55,7 @@ class _Order:
     urls: tuple[str, ...]
     target: Path
     digest: str | None
+    mirrors_only: bool
 
     @property
     def part(self) -> Path:
@@ -96,13 +97,13 @@ def fetch(
     filename: str,
     digest: str | None = None,
     folder: Path | None = None,
+    mirrors_only: bool = False,
     progress: bool = True,
 ) -> Fetched:
     """The whole file behind ``urls``, from the first source that has it, verified if a digest is known.
 
-    Sources: the cache, without any network call; mirror folders and torch.hub's folder; mirrors; the URLs
-    in their order. Any number of processes may ask at once: one downloads, the others wait for it. An
-    interrupted download is continued by the next call.
+    Sources: the cache, without any network call; mirror folders and torch.hub's folder; mirrors; the URLs.
+    Of processes that ask at once one downloads; an interrupted download is continued by the next call.
 
     Args:
         urls: where the file is published, best first; https only.
@@ -110,6 +111,7 @@ def fetch(
         digest: "sha256:<64 hex>", "sha1:<40 hex>", or either with "-prefix" and at least 8 digits; None when
             the publisher gives none: then what came first is recorded and checked ever after.
         folder: where to put it instead of the cache. A folder filled this way is a mirror folder.
+        mirrors_only: whether to leave the URLs themselves unasked.
         progress: whether to show a bar on a terminal.
 
     Raises:
@@ -121,7 +123,7 @@ def fetch(
     if digest is not None:
         Digest.parse(digest)
     folder = cache_dir() if folder is None else folder
-    order = _Order((urls,) if isinstance(urls, str) else tuple(urls), folder / filename, digest)
+    order = _Order((urls,) if isinstance(urls, str) else tuple(urls), folder / filename, digest, mirrors_only)
     try:
         _refuse_foreign_links(order)
         found = _present(order)
@@ -270,7 +272,7 @@ def _remote_copies(order: _Order, mirrors: Sequence[tuple[str, str]]) -> Iterato
         for origin, mirror in mirrors:
             if url.startswith(f"{origin}/"):
                 yield mirror + url.removeprefix(origin), True
-    for url in order.urls:
+    for url in () if order.mirrors_only else order.urls:
         yield url, False
 
 
@@ -339,11 +341,10 @@ def _folder_setting(variable: str, name: str) -> Path:
 
 
 def _storage_error(order: _Order, error: OSError) -> DownloadError:
-    folder = order.target.parent
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         with suppress(OSError):  # a disk that a download has filled is given back
             discard(order.part)
     return DownloadError(
-        f"{order.target.name} can't be stored in {folder}: {error.strerror or error}. Make room there, or "
-        f"set SLOWFAST_ZOO_CACHE to a folder that can be written. {order.by_hand()}."
+        f"{order.target.name} can't be stored in {order.target.parent}: {error.strerror or error}. Make room"
+        f" there, or set SLOWFAST_ZOO_CACHE to a folder that can be written. {order.by_hand()}."
     )

@@ -1,23 +1,121 @@
-"""A catalogue row -> its verified file on this machine."""
+"""A catalogue row -> its verified file on this machine, and the file that loads fastest."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from pathlib import Path
 
+from slowfast_zoo.errors import CheckpointError, DownloadError
+from slowfast_zoo.weights.digest import Digest
 from slowfast_zoo.weights.download import Fetched, fetch
-from slowfast_zoo.weights.entry import WeightEntry
+from slowfast_zoo.weights.entry import Dialect, WeightEntry
+
+_LOGGER = logging.getLogger(__name__)
 
 
-def fetch_weights(entry: WeightEntry, *, folder: Path | None = None, progress: bool = True) -> Fetched:
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A local file of a row, ready for ``build_and_load``."""
+
+    path: Path
+    """The file; ours where it could be kept, else the publisher's."""
+    dialect: Dialect
+    """Whose names it uses."""
+    provenance: dict[str, object]
+    """Where it comes from, for the model that is built with it."""
+
+
+def fetch_weights(
+    entry: WeightEntry, *, folder: Path | None = None, mirrors_only: bool = False, progress: bool = True
+) -> Fetched:
     """The publisher's file of a row, from the cache or the first source that has it.
 
     Args:
         entry: a row of the catalogue.
         folder: where to put it instead of the cache; such a folder can serve as a mirror elsewhere.
+        mirrors_only: whether to leave the publisher's servers unasked.
         progress: whether to show a bar on a terminal.
 
     Raises:
         DownloadError: no source gave the right file.
         OfflineError: the network would be needed and may not be used.
     """
-    return fetch(entry.urls, filename=entry.cache_name, digest=entry.digest, folder=folder, progress=progress)
+    return fetch(
+        entry.urls,
+        filename=entry.cache_name,
+        digest=entry.digest,
+        folder=folder,
+        mirrors_only=mirrors_only,
+        progress=progress,
+    )
+
+
+def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
+    """A row's weights, converted: from the cache, a mirror, the Hub repository of the row, its publisher.
+
+    Args:
+        entry: a row of the catalogue.
+        progress: whether to show a bar on a terminal.
+
+    Raises:
+        DownloadError: no source gave the right file.
+        OfflineError: the network would be needed and may not be used.
+        CheckpointError: the file is unsafe or isn't what the row says.
+    """
+    from slowfast_zoo.weights.conversion import cached_conversion
+
+    if entry.hub_repo is None:
+        fetched = fetch_weights(entry, progress=progress)
+    else:
+        try:
+            fetched = fetch_weights(entry, mirrors_only=True, progress=progress)
+        except DownloadError:
+            try:
+                return _hub_copy(entry)
+            except (DownloadError, CheckpointError) as error:
+                _LOGGER.warning("The copy on the Hub isn't used: %s", error)
+            fetched = fetch_weights(entry, progress=progress)
+    converted = cached_conversion(
+        fetched.path, entry.model_spec, sha256=fetched.sha256, dialect=entry.dialect
+    )
+    return Prepared(
+        path=converted,
+        dialect=entry.dialect if converted == fetched.path else "slowfast_zoo",
+        provenance={
+            "model": entry.model,
+            "tag": entry.tag,
+            "url": entry.urls[0] if entry.urls else None,
+            "sha256": fetched.sha256,
+            "verified": fetched.verified,
+            "config": entry.config_name,
+            "source": entry.source,
+            "licence": entry.licence,
+        },
+    )
+
+
+def _hub_copy(entry: WeightEntry) -> Prepared:
+    """The converted copy at the commit that the row names.
+
+    Raises:
+        DownloadError: the Hub doesn't give it.
+        CheckpointError: it is damaged, or another row's.
+    """
+    from slowfast_zoo.weights.folder import CONFIG, WEIGHTS, read_config
+    from slowfast_zoo.weights.hub import locate
+
+    folder = locate(str(entry.hub_repo), entry.hub_revision)
+    config = read_config(folder / CONFIG)
+    made_from = config.provenance
+    same_row = (made_from.get("model"), made_from.get("tag")) == (entry.model, entry.tag)
+    digest = entry.digest and Digest.parse(entry.digest)
+    same_file = (
+        not digest or digest.algorithm != "sha256" or str(made_from.get("sha256")).startswith(digest.digits)
+    )
+    if not same_row or not same_file or config.model_spec != entry.model_spec:
+        raise CheckpointError(f"'{entry.hub_repo}' isn't a copy of {entry.model}, {entry.tag}.")
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"'{entry.hub_repo}' has no {WEIGHTS}.")
+    hub = {"hub": f"{entry.hub_repo}@{entry.hub_revision}"}
+    return Prepared(folder / WEIGHTS, "slowfast_zoo", made_from | hub)
