@@ -10,6 +10,8 @@ from slowfast_zoo import __version__
 from slowfast_zoo.cli.catalog import describe_command, list_command
 from slowfast_zoo.cli.doctor import doctor_command
 from slowfast_zoo.cli.predict import predict_command
+from slowfast_zoo.cli.render import render_command
+from slowfast_zoo.cli.verify import verify_command
 from slowfast_zoo.cli.weights import convert_command, download_command, publish_command, push_command
 from slowfast_zoo.errors import SlowFastZooError
 
@@ -36,6 +38,8 @@ for _command in (
     list_command,
     describe_command,
     predict_command,
+    render_command,
+    verify_command,
     download_command,
     convert_command,
     push_command,
