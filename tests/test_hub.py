@@ -271,7 +271,7 @@ def test_death_between_the_renames_leaves_nothing_that_looks_whole(
     left, real = [renames], Path.replace
 
     def dying(self: Path, target: Path) -> Path:
-        if self.suffix == ".new":
+        if self.parent.name.startswith(".saving-") and target.parent == tmp_path:
             left[0] -= 1
             if left[0] < 0:
                 raise KeyboardInterrupt
@@ -368,6 +368,13 @@ def test_source_that_is_a_folder(source: str | Path) -> None:
     assert locate(source) == Path(source).expanduser()
     with pytest.raises(InputError, match="A revision belongs to a Hub repository"):
         locate(source, "main")
+
+
+def test_home_of_nobody() -> None:
+    with pytest.raises(InputError, match="no home folder"):
+        from_pretrained("~no-such-user/model")
+    with pytest.raises(InputError, match="no home folder"):
+        save_pretrained(tiny(), "~no-such-user/model")
 
 
 # --- the Hub -------------------------------------------------------------------------------------

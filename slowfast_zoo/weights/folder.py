@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -145,24 +146,20 @@ def write_folder(model: SlowFast, folder: Path, metrics: Mapping[str, Any] | Non
     _check_savable(model)
     config = SavedConfig.of(model, metrics)
     texts = {CARD: model_card(config, FOLDER_SOURCE), CONFIG: config.to_json()}
-    new = {name: folder / f".{name}.{os.getpid()}.new" for name in (WEIGHTS, *texts)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_canonical(new[WEIGHTS], model)
-        for name, text in texts.items():
-            with new[name].open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        (folder / CONFIG).unlink(missing_ok=True)
-        for name, path in new.items():
-            path.replace(folder / name)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as new:
+            save_canonical(Path(new, WEIGHTS), model)
+            for name, text in texts.items():
+                with Path(new, name).open("w", encoding="utf-8", newline="\n") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+            (folder / CONFIG).unlink(missing_ok=True)
+            for name in (WEIGHTS, *texts):
+                Path(new, name).replace(folder / name)
     except OSError as error:
         raise DownloadError(f"The model can't be saved in '{folder}': {error.strerror or error}.") from error
-    finally:
-        for path in new.values():
-            if path.exists():
-                path.unlink()
 
 
 def read_folder(folder: Path) -> SlowFast:

@@ -48,7 +48,7 @@ def save_pretrained(
             JSON can't hold.
         DownloadError: the folder can't be written.
     """
-    write_folder(model, Path(directory).expanduser(), metrics)
+    write_folder(model, _folder(directory), metrics)
 
 
 def from_pretrained(
@@ -176,7 +176,7 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     if isinstance(source, Path) or (isinstance(source, str) and _FOLDER.fullmatch(source)):
         if revision is not None:
             raise InputError(f"A revision belongs to a Hub repository; '{source}' is a folder.")
-        return Path(source).expanduser()
+        return _folder(source)
     if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
         raise InputError(
             f"from_pretrained({source!r}) is neither a folder nor a Hub repository: give a folder as"
@@ -193,6 +193,13 @@ def check_repo_id(repo_id: str) -> None:
     """
     if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
         raise InputError(f"A Hub repository is named 'owner/name', got {repo_id!r}.")
+
+
+def _folder(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"'{path}' has no home folder: {error}") from error
 
 
 def _snapshot(repo_id: str, revision: str | None) -> Path:
