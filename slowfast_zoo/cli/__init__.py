@@ -11,6 +11,8 @@ from slowfast_zoo.cli.catalog import describe_command, list_command
 from slowfast_zoo.cli.doctor import doctor_command
 from slowfast_zoo.cli.predict import predict_command
 from slowfast_zoo.cli.render import render_command
+from slowfast_zoo.cli.test import test_command
+from slowfast_zoo.cli.train import train_command
 from slowfast_zoo.cli.verify import verify_command
 from slowfast_zoo.cli.weights import convert_command, download_command, publish_command, push_command
 from slowfast_zoo.errors import SlowFastZooError
@@ -38,6 +40,8 @@ for _command in (
     list_command,
     describe_command,
     predict_command,
+    train_command,
+    test_command,
     render_command,
     verify_command,
     download_command,

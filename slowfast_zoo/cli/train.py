@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from slowfast_zoo.training.loader import ClipDataset
     from slowfast_zoo.training.recipe import Recipe, TrainConfig
 
+Purpose = Literal["train", "validate", "test"]
 CAMERA_MOTION = "camera-motion"
 """What names the procedural dataset where data is asked for."""
 _TRAINING_CLIPS, _HELD_OUT_CLIPS = 1_000_000, 1000
+_PLAIN_SHARE = 0.4
+"""Plain clips among those for training; held-out ones cover the whole range."""
 _HELD_OUT_SEED = 1_000_003
 
 
@@ -68,7 +72,7 @@ def train_command(
     """
     import torch
 
-    from slowfast_zoo.training.distributed import processes
+    from slowfast_zoo.training.distributed import join
     from slowfast_zoo.training.plan import Plan
     from slowfast_zoo.training.state import load_trained
     from slowfast_zoo.training.train import train
@@ -82,38 +86,53 @@ def train_command(
         raise click.UsageError("--validate needs validation data behind the training data.")
     if not data and recipe.name != CAMERA_MOTION:
         raise click.UsageError(f"The recipe {recipe.name} needs DATA to train on.")
-    training = open_data(data[0] if data else CAMERA_MOTION, recipe.clip_spec, recipe=recipe)
-    validation = (
-        open_data(data[1] if len(data) > 1 else CAMERA_MOTION, recipe.clip_spec) if validate else None
-    )
+    training = open_data(data[0] if data else CAMERA_MOTION, recipe.clip_spec, "train", recipe=recipe)
+    labels = getattr(training, "labels", None) or recipe.labels
+    validation = None
+    if validate:
+        held_out = data[1] if len(data) > 1 else CAMERA_MOTION
+        validation = open_data(held_out, recipe.clip_spec, "validate", labels=labels)
     folder = work_dir or Path("work_dirs") / recipe.name.replace("/", "-")
-    with processes(device) as group:
-        if group.first:
-            click.echo(_summary(recipe, config, Plan.of(config, len(training), group.world), folder))
-        if dry_run:
-            return
-        torch.manual_seed(config.seed)
-        model = _model(
-            recipe, training, None if from_scratch or resume else start, not (from_scratch or resume)
-        )
-        result = train(
-            model,
-            training,
-            config,
-            work_dir=folder,
-            validation=validation,
-            resume=resume,
-            device=group.device,
-        )
-        if group.first:
-            best = {name: round(value, 4) for name, value in result.best_metrics.items()}
-            click.echo(f"Trained {result.steps} steps: {result.best or result.last} {best or ''}".rstrip())
-            save_pretrained(load_trained(result.best or result.last) or model, folder / "model")
-            click.echo(f"The model as a folder, for from_pretrained and predict: {folder / 'model'}")
+    group = join(device)
+    if group.first:
+        click.echo(_summary(recipe, config, Plan.of(config, len(training), group.world), folder))
+    if dry_run:
+        return
+    torch.manual_seed(config.seed)
+    fresh = from_scratch or resume
+    model = _model(recipe, labels, None if fresh else start, use_recipe=not fresh)
+    result = train(
+        model,
+        training,
+        config,
+        work_dir=folder,
+        validation=validation,
+        resume=resume,
+        device=group.device,
+    )
+    if group.first:
+        best = {name: round(value, 4) for name, value in result.best_metrics.items()}
+        click.echo(f"Trained {result.steps} steps: {result.best or result.last} {best or ''}".rstrip())
+        save_pretrained(load_trained(result.best or result.last) or model, folder / "model")
+        click.echo(f"The model as a folder, for from_pretrained and predict: {folder / 'model'}")
 
 
-def open_data(source: str, clip_spec: ClipSpec, *, recipe: Recipe | None = None) -> ClipDataset:
-    """The dataset of that name or path; for training when a recipe is given, else for scoring.
+def open_data(
+    source: str,
+    clip_spec: ClipSpec,
+    purpose: Purpose,
+    *,
+    labels: Sequence[str] | None = None,
+    recipe: Recipe | None = None,
+) -> ClipDataset:
+    """The dataset of that name or path.
+
+    Args:
+        source: "camera-motion", a folder or a list.
+        clip_spec: how its videos become clips.
+        purpose: "train": random clips; "validate": one centre clip; "test": the views of the spec.
+        labels: class names that its own have to fit; None: as it has them.
+        recipe: says more about training clips.
 
     Raises:
         DataError: there is no such data, or it doesn't hold together.
@@ -121,18 +140,25 @@ def open_data(source: str, clip_spec: ClipSpec, *, recipe: Recipe | None = None)
     if source == CAMERA_MOTION:
         from slowfast_zoo.training.motion import MotionClips
 
+        training = purpose == "train"
         return MotionClips(
-            _TRAINING_CLIPS if recipe else _HELD_OUT_CLIPS,
+            _TRAINING_CLIPS if training else _HELD_OUT_CLIPS,
             size=clip_spec.test_crop,
             num_frames=clip_spec.num_frames,
             fps=clip_spec.fps or 10.0,
-            seed=0 if recipe else _HELD_OUT_SEED,
+            seed=0 if training else _HELD_OUT_SEED,
         )
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.training.data import open_dataset
 
-    return open_dataset(Path(source), clip_spec, recipe=recipe)
+    if purpose == "train":
+        return open_dataset(source, clip_spec, train=True, recipe=recipe, labels=labels)
+    if purpose == "validate":
+        clip_spec = clip_spec.replace(test_crop=clip_spec.crop)
+    return open_dataset(
+        source, clip_spec, views="quick" if purpose == "validate" else "published", labels=labels
+    )
 
 
 def _recipe(name: str) -> Recipe:
@@ -167,12 +193,11 @@ def _configured(
     return config.replace(**changes)
 
 
-def _model(recipe: Recipe, training: ClipDataset, start: str | None, use_recipe: bool) -> SlowFast:
-    """The recipe's network with the classes of the data, and the weights to start from."""
+def _model(recipe: Recipe, labels: Sequence[str], start: str | None, *, use_recipe: bool) -> SlowFast:
+    """The recipe's network with those classes, and the weights to start from."""
     from slowfast_zoo.network import SlowFast
     from slowfast_zoo.zoo import create_model
 
-    labels = getattr(training, "labels", None) or recipe.labels
     spec = recipe.model_spec.replace(num_classes=len(labels))
     model = SlowFast(spec)
     model.clip_spec, model.labels = recipe.clip_spec, tuple(labels)

@@ -17,7 +17,7 @@ import torch
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.training.motion_actors import draw_cast, paste
 from slowfast_zoo.training.motion_camera import CAMERA_MOTIONS, Floats, draw_path, fit_view, log_uniform, warp
-from slowfast_zoo.training.motion_footage import Frames, record
+from slowfast_zoo.training.motion_footage import Frames, record, to_bytes
 from slowfast_zoo.training.motion_scenes import Pixels, draw_scene
 
 __all__ = ["CAMERA_MOTIONS", "MotionClips", "film"]
@@ -26,6 +26,8 @@ ASPECTS = (16 / 9, 16 / 9, 4 / 3, 4 / 3, 5 / 4, 1.0, 3 / 4, 9 / 16)
 """Width per height of the videos that are imitated; common ones twice."""
 RECORDING_FPS = (15.0, 60.0)
 """Frame rates of the videos that are imitated, log-uniform."""
+PLAIN_STEPS = 3.0
+"""Least motion of a plain clip, in the steps of ``motion_camera``: a pan over 12 % of the width, say."""
 
 
 class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
@@ -49,6 +51,7 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
         fps: float = 10.0,
         seed: int = 0,
         scenes: int = 256,
+        plain: float = 0.0,
     ) -> None:
         """
         Args:
@@ -60,6 +63,9 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
             seed: chooses the scenes and the clips.
             scenes: how many pictures are filmed, again and again from other places; each is made when
                 first needed and kept (432 KiB each).
+            plain: share of clips (0 to 1) with nobody in the picture, a perfect recording and a motion of
+                at least ``PLAIN_STEPS`` steps. A network that starts from nothing learns from these what
+                to look for; without them its loss does not begin to fall.
 
         Raises:
             InputError: a number out of range.
@@ -74,7 +80,10 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
                 raise InputError(f"{name} is {value}; accepted: an integer of at least {least}.")
         if not 0 < fps <= 1000:
             raise InputError(f"fps is {fps}; accepted: a number above 0 to 1000.")
+        if not 0 <= plain <= 1:
+            raise InputError(f"plain is {plain}; accepted: a share from 0 to 1.")
         self.length, self.num_frames, self.fps, self.seed, self.scenes = length, num_frames, fps, seed, scenes
+        self.plain = plain
         self.size, self.squeezed = _frame_size(size), isinstance(size, int)
         self._scene = self._scene_cache()
 
@@ -100,6 +109,9 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
         rng = np.random.default_rng([self.seed, 0, index])
         aspect = float(rng.choice(ASPECTS)) if self.squeezed else self.size[0] / self.size[1]
         size = self.size
+        if self.plain and rng.random() < self.plain:
+            seconds = _moments(self.num_frames, self.fps, 1, rng)[:, 0]
+            return to_bytes(self._shoot(CAMERA_MOTIONS[label], seconds, aspect, size, rng, plain=True)), label
         if rng.random() < 0.3:
             shrink = rng.uniform(0.35, 0.9)
             size = (max(int(size[0] * shrink), 8), max(int(size[1] * shrink), 8))
@@ -111,13 +123,22 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
         return record(frames, self.size, rng), label
 
     def _shoot(
-        self, motion: str, seconds: Floats, aspect: float, size: tuple[int, int], rng: np.random.Generator
+        self,
+        motion: str,
+        seconds: Floats,
+        aspect: float,
+        size: tuple[int, int],
+        rng: np.random.Generator,
+        *,
+        plain: bool = False,
     ) -> torch.Tensor:
         """Scene and cast at those moments, float32 (T, 3, height, width)."""
         scene = _rearranged(self._scene(int(rng.integers(self.scenes))), rng)
-        path = draw_path(motion, seconds, rng)
+        path = draw_path(motion, seconds, rng, least=PLAIN_STEPS if plain else 1.0)
         maps = fit_view(path, aspect, scene.shape[:0:-1], log_uniform(rng, 0.45, 1), rng)
         frames = warp(torch.from_numpy(scene).float(), maps, size)
+        if plain:
+            return frames
         surfaces = self._scene(int(rng.integers(self.scenes)))
         for actor in draw_cast(path, aspect, surfaces, seconds, rng):
             paste(frames, actor, path, aspect)

@@ -97,26 +97,27 @@ def check_motion(motion: str) -> str:
     return motion
 
 
-def draw_path(motion: str, seconds: Floats, rng: np.random.Generator) -> CameraPath:
+def draw_path(motion: str, seconds: Floats, rng: np.random.Generator, *, least: float = 1.0) -> CameraPath:
     """A random path of that class; how far it goes is log-uniform over the class's range.
 
     Args:
         motion: one of ``CAMERA_MOTIONS``.
         seconds: (..., T) moments; the motion is complete between the first and the last of them.
         rng: source of all chance.
+        least: steps that the motion goes at least, 1 to 5; a shake goes as many times its least.
     """
     check_motion(motion)
     amounts = rng.uniform(-1, 1, 4)
     if motion in _AXIS_AND_SIGN:
         axis, sign = _AXIS_AND_SIGN[motion]
-        steps = log_uniform(rng, 1.0, LARGEST[axis] / SMALLEST[axis])
+        steps = log_uniform(rng, least, LARGEST[axis] / SMALLEST[axis])
         amounts *= STRAY_SHARE * steps
         amounts[axis] = sign * steps
     else:
         amounts *= STRAY_STEPS
     pose = (_progress(seconds, rng) - 0.5)[..., None] * (amounts * SMALLEST)
     if motion == "shake":
-        pose = pose + _oscillation(seconds, log_uniform(rng, *SHAKE), rng)
+        pose = pose + _oscillation(seconds, log_uniform(rng, least * SHAKE[0], SHAKE[1]), rng)
     elif rng.random() < 0.5:
         pose = pose + _oscillation(seconds, log_uniform(rng, *TREMBLE), rng)
     return CameraPath(pose[..., 0], pose[..., 1], np.exp(pose[..., 2]), pose[..., 3])

@@ -37,12 +37,12 @@ def record(frames: torch.Tensor, size: tuple[int, int], rng: np.random.Generator
     if rng.random() < 0.35:
         codec: Literal["mpeg4", "libx264"] = "mpeg4" if rng.random() < 0.5 else "libx264"
         coarse = rng.uniform(2, 20) if codec == "mpeg4" else rng.uniform(18, 38)
-        frames = _to_tensor(compress(_to_bytes(frames), codec, int(coarse)))
+        frames = _to_tensor(compress(to_bytes(frames), codec, int(coarse)))
     if frames.shape[-2:] != (size[1], size[0]):
         frames = torch.nn.functional.interpolate(
             frames, size=(size[1], size[0]), mode="bilinear", align_corners=False
         )
-    return _to_bytes(frames)
+    return to_bytes(frames)
 
 
 def compress(frames: Frames, codec: Literal["mpeg4", "libx264"], quantizer: int) -> Frames:
@@ -85,7 +85,8 @@ def compress(frames: Frames, codec: Literal["mpeg4", "libx264"], quantizer: int)
     return result[:, :height, :width]
 
 
-def _to_bytes(frames: torch.Tensor) -> Frames:
+def to_bytes(frames: torch.Tensor) -> Frames:
+    """Float32 (T, 3, H, W) of 0 to 255, rounded: uint8 (T, H, W, 3)."""
     result: Frames = (frames + 0.5).clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
     return result
 
