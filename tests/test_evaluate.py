@@ -18,8 +18,9 @@ from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, UnknownNameError, VideoError
 from slowfast_zoo.network import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.training.evaluate import average_views, evaluate
+from slowfast_zoo.training.evaluate import AVERAGES, average_views, evaluate
 from slowfast_zoo.training.metrics import (
+    METRICS,
     average_precisions,
     compute_metrics,
     confusion_matrix,
@@ -256,9 +257,15 @@ def test_a_trained_file_brings_its_own_network(model: SlowFast, tmp_path: Path) 
     assert load_trained(tmp_path / "short.safetensors") is None
 
 
+def test_the_command_offers_every_metric_and_average() -> None:
+    choices = {option.name: getattr(option.type, "choices", ()) for option in test_module.test_command.params}
+    assert tuple(choices["metrics"]) == METRICS
+    assert tuple(choices["average_clips"]) == tuple(AVERAGES)
+
+
 def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(model, tmp_path / "best.safetensors", {})
-    monkeypatch.setattr(test_module, "open_data", lambda source, clip_spec: Videos(4, broken=3))
+    monkeypatch.setattr(test_module, "open_data", lambda *args, **options: Videos(4, broken=3))
     run = click.testing.CliRunner().invoke
     args = ["slowfast_tiny", str(tmp_path / "best.safetensors"), "some/folder", "--device", "cpu"]
     spaced = [*args, "--eval", "top_k_accuracy", "mean_class_accuracy", "--average-clips", "score"]
@@ -283,7 +290,7 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         def __getitem__(self, index: int) -> tuple[Tensor, Any]:
             return torch.randn(3, 16, 32, 32), index % 2
 
-    monkeypatch.setattr(train_module, "open_data", lambda source, clip_spec, recipe=None: Noise(6))
+    monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Noise(6))
     run = click.testing.CliRunner().invoke
     args = ["camera-motion", "--work-dir", str(tmp_path / "w"), "--device", "cpu", "--workers", "0"]
     small = [*args, "--batch-size", "3", "--epochs", "1", "--deterministic", "--seed", "4"]
@@ -318,10 +325,11 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_procedural_data_differ_between_training_and_scoring() -> None:
     recipe = get_recipe("camera-motion")
-    training = train_module.open_data("camera-motion", recipe.clip_spec, recipe=recipe)
-    scoring = train_module.open_data("camera-motion", recipe.clip_spec)
+    training = train_module.open_data("camera-motion", recipe.clip_spec, "train", recipe=recipe)
+    scoring = train_module.open_data("camera-motion", recipe.clip_spec, "test")
     one, other = training[3], scoring[3]
-    assert one[0].shape == other[0].shape == (16, 112, 112, 3) and one[1] == other[1] == 3
+    side, frames = recipe.clip_spec.test_crop, recipe.clip_spec.num_frames
+    assert one[0].shape == other[0].shape == (frames, side, side, 3) and one[1] == other[1] == 3
     assert not np.array_equal(one[0], other[0])
     with pytest.raises(DataError, match="no dataset at nowhere"):
-        train_module.open_data("nowhere", recipe.clip_spec)
+        train_module.open_data("nowhere", recipe.clip_spec, "test")

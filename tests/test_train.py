@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import random
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,85 +16,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from training_clips import CONFIG, SPEC, Clips, Fixed, assert_same, log_of, make_model, weights_of
 
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.network import SlowFast
-from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.evaluate import evaluate
-from slowfast_zoo.training.loader import ItemKey, KeyedItems, StepKeys, item_rng, load, normalised
+from slowfast_zoo.training.loader import (
+    StepKeys,
+)
 from slowfast_zoo.training.numerics import make_optimizer
-from slowfast_zoo.training.precise_bn import update_norms
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.state import LAST, RESUME, load_trained, write_resume, write_whole
+from slowfast_zoo.training.state import LAST, RESUME, load_trained
 from slowfast_zoo.training.train import train
-
-SPEC = ModelSpec(
-    depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=3, dropout=0.5
-)
-CONFIG = TrainConfig(
-    epochs=2,
-    batch_size=2,
-    lr=0.02,
-    lr_batch=None,
-    warmup_epochs=1,
-    workers=0,
-    deterministic=True,
-    log_every=1,
-)
-
-
-class Clips(torch.utils.data.Dataset[Any]):
-    """Noise around one of three levels, augmented from every global generator; item ``poison`` is special."""
-
-    def __init__(
-        self, length: int = 8, *, poison: int = -1, act: str = "", targets: Sequence[Any] = ()
-    ) -> None:
-        self.length, self.poison, self.act, self.targets = length, poison, act, targets
-        self.seen: list[int] = []
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        self.seen.append(index)
-        clip = torch.randn(3, 4, 32, 32, generator=torch.Generator().manual_seed(index)) + index % 3
-        clip += 0.1 * (torch.randn(()) + random.random() + float(item_rng().random()) + np.random.rand())  # noqa: NPY002
-        if index == self.poison and self.act == "nan":
-            clip[0] = float("nan")
-        if index == self.poison and self.act == "unreadable":
-            raise VideoError(f"clip {index} is truncated")
-        if self.act == "kill" and len(self.seen) == self.poison:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return clip, self.targets[index] if len(self.targets) else index % 3
-
-    def name_of(self, index: int) -> str:
-        return f"clips/{index}.mp4"
-
-
-class Fixed(Clips):
-    """The same without augmentation."""
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        return torch.randn(3, 4, 32, 32, generator=torch.Generator().manual_seed(index)), index % 3
-
-
-def make_model(spec: ModelSpec = SPEC) -> SlowFast:
-    torch.manual_seed(0)
-    return SlowFast(spec)
-
-
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
-
-
-def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def in_child(folder: Path, **environment: str) -> subprocess.Popen[bytes]:
@@ -180,53 +111,6 @@ def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> No
     assert logs[0] == pytest.approx(logs[1], rel=1e-4)
 
 
-def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
-    batches = []
-    for workers in (0, 1, 2):
-        keys = StepKeys(8, micro_batch=2, micro_batches=1, steps_per_epoch=3, steps=range(1, 6), seed=5)
-        items = pickle.loads(pickle.dumps(KeyedItems(Clips(), 5)))  # as spawned workers get it
-        batches.append(list(load(items, keys, workers, torch.device("cpu"))))
-    for others in batches[1:]:
-        for one, other in zip(batches[0], others, strict=True):
-            assert one.indices == other.indices and torch.equal(one.clips, other.clips)
-
-
-def test_an_epoch_is_new_and_reading_leaves_the_generators_alone() -> None:
-    items = KeyedItems(Clips(), 0)
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    first, again, later = (items[ItemKey(0, epoch, 4)][1] for epoch in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, later)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_step_has_the_same_clips_however_it_is_divided() -> None:
-    def steps(world: int, micro_batches: int) -> list[set[int]]:
-        size = 8 // (world * micro_batches)
-        keys: list[set[int]] = [set() for _ in range(6)]
-        for rank in range(world):
-            part = StepKeys(
-                30,
-                micro_batch=size,
-                micro_batches=micro_batches,
-                steps_per_epoch=3,
-                steps=range(6),
-                seed=1,
-                rank=rank,
-                world=world,
-            )
-            for number, batch in enumerate(part):
-                assert keys[number // micro_batches].isdisjoint(key.item for key in batch)
-                keys[number // micro_batches].update(key.item for key in batch)
-        return keys
-
-    expected = steps(1, 1)
-    assert all(len(step) == 8 for step in expected)
-    assert len(set.union(*expected[:3])) == 24, "no clip twice in an epoch"
-    assert expected[:3] != expected[3:]
-    assert steps(2, 1) == steps(1, 2) == steps(4, 2) == expected
-
-
 def test_accumulated_passes_equal_one_large_batch(tmp_path: Path) -> None:
     results = []
     for name, changes in (("whole", {"batch_size": 4}), ("parts", {"batch_size": 1, "accumulate": 4})):
@@ -269,48 +153,6 @@ def test_float16_scales_the_loss_and_its_scale_is_resumed(tmp_path: Path) -> Non
     assert all(torch.isfinite(tensor).all() for tensor in weights_of(model).values())
 
 
-def test_precise_bn_is_the_plain_average_over_the_batches() -> None:
-    torch.manual_seed(1)
-    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.BatchNorm3d(4, momentum=0.3))
-    frozen = nn.BatchNorm3d(4)
-    net.append(frozen)
-    net.train = lambda mode=True: (nn.Module.train(net, mode), frozen.eval())[0]  # type: ignore[method-assign]
-    batches = [torch.randn(2, 3, 2, 5, 5) * scale + scale for scale in (1, 2, 5)]
-    inputs: list[list[Tensor]] = [[], []]
-    for batch in batches:
-        x = net[0](batch)
-        inputs[0].append(x)
-        mean, var = x.mean((0, 2, 3, 4)), x.var((0, 2, 3, 4), unbiased=False)
-        normed = (x - mean.view(-1, 1, 1, 1)) / (var.view(-1, 1, 1, 1) + 1e-5).sqrt()
-        inputs[1].append(normed.relu())
-    assert update_norms(net, batches, net) == 3
-    for norm, seen in zip((net[1], net[3]), inputs, strict=True):
-        means = torch.stack([x.mean((0, 2, 3, 4)) for x in seen]).mean(0)
-        variances = torch.stack([x.var((0, 2, 3, 4), unbiased=True) for x in seen]).mean(0)
-        torch.testing.assert_close(norm.running_mean, means, atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close(norm.running_var, variances, atol=1e-6, rtol=1e-5)
-    assert (net[1].momentum, net[3].momentum) == (0.1, 0.3)
-    assert torch.equal(frozen.running_mean, torch.zeros(4)), "a frozen norm keeps its statistics"
-    before = weights_of(net)
-    assert update_norms(net, [], net) == 0
-    assert_same(weights_of(net), before)
-
-
-def test_precise_bn_of_a_training_reads_the_training_batches(tmp_path: Path) -> None:
-    model = make_model(SPEC.replace(dropout=0.0))
-    config = CONFIG.replace(epochs=1, batch_size=4, precise_bn_batches=2)
-    train(model, Fixed(8), config, work_dir=tmp_path)
-    keys = StepKeys(8, micro_batch=4, micro_batches=1, steps_per_epoch=2, steps=range(2), seed=0, stream=1)
-    model.train()
-    expected = []
-    for batch in keys:
-        clips = torch.stack([Fixed(8)[key.item][0] for key in batch])
-        expected.append(model.fast.stem.conv(clips).mean((0, 2, 3, 4)))
-    torch.testing.assert_close(
-        model.fast.stem.norm.running_mean, torch.stack(expected).mean(0), atol=1e-6, rtol=1e-5
-    )
-
-
 def test_several_labels_train_with_binary_cross_entropy(tmp_path: Path) -> None:
     model = make_model(SPEC.replace(activation="sigmoid", dropout=0.0))
     targets = [torch.tensor([float(i % 3 == c or c == 2) for c in range(3)]) for i in range(6)]
@@ -327,78 +169,9 @@ def test_several_labels_train_with_binary_cross_entropy(tmp_path: Path) -> None:
     assert logits.training
 
 
-def test_bytes_are_normalised_as_the_clip_spec_says() -> None:
-    pixels = torch.randint(0, 256, (2, 4, 5, 6, 3), dtype=torch.uint8)
-    for spec in (ClipSpec(), ClipSpec(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), pixel_range="0-1")):
-        scale = 255 if spec.pixel_range == "0-1" else 1
-        expected = (pixels.double() / scale - torch.tensor(spec.mean)) / torch.tensor(spec.std)
-        torch.testing.assert_close(
-            normalised(pixels, spec).double(), expected.permute(0, 4, 1, 2, 3), atol=1e-6, rtol=1e-5
-        )
-    with pytest.raises(DataError, match="1 channels"):
-        normalised(pixels[..., :1], ClipSpec())
-
-
 def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"loss is nan at step \d+ of 8.*clips/5\.mp4"):
         train(make_model(), Clips(poison=5, act="nan"), CONFIG, work_dir=tmp_path)
-
-
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource", reason="POSIX limits stand in for a full disk")
-    path = tmp_path / "resume.pt"
-    write_resume(path, {"step": 1, "model": {"w": torch.zeros(10)}})
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    try:
-        with pytest.raises(TrainingError, match=r"resume.pt can't be written .*earlier resume.pt is intact"):
-            write_resume(path, {"step": 2, "model": {"w": torch.zeros(100_000)}})
-        with pytest.raises(TrainingError, match="nothing was kept"):
-            write_whole(tmp_path / "new", lambda file: file.write(bytes(100_000)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert torch.load(path, weights_only=True)["step"] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["resume.pt"]
-
-
-def test_a_work_directory_that_can_t_be_used_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("")
-    with pytest.raises(TrainingError, match="can't be written"):
-        train(make_model(), Clips(), CONFIG, work_dir=file / "inside")
-    with pytest.raises(TrainingError, match="nothing to resume"):
-        train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
-    (tmp_path / "new" / RESUME).write_bytes(b"PK\x03\x04 broken")
-    with pytest.raises(TrainingError, match="can't be read"):
-        train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
-    with pytest.raises(TrainingError, match="holds a training already"):
-        train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new")
-
-
-def test_one_folder_is_for_one_training(tmp_path: Path) -> None:
-    import filelock
-
-    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match="Another training"):
-        train(make_model(), Clips(), CONFIG, work_dir=tmp_path)
-
-
-def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
-    train(make_model(), Clips(), CONFIG.replace(epochs=1), work_dir=tmp_path)
-    with pytest.raises(TrainingError, match="epochs 1 -> 2"):
-        train(make_model(), Clips(), CONFIG, work_dir=tmp_path, resume=True)
-    with pytest.raises(TrainingError, match="clips 8 -> 9"):
-        train(make_model(), Clips(9), CONFIG.replace(epochs=1), work_dir=tmp_path, resume=True)
-    with pytest.raises(TrainingError, match="another model"):
-        other = make_model(SPEC.replace(base_width=16))
-        train(other, Clips(), CONFIG.replace(epochs=1), work_dir=tmp_path, resume=True)
-    model = SlowFast(SPEC)
-    result = train(model, Clips(), CONFIG.replace(epochs=1, log_every=3), work_dir=tmp_path, resume=True)
-    assert result.steps == 4, "a finished training has nothing left to do"
-    finished = load_trained(result.last)
-    assert finished is not None
-    assert_same(weights_of(model), weights_of(finished))
 
 
 @pytest.mark.parametrize(

@@ -82,25 +82,25 @@ def test_command(
     A file that a training of this library wrote brings its own network, classes and preprocessing. Under
     torchrun every video is scored by one process.
     """
-    from slowfast_zoo.training.distributed import processes
+    from slowfast_zoo.training.distributed import join
     from slowfast_zoo.training.evaluate import evaluate
 
     network = _load(model, checkpoint)
-    dataset = open_data(data, network.clip_spec)
-    with processes(device) as group:
-        result = evaluate(
-            network,
-            dataset,
-            metrics=metrics,
-            average=average_clips,
-            batch_size=batch_size,
-            max_views=max_views,
-            workers=workers,
-            device=group.device,
-            precision=precision,  # type: ignore[arg-type]  # click has checked it
-        )
-        if not group.first:
-            return
+    dataset = open_data(data, network.clip_spec, "test", labels=network.labels)
+    group = join(device)
+    result = evaluate(
+        network,
+        dataset,
+        metrics=metrics,
+        average=average_clips,
+        batch_size=batch_size,
+        max_views=max_views,
+        workers=workers,
+        device=group.device,
+        precision=precision,  # type: ignore[arg-type]  # click has checked it
+    )
+    if not group.first:
+        return
     click.echo(f"{len(result.names)} of {len(dataset)} decoded")
     for name, value in result.metrics.items():
         click.echo(f"{name}: {value:.4f}")

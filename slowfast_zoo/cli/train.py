@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from slowfast_zoo.network import SlowFast
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.training.loader import ClipDataset
+    from slowfast_zoo.training.plan import Plan
     from slowfast_zoo.training.recipe import Recipe, TrainConfig
 
 Purpose = Literal["train", "validate", "test"]
@@ -95,7 +96,8 @@ def train_command(
     folder = work_dir or Path("work_dirs") / recipe.name.replace("/", "-")
     group = join(device)
     if group.first:
-        click.echo(_summary(recipe, config, Plan.of(config, len(training), group.world), folder))
+        plan = Plan.of(config, len(training), group.world)
+        click.echo(_summary(recipe, config, plan, data[0] if data else recipe.dataset, folder))
     if dry_run:
         return
     torch.manual_seed(config.seed)
@@ -212,9 +214,9 @@ def _model(recipe: Recipe, labels: Sequence[str], start: str | None, *, use_reci
     return model
 
 
-def _summary(recipe: Recipe, config: TrainConfig, plan: Any, folder: Path) -> str:
+def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder: Path) -> str:
     lines = [
-        f"Recipe {recipe.name}: {recipe.model} on {recipe.dataset}; into {folder}",
+        f"Recipe {recipe.name}: {recipe.model} on {data}; into {folder}",
         plan.describe(config),
     ]
     if recipe.initialise_from:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import dataclasses
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -54,11 +53,11 @@ class Processes:
                 distributed.broadcast(buffer, 0)
 
 
-@contextlib.contextmanager
-def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
+def join(device: str | torch.device | None = None) -> Processes:
     """The group that ``torchrun``'s environment describes, or that the caller has made; else this process.
 
-    A group that is made here ends with the context. NCCL where tensors are on GPUs, gloo elsewhere.
+    A group that is made here lasts until the process ends: one that is left and made again may meet the
+    store of the one before, and wait for ever. NCCL where tensors are on GPUs, gloo elsewhere.
 
     Args:
         device: None takes the GPU of this process's local rank, or the CPU where there is none.
@@ -67,17 +66,12 @@ def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
         TrainingError: there is no such device, or more processes than GPUs.
     """
     chosen = _device(device)
-    made = not distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if made:
+    if not distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        if distributed.is_initialized():
-            yield Processes(distributed.get_rank(), distributed.get_world_size(), chosen)
-        else:
-            yield Processes(0, 1, chosen)
-    finally:
-        if made:
-            distributed.destroy_process_group()
+        atexit.register(distributed.destroy_process_group)
+    if distributed.is_initialized():
+        return Processes(distributed.get_rank(), distributed.get_world_size(), chosen)
+    return Processes(0, 1, chosen)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

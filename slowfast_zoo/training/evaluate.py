@@ -18,8 +18,17 @@ from torch import Tensor
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network import SlowFast
 from slowfast_zoo.spec import Aggregate
-from slowfast_zoo.training.distributed import Processes, processes
-from slowfast_zoo.training.loader import Batch, ClipDataset, ItemKey, KeyedItems, load, name_of, normalised
+from slowfast_zoo.training.distributed import Processes, join
+from slowfast_zoo.training.loader import (
+    EVALUATION,
+    Batch,
+    ClipDataset,
+    ItemKey,
+    KeyedItems,
+    load,
+    name_of,
+    normalised,
+)
 from slowfast_zoo.training.metrics import class_accuracies, compute_metrics, confusion_matrix
 from slowfast_zoo.training.numerics import autocast
 from slowfast_zoo.training.recipe import Precision
@@ -164,16 +173,16 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
     was_training = model.training
-    with processes(device) as group:
-        model.to(group.device).eval()
-        try:
-            rows, failed = _score(
-                model, dataset, rule, batch_size, max_views, workers, group, precision, progress
-            )
-        finally:
-            model.train(was_training)
-        rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row[0])
-        failed = sorted(failure for part in group.gather(failed) for failure in part)
+    group = join(device)
+    model.to(group.device).eval()
+    try:
+        rows, failed = _score(
+            model, dataset, rule, batch_size, max_views, workers, group, precision, progress
+        )
+    finally:
+        model.train(was_training)
+    rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row[0])
+    failed = sorted(failure for part in group.gather(failed) for failure in part)
     if not rows:
         raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
     targets = np.stack([target for _, target, _, _ in rows])
@@ -256,7 +265,8 @@ def _score(
 
     share = range(group.rank, len(dataset), group.world)
     starts = range(0, len(share), batch_size)
-    keys = [[ItemKey(2, 0, index) for index in share[start : start + batch_size]] for start in starts]
+    shares = [share[start : start + batch_size] for start in starts]
+    keys = [[ItemKey(EVALUATION, 0, index) for index in indices] for indices in shares]
     rows: list[_Row] = []
     failed: list[tuple[int, str]] = []
     loader = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, group.device)

@@ -6,7 +6,8 @@ A dataset is map-style: ``len(dataset)`` and ``dataset[i] -> (clip, target)``, p
   at a quarter of the bytes and are normalised on the device as the model's ``clip_spec`` says. With a further
   axis in front, the views of one video (evaluation only).
 - target: the class as an int, or for several labels a float tensor ``(num_classes,)`` of zeros and ones.
-- optional ``labels``: class names; optional ``name_of(i)``: what error messages and results call item ``i``.
+- optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
+  ``set_epoch(e)``: called in training before an item is read, with its epoch from 0, for data that change.
 
 While an item is made, the global generators of ``random``, NumPy and torch are seeded by (seed, epoch,
 index), so that augmentation repeats exactly; ``item_rng()`` gives a NumPy generator of the same stream.
@@ -15,7 +16,7 @@ index), so that augmentation repeats exactly; ``item_rng()`` gives a NumPy gener
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -31,8 +32,11 @@ Clip = Tensor | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Target = int | Tensor
 
 
+TRAINING, PRECISE_BN, EVALUATION = range(3)
+
+
 class ClipDataset(Protocol):
-    """See the head of this module; ``labels`` and ``name_of`` are looked for but not required."""
+    """See the head of this module; what is optional there is looked for but not required."""
 
     def __len__(self) -> int: ...
 
@@ -43,7 +47,7 @@ class ItemKey(NamedTuple):
     """Which item of the dataset, and which of its random variants."""
 
     stream: int
-    """0 training, 1 Precise BN, 2 evaluation."""
+    """``TRAINING``, ``PRECISE_BN`` or ``EVALUATION``: each draws numbers of its own."""
     epoch: int
     """Counted from 0."""
     item: int
@@ -81,6 +85,7 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
 
     def __init__(self, dataset: ClipDataset, seed: int, *, keep_errors: bool = False) -> None:
         self.dataset, self.seed, self.keep_errors = dataset, seed, keep_errors
+        self.set_epoch: Callable[[int], object] | None = getattr(dataset, "set_epoch", None)
 
     def __getitem__(self, key: ItemKey) -> tuple[int, Any, Any, str | None]:
         words = np.random.SeedSequence([self.seed, *key]).generate_state(4)
@@ -90,6 +95,8 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
             np.random.seed(words[1])  # noqa: NPY002  # for datasets that draw from the global generator
             torch.manual_seed(int(words[2]) << 32 | int(words[3]))
             try:
+                if self.set_epoch is not None and key.stream != EVALUATION:
+                    self.set_epoch(key.epoch)
                 clip, target = self.dataset[key.item]
             except VideoError as error:
                 if not self.keep_errors:
@@ -173,7 +180,7 @@ class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
         steps_per_epoch: int,
         steps: range,
         seed: int,
-        stream: int = 0,
+        stream: int = TRAINING,
         rank: int = 0,
         world: int = 1,
         sample_weights: Sequence[float] | None = None,

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,20 @@ from torch.nn import functional as F
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network import SlowFast
-from slowfast_zoo.training.distributed import Processes, processes
+from slowfast_zoo.training.distributed import Processes, join
 from slowfast_zoo.training.evaluate import check_targets, evaluate
 from slowfast_zoo.training.journal import Journal, Meter
-from slowfast_zoo.training.loader import Batch, ClipDataset, KeyedItems, StepKeys, load, name_of, normalised
+from slowfast_zoo.training.loader import (
+    PRECISE_BN,
+    TRAINING,
+    Batch,
+    ClipDataset,
+    KeyedItems,
+    StepKeys,
+    load,
+    name_of,
+    normalised,
+)
 from slowfast_zoo.training.numerics import autocast, determinism, make_optimizer
 from slowfast_zoo.training.plan import Plan, check_trainable
 from slowfast_zoo.training.precise_bn import update_norms
@@ -98,8 +109,8 @@ def train(
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
     check_trainable(model, dataset, validation, sample_weights)
+    group = join(device)
     with contextlib.ExitStack() as stack:
-        group = stack.enter_context(processes(device))
         folder = Path(work_dir)
         if group.first:
             folder = stack.enter_context(work_directory(work_dir, resume=resume))
@@ -139,11 +150,7 @@ class _Trainer:
         config, plan = self.config, self.plan
         if resume:
             self._restore()
-        network: nn.Module = self.model
-        if self.group.world > 1:
-            # Each process keeps its own batch norm statistics while it trains, as the publishers' do.
-            gpus = [self.group.device] if self.group.device.type == "cuda" else None
-            network = nn.parallel.DistributedDataParallel(self.model, gpus, broadcast_buffers=False)
+        network = self._distributed() if self.group.world > 1 else self.model
         log = self.folder / LOG if self.group.first else None
         with Journal(log, done=self.done, steps=plan.steps, progress=progress) as journal:
             journal.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
@@ -170,6 +177,17 @@ class _Trainer:
             metrics=self.metrics,
             steps=self.done,
         )
+
+    def _distributed(self) -> nn.Module:
+        """The model with gradients averaged over processes.
+
+        Each process keeps its own batch norm statistics while it trains, as the publishers' do.
+        """
+        gpus = [self.group.device] if self.group.device.type == "cuda" else None
+        with warnings.catch_warnings():
+            # torch 2.15 has another name for broadcast_buffers, the versions before it only this one.
+            warnings.simplefilter("ignore", FutureWarning)
+            return nn.parallel.DistributedDataParallel(self.model, gpus, broadcast_buffers=False)
 
     def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float, meter: Meter) -> float:
         """One optimiser step; the L2 norm of its gradients before clipping."""
@@ -252,15 +270,15 @@ class _Trainer:
         clips_per_pass = self.plan.micro_batch * self.group.world
         count = min(self.config.precise_bn_batches, len(self.dataset) // clips_per_pass)
         steps = range((epoch - 1) * count, epoch * count)
-        clips = (batch.clips for batch in self._load(steps, stream=1, steps_per_epoch=count))
+        clips = (batch.clips for batch in self._load(steps, stream=PRECISE_BN, steps_per_epoch=count))
         update_norms(self.model, clips, lambda batch: self._logits(self.model, batch))
         self.group.average_norms(self.model)
 
-    def _load(self, steps: range, *, stream: int = 0, steps_per_epoch: int | None = None) -> Any:
+    def _load(self, steps: range, *, stream: int = TRAINING, steps_per_epoch: int | None = None) -> Any:
         keys = StepKeys(
             len(self.dataset),
             micro_batch=self.plan.micro_batch,
-            micro_batches=1 if stream else self.config.accumulate,
+            micro_batches=1 if stream == PRECISE_BN else self.config.accumulate,
             steps_per_epoch=steps_per_epoch or self.plan.steps_per_epoch,
             steps=steps,
             seed=self.config.seed,
