@@ -24,6 +24,8 @@ _HOMES = {
     ),
     "description": ("Description", "describe"),
     "inference.predict": ("Prediction", "predict"),
+    "inference.render": ("contact_sheet", "render"),
+    "inference.verify": ("verify",),
     "video.clips": ("Clips", "read_clips"),
     "video.transforms": ("eval_transform", "train_transform"),
     "weights.catalog": ("WeightEntry", "get_weights", "list_models", "list_weights"),

@@ -5,6 +5,9 @@ from slowfast_zoo.description import describe as describe
 from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
 from slowfast_zoo.inference.predict import Prediction as Prediction
 from slowfast_zoo.inference.predict import predict as predict
+from slowfast_zoo.inference.render import contact_sheet as contact_sheet
+from slowfast_zoo.inference.render import render as render
+from slowfast_zoo.inference.verify import verify as verify
 from slowfast_zoo.network import SlowFast as SlowFast
 from slowfast_zoo.spec import ClipSpec as ClipSpec
 from slowfast_zoo.spec import ModelSpec as ModelSpec
