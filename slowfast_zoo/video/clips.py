@@ -151,6 +151,16 @@ class Clips:
         """All views at once, float32 of shape (views, C, T, H, W)."""
         return self._stack(range(len(self)))
 
+    def pixels(self) -> torch.Tensor | None:
+        """All views before they are normalised, uint8 of shape (views, T, H, W, C), a quarter of the bytes.
+
+        None where the publisher resizes floats, so that there are no such bytes.
+        """
+        if self._frames.dtype != torch.uint8:
+            return None
+        cuts = [self._pipeline.cut(self._frames, crop, self._rows[clip]) for clip, crop in self.views]
+        return torch.stack(cuts).permute(0, 2, 3, 4, 1).contiguous()
+
     def _stack(self, views: range) -> torch.Tensor:
         box = self._pipeline.boxes[0]
         shape = (len(views), self._frames.shape[1], self.indices.shape[1], box.height, box.width)

@@ -1,0 +1,115 @@
+"""``train_within_memory``: when memory runs out, the same steps in smaller pieces."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.network import SlowFast
+from slowfast_zoo.training.loader import ClipDataset
+from slowfast_zoo.training.plan import Plan
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.state import RESUME
+from slowfast_zoo.training.train import TrainResult, train
+
+_LOG = logging.getLogger(__name__)
+
+
+def train_within_memory(
+    model: SlowFast,
+    dataset: ClipDataset,
+    config: TrainConfig,
+    *,
+    work_dir: Path,
+    validation: ClipDataset | None,
+    resume: bool,
+    sample_weights: Sequence[float] | None,
+    device: str | torch.device | None,
+    progress: bool,
+) -> tuple[TrainResult, list[str]]:
+    """What ``train`` returns, and what had to be changed to get there, as sentences.
+
+    Whenever memory doesn't suffice, half as many clips (or the next smaller divisor of a step) go through the
+    network at a time and gradients are accumulated, so that a step still sees the same clips and the same
+    learning rate; at one clip activations are computed twice. Training goes on behind the last checkpoint, or
+    starts anew.
+
+    Args:
+        model, dataset, config, work_dir, validation, resume: as in ``train``.
+        sample_weights, device, progress: as in ``train``.
+
+    Raises:
+        TrainingError: one clip is too much; or as ``train``.
+    """
+    # The clips of a step must divide into pieces, whatever the size of the dataset.
+    config = config.replace(batch_size=Plan.of(config, len(dataset), 1).micro_batch)
+    initial = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    notes: list[str] = []
+    while True:
+        try:
+            result = train(
+                model,
+                dataset,
+                config,
+                work_dir=work_dir,
+                validation=validation,
+                resume=resume,
+                sample_weights=sample_weights,
+                device=device,
+                progress=progress,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        else:
+            return result, notes
+        # Behind the except block: the traceback kept what filled the memory.
+        config = smaller_pieces(config, reason)
+        model.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        resume = (work_dir / RESUME).exists()
+        if not resume:
+            model.load_state_dict(initial)
+        again = ", activations computed twice" if config.activation_checkpointing else ""
+        notes.append(
+            f"Out of memory: went on with {config.batch_size} clips at a time, {config.accumulate} times per"
+            f" step{again}."
+        )
+        _LOG.warning("%s", notes[-1])
+
+
+def smaller_pieces(config: TrainConfig, reason: str) -> TrainConfig:
+    """The same step with less memory: fewer clips at a time, or activations computed again.
+
+    Raises:
+        TrainingError: there is nothing left to make smaller.
+    """
+    step = config.batch_size * config.accumulate
+    divisors = [size for size in range(1, config.batch_size // 2 + 1) if step % size == 0]
+    if divisors:
+        return config.replace(batch_size=divisors[-1], accumulate=step // divisors[-1])
+    if not config.activation_checkpointing:
+        return config.replace(activation_checkpointing=True)
+    raise TrainingError(
+        f"Memory doesn't suffice for one clip ({reason}); choose a smaller model, precision 'bfloat16', or a"
+        " larger device."
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU or in the machine's own memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return any(
+        part in text
+        for part in ("can't allocate memory", "not enough memory", "out of memory", "Out of memory")
+    )

@@ -1,0 +1,147 @@
+"""A linear probe: pooled features of every clip, computed once, and the classifier that fits them best."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.network import SlowFast
+from slowfast_zoo.training.loader import (
+    EVALUATION,
+    ClipDataset,
+    ItemKey,
+    KeyedItems,
+    load,
+    name_of,
+    normalised,
+)
+from slowfast_zoo.training.numerics import autocast
+from slowfast_zoo.training.recipe import Precision
+
+_PENALTY = 1e-2
+"""L2 penalty on weights of scaled features: features outnumber clips in small data."""
+_ITERATIONS = 200
+
+
+class Features(NamedTuple):
+    """What the network sees in the clips of a dataset."""
+
+    features: Tensor
+    """float32 (N, num_features): pooled, the mean over a clip's views."""
+    targets: Tensor
+    """int64 (N,), or float32 (N, classes)."""
+    indices: list[int]
+    """Which clips of the dataset they belong to; unreadable ones are absent."""
+
+
+def extract_features(
+    model: SlowFast,
+    dataset: ClipDataset,
+    *,
+    max_views: int = 8,
+    workers: int = 0,
+    device: str | torch.device | None = None,
+    precision: Precision = "float32",
+    progress: bool = True,
+) -> Features:
+    """The pooled features of every readable clip, in order.
+
+    Args:
+        model: is moved to the device and left in the mode that it had.
+        dataset: clips as evaluation has them.
+        max_views: clips per forward pass; bounds memory.
+        workers: processes that read clips.
+        device: None: the GPU, or the CPU where there is none.
+        precision: of the network's arithmetic.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        DataError: none of the clips could be read.
+    """
+    from tqdm import tqdm
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    was_training = model.training
+    model.to(place).eval()
+    keys = [[ItemKey(EVALUATION, 0, index)] for index in range(len(dataset))]
+    batches = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, place)
+    rows, targets, indices, errors = [], [], [], []
+    try:
+        with torch.no_grad():
+            for batch in tqdm(batches, "features", len(keys), disable=None if progress else True):
+                errors += batch.errors
+                if not batch.indices:
+                    continue
+                views = []
+                for clips in batch.clips.split(max_views):
+                    with autocast(place, precision):
+                        maps = model.forward_features(normalised(clips.to(place), model.clip_spec))
+                        views.append(model.forward_head(maps, pre_logits=True).float().cpu())
+                rows.append(torch.cat(views).mean(dim=0))
+                targets.append(batch.targets[0])
+                indices += batch.indices
+    finally:
+        model.train(was_training)
+    if not rows:
+        raise DataError(
+            f"None of the {len(dataset)} clips could be read; {name_of(dataset, 0)}: {errors[0][1]}"
+        )
+    return Features(torch.stack(rows), torch.stack(targets), indices)
+
+
+def fit_classifier(model: SlowFast, data: Features, *, balance: bool = True) -> None:
+    """Sets the classifier to the one that fits the features best: logistic regression, solved, not stepped.
+
+    Features are centred and scaled while fitting; that is folded into the weights afterwards.
+
+    Args:
+        model: its classifier is overwritten; ``spec.activation`` decides the loss.
+        data: features and targets.
+        balance: classes count alike, however many clips they have (one label per clip only).
+
+    Raises:
+        InputError: a model without classifier.
+    """
+    if not isinstance(model.classifier, nn.Linear):
+        raise InputError("The model has no classifier to fit; reset_classifier(num_classes) gives it one.")
+    mean = data.features.double().mean(dim=0)
+    # One scale for all: features that hardly differ here mustn't decide where clips differ more.
+    scale = (data.features - mean).square().mean().sqrt().clamp_min(1e-12)
+    inputs = (data.features - mean) / scale
+    weight, bias = _solve(inputs, data.targets, model.spec.num_classes, balance)
+    folded = weight / scale
+    with torch.no_grad():
+        model.classifier.weight.copy_(folded)
+        model.classifier.bias.copy_(bias - folded @ mean)
+
+
+def _solve(inputs: Tensor, targets: Tensor, classes: int, balance: bool) -> tuple[Tensor, Tensor]:
+    weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    chances = None
+    if balance and targets.ndim == 1:
+        counts = np.bincount(targets.numpy(), minlength=classes)
+        chances = torch.from_numpy(np.where(counts > 0, 1 / np.maximum(counts, 1), 0.0))
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=_ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits = inputs @ weight.T + bias
+        if targets.ndim == 2:
+            loss = F.binary_cross_entropy_with_logits(logits, targets.double())
+        else:
+            loss = F.cross_entropy(logits, targets, weight=chances)
+        loss = loss + _PENALTY * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()

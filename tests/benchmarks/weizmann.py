@@ -1,0 +1,116 @@
+"""Leave one actor out on the Weizmann actions: fine-tuned from a saved model, and from scratch.
+
+    python tests/benchmarks/weizmann.py FOLDER --model SAVED_FOLDER [--epochs 30] [--scratch-epochs 60]
+
+FOLDER holds the videos and index.csv with the columns path, label and actor. Each fold trains on all actors
+but one; the epoch is chosen on one of those, who isn't trained on either, and the actor left out is scored
+once, at the end.
+
+Source: Gorelick et al. 2007, https://www.wisdom.weizmann.ac.il/~vision/SpaceTimeActions.html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from slowfast_zoo.network import SlowFast
+from slowfast_zoo.training.data import VideoDataset
+from slowfast_zoo.training.evaluate import evaluate
+from slowfast_zoo.training.finetune import FINETUNE, finetune
+from slowfast_zoo.training.lists import Annotations, read_annotations
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.weights.hub import from_pretrained
+
+VIEWS = (3, 1)
+
+
+def fold(
+    clips: Annotations, actor: str, start: SlowFast, config: TrainConfig, *, scratch: bool, device: str | None
+) -> dict[str, float]:
+    """Accuracies on the actor left out, of the linear probe on the validation actor, and seconds."""
+    began = time.perf_counter()
+    actors = [dict(sample.columns)["actor"] for sample in clips.samples]
+    rest = clips.subset([index for index, name in enumerate(actors) if name != actor])
+    held_out = clips.subset([index for index, name in enumerate(actors) if name == actor])
+    model = copy.deepcopy(start)
+    if scratch:
+        torch.manual_seed(config.seed)
+        model.reset_parameters()
+        model.provenance = {}
+    with tempfile.TemporaryDirectory() as folder:
+        result = finetune(
+            rest,
+            model,
+            work_dir=folder,
+            config=config,
+            probe="no" if scratch else "first",
+            freeze_norms=not scratch,
+            val=1 / (len(set(actors)) - 1),
+            group_by="column:actor",
+            flip=True,
+            views=VIEWS,
+            device=device,
+            progress=False,
+        )
+    dataset = VideoDataset(held_out, model.clip_spec, train=False, views=VIEWS)
+    scored = evaluate(model, dataset, workers=config.workers, device=device, progress=False)
+    return {
+        "accuracy": scored.metrics["top1_acc"],
+        "videos": len(scored.names),
+        "probe on validation": (result.probe_metrics or {}).get("top1_acc", float("nan")),
+        "validation": result.evaluation.metrics["top1_acc"],
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path, required=True, help="folder of a saved model")
+    parser.add_argument("--epochs", type=int, default=FINETUNE.epochs)
+    parser.add_argument("--lr", type=float, default=FINETUNE.lr, help="for 64 clips a step")
+    parser.add_argument("--scratch-epochs", type=int, default=60)
+    parser.add_argument("--scratch-lr", type=float, default=0.1, help="for 64 clips a step")
+    parser.add_argument("--only", choices=("tuned", "scratch"))
+    parser.add_argument("--actors", nargs="*", help="some of the folds")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device")
+    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    arguments = parser.parse_args()
+
+    clips = read_annotations(arguments.folder / "index.csv")
+    actors = sorted({dict(sample.columns)["actor"] for sample in clips.samples})
+    start = from_pretrained(arguments.model)
+    shared = {"workers": arguments.workers, "seed": arguments.seed}
+    configs = {
+        "tuned": FINETUNE.replace(epochs=arguments.epochs, lr=arguments.lr, **shared),
+        "scratch": FINETUNE.replace(epochs=arguments.scratch_epochs, lr=arguments.scratch_lr, **shared),
+    }
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for way, config in configs.items():
+        if arguments.only not in (None, way):
+            continue
+        figures[way] = {}
+        for actor in arguments.actors or actors:
+            figures[way][actor] = fold(
+                clips, actor, start, config, scratch=way == "scratch", device=arguments.device
+            )
+            told = ", ".join(f"{name} {value:.3f}" for name, value in figures[way][actor].items())
+            print(f"{way:8} {actor:8} {told}", flush=True)
+        accuracies = [figure["accuracy"] for figure in figures[way].values()]
+        print(f"{way:8} mean of {len(accuracies)} folds: {statistics.fmean(accuracies):.4f}", flush=True)
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
