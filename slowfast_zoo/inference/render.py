@@ -154,7 +154,7 @@ def contact_sheet(
     sheet = _sheet(clips, spec, clip_spec, rate, title)
     with written_whole(path) as part:
         try:
-            sheet.save(part, format="PNG", optimize=True)
+            sheet.save(part, format="PNG", compress_level=3)
         except OSError as error:
             raise VideoError(f"'{path}' can't be written: {error.strerror or error}.") from error
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from slowfast_zoo import network
+import slowfast_zoo.network as network
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling, views
 from slowfast_zoo.video.clips import read_clips
