@@ -1,0 +1,110 @@
+"""The network as it is best computed: batch norms folded away, and in a chosen precision."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.network import SlowFast
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def prepare(model: SlowFast, precision: Precision) -> nn.Module:
+    """A folded copy for inference: float32 clips ``(B, C, T, H, W)`` to float32 logits.
+
+    Args:
+        model: stays as it is.
+        precision: of the two pathways; pooling and classifier are float32 always.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+        UnknownNameError: no such precision.
+    """
+    check_precision(precision)
+    folded = fold_batch_norms(model)
+    return folded if precision == "float32" else Lowered(folded, DTYPES[precision])
+
+
+def check_model(model: object) -> None:
+    """Refuses what can't be optimised or exported.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+    """
+    if not isinstance(model, SlowFast):
+        raise InputError(f"This takes a SlowFast model, got {type(model).__name__}; unwrap it first.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise InputError("The model is on the meta device: load weights first.")
+
+
+def check_precision(precision: str) -> None:
+    """Refuses a precision that doesn't exist.
+
+    Raises:
+        UnknownNameError: gives the ones that do.
+    """
+    if precision not in DTYPES:
+        near = did_you_mean(str(precision), DTYPES)
+        raise UnknownNameError(f"There is no precision '{precision}'.{near} Accepted: {quoted(DTYPES)}.")
+
+
+def fold_batch_norms(model: SlowFast) -> SlowFast:
+    """A copy in eval mode and float32, each batch norm part of the convolution in front of it.
+
+    The products are made in float64, so that folding costs one rounding of each weight.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+    """
+    check_model(model)
+    folded = copy.deepcopy(model).eval().float().requires_grad_(False)
+    for module in list(folded.modules()):
+        for name, norm in list(module.named_children()):
+            if isinstance(norm, nn.BatchNorm3d):
+                conv_name = name.replace("norm", "conv")
+                setattr(module, conv_name, _folded(getattr(module, conv_name), norm))
+                setattr(module, name, nn.Identity())
+    return folded
+
+
+class Lowered(nn.Module):
+    """A network whose pathways compute in half precision; float32 in, float32 head and logits out.
+
+    Args:
+        model: folded; becomes part of this module.
+        dtype: of the pathways.
+    """
+
+    def __init__(self, model: SlowFast, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model.to(dtype)
+        self.model.classifier.float()
+        self.dtype = dtype
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)`` of a float32 clip ``(B, C, T, H, W)``."""
+        slow, fast = self.model.forward_features(clip.to(self.dtype))
+        pre_logits = self.model.spec.num_classes == 0
+        return self.model.forward_head((slow.float(), fast.float()), pre_logits)
+
+
+def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:
+    """``norm(conv(x))`` in eval mode, as one convolution with a bias."""
+    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
+    scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
+    conv.weight = nn.Parameter(
+        (conv.weight.double() * scale.view(-1, 1, 1, 1, 1)).float(), requires_grad=False
+    )
+    conv.bias = nn.Parameter((norm.bias.double() - mean * scale).float(), requires_grad=False)
+    return conv
