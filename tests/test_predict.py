@@ -14,7 +14,7 @@ import torch
 from movies import moving_pattern, write_video
 from torch import nn
 
-from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, predict, read_clips
+from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference.predict import Prediction, probabilities
@@ -125,9 +125,8 @@ def test_many_videos(model: SlowFast, folder: Path) -> None:
     paths = sorted(folder.glob("*.mkv"))
     by_folder = [scores(answer) for answer in predict(model, folder)]
     assert len(by_folder) == 4
-    assert by_folder == [scores(answer) for answer in predict(model, str(folder / "*.mkv"))]
-    assert by_folder == [scores(answer) for answer in predict(model, paths)]
-    assert by_folder == [scores(answer) for answer in predict(model, (path for path in paths))]
+    for route in (str(folder / "*.mkv"), paths, (path for path in paths)):
+        assert by_folder == [pytest.approx(scores(answer), abs=1e-6) for answer in predict(model, route)]
     assert list(predict(model, [])) == []
 
 
@@ -296,3 +295,40 @@ def test_decoding_overlaps_with_the_network(
     monkeypatch.setattr(SlowFast, "forward", slow)
     assert len(list(predict(model, [folder / "clip 0.mkv"] * 5))) == 5
     assert decoded[2] < started[1], "videos 2 and 3 were not read while the first was in the network"
+
+
+def test_engines_give_the_same_answer(model: SlowFast, folder: Path) -> None:
+    reference = scores(predict(model, folder / "clip 0.mkv", views="published", topk=None))
+    for engine in ("eager", "onnxruntime", "openvino"):
+        answer = predict(model, folder / "clip 0.mkv", views="published", topk=None, engine=engine)
+        assert scores(answer) == pytest.approx(reference, abs=1e-5), engine
+    fast = optimize(model, "openvino")
+    assert scores(predict(fast, folder / "clip 0.mkv", views="published", topk=None)) == pytest.approx(
+        reference, abs=1e-5
+    )
+    rounded = predict(model, folder / "clip 0.mkv", views="published", topk=None, precision="bfloat16")
+    assert scores(rounded) == pytest.approx(reference, abs=0.05)
+    with pytest.raises(InputError, match="optimised already"):
+        predict(fast, folder / "clip 0.mkv", engine="eager")
+
+
+def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def choose(device: torch.device, clips: int | None) -> str:
+        asked.append(clips)
+        return "eager"
+
+    monkeypatch.setattr(predict_module, "choose_engine", choose)
+    videos = [np.zeros((70, 32, 32, 3), np.uint8)] * 3
+    with torch.device("meta"):
+        big = SlowFast(ModelSpec())
+    assert predict_module._count(videos, big.clip_spec, "quick") == 3
+    assert predict_module._count(videos[0], big.clip_spec, "published") == 30
+    assert predict_module._count(iter(videos), big.clip_spec, "quick") is None
+    for clips in (90, None):
+        assert predict_module._runner(big, "auto", "float32", None, clips) is big
+    assert asked == [117, None]  # 256 pixels: 1.3 times the 224 that engines are weighed at
+    small = SlowFast(ModelSpec(depth=14, base_width=8))
+    assert predict_module._runner(small, "auto", "float32", None, 100_000) is small
+    assert len(asked) == 2

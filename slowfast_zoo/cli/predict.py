@@ -62,6 +62,10 @@ def load_model(model: str | None, weights: str | None, checkpoint: Path | None) 
 @click.option("--views", default="quick", show_default=True, help="quick, published, or clips x crops: 10x3.")
 @click.option("--fps", type=float, help="Frame rate, instead of what the files say.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
+@click.option("--engine", default="auto", show_default=True, help="eager, compile, openvino, onnxruntime.")
+@click.option(
+    "--precision", default="float32", show_default=True, help="Or bfloat16, float16: faster, rounded."
+)
 @click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this .jsonl, .csv or .json file.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What to print or write.")
@@ -75,6 +79,8 @@ def predict_command(
     views: str,
     fps: float | None,
     device: str | None,
+    engine: str,
+    precision: str,
     recursive: bool,
     out: Path | None,
     form: str | None,

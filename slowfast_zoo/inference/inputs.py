@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,8 +25,10 @@ PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", "
 """Endings that make a folder without videos one video, its frames."""
 
 
-def many(source: object) -> Iterator[Source] | None:
+def many(source: object) -> Sequence[Source] | Iterator[Source] | None:
     """The videos of a folder, a glob pattern or an iterable, in order; None when ``source`` is one video.
+
+    Where their number is known they come as a list or tuple, else as an iterator.
 
     A folder that holds videos stands for them, one with only pictures is a video itself. A pattern
     ("clips/*.mp4", "clips/**/*.mp4") names the videos that it matches, sorted by path.
@@ -39,7 +41,7 @@ def many(source: object) -> Iterator[Source] | None:
     single = isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")
     if single or hasattr(source, "__array__") or not isinstance(source, Iterable):
         return None
-    return iter(source)
+    return source if isinstance(source, (list, tuple)) else iter(source)
 
 
 def videos_in(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -58,12 +60,12 @@ def videos_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     )
 
 
-def _named(source: str | Path) -> Iterator[Source] | None:
+def _named(source: str | Path) -> Sequence[Source] | None:
     text, path = str(source), Path(source)
     if path.is_dir():
         videos = videos_in(path)
         if videos:
-            return iter(videos)
+            return videos
         if any(child.suffix.lower() in PICTURE_SUFFIXES for child in path.iterdir()):
             return None
         raise VideoError(f"The folder '{path}' holds neither videos nor frames; 'folder/**/*' looks deeper.")
@@ -73,4 +75,4 @@ def _named(source: str | Path) -> Iterator[Source] | None:
     files = [match for match in matches if match.suffix.lower() in VIDEO_SUFFIXES and match.is_file()]
     if not files:
         raise VideoError(f"No video matches '{text}'.")
-    return iter(files)
+    return files

@@ -19,15 +19,20 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, SlowFastZooError, VideoError
+from slowfast_zoo.inference.engine import Engine, OptimizedModel, choose_engine, optimize
+from slowfast_zoo.inference.folding import Precision
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.network import SlowFast
-from slowfast_zoo.spec import Activation, Aggregate
-from slowfast_zoo.video.clips import Clips, Views, read_clips
+from slowfast_zoo.spec import Activation, Aggregate, ClipSpec
+from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
 
 _LOGGER = logging.getLogger(__name__)
 
 _VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
 """Views that go through the network at once: a CPU gains nothing from more, a GPU little."""
+
+_SMALL = 0.1
+"""Size of a model, as ``_size`` counts it, below which "auto" takes it as it is."""
 
 _VIDEOS_AHEAD = 3
 """Videos that are decoded before the network asks for them."""
@@ -82,41 +87,47 @@ class _Job:
 
 @overload
 def predict(
-    model: SlowFast,
+    model: SlowFast | OptimizedModel,
     source: list[Any] | tuple[Any, ...] | Iterator[Any],
     *,
     views: Views = "quick",
     topk: int | None = 5,
     fps: float | Fraction | None = None,
     device: str | torch.device | None = None,
+    engine: Engine = "auto",
+    precision: Precision = "float32",
 ) -> Iterator[Prediction]: ...
 
 
 @overload
 def predict(
-    model: SlowFast,
+    model: SlowFast | OptimizedModel,
     source: Any,
     *,
     views: Views = "quick",
     topk: int | None = 5,
     fps: float | Fraction | None = None,
     device: str | torch.device | None = None,
+    engine: Engine = "auto",
+    precision: Precision = "float32",
 ) -> Any: ...
 
 
 def predict(
-    model: SlowFast,
+    model: SlowFast | OptimizedModel,
     source: Any,
     *,
     views: Views = "quick",
     topk: int | None = 5,
     fps: float | Fraction | None = None,
     device: str | torch.device | None = None,
+    engine: Engine = "auto",
+    precision: Precision = "float32",
 ) -> Prediction | Iterator[Prediction]:
     """What the model sees in a video; for many videos an iterator, one prediction each, in order.
 
     Args:
-        model: a model with a classifier; its mode is restored at the end.
+        model: a model with a classifier, whose mode is restored at the end; or what ``optimize`` made of one.
         source: one video: a path, URL, bytes, binary file object, folder of frames, or uint8 RGB array
             (T, H, W, 3). Or many: a folder of videos, a glob pattern, a list or any iterable.
         views: "quick" looks once, at the middle of the video and of the picture; "published" as the
@@ -125,19 +136,22 @@ def predict(
         fps: frames per second, instead of what a file says; arrays and folders of frames need it when the
             clip spec counts in time.
         device: where to compute; the model is moved there. None: where it is.
+        engine: what computes, see ``optimize``. "auto" takes the model itself where starting another engine
+            would not pay for the number of clips.
+        precision: "float32", or for speed "bfloat16" or "float16", with their rounding.
 
     Raises:
         InputError: an argument or source that is not accepted.
         VideoError: a single video that can't be read. Among many it gives a Prediction with ``error``.
     """
     _check(model, topk)
-    if device is not None:
-        model.to(device)
     sources = many(source)
+    clips = _count(source if sources is None else sources, model.clip_spec, views)
+    runner = _runner(model, engine, precision, device, clips)
     if sources is None:
-        (prediction,) = _predictions(model, iter([source]), views, topk, fps, strict=True)
+        (prediction,) = _predictions(model, runner, iter([source]), views, topk, fps, strict=True)
         return prediction
-    return _predictions(model, sources, views, topk, fps, strict=False)
+    return _predictions(model, runner, iter(sources), views, topk, fps, strict=False)
 
 
 def probabilities(logits: Tensor, activation: Activation, aggregate: Aggregate) -> Tensor:
@@ -153,7 +167,7 @@ def probabilities(logits: Tensor, activation: Activation, aggregate: Aggregate) 
 
 
 def _check(model: object, topk: int | None) -> None:
-    if not isinstance(model, SlowFast):
+    if not isinstance(model, (SlowFast, OptimizedModel)):
         raise InputError(
             f"predict takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
         )
@@ -165,8 +179,50 @@ def _check(model: object, topk: int | None) -> None:
         raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes.")
 
 
+def _count(source: object, clip_spec: ClipSpec, views: Views) -> int | None:
+    """How many views will go through the network; None where the number of videos isn't known."""
+    clips, crops = view_counts(clip_spec, views)
+    if isinstance(source, Iterator):
+        return None
+    return clips * crops * (len(source) if isinstance(source, (list, tuple)) else 1)
+
+
+def _runner(
+    model: SlowFast | OptimizedModel,
+    engine: Engine,
+    precision: Precision,
+    device: str | torch.device | None,
+    clips: int | None,
+) -> SlowFast | OptimizedModel:
+    """What to call: the model itself, or an optimised copy where one is asked for or pays."""
+    if isinstance(model, OptimizedModel):
+        if engine not in ("auto", model.engine) or device is not None:
+            raise InputError("This model is optimised already; give engine= and device= to optimize.")
+        return model
+    if device is not None:
+        model.to(device)
+    place = next(model.parameters()).device
+    if engine == "auto" and precision == "float32":
+        size = _size(model)
+        if clips is not None:
+            clips = round(clips * size)
+        # A model that takes milliseconds never earns back the seconds that an engine needs to start.
+        engine = "eager" if size < _SMALL else choose_engine(place, clips)
+        if engine == "eager":
+            return model
+    return optimize(model, engine, precision, device=place, clips=clips)
+
+
+def _size(model: SlowFast) -> float:
+    """Roughly how long a clip takes, in clips of R50 4x16 at 224 pixels: what engines are weighed with."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    pixels = model.spec.num_frames * model.clip_spec.test_crop**2
+    return parameters / 34.5e6 * pixels / (32 * 224**2)
+
+
 def _predictions(
-    model: SlowFast,
+    model: SlowFast | OptimizedModel,
+    runner: SlowFast | OptimizedModel,
     sources: Iterator[Any],
     views: Views,
     topk: int | None,
@@ -175,7 +231,7 @@ def _predictions(
     strict: bool,
 ) -> Iterator[Prediction]:
     waiting: deque[_Job] = deque()
-    with _Forward(model) as forward, contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
+    with _Forward(runner) as forward, contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
         for job in jobs:
             if job.error is not None and strict:
                 raise VideoError(job.error)
@@ -189,7 +245,7 @@ def _predictions(
 
 
 def _read_ahead(
-    model: SlowFast, sources: Iterator[Any], views: Views, fps: float | Fraction | None
+    model: SlowFast | OptimizedModel, sources: Iterator[Any], views: Views, fps: float | Fraction | None
 ) -> Generator[_Job, None, None]:
     """The videos in order, read by a thread of their own, never more than a few ahead."""
 
@@ -218,10 +274,14 @@ def _read_ahead(
 class _Forward:
     """The network over views of any number of videos, a batch at a time, in eval mode."""
 
-    def __init__(self, model: SlowFast) -> None:
+    def __init__(self, model: SlowFast | OptimizedModel) -> None:
         self._model = model
         self._views: list[tuple[_Job, Tensor]] = []
-        self._device = next(model.parameters()).device
+        if isinstance(model, SlowFast):
+            weight = next(model.parameters())
+            self._device, self._dtype = weight.device, weight.dtype
+        else:
+            self._device, self._dtype = model.device, torch.float32
         self._size = _VIEWS_PER_BATCH.get(self._device.type, 4)
         self._was_training = model.training
 
@@ -230,7 +290,8 @@ class _Forward:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._model.train(self._was_training)
+        if isinstance(self._model, SlowFast):
+            self._model.train(self._was_training)
 
     def add(self, job: _Job) -> None:
         """Takes a video's views, and runs the batches that they fill."""
@@ -257,16 +318,15 @@ class _Forward:
             del self._views[: len(batch)]
 
     def _run(self, clips: Tensor) -> Tensor:
-        dtype = next(self._model.parameters()).dtype
         with torch.inference_mode():
-            return self._model(clips.to(self._device, dtype)).float().cpu()  # type: ignore[no-any-return]
+            return self._model(clips.to(self._device, self._dtype)).float().cpu()  # type: ignore[no-any-return]
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _answer(model: SlowFast, job: _Job, topk: int | None) -> Prediction:
+def _answer(model: SlowFast | OptimizedModel, job: _Job, topk: int | None) -> Prediction:
     if job.clips is None:
         return Prediction(source=job.source, error=job.error)
     scores = probabilities(torch.stack(job.logits), model.spec.activation, model.clip_spec.aggregate)
