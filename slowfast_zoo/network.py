@@ -295,4 +295,5 @@ def _log_mean_probability(logits: Tensor, activation: Activation) -> Tensor:
     """Logits ``(B, places, classes)`` as those ``(B, classes)`` whose probabilities are the places' mean."""
     if activation == "softmax":  # the outer log_softmax divides by the number of places
         return torch.logsumexp(logits.log_softmax(dim=2), dim=1).log_softmax(dim=1)
-    return torch.logsumexp(F.logsigmoid(logits), dim=1) - torch.logsumexp(F.logsigmoid(-logits), dim=1)
+    # -softplus(-x) is logsigmoid(x), which ONNX lacks: exported as log(sigmoid(x)) it becomes infinite.
+    return torch.logsumexp(-F.softplus(-logits), dim=1) - torch.logsumexp(-F.softplus(logits), dim=1)

@@ -59,7 +59,7 @@ def clips(number: int, side: int = 48) -> Tensor:
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".xml"])
-@pytest.mark.parametrize("name", ["global-strided", "window-logits", "window-probs", "features"])
+@pytest.mark.parametrize("name", ["global-strided", "window-logits", "window-probs", "window-sigmoid"])
 def test_the_file_computes_the_same_for_every_batch_size(name: str, suffix: str, tmp_path: Path) -> None:
     model = make_model(NETWORKS[name]).train()
     path = tmp_path / f"net{suffix}"

@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from slowfast_zoo import __version__
 from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.inference.folding import Prepared
 from slowfast_zoo.weights.download import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,14 +27,15 @@ _KEPT = 8
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def fingerprint(module: nn.Module, *facts: object) -> str:
-    """A name for what is compiled from these weights under these facts.
+def fingerprint(module: Prepared, *facts: object) -> str:
+    """A name for what is compiled from this network under these facts.
 
     Args:
-        module: every tensor counts.
-        facts: whatever else decides the result: shapes, versions, threads, the processor's name.
+        module: every tensor counts, and the spec, which decides what is done with them.
+        facts: whatever else decides the result: shape, the engine's version, threads, the processor.
     """
-    digest = hashlib.sha256(repr(facts).encode())
+    own = (__version__, torch.__version__, module.spec, type(module).__name__)
+    digest = hashlib.sha256(repr((own, facts)).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
 from slowfast_zoo.inference import artefacts
-from slowfast_zoo.inference.folding import Precision
+from slowfast_zoo.inference.folding import Precision, Prepared
 from slowfast_zoo.inference.graph import capture, require, to_onnx, to_openvino
 from slowfast_zoo.network import check_clip
 
@@ -31,7 +31,7 @@ Shape = tuple[int, int, int, int]
 """(C, T, H, W) of a clip."""
 
 
-def eager(module: nn.Module, precision: Precision, device: torch.device, shape: Shape) -> Run:
+def eager(module: Prepared, precision: Precision, device: torch.device, shape: Shape) -> Run:
     """The module itself, in the memory format that its device and precision are fastest with."""
     if precision == "float32" and device.type != "cuda":
         return module
@@ -39,7 +39,7 @@ def eager(module: nn.Module, precision: Precision, device: torch.device, shape: 
     return lambda clips: module(clips.contiguous(memory_format=torch.channels_last_3d))
 
 
-def compiled(module: nn.Module, precision: Precision, device: torch.device, shape: Shape) -> Run:
+def compiled(module: Prepared, precision: Precision, device: torch.device, shape: Shape) -> Run:
     """``torch.compile``: Inductor with frozen weights on a CPU, CUDA graphs on a GPU.
 
     Raises:
@@ -63,7 +63,7 @@ def compiled(module: nn.Module, precision: Precision, device: torch.device, shap
     return _one_by_one(call) if device.type == "cpu" else _in_powers_of_two(call)
 
 
-def openvino(module: nn.Module, precision: Precision, device: torch.device, shape: Shape) -> Run:
+def openvino(module: Prepared, precision: Precision, device: torch.device, shape: Shape) -> Run:
     """OpenVINO's CPU plugin; what it compiles is kept on disk.
 
     Raises:
@@ -74,7 +74,7 @@ def openvino(module: nn.Module, precision: Precision, device: torch.device, shap
     core = package.Core()
     settings = openvino_settings(precision)
     facts = (package.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), settings, shape)
-    name = f"{artefacts.fingerprint(module, torch.__version__, *facts)}.blob"
+    name = f"{artefacts.fingerprint(module, *facts)}.blob"
     network = _imported(core, artefacts.load(name), settings)
     if network is None:
         model = to_openvino(capture(module, shape), shape, batch=1)
@@ -102,7 +102,7 @@ def openvino_settings(precision: Precision) -> dict[str, Any]:
     }
 
 
-def onnxruntime(module: nn.Module, precision: Precision, device: torch.device, shape: Shape) -> Run:
+def onnxruntime(module: Prepared, precision: Precision, device: torch.device, shape: Shape) -> Run:
     """ONNX Runtime's CPU provider; the exported graph is kept on disk.
 
     Raises:
@@ -110,7 +110,7 @@ def onnxruntime(module: nn.Module, precision: Precision, device: torch.device, s
         ExportError: the model can't be exported.
     """
     package = require("onnxruntime", extra="onnx")
-    facts = (torch.__version__, package.__version__, shape)
+    facts = (package.__version__, shape)
     name = f"{artefacts.fingerprint(module, *facts)}.onnx"
     graph = artefacts.load(name)
     if graph is None:

@@ -21,7 +21,7 @@ import time
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slowfast_zoo.errors import (
     ExportError,
@@ -32,7 +32,7 @@ from slowfast_zoo.errors import (
     quoted,
 )
 from slowfast_zoo.inference import backends
-from slowfast_zoo.inference.folding import Precision, prepare
+from slowfast_zoo.inference.folding import Precision, Prepared, prepare
 from slowfast_zoo.network import SlowFast, check_clip
 
 _LOGGER = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class OptimizedModel:
     def __init__(
         self,
         model: SlowFast,
-        prepared: nn.Module,
+        prepared: Prepared,
         engine: str,
         precision: Precision,
         device: torch.device,

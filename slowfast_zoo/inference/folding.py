@@ -20,7 +20,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 
-def prepare(model: SlowFast, precision: Precision) -> nn.Module:
+def prepare(model: SlowFast, precision: Precision) -> Prepared:
     """A folded copy for inference: float32 clips ``(B, C, T, H, W)`` to float32 logits.
 
     Args:
@@ -91,12 +91,17 @@ class Lowered(nn.Module):
         self.model = model.to(dtype)
         self.model.classifier.float()
         self.dtype = dtype
+        self.spec = model.spec
 
     def forward(self, clip: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of a float32 clip ``(B, C, T, H, W)``."""
         slow, fast = self.model.forward_features(clip.to(self.dtype))
-        pre_logits = self.model.spec.num_classes == 0
+        pre_logits = self.spec.num_classes == 0
         return self.model.forward_head((slow.float(), fast.float()), pre_logits)
+
+
+Prepared = SlowFast | Lowered
+"""A folded network, in whichever precision."""
 
 
 def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:
