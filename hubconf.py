@@ -15,4 +15,5 @@ from slowfast_zoo.zoo import (  # noqa: E402, F401
     slowfast_r101_50_50_16x8x1,
     slowfast_r101_r50_4x16x1,
     slowfast_r152_r50_4x16x1,
+    slowfast_tiny,
 )

@@ -3,6 +3,10 @@
 from slowfast_zoo.description import Description as Description
 from slowfast_zoo.description import describe as describe
 from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
+from slowfast_zoo.inference.engine import OptimizedModel as OptimizedModel
+from slowfast_zoo.inference.engine import optimize as optimize
+from slowfast_zoo.inference.export import Export as Export
+from slowfast_zoo.inference.export import export as export
 from slowfast_zoo.inference.predict import Prediction as Prediction
 from slowfast_zoo.inference.predict import predict as predict
 from slowfast_zoo.inference.render import contact_sheet as contact_sheet
@@ -11,6 +15,11 @@ from slowfast_zoo.inference.verify import verify as verify
 from slowfast_zoo.network import SlowFast as SlowFast
 from slowfast_zoo.spec import ClipSpec as ClipSpec
 from slowfast_zoo.spec import ModelSpec as ModelSpec
+from slowfast_zoo.training.data import open_dataset as open_dataset
+from slowfast_zoo.training.evaluate import evaluate as evaluate
+from slowfast_zoo.training.finetune import finetune as finetune
+from slowfast_zoo.training.recipe import TrainConfig as TrainConfig
+from slowfast_zoo.training.train import train as train
 from slowfast_zoo.video.clips import Clips as Clips
 from slowfast_zoo.video.clips import read_clips as read_clips
 from slowfast_zoo.video.transforms import eval_transform as eval_transform
@@ -31,5 +40,6 @@ from slowfast_zoo.zoo import slowfast_r101_8x8x1 as slowfast_r101_8x8x1
 from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1 as slowfast_r101_50_50_16x8x1
 from slowfast_zoo.zoo import slowfast_r101_r50_4x16x1 as slowfast_r101_r50_4x16x1
 from slowfast_zoo.zoo import slowfast_r152_r50_4x16x1 as slowfast_r152_r50_4x16x1
+from slowfast_zoo.zoo import slowfast_tiny as slowfast_tiny
 
 __version__: str

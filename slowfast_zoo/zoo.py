@@ -317,3 +317,30 @@ def slowfast_r101_50_50_16x8x1(
         dropout=dropout,
         progress=progress,
     )
+
+
+def slowfast_tiny(
+    pretrained: bool = False,
+    *,
+    weights: Weights = None,
+    num_classes: int | None = None,
+    labels: Sequence[str] | None = None,
+    in_channels: int = 3,
+    dropout: float | None = None,
+    progress: bool = True,
+) -> SlowFast:
+    """A small SlowFast: 2 slow and 8 fast frames of 80 x 80 pixels, 1.3 M parameters.
+
+    Its weights ship in the package: they name the motion of the camera (10 classes). Arguments and errors:
+    ``create_model``.
+    """
+    return create_model(
+        "slowfast_tiny",
+        pretrained,
+        weights=weights,
+        num_classes=num_classes,
+        labels=labels,
+        in_channels=in_channels,
+        dropout=dropout,
+        progress=progress,
+    )

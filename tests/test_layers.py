@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "video": BASE,
     "zoo": NETWORK | {"weights"},
     "description": NETWORK | {"weights"},
-    "inference": NETWORK | {"weights", "video", "zoo"},
+    "inference": NETWORK | {"weights", "video", "zoo", "__init__"},
     "training": NETWORK | {"weights", "video", "zoo", "inference"},
     "__main__": {"cli"},
     "cli": NETWORK | {"weights", "video", "zoo", "description", "inference", "training", "__init__"},

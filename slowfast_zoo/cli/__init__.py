@@ -8,7 +8,10 @@ import click
 
 from slowfast_zoo import __version__
 from slowfast_zoo.cli.catalog import describe_command, list_command
+from slowfast_zoo.cli.data import cache_command, check_command, split_command
 from slowfast_zoo.cli.doctor import doctor_command
+from slowfast_zoo.cli.export import export_command
+from slowfast_zoo.cli.finetune import finetune_command
 from slowfast_zoo.cli.predict import predict_command
 from slowfast_zoo.cli.render import render_command
 from slowfast_zoo.cli.test import test_command
@@ -42,12 +45,17 @@ for _command in (
     predict_command,
     train_command,
     test_command,
+    finetune_command,
+    check_command,
+    split_command,
+    cache_command,
     render_command,
     verify_command,
     download_command,
     convert_command,
     push_command,
     publish_command,
+    export_command,
     doctor_command,
 ):
     main.add_command(_command)

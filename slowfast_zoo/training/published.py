@@ -14,7 +14,6 @@ import functools
 import math
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.recipe import Recipe, TrainConfig
 from slowfast_zoo.weights.catalog import find_config, get_weights
 
@@ -66,33 +65,8 @@ _CHARADES = _SSV2.replace(
 )
 _SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
 
-TINY_MODEL_SPEC = ModelSpec(
-    depth=14,
-    base_width=16,
-    alpha=4,
-    beta_inv=2,
-    lateral_norm=True,
-    num_frames=8,
-    num_classes=10,
-    dropout=0.1,
-)
-"""The network of ``slowfast_tiny``: what moves matters more than what it is, so half of it is fast."""
-TINY_CLIP_SPEC = ClipSpec(
-    num_frames=8,
-    frame_stride=1,
-    time_base="fps-scaled",
-    fps=5,
-    short_video="stretch",
-    size=(80, 80),
-    crop=80,
-    test_crop=80,
-    clips=1,
-    crops=1,
-    flip=0.0,
-)
-"""Eight frames, a fifth of a second apart, squeezed into squares; mirrored pictures have other labels."""
 _CAMERA_MOTION = TrainConfig(
-    epochs=30,
+    epochs=12,
     clips_per_epoch=6000,
     batch_size=32,
     optimizer="adamw",
@@ -106,6 +80,7 @@ _CAMERA_MOTION = TrainConfig(
     schedule_rule="pyslowfast",
     warmup_ratio=0.05,
     channels_last=True,
+    validate_every=4,
 )
 
 _CONFIGS: dict[tuple[str, str], TrainConfig] = {
@@ -202,15 +177,14 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
 
 
 def _camera_motion() -> Recipe:
-    from slowfast_zoo.training.motion_camera import CAMERA_MOTIONS
-
+    own = get_weights("slowfast_tiny")
     return Recipe(
         name="camera-motion",
         model="slowfast_tiny",
         tag="camera-motion",
-        model_spec=TINY_MODEL_SPEC,
-        clip_spec=TINY_CLIP_SPEC,
-        labels=CAMERA_MOTIONS,
+        model_spec=own.model_spec,
+        clip_spec=own.clip_spec,
+        labels=own.labels,
         config=_CAMERA_MOTION,
         dataset="camera motion (procedural)",
     )

@@ -34,6 +34,7 @@ DEFAULT_TAGS: dict[str, str] = {
     "slowfast_r101_8x8x1": "mmaction2/k400-256e-256p",
     "slowfast_r152_r50_4x16x1": "mmaction2/k400-256e-256p",
     "slowfast_r101_50_50_16x8x1": "pytorchvideo/k400",
+    "slowfast_tiny": "camera-motion",
 }
 """The weights that ``pretrained=True`` loads, and whose network a bare model name builds: the row with
 the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there."""
@@ -96,10 +97,16 @@ def _known(model: str) -> str:
 @functools.cache
 def _catalogue() -> dict[str, dict[str, WeightEntry]]:
     # Imported at the first question: building some forty rows takes longer than importing this module.
-    from slowfast_zoo.weights import rows_gluoncv, rows_openmmlab, rows_openmmlab_1x, rows_pyslowfast
+    from slowfast_zoo.weights import (
+        rows_gluoncv,
+        rows_openmmlab,
+        rows_openmmlab_1x,
+        rows_own,
+        rows_pyslowfast,
+    )
 
-    tables = (rows_openmmlab.ROWS, rows_openmmlab_1x.ROWS, rows_pyslowfast.ROWS, rows_gluoncv.ROWS)
-    return _index(entry for table in tables for entry in table)
+    modules = (rows_openmmlab, rows_openmmlab_1x, rows_pyslowfast, rows_gluoncv, rows_own)
+    return _index(entry for module in modules for entry in module.ROWS)
 
 
 def _index(entries: Iterable[WeightEntry]) -> dict[str, dict[str, WeightEntry]]:

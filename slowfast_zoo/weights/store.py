@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from slowfast_zoo.errors import CheckpointError, DownloadError
-from slowfast_zoo.weights.digest import Digest
+from slowfast_zoo.weights.digest import Digest, hash_file
 from slowfast_zoo.weights.download import Fetched, fetch
 from slowfast_zoo.weights.entry import Dialect, WeightEntry
 
@@ -32,7 +32,7 @@ def fetch_weights(
     """The publisher's file of a row, from the cache or the first source that has it.
 
     Args:
-        entry: a row of the catalogue.
+        entry: a row of the catalogue with URLs; what ships in the package isn't fetched.
         folder: where to put it instead of the cache; such a folder can serve as a mirror elsewhere.
         mirrors_only: whether to leave the publisher's servers unasked.
         progress: whether to show a bar on a terminal.
@@ -65,6 +65,8 @@ def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
     """
     from slowfast_zoo.weights.conversion import cached_conversion
 
+    if not entry.urls:
+        return _embedded(entry)
     if entry.hub_repo is None:
         fetched = fetch_weights(entry, progress=progress)
     else:
@@ -82,17 +84,34 @@ def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
     return Prepared(
         path=converted,
         dialect=entry.dialect if converted == fetched.path else "slowfast_zoo",
-        provenance={
-            "model": entry.model,
-            "tag": entry.tag,
-            "url": entry.urls[0] if entry.urls else None,
-            "sha256": fetched.sha256,
-            "verified": fetched.verified,
-            "config": entry.config_name,
-            "source": entry.source,
-            "licence": entry.licence,
-        },
+        provenance=_provenance(entry, fetched.sha256, fetched.verified),
     )
+
+
+def _provenance(entry: WeightEntry, sha256: str, verified: bool) -> dict[str, object]:
+    return {
+        "model": entry.model,
+        "tag": entry.tag,
+        "url": entry.urls[0] if entry.urls else None,
+        "sha256": sha256,
+        "verified": verified,
+        "config": entry.config_name,
+        "source": entry.source,
+        "licence": entry.licence,
+    }
+
+
+def _embedded(entry: WeightEntry) -> Prepared:
+    """The file inside this package.
+
+    Raises:
+        CheckpointError: the installation is damaged.
+    """
+    path = Path(__file__).parent / "embedded" / entry.filename
+    sha256 = hash_file(path) if path.is_file() else "no file"
+    if f"sha256:{sha256}" != entry.digest:
+        raise CheckpointError(f"'{path}' isn't the file that belongs to this version; install it again.")
+    return Prepared(path, entry.dialect, _provenance(entry, sha256, verified=True))
 
 
 def _hub_copy(entry: WeightEntry) -> Prepared:
