@@ -172,18 +172,19 @@ class VideoDataset(torch.utils.data.Dataset[Any]):
                 try:
                     return self._augmented(index, rng)
                 except VideoError as error:
-                    self._note(index, error)
+                    self.unreadable[index] = str(error)
+                    bad, tried = len(self.unreadable), len(self._tried)
+                    _LOG.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
+            self._check_unreadable()
             index = int(rng.integers(len(self)))
 
-    def _note(self, index: int, error: VideoError) -> None:
-        self.unreadable[index] = str(error)
+    def _check_unreadable(self) -> None:
         bad, tried = len(self.unreadable), len(self._tried)
         if bad > self.max_unreadable * max(tried, _FEWEST_TRIED) or bad == len(self):
             raise DataError(
                 f"{bad} of {tried} clips can't be read, more than max_unreadable={self.max_unreadable:g}; the"
-                f" last: {error} 'slowfast-zoo check' names all of them."
-            ) from error
-        _LOG.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
+                f" last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
+            )
 
     def _augmented(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int | Tensor]:
         sample = self.annotations.samples[index]

@@ -65,7 +65,7 @@ class FinetuneResult:
     evaluation: Evaluation
     """Scores of the best weights on the test data, or on the validation data if there is none."""
     evaluated: str
-    """Which part that was: "test" or "val"."""
+    """Which data that was, and whether they also chose the epoch."""
     probe_metrics: dict[str, float] | None
     """Metrics of the linear probe on the validation data; None without one."""
     notes: tuple[str, ...]
@@ -74,15 +74,9 @@ class FinetuneResult:
     """Tables and pictures."""
 
     def __str__(self) -> str:
-        part = "the test data" if self.evaluated == "test" else "the validation data, which chose the epoch"
-        lines = [
-            *self.notes,
-            "",
-            f"On {part}: {self.evaluation}",
-            "",
-            format_table(class_table(self.evaluation)),
-        ]
-        return "\n".join([*lines, "", f"The model, for from_pretrained and predict: {self.model_dir}"])
+        lines = [*self.notes, "", f"{self.evaluated}: {self.evaluation}", ""]
+        lines += [format_table(class_table(self.evaluation)), ""]
+        return "\n".join([*lines, f"The model, for from_pretrained and predict: {self.model_dir}"])
 
 
 def finetune(
@@ -175,7 +169,7 @@ def finetune(
         _LOG.info("%s", note)
     if probe != "only":
         notes += run.train(balance, resume and not fresh)
-    return run.finish(notes, probe_metrics)
+    return run.finish(notes, probe_metrics, trained=probe != "only")
 
 
 @dataclasses.dataclass
@@ -265,15 +259,18 @@ class _Run:
         epoch = result.best_metrics.get("epoch")
         return [*notes, f"Best of {self.config.epochs} epochs: {epoch:.0f}."] if epoch else notes
 
-    def finish(self, notes: list[str], probe_metrics: dict[str, float] | None) -> FinetuneResult:
+    def finish(
+        self, notes: list[str], probe_metrics: dict[str, float] | None, *, trained: bool
+    ) -> FinetuneResult:
         """Evaluates, writes the report and the model."""
-        part, annotations = ("val", self.data.val) if self.data.test is None else ("test", self.data.test)
-        result = self.evaluate(annotations)
+        tested = self.data.test is not None
+        result = self.evaluate(self.data.test or self.data.val)
         if probe_metrics:
             values = ", ".join(f"{name} {value:.4f}" for name, value in probe_metrics.items())
             notes.append(f"Linear probe on the validation data: {values}.")
-        title = "Test data" if part == "test" else "Validation data"
-        files = write_report(result, self.folder / LOG, self.folder, title=title)
+        title = "Test data" if tested else "Validation data"
+        log = self.folder / LOG if trained else None
+        files = write_report(result, log, self.folder, title=title)
         measured = {name: value for name, value in result.metrics.items() if value == value}  # not NaN
         save_pretrained(self.model, self.folder / MODEL, metrics=measured)
         finished = FinetuneResult(
@@ -281,7 +278,7 @@ class _Run:
             model_dir=self.folder / MODEL,
             work_dir=self.folder,
             evaluation=result,
-            evaluated=part,
+            evaluated=f"{title}, which chose the epoch" if trained and not tested else title,
             probe_metrics=probe_metrics,
             notes=tuple(notes),
             files=(self.folder / REPORT, *files),

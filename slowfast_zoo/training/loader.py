@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import DataError, VideoError
+from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.views import normalise
 
@@ -227,11 +227,25 @@ class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
         return rng.permutation(self.size)[:count]
 
 
+class _Batches(torch.utils.data.DataLoader[Any]):
+    """A loader whose workers' errors of this library keep their one sentence."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # plain iteration is all that is used
+        try:
+            yield from super().__iter__()
+        except SlowFastZooError as error:
+            # torch raises it again with the worker's traceback as its message; the last line is the error's.
+            _, found, sentence = str(error).rpartition(f"{type(error).__module__}.{type(error).__name__}: ")
+            if not found:
+                raise
+            raise type(error)(sentence.strip()) from error
+
+
 def load(
     items: KeyedItems, keys: Sequence[list[ItemKey]] | StepKeys, workers: int, device: torch.device
 ) -> Any:
     """A ``DataLoader`` of ``Batch``; a worker computes on one thread, as there is one worker per core."""
-    return torch.utils.data.DataLoader(
+    return _Batches(
         items,
         batch_sampler=keys,
         num_workers=workers,

@@ -56,7 +56,7 @@ class DataReport:
         lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
         lines += _section("Unreadable", [f"{name}: {reason}" for name, reason in self.unreadable])
         lines += _section(
-            "Shorter than a clip of the model (frames repeat)",
+            "Shorter than one clip of the model, so that frames repeat",
             [f"{name}: {frames} of {span} frames" for name, frames, span in self.short],
         )
         lines += _section("The same bytes", [" = ".join(names) for names in self.duplicates])

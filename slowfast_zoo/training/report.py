@@ -87,12 +87,12 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def write_report(result: Evaluation, log: Path, folder: Path, *, title: str) -> list[Path]:
+def write_report(result: Evaluation, log: Path | None, folder: Path, *, title: str) -> list[Path]:
     """Writes per_class.csv, and for one label per clip confusion.csv; with matplotlib also the pictures.
 
     Args:
         result: of the final evaluation.
-        log: the training's JSON lines; a file that isn't there gives no curves.
+        log: the training's JSON lines; None gives no curves.
         folder: an existing one.
         title: what was evaluated, for the pictures.
 
@@ -124,19 +124,17 @@ def write_report(result: Evaluation, log: Path, folder: Path, *, title: str) -> 
         confusion = result.confusion_matrix()
         names = result.labels or tuple(map(str, range(len(confusion))))
         written.append(_save(draw_confusion(confusion, names, title), folder / CONFUSION_PICTURE))
-    lines = read_log(log)
+    lines = read_log(log) if log is not None else []
     if any(line["mode"] == "train" for line in lines):
         written.append(_save(draw_curves(lines), folder / CURVES))
     return written
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a training's log from its last start; empty without a file.
+    """The lines of a training's log, each with its steps per epoch, without the starts.
 
-    A resumed training goes on in the log of the first part, whose later steps it repeats.
+    A resumed training goes on in the log of the first part; what it repeats replaces what was there.
     """
-    if not path.exists():
-        return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     kept: list[dict[str, Any]] = []
     steps_per_epoch = 1
@@ -184,8 +182,10 @@ def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title
         size = 9 if classes <= 30 else 6
         texts = [_short(name) for name in names]
         flat = classes <= 10 and max(map(len, texts)) <= 5
-        turn = {} if flat else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(classes), texts, fontsize=size, **turn)
+        axes.set_xticks(range(classes), texts, fontsize=size)
+        if not flat:
+            for text in axes.get_xticklabels():
+                text.set(rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(classes), texts, fontsize=size)
     axes.tick_params(length=0)
     axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)

@@ -6,6 +6,7 @@ the recording is remembered, not how well its class is known.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
     """
     if group_by is None:
         found = next((match for rule in _PARTS if (match := rule.fullmatch(sample.path.stem))), None)
-        return found["source"] if found else str(sample.path.absolute())
+        return found["source"] if found else os.path.normpath(sample.path.absolute())
     if group_by == "folder":
         return str(sample.path.parent)
     if group_by.startswith("column:"):
