@@ -174,10 +174,12 @@ def tiles(
 
 
 def stacked(parts: Sequence[Image | tuple[str, int, tuple[int, int, int]]], width: int) -> Image:
-    """Pictures and lines of text (text, size in pixels, colour) below each other on one sheet."""
+    """Pictures and lines of text (text, size in pixels, colour) below each other, at most ``width`` wide."""
     from PIL import Image, ImageDraw
 
     margin = 16
+    widths = [_font(part[1]).getlength(part[0]) if isinstance(part, tuple) else part.width for part in parts]
+    width = min(width, round(max(widths)))
     heights = [round(part[1] * 1.7) if isinstance(part, tuple) else part.height + 8 for part in parts]
     sheet = Image.new("RGB", (width + 2 * margin, sum(heights) + 2 * margin), BACKGROUND)
     draw = ImageDraw.Draw(sheet)

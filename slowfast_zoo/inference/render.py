@@ -179,7 +179,7 @@ def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, rate: Fraction | 
         parts.append((f"slow pathway, {len(chosen)} frames", 15, ACCENT))
         parts.append(_row(shown, captions, chosen, set(), columns, min(wide // columns - 4, wide // 5)))
         parts.append((f"fast pathway, {frames} frames; bordered: the slow pathway's too", 15, DIM))
-        parts.append(_row(shown, captions, list(range(frames)), set(chosen), 16, wide // 16 - 4))
+        parts.append(_row(shown, captions, list(range(frames)), set(chosen), min(frames, 16), wide // 16 - 4))
     return stacked(parts, wide)
 
 
