@@ -231,14 +231,19 @@ class _Batches(torch.utils.data.DataLoader[Any]):
     """A loader whose workers' errors of this library keep their one sentence."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # plain iteration is all that is used
-        try:
-            yield from super().__iter__()
-        except SlowFastZooError as error:
-            # torch raises it again with the worker's traceback as its message; the last line is the error's.
-            _, found, sentence = str(error).rpartition(f"{type(error).__module__}.{type(error).__name__}: ")
-            if not found:
-                raise
-            raise type(error)(sentence.strip()) from error
+        # Begun here and not with the first batch: it draws from the global generator.
+        return _in_one_sentence(super().__iter__())
+
+
+def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:
+    try:
+        yield from batches
+    except SlowFastZooError as error:
+        # torch raises it again with the worker's traceback as its message; the last line is the error's.
+        _, found, sentence = str(error).rpartition(f"{type(error).__module__}.{type(error).__name__}: ")
+        if not found:
+            raise
+        raise type(error)(sentence.strip()) from error
 
 
 def load(

@@ -181,7 +181,7 @@ def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title
     if named:
         size = 9 if classes <= 30 else 6
         texts = [_short(name) for name in names]
-        flat = classes <= 10 and max(map(len, texts)) <= 5
+        flat = classes * max(map(len, texts)) <= 40
         axes.set_xticks(range(classes), texts, fontsize=size)
         if not flat:
             for text in axes.get_xticklabels():
