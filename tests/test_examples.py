@@ -12,13 +12,13 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 OFFLINE = (
     "import socket; socket.socket.connect = None\n"
-    "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+    "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 SAYS = {
     "predict.py": "pan right",
     "features.py": "slow pathway (3, 512, 2, 3, 3) fast pathway (3, 256, 8, 3, 3)",
     "finetune.py": "epoch 5: loss ",
-    "torch_hub.py": "static is what a blank clip looks like",
+    "torch_hub.py": "eight times the same picture: static",
 }
 
 
