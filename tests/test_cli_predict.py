@@ -158,6 +158,8 @@ def test_without_weights_the_way_out_is_said(videos: Path, monkeypatch: pytest.M
         (["--out", "nowhere/x.csv"], "The folder 'nowhere' doesn't exist"),
         (["--model", "slowfast_r50"], "Did you mean"),
         (["--views", "10*3"], "views is '10*3'"),
+        (["--engine", "opnvino"], "There is no engine 'opnvino'. Did you mean 'openvino'?"),
+        (["--precision", "float17"], "float17"),
         (["--weights", "a/b", "--checkpoint", "."], "not both"),
     ],
 )

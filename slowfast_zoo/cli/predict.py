@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -103,7 +103,8 @@ def predict_command(
     from slowfast_zoo.inference.predict import predict
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    predictions = predict(network, iter(sources), views=parse_views(views), topk=topk, fps=fps, device=device)
+    options: Any = {"views": parse_views(views), "engine": engine, "precision": precision}
+    predictions = predict(network, sources, topk=topk, fps=fps, device=device, **options)
     failed = 0
     block = len(sources) == 1
     with results, tqdm(total=len(sources), unit="video", disable=None if len(sources) > 1 else True) as bar:

@@ -319,7 +319,7 @@ class _Forward:
 
     def _run(self, clips: Tensor) -> Tensor:
         with torch.inference_mode():
-            return self._model(clips.to(self._device, self._dtype)).float().cpu()  # type: ignore[no-any-return]
+            return self._model(clips.to(self._device, self._dtype)).float().cpu()
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
