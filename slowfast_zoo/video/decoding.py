@@ -1,9 +1,9 @@
 """Frames of a container file, through PyAV: counted, found, decoded, converted and turned upright.
 
-Decoding goes in two manners. The quick one believes the packets, seeks where that is safe, uses
-several threads, and compares everything that comes out with what the packets promised. At the
-first surprise the careful one takes over: one thread, from the first packet, every refused packet
-counted. It is needed because a threaded decoder loses good frames next to a bad one.
+Decoding goes in two manners. The quick one believes the packets, seeks where that is safe, uses several
+threads, and compares everything that comes out with what the packets promised. At the first surprise the
+careful one takes over: one thread, from the first packet, every refused packet counted. It is needed
+because a threaded decoder loses good frames next to a bad one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _WORTH_A_SEEK = 24
 """Frames. Skipping fewer costs less than refilling the decoder."""
 
-_MOST_THREADS = 8
-"""Each thread of a decoder holds frames of its own."""
+_MOST_THREADS = 8  # each thread of a decoder holds frames of its own
 
 
 class _SurpriseError(Exception):
@@ -38,10 +37,10 @@ class _SurpriseError(Exception):
 class DecodedVideo(Video):
     """A video file, decoded by FFmpeg's libraries.
 
-    Choices: of several video streams the best one, as FFmpeg and decord choose. Frames of another
-    size than the first are scaled to it. Pixels stay as coded where they aren't square, and
-    interlaced frames stay interlaced, because the publishers' pipelines have them so. Alpha is
-    dropped. Conversion to RGB is libswscale's, by the stream's own matrix and range.
+    Choices: of several video streams the best one, as FFmpeg and decord choose. Frames of another size than
+    the first are scaled to it. Pixels stay as coded where they aren't square, and interlaced frames stay
+    interlaced, because the publishers' pipelines have them so. Alpha is dropped. Conversion to RGB is
+    libswscale's, by the stream's own matrix and range.
     """
 
     def __init__(self, media: Media, fps: float | Fraction | None, *, count_first: bool = True) -> None:
