@@ -24,8 +24,7 @@ from slowfast_zoo.video.sources import Media
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
-_WORTH_A_SEEK = 24
-"""Frames. Skipping fewer costs less than refilling the decoder."""
+_WORTH_A_SEEK = 24  # frames; skipping fewer costs less than refilling the decoder
 
 _MOST_THREADS = 8  # each thread of a decoder holds frames of its own
 
