@@ -44,7 +44,7 @@ def main(work: Path, measured: Path) -> None:
         "validation": [row for row in log if row["mode"] == "val"],
         "measured": json.loads(measured.read_text(encoding="utf-8")),
     }
-    (EMBEDDED / "slowfast_tiny.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (EMBEDDED / "slowfast_tiny.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
     held_out = record["measured"]["held-out synthetic clips"]["accuracy"]
 
     row = ROOT / "slowfast_zoo" / "weights" / "rows_own.py"

@@ -26,7 +26,7 @@ from slowfast_zoo.video.reader import open_video
 
 Pictures = list[npt.NDArray[np.uint8]]
 SPAN_SECONDS = 1.4  # from the first to the last of eight frames, a fifth of a second apart
-HELD_OUT_SEED = 1_000_003
+HELD_OUT_SEED = 2_000_003  # neither the training nor the validation of the recipe draws from it
 
 
 def accuracy(model: zoo.SlowFast, clips: Iterable[tuple[npt.NDArray[np.uint8], int]], fps: float) -> dict:
