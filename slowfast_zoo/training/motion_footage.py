@@ -126,10 +126,11 @@ def _expose(frames: torch.Tensor, rng: np.random.Generator) -> None:
         gain *= 1 + rng.uniform(0.01, 0.08) * rng.standard_normal(count)
     elif choice < 0.42:
         gain[rng.integers(count) :] *= log_uniform(rng, 0.7, 1.4)
-    middle = frames.mean()
+    # NumPy's sum has one order; torch's depends on the number of threads, and clips mustn't.
+    middle = float(frames.numpy().mean())
     frames -= middle
     frames *= torch.from_numpy(gain.astype(np.float32))[:, None, None, None]
-    frames += float(middle) * torch.from_numpy(gain.astype(np.float32))[
+    frames += middle * torch.from_numpy(gain.astype(np.float32))[
         :, None, None, None
     ] ** 0.5 + rng.uniform(-25, 25)
 

@@ -66,7 +66,7 @@ _CHARADES = _SSV2.replace(
 _SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
 
 _CAMERA_MOTION = TrainConfig(
-    epochs=12,
+    epochs=18,
     clips_per_epoch=6000,
     batch_size=32,
     optimizer="adamw",
@@ -80,7 +80,7 @@ _CAMERA_MOTION = TrainConfig(
     schedule_rule="pyslowfast",
     warmup_ratio=0.05,
     channels_last=True,
-    validate_every=4,
+    validate_every=6,
 )
 
 _CONFIGS: dict[tuple[str, str], TrainConfig] = {
