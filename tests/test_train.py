@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training_clips import CONFIG, SPEC, Clips, Fixed, assert_same, log_of, make_model, weights_of
+from training_clips import CONFIG, SPEC, Clips, Fixed, Long, assert_same, log_of, make_model, weights_of
 
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.network import SlowFast
@@ -131,17 +131,24 @@ def test_accumulated_passes_equal_one_large_batch(tmp_path: Path) -> None:
     ],
 )
 def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any], tolerance: float) -> None:
-    # Two slow frames would do, but torch 2.15's bfloat16 convolution reads beyond them on some CPUs.
-    spec = SPEC.replace(alpha=1)
+    spec = SPEC.replace(alpha=1, num_frames=8)
     plain, variant = make_model(spec), make_model(spec)
     config = CONFIG.replace(epochs=1, lr=0.002)
-    train(plain, Clips(4), config, work_dir=tmp_path / "plain")
-    train(variant, Clips(4), config.replace(**changes), work_dir=tmp_path / "variant")
+    train(plain, Long(4), config, work_dir=tmp_path / "plain")
+    train(variant, Long(4), config.replace(**changes), work_dir=tmp_path / "variant")
     for name, parameter in variant.named_parameters():
         assert parameter.dtype == torch.float32
         torch.testing.assert_close(parameter, plain.get_parameter(name), atol=tolerance, rtol=0, msg=name)
     if "precision" in changes:
         assert not torch.equal(variant.slow.stem.conv.weight, plain.slow.stem.conv.weight), "it had no effect"
+
+
+def test_bfloat16_refuses_clips_that_torch_gets_wrong(tmp_path: Path) -> None:
+    model = make_model()
+    before = weights_of(model)
+    with pytest.raises(TrainingError, match="wrong gradients in bfloat16.*clips of 4 frames.*train in float32"):
+        train(model, Clips(4), CONFIG.replace(precision="bfloat16"), work_dir=tmp_path)
+    assert_same(weights_of(model), before)
 
 
 def test_float16_scales_the_loss_and_its_scale_is_resumed(tmp_path: Path) -> None:

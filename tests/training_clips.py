@@ -65,6 +65,14 @@ class Clips(torch.utils.data.Dataset[Any]):
         return f"clips/{index}.mp4"
 
 
+class Long(Clips):
+    """Eight frames, each of the four shown twice."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        clip, target = super().__getitem__(index)
+        return clip.repeat_interleave(2, 1), target
+
+
 class Fixed(Clips):
     """The same without augmentation."""
 

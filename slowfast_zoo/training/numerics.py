@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.recipe import Precision, TrainConfig
 
 
@@ -20,6 +22,27 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     dtype = torch.float16 if precision == "float16" else torch.bfloat16
     with torch.autocast(device.type, dtype, enabled=precision != "float32"):
         yield
+
+
+def check_gradients_are_right(
+    spec: ModelSpec, num_frames: int, device: torch.device, precision: Precision
+) -> None:
+    """Refuses clips so short that torch computes wrong gradients.
+
+    In torch 2.15 the CPU's bfloat16 convolution reads beyond clips that are longer than one frame and
+    shorter than the kernel when it computes the weights' gradient: the result is NaN, or just wrong.
+
+    Raises:
+        TrainingError: the clips are too short for this precision on this device.
+    """
+    if device.type != "cpu" or precision != "bfloat16":
+        return
+    slow_frames = num_frames // spec.alpha
+    if slow_frames == 2 or 1 < num_frames < 5:  # kernels of 3 in both pathways, of 5 in the fast stem
+        raise TrainingError(
+            f"torch computes wrong gradients in bfloat16 on the CPU for clips of {num_frames} frames, of which "
+            f"the slow pathway sees {slow_frames}; train in float32, or with {3 * spec.alpha} frames or more."
+        )
 
 
 @contextlib.contextmanager

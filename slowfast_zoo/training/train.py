@@ -36,7 +36,7 @@ from slowfast_zoo.training.loader import (
     name_of,
     normalised,
 )
-from slowfast_zoo.training.numerics import autocast, determinism, make_optimizer
+from slowfast_zoo.training.numerics import autocast, check_gradients_are_right, determinism, make_optimizer
 from slowfast_zoo.training.plan import Plan, check_trainable
 from slowfast_zoo.training.precise_bn import update_norms
 from slowfast_zoo.training.recipe import TrainConfig
@@ -221,11 +221,13 @@ class _Trainer:
         return norm
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        config, frames = self.config, batch.clips.shape[2]
+        check_gradients_are_right(self.model.spec, frames, self.group.device, config.precision)
         logits = self._logits(network, batch.clips)
         targets = batch.targets.to(self.group.device, non_blocking=True)
         if self.model.spec.activation == "sigmoid":
             return logits, F.binary_cross_entropy_with_logits(logits, targets)
-        return logits, F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        return logits, F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
 
     def _logits(self, network: nn.Module, clips: Tensor) -> Tensor:
         clips = normalised(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
