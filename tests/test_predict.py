@@ -16,6 +16,7 @@ from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.inference import forward as forward_module
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference.predict import Prediction, probabilities
 
@@ -115,7 +116,7 @@ def test_every_route_gives_the_same_scores(
         answer = predict(model, source, views=views, topk=None, fps=30)
         assert scores(answer) == pytest.approx(reference, abs=1e-5), name
     for batch in (1, 2, 3, 7, 50):
-        monkeypatch.setitem(predict_module._VIEWS_PER_BATCH, "cpu", batch)
+        monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", batch)
         answers = list(predict(model, folder, views=views, topk=None))
         assert [Path(answer.source).name for answer in answers] == [f"clip {i}.mkv" for i in range(4)]
         assert scores(answers[0]) == pytest.approx(reference, abs=1e-5), batch
@@ -185,7 +186,7 @@ def test_the_iterator_is_lazy_and_reads_ahead_only_a_little(model: SlowFast, fol
 def test_out_of_memory_halves_the_batch(
     model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(predict_module._VIEWS_PER_BATCH, "cpu", 8)
+    monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", 8)
     sizes = []
     forward = SlowFast.forward
 
@@ -282,7 +283,7 @@ def test_decoding_overlaps_with_the_network(
         return clips
 
     monkeypatch.setattr(predict_module, "read_clips", noted)
-    monkeypatch.setitem(predict_module._VIEWS_PER_BATCH, "cpu", 1)
+    monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", 1)
     forward, started = SlowFast.forward, []
 
     def slow(self: SlowFast, clip: torch.Tensor) -> torch.Tensor:
@@ -319,7 +320,7 @@ def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.Monke
         asked.append(clips)
         return "eager"
 
-    monkeypatch.setattr(predict_module, "choose_engine", choose)
+    monkeypatch.setattr(forward_module, "choose_engine", choose)
     videos = [np.zeros((70, 32, 32, 3), np.uint8)] * 3
     with torch.device("meta"):
         big = SlowFast(ModelSpec())
@@ -327,8 +328,8 @@ def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.Monke
     assert predict_module._count(videos[0], big.clip_spec, "published") == 30
     assert predict_module._count(iter(videos), big.clip_spec, "quick") is None
     for clips in (90, None):
-        assert predict_module._runner(big, "auto", "float32", None, clips) is big
+        assert forward_module.runner_for(big, "auto", "float32", None, clips) is big
     assert asked == [117, None]  # 256 pixels: 1.3 times the 224 that engines are weighed at
     small = SlowFast(ModelSpec(depth=14, base_width=8))
-    assert predict_module._runner(small, "auto", "float32", None, 100_000) is small
+    assert forward_module.runner_for(small, "auto", "float32", None, 100_000) is small
     assert len(asked) == 2

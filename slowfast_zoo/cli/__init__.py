@@ -7,6 +7,7 @@ import logging
 import click
 
 from slowfast_zoo import __version__
+from slowfast_zoo.cli.benchmark import benchmark_command
 from slowfast_zoo.cli.catalog import describe_command, list_command
 from slowfast_zoo.cli.data import cache_command, check_command, split_command
 from slowfast_zoo.cli.doctor import doctor_command
@@ -56,6 +57,7 @@ for _command in (
     push_command,
     publish_command,
     export_command,
+    benchmark_command,
     doctor_command,
 ):
     main.add_command(_command)

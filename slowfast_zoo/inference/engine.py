@@ -81,7 +81,7 @@ def optimize(
         near = did_you_mean(str(engine), get_args(Engine))
         raise UnknownNameError(f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(Engine))}.")
     prepared = prepare(model, precision)
-    place = _device(device) if device is not None else next(model.parameters()).device
+    place = to_device(device) if device is not None else next(model.parameters()).device
     if precision == "float16" and place.type == "cpu":
         raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
     chosen = choose_engine(place, clips) if engine == "auto" else engine
@@ -214,7 +214,12 @@ class OptimizedModel:
         return run
 
 
-def _device(device: str | torch.device) -> torch.device:
+def to_device(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: torch knows no such name.
+    """
     try:
         return torch.device(device)
     except RuntimeError as error:

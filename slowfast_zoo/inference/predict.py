@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,20 +18,13 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, SlowFastZooError, VideoError
-from slowfast_zoo.inference.engine import Engine, OptimizedModel, choose_engine, optimize
+from slowfast_zoo.inference.engine import Engine, OptimizedModel
 from slowfast_zoo.inference.folding import Precision
+from slowfast_zoo.inference.forward import Forward, check_model, runner_for
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.network import SlowFast
 from slowfast_zoo.spec import Activation, Aggregate, ClipSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
-
-_LOGGER = logging.getLogger(__name__)
-
-_VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
-"""Views that go through the network at once: a CPU gains nothing from more, a GPU little."""
-
-_SMALL = 0.1
-"""Size of a model, as ``_size`` counts it, below which "auto" takes it as it is."""
 
 _VIDEOS_AHEAD = 3
 """Videos that are decoded before the network asks for them."""
@@ -144,10 +136,12 @@ def predict(
         InputError: an argument or source that is not accepted.
         VideoError: a single video that can't be read. Among many it gives a Prediction with ``error``.
     """
-    _check(model, topk)
+    check_model(model)
+    if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
+        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes.")
     sources = many(source)
     clips = _count(source if sources is None else sources, model.clip_spec, views)
-    runner = _runner(model, engine, precision, device, clips)
+    runner = runner_for(model, engine, precision, device, clips)
     if sources is None:
         (prediction,) = _predictions(model, runner, iter([source]), views, topk, fps, strict=True)
         return prediction
@@ -166,58 +160,12 @@ def probabilities(logits: Tensor, activation: Activation, aggregate: Aggregate) 
     return scores.amax(dim=0) if aggregate == "max-prob" else scores.mean(dim=0)
 
 
-def _check(model: object, topk: int | None) -> None:
-    if not isinstance(model, (SlowFast, OptimizedModel)):
-        raise InputError(
-            f"predict takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
-        )
-    if model.spec.num_classes == 0:
-        raise InputError("This model has no classifier (num_classes=0); call it on clips for features.")
-    if model.spec.in_channels != 3:
-        raise InputError(f"predict reads RGB video, this model takes {model.spec.in_channels} channels.")
-    if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
-        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes.")
-
-
 def _count(source: object, clip_spec: ClipSpec, views: Views) -> int | None:
     """How many views will go through the network; None where the number of videos isn't known."""
     clips, crops = view_counts(clip_spec, views)
     if isinstance(source, Iterator):
         return None
     return clips * crops * (len(source) if isinstance(source, (list, tuple)) else 1)
-
-
-def _runner(
-    model: SlowFast | OptimizedModel,
-    engine: Engine,
-    precision: Precision,
-    device: str | torch.device | None,
-    clips: int | None,
-) -> SlowFast | OptimizedModel:
-    """What to call: the model itself, or an optimised copy where one is asked for or pays."""
-    if isinstance(model, OptimizedModel):
-        if engine not in ("auto", model.engine) or device is not None:
-            raise InputError("This model is optimised already; give engine= and device= to optimize.")
-        return model
-    if device is not None:
-        model.to(device)
-    place = next(model.parameters()).device
-    if engine == "auto" and precision == "float32":
-        size = _size(model)
-        if clips is not None:
-            clips = round(clips * size)
-        # A model that takes milliseconds never earns back the seconds that an engine needs to start.
-        engine = "eager" if size < _SMALL else choose_engine(place, clips)
-        if engine == "eager":
-            return model
-    return optimize(model, engine, precision, device=place, clips=clips)
-
-
-def _size(model: SlowFast) -> float:
-    """Roughly how long a clip takes, in clips of R50 4x16 at 224 pixels: what engines are weighed with."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    pixels = model.spec.num_frames * model.clip_spec.test_crop**2
-    return parameters / 34.5e6 * pixels / (32 * 224**2)
 
 
 def _predictions(
@@ -231,15 +179,16 @@ def _predictions(
     strict: bool,
 ) -> Iterator[Prediction]:
     waiting: deque[_Job] = deque()
-    with _Forward(runner) as forward, contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
+    with Forward(runner) as forward, contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
+        queue = _Queue(forward)
         for job in jobs:
             if job.error is not None and strict:
                 raise VideoError(job.error)
             waiting.append(job)
-            forward.add(job)
+            queue.add(job)
             while waiting and waiting[0].done:
                 yield _answer(model, waiting.popleft(), topk)
-        forward.flush()
+        queue.flush()
         while waiting:
             yield _answer(model, waiting.popleft(), topk)
 
@@ -271,59 +220,29 @@ def _read_ahead(
                 future.cancel()
 
 
-class _Forward:
-    """The network over views of any number of videos, a batch at a time, in eval mode."""
+class _Queue:
+    """Views of any number of videos on their way through the network, a batch at a time."""
 
-    def __init__(self, model: SlowFast | OptimizedModel) -> None:
-        self._model = model
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
         self._views: list[tuple[_Job, Tensor]] = []
-        if isinstance(model, SlowFast):
-            weight = next(model.parameters())
-            self._device, self._dtype = weight.device, weight.dtype
-        else:
-            self._device, self._dtype = model.device, torch.float32
-        self._size = _VIEWS_PER_BATCH.get(self._device.type, 4)
-        self._was_training = model.training
-
-    def __enter__(self) -> _Forward:
-        self._model.eval()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if isinstance(self._model, SlowFast):
-            self._model.train(self._was_training)
 
     def add(self, job: _Job) -> None:
         """Takes a video's views, and runs the batches that they fill."""
         for view in range(len(job.clips) if job.clips is not None else 0):
             assert job.clips is not None
             self._views.append((job, job.clips[view]))
-            if len(self._views) >= self._size:
+            if len(self._views) >= self._forward.size:
                 self.flush()
 
     def flush(self) -> None:
         """Runs what is left."""
         while self._views:
-            batch = self._views[: self._size]
-            try:
-                logits = self._run(torch.stack([view for _, view in batch]))
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if len(batch) == 1 or not _is_out_of_memory(error):
-                    raise
-                self._size = len(batch) // 2
-                _LOGGER.warning("Out of memory: going on with %d views at a time.", self._size)
-                continue
+            batch = self._views[: self._forward.size]
+            logits = self._forward.run(torch.stack([view for _, view in batch]))
             for (job, _), row in zip(batch, logits, strict=True):
                 job.logits.append(row)
             del self._views[: len(batch)]
-
-    def _run(self, clips: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return self._model(clips.to(self._device, self._dtype)).float().cpu()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _answer(model: SlowFast | OptimizedModel, job: _Job, topk: int | None) -> Prediction:
