@@ -149,6 +149,7 @@ def open_data(
             num_frames=clip_spec.num_frames,
             fps=clip_spec.fps or 10.0,
             seed=0 if training else _HELD_OUT_SEED,
+            plain=_PLAIN_SHARE if training else 0.0,
         )
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
