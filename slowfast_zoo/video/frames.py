@@ -145,10 +145,11 @@ class Video(abc.ABC):
         Raises:
             InputError, FrameCountError, VideoError: as ``iter_frames``.
         """
-        order = np.asarray(indices)
+        order = np.asarray(indices).ravel()
         result = np.empty((order.size, self.height, self.width, 3), np.uint8)
-        for index, frame in self.iter_frames(order.ravel().tolist()):
-            result[order.ravel() == index] = frame
+        for index, frame in self.iter_frames(order.tolist()):
+            for place in np.flatnonzero(order == index):
+                result[place] = frame
         return result
 
     def stream(self) -> Iterator[tuple[int, float, Frame]]:

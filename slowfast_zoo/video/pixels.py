@@ -61,7 +61,9 @@ class RgbConverter:
             raise VideoError(f"A frame of '{self._name}' can't be converted to RGB: {error}.") from error
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, : width * 3]
-        return np.array(upright(rows.reshape(height, width, 3), self._matrix), order="C")
+        pixels = upright(rows.reshape(height, width, 3), self._matrix)
+        # Bytes that were RGB already are the decoder's own, which must not change.
+        return pixels.copy(order="C") if rgb is frame else np.ascontiguousarray(pixels)
 
 
 def _as_progressive(frame: VideoFrame) -> VideoFrame:
