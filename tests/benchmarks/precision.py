@@ -91,6 +91,7 @@ def tiny(options: argparse.Namespace) -> dict[str, Any]:
         rows[candidate] = {
             "clips": len(views),
             "relative_error": float(errors.max()),
+            "median_relative_error": float(errors.median()),
             "same_top1": float((got.argmax(1) == expected.argmax(1)).float().mean()),
             "accuracy": float((got.argmax(1) == truth).float().mean()),
         }
@@ -101,9 +102,7 @@ def show(name: str, rows: dict[str, dict[str, Any]]) -> None:
     print(f"\n{name}\n{'':24}{'largest error':>14}{'median error':>14}{'same top-1':>12}{'right':>8}")
     for candidate, row in rows.items():
         print(f"{candidate:24}{row.get('relative_error', 0):14.1e}", end="")
-        print(
-            f"{row.get('median_relative_error', float('nan')):14.1e}{row.get('same_top1', 1):12.1%}", end=""
-        )
+        print(f"{row.get('median_relative_error', 0):14.1e}{row.get('same_top1', 1):12.1%}", end="")
         print(f"{row['accuracy']:8.1%}" if "accuracy" in row else f"{'-':>8}", flush=True)
 
 
