@@ -1,4 +1,4 @@
-"""The exact resize: bands, threads, pictures that keep their size. OpenCV's results are in test_transforms."""
+"""The exact resize: bands, threads, pictures that keep their size; test_transforms has OpenCV's results."""
 
 from __future__ import annotations
 
