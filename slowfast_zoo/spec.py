@@ -285,6 +285,8 @@ class ClipSpec(Spec):
     """How the views' outputs become one score per class."""
     augmentation: Augmentation = "random-resized-crop"
     """How training crops are drawn."""
+    smallest_area: float = 0.08
+    """Part of the picture that a random resized crop keeps at least."""
     jitter: tuple[int, int] = (256, 320)
     """Range in pixels of the shorter side for "short-side-jitter"."""
     flip: float = 0.5
@@ -301,6 +303,7 @@ class ClipSpec(Spec):
         self._check_time()
         self._check_size()
         self._require_number("flip", 0, 1)
+        self._require_number("smallest_area", 0, 1, open_low=True)
         for field in ("mean", "std"):
             values = getattr(self, field)
             if not isinstance(values, tuple) or not values or not all(_is_number(value) for value in values):

@@ -85,6 +85,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
         (["--weights", "default"], "--weights goes with the name of a model"),
         (["--epochs", "0"], "epochs is 0"),
         (["--val", "1.5"], "val is 1.5"),
+        (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
         (["--freeze", "stage9"], "There is no part 'stage9'"),
         (["--views", "some"], "views is 'some'"),
         (["--work-dir", "/dev/null/w"], "can't be written"),

@@ -22,11 +22,12 @@ from slowfast_zoo.network import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.data import VideoDataset
 from slowfast_zoo.training.evaluate import Evaluation
-from slowfast_zoo.training.finetune import FINETUNE, finetune, mirrored_classes
+from slowfast_zoo.training.finetune import FINETUNE, finetune
+from slowfast_zoo.training.finetune_model import mirrored_classes
 from slowfast_zoo.training.lists import read_annotations
 from slowfast_zoo.training.loader import normalised
 from slowfast_zoo.training.memory import is_out_of_memory, smaller_pieces
-from slowfast_zoo.training.probe import Features, extract_features, fit_classifier
+from slowfast_zoo.training.probe import PENALTIES, Features, extract_features, fit_classifier
 from slowfast_zoo.training.report import class_table, format_table, read_log, write_report
 from slowfast_zoo.training.state import RESUME, load_trained
 from slowfast_zoo.weights.hub import from_pretrained
@@ -82,7 +83,8 @@ def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path)
     saved = from_pretrained(result.model_dir)
     clip = torch.randn(1, 3, 4, 32, 32)
     assert torch.equal(saved.eval()(clip), model.eval()(clip))
-    assert saved.clip_spec == CLIP_SPEC
+    assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5)
+    assert "Random crops keep at least 50% of the picture." in result.notes
     prediction = predict(saved, clips / "light" / "0.mkv", topk=3)
     assert set(prediction.labels) == {"dark", "light", "red"}
     names = {path.name for path in (tmp_path / "w").iterdir() if path.name[0] != "."}
@@ -163,6 +165,41 @@ def test_fitted_classifier_is_the_penalised_optimum() -> None:
     (gradient,) = torch.autograd.grad(loss, scaled)
     assert gradient.abs().max() < 1e-5
     assert (model.classifier(features).argmax(1) == targets).all()
+
+
+def test_penalty_is_the_one_that_other_clips_prefer() -> None:
+    torch.manual_seed(0)
+    model = make_model()
+    model.reset_classifier(3)
+    centres = torch.randn(3, model.num_features)
+    targets = torch.arange(30) % 3
+    data, clear = (
+        Features(centres[targets] + spread * torch.randn(30, model.num_features), targets, list(range(30)))
+        for spread in (1.0, 0.1)
+    )
+    noise = data._replace(targets=targets[torch.randperm(30)])
+    trusting, cautious = fit_classifier(model, data, clear), fit_classifier(model, data, noise)
+    assert trusting == min(PENALTIES)
+    assert cautious == max(PENALTIES)
+    fit_classifier(model, data, clear)
+    logits = model.classifier(data.features)
+    loss = torch.nn.functional.cross_entropy(logits, targets).item()
+    fit_classifier(model, data, noise)
+    assert torch.nn.functional.cross_entropy(model.classifier(data.features), targets).item() > 10 * loss
+
+
+def test_every_draw_of_random_clips_is_another(clips: Path) -> None:
+    model = make_model()
+    dataset = VideoDataset(read_annotations(clips), CLIP_SPEC, train=True)
+    once, twice, again = (
+        extract_features(model, dataset, draws=draws, seed=3, device="cpu", progress=False)
+        for draws in (1, 2, 2)
+    )
+    assert twice.indices == [*range(15), *range(15)]
+    assert torch.equal(twice.targets, once.targets.repeat(2))
+    assert torch.equal(twice.features[:15], once.features)
+    assert torch.equal(twice.features, again.features)
+    assert not torch.isclose(twice.features[15:], once.features).all(dim=1).any()
 
 
 def test_features_are_the_networks_own(clips: Path, tmp_path: Path) -> None:

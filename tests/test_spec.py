@@ -87,6 +87,7 @@ def test_model_spec_names_field_value_and_what_is_accepted(
         ({"mean": (1.0, float("nan"), 1.0)}, "mean", "one finite number per channel"),
         ({"jitter": (320, 256)}, "jitter", "the smaller one first"),
         ({"flip": 1.5}, "flip", "from 0 to 1"),
+        ({"smallest_area": 0}, "smallest_area", "above 0 to 1"),
         ({"sampling": "openmmlab"}, "sampling", "openmmlab-1.x"),
     ],
 )

@@ -66,6 +66,16 @@ def test_a_training_learns_and_says_so(tmp_path: Path) -> None:
     assert result.best is not None and not list(result.work_dir.glob("*.tmp"))
 
 
+def test_of_equally_good_epochs_the_last_is_best(tmp_path: Path) -> None:
+    model = make_model(SPEC.replace(dropout=0.0))
+    model.freeze(None, norms=True)
+    config = CONFIG.replace(epochs=3, lr=1e-12, validate_every=1)
+    result = train(model, Clips(8), config, work_dir=tmp_path, validation=Clips(6))
+    scores = {line["top1_acc"] for line in log_of(tmp_path) if line["mode"] == "val"}
+    assert len(scores) == 1
+    assert result.best_metrics["epoch"] == 3
+
+
 def test_a_killed_training_resumes_bit_by_bit(tmp_path: Path) -> None:
     unbroken = make_model()
     config = CONFIG.replace(epochs=3, checkpoint_steps=1, precise_bn_batches=2)
@@ -146,7 +156,9 @@ def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any
 def test_bfloat16_refuses_clips_that_torch_gets_wrong(tmp_path: Path) -> None:
     model = make_model()
     before = weights_of(model)
-    with pytest.raises(TrainingError, match="wrong gradients in bfloat16.*clips of 4 frames.*train in float32"):
+    with pytest.raises(
+        TrainingError, match=r"wrong gradients in bfloat16.*clips of 4 frames.*train in float32"
+    ):
         train(model, Clips(4), CONFIG.replace(precision="bfloat16"), work_dir=tmp_path)
     assert_same(weights_of(model), before)
 

@@ -267,6 +267,16 @@ def test_random_resized_crop_draws_area_and_aspect_of_the_publisher() -> None:
     assert 0.46 < np.mean([view.flip for view in views]) < 0.54
 
 
+def test_random_resized_crop_keeps_the_smallest_area() -> None:
+    for augmentation in ("random-resized-crop", "random-resized-crop-of-source"):
+        spec = SMALL.replace(size=240, augmentation=augmentation, smallest_area=0.6)
+        transform, generator = train_transform(spec), torch.Generator().manual_seed(0)
+        boxes = [transform.draw(240, 240, generator).box for _ in range(500)]
+        areas = [box.width * box.height / 240**2 for box in boxes]
+        assert 0.59 < min(areas) < 0.63
+        assert max(areas) <= 1
+
+
 def test_random_resized_crop_falls_back_to_the_middle_square() -> None:
     box = train_transform(SMALL).draw(24, 2400, torch.Generator().manual_seed(0)).box
     assert box == Box((2400 - 24) // 2, 0, 24, 24)

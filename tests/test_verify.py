@@ -85,7 +85,7 @@ def test_every_kind_of_clip_spec_of_the_catalogue_was_replayed(clean: Report) ->
     everything = {field for fields in kinds.values() for field in fields} | {"view_order"}
     distinct = {tuple(getattr(spec, field) for field in sorted(everything)) for spec in specs}
     assert sum(check.stage == "clip" for check in clean.checks) == len(distinct)
-    training = {"crop", "augmentation", "jitter", "flip"}
+    training = {"crop", "augmentation", "smallest_area", "jitter", "flip"}
     others = {"aggregate", "approximate"}  # what happens to logits, and a remark
     assert everything | training | others == {field.name for field in dataclasses.fields(ClipSpec)}
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--learn-norms", is_flag=True, help="Let batch norms follow the new clips.")
 @click.option("--no-balance", is_flag=True, help="Draw clips as they come, whatever their classes.")
 @click.option("--flip/--no-flip", default=None, help="By default not for classes called left or right.")
+@click.option("--smallest-area", default=0.5, show_default=True, help="Random crops keep so much at least.")
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--batch-size", type=int, help="Clips per step; scales the rate.  [default: 8]")
 @click.option("--lr", type=float, help="Learning rate for 64 clips per step.  [default: 0.02]")
@@ -55,6 +56,7 @@ def finetune_command(
     learn_norms: bool,
     no_balance: bool,
     flip: bool | None,
+    smallest_area: float,
     epochs: int | None,
     batch_size: int | None,
     lr: float | None,
@@ -104,6 +106,7 @@ def finetune_command(
         freeze_norms=not (learn_norms or from_scratch),
         balance=not no_balance,
         flip=flip,
+        smallest_area=smallest_area,
         views=parse_views(views),  # type: ignore[arg-type]  # finetune checks it
         frame_pattern=frame_pattern,
         fps=fps,

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from slowfast_zoo.errors import InputError, TrainingError, quoted
+from slowfast_zoo.errors import InputError, TrainingError
 from slowfast_zoo.network import SlowFast
 from slowfast_zoo.training.data import VideoDataset, class_weights
 from slowfast_zoo.training.evaluate import Evaluation, evaluate
 from slowfast_zoo.training.finetune_data import FinetuneData, collect
+from slowfast_zoo.training.finetune_model import prepare_model
 from slowfast_zoo.training.lists import Annotations
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.plan import Plan
-from slowfast_zoo.training.probe import extract_features, fit_classifier
+from slowfast_zoo.training.probe import Features, extract_features, fit_classifier
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.report import class_table, format_table, write_report
 from slowfast_zoo.training.state import LOG, RESUME, load_trained, write_whole
@@ -46,10 +45,10 @@ FINETUNE = TrainConfig(
 """What ``finetune`` trains with: a fifth of the rate that the networks were trained with from scratch."""
 
 MODEL, REPORT = "model", "report.txt"
+_DRAWS = 8
+"""Random clips of each video that the classifier is fitted to before training."""
 _UNEVEN = 1.5
 """Classes are balanced when the largest has so many times the clips of the smallest."""
-_SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +92,7 @@ def finetune(
     freeze_norms: bool = True,
     balance: bool = True,
     flip: bool | None = None,
+    smallest_area: float = 0.5,
     views: Views = "quick",
     frame_pattern: str | None = None,
     fps: float | None = None,
@@ -105,8 +105,9 @@ def finetune(
 
     The classifier is replaced by one for the classes of the data. It starts as the linear probe, the best
     one on the features that the network has already, so that training doesn't spoil them to make up for
-    random weights (Kumar et al. 2022, https://arxiv.org/abs/2202.10054). When memory runs out, half as many
-    clips go through the network at a time, twice as often: the step stays the same.
+    random weights (Kumar et al. 2022, https://arxiv.org/abs/2202.10054); the validation data choose its L2
+    penalty. When memory runs out, half as many clips go through the network at a time, twice as often: the
+    step stays the same.
 
     Args:
         data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
@@ -126,6 +127,8 @@ def finetune(
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
         flip: whether clips are flipped; None: as the model was trained, but not when classes are called
             left, right or clockwise.
+        smallest_area: part of the picture that random crops keep at least; 1: the middle square. Publishers
+            train with 0.08, which a few clips can't make up for: most crops miss what happens.
         views: that validation and the final scores look at, as in ``read_clips``.
         frame_pattern, fps, max_unreadable: as in ``open_dataset``.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted, on the same split.
@@ -158,10 +161,10 @@ def finetune(
     config = _evenly(config, len(found.train.samples))
     notes = list(found.notes)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    notes += _prepare_model(model, found.train, config.seed, flip)
+    notes += prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
     run = _Run(model, found, config, folder, place, views, frame_pattern, fps, max_unreadable, progress)
     fresh = not (resume and (folder / RESUME).exists())
-    probe_metrics = run.probe() if probe != "no" and fresh else None
+    probe_metrics = run.probe(probe) if probe != "no" and fresh else None
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)
         notes += run.describe(freeze_up_to, freeze_norms, balance)
@@ -199,19 +202,29 @@ class _Run:
             max_unreadable=self.max_unreadable,
         )
 
-    def probe(self) -> dict[str, float]:
-        """Fits the classifier to the features of the training clips; its metrics on the validation data."""
-        features = extract_features(
+    def probe(self, kind: Probe) -> dict[str, float]:
+        """Fits the classifier to the features of the training clips; its metrics on the validation data.
+
+        What training starts from has to know the random clips that training shows. The validation data
+        choose how strongly weights are held back.
+        """
+        random = kind == "first"
+        features = self._features(self.dataset(self.data.train, train=random), _DRAWS if random else 1)
+        fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
+        return dict(self.evaluate(self.data.val).metrics)
+
+    def _features(self, dataset: VideoDataset, draws: int) -> Features:
+        return extract_features(
             self.model,
-            self.dataset(self.data.train),
+            dataset,
+            draws=draws,
+            seed=self.config.seed,
             max_views=self.config.batch_size,
             workers=self.config.workers,
             device=self.device,
             precision=self.config.precision,
             progress=self.progress,
         )
-        fit_classifier(self.model, features)
-        return dict(self.evaluate(self.data.val).metrics)
 
     def evaluate(self, annotations: Annotations) -> Evaluation:
         """Scores of the model as it is."""
@@ -229,6 +242,9 @@ class _Run:
         """What training is going to do, as sentences."""
         plan = Plan.of(self.config, len(self.data.train.samples), 1)
         notes = [f"{plan.describe(self.config)}."]
+        spec = self.model.clip_spec
+        if spec.augmentation.startswith("random-resized-crop"):
+            notes.append(f"Random crops keep at least {spec.smallest_area:.0%} of the picture.")
         frozen = [f"both pathways up to {freeze_up_to}"] if freeze_up_to else []
         frozen += ["the statistics of all batch norms"] if freeze_norms else []
         if frozen:
@@ -286,34 +302,6 @@ class _Run:
         text = f"{finished}\n".encode()
         write_whole(self.folder / REPORT, lambda file: file.write(text))
         return finished
-
-
-def mirrored_classes(names: Sequence[str]) -> list[str]:
-    """The classes whose names say that a horizontal flip makes another class of them."""
-    return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
-
-
-def _prepare_model(model: SlowFast, train: Annotations, seed: int, flip: bool | None) -> list[str]:
-    """Gives the model a classifier for the classes, and a clip spec that flips only where it may."""
-    if not isinstance(model, SlowFast):
-        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
-    if model.spec.in_channels != 3:
-        raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
-    torch.manual_seed(seed)
-    model.spec = model.spec.replace(activation="sigmoid" if train.several else "softmax")
-    model.reset_classifier(train.num_classes, train.class_names)
-    if "training" in model.provenance:
-        # What was trained and measured before isn't this classifier's.
-        earlier = dict(model.provenance)
-        model.provenance = {**earlier, "pretraining": earlier.pop("training")}
-        del model.provenance["training"]
-    sided = mirrored_classes(train.class_names)
-    if flip is None and sided and model.clip_spec.flip:
-        model.clip_spec = model.clip_spec.replace(flip=0.0)
-        return [f"No flips: they would make another class of {quoted(sided[:4])}."]
-    if flip is not None and bool(model.clip_spec.flip) != flip:
-        model.clip_spec = model.clip_spec.replace(flip=0.5 if flip else 0.0)
-    return []
 
 
 def _evenly(config: TrainConfig, clips: int) -> TrainConfig:

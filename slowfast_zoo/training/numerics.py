@@ -40,8 +40,8 @@ def check_gradients_are_right(
     slow_frames = num_frames // spec.alpha
     if slow_frames == 2 or 1 < num_frames < 5:  # kernels of 3 in both pathways, of 5 in the fast stem
         raise TrainingError(
-            f"torch computes wrong gradients in bfloat16 on the CPU for clips of {num_frames} frames, of which "
-            f"the slow pathway sees {slow_frames}; train in float32, or with {3 * spec.alpha} frames or more."
+            f"torch computes wrong gradients in bfloat16 on the CPU for clips of {num_frames} frames, "
+            f"{slow_frames} in the slow pathway; train in float32, or with {3 * spec.alpha} frames or more."
         )
 
 

@@ -23,8 +23,10 @@ from slowfast_zoo.training.loader import (
 from slowfast_zoo.training.numerics import autocast
 from slowfast_zoo.training.recipe import Precision
 
+PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+"""L2 penalties to choose from, on weights of scaled features: features outnumber clips in small data."""
 _PENALTY = 1e-2
-"""L2 penalty on weights of scaled features: features outnumber clips in small data."""
+"""The one without clips to choose by."""
 _ITERATIONS = 200
 
 
@@ -43,17 +45,21 @@ def extract_features(
     model: SlowFast,
     dataset: ClipDataset,
     *,
+    draws: int = 1,
+    seed: int = 0,
     max_views: int = 8,
     workers: int = 0,
     device: str | torch.device | None = None,
     precision: Precision = "float32",
     progress: bool = True,
 ) -> Features:
-    """The pooled features of every readable clip, in order.
+    """The pooled features of every readable clip, in order, as often as it is looked at.
 
     Args:
         model: is moved to the device and left in the mode that it had.
-        dataset: clips as evaluation has them.
+        dataset: clips as evaluation has them, or as training does.
+        draws: how often each clip is looked at; random clips are others every time.
+        seed: of random clips.
         max_views: clips per forward pass; bounds memory.
         workers: processes that read clips.
         device: None: the GPU, or the CPU where there is none.
@@ -68,8 +74,8 @@ def extract_features(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     was_training = model.training
     model.to(place).eval()
-    keys = [[ItemKey(EVALUATION, 0, index)] for index in range(len(dataset))]
-    batches = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, place)
+    keys = [[ItemKey(EVALUATION, draw, index)] for draw in range(draws) for index in range(len(dataset))]
+    batches = load(KeyedItems(dataset, seed, keep_errors=True), keys, workers, place)
     rows, targets, indices, errors = [], [], [], []
     try:
         with torch.no_grad():
@@ -94,14 +100,18 @@ def extract_features(
     return Features(torch.stack(rows), torch.stack(targets), indices)
 
 
-def fit_classifier(model: SlowFast, data: Features, *, balance: bool = True) -> None:
-    """Sets the classifier to the one that fits the features best: logistic regression, solved, not stepped.
+def fit_classifier(
+    model: SlowFast, data: Features, held_out: Features | None = None, *, balance: bool = True
+) -> float:
+    """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
 
-    Features are centred and scaled while fitting; that is folded into the weights afterwards.
+    Logistic regression, solved rather than stepped. Features are centred and scaled while fitting; that is
+    folded into the weights afterwards.
 
     Args:
         model: its classifier is overwritten; ``spec.activation`` decides the loss.
-        data: features and targets.
+        data: features and targets to fit.
+        held_out: of other clips; the penalty of ``PENALTIES`` with the smallest loss on them is used.
         balance: classes count alike, however many clips they have (one label per clip only).
 
     Raises:
@@ -113,14 +123,25 @@ def fit_classifier(model: SlowFast, data: Features, *, balance: bool = True) -> 
     # One scale for all: features that hardly differ here mustn't decide where clips differ more.
     scale = (data.features - mean).square().mean().sqrt().clamp_min(1e-12)
     inputs = (data.features - mean) / scale
-    weight, bias = _solve(inputs, data.targets, model.spec.num_classes, balance)
+    classes = model.spec.num_classes
+    penalties = (_PENALTY,) if held_out is None else PENALTIES
+    fits = {penalty: _solve(inputs, data.targets, classes, penalty, balance) for penalty in penalties}
+    chosen = penalties[0]
+    if held_out is not None:
+        others = (held_out.features - mean) / scale
+        losses = {p: float(_loss(others @ w.T + b, held_out.targets, None)) for p, (w, b) in fits.items()}
+        chosen = min(losses, key=losses.__getitem__)
+    weight, bias = fits[chosen]
     folded = weight / scale
     with torch.no_grad():
         model.classifier.weight.copy_(folded)
         model.classifier.bias.copy_(bias - folded @ mean)
+    return chosen
 
 
-def _solve(inputs: Tensor, targets: Tensor, classes: int, balance: bool) -> tuple[Tensor, Tensor]:
+def _solve(
+    inputs: Tensor, targets: Tensor, classes: int, penalty: float, balance: bool
+) -> tuple[Tensor, Tensor]:
     weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
     chances = None
@@ -133,15 +154,16 @@ def _solve(inputs: Tensor, targets: Tensor, classes: int, balance: bool) -> tupl
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = inputs @ weight.T + bias
-        if targets.ndim == 2:
-            loss = F.binary_cross_entropy_with_logits(logits, targets.double())
-        else:
-            loss = F.cross_entropy(logits, targets, weight=chances)
-        loss = loss + _PENALTY * weight.square().sum()
+        loss = _loss(inputs @ weight.T + bias, targets, chances) + penalty * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()
+
+
+def _loss(logits: Tensor, targets: Tensor, chances: Tensor | None) -> Tensor:
+    if targets.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits, targets.double())
+    return F.cross_entropy(logits, targets, weight=chances)

@@ -230,7 +230,8 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
     score = next((name for name in ("top1_acc", "mean_average_precision") if val and name in val[0]), None)
     if score is not None:
         epochs, values = [line["epoch"] for line in val], [line[score] for line in val]
-        best = int(np.nanargmax(values)) if not np.isnan(values).all() else 0
+        # Of equals the last, as in training.
+        best = len(values) - 1 - (int(np.nanargmax(values[::-1])) if not np.isnan(values).all() else 0)
         label = f"validation, best {values[best]:.1%} in epoch {epochs[best]}"
         marker = "o" if len(val) <= 40 else ""
         score_axes.plot(epochs, values, marker, ls="-", color=_ORANGE, label=label, **style)

@@ -151,15 +151,15 @@ class TrainTransform:
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> TrainView:
         """The random choices for one clip of frames of that many pixels.
 
-        Source: ``RandomResizedCrop`` of MMAction2 (area 0.08 to 1, aspect 3/4 to 4/3 on a
+        Source: ``RandomResizedCrop`` of MMAction2 (area ``smallest_area`` to 1, aspect 3/4 to 4/3 on a
         logarithmic scale); ``random_short_side_scale_jitter`` and ``random_crop`` of PySlowFast.
         """
         spec = self.clip_spec
         if spec.augmentation == "random-resized-crop-of-source":
-            box = _random_area(height, width, generator)
+            box = _random_area(height, width, spec.smallest_area, generator)
         elif spec.augmentation == "random-resized-crop":
             height, width = resized_size(spec, height, width)
-            box = _random_area(height, width, generator)
+            box = _random_area(height, width, spec.smallest_area, generator)
         else:
             low, high = spec.jitter
             if spec.augmentation == "short-side-jitter":
@@ -212,11 +212,11 @@ class TrainTransform:
         )
 
 
-def _random_area(height: int, width: int, generator: torch.Generator | None) -> Box:
+def _random_area(height: int, width: int, smallest: float, generator: torch.Generator | None) -> Box:
     """A box of random area and aspect inside the frame, or the middle square if none fits."""
     for _ in range(_ATTEMPTS):
         aspect = math.exp(_uniform(math.log(3 / 4), math.log(4 / 3), generator))
-        area = _uniform(0.08, 1, generator) * height * width
+        area = _uniform(smallest, 1, generator) * height * width
         wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 1 <= wide <= width and 1 <= high <= height:
             return Box(_below(width - wide + 1, generator), _below(height - high + 1, generator), wide, high)
