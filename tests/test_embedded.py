@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def test_the_row() -> None:
     assert ROW.model_spec == get_recipe("camera-motion").model_spec
     assert sum(p.numel() for p in create_model("slowfast_tiny").parameters()) == ROW.parameters
     assert ROW.metrics.views == (ROW.clip_spec.clips, ROW.clip_spec.crops)
+
+
+def test_the_weights_come_from_the_recipe_as_it_is() -> None:
+    record = json.loads((EMBEDDED / "slowfast_tiny.json").read_text(encoding="utf-8"))
+    config = get_recipe("camera-motion").config.to_dict()
+    assert record["config"] == config | {"workers": record["config"]["workers"], "seed": record["config"]["seed"]}
 
 
 def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -331,5 +331,6 @@ def test_the_procedural_data_differ_between_training_and_scoring() -> None:
     side, frames = recipe.clip_spec.test_crop, recipe.clip_spec.num_frames
     assert one[0].shape == other[0].shape == (frames, side, side, 3) and one[1] == other[1] == 3
     assert not np.array_equal(one[0], other[0])
+    assert (training.plain, scoring.plain) == (0.4, 0.0)
     with pytest.raises(DataError, match="no dataset at nowhere"):
         train_module.open_data("nowhere", recipe.clip_spec, "test")

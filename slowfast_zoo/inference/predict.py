@@ -225,24 +225,30 @@ class _Queue:
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
-        self._views: list[tuple[_Job, Tensor]] = []
+        self._jobs: list[_Job] = []
+        self._batch = torch.empty(0)
 
     def add(self, job: _Job) -> None:
         """Takes a video's views, and runs the batches that they fill."""
-        for view in range(len(job.clips) if job.clips is not None else 0):
-            assert job.clips is not None
-            self._views.append((job, job.clips[view]))
-            if len(self._views) >= self._forward.size:
+        if job.clips is None:
+            return
+        for view in range(len(job.clips)):
+            if not len(self._batch):
+                # Every view is written here, batch after batch: fresh memory costs as much as the writing.
+                shape = (self._forward.size, *job.clips.view_shape)
+                self._batch = torch.empty(shape, dtype=torch.float32)
+            job.clips.put(view, self._batch[len(self._jobs)])
+            self._jobs.append(job)
+            if len(self._jobs) >= self._forward.size:
                 self.flush()
 
     def flush(self) -> None:
         """Runs what is left."""
-        while self._views:
-            batch = self._views[: self._forward.size]
-            logits = self._forward.run(torch.stack([view for _, view in batch]))
-            for (job, _), row in zip(batch, logits, strict=True):
+        if self._jobs:
+            logits = self._forward.run(self._batch[: len(self._jobs)])
+            for job, row in zip(self._jobs, logits, strict=True):
                 job.logits.append(row)
-            del self._views[: len(batch)]
+            self._jobs.clear()
 
 
 def _answer(model: SlowFast | OptimizedModel, job: _Job, topk: int | None) -> Prediction:

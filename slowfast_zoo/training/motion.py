@@ -64,8 +64,8 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
             scenes: how many pictures are filmed, again and again from other places; each is made when
                 first needed and kept (432 KiB each).
             plain: share of clips (0 to 1) with nobody in the picture, a perfect recording and a motion of
-                at least ``PLAIN_STEPS`` steps. A network that starts from nothing learns from these what
-                to look for; without them its loss does not begin to fall.
+                at least ``PLAIN_STEPS`` steps. From these a network that starts from nothing learns sooner
+                what to look for: the recipe ends at 96.9 % with 0.4 of them, at 93.9 % without.
 
         Raises:
             InputError: a number out of range.

@@ -133,8 +133,18 @@ class Clips:
 
     def __getitem__(self, view: int) -> torch.Tensor:
         """One view, float32 of shape (C, T, H, W)."""
+        return self.put(view, torch.empty(self.view_shape, dtype=torch.float32))
+
+    @property
+    def view_shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W) of every view."""
+        box = self._pipeline.boxes[0]
+        return self._frames.shape[1], self.indices.shape[1], box.height, box.width
+
+    def put(self, view: int, out: torch.Tensor) -> torch.Tensor:
+        """Writes one view into ``out``, float32 of ``view_shape``, which comes back."""
         clip, crop = self.views[view]
-        return self._pipeline.view(self._frames, crop, self._rows[clip])
+        return self._pipeline.view(self._frames, crop, self._rows[clip], out)
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """The views in order, float32 of shape (n, C, T, H, W), n at most ``size``, made one by one.
@@ -162,17 +172,14 @@ class Clips:
         return torch.stack(cuts).permute(0, 2, 3, 4, 1).contiguous()
 
     def _stack(self, views: range) -> torch.Tensor:
-        box = self._pipeline.boxes[0]
-        shape = (len(views), self._frames.shape[1], self.indices.shape[1], box.height, box.width)
-        batch = torch.empty(shape, dtype=torch.float32)
+        batch = torch.empty((len(views), *self.view_shape), dtype=torch.float32)
         for place, view in enumerate(views):
-            batch[place] = self[view]
+            self.put(view, batch[place])
         return batch
 
     def __repr__(self) -> str:
         clips, crops = len(self.indices), len(self._pipeline.boxes)
-        box = self._pipeline.boxes[0]
-        shape = f"{self._frames.shape[1]}x{self.indices.shape[1]}x{box.height}x{box.width}"
+        shape = "x".join(map(str, self.view_shape))
         padded = ", padded" if self.padded else ""
         return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
 

@@ -69,35 +69,65 @@ class FramePipeline:
         part = frames[:, :, *slices(inside)]
         return (part if rows is None else part[rows]).transpose(0, 1)
 
-    def view(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
+    def view(
+        self,
+        frames: torch.Tensor,
+        crop: int,
+        rows: torch.Tensor | None = None,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """One crop of prepared frames, normalised: float32 of shape (C, T, crop, crop).
 
         Args:
             frames: as for ``cut``.
             crop: as for ``cut``.
             rows: as for ``cut``.
+            out: where to write it; None: a new tensor.
         """
-        clip = self.cut(frames, crop, rows)
-        return clip.contiguous() if clip.is_floating_point() else normalise(clip, self.spec)
+        part = self.cut(frames, crop)
+        chosen = range(part.shape[1]) if rows is None else rows.tolist()
+        if out is None:
+            out = torch.empty((len(part), len(chosen), *part.shape[2:]), dtype=torch.float32)
+        mean, std = _mean_and_std(self.spec, 2, out.device)
+        # One frame after the other stays in the cache from the first operation to the last.
+        for place, row in enumerate(chosen):
+            if part.is_floating_point():
+                out[:, place] = part[:, row]
+            else:
+                _normalise_into(out[:, place], part[:, row], mean, std, self.spec)
+        return out
 
 
 def normalise(clip: torch.Tensor, spec: ClipSpec) -> torch.Tensor:
     """The clip as float32 minus mean, divided by std; a new tensor on the clip's device.
 
-    Mean and std are rounded to float32 and the division is a division: multiplying by the
-    reciprocal, as some devices do for plain numbers, gives other bits.
-
     Args:
         clip: uint8 of shape (C, ...).
         spec: gives ``mean``, ``std`` and ``pixel_range``.
     """
-    shape = (-1,) + (1,) * (clip.dim() - 1)
-    mean = torch.tensor(spec.mean, dtype=torch.float32, device=clip.device).view(shape)
-    std = torch.tensor(spec.std, dtype=torch.float32, device=clip.device).view(shape)
-    values = clip.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    mean, std = _mean_and_std(spec, clip.dim() - 1, clip.device)
+    return _normalise_into(torch.empty(clip.shape, dtype=torch.float32, device=clip.device), clip, mean, std, spec)
+
+
+def _normalise_into(
+    out: torch.Tensor, clip: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, spec: ClipSpec
+) -> torch.Tensor:
     if spec.pixel_range == "0-1":
-        values.div_(torch.tensor(255.0, device=clip.device))
-    return values.sub_(mean).div_(std)
+        out.copy_(clip).div_(torch.tensor(255.0, device=clip.device)).sub_(mean)
+    else:
+        torch.sub(clip, mean, out=out)
+    return out.div_(std)
+
+
+def _mean_and_std(spec: ClipSpec, trailing: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and std, float32 of shape (C, 1, ...) with so many ones.
+
+    They are tensors so that the division is a division: multiplying by the reciprocal, as some
+    devices do for plain numbers, gives other bits.
+    """
+    shape = (-1,) + (1,) * trailing
+    mean = torch.tensor(spec.mean, dtype=torch.float32, device=device)
+    return mean.view(shape), torch.tensor(spec.std, dtype=torch.float32, device=device).view(shape)
 
 
 def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
