@@ -25,9 +25,9 @@ from slowfast_zoo.training.evaluate import Evaluation
 from slowfast_zoo.training.finetune import FINETUNE, finetune
 from slowfast_zoo.training.finetune_model import mirrored_classes
 from slowfast_zoo.training.lists import read_annotations
-from slowfast_zoo.training.loader import normalised
+from slowfast_zoo.training.loader import PRECISE_BN, ItemKey, KeyedItems, normalised
 from slowfast_zoo.training.memory import is_out_of_memory, smaller_pieces
-from slowfast_zoo.training.probe import PENALTIES, Features, extract_features, fit_classifier
+from slowfast_zoo.training.probe import PENALTIES, Features, extract_features, fit_classifier, settle_norms
 from slowfast_zoo.training.report import class_table, format_table, read_log, write_report
 from slowfast_zoo.training.state import RESUME, load_trained
 from slowfast_zoo.weights.hub import from_pretrained
@@ -123,6 +123,42 @@ def test_learning_from_scratch_lets_norms_learn(clips: Path, tmp_path: Path) -> 
     result = tune(clips, tmp_path, model, probe="no", freeze_norms=False, freeze_up_to=None)
     assert not torch.equal(model.slow.stem.norm.running_mean, before)
     assert result.probe_metrics is None
+
+
+def test_settled_norms_have_the_statistics_of_the_training_clips(clips: Path) -> None:
+    model = make_model().eval()
+    dataset = VideoDataset(read_annotations(clips), CLIP_SPEC.replace(smallest_area=1, flip=0), train=True)
+    config = CONFIG.replace(batch_size=15)
+    settle_norms(model, dataset, config, "cpu")
+    assert not model.training
+    keys = [ItemKey(PRECISE_BN, 0, index) for index in range(15)]
+    batch = torch.stack([KeyedItems(dataset, config.seed)[key][1] for key in keys])
+    with torch.no_grad():
+        out = model.fast.stem.conv(batch)
+    norm = model.fast.stem.norm
+    torch.testing.assert_close(norm.running_mean, out.mean((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, out.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+
+
+def test_norms_that_learn_are_settled_before_the_probe(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slowfast_zoo.training.finetune as module
+
+    calls: list[str] = []
+    for name in ("settle_norms", "fit_classifier"):
+        original = getattr(module, name)
+
+        def watched(*args: Any, name: str = name, original: Any = original) -> Any:
+            calls.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, watched)
+    config = CONFIG.replace(epochs=1)
+    tune(clips, tmp_path / "learn", freeze_norms=False, config=config)
+    tune(clips, tmp_path / "frozen", config=config)
+    tune(clips, tmp_path / "scratch", freeze_norms=False, probe="no", config=config)
+    assert calls == ["settle_norms", "fit_classifier", "fit_classifier"]
 
 
 def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -> None:

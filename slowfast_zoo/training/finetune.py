@@ -23,7 +23,7 @@ from slowfast_zoo.training.finetune_model import prepare_model
 from slowfast_zoo.training.lists import Annotations
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.plan import Plan
-from slowfast_zoo.training.probe import Features, extract_features, fit_classifier
+from slowfast_zoo.training.probe import Features, extract_features, fit_classifier, settle_norms
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.report import class_table, format_table, write_report
 from slowfast_zoo.training.state import LOG, RESUME, load_trained, write_whole
@@ -42,10 +42,12 @@ FINETUNE = TrainConfig(
     warmup_epochs=1,
     validate_every=1,
 )
-"""What ``finetune`` trains with: a fifth of the rate that the networks were trained with from scratch."""
+"""What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
+they were trained with from scratch keeps the features that the probe found useful. Features that must change
+more take AdamW with 1e-3 or so, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
 
 MODEL, REPORT = "model", "report.txt"
-_DRAWS = 8
+_DRAWS = 4
 """Random clips of each video that the classifier is fitted to before training."""
 _UNEVEN = 1.5
 """Classes are balanced when the largest has so many times the clips of the smallest."""
@@ -122,8 +124,8 @@ def finetune(
         val: part of the clips to validate with where they aren't given.
         group_by: what a source is, as in ``splits.source_of``.
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``.
-        freeze_norms: keep the statistics of batch norms, which small batches would spoil; False for
-            networks that start from random weights.
+        freeze_norms: keep the statistics of batch norms, which small batches would spoil; False for networks
+            that start from random weights, or from other footage. Then they are measured before the probe.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
         flip: whether clips are flipped; None: as the model was trained, but not when classes are called
             left, right or clockwise.
@@ -164,6 +166,9 @@ def finetune(
     notes += prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
     run = _Run(model, found, config, folder, place, views, frame_pattern, fps, max_unreadable, progress)
     fresh = not (resume and (folder / RESUME).exists())
+    if fresh and probe == "first" and not freeze_norms:
+        # Else the probe would fit features that training, with the norms of each batch, never shows.
+        settle_norms(model, run.dataset(found.train, train=True), config, place)
     probe_metrics = run.probe(probe) if probe != "no" and fresh else None
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)

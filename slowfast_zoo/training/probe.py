@@ -13,15 +13,18 @@ from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.network import SlowFast
 from slowfast_zoo.training.loader import (
     EVALUATION,
+    PRECISE_BN,
     ClipDataset,
     ItemKey,
     KeyedItems,
+    StepKeys,
     load,
     name_of,
     normalised,
 )
 from slowfast_zoo.training.numerics import autocast
-from slowfast_zoo.training.recipe import Precision
+from slowfast_zoo.training.precise_bn import update_norms
+from slowfast_zoo.training.recipe import Precision, TrainConfig
 
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 """L2 penalties to choose from, on weights of scaled features: features outnumber clips in small data."""
@@ -98,6 +101,43 @@ def extract_features(
             f"None of the {len(dataset)} clips could be read; {name_of(dataset, 0)}: {errors[0][1]}"
         )
     return Features(torch.stack(rows), torch.stack(targets), indices)
+
+
+def settle_norms(
+    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: str | torch.device | None = None
+) -> None:
+    """Batch norms get the statistics of random training clips, which training with learning norms shows.
+
+    Args:
+        model: is moved to the device and left in the mode that it had.
+        dataset: clips as training has them; each is looked at at most once.
+        config: batch, seed, precision.
+        device: None: the GPU, or the CPU where there is none.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    was_training = model.training
+    batch = min(config.batch_size, len(dataset))
+    steps = len(dataset) // batch
+    keys = StepKeys(
+        len(dataset),
+        micro_batch=batch,
+        micro_batches=1,
+        steps_per_epoch=steps,
+        steps=range(steps),
+        seed=config.seed,
+        stream=PRECISE_BN,
+    )
+    model.to(place)
+
+    def forward(clips: Tensor) -> None:
+        with autocast(place, config.precision):
+            model(normalised(clips.to(place), model.clip_spec))
+
+    batches = load(KeyedItems(dataset, config.seed), keys, config.workers, place)
+    try:
+        update_norms(model, (batch.clips for batch in batches), forward)
+    finally:
+        model.train(was_training)
 
 
 def fit_classifier(
