@@ -47,7 +47,7 @@ they were trained with from scratch keeps the features that the probe found usef
 more take AdamW with 1e-3 or so, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
 
 MODEL, REPORT = "model", "report.txt"
-_DRAWS = 4
+_DRAWS = 8
 """Random clips of each video that the classifier is fitted to before training."""
 _UNEVEN = 1.5
 """Classes are balanced when the largest has so many times the clips of the smallest."""
