@@ -241,7 +241,7 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
     score_axes.set_ylim(0, 1.04)
     score_axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if score_axes.get_legend_handles_labels()[0]:
-        score_axes.legend(frameon=False, fontsize=9, loc="lower right")
+        score_axes.legend(frameon=False, fontsize=9, loc="best")
     rate_axes.plot(times, [line["lr"] for line in train], color=_GREY, linewidth=1.6)
     rate_axes.set_ylabel("learning rate")
     rate_axes.set_ylim(bottom=0)
