@@ -131,12 +131,31 @@ def precision_tables(result: dict[str, Any]) -> list[Table]:
     return [(["network", "", "largest relative error", "same top-1"], body)]
 
 
+def reading_tables(result: dict[str, Any]) -> list[Table]:
+    head = ["reading", "", "", "ms", "of the first's time", "of its processor time"]
+    body = [
+        [
+            film,
+            task,
+            name,
+            f"{1e3 * row['median_seconds']:.0f}",
+            f"{row['ratio']:.2f}",
+            f"{row['cpu_ratio']:.2f}",
+        ]
+        for film, tasks in result["films"].items()
+        for task, rows in tasks.items()
+        for name, row in rows.items()
+    ]
+    return [(head, body)]
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "engines": engines_tables,
     "end_to_end": end_to_end_tables,
     "training_step": training_step_tables,
     "imports": imports_tables,
     "precision": precision_tables,
+    "reading": reading_tables,
 }
 
 

@@ -277,6 +277,7 @@ def main() -> None:
 
         cv2.setNumThreads(arguments.threads)
     result: dict[str, Any] = {
+        "benchmark": "reading",
         "machine": description(arguments.threads),
         "films": {},
     }
