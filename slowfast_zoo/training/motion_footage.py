@@ -129,10 +129,9 @@ def _expose(frames: torch.Tensor, rng: np.random.Generator) -> None:
     # NumPy's sum has one order; torch's depends on the number of threads, and clips mustn't.
     middle = float(frames.numpy().mean())
     frames -= middle
-    frames *= torch.from_numpy(gain.astype(np.float32))[:, None, None, None]
-    frames += middle * torch.from_numpy(gain.astype(np.float32))[
-        :, None, None, None
-    ] ** 0.5 + rng.uniform(-25, 25)
+    gains = torch.from_numpy(gain.astype(np.float32))[:, None, None, None]
+    frames *= gains
+    frames += middle * gains**0.5 + rng.uniform(-25, 25)
 
 
 def _add_noise(frames: torch.Tensor, deviation: float, rng: np.random.Generator) -> None:

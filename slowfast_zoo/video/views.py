@@ -106,7 +106,8 @@ def normalise(clip: torch.Tensor, spec: ClipSpec) -> torch.Tensor:
         spec: gives ``mean``, ``std`` and ``pixel_range``.
     """
     mean, std = _mean_and_std(spec, clip.dim() - 1, clip.device)
-    return _normalise_into(torch.empty(clip.shape, dtype=torch.float32, device=clip.device), clip, mean, std, spec)
+    out = torch.empty(clip.shape, dtype=torch.float32, device=clip.device)
+    return _normalise_into(out, clip, mean, std, spec)
 
 
 def _normalise_into(
