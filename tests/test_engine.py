@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -301,3 +304,27 @@ def test_auto_goes_on_with_eager_when_its_choice_fails(
     assert "eager takes its place: no such operator" in caplog.text
     with pytest.raises(ExportError, match="no such operator"):
         optimize(model, "openvino").warm_up()
+
+
+DROPPED_ELSEWHERE = """
+import gc, signal, subprocess, sys, threading
+import torch
+from slowfast_zoo import ModelSpec, SlowFast, optimize
+
+spec = ModelSpec(depth=14, base_width=8, alpha=2, beta_inv=4, num_frames=4, num_classes=3)
+engines = [optimize(SlowFast(spec).eval(), "openvino")]
+engines[0](torch.zeros(1, 3, 4, 32, 32))
+dropper = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
+dropper.start()
+dropper.join()
+signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
+subprocess.run([sys.executable, "-c", ""], check=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="a signal of POSIX systems")
+def test_a_dropped_network_leaves_signal_handlers_a_stack() -> None:
+    # -X faulthandler gives Python's handlers a stack of their own, which OpenVINO's plugin replaces.
+    command = [sys.executable, "-X", "faulthandler", "-c", DROPPED_ELSEWHERE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
 from slowfast_zoo.inference import artefacts
 from slowfast_zoo.inference.folding import Precision, Prepared
-from slowfast_zoo.inference.graph import capture, require, to_onnx, to_openvino
+from slowfast_zoo.inference.graph import capture, openvino_core, require, to_onnx, to_openvino
 from slowfast_zoo.network import check_clip
 
 Run = Callable[[Tensor], Tensor]
@@ -71,7 +71,7 @@ def openvino(module: Prepared, precision: Precision, device: torch.device, shape
         ExportError: OpenVINO can't convert or compile the model.
     """
     package = require("openvino", extra="openvino")
-    core = package.Core()
+    core = openvino_core()
     settings = openvino_settings(precision)
     facts = (package.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), settings, shape)
     name = f"{artefacts.fingerprint(module, *facts)}.blob"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slowfast_zoo.inference.backends import Shape, onnxruntime_session, openvino_settings
 from slowfast_zoo.inference.folding import Precision, prepare
-from slowfast_zoo.inference.graph import capture, require, to_onnx, to_openvino
+from slowfast_zoo.inference.graph import capture, openvino_core, require, to_onnx, to_openvino
 from slowfast_zoo.network import SlowFast
 
 Format = Literal["onnx", "torch", "openvino"]
@@ -72,7 +72,7 @@ def _write_openvino(model: SlowFast, shape: Shape, precision: Precision, path: P
 
 
 def _open_openvino(path: Path, precision: Precision) -> Exported:
-    core = require("openvino", extra="openvino").Core()
+    core = openvino_core()
     settings = openvino_settings("bfloat16" if precision == "bfloat16" else "float32")
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
     return lambda clips: torch.from_numpy(request.infer({"clip": clips.numpy()})["logits"].copy())

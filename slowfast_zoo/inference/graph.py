@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -86,6 +87,20 @@ def to_openvino(program: torch.export.ExportedProgram, shape: Sequence[int], bat
     model.inputs[0].get_tensor().set_names({"clip"})
     model.outputs[0].get_tensor().set_names({"logits"})
     return model
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for the process and never dropped.
+
+    The CPU plugin gives the thread that loads it another stack for signal handlers, and unmaps it when
+    the last core and network are gone. If the garbage collector of another thread drops them, the next
+    signal that Python handles in the first thread ends the process.
+
+    Raises:
+        MissingDependencyError: the extra ``openvino`` isn't installed.
+    """
+    return require("openvino", extra="openvino").Core()
 
 
 def require(package: str, *, extra: str) -> ModuleType:
