@@ -54,6 +54,16 @@ def test_two_weights_are_one_together() -> None:
             assert np.array_equal(left + right, np.full(target, 2048)), (source, target)
 
 
+@pytest.mark.parametrize(("source", "target"), [(106, 9523), (2886, 10811)])
+def test_weights_that_are_not_one_together(source: int, target: int) -> None:
+    _, _, left, right = resize._taps(source, target, 0, target, blend_edges=False)
+    assert (left + right != 2048).any()
+    for seed in range(40):  # few columns, and most of their values round alike
+        picture = noise(2, source, seed)
+        rows = resize_bytes(picture, 3, target)
+        assert np.array_equal(rows.transpose(0, 2, 1), by_definition(picture, 3, target))
+
+
 def test_the_same_size_is_a_copy() -> None:
     picture = noise(20, 30)
     rows = resize_bytes(picture, 20, 30)

@@ -50,13 +50,15 @@ class _Band(NamedTuple):
 class _Plan(NamedTuple):
     """Everything about a resize that doesn't depend on the pixels.
 
-    The right weight of a column is 16 * coarse + fine, the left one is what it lacks to 2048.
+    The right weight of a column is 16 * coarse + fine, the left one is what it lacks to 2048, and the
+    excess: OpenCV rounds both, so that far beyond usual sizes (106 to 9523 pixels) a sum can be 2049 or 2047.
     """
 
     left: Places
     right: Places
     coarse: npt.NDArray[np.int16]
     fine: npt.NDArray[np.int16]
+    excess: npt.NDArray[np.int16] | None
     bands: tuple[_Band, ...]
 
 
@@ -135,6 +137,8 @@ def _mix_columns(rows: Bytes, plan: _Plan, taps: Bytes, mixed: Shorts, step: Sho
     np.copyto(step, np.take(rows, plan.right, axis=1, out=taps, mode="clip"))
     step -= mixed
     np.multiply(step, plan.fine, out=fine)
+    if plan.excess is not None:
+        fine += plan.excess * mixed
     fine >>= 4
     step *= plan.coarse
     mixed <<= 7
@@ -161,8 +165,7 @@ def _mix_rows(mixed: Shorts, band: _Band, above: Weights, below: Weights) -> Non
 def _plan(
     source_height: int, source_width: int, height: int, width: int, channels: int, box: Box, planar: bool
 ) -> _Plan:
-    # Two weights add up to 2048 up to some 8000 pixels: their fractions can't lie near enough to a tie.
-    left, right, _, right_weight = _taps(source_width, width, box.left, box.width, blend_edges=False)
+    left, right, left_weight, right_weight = _taps(source_width, width, box.left, box.width, blend_edges=False)
     upper, lower, upper_weight, lower_weight = _taps(
         source_height, height, box.top, box.height, blend_edges=True
     )
@@ -181,11 +184,13 @@ def _plan(
     channel = np.arange(channels)[:, None]
     step, offset = (1, channel * source_width) if planar else (channels, channel)
     weights = np.tile(right_weight.astype(np.int16), channels)
+    excess = np.tile((left_weight + right_weight - _ONE).astype(np.int16), channels)
     return _Plan(
         (left * step + offset).ravel(),
         (right * step + offset).ravel(),
         weights >> 4,
         weights & 15,
+        excess if excess.any() else None,
         tuple(bands),
     )
 
