@@ -22,7 +22,7 @@ from slowfast_zoo.network import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.data import VideoDataset
 from slowfast_zoo.training.evaluate import Evaluation
-from slowfast_zoo.training.finetune import FINETUNE, finetune
+from slowfast_zoo.training.finetune import FINETUNE, PROBE, finetune
 from slowfast_zoo.training.finetune_model import mirrored_classes
 from slowfast_zoo.training.lists import read_annotations
 from slowfast_zoo.training.loader import PRECISE_BN, ItemKey, KeyedItems, normalised
@@ -391,6 +391,39 @@ def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path)
     assert names[0] == names[1]
     epochs = [line["epoch"] for line in read_log(tmp_path / "cut" / "log.jsonl") if line["mode"] == "val"]
     assert epochs == [1, 2]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_training_that_gets_worse_than_the_probe_ends_with_the_probe(
+    clips: Path, tmp_path: Path, interrupted: bool
+) -> None:
+    class Misled(SlowFast):
+        """Learns the opposite."""
+
+        calls = 0
+
+        def forward(self, clip: Tensor) -> Tensor:
+            type(self).calls += self.training
+            if interrupted and type(self).calls == 5:  # in the second epoch of three steps
+                raise KeyboardInterrupt
+            return super().forward(clip) * (-1 if self.training else 1)
+
+    model = make_model()
+    model.__class__ = Misled
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            tune(clips, tmp_path, model)
+        model = make_model()
+        model.__class__ = Misled
+    result = tune(clips, tmp_path, model, resume=interrupted)
+    best = [line["top1_acc"] for line in read_log(tmp_path / "log.jsonl") if line["mode"] == "val"]
+    assert result.probe_metrics["top1_acc"] > max(best)
+    assert result.evaluation.metrics["top1_acc"] == result.probe_metrics["top1_acc"]
+    assert any("linear probe on the validation data, which is kept" in note for note in result.notes)
+    probe = load_trained(tmp_path / PROBE)
+    assert probe is not None
+    for name, value in from_pretrained(result.model_dir).state_dict().items():
+        assert torch.equal(value, probe.state_dict()[name]), name
 
 
 def test_clips_that_cant_be_read_are_left_out_up_to_a_limit(clips: Path, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from slowfast_zoo.training.plan import Plan
 from slowfast_zoo.training.probe import Features, extract_features, fit_classifier, settle_norms
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.report import class_table, format_table, write_report
-from slowfast_zoo.training.state import LOG, RESUME, load_trained, write_whole
+from slowfast_zoo.training.state import LOG, RESUME, load_trained, save_weights, write_whole
+from slowfast_zoo.training.train import rank
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.hub import save_pretrained
 
@@ -46,11 +47,9 @@ FINETUNE = TrainConfig(
 they were trained with from scratch keeps the features that the probe found useful. Features that must change
 more take AdamW with 1e-3 or so, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
 
-MODEL, REPORT = "model", "report.txt"
+MODEL, REPORT, PROBE = "model", "report.txt", "probe.safetensors"
 _DRAWS = 8
 """Random clips of each video that the classifier is fitted to before training."""
-_UNEVEN = 1.5
-"""Classes are balanced when the largest has so many times the clips of the smallest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,8 +107,9 @@ def finetune(
     The classifier is replaced by one for the classes of the data. It starts as the linear probe, the best
     one on the features that the network has already, so that training doesn't spoil them to make up for
     random weights (Kumar et al. 2022, https://arxiv.org/abs/2202.10054); the validation data choose its L2
-    penalty. When memory runs out, half as many clips go through the network at a time, twice as often: the
-    step stays the same.
+    penalty. The model ends with the weights of the best epoch, or of the probe if no epoch was as good. When
+    memory runs out, half as many clips go through the network at a time, twice as often: the step stays the
+    same.
 
     Args:
         data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
@@ -169,15 +169,17 @@ def finetune(
     if fresh and probe == "first" and not freeze_norms:
         # Else the probe would fit features that training, with the norms of each batch, never shows.
         settle_norms(model, run.dataset(found.train, train=True), config, place)
-    probe_metrics = run.probe(probe) if probe != "no" and fresh else None
+    probed: dict[str, float] = {}
+    if probe != "no":
+        probed = run.probe(probe) if fresh else run.earlier_probe()
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)
         notes += run.describe(freeze_up_to, freeze_norms, balance)
     for note in notes:
         _LOG.info("%s", note)
     if probe != "only":
-        notes += run.train(balance, resume and not fresh)
-    return run.finish(notes, probe_metrics, trained=probe != "only")
+        notes += run.train(balance, resume and not fresh, probed)
+    return run.finish(notes, probed, trained=probe != "only")
 
 
 @dataclasses.dataclass
@@ -216,7 +218,14 @@ class _Run:
         random = kind == "first"
         features = self._features(self.dataset(self.data.train, train=random), _DRAWS if random else 1)
         fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
-        return dict(self.evaluate(self.data.val).metrics)
+        metrics = _measured(self.evaluate(self.data.val))
+        save_weights(self.model, self.folder / PROBE, {"metrics": metrics})
+        return metrics
+
+    def earlier_probe(self) -> dict[str, float]:
+        """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none."""
+        found = load_trained(self.folder / PROBE) if (self.folder / PROBE).exists() else None
+        return {} if found is None else dict(found.provenance["training"]["metrics"])
 
     def _features(self, dataset: VideoDataset, draws: int) -> Features:
         return extract_features(
@@ -254,13 +263,13 @@ class _Run:
         frozen += ["the statistics of all batch norms"] if freeze_norms else []
         if frozen:
             notes.append(f"Frozen: {' and '.join(frozen)}.")
-        if balance and _uneven(self.data.train):
+        if balance and self.data.uneven:
             notes.append("Classes are drawn equally often, as their numbers of clips differ.")
         return notes
 
-    def train(self, balance: bool, resume: bool) -> list[str]:
-        """Trains; the model has the best weights afterwards."""
-        balanced = balance and _uneven(self.data.train)
+    def train(self, balance: bool, resume: bool, probe_metrics: dict[str, float]) -> list[str]:
+        """Trains; the model has the best weights afterwards, those of the probe if no epoch was as good."""
+        balanced = balance and self.data.uneven
         result, notes = train_within_memory(
             self.model,
             self.dataset(self.data.train, train=True),
@@ -272,17 +281,20 @@ class _Run:
             device=self.device,
             progress=self.progress,
         )
-        best = load_trained(result.best or result.last)
+        path = result.best or result.last
+        if result.best:
+            notes.append(f"Best of {self.config.epochs} epochs: {result.best_metrics['epoch']:.0f}.")
+        if probe_metrics and rank(probe_metrics) > rank(result.best_metrics):
+            path = self.folder / PROBE
+            notes.append("No epoch was as good as the linear probe on the validation data, which is kept.")
+        best = load_trained(path)
         if best is None:
-            raise TrainingError(f"{result.best or result.last} was changed by someone else during training.")
+            raise TrainingError(f"{path} was changed by someone else during training.")
         self.model.load_state_dict(best.state_dict())
         self.model.provenance = best.provenance
-        epoch = result.best_metrics.get("epoch")
-        return [*notes, f"Best of {self.config.epochs} epochs: {epoch:.0f}."] if epoch else notes
+        return notes
 
-    def finish(
-        self, notes: list[str], probe_metrics: dict[str, float] | None, *, trained: bool
-    ) -> FinetuneResult:
+    def finish(self, notes: list[str], probe_metrics: dict[str, float], *, trained: bool) -> FinetuneResult:
         """Evaluates, writes the report and the model."""
         tested = self.data.test is not None
         result = self.evaluate(self.data.test or self.data.val)
@@ -292,15 +304,14 @@ class _Run:
         title = "Test data" if tested else "Validation data"
         log = self.folder / LOG if trained else None
         files = write_report(result, log, self.folder, title=title)
-        measured = {name: value for name, value in result.metrics.items() if value == value}  # not NaN
-        save_pretrained(self.model, self.folder / MODEL, metrics=measured)
+        save_pretrained(self.model, self.folder / MODEL, metrics=_measured(result))
         finished = FinetuneResult(
             model=self.model,
             model_dir=self.folder / MODEL,
             work_dir=self.folder,
             evaluation=result,
             evaluated=f"{title}, which chose the epoch" if trained and not tested else title,
-            probe_metrics=probe_metrics,
+            probe_metrics=probe_metrics or None,
             notes=tuple(notes),
             files=(self.folder / REPORT, *files),
         )
@@ -316,9 +327,8 @@ def _evenly(config: TrainConfig, clips: int) -> TrainConfig:
     return config.replace(batch_size=max(clips // steps // config.accumulate, 1))
 
 
-def _uneven(annotations: Annotations) -> bool:
-    counts = [count for count in annotations.counts() if count]
-    return not annotations.several and max(counts) > _UNEVEN * min(counts)
+def _measured(evaluation: Evaluation) -> dict[str, float]:
+    return {name: value for name, value in evaluation.metrics.items() if value == value}  # not NaN
 
 
 def _work_directory(folder: Path, resume: bool) -> Path:

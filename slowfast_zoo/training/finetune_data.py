@@ -15,6 +15,9 @@ from slowfast_zoo.training.tables import write_split
 
 Data = str | Path | Annotations
 
+_UNEVEN = 1.5
+"""Classes are uneven when the largest has more than so many times the clips of the smallest."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneData:
@@ -24,6 +27,12 @@ class FinetuneData:
     val: Annotations
     test: Annotations | None
     notes: tuple[str, ...]
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the classes to train, one per clip, are of very different sizes."""
+        counts = [count for count in self.train.counts() if count]
+        return not self.train.several and max(counts) > _UNEVEN * min(counts)
 
 
 def collect(

@@ -244,7 +244,7 @@ class _Trainer:
         if self.validation is not None and (last or epoch % config.validate_every == 0):
             self.group.share_norms(self.model)
             self.metrics, self.validated = self._validate(self.validation), self.done
-            improved = not self.best or _rank(self.metrics) >= _rank(self.best)
+            improved = not self.best or rank(self.metrics) >= rank(self.best)
             if improved:
                 self.best = {"epoch": epoch, **self.metrics}
             journal.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
@@ -344,7 +344,7 @@ class _Trainer:
         )
 
 
-def _rank(metrics: dict[str, float]) -> float:
+def rank(metrics: dict[str, float]) -> float:
     """What best is chosen by, higher is better; of equals, common with few videos, the later is taken."""
     score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
     return -math.inf if math.isnan(score) else score

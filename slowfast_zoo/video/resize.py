@@ -165,7 +165,9 @@ def _mix_rows(mixed: Shorts, band: _Band, above: Weights, below: Weights) -> Non
 def _plan(
     source_height: int, source_width: int, height: int, width: int, channels: int, box: Box, planar: bool
 ) -> _Plan:
-    left, right, left_weight, right_weight = _taps(source_width, width, box.left, box.width, blend_edges=False)
+    left, right, left_weight, right_weight = _taps(
+        source_width, width, box.left, box.width, blend_edges=False
+    )
     upper, lower, upper_weight, lower_weight = _taps(
         source_height, height, box.top, box.height, blend_edges=True
     )
