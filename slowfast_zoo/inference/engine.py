@@ -32,7 +32,7 @@ from slowfast_zoo.errors import (
     quoted,
 )
 from slowfast_zoo.inference import backends
-from slowfast_zoo.inference.folding import Precision, Prepared, prepare
+from slowfast_zoo.inference.folding import Precision, Prepared, check_model, prepare
 from slowfast_zoo.network import SlowFast, check_clip
 
 _LOGGER = logging.getLogger(__name__)
@@ -80,8 +80,9 @@ def optimize(
     if engine not in get_args(Engine):
         near = did_you_mean(str(engine), get_args(Engine))
         raise UnknownNameError(f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(Engine))}.")
-    prepared = prepare(model, precision)
+    check_model(model)
     place = to_device(device) if device is not None else next(model.parameters()).device
+    prepared = prepare(model, precision, paired=place.type == "cpu")
     if precision == "float16" and place.type == "cpu":
         raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
     chosen = choose_engine(place, clips) if engine == "auto" else engine

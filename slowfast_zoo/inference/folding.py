@@ -7,9 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network import SlowFast
+from slowfast_zoo.pathway import Stem
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -19,13 +21,17 @@ DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
 }
 
+_HALF_VECTOR = 8
+"""Channels that fill half of a vector of 512 bits."""
 
-def prepare(model: SlowFast, precision: Precision) -> Prepared:
+
+def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> Prepared:
     """A folded copy for inference: float32 clips ``(B, C, T, H, W)`` to float32 logits.
 
     Args:
         model: stays as it is.
         precision: of the two pathways; pooling and classifier are float32 always.
+        paired: let the fast stem compute two frames at a time, which CPUs are faster with.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.
@@ -33,6 +39,8 @@ def prepare(model: SlowFast, precision: Precision) -> Prepared:
     """
     check_precision(precision)
     folded = fold_batch_norms(model)
+    if paired and PairedStem.suits(folded):
+        folded.fast.register_module("stem", PairedStem(folded.fast.stem))
     return folded if precision == "float32" else Lowered(folded, DTYPES[precision])
 
 
@@ -76,6 +84,38 @@ def fold_batch_norms(model: SlowFast) -> SlowFast:
                 setattr(module, conv_name, _folded(getattr(module, conv_name), norm))
                 setattr(module, name, nn.Identity())
     return folded
+
+
+class PairedStem(nn.Module):
+    """A folded stem that computes two frames at a time, as twice the channels of one.
+
+    The fast pathway's eight channels leave half of a vector of 16 numbers empty. For two frames the kernel
+    is one frame longer, its first or last frame zero: a fifth more products in half as many vectors.
+
+    Args:
+        stem: folded, that is with a bias.
+    """
+
+    def __init__(self, stem: Stem) -> None:
+        super().__init__()
+        conv = stem.conv
+        assert conv.bias is not None
+        first_and_second = [F.pad(conv.weight, (0, 0, 0, 0, *ends)) for ends in ((0, 1), (1, 0))]
+        self.weight = nn.Parameter(torch.cat(first_and_second), requires_grad=False)
+        self.bias = nn.Parameter(conv.bias.repeat(2), requires_grad=False)
+        self.padding = (conv.kernel_size[0] // 2, 3, 3)
+        self.relu, self.pool = stem.relu, stem.pool
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """As the stem's, for an even number of frames."""
+        pairs: Tensor = F.conv3d(clip, self.weight, self.bias, stride=(2, 2, 2), padding=self.padding)
+        pairs = self.pool(self.relu(pairs))
+        return torch.unflatten(pairs, 1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+
+    @staticmethod
+    def suits(model: SlowFast) -> bool:
+        """Whether a model's fast stem has few channels, and alpha allows even numbers of frames only."""
+        return model.fast.stem.conv.out_channels <= _HALF_VECTOR and model.spec.alpha % 2 == 0
 
 
 class Lowered(nn.Module):
