@@ -118,6 +118,27 @@ class PairedStem(nn.Module):
         return model.fast.stem.conv.out_channels <= _HALF_VECTOR and model.spec.alpha % 2 == 0
 
 
+class OneDnnConv3d(nn.Conv3d):
+    """A float32 convolution that oneDNN computes, whatever its size.
+
+    Of one clip torch gives oneDNN the large maps only (``use_mkldnn`` in ATen's Convolution.cpp); the others
+    are unfolded and multiplied, which takes two to five times as long.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not isinstance(self.padding, str)
+        return torch.mkldnn_convolution(
+            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
+
+
+def use_onednn(module: nn.Module) -> None:
+    """Makes every convolution a ``OneDnnConv3d``, in place."""
+    for child in module.modules():
+        if type(child) is nn.Conv3d:
+            child.__class__ = OneDnnConv3d
+
+
 class Lowered(nn.Module):
     """A network whose pathways compute in half precision; float32 in, float32 head and logits out.
 
