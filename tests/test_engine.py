@@ -290,7 +290,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
         ((), CPU, 25, "openvino"),
         (("openvino",), CPU, None, "eager"),
         (("openvino",), CPU, 99, "eager"),
-        (("openvino",), CPU, 100, "compile"),
+        (("openvino",), CPU, 400, "compile"),
         (("openvino", "compiler"), CPU, 10**6, "eager"),
         ((), GPU, None, "eager"),
         ((), GPU, 100, "eager"),

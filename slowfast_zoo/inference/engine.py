@@ -3,8 +3,8 @@
 Which engine "auto" takes, by device and by how many clips will come:
 
 - CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
-  starts in 5 to 7 s the first time, about 1 s ever after, and then saves 0.2 s or more per clip. Else
-  ``compile`` when there is a C++ compiler and at least 100 clips are announced, which earn back 12 to
+  starts in 5 to 7 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. Else
+  ``compile`` when there is a C++ compiler and at least 400 clips are announced, which earn back 12 to
   19 s of compiling. Else eager.
 - CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
 - any other device: eager.
@@ -46,7 +46,7 @@ _BUILDERS = {
     "onnxruntime": backends.onnxruntime,
 }
 
-_WORTHWHILE_CLIPS = {"openvino": 25, "compile": 100, "compile-cuda": 10_000}
+_WORTHWHILE_CLIPS = {"openvino": 25, "compile": 400, "compile-cuda": 10_000}
 """Clips from which on an engine has earned its start."""
 
 
@@ -65,8 +65,9 @@ def optimize(
 
     Args:
         model: the model.
-        engine: "eager" (batch norms folded), "compile" (torch.compile), "openvino" or "onnxruntime"
-            (extras ``openvino`` and ``onnx``, CPU only); "auto" chooses as this module's text says.
+        engine: "eager" (batch norms folded, every convolution by oneDNN), "compile" (torch.compile),
+            "openvino" or "onnxruntime" (extras ``openvino`` and ``onnx``, CPU only); "auto" chooses as this
+            module's text says.
         precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
             to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
         device: where to compute; None: where the model is.
