@@ -112,17 +112,17 @@ def test_the_frames_of_the_published_times(
     name: str, frames: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Source: the column inference_time of MMAction2's SlowFast page (v0.21.0)."""
-    shapes = []
+    shapes = set()
 
     def seen(self: SlowFast, clip: Tensor) -> Tensor:
-        shapes.append(tuple(clip.shape))
+        shapes.add(tuple(clip.shape[1:]))
         clock.seconds += 1
         return torch.zeros(len(clip), 400)
 
     monkeypatch.setattr(SlowFast, "forward", seen)
     monkeypatch.setattr(forward_module, "choose_engine", lambda device, clips: "eager")
     measured = benchmark(create_model(name), repeats=1)
-    assert shapes == [(2, 3, 32, 256, 256)] * 30, "the crop of the test, not of training"
+    assert shapes == {(3, 32, 256, 256)}, "the crop of the test, not of training"
     assert measured.protocol == frames
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: look-up, names, defaults, labels, README's table. Its rows are tested in test_rows.py."""
+"""The catalogue: look-up, names, defaults, labels. Its rows are tested in test_rows.py."""
 
 import copy
 import dataclasses
@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-from readme_table import README, model_table, table_in
 
 from slowfast_zoo.errors import SlowFastZooError, UnknownNameError
 from slowfast_zoo.spec import ClipSpec, ModelSpec
@@ -190,25 +189,3 @@ def test_no_torch_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_readme_table_is_fresh() -> None:
-    assert table_in(README.read_text(encoding="utf-8")) == model_table(), (
-        "README.md's model table is stale: run 'python tests/readme_table.py --write'"
-    )
-
-
-def test_readme_table_has_every_current_row() -> None:
-    lines = model_table().splitlines()
-    assert len(lines) == 2 + sum(not row.superseded for row in ROWS)
-    assert len({line.count("|") for line in lines}) == 1
-    assert sum("**`" in line for line in lines) == len(DEFAULT_TAGS)
-    assert any("38.90 mAP" in line for line in lines) and any(
-        "| 76.34 | 92.67 | 10 x 3 |" in line for line in lines
-    )
-
-
-def test_readme_without_markers_is_refused() -> None:
-    with pytest.raises(ValueError, match="<!-- models -->"):
-        table_in("# slowfast_zoo\n")
-    assert table_in("a\n<!-- models -->\n| x |\n<!-- /models -->\nb") == "| x |"

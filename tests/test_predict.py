@@ -18,6 +18,7 @@ from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimi
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.inference import forward as forward_module
 from slowfast_zoo.inference import predict as predict_module
+from slowfast_zoo.inference.engine import OptimizedModel
 from slowfast_zoo.inference.predict import Prediction, probabilities
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=3, crops=3)
@@ -333,3 +334,9 @@ def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.Monke
     small = SlowFast(ModelSpec(depth=14, base_width=8))
     assert forward_module.runner_for(small, "auto", "float32", None, 100_000) is small
     assert len(asked) == 2
+    monkeypatch.setattr(forward_module, "_SMALL", 0)
+    monkeypatch.setattr(forward_module, "_size", lambda model: 1.0)
+    assert forward_module.runner_for(small, "auto", "float32", None, 1) is small
+    fast = forward_module.runner_for(small, "auto", "float32", None, 3)
+    assert isinstance(fast, OptimizedModel)
+    assert fast.engine == "eager"

@@ -20,6 +20,9 @@ _VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
 _SMALL = 0.1
 """Size of a model, as ``_size`` counts it, below which "auto" takes it as it is."""
 
+_COPY_PAYS = 3
+"""Clips from which on the eager engine on a CPU has earned the copy that ``optimize`` makes."""
+
 
 def check_model(model: object) -> None:
     """Refuses what ``predict`` can't use.
@@ -65,8 +68,10 @@ def runner_for(
         if clips is not None:
             clips = round(clips * size)
         # A model that takes milliseconds never earns back the seconds that an engine needs to start.
-        engine = "eager" if size < _SMALL else choose_engine(place, clips)
-        if engine == "eager":
+        if size < _SMALL:
+            return model
+        engine = choose_engine(place, clips)
+        if engine == "eager" and (place.type != "cpu" or (clips is not None and clips < _COPY_PAYS)):
             return model
     return optimize(model, engine, precision, device=place, clips=clips)
 

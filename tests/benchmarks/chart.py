@@ -3,16 +3,16 @@
     python tests/benchmarks/chart.py engines.json end_to_end.json [...] --chart speed.png
 
 Each file says which benchmark wrote it. The chart needs matplotlib (extra ``train``) and the files of
-``engines.py``, ``end_to_end.py`` or both; the tables are made of every file.
+``engines.py``, ``end_to_end.py`` or both; the tables are made of every file, and printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from tables import Results, in_words, label, load, report, short
 
 INK, PAPER, GRID = "#1f2328", "#ffffff", "#d0d7de"  # opaque, so that a dark page changes nothing
 COLOURS = {
@@ -28,163 +28,9 @@ COLOURS = {
     "auto float32": "#1f5fa8",
     "auto bfloat16": "#c8641b",
 }
-Table = tuple[Sequence[str], list[Sequence[str]]]
 
 
-def label(candidate: str) -> str:
-    """A candidate as people read it."""
-    return (
-        candidate.replace(" eager", "").replace(":", " ")
-        if "mmaction2" in candidate
-        else candidate.replace(":", " ")
-    )
-
-
-def in_words(machine: dict[str, Any]) -> str:
-    """The machine in one line."""
-    processor = machine["processor"] + (
-        f" ({', '.join(machine['extensions'])})" if machine["extensions"] else ""
-    )
-    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
-    size = f"{machine['cores']} cores, {machine['threads']} threads, {machine['memory_gib']} GiB"
-    return (
-        f"{processor}, {size}{gpu}; torch {machine['torch']}, Python {machine['python']}; {machine['date']}"
-    )
-
-
-def short(model: str) -> str:
-    return model.removeprefix("slowfast_").replace("_", " ").replace("r", "R")
-
-
-# --- tables ------------------------------------------------------------------------------------
-
-
-def engines_tables(result: dict[str, Any]) -> list[Table]:
-    """Milliseconds and ratios, one table for each size."""
-    models = result["models"]
-    tables = []
-    for size in dict.fromkeys(size for sizes in models.values() for size in sizes):
-        measured = {model: sizes[size] for model, sizes in models.items() if size in sizes}
-        names = list(dict.fromkeys(name for rows in measured.values() for name in rows))
-        body = [
-            [short(model), *(_milliseconds(rows[name]) if name in rows else "-" for name in names)]
-            for model, rows in measured.items()
-        ]
-        tables.append(([f"ms per clip at {size} (times as fast)", *map(label, names)], body))
-        rated = [
-            name for name in names if any(rows.get(name, {}).get("gflops") for rows in measured.values())
-        ]
-        rates = result["matrix_product_gflops"]
-        tables.append(
-            (
-                [f"GFLOP/s at {size} (of matrix product)", *map(label, rated)],
-                [
-                    [short(model), *(_rate(rows.get(name), rates) for name in rated)]
-                    for model, rows in measured.items()
-                ],
-            )
-        )
-    return tables
-
-
-def end_to_end_tables(result: dict[str, Any]) -> list[Table]:
-    head = ["10x3 test", "", "s per video", "times as fast", "outside the network", "peak MiB", "start s"]
-    head += ["largest score difference", "same top-1"]
-    body = [
-        [
-            video,
-            label(candidate),
-            f"{row['seconds']['median']:.2f}",
-            f"{row['ratio']:.2f}",
-            f"{row['outside_network']:.1%}",
-            f"{row['peak_mib']:.0f}",
-            f"{row['startup_seconds']:.1f}",
-            f"{row['score_difference']:.1e}",
-            "yes" if row["same_top1"] else "no",
-        ]
-        for video, rows in result["videos"].items()
-        for candidate, row in rows.items()
-    ]
-    return [(head, body)] if body else []
-
-
-def training_step_tables(result: dict[str, Any]) -> list[Table]:
-    head = [f"training step, {result['batch']} clips of {result['size']}", "s", "times as fast", "peak MiB"]
-    return [(head, [_timed(name, row) for name, row in result["candidates"].items()])]
-
-
-def imports_tables(result: dict[str, Any]) -> list[Table]:
-    body = [
-        [name, f"{row['seconds']['median']:.2f}", f"{row['peak_mib']:.0f}"]
-        for name, row in result["imports"].items()
-    ]
-    return [(["import", "s", "peak MiB"], body)]
-
-
-def precision_tables(result: dict[str, Any]) -> list[Table]:
-    body = [
-        [short(model), name, f"{row['relative_error']:.1e}", f"{row['same_top1']:.1%}"]
-        for model, rows in result["models"].items()
-        for name, row in rows.items()
-        if "relative_error" in row
-    ]
-    return [(["network", "", "largest relative error", "same top-1"], body)]
-
-
-def reading_tables(result: dict[str, Any]) -> list[Table]:
-    head = ["reading", "", "", "ms", "of the first's time", "of its processor time"]
-    body = [
-        [
-            film,
-            task,
-            name,
-            f"{1e3 * row['median_seconds']:.0f}",
-            f"{row['ratio']:.2f}",
-            f"{row['cpu_ratio']:.2f}",
-        ]
-        for film, tasks in result["films"].items()
-        for task, rows in tasks.items()
-        for name, row in rows.items()
-    ]
-    return [(head, body)]
-
-
-TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
-    "engines": engines_tables,
-    "end_to_end": end_to_end_tables,
-    "training_step": training_step_tables,
-    "imports": imports_tables,
-    "precision": precision_tables,
-    "reading": reading_tables,
-}
-
-
-def _milliseconds(row: dict[str, Any]) -> str:
-    return f"{1e3 * row['seconds']['median']:.0f} ({row['ratio']:.2f})"
-
-
-def _rate(row: dict[str, Any] | None, rates: dict[str, float]) -> str:
-    if row is None or row["gflops"] is None:
-        return "-"
-    return f"{row['gflops']:.0f} ({row['gflops'] / rates[row['precision']]:.0%})"
-
-
-def _timed(name: str, row: dict[str, Any]) -> list[str]:
-    peak = row["peak_gpu_mib"] or row["peak_mib"]
-    return [label(name), f"{row['seconds']['median']:.2f}", f"{row['ratio']:.2f}", f"{peak:.0f}"]
-
-
-def markdown(table: Table) -> str:
-    """The table with its numbers to the right."""
-    head, body = table
-    ruler = ["---", *("---" if column == "" else "---:" for column in head[1:])]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *body))
-
-
-# --- the picture -------------------------------------------------------------------------------
-
-
-def draw(results: dict[str, dict[str, Any]], size: str, path: Path) -> None:
+def draw(results: Results, size: str, path: Path) -> None:
     """One or two panels: how many times as fast as MMAction2, with the times beside the bars."""
     from matplotlib.figure import Figure
 
@@ -263,14 +109,8 @@ def main() -> None:
     parser.add_argument("--size", default="224", help="pixels of the clips in the chart")
     parser.add_argument("--chart", type=Path, help="draw a PNG here")
     options = parser.parse_args()
-    results: dict[str, dict[str, Any]] = {}
-    for path in options.files:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        results[result["benchmark"]] = result
-    for name, result in results.items():
-        print(f"{name}: {in_words(result['machine'])}\n")
-        for table in TABLES[name](result):
-            print(markdown(table) + "\n")
+    results = load(options.files)
+    print(report(results))
     if options.chart:
         draw(results, options.size, options.chart)
 

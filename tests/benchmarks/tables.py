@@ -1,0 +1,213 @@
+"""Markdown tables of what the other benchmarks have written, all figures and the few that README shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Results = dict[str, dict[str, Any]]
+"""What each benchmark has written, by its name."""
+
+Table = tuple[Sequence[str], list[Sequence[str]]]
+"""The head, and the rows."""
+
+
+def load(paths: Iterable[Path]) -> Results:
+    """Files of the benchmarks; two of the same one that measured other networks or videos become one."""
+    results: Results = {}
+    for path in sorted(paths):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        known = results.setdefault(result["benchmark"], result)
+        for part in ("models", "videos"):
+            if part in known:
+                known[part].update(result[part])
+    return results
+
+
+def report(results: Results) -> str:
+    """Every figure, as a Markdown page."""
+    blocks = ["# What was measured", "Written by `tests/readme_tables.py` from the files beside this one."]
+    for name, result in results.items():
+        blocks += [f"## {name}", in_words(result["machine"])]
+        blocks += [markdown(table) for table in TABLES[name](result)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def summary(results: Results, size: str = "224") -> str:
+    """The table in README: times, and how many times as fast as MMAction2 that is."""
+    head = ["", "MMAction2", "eager, float32", "fastest, float32", "fastest, bfloat16"]
+    body = []
+    for model, sizes in results["engines"]["models"].items():
+        rows = sizes[size]
+        cells = [_of(rows["mmaction2 eager"], unit="ms", ratio=False), _of(rows["eager float32"], unit="ms")]
+        for precision in ("float32", "bfloat16"):
+            engine = min(
+                (name for name in rows if name.endswith(precision)),
+                key=lambda name: rows[name]["seconds"]["median"],
+            )
+            cells.append(_of(rows[engine], unit="ms"))
+        body.append([f"one clip, {short(model)}", *cells])
+    for video, rows in results["end_to_end"]["videos"].items():
+        cells = [
+            _of(rows["mmaction2"], ratio=False),
+            "",
+            _of(rows["auto:float32"]),
+            _of(rows["auto:bfloat16"]),
+        ]
+        body.append([f"10x3 test of {video}, R50 4x16x1", *cells])
+    return markdown((head, body))
+
+
+def _of(row: dict[str, Any], *, unit: str = "s", ratio: bool = True) -> str:
+    seconds = row["seconds"]["median"]
+    time = f"{seconds:.1f} s" if unit == "s" else f"{1e3 * seconds:.0f} ms"
+    return f"{time} ({row['ratio']:.2f}x)" if ratio else time
+
+
+def label(candidate: str) -> str:
+    """A candidate as people read it."""
+    return (
+        candidate.replace(" eager", "").replace(":", " ")
+        if "mmaction2" in candidate
+        else candidate.replace(":", " ")
+    )
+
+
+def in_words(machine: dict[str, Any]) -> str:
+    """The machine in one line."""
+    processor = machine["processor"] + (
+        f" ({', '.join(machine['extensions'])})" if machine["extensions"] else ""
+    )
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    size = f"{machine['cores']} cores, {machine['threads']} threads, {machine['memory_gib']} GiB"
+    return (
+        f"{processor}, {size}{gpu}; torch {machine['torch']}, Python {machine['python']}; {machine['date']}"
+    )
+
+
+def short(model: str) -> str:
+    return model.removeprefix("slowfast_").replace("_", " ").replace("r", "R")
+
+
+def engines_tables(result: dict[str, Any]) -> list[Table]:
+    """Milliseconds and ratios, one table for each size."""
+    models = result["models"]
+    tables = []
+    for size in dict.fromkeys(size for sizes in models.values() for size in sizes):
+        measured = {model: sizes[size] for model, sizes in models.items() if size in sizes}
+        names = list(dict.fromkeys(name for rows in measured.values() for name in rows))
+        body = [
+            [short(model), *(_milliseconds(rows[name]) if name in rows else "-" for name in names)]
+            for model, rows in measured.items()
+        ]
+        tables.append(([f"ms per clip at {size} (times as fast)", *map(label, names)], body))
+        rated = [
+            name for name in names if any(rows.get(name, {}).get("gflops") for rows in measured.values())
+        ]
+        rates = result["matrix_product_gflops"]
+        tables.append(
+            (
+                [f"GFLOP/s at {size} (of matrix product)", *map(label, rated)],
+                [
+                    [short(model), *(_rate(rows.get(name), rates) for name in rated)]
+                    for model, rows in measured.items()
+                ],
+            )
+        )
+    return tables
+
+
+def end_to_end_tables(result: dict[str, Any]) -> list[Table]:
+    head = ["10x3 test", "", "s per video", "times as fast", "outside the network", "peak MiB", "start s"]
+    head += ["largest score difference", "same top-1"]
+    body = [
+        [
+            video,
+            label(candidate),
+            f"{row['seconds']['median']:.2f}",
+            f"{row['ratio']:.2f}",
+            f"{row['outside_network']:.1%}",
+            f"{row['peak_mib']:.0f}",
+            f"{row['startup_seconds']:.1f}",
+            f"{row['score_difference']:.1e}",
+            "yes" if row["same_top1"] else "no",
+        ]
+        for video, rows in result["videos"].items()
+        for candidate, row in rows.items()
+    ]
+    return [(head, body)] if body else []
+
+
+def training_step_tables(result: dict[str, Any]) -> list[Table]:
+    head = [f"training step, {result['batch']} clips of {result['size']}", "s", "times as fast", "peak MiB"]
+    return [(head, [_timed(name, row) for name, row in result["candidates"].items()])]
+
+
+def imports_tables(result: dict[str, Any]) -> list[Table]:
+    body = [
+        [name, f"{row['seconds']['median']:.2f}", f"{row['peak_mib']:.0f}"]
+        for name, row in result["imports"].items()
+    ]
+    return [(["import", "s", "peak MiB"], body)]
+
+
+def precision_tables(result: dict[str, Any]) -> list[Table]:
+    body = [
+        [short(model), name, f"{row['relative_error']:.1e}", f"{row['same_top1']:.1%}"]
+        for model, rows in result["models"].items()
+        for name, row in rows.items()
+        if "relative_error" in row
+    ]
+    return [(["network", "", "largest relative error", "same top-1"], body)]
+
+
+def reading_tables(result: dict[str, Any]) -> list[Table]:
+    head = ["reading", "", "", "ms", "of the first's time", "of its processor time"]
+    body = [
+        [
+            film,
+            task,
+            name,
+            f"{1e3 * row['median_seconds']:.0f}",
+            f"{row['ratio']:.2f}",
+            f"{row['cpu_ratio']:.2f}",
+        ]
+        for film, tasks in result["films"].items()
+        for task, rows in tasks.items()
+        for name, row in rows.items()
+    ]
+    return [(head, body)]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
+    "engines": engines_tables,
+    "end_to_end": end_to_end_tables,
+    "training_step": training_step_tables,
+    "imports": imports_tables,
+    "precision": precision_tables,
+    "reading": reading_tables,
+}
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    return f"{1e3 * row['seconds']['median']:.0f} ({row['ratio']:.2f})"
+
+
+def _rate(row: dict[str, Any] | None, rates: dict[str, float]) -> str:
+    if row is None or row["gflops"] is None:
+        return "-"
+    return f"{row['gflops']:.0f} ({row['gflops'] / rates[row['precision']]:.0%})"
+
+
+def _timed(name: str, row: dict[str, Any]) -> list[str]:
+    peak = row["peak_gpu_mib"] or row["peak_mib"]
+    return [label(name), f"{row['seconds']['median']:.2f}", f"{row['ratio']:.2f}", f"{peak:.0f}"]
+
+
+def markdown(table: Table) -> str:
+    """The table with its numbers to the right."""
+    head, body = table
+    ruler = ["---", *("---" if column == "" else "---:" for column in head[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *body))
