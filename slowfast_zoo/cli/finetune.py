@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--smallest-area", default=0.5, show_default=True, help="Random crops keep so much at least.")
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--batch-size", type=int, help="Clips per step; scales the rate.  [default: 8]")
+@click.option("--optimizer", type=click.Choice(("sgd", "adamw")), help="What takes the steps.  [default: sgd]")
 @click.option("--lr", type=float, help="Learning rate for 64 clips per step.  [default: 0.02]")
 @click.option("--precision", type=click.Choice(("float32", "bfloat16", "float16")), help="Of the network.")
 @click.option("--workers", type=int, help="Processes that read clips.  [default: 2]")
@@ -59,6 +60,7 @@ def finetune_command(
     smallest_area: float,
     epochs: int | None,
     batch_size: int | None,
+    optimizer: str | None,
     lr: float | None,
     precision: str | None,
     workers: int | None,
@@ -85,7 +87,7 @@ def finetune_command(
     from slowfast_zoo.training.lists import read_annotations
 
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
-    given |= {"workers": workers, "seed": seed}
+    given |= {"optimizer": optimizer, "workers": workers, "seed": seed}
     config = FINETUNE.replace(**{name: value for name, value in given.items() if value is not None})
     described = any(option is not None for option in (form, root, labels, separator))
     source: Path | Annotations = data

@@ -24,7 +24,8 @@ Weights = npt.NDArray[np.int32]
 Shorts = npt.NDArray[np.int16]
 
 _ONE = 2048  # OpenCV's weights are multiples of 1/2048
-_BAND_ROWS = 32  # the arrays of a band of so many output rows stay in the processor's cache
+_BAND_ROWS = 256
+"""Output rows at a time: fewer let threads wait for each other more often, more take more memory."""
 
 
 class Box(NamedTuple):
