@@ -48,7 +48,8 @@ def speed_table() -> str:
 def report() -> str:
     """The page of everything that was measured."""
     tables = _tables()
-    return str(tables.report(tables.load(RESULTS.glob("*.json"))))
+    head = "# What was measured\n\nWritten by `tests/readme_tables.py` from the files beside this one.\n\n"
+    return head + str(tables.report(tables.load(RESULTS.glob("*.json"))))
 
 
 def table_in(text: str, name: str) -> str:

@@ -21,6 +21,7 @@ from slowfast_zoo import SlowFast, create_model, optimize
 from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError, UnknownNameError, VideoError
 from slowfast_zoo.inference import benchmark as module
+from slowfast_zoo.inference import engine as engine_module
 from slowfast_zoo.inference import forward as forward_module
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference.benchmark import benchmark
@@ -112,17 +113,19 @@ def test_the_frames_of_the_published_times(
     name: str, frames: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Source: the column inference_time of MMAction2's SlowFast page (v0.21.0)."""
-    shapes = set()
+    shapes = []
 
     def seen(self: SlowFast, clip: Tensor) -> Tensor:
-        shapes.add(tuple(clip.shape[1:]))
+        shapes.append(tuple(clip.shape))
         clock.seconds += 1
         return torch.zeros(len(clip), 400)
 
     monkeypatch.setattr(SlowFast, "forward", seen)
-    monkeypatch.setattr(forward_module, "choose_engine", lambda device, clips: "eager")
+    for home in (forward_module, engine_module):
+        monkeypatch.setattr(home, "choose_engine", lambda device, clips: "eager")
     measured = benchmark(create_model(name), repeats=1)
-    assert shapes == {(3, 32, 256, 256)}, "the crop of the test, not of training"
+    assert {shape[1:] for shape in shapes} == {(3, 32, 256, 256)}, "the crop of the test, not of training"
+    assert sum(shape[0] for shape in shapes) == 60, "thirty views to warm up, and thirty that count"
     assert measured.protocol == frames
 
 

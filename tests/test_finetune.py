@@ -393,6 +393,16 @@ def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path)
     assert epochs == [1, 2]
 
 
+def test_a_linear_probe_of_a_finished_training_is_fitted_again(clips: Path, tmp_path: Path) -> None:
+    fresh = tune(clips, tmp_path / "fresh", probe="only")
+    tune(clips, tmp_path / "w")
+    again = tune(clips, tmp_path / "w", probe="only", resume=True)
+    assert again.probe_metrics == again.evaluation.metrics
+    for model in (again.model, from_pretrained(again.model_dir)):
+        for value, other in zip(model.parameters(), fresh.model.parameters(), strict=True):
+            assert torch.allclose(value, other, atol=1e-4)
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_training_that_gets_worse_than_the_probe_ends_with_the_probe(
     clips: Path, tmp_path: Path, interrupted: bool

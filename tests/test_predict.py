@@ -15,7 +15,9 @@ from movies import moving_pattern, write_video
 from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import ExportError, InputError, VideoError
+from slowfast_zoo.inference import backends
+from slowfast_zoo.inference import engine as engine_module
 from slowfast_zoo.inference import forward as forward_module
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference.engine import OptimizedModel
@@ -336,7 +338,28 @@ def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.Monke
     assert len(asked) == 2
     monkeypatch.setattr(forward_module, "_SMALL", 0)
     monkeypatch.setattr(forward_module, "_size", lambda model: 1.0)
-    assert forward_module.runner_for(small, "auto", "float32", None, 1) is small
-    fast = forward_module.runner_for(small, "auto", "float32", None, 3)
-    assert isinstance(fast, OptimizedModel)
-    assert fast.engine == "eager"
+    monkeypatch.setattr(forward_module, "onednn_is_fast", lambda device: True)
+    assert forward_module.runner_for(small, "auto", "float32", None, 2) is small
+    monkeypatch.setattr(engine_module, "choose_engine", choose)
+    for clips in (3, None):
+        fast = forward_module.runner_for(small, "auto", "float32", None, clips)
+        assert isinstance(fast, OptimizedModel)
+        assert fast.engine == "eager"
+    assert forward_module.runner_for(small.double(), "auto", "float32", None, 3) is small
+    monkeypatch.setattr(forward_module, "onednn_is_fast", lambda device: False)
+    assert forward_module.runner_for(small.float(), "auto", "float32", None, 3) is small
+
+
+def test_a_chosen_engine_that_fails_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, model: SlowFast, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, batch: int) -> None:
+        raise ExportError("no such operator")
+
+    expected = scores(predict(model, folder / "clip 0.mkv", views="published", topk=None))
+    monkeypatch.setattr(forward_module, "_SMALL", 0)
+    monkeypatch.setattr(forward_module, "_size", lambda model: 1.0)
+    monkeypatch.setattr(backends, "to_openvino", fail)
+    answer = predict(model, folder / "clip 0.mkv", views="published", topk=None)
+    assert scores(answer) == pytest.approx(expected, abs=1e-5)
+    assert "eager takes its place: no such operator" in caplog.text

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option("--smallest-area", default=0.5, show_default=True, help="Random crops keep so much at least.")
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--batch-size", type=int, help="Clips per step; scales the rate.  [default: 8]")
-@click.option("--optimizer", type=click.Choice(("sgd", "adamw")), help="How it learns.  [default: sgd]")
+@click.option(
+    "--optimizer", type=click.Choice(("sgd", "adamw")), help="adamw wants --lr 0.01.  [default: sgd]"
+)
 @click.option("--lr", type=float, help="Learning rate for 64 clips per step.  [default: 0.02]")
 @click.option("--precision", type=click.Choice(("float32", "bfloat16", "float16")), help="Of the network.")
 @click.option("--workers", type=int, help="Processes that read clips.  [default: 2]")

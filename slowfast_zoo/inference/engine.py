@@ -3,9 +3,9 @@
 Which engine "auto" takes, by device and by how many clips will come:
 
 - CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
-  starts in 5 to 7 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. Else
-  ``compile`` when there is a C++ compiler and at least 400 clips are announced, which earn back 12 to
-  19 s of compiling. Else eager.
+  starts in 5 to 7 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip (more
+  where eager has no oneDNN). Else ``compile`` when there is a C++ compiler and at least 400 clips are
+  announced, which earn back 12 to 19 s of compiling. Else eager.
 - CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
 - any other device: eager.
 
@@ -65,9 +65,9 @@ def optimize(
 
     Args:
         model: the model.
-        engine: "eager" (batch norms folded, every convolution by oneDNN), "compile" (torch.compile),
-            "openvino" or "onnxruntime" (extras ``openvino`` and ``onnx``, CPU only); "auto" chooses as this
-            module's text says.
+        engine: "eager" (batch norms folded; on x86 every convolution by oneDNN), "compile"
+            (torch.compile), "openvino" or "onnxruntime" (extras ``openvino`` and ``onnx``, CPU only);
+            "auto" chooses as this module's text says.
         precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
             to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
         device: where to compute; None: where the model is.
@@ -83,13 +83,13 @@ def optimize(
         raise UnknownNameError(f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(Engine))}.")
     check_model(model)
     place = to_device(device) if device is not None else next(model.parameters()).device
-    prepared = prepare(model, precision, paired=place.type == "cpu")
+    prepared = prepare(model, precision, paired=backends.onednn_is_fast(place))
     if precision == "float16" and place.type == "cpu":
         raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
     chosen = choose_engine(place, clips) if engine == "auto" else engine
-    if chosen in ("openvino", "onnxruntime"):
-        backends.check_package(chosen, place, precision)
-    elif chosen == "compile":
+    if engine in ("openvino", "onnxruntime"):
+        backends.check_package(engine, place, precision)
+    elif engine == "compile":
         backends.check_compiler(place)
     return OptimizedModel(model, prepared, chosen, precision, place, replaceable=engine == "auto")
 
@@ -212,7 +212,8 @@ class OptimizedModel:
 
     def _build(self, shape: backends.Shape) -> backends.Run:
         run = _BUILDERS[self.engine](self._prepared, self.precision, self.device, shape)
-        run(torch.zeros((1, *shape), device=self.device))
+        if self.engine != "eager":  # which does nothing the first time that it doesn't do every time
+            run(torch.zeros((1, *shape), device=self.device))
         return run
 
 

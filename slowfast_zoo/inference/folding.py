@@ -31,7 +31,7 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> P
     Args:
         model: stays as it is.
         precision: of the two pathways; pooling and classifier are float32 always.
-        paired: let the fast stem compute two frames at a time, which CPUs are faster with.
+        paired: let the fast stem compute two frames at a time, which x86 processors are faster with.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.backends import onednn_is_fast
 from slowfast_zoo.inference.engine import Engine, OptimizedModel, choose_engine, optimize, to_device
 from slowfast_zoo.inference.folding import Precision
 from slowfast_zoo.network import SlowFast
@@ -21,7 +22,7 @@ _SMALL = 0.1
 """Size of a model, as ``_size`` counts it, below which "auto" takes it as it is."""
 
 _COPY_PAYS = 3
-"""Clips from which on the eager engine on a CPU has earned the copy that ``optimize`` makes."""
+"""Clips from which on the eager engine, where it is faster, has earned the copy that ``optimize`` makes."""
 
 
 def check_model(model: object) -> None:
@@ -65,13 +66,13 @@ def runner_for(
     place = next(model.parameters()).device
     if engine == "auto" and precision == "float32":
         size = _size(model)
-        if clips is not None:
-            clips = round(clips * size)
         # A model that takes milliseconds never earns back the seconds that an engine needs to start.
         if size < _SMALL:
             return model
-        engine = choose_engine(place, clips)
-        if engine == "eager" and (place.type != "cpu" or (clips is not None and clips < _COPY_PAYS)):
+        few = clips is not None and clips < _COPY_PAYS
+        clips = None if clips is None else round(clips * size)
+        faster = onednn_is_fast(place) and next(model.parameters()).dtype == torch.float32
+        if choose_engine(place, clips) == "eager" and (few or not faster):
             return model
     return optimize(model, engine, precision, device=place, clips=clips)
 

@@ -84,7 +84,7 @@ class Benchmark:
     slow_frames: int
     """Of the T frames, how many the slow pathway sees."""
     views_per_batch: int
-    """Views that went through the network at once."""
+    """Views that were given to the network at once; on a CPU the engines take large ones one by one."""
     network: Timing
     """One video's views through the network; the published protocol when ``views`` is "published"."""
     per_view: Timing

@@ -45,7 +45,7 @@ FINETUNE = TrainConfig(
 )
 """What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
 they were trained with from scratch keeps the features that the probe found useful. Features that must change
-more take AdamW with 1e-3 or so, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
+more take AdamW with 0.01 or so, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
 
 MODEL, REPORT, PROBE = "model", "report.txt", "probe.safetensors"
 _DRAWS = 8
@@ -165,13 +165,13 @@ def finetune(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     notes += prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
     run = _Run(model, found, config, folder, place, views, frame_pattern, fps, max_unreadable, progress)
-    fresh = not (resume and (folder / RESUME).exists())
+    fresh = probe == "only" or not (resume and (folder / RESUME).exists())
+    if fresh:
+        (folder / PROBE).unlink(missing_ok=True)
     if fresh and probe == "first" and not freeze_norms:
         # Else the probe would fit features that training, with the norms of each batch, never shows.
         settle_norms(model, run.dataset(found.train, train=True), config, place)
-    probed: dict[str, float] = {}
-    if probe != "no":
-        probed = run.probe(probe) if fresh else run.earlier_probe()
+    probed = {} if probe == "no" else run.probe(probe) if fresh else run.earlier_probe()
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)
         notes += run.describe(freeze_up_to, freeze_norms, balance)

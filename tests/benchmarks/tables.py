@@ -15,20 +15,37 @@ Table = tuple[Sequence[str], list[Sequence[str]]]
 
 
 def load(paths: Iterable[Path]) -> Results:
-    """Files of the benchmarks; two of the same one that measured other networks or videos become one."""
+    """Files of the benchmarks; those that measured other networks, sizes or videos become one.
+
+    Raises:
+        ValueError: something was measured twice.
+    """
     results: Results = {}
     for path in sorted(paths):
         result = json.loads(path.read_text(encoding="utf-8"))
-        known = results.setdefault(result["benchmark"], result)
-        for part in ("models", "videos"):
-            if part in known:
-                known[part].update(result[part])
+        name = result["benchmark"]
+        if name in results:
+            _merge(results[name], result, path)
+        else:
+            results[name] = result
     return results
+
+
+def _merge(known: dict[str, Any], result: dict[str, Any], path: Path) -> None:
+    """Adds the networks, sizes and videos of another file of the same benchmark."""
+    part = next((part for part in ("models", "videos") if part in known), None)
+    if part is None:
+        raise ValueError(f"{path} is a second file of the benchmark {known['benchmark']}: leave one out")
+    for name, measured in result[part].items():
+        before = known[part].setdefault(name, {})
+        if before.keys() & measured.keys():
+            raise ValueError(f"{path} measures {name} again: leave one of the files out")
+        before.update(measured)
 
 
 def report(results: Results) -> str:
     """Every figure, as a Markdown page."""
-    blocks = ["# What was measured", "Written by `tests/readme_tables.py` from the files beside this one."]
+    blocks = []
     for name, result in results.items():
         blocks += [f"## {name}", in_words(result["machine"])]
         blocks += [markdown(table) for table in TABLES[name](result)]
@@ -40,6 +57,8 @@ def summary(results: Results, size: str = "224") -> str:
     head = ["", "MMAction2", "eager, float32", "fastest, float32", "fastest, bfloat16"]
     body = []
     for model, sizes in results["engines"]["models"].items():
+        if size not in sizes:
+            continue
         rows = sizes[size]
         cells = [_of(rows["mmaction2 eager"], unit="ms", ratio=False), _of(rows["eager float32"], unit="ms")]
         for precision in ("float32", "bfloat16"):
