@@ -24,11 +24,22 @@ def load(paths: Iterable[Path]) -> Results:
     for path in sorted(paths):
         result = json.loads(path.read_text(encoding="utf-8"))
         name = result["benchmark"]
+        if name == "engines":
+            _relate(result)
         if name in results:
             _merge(results[name], result, path)
         else:
             results[name] = result
     return results
+
+
+def _relate(result: dict[str, Any]) -> None:
+    """Notes every rate's share of the matrix product that was measured in the same run."""
+    rates = result["matrix_product_gflops"]
+    for sizes in result["models"].values():
+        for rows in sizes.values():
+            for row in rows.values():
+                row["share"] = row["gflops"] and row["gflops"] / rates[row["precision"]]
 
 
 def _merge(known: dict[str, Any], result: dict[str, Any], path: Path) -> None:
@@ -125,12 +136,11 @@ def engines_tables(result: dict[str, Any]) -> list[Table]:
         rated = [
             name for name in names if any(rows.get(name, {}).get("gflops") for rows in measured.values())
         ]
-        rates = result["matrix_product_gflops"]
         tables.append(
             (
                 [f"GFLOP/s at {size} (of matrix product)", *map(label, rated)],
                 [
-                    [short(model), *(_rate(rows.get(name), rates) for name in rated)]
+                    [short(model), *(_rate(rows.get(name)) for name in rated)]
                     for model, rows in measured.items()
                 ],
             )
@@ -214,10 +224,8 @@ def _milliseconds(row: dict[str, Any]) -> str:
     return f"{1e3 * row['seconds']['median']:.0f} ({row['ratio']:.2f})"
 
 
-def _rate(row: dict[str, Any] | None, rates: dict[str, float]) -> str:
-    if row is None or row["gflops"] is None:
-        return "-"
-    return f"{row['gflops']:.0f} ({row['gflops'] / rates[row['precision']]:.0%})"
+def _rate(row: dict[str, Any] | None) -> str:
+    return f"{row['gflops']:.0f} ({row['share']:.0%})" if row and row["gflops"] else "-"
 
 
 def _timed(name: str, row: dict[str, Any]) -> list[str]:
