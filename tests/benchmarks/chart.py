@@ -9,12 +9,14 @@ Each file says which benchmark wrote it. The chart needs matplotlib (extra ``tra
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tables import Results, in_words, label, load, report, short
 
 INK, PAPER, GRID = "#1f2328", "#ffffff", "#d0d7de"  # opaque, so that a dark page changes nothing
+MODELS = ("slowfast_r50_4x16x1", "slowfast_r50_8x8x1", "slowfast_r101_8x8x1")
 COLOURS = {
     "mmaction2": "#8c959f",
     "plain module": "#b6bdc4",
@@ -30,7 +32,7 @@ COLOURS = {
 }
 
 
-def draw(results: Results, size: str, path: Path) -> None:
+def draw(results: Results, models: Sequence[str], size: str, path: Path) -> None:
     """One or two panels: how many times as fast as MMAction2, with the times beside the bars."""
     from matplotlib.figure import Figure
 
@@ -43,7 +45,7 @@ def draw(results: Results, size: str, path: Path) -> None:
                 if label(name) in COLOURS and name != "plain module"
             }
             for model, sizes in results["engines"]["models"].items()
-            if size in sizes
+            if size in sizes and model in models
         }
         panels.append((f"One clip, {size} pixels", groups))
     if "end_to_end" in results and results["end_to_end"]["videos"]:
@@ -106,13 +108,14 @@ def _panel(axes: Any, title: str, groups: dict[str, dict[str, tuple[float, str]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--models", nargs="+", default=MODELS, help="networks in the chart")
     parser.add_argument("--size", default="224", help="pixels of the clips in the chart")
     parser.add_argument("--chart", type=Path, help="draw a PNG here")
     options = parser.parse_args()
     results = load(options.files)
     print(report(results))
     if options.chart:
-        draw(results, options.size, options.chart)
+        draw(results, options.models, options.size, options.chart)
 
 
 if __name__ == "__main__":
