@@ -357,8 +357,7 @@ def test_a_chosen_engine_that_fails_is_replaced(
         raise ExportError("no such operator")
 
     expected = scores(predict(model, folder / "clip 0.mkv", views="published", topk=None))
-    monkeypatch.setattr(forward_module, "_SMALL", 0)
-    monkeypatch.setattr(forward_module, "_size", lambda model: 1.0)
+    monkeypatch.setattr(forward_module, "_size", lambda model: 100.0)
     monkeypatch.setattr(backends, "to_openvino", fail)
     answer = predict(model, folder / "clip 0.mkv", views="published", topk=None)
     assert scores(answer) == pytest.approx(expected, abs=1e-5)
