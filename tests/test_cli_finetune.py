@@ -60,6 +60,13 @@ def test_finetune_prints_the_report_and_leaves_a_model_for_predict(folders: Path
     assert resumed.exit_code == 0, resumed.output
 
 
+def test_optimizer_is_what_was_asked_for(folders: Path, tmp_path: Path) -> None:
+    options = ["--epochs", "1", "--optimizer", "adamw", "--lr", "0.016", "--work-dir", tmp_path / "w"]
+    result = run(folders, *options)
+    assert result.exit_code == 0, result.output
+    assert '"optimizer": "adamw"' in (tmp_path / "w" / "log.jsonl").read_text()
+
+
 def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
     rows = [
         f"{label}/{place}.mkv {number}"

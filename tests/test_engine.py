@@ -296,6 +296,18 @@ def test_auto_goes_on_with_eager_when_its_choice_fails(
         optimize(model, "openvino").warm_up()
 
 
+@pytest.mark.parametrize("name", ["eager", "compile", "openvino", "onnxruntime"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_clip_that_is_not_finite_has_no_finite_logits(name: engine.Engine, value: float) -> None:
+    model = make_model()
+    clip = clips(2)
+    clip[0, 0, 3, 5, 5] = value
+    logits = optimize(model, name)(clip)
+    assert logits[0].isnan().all()
+    with torch.no_grad():
+        assert relative(logits[1:], model(clip)[1:]) <= 1e-5
+
+
 DROPPED_ELSEWHERE = """
 import gc, signal, subprocess, sys, threading
 import torch

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--batch-size", type=int, help="Clips per step; scales the rate.  [default: 8]")
 @click.option(
-    "--optimizer", type=click.Choice(("sgd", "adamw")), help="adamw wants --lr 0.01.  [default: sgd]"
+    "--optimizer", type=click.Choice(("sgd", "adamw")), help="adamw wants --lr 0.016.  [default: sgd]"
 )
 @click.option("--lr", type=float, help="Learning rate for 64 clips per step.  [default: 0.02]")
 @click.option("--precision", type=click.Choice(("float32", "bfloat16", "float16")), help="Of the network.")

@@ -75,7 +75,7 @@ def compiled(module: Prepared, precision: Precision, device: torch.device, shape
         sizes.add(len(clips))
         return logits.clone()  # a CUDA graph writes into the same memory again
 
-    return _in_pieces(call, 1) if device.type == "cpu" else _in_powers_of_two(call)
+    return _in_pieces(_keeping_nan(call), 1) if device.type == "cpu" else _in_powers_of_two(call)
 
 
 def openvino(module: Prepared, precision: Precision, device: torch.device, shape: Shape) -> Run:
@@ -105,7 +105,7 @@ def openvino(module: Prepared, precision: Precision, device: torch.device, shape
             request.infer([clip.contiguous().numpy()], share_inputs=True)
             return torch.from_numpy(request.get_output_tensor(0).data.copy())
 
-    return _in_pieces(call, 1)
+    return _in_pieces(_keeping_nan(call), 1)
 
 
 def openvino_settings(precision: Precision) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def onnxruntime(module: Prepared, precision: Precision, device: torch.device, sh
         graph = to_onnx(capture(module, shape)).SerializeToString()
         artefacts.store(name, graph)
     session = onnxruntime_session(graph)
-    return _in_pieces(lambda clip: torch.from_numpy(session.run(None, {"clip": clip.numpy()})[0]), 1)
+    call: Run = lambda clip: torch.from_numpy(session.run(None, {"clip": clip.numpy()})[0])  # noqa: E731
+    return _in_pieces(_keeping_nan(call), 1)
 
 
 def onnxruntime_session(model: bytes | str) -> Any:
@@ -231,6 +232,11 @@ def _traced(module: nn.Module) -> fx.GraphModule:
 def _in_pieces(call: Run, size: int) -> Run:
     """So many clips at a time."""
     return lambda clips: torch.cat([call(piece) for piece in torch.split(clips, size)])
+
+
+def _keeping_nan(call: Run) -> Run:
+    """NaN for a clip that isn't finite: these engines' ReLU and max pool would hide it, unlike torch's."""
+    return lambda clip: call(clip) if clip.sum().isfinite() else call(clip).fill_(torch.nan)
 
 
 def _in_powers_of_two(call: Run) -> Run:

@@ -45,7 +45,7 @@ FINETUNE = TrainConfig(
 )
 """What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
 they were trained with from scratch keeps the features that the probe found useful. Features that must change
-more take AdamW with 0.01 or so, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
+more take AdamW with 0.016, norms that learn and more epochs (``tests/benchmarks/weizmann.py``)."""
 
 MODEL, REPORT, PROBE = "model", "report.txt", "probe.safetensors"
 _DRAWS = 8

@@ -118,7 +118,9 @@ def in_words(machine: dict[str, Any]) -> str:
 
 
 def short(model: str) -> str:
-    return model.removeprefix("slowfast_").replace("_", " ").replace("r", "R")
+    """R50 4x16x1, or R101+R50 4x16x1 for a slow and a fast pathway of different depths."""
+    *depths, frames = model.removeprefix("slowfast_").split("_")
+    return " ".join(["+".join(depths).replace("r", "R"), frames]).strip() if depths else frames
 
 
 def engines_tables(result: dict[str, Any]) -> list[Table]:
