@@ -122,7 +122,7 @@ def test_the_frames_of_the_published_times(
 
     monkeypatch.setattr(SlowFast, "forward", seen)
     for home in (forward_module, engine_module):
-        monkeypatch.setattr(home, "choose_engine", lambda device, clips: "eager")
+        monkeypatch.setattr(home, "choose_engine", lambda *_: "eager")
     measured = benchmark(create_model(name), repeats=1)
     assert {shape[1:] for shape in shapes} == {(3, 32, 256, 256)}, "the crop of the test, not of training"
     assert sum(shape[0] for shape in shapes) == 60, "thirty views to warm up, and thirty that count"

@@ -257,6 +257,11 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
         ((), CPU, None, "openvino"),
         ((), CPU, 24, "eager"),
         ((), CPU, 25, "openvino"),
+        ((), CPU, 399, "openvino"),
+        ((), CPU, 400, "compile"),
+        (("compiler",), CPU, 400, "openvino"),
+        (("onednn",), CPU, 400, "openvino"),
+        (("onednn", "openvino"), CPU, 400, "compile"),
         (("openvino",), CPU, None, "eager"),
         (("openvino",), CPU, 399, "eager"),
         (("openvino",), CPU, 400, "compile"),
@@ -276,7 +281,10 @@ def test_the_rule_of_auto(
 ) -> None:
     monkeypatch.setattr(backends, "installed", lambda package: package not in missing)
     monkeypatch.setattr(backends, "can_compile", lambda device: "compiler" not in missing)
+    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: "onednn" not in missing)
     assert engine.choose_engine(device, expected_clips) == chosen
+    if "openvino" not in missing and device is CPU and expected_clips == 400:
+        assert engine.choose_engine(device, expected_clips, "bfloat16") == "openvino"
 
 
 def test_auto_goes_on_with_eager_when_its_choice_fails(

@@ -319,7 +319,7 @@ def test_engines_give_the_same_answer(model: SlowFast, folder: Path) -> None:
 def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int | None] = []
 
-    def choose(device: torch.device, clips: int | None) -> str:
+    def choose(device: torch.device, clips: int | None, precision: str = "float32") -> str:
         asked.append(clips)
         return "eager"
 
@@ -357,7 +357,7 @@ def test_a_chosen_engine_that_fails_is_replaced(
         raise ExportError("no such operator")
 
     expected = scores(predict(model, folder / "clip 0.mkv", views="published", topk=None))
-    monkeypatch.setattr(forward_module, "_size", lambda model: 100.0)
+    monkeypatch.setattr(forward_module, "_size", lambda model: 10.0)
     monkeypatch.setattr(backends, "to_openvino", fail)
     answer = predict(model, folder / "clip 0.mkv", views="published", topk=None)
     assert scores(answer) == pytest.approx(expected, abs=1e-5)

@@ -57,11 +57,18 @@ def eager(module: Prepared, precision: Precision, device: torch.device, shape: S
 def compiled(module: Prepared, precision: Precision, device: torch.device, shape: Shape) -> Run:
     """``torch.compile``: Inductor with frozen weights on a CPU, CUDA graphs on a GPU.
 
+    In float32, where oneDNN is fast, wide convolutions are computed with fewer products.
+
     Raises:
         MissingDependencyError: there is no C++ compiler (CPU) or no Triton (GPU).
     """
     check_compiler(device)
     traced = _traced(module.to(memory_format=torch.channels_last_3d))
+    if precision == "float32" and onednn_is_fast(device):
+        from slowfast_zoo.inference.winograd import use_winograd  # it imports Inductor, which takes seconds
+
+        with _inductor_settings(frozen=True):
+            use_winograd(traced, shape[1] // module.spec.alpha)
     mode = "reduce-overhead" if device.type == "cuda" else None
     function = torch.compile(traced, fullgraph=True, dynamic=False, mode=mode)
 

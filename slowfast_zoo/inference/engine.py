@@ -2,10 +2,10 @@
 
 Which engine "auto" takes, by device and by how many clips will come:
 
-- CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
-  starts in 5 to 7 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip (more
-  where eager has no oneDNN). Else ``compile`` when there is a C++ compiler and at least 400 clips are
-  announced, which earn back 12 to 19 s of compiling. Else eager.
+- CPU: ``compile`` when there is a C++ compiler and at least 400 clips are announced, which earn back 10
+  to 19 s of compiling. Where OpenVINO is installed, this holds for float32 on x86 only; elsewhere OpenVINO
+  is as fast or faster. Else OpenVINO when at least 25 clips will come (or nobody knows how many): it starts
+  in 5 to 7 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. Else eager.
 - CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
 - any other device: eager.
 
@@ -86,7 +86,7 @@ def optimize(
     prepared = prepare(model, precision, paired=backends.onednn_is_fast(place))
     if precision == "float16" and place.type == "cpu":
         raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
-    chosen = choose_engine(place, clips) if engine == "auto" else engine
+    chosen = choose_engine(place, clips, precision) if engine == "auto" else engine
     if engine in ("openvino", "onnxruntime"):
         backends.check_package(engine, place, precision)
     elif engine == "compile":
@@ -94,12 +94,15 @@ def optimize(
     return OptimizedModel(model, prepared, chosen, precision, place, replaceable=engine == "auto")
 
 
-def choose_engine(device: torch.device, clips: int | None = None) -> Literal["eager", "compile", "openvino"]:
+def choose_engine(
+    device: torch.device, clips: int | None = None, precision: Precision = "float32"
+) -> Literal["eager", "compile", "openvino"]:
     """The engine that "auto" stands for; see the text of this module.
 
     Args:
         device: where to compute.
         clips: how many clips will come; None: not known.
+        precision: what to compute in.
     """
     announced = 0 if clips is None else clips
     if device.type == "cuda":
@@ -107,10 +110,12 @@ def choose_engine(device: torch.device, clips: int | None = None) -> Literal["ea
         return "compile" if worthwhile else "eager"
     if device.type != "cpu":
         return "eager"
-    if (clips is None or clips >= _WORTHWHILE_CLIPS["openvino"]) and backends.installed("openvino"):
-        return "openvino"
-    if announced >= _WORTHWHILE_CLIPS["compile"] and backends.can_compile(device):
+    openvino = backends.installed("openvino")
+    compiled_is_faster = not openvino or (precision == "float32" and backends.onednn_is_fast(device))
+    if compiled_is_faster and announced >= _WORTHWHILE_CLIPS["compile"] and backends.can_compile(device):
         return "compile"
+    if openvino and (clips is None or clips >= _WORTHWHILE_CLIPS["openvino"]):
+        return "openvino"
     return "eager"
 
 
