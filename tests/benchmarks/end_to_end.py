@@ -269,7 +269,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("videos", nargs="*", type=Path, help="files; none: 340x256 and 1280x720 are made")
     parser.add_argument(
-        "--candidates", nargs="*", default=["auto:float32", "auto:bfloat16"], help="engine:precision"
+        "--candidates",
+        nargs="*",
+        default=["auto:float32", "compile:float32", "auto:bfloat16"],
+        help="engine:precision",
     )
     parser.add_argument("--peers-python", help="a Python that can import mmaction and decord")
     parser.add_argument("--clips", type=int, default=10, help="in time; 3 crops of each")
