@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference import backends
+from slowfast_zoo.inference import backends, winograd
 from slowfast_zoo.inference.folding import fold_batch_norms
-
-winograd = pytest.importorskip("slowfast_zoo.inference.winograd", reason="this torch has no Inductor")
 
 CPU = torch.device("cpu")
 
@@ -96,7 +94,7 @@ def test_the_compiled_engine_computes_so(model: SlowFast, monkeypatch: pytest.Mo
         use(network, frames)
         asked.append(replaced(network))
 
-    monkeypatch.setattr(winograd, "use_winograd", seen)
+    monkeypatch.setattr(backends, "use_winograd", seen)
     clips = torch.randn(2, 3, 8, 48, 48)
     with torch.no_grad():
         assert relative(optimize(model, "compile")(clips), model(clips)) <= 1e-5
@@ -106,7 +104,9 @@ def test_the_compiled_engine_computes_so(model: SlowFast, monkeypatch: pytest.Mo
     assert len(asked) == 1, "half precision would lose too much"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no vector types"), OSError("no room")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no vector types"), OSError("no room"), ImportError("another torch")]
+)
 def test_without_a_compiler_that_takes_it_every_product_is_computed(
     model: SlowFast, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

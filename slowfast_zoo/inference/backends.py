@@ -23,6 +23,7 @@ from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
 from slowfast_zoo.inference import artefacts
 from slowfast_zoo.inference.folding import Precision, Prepared, use_onednn
 from slowfast_zoo.inference.graph import capture, openvino_core, require, to_onnx, to_openvino
+from slowfast_zoo.inference.winograd import use_winograd
 from slowfast_zoo.network import check_clip
 
 Run = Callable[[Tensor], Tensor]
@@ -65,8 +66,6 @@ def compiled(module: Prepared, precision: Precision, device: torch.device, shape
     check_compiler(device)
     traced = _traced(module.to(memory_format=torch.channels_last_3d))
     if precision == "float32" and onednn_is_fast(device):
-        from slowfast_zoo.inference.winograd import use_winograd  # it imports Inductor, which takes seconds
-
         with _inductor_settings(frozen=True):
             use_winograd(traced, shape[1] // module.spec.alpha)
     mode = "reduce-overhead" if device.type == "cuda" else None

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
-from torch._inductor.codecache import CppCodeCache
 from torch.nn import functional as F
 
 _LOGGER = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ def use_winograd(network: fx.GraphModule, frames: int) -> None:
     """
     try:
         mappings()
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ImportError) as error:
         _LOGGER.info("Every product is computed, because winograd.cpp can't be built: %s", error)
         return
     for node in list(network.graph.nodes):
@@ -109,7 +108,10 @@ def mappings() -> ctypes.CDLL:
     Raises:
         RuntimeError: the compiler doesn't take it.
         OSError: there is no compiler, or no room for the result.
+        ImportError: this torch builds its C++ another way.
     """
+    from torch._inductor.codecache import CppCodeCache  # takes a second or two
+
     source = Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8")
     library: ctypes.CDLL = CppCodeCache.load(source)
     return library
