@@ -257,10 +257,10 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
         ((), CPU, None, "openvino"),
         ((), CPU, 24, "eager"),
         ((), CPU, 25, "openvino"),
-        ((), CPU, 399, "openvino"),
-        ((), CPU, 400, "compile"),
-        (("compiler",), CPU, 400, "openvino"),
-        (("onednn",), CPU, 400, "openvino"),
+        ((), CPU, 999, "openvino"),
+        ((), CPU, 1000, "compile"),
+        (("compiler",), CPU, 1000, "openvino"),
+        (("onednn",), CPU, 1000, "openvino"),
         (("onednn", "openvino"), CPU, 400, "compile"),
         (("openvino",), CPU, None, "eager"),
         (("openvino",), CPU, 399, "eager"),
@@ -283,7 +283,7 @@ def test_the_rule_of_auto(
     monkeypatch.setattr(backends, "can_compile", lambda device: "compiler" not in missing)
     monkeypatch.setattr(backends, "onednn_is_fast", lambda device: "onednn" not in missing)
     assert engine.choose_engine(device, expected_clips) == chosen
-    if "openvino" not in missing and device is CPU and expected_clips == 400:
+    if "openvino" not in missing and device is CPU and expected_clips == 1000:
         assert engine.choose_engine(device, expected_clips, "bfloat16") == "openvino"
 
 

@@ -2,10 +2,11 @@
 
 Which engine "auto" takes, by device and by how many clips will come:
 
-- CPU: ``compile`` when there is a C++ compiler and at least 400 clips are announced, which earn back 10
-  to 19 s of compiling. Where OpenVINO is installed, this holds for float32 on x86 only; elsewhere OpenVINO
-  is as fast or faster. Else OpenVINO when at least 25 clips will come (or nobody knows how many): it starts
-  in 5 to 7 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. Else eager.
+- CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
+  starts in 5 to 8 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. From
+  1000 announced clips on ``compile`` instead, in float32 on x86 and where there is a C++ compiler: it
+  saves 0.03 s more per clip and starts in 10 to 27 s. Without OpenVINO ``compile`` from 400 announced
+  clips on. Else eager.
 - CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
 - any other device: eager.
 
@@ -46,7 +47,7 @@ _BUILDERS = {
     "onnxruntime": backends.onnxruntime,
 }
 
-_WORTHWHILE_CLIPS = {"openvino": 25, "compile": 400, "compile-cuda": 10_000}
+_WORTHWHILE_CLIPS = {"openvino": 25, "compile": 400, "compile-not-openvino": 1000, "compile-cuda": 10_000}
 """Clips from which on an engine has earned its start."""
 
 
@@ -111,8 +112,9 @@ def choose_engine(
     if device.type != "cpu":
         return "eager"
     openvino = backends.installed("openvino")
-    compiled_is_faster = not openvino or (precision == "float32" and backends.onednn_is_fast(device))
-    if compiled_is_faster and announced >= _WORTHWHILE_CLIPS["compile"] and backends.can_compile(device):
+    faster = not openvino or (precision == "float32" and backends.onednn_is_fast(device))
+    needed = _WORTHWHILE_CLIPS["compile-not-openvino" if openvino else "compile"]
+    if faster and announced >= needed and backends.can_compile(device):
         return "compile"
     if openvino and (clips is None or clips >= _WORTHWHILE_CLIPS["openvino"]):
         return "openvino"
