@@ -36,7 +36,9 @@ constexpr float A[TILE][REACH] = {
 
 // Six numbers that lie `step` apart to ROWS sums of them, which go `out_step` apart.
 template <int ROWS>
-static inline void combine(const float (&matrix)[ROWS][REACH], const Lanes* in, int step, Lanes* out, int out_step) {
+static inline void combine(
+    const float (&matrix)[ROWS][REACH], const Lanes* in, int step, Lanes* out, int out_step
+) {
 #pragma GCC unroll 6
     for (int row = 0; row < ROWS; row++) {
         Lanes sum = matrix[row][1] * in[step];
@@ -115,8 +117,10 @@ EXPORT void factors_over_space(
                     Lanes in[REACH * REACH], half[REACH * REACH], out[REACH];
                     for (int i = 0; i < REACH; i++)
                         for (int j = 0; j < REACH; j++) {
-                            const bool inside = top + i >= 0 && top + i < height && left + j >= 0 && left + j < width;
-                            in[i * REACH + j] = inside ? load(from + (i * width + j) * channels + c) : Lanes{};
+                            const int64_t line = top + i, pixel = left + j;
+                            const bool inside = line >= 0 && line < height && pixel >= 0 && pixel < width;
+                            const float* place = from + (i * width + j) * channels + c;
+                            in[i * REACH + j] = inside ? load(place) : Lanes{};
                         }
                     for (int j = 0; j < REACH; j++) combine(B, in + j, REACH, half + j, REACH);
                     for (int i = 0; i < REACH; i++) {
@@ -137,9 +141,11 @@ EXPORT void outputs_over_space(
         for (int64_t row = 0; row < rows; row++)
             for (int64_t column = 0; column < columns; column++) {
                 const int64_t top = row * TILE, left = column * TILE;
-                const float* from = products + ((frame * rows + row) * columns + column) * REACH * REACH * channels;
+                const int64_t tile = (frame * rows + row) * columns + column;
+                const float* from = products + tile * REACH * REACH * channels;
                 float* to = y + ((frame * height + top) * width + left) * channels;
-                const int64_t high = std::min<int64_t>(TILE, height - top), wide = std::min<int64_t>(TILE, width - left);
+                const int64_t high = std::min<int64_t>(TILE, height - top);
+                const int64_t wide = std::min<int64_t>(TILE, width - left);
                 for (int64_t c = 0; c < channels; c += LANES) {
                     Lanes in[REACH], half[TILE * REACH], out[TILE];
                     for (int j = 0; j < REACH; j++) {
