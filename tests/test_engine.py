@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_nets import NETWORKS, SMALL, block, make_model
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from slowfast_zoo import SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
@@ -302,6 +303,20 @@ def test_auto_goes_on_with_eager_when_its_choice_fails(
     assert "eager takes its place: no such operator" in caplog.text
     with pytest.raises(ExportError, match="no such operator"):
         optimize(model, "openvino").warm_up()
+
+
+def test_a_compiler_that_does_not_work_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TorchDynamoException("No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    model = make_model()
+    with pytest.raises(ExportError, match=r"\(No working C\+\+ compiler found\): take engine='openvino' or"):
+        optimize(model, "compile").warm_up()
+    monkeypatch.setattr(engine, "choose_engine", lambda *_: "compile")
+    fast = optimize(model)
+    assert_same(fast, model)
+    assert fast.engine == "eager"
 
 
 @pytest.mark.parametrize("name", ["eager", "compile", "openvino", "onnxruntime"])

@@ -62,6 +62,7 @@ def compiled(module: Prepared, precision: Precision, device: torch.device, shape
 
     Raises:
         MissingDependencyError: there is no C++ compiler (CPU) or no Triton (GPU).
+        ExportError: the compiler doesn't work; not before the first clip.
     """
     check_compiler(device)
     traced = _traced(module.to(memory_format=torch.channels_last_3d))
@@ -268,7 +269,12 @@ def _imported(core: Any, blob: bytes | None, settings: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _inductor_settings(*, frozen: bool) -> Iterator[None]:
-    """Freezing, and Inductor's cache inside the library's, unless the user has set a folder for it."""
+    """Freezing, and Inductor's cache inside the library's, unless the user has set a folder for it.
+
+    Raises:
+        ExportError: what is done with these settings can't be compiled.
+    """
+    from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import config
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
@@ -279,5 +285,10 @@ def _inductor_settings(*, frozen: bool) -> Iterator[None]:
     try:
         with config.patch(freezing=frozen):
             yield
+    except TorchDynamoException as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(
+            f"torch.compile can't build this model ({reason}): take engine='openvino' or 'eager'."
+        ) from error
     finally:
         os.environ[variable] = before

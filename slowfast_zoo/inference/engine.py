@@ -67,8 +67,8 @@ def optimize(
     Args:
         model: the model.
         engine: "eager" (batch norms folded; on x86 every convolution by oneDNN), "compile"
-            (torch.compile), "openvino" or "onnxruntime" (extras ``openvino`` and ``onnx``, CPU only);
-            "auto" chooses as this module's text says.
+            (torch.compile, with fewer products on x86), "openvino" or "onnxruntime" (extras ``openvino``
+            and ``onnx``, CPU only); "auto" chooses as this module's text says.
         precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
             to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
         device: where to compute; None: where the model is.
