@@ -30,10 +30,11 @@ def test_folding_changes_no_function(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("frames", [2, 6])
-def test_paired_stem_computes_the_same(frames: int) -> None:
+@pytest.mark.parametrize("even", [False, True])
+def test_paired_stem_computes_the_same(frames: int, even: bool) -> None:
     stem = fold_batch_norms(make_model()).fast.stem
     clip = torch.randn(2, 3, frames, 20, 26)
-    assert torch.allclose(PairedStem(stem)(clip), stem(clip), rtol=0, atol=1e-5)
+    assert torch.allclose(PairedStem(stem, even=even)(clip), stem(clip), rtol=0, atol=1e-5)
 
 
 def test_stems_are_paired_where_that_pays_and_frames_are_even() -> None:

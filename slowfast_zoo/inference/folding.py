@@ -40,7 +40,7 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> P
     check_precision(precision)
     folded = fold_batch_norms(model)
     if paired and PairedStem.suits(folded):
-        folded.fast.register_module("stem", PairedStem(folded.fast.stem))
+        folded.fast.register_module("stem", PairedStem(folded.fast.stem, even=precision != "float32"))
     return folded if precision == "float32" else Lowered(folded, DTYPES[precision])
 
 
@@ -94,21 +94,27 @@ class PairedStem(nn.Module):
 
     Args:
         stem: folded, that is with a bias.
+        even: let two frames come in as twice the channels of one, too: kernels for half precision multiply
+            channels in pairs, and would fill up three with a zero.
     """
 
-    def __init__(self, stem: Stem) -> None:
+    def __init__(self, stem: Stem, *, even: bool) -> None:
         super().__init__()
         conv = stem.conv
         assert conv.bias is not None
         first_and_second = [F.pad(conv.weight, (0, 0, 0, 0, *ends)) for ends in ((0, 1), (1, 0))]
-        self.weight = nn.Parameter(torch.cat(first_and_second), requires_grad=False)
+        weight = torch.cat(first_and_second)
+        self.weight = nn.Parameter(_frames_as_channels(weight) if even else weight, requires_grad=False)
         self.bias = nn.Parameter(conv.bias.repeat(2), requires_grad=False)
-        self.padding = (conv.kernel_size[0] // 2, 3, 3)
-        self.relu, self.pool = stem.relu, stem.pool
+        self.relu, self.pool, self.even = stem.relu, stem.pool, even
+        before = conv.kernel_size[0] // 2
+        self.stride, self.padding = (1, before // 2) if even else (2, before)
 
     def forward(self, clip: Tensor) -> Tensor:
         """As the stem's, for an even number of frames."""
-        pairs: Tensor = F.conv3d(clip, self.weight, self.bias, stride=(2, 2, 2), padding=self.padding)
+        clip = _frames_as_channels(clip) if self.even else clip
+        stride, padding = (self.stride, 2, 2), (self.padding, 3, 3)
+        pairs: Tensor = F.conv3d(clip, self.weight, self.bias, stride=stride, padding=padding)
         pairs = self.pool(self.relu(pairs))
         return torch.unflatten(pairs, 1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
@@ -116,6 +122,11 @@ class PairedStem(nn.Module):
     def suits(model: SlowFast) -> bool:
         """Whether a model's fast stem has few channels, and alpha allows even numbers of frames only."""
         return model.fast.stem.conv.out_channels <= _HALF_VECTOR and model.spec.alpha % 2 == 0
+
+
+def _frames_as_channels(x: Tensor) -> Tensor:
+    """``(B, C, T, H, W)`` to ``(B, 2 * C, T / 2, H, W)``: all channels of a frame, then those of the next."""
+    return torch.unflatten(x, 2, (-1, 2)).permute(0, 3, 1, 2, 4, 5).flatten(1, 2)
 
 
 class OneDnnConv3d(nn.Conv3d):

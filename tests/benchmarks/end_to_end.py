@@ -227,14 +227,19 @@ def row(own: list[dict[str, Any]], base: list[dict[str, Any]]) -> dict[str, Any]
 
 def memory(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Resident memory over many videos in one process."""
-    process = start("eager:float32", options, options.memory_network)
+    process = start(options.memory_engine, options, options.memory_network)
     answer = process.ask("memory", path=str(path), videos=options.memory_videos)
     process.close()
     resident = answer["resident"]
     shown = sorted({*range(0, len(resident), max(len(resident) // 10, 1)), len(resident) - 1})
     print(f"resident after n videos ({options.memory_network} network), MiB:")
     print("  " + "  ".join(f"{index + 1}: {resident[index]:.0f}" for index in shown))
-    return {"network": options.memory_network, "resident_mib": resident, "peak_mib": answer["peak_mib"]}
+    return {
+        "network": options.memory_network,
+        "engine": options.memory_engine,
+        "resident_mib": resident,
+        "peak_mib": answer["peak_mib"],
+    }
 
 
 def candidates(options: argparse.Namespace) -> list[str]:
@@ -281,6 +286,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory-videos", type=int, default=0, metavar="N")
     parser.add_argument("--memory-network", choices=["small", "full"], default="small")
+    parser.add_argument("--memory-engine", default="eager:float32", help="engine:precision")
     parser.add_argument("--out", type=Path, help="write everything here, as JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
