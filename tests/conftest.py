@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+import hatch_build
+from slowfast_zoo.video import compiled
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +33,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
+
+
+@pytest.fixture(scope="session")
+def resize_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """resize.c as an installation with a C compiler builds it."""
+    path = tmp_path_factory.mktemp("library") / compiled.library_path().name
+    assert hatch_build.build(compiled.SOURCE, path), "the tests need a C compiler"
+    return ctypes.CDLL(str(path))
+
+
+@pytest.fixture(params=["compiled", "NumPy"])
+def both_resizes(
+    request: pytest.FixtureRequest, resize_library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs a test with the compiled resize and with NumPy's."""
+    library = resize_library if request.param == "compiled" else None
+    monkeypatch.setattr(compiled, "library", lambda: library)

@@ -18,6 +18,7 @@ from servers import FileServer
 from slowfast_zoo.cli import main
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.compiled import library
 from slowfast_zoo.weights import catalog, transfer
 from slowfast_zoo.weights.catalog import get_weights
 from slowfast_zoo.weights.entry import Metrics, WeightEntry
@@ -318,6 +319,7 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert report["settings"]["HF_TOKEN"] == "set"
     assert report["settings"]["SLOWFAST_ZOO_MIRROR"] == "https://a.example=https://***@b.example"
     assert report["problems"] == []
+    assert report["exact resize"][0].startswith("compiled" if library() else "by NumPy")
     assert all(verdict.startswith("right") for verdict in report["self-test"].values())
     text = run("doctor").stdout
     assert "secret" not in text

@@ -10,6 +10,8 @@ import pytest
 from slowfast_zoo.video import resize
 from slowfast_zoo.video.resize import Box, Bytes, resize_bytes
 
+pytestmark = pytest.mark.usefixtures("both_resizes")
+
 
 def noise(height: int, width: int, seed: int = 0) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

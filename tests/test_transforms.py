@@ -74,6 +74,7 @@ def film(frames: int, height: int, width: int) -> Bytes:
     return np.random.default_rng(frames).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.usefixtures("both_resizes")
 @pytest.mark.parametrize(("case", "expected"), OPENCV_CRCS.items(), ids=str)
 def test_resize_equals_opencv(case: tuple[int, int, int, int, str], expected: int) -> None:
     width, height, new_width, new_height, kind = case
@@ -82,6 +83,7 @@ def test_resize_equals_opencv(case: tuple[int, int, int, int, str], expected: in
     assert zlib.crc32(rows.transpose(0, 2, 1).tobytes()) == expected
 
 
+@pytest.mark.usefixtures("both_resizes")
 def test_resize_equals_installed_opencv_on_random_sizes() -> None:
     cv2 = pytest.importorskip("cv2", reason="the checksums above hold OpenCV's results; this draws more")
     rng = np.random.default_rng(2024)
@@ -93,6 +95,7 @@ def test_resize_equals_installed_opencv_on_random_sizes() -> None:
         assert np.array_equal(rows.transpose(0, 2, 1), expected), (case, source.shape, expected.shape)
 
 
+@pytest.mark.usefixtures("both_resizes")
 def test_part_of_a_resize_is_the_whole_cut() -> None:
     rng = np.random.default_rng(5)
     for _ in range(50):

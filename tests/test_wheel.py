@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from slowfast_zoo.video import compiled
+
 ROOT = Path(__file__).parent.parent
 WALK = """
 import importlib, json, pkgutil, sys
@@ -23,17 +25,19 @@ print(json.dumps([slowfast_zoo.__file__, names]))
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
+LIBRARY = f"slowfast_zoo/video/{compiled.library_path().name}"
+
+
+def build(folder: Path, **environment: str) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | environment)
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,22 @@ def test_the_wheel_carries_the_data_and_nothing_else(wheel: Path) -> None:
         assert f"slowfast_zoo/weights/{data.parent.name}/{data.name}" in inside
     assert not [name for name in names if "__pycache__" in name]
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_carries_the_compiled_resize_and_takes_it(
+    wheel: Path, python: Path, tmp_path: Path
+) -> None:
+    assert LIBRARY in zipfile.ZipFile(wheel).namelist()
+    assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
+    code = "from slowfast_zoo.video import compiled; print(compiled.library())"
+    assert "resize.so." in run([str(python), "-c", code], tmp_path)
+
+
+@pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "true"])
+def test_without_a_compiler_that_works_the_wheel_is_pure_python(tmp_path: Path, compiler: str) -> None:
+    wheel = build(tmp_path, CC=compiler)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if "resize.so" in name]
 
 
 def test_the_command_line_runs(python: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""OpenCV's bilinear resize of bytes, bit for bit, in NumPy.
+"""OpenCV's bilinear resize of bytes, bit for bit, in C where that was built and in NumPy otherwise.
 
 OpenMMLab and GluonCV resize bytes with ``cv2.resize(..., INTER_LINEAR)``, which computes in
 fixed point. A float resize that is rounded afterwards differs in every eighth value, so the
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from slowfast_zoo.video import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
@@ -101,9 +103,19 @@ def resize_bytes(
     box = box or Box(0, 0, width, height)
     if (height, width) == (source_height, source_width):
         return _cut(picture if planar else picture.transpose(0, 2, 1), box)
-    plan = _plan(source_height, source_width, height, width, channels, box, planar)
+    shape = (source_height, source_width, height, width, channels, box, planar)
     source = np.ascontiguousarray(picture).reshape(source_height, source_width * channels)
     out = np.empty((box.height, box.width * channels), np.uint8)
+    if compiled.library() is not None:
+        (memory,) = _memory.arrays((2, out.shape[1], np.int32))
+        _compiled(*shape)(source, out, memory)
+    else:
+        _resize_in_bands(source, out, _plan(*shape))
+    return out.reshape(box.height, channels, box.width)
+
+
+def _resize_in_bands(source: Bytes, out: Bytes, plan: _Plan) -> None:
+    """Fills ``out``, (rows, channels * columns), with NumPy alone."""
     across = out.shape[1]
     most = max(len(band.rows) for band in plan.bands)
     rows, taps, mixed, step, fine, above, below = _memory.arrays(
@@ -119,7 +131,6 @@ def resize_bytes(
         count = len(band.upper_weight)
         _mix_rows(mixed, band, above[:count], below[:count])
         np.copyto(out[band.out], above[:count], casting="unsafe")
-    return out.reshape(box.height, channels, box.width)
 
 
 def _cut(rows: Bytes, box: Box) -> Bytes:
@@ -160,6 +171,21 @@ def _mix_rows(mixed: Shorts, band: _Band, above: Weights, below: Weights) -> Non
     above += below
     above += 2 << 16
     above >>= 18
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(
+    source_height: int, source_width: int, height: int, width: int, channels: int, box: Box, planar: bool
+) -> compiled.CompiledResize:
+    left, right, *weights = _taps(source_width, width, box.left, box.width, blend_edges=False)
+    between = 1 if planar else channels
+    return compiled.CompiledResize(
+        (left * between, right * between, *weights),
+        _taps(source_height, height, box.top, box.height, blend_edges=True),
+        channels=channels,
+        stride=source_width * channels,
+        apart=source_width if planar else 1,
+    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,7 +9,8 @@ Without files it makes two of 10 s, h264, 30 frames per second (``footage.py``).
 
     frames   the different frames of the published 10x3 test, decoded, as RGB bytes
     decode   all frames, decoded, as RGB bytes
-    resize   frames that are in memory to a short side of 256 pixels, bit for bit as OpenCV does it
+    resize   frames that are in memory to a short side of 256 pixels, bit for bit as OpenCV does it: compiled,
+             where the installation (an editable one, for this checkout) has built it, and by NumPy
     views    from the file to the 30 normalised float32 views of the 10x3 test, one view at a time
 
 Each round runs every candidate once, in turn, so that a busy machine is busy for all. Candidates
@@ -42,6 +43,7 @@ from machine import description, use_checkout
 use_checkout()
 
 from slowfast_zoo import ClipSpec, read_clips  # noqa: E402
+from slowfast_zoo.video import compiled  # noqa: E402
 from slowfast_zoo.video.reader import open_video, stream  # noqa: E402
 from slowfast_zoo.video.sampling import clip_indices  # noqa: E402
 from slowfast_zoo.video.views import FramePipeline  # noqa: E402
@@ -169,9 +171,24 @@ def resizing(path: str, peers: set[str]) -> Candidates:
             return last[:, : whole.kept.width]
 
         candidates["OpenCV, resize"] = by_opencv
-    candidates["slowfast_zoo, three crops"] = lambda: ours(whole)
-    # Another part of the picture than the others return, so nothing to compare with.
-    return candidates | {"slowfast_zoo, one crop": lambda: ours(middle) is None}
+    if compiled.library() is not None:
+        candidates["slowfast_zoo, three crops"] = lambda: ours(whole)
+        # Another part of the picture than the others return, so nothing to compare with.
+        candidates["slowfast_zoo, one crop"] = lambda: ours(middle) is None
+    by_numpy = {
+        "slowfast_zoo by NumPy, three crops": lambda: without_library(lambda: ours(whole)),
+        "slowfast_zoo by NumPy, one crop": lambda: without_library(lambda: ours(middle)) is None,
+    }
+    return candidates | by_numpy
+
+
+def without_library(work: Callable[[], Any]) -> Any:
+    """What an installation without a C compiler does."""
+    library, compiled.library = compiled.library, lambda: None  # type: ignore[assignment]
+    try:
+        return work()
+    finally:
+        compiled.library = library
 
 
 def viewing(path: str, peers: set[str]) -> Candidates:
