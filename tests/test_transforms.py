@@ -189,7 +189,7 @@ def test_float_path_is_pyslowfasts_to_the_bit(height: int, width: int) -> None:
             clip, size=(new_height, new_width), mode="bilinear", align_corners=False
         )
     pipeline = FramePipeline(PYSLOWFAST, height, width, crop=256, crops=3)
-    prepared = torch.stack(list(pipeline.prepare_all(frames)))
+    prepared = pipeline.prepare_all(frames, len(frames))
     for number in range(3):
         top, left = math.ceil((new_height - 256) / 2), math.ceil((new_width - 256) / 2)
         if new_height > new_width:

@@ -201,11 +201,7 @@ def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centred: bool
     indices = centre_indices(spec, count, fps) if centred else clip_indices(spec, count, fps, clips)
     pipeline = FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
     wanted = np.unique(indices).tolist()
-    frames = torch.empty(0)
-    for place, pixels in enumerate(pipeline.prepare_all(frame for _, frame in video.iter_frames(wanted))):
-        if place == 0:
-            frames = torch.empty((len(wanted), *pixels.shape), dtype=pixels.dtype)
-        frames[place] = pixels
+    frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))
     known = video.info.fps
     seconds = None
     if known is not None:

@@ -79,7 +79,7 @@ class EvalTransform:
         """
         array = _check_frames(frames, self.clip_spec)
         pipeline = FramePipeline(self.clip_spec, array.shape[1], array.shape[2], crop=self.crop, crops=1)
-        return pipeline.view(torch.stack(list(pipeline.prepare_all(array))), 0)
+        return pipeline.view(pipeline.prepare_all(array, len(array)), 0)
 
     def __repr__(self) -> str:
         spec = self.clip_spec

@@ -8,7 +8,7 @@ their results differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -41,20 +41,37 @@ class FramePipeline:
         bottom = max(box.top + box.height for box in self.boxes)
         self.kept = Box(left, top, right - left, bottom - top)
 
-    def prepare(self, frame: Bytes) -> torch.Tensor:
+    def prepare(self, frame: Bytes, out: torch.Tensor | None = None) -> torch.Tensor:
         """The kept part of a frame, (C, kept height, kept width), uint8 or normalised float32.
 
         Args:
             frame: uint8 of shape (H, W, C), RGB.
+            out: where to write it; None: a new tensor.
         """
+        if out is None:
+            out = self._empty(1)[0]
         if self.spec.resize == "float-bilinear":
-            return resize_float(frame, self.height, self.width, self.spec)[:, *slices(self.kept)].contiguous()
+            return out.copy_(resize_float(frame, self.height, self.width, self.spec)[:, *slices(self.kept)])
         rows = resize_bytes(frame, self.height, self.width, self.kept)
-        return torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
+        # Not by torch, whose threads would wait for each other while these decode and resize.
+        np.copyto(out.numpy(), rows.transpose(1, 0, 2))
+        return out
 
-    def prepare_all(self, frames: Iterable[Bytes]) -> Iterator[torch.Tensor]:
-        """``prepare`` of each frame, in order, by threads; ``frames`` may be a long stream."""
-        return ahead(self.prepare, frames)
+    def prepare_all(self, frames: Iterable[Bytes], count: int) -> torch.Tensor:
+        """``prepare`` of each frame, by threads: (count, C, kept height, kept width).
+
+        Args:
+            frames: as for ``prepare``; may be a long stream.
+            count: how many frames there are.
+        """
+        prepared = self._empty(count)
+        for _ in ahead(lambda item: self.prepare(*item), zip(frames, prepared, strict=True)):
+            pass
+        return prepared
+
+    def _empty(self, count: int) -> torch.Tensor:
+        dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
+        return torch.empty((count, len(self.spec.mean), self.kept.height, self.kept.width), dtype=dtype)
 
     def cut(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
         """One crop of prepared frames, (C, T, crop, crop), still uint8 where they are.

@@ -157,9 +157,7 @@ def resizing(path: str, peers: set[str]) -> Candidates:
         return {}
 
     def ours(pipeline: FramePipeline) -> Any:
-        for prepared in pipeline.prepare_all(work):
-            last = prepared
-        return last.permute(1, 2, 0).numpy()
+        return pipeline.prepare_all(work, len(work))[-1].permute(1, 2, 0).numpy()
 
     candidates: Candidates = {}
     if "cv2" in peers:
