@@ -65,7 +65,7 @@ class CompiledResize:
         self._plan = _Plan(len(rows[0]), len(columns[0]), channels, stride, apart, *pointers)
 
     def __call__(
-        self, source: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], memory: npt.NDArray[np.int32]
+        self, source: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], memory: npt.NDArray[np.int16]
     ) -> None:
         """Fills ``out``, (rows, channels * columns); ``memory`` has two such rows to calculate in."""
         found = library()

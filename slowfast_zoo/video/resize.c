@@ -12,33 +12,35 @@ typedef struct {
 } Plan;
 
 static inline void mix_columns(
-    const Plan *plan, int64_t channels, int64_t apart, const uint8_t *row, int32_t *restrict mixed
+    const Plan *plan, int64_t channels, int64_t apart, const uint8_t *row, int16_t *restrict mixed
 ) {
     for (int64_t x = 0; x < plan->width; x++) {
         const uint8_t *left = row + plan->left[x], *right = row + plan->right[x];
         const int32_t left_weight = plan->left_weight[x], right_weight = plan->right_weight[x];
-        for (int64_t c = 0; c < channels; c++)
-            mixed[c * plan->width + x] = (left_weight * left[c * apart] + right_weight * right[c * apart]) >> 4;
+        for (int64_t c = 0; c < channels; c++) {
+            const int32_t sum = left_weight * left[c * apart] + right_weight * right[c * apart];
+            mixed[c * plan->width + x] = (int16_t)(sum >> 4);  // 2049 * 255 / 16 at most
+        }
     }
 }
 
 static void mix_rows(
-    int64_t count, const int32_t *above, int32_t above_weight, const int32_t *below, int32_t below_weight,
+    int64_t count, const int16_t *above, int16_t above_weight, const int16_t *below, int16_t below_weight,
     uint8_t *restrict out
 ) {
     for (int64_t x = 0; x < count; x++)
         out[x] = (uint8_t)(((above[x] * above_weight >> 16) + (below[x] * below_weight >> 16) + 2) >> 2);
 }
 
-// `out` is (rows, channels, width); `memory` has room for two such rows of 32 bits.
-void resize(const Plan *plan, const uint8_t *source, uint8_t *out, int32_t *memory) {
+// `out` is (rows, channels, width); `memory` has room for two such rows of 16 bits.
+void resize(const Plan *plan, const uint8_t *source, uint8_t *out, int16_t *memory) {
     const int64_t across = plan->channels * plan->width;
-    int32_t *mixed[2] = {memory, memory + across};
+    int16_t *mixed[2] = {memory, memory + across};
     int64_t held[2] = {-1, -1};  // the source rows that are mixed already: enlarged pictures share them
     for (int64_t y = 0; y < plan->rows; y++) {
         const int64_t wanted[2] = {plan->upper[y], plan->lower[y]};
         if (held[1] == wanted[0]) {
-            int32_t *moved = mixed[1];
+            int16_t *moved = mixed[1];
             mixed[1] = mixed[0], mixed[0] = moved;
             held[1] = held[0], held[0] = wanted[0];
         }
@@ -51,8 +53,7 @@ void resize(const Plan *plan, const uint8_t *source, uint8_t *out, int32_t *memo
                     mix_columns(plan, plan->channels, plan->apart, row, mixed[i]);
                 held[i] = wanted[i];
             }
-        mix_rows(
-            across, mixed[0], plan->upper_weight[y], mixed[1], plan->lower_weight[y], out + y * across
-        );
+        const int16_t above = (int16_t)plan->upper_weight[y], below = (int16_t)plan->lower_weight[y];
+        mix_rows(across, mixed[0], above, mixed[1], below, out + y * across);
     }
 }

@@ -107,7 +107,7 @@ def resize_bytes(
     source = np.ascontiguousarray(picture).reshape(source_height, source_width * channels)
     out = np.empty((box.height, box.width * channels), np.uint8)
     if compiled.library() is not None:
-        (memory,) = _memory.arrays((2, out.shape[1], np.int32))
+        (memory,) = _memory.arrays((2, out.shape[1], np.int16))
         _compiled(*shape)(source, out, memory)
     else:
         _resize_in_bands(source, out, _plan(*shape))

@@ -165,7 +165,17 @@ def end_to_end_tables(result: dict[str, Any]) -> list[Table]:
         for video, rows in result["videos"].items()
         for candidate, row in rows.items()
     ]
-    return [(head, body)] if body else []
+    tables = [(head, body)] if body else []
+    return tables + ([_memory_table(result["memory"])] if "memory" in result else [])
+
+
+def _memory_table(memory: dict[str, Any]) -> Table:
+    resident = memory["resident_mib"]
+    shown = sorted({number for number in (1, 2, 5, 10, 20, 50, 100, 200) if number < len(resident)})
+    shown.append(len(resident))
+    head = ["resident MiB after so many 10x3 tests", *map(str, shown)]
+    name = f"{memory['network']} network, {label(memory['engine'])}"
+    return (head, [[name, *(f"{resident[number - 1]:.0f}" for number in shown)]])
 
 
 def training_step_tables(result: dict[str, Any]) -> list[Table]:
