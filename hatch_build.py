@@ -27,15 +27,15 @@ def build(source: Path, library: Path) -> bool:
     compiler = shlex.split(os.environ.get("CC") or "cc")
     if sys.platform == "win32" or shutil.which(compiler[0]) is None:
         return False
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, library.name)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            made = Path(folder, library.name)
             command = [*compiler, *FLAGS, "-o", str(made), str(source)]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             ctypes.CDLL(str(made))
-            shutil.copyfile(made, library)
-        except (subprocess.SubprocessError, OSError):
-            return False
+            made.replace(library)
+    except (subprocess.SubprocessError, OSError):
+        return False
     return True
 
 
