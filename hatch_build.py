@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,17 +23,17 @@ FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 def build(source: Path, library: Path) -> bool:
     """Compiles one C file; whether that worked."""
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    if sys.platform == "win32" or shutil.which(compiler[0]) is None:
+    if sys.platform == "win32":
         return False
     try:
+        compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder, library.name)
             command = [*compiler, *FLAGS, "-o", str(made), str(source)]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             ctypes.CDLL(str(made))
             made.replace(library)
-    except (subprocess.SubprocessError, OSError):
+    except (subprocess.SubprocessError, OSError, ValueError):
         return False
     return True
 
@@ -49,16 +48,18 @@ class CustomBuildHook(BuildHookInterface):
         # Under the name that slowfast_zoo.video.compiled looks for.
         name = f"resize.so.{zlib.crc32(source.read_bytes()):08x}"
         if version == "editable":
-            for old in source.parent.glob("resize.so.*"):
-                old.unlink()
-            build(source, source.with_name(name))
+            if build(source, source.with_name(name)):
+                for other in set(source.parent.glob("resize.so.*")) - {source.with_name(name)}:
+                    other.unlink(missing_ok=True)
             return
         self.folder = tempfile.TemporaryDirectory()
         library = Path(self.folder.name, name)
         if build(source, library):
             build_data["force_include"][str(library)] = str(home / name)
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{next(platform_tags())}"
+            # A "manylinux" tag would promise that the library runs on older systems than this one.
+            tags = (tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+            build_data["tag"] = f"py3-none-{next(tags)}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Throws away what is in the wheel now."""

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.inference import backends
-from slowfast_zoo.inference.folding import OneDnnConv3d, PairedStem, fold_batch_norms, prepare, use_onednn
+from slowfast_zoo.inference.folding import (
+    OneDnnConv3d,
+    PairedStem,
+    Precision,
+    fold_batch_norms,
+    prepare,
+    use_onednn,
+)
 
 
 def clips(number: int) -> Tensor:
@@ -35,6 +42,14 @@ def test_paired_stem_computes_the_same(frames: int, even: bool) -> None:
     stem = fold_batch_norms(make_model()).fast.stem
     clip = torch.randn(2, 3, frames, 20, 26)
     assert torch.allclose(PairedStem(stem, even=even)(clip), stem(clip), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "channels"), [("float32", 3), ("bfloat16", 6), ("float16", 6)])
+def test_half_precision_takes_an_even_number_of_channels(precision: Precision, channels: int) -> None:
+    stems = [
+        m for m in prepare(SlowFast(SMALL), precision, paired=True).modules() if isinstance(m, PairedStem)
+    ]
+    assert [stem.weight.shape[1] for stem in stems] == [channels]
 
 
 def test_stems_are_paired_where_that_pays_and_frames_are_even() -> None:

@@ -114,6 +114,7 @@ def test_part_of_a_resize_is_the_whole_cut() -> None:
         assert np.array_equal(planar, whole)
 
 
+@pytest.mark.usefixtures("both_resizes")
 def test_resize_takes_any_strides_and_channels() -> None:
     source = picture(60, 40)
     assert np.array_equal(
@@ -198,6 +199,17 @@ def test_float_path_is_pyslowfasts_to_the_bit(height: int, width: int) -> None:
             left = (0, left, new_width - 256)[number]
         expected = clip[:, :, top : top + 256, left : left + 256]
         assert torch.equal(pipeline.view(prepared, number), expected)
+
+
+@pytest.mark.parametrize("spec", [SMALL, SMALL_JITTER], ids=["bytes", "floats"])
+def test_neither_inference_mode_nor_a_default_device_matters(spec: ClipSpec) -> None:
+    frames = film(4, 40, 60)
+    expected = eval_transform(spec)(frames)
+    with torch.inference_mode():
+        assert torch.equal(eval_transform(spec)(frames), expected)
+    pipeline = FramePipeline(spec, 40, 60, crop=16, crops=1)
+    with torch.device("meta"):
+        assert pipeline.prepare_all(frames, 4).device.type == "cpu"
 
 
 @pytest.mark.parametrize("spec", [SMALL, SMALL_JITTER], ids=["bytes", "floats"])

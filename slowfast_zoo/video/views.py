@@ -51,10 +51,12 @@ class FramePipeline:
         if out is None:
             out = self._empty(1)[0]
         if self.spec.resize == "float-bilinear":
-            return out.copy_(resize_float(frame, self.height, self.width, self.spec)[:, *slices(self.kept)])
-        rows = resize_bytes(frame, self.height, self.width, self.kept)
+            whole = resize_float(frame, self.height, self.width, self.spec)
+            kept = whole[:, *slices(self.kept)].numpy()
+        else:
+            kept = resize_bytes(frame, self.height, self.width, self.kept).transpose(1, 0, 2)
         # Not by torch, whose threads would wait for each other while these decode and resize.
-        np.copyto(out.numpy(), rows.transpose(1, 0, 2))
+        np.copyto(out.numpy(), kept)
         return out
 
     def prepare_all(self, frames: Iterable[Bytes], count: int) -> torch.Tensor:
@@ -71,7 +73,8 @@ class FramePipeline:
 
     def _empty(self, count: int) -> torch.Tensor:
         dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
-        return torch.empty((count, len(self.spec.mean), self.kept.height, self.kept.width), dtype=dtype)
+        shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
+        return torch.empty(shape, dtype=dtype, device="cpu")
 
     def cut(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
         """One crop of prepared frames, (C, T, crop, crop), still uint8 where they are.
