@@ -134,7 +134,7 @@ def _cpu() -> dict[str, Any]:
 def _exact_resize() -> list[str]:
     from slowfast_zoo.video.compiled import library
 
-    without = "by NumPy: the same bytes in twice the time of what an installation with a C compiler builds"
+    without = "by NumPy: the same bytes in three times what an installation with a C compiler takes"
     return ["compiled" if library() is not None else without]
 
 
