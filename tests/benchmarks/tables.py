@@ -43,7 +43,9 @@ def _relate(result: dict[str, Any]) -> None:
 
 
 def _merge(known: dict[str, Any], result: dict[str, Any], path: Path) -> None:
-    """Adds the networks, sizes and videos of another file of the same benchmark."""
+    """Adds the networks, sizes, videos and memory of another file of the same benchmark."""
+    if "memory" in result:
+        known.setdefault("memory", result["memory"])
     part = next((part for part in ("models", "videos") if part in known), None)
     if part is None:
         raise ValueError(f"{path} is a second file of the benchmark {known['benchmark']}: leave one out")
