@@ -122,6 +122,8 @@ def test_resize_takes_any_strides_and_channels() -> None:
     )
     gray = resize_bytes(source[..., :1], 50, 70)
     assert np.array_equal(gray[:, 0], resize_bytes(source, 50, 70)[:, 0])
+    five = resize_bytes(np.concatenate([source, source[..., :2]], axis=2), 50, 70)
+    assert np.array_equal(five, resize_bytes(source, 50, 70)[:, [0, 1, 2, 0, 1]])
 
 
 @pytest.mark.parametrize(

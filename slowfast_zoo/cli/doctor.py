@@ -134,7 +134,7 @@ def _cpu() -> dict[str, Any]:
 def _exact_resize() -> list[str]:
     from slowfast_zoo.video.compiled import library
 
-    without = "by NumPy: the same bytes in three times what an installation with a C compiler takes"
+    without = "by NumPy: the same bytes, slower; an installation that finds a C compiler builds the other"
     return ["compiled" if library() is not None else without]
 
 

@@ -108,7 +108,7 @@ def resize_bytes(
     out = np.empty((box.height, box.width * channels), np.uint8)
     if compiled.library() is not None:
         (memory,) = _memory.arrays((2, out.shape[1], np.int16))
-        _compiled(*shape)(source, out, memory)
+        _compiled_resize(*shape)(source, out, memory)
     else:
         _resize_in_bands(source, out, _plan(*shape))
     return out.reshape(box.height, channels, box.width)
@@ -174,7 +174,7 @@ def _mix_rows(mixed: Shorts, band: _Band, above: Weights, below: Weights) -> Non
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(
+def _compiled_resize(
     source_height: int, source_width: int, height: int, width: int, channels: int, box: Box, planar: bool
 ) -> compiled.CompiledResize:
     left, right, *weights = _taps(source_width, width, box.left, box.width, blend_edges=False)

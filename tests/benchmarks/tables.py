@@ -45,7 +45,9 @@ def _relate(result: dict[str, Any]) -> None:
 def _merge(known: dict[str, Any], result: dict[str, Any], path: Path) -> None:
     """Adds the networks, sizes, videos and memory of another file of the same benchmark."""
     if "memory" in result:
-        known.setdefault("memory", result["memory"])
+        if "memory" in known:
+            raise ValueError(f"{path} measures memory again: leave one of the files out")
+        known["memory"] = result["memory"]
     part = next((part for part in ("models", "videos") if part in known), None)
     if part is None:
         raise ValueError(f"{path} is a second file of the benchmark {known['benchmark']}: leave one out")
@@ -173,8 +175,7 @@ def end_to_end_tables(result: dict[str, Any]) -> list[Table]:
 
 def _memory_table(memory: dict[str, Any]) -> Table:
     resident = memory["resident_mib"]
-    shown = sorted({number for number in (1, 2, 5, 10, 20, 50, 100, 200) if number < len(resident)})
-    shown.append(len(resident))
+    shown = [number for number in (1, 2, 5, 10, 20, 50, 100) if number < len(resident)] + [len(resident)]
     head = ["resident MiB after so many 10x3 tests", *map(str, shown)]
     name = f"{memory['network']} network, {label(memory['engine'])}"
     return (head, [[name, *(f"{resident[number - 1]:.0f}" for number in shown)]])
