@@ -1,4 +1,4 @@
-"""Builds ``slowfast_zoo/video/resize.c`` into the wheel, where there is a C compiler.
+"""Builds ``slowfast_zoo/video/transforms/resize.c`` into the wheel, where there is a C compiler.
 
 Where there is none, or it fails, the wheel is pure Python, and NumPy gives the same bytes.
 """
@@ -43,9 +43,9 @@ class CustomBuildHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """An editable installation gets the library into its own tree, another into the wheel."""
-        home = Path("slowfast_zoo/video")
+        home = Path("slowfast_zoo/video/transforms")
         source = Path(self.root, home, "resize.c")
-        # Under the name that slowfast_zoo.video.compiled looks for.
+        # Under the name that slowfast_zoo.video.transforms.compiled looks for.
         name = f"resize.so.{zlib.crc32(source.read_bytes()):08x}"
         if version == "editable":
             if build(source, source.with_name(name)):

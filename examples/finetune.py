@@ -7,7 +7,7 @@ of (clip, class) instead of ``MotionClips``.
 import torch
 
 import slowfast_zoo as zoo
-from slowfast_zoo.training.motion import MotionClips
+from slowfast_zoo.data.motion.clips import MotionClips
 
 torch.manual_seed(0)
 model = zoo.slowfast_tiny(pretrained=True, labels=["pan", "other"])  # a fresh classifier on trained pathways

@@ -7,10 +7,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.network import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
-from slowfast_zoo.weights.entry import WeightEntry
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 
 @dataclasses.dataclass(frozen=True)

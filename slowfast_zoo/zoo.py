@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.network import SlowFast, check_labels
+from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
-from slowfast_zoo.weights.entry import WeightEntry
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 Weights = str | Path | WeightEntry | None
 
@@ -59,7 +59,7 @@ def create_model(
     spec = _adjusted(spec, num_classes, labels, in_channels, dropout)
     provenance: dict[str, object] = {"model": entry.model, "tag": None}
     if isinstance(weights, Path):
-        from slowfast_zoo.weights.checkpoint import build_and_load
+        from slowfast_zoo.weights.checkpoint.loading import build_and_load
 
         model = build_and_load(spec, weights)
         provenance |= {"file": weights.name}
@@ -105,7 +105,7 @@ def _row(name: str, weights: Weights) -> tuple[WeightEntry, ModelSpec]:
         raise UnknownNameError(f"There is no model '{name}'.{hint}")
     model = config.model if config else name
     if isinstance(weights, Path):
-        from slowfast_zoo.weights.identify import identify
+        from slowfast_zoo.weights.checkpoint.identify import identify
 
         return identify(model, weights)
     if weights is None or (weights == "default" and config):
@@ -130,7 +130,7 @@ def _tagged(model: str, tag: str) -> WeightEntry:
 
 
 def _load(entry: WeightEntry, spec: ModelSpec, progress: bool) -> tuple[SlowFast, dict[str, object]]:
-    from slowfast_zoo.weights.checkpoint import build_and_load
+    from slowfast_zoo.weights.checkpoint.loading import build_and_load
     from slowfast_zoo.weights.store import prepare_weights
 
     prepared = prepare_weights(entry, progress=progress)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hatch_build
-from slowfast_zoo.video import compiled
+from slowfast_zoo.video.transforms import compiled
 
 
 @pytest.fixture(autouse=True)

@@ -23,18 +23,18 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from publisher_files import WRITERS
 from reference import references
-from servers import FileServer
+from support.publisher_files import WRITERS
+from support.servers import FileServer
 from torch import Tensor
 
 from slowfast_zoo.errors import OfflineError
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, get_weights, list_weights
-from slowfast_zoo.weights.checkpoint import state_shapes
-from slowfast_zoo.weights.dialects import CLASSIFIER, names_between
-from slowfast_zoo.weights.entry import WeightEntry
+from slowfast_zoo.weights.catalog.entry import WeightEntry
+from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, names_between
+from slowfast_zoo.weights.checkpoint.loading import state_shapes
 from slowfast_zoo.zoo import create_model
 
 SERVED = [

@@ -7,7 +7,7 @@ import json
 import click
 
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_models, list_weights
-from slowfast_zoo.weights.entry import WeightEntry
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 _COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
 

@@ -11,8 +11,8 @@ import click
 from slowfast_zoo.errors import DataError
 
 if TYPE_CHECKING:
+    from slowfast_zoo.data.lists import Annotations
     from slowfast_zoo.spec import ClipSpec
-    from slowfast_zoo.training.lists import Annotations
 
 FORMS = ("folders", "table", "videos", "rawframes", "rawframes-offset", "ids")
 GROUP_HELP = "What keeps clips together: folder, column:NAME, or a regular expression on the path."
@@ -55,9 +55,9 @@ def check_command(
     Unreadable and short clips, the same bytes twice, parts that share sources, classes without clips. The
     exit status is 1 if something would make training or scores wrong.
     """
+    from slowfast_zoo.data.check import check_data, save_report
+    from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.spec import ClipSpec
-    from slowfast_zoo.training.lists import read_annotations
-    from slowfast_zoo.training.prepare import check_data, save_report
 
     parts: dict[str, Annotations] = {}
     known: Any = labels
@@ -97,9 +97,9 @@ def split_command(
 
     Every class has about the same share in both. OUT/labels.txt names the classes in order.
     """
-    from slowfast_zoo.training.lists import read_annotations
-    from slowfast_zoo.training.splits import source_of, split_annotations
-    from slowfast_zoo.training.tables import write_split
+    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.splits import source_of, split_annotations
+    from slowfast_zoo.data.tables import write_split
 
     annotations = read_annotations(data, form=form, root=root, labels=labels, separator=separator)
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
@@ -136,8 +136,8 @@ def cache_command(
 
     Interrupted, the same command goes on. The exit status is 1 if a clip could not be read.
     """
-    from slowfast_zoo.training.cache import cache_data
-    from slowfast_zoo.training.lists import read_annotations
+    from slowfast_zoo.data.cache import cache_data
+    from slowfast_zoo.data.lists import read_annotations
 
     annotations = read_annotations(data, form=form, root=root, labels=labels, separator=separator)
     failed = cache_data(
@@ -157,7 +157,7 @@ def cache_command(
 
 def _parts(data: tuple[str, ...]) -> dict[str, Path]:
     """The parts by name: those of one divided folder, or the arguments."""
-    from slowfast_zoo.training.folders import SPLITS, find_splits
+    from slowfast_zoo.data.folders import SPLITS, find_splits
 
     paths = [Path(text) for text in data]
     if len(paths) == 1:
@@ -172,7 +172,7 @@ def _parts(data: tuple[str, ...]) -> dict[str, Path]:
 
 def _clip_spec(model: str) -> ClipSpec:
     if Path(model).is_dir():
-        from slowfast_zoo.weights.hub import from_pretrained
+        from slowfast_zoo.weights.saved.hub import from_pretrained
 
         return from_pretrained(Path(model)).clip_spec
     from slowfast_zoo.weights.catalog import get_weights

@@ -20,7 +20,7 @@ import click
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.weights.catalog import list_weights
-from slowfast_zoo.weights.download import cache_dir, is_offline
+from slowfast_zoo.weights.download.download import cache_dir, is_offline
 
 _REQUIRED = (
     "torch",
@@ -132,7 +132,7 @@ def _cpu() -> dict[str, Any]:
 
 
 def _exact_resize() -> list[str]:
-    from slowfast_zoo.video.compiled import library
+    from slowfast_zoo.video.transforms.compiled import library
 
     without = "by NumPy: the same bytes, slower; an installation that finds a C compiler builds the other"
     return ["compiled" if library() is not None else without]

@@ -49,7 +49,7 @@ def export_command(
     is slower than the model is kept, with a warning.
     """
     network = load_model(model, weights, checkpoint)
-    from slowfast_zoo.inference.export import export
+    from slowfast_zoo.inference.export.export import export
 
     written = export(
         network,

@@ -13,8 +13,8 @@ from slowfast_zoo.cli.predict import parse_views
 from slowfast_zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from slowfast_zoo.network import SlowFast
-    from slowfast_zoo.training.lists import Annotations
+    from slowfast_zoo.data.lists import Annotations
+    from slowfast_zoo.network.slowfast import SlowFast
 
 
 @click.command("finetune")
@@ -85,8 +85,8 @@ def finetune_command(
     """
     if linear_probe and from_scratch:
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
-    from slowfast_zoo.training.finetune import FINETUNE, finetune
-    from slowfast_zoo.training.lists import read_annotations
+    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.training.finetune.finetune import FINETUNE, finetune
 
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
     given |= {"optimizer": optimizer, "workers": workers, "seed": seed}
@@ -96,7 +96,7 @@ def finetune_command(
     if described:
         source = read_annotations(data, form=form, root=root, labels=labels, separator=separator)
     network = _start(model, weights, from_scratch, config.seed)
-    logging.getLogger("slowfast_zoo.training.finetune").setLevel(logging.INFO)
+    logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
     result = finetune(
         source,
         network,
@@ -124,7 +124,7 @@ def _start(model: str, weights: str | None, from_scratch: bool, seed: int) -> Sl
     """The model to start from: its folder, or its name with weights, or with random ones."""
     import torch
 
-    from slowfast_zoo.weights.hub import from_pretrained
+    from slowfast_zoo.weights.saved.hub import from_pretrained
     from slowfast_zoo.zoo import create_model
 
     if weights is not None and (from_scratch or Path(model).is_dir()):

@@ -13,7 +13,7 @@ from slowfast_zoo.cli.results import FORMATS, ResultFile, table_block, table_row
 from slowfast_zoo.errors import DownloadError, InputError, VideoError
 
 if TYPE_CHECKING:
-    from slowfast_zoo.network import SlowFast
+    from slowfast_zoo.network.slowfast import SlowFast
 
 DEFAULT_MODEL = "slowfast_r50_4x16x1"
 
@@ -32,7 +32,7 @@ def load_model(model: str | None, weights: str | None, checkpoint: Path | None) 
     Raises:
         SlowFastZooError: as ``create_model`` and ``from_pretrained``.
     """
-    from slowfast_zoo.weights.hub import from_pretrained
+    from slowfast_zoo.weights.saved.hub import from_pretrained
     from slowfast_zoo.zoo import create_model
 
     if checkpoint is not None:

@@ -40,7 +40,7 @@ def render_command(
     OUT ends in .mp4 or .gif: the video with its best labels. In .png: the frames that the slow and the
     fast pathway see, which needs no weights.
     """
-    from slowfast_zoo.inference.render import contact_sheet, render
+    from slowfast_zoo.inference.render.render import contact_sheet, render
     from slowfast_zoo.weights.catalog import get_weights
 
     counts = parse_views(views)

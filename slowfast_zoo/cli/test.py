@@ -11,7 +11,7 @@ from slowfast_zoo.cli.train import open_data
 from slowfast_zoo.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from slowfast_zoo.network import SlowFast
+    from slowfast_zoo.network.slowfast import SlowFast
 
 _METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision")
 _AVERAGES = ("prob", "score", "none", "mean-prob", "mean-logit", "max-prob", "sum-prob")
@@ -82,8 +82,8 @@ def test_command(
     A file that a training of this library wrote brings its own network, classes and preprocessing. Under
     torchrun every video is scored by one process.
     """
-    from slowfast_zoo.training.distributed import join
-    from slowfast_zoo.training.evaluate import evaluate
+    from slowfast_zoo.evaluation.evaluate import evaluate
+    from slowfast_zoo.runtime.distributed import join
 
     network = _load(model, checkpoint)
     dataset = open_data(data, network.clip_spec, "test", labels=network.labels)

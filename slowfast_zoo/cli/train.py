@@ -12,9 +12,9 @@ import click
 from slowfast_zoo.errors import DataError, SpecError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from slowfast_zoo.network import SlowFast
+    from slowfast_zoo.data.loader import ClipDataset
+    from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.spec import ClipSpec
-    from slowfast_zoo.training.loader import ClipDataset
     from slowfast_zoo.training.plan import Plan
     from slowfast_zoo.training.recipe import Recipe, TrainConfig
 
@@ -73,11 +73,11 @@ def train_command(
     """
     import torch
 
-    from slowfast_zoo.training.distributed import join
+    from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.plan import Plan
     from slowfast_zoo.training.state import load_trained
     from slowfast_zoo.training.train import train
-    from slowfast_zoo.weights.hub import save_pretrained
+    from slowfast_zoo.weights.saved.hub import save_pretrained
 
     recipe = _recipe(model_or_recipe)
     named = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
@@ -140,7 +140,7 @@ def open_data(
         DataError: there is no such data, or it doesn't hold together.
     """
     if source == CAMERA_MOTION:
-        from slowfast_zoo.training.motion import MotionClips
+        from slowfast_zoo.data.motion.clips import MotionClips
 
         training = purpose == "train"
         return MotionClips(
@@ -153,7 +153,7 @@ def open_data(
         )
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
-    from slowfast_zoo.training.data import open_dataset
+    from slowfast_zoo.data.dataset import open_dataset
 
     if purpose == "train":
         return open_dataset(source, clip_spec, train=True, recipe=recipe, labels=labels)
@@ -198,7 +198,7 @@ def _configured(
 
 def _model(recipe: Recipe, labels: Sequence[str], start: str | None, *, use_recipe: bool) -> SlowFast:
     """The recipe's network with those classes, and the weights to start from."""
-    from slowfast_zoo.network import SlowFast
+    from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.zoo import create_model
 
     spec = recipe.model_spec.replace(num_classes=len(labels))

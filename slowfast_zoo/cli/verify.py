@@ -35,7 +35,7 @@ def verify_command(
     """
     if weights is not None and model is None:
         raise InputError("--weights belongs to a model: give --model too.")
-    from slowfast_zoo.inference.verify import verify
+    from slowfast_zoo.inference.verify.verify import verify
     from slowfast_zoo.zoo import create_model
 
     network = None if model is None else create_model(model, weights=weights)

@@ -13,10 +13,10 @@ import click
 
 from slowfast_zoo.errors import CheckpointError, SlowFastZooError, quoted
 from slowfast_zoo.weights.catalog import get_weights, list_weights
-from slowfast_zoo.weights.entry import Dialect, WeightEntry
+from slowfast_zoo.weights.catalog.entry import Dialect, WeightEntry
 
 if TYPE_CHECKING:
-    from slowfast_zoo.network import SlowFast
+    from slowfast_zoo.network.slowfast import SlowFast
 
 _DIALECTS: tuple[Dialect, ...] = (
     "slowfast_zoo",
@@ -69,13 +69,13 @@ def convert_command(
     file: Path, folder: Path, model: str | None, tag: str | None, dialect: str | None, labels: Path | None
 ) -> None:
     """Turns any publisher's FILE into a FOLDER that from_pretrained reads and push publishes."""
-    from slowfast_zoo.weights.hub import save_pretrained
+    from slowfast_zoo.weights.saved.hub import save_pretrained
 
     if tag is not None and model is None:
         raise click.UsageError("--tag belongs to a --model.")
     converted = _convert(file, model, tag, dialect)
     if labels is not None:
-        from slowfast_zoo.network import check_labels
+        from slowfast_zoo.network.slowfast import check_labels
 
         names = labels.read_text(encoding="utf-8").splitlines()
         converted.labels = check_labels(names, converted.spec.num_classes)
@@ -95,7 +95,7 @@ def push_command(folder: Path, repo_id: str, private: bool, replace_card: bool, 
 
     The token is the one of 'hf auth login' or HF_TOKEN. The commit's hash is printed: pin it as revision.
     """
-    from slowfast_zoo.weights.hub import push_folder
+    from slowfast_zoo.weights.saved.hub import push_folder
 
     click.echo(
         push_folder(
@@ -114,7 +114,7 @@ def publish_command(organisation: str, pattern: str, dry_run: bool) -> None:
     PATTERN is a shell pattern for "model/tag", such as '*r50_4x16x1/pyslowfast*'. What can't be reached is
     skipped and reported at the end; exit status 1. The printed revisions go into the catalogue.
     """
-    from slowfast_zoo.weights.hub import check_repo_id, push_to_hub
+    from slowfast_zoo.weights.saved.hub import check_repo_id, push_to_hub
     from slowfast_zoo.zoo import create_model
 
     check_repo_id(f"{organisation}/name")
@@ -162,11 +162,11 @@ def _for_each(entries: list[WeightEntry], action: Callable[[WeightEntry], str]) 
 
 
 def _convert(file: Path, model: str | None, tag: str | None, dialect: str | None) -> SlowFast:
-    from slowfast_zoo.weights.checkpoint import build_and_load, spec_in_file
-    from slowfast_zoo.weights.dialects import detect_dialect, strip_wrappers
-    from slowfast_zoo.weights.digest import hash_file
-    from slowfast_zoo.weights.identify import identify
-    from slowfast_zoo.weights.reading import read_checkpoint
+    from slowfast_zoo.files import hash_file
+    from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, strip_wrappers
+    from slowfast_zoo.weights.checkpoint.identify import identify
+    from slowfast_zoo.weights.checkpoint.loading import build_and_load, spec_in_file
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 
     model = model or _model_of(file, dialect)
     if tag is None and dialect is None:
@@ -191,10 +191,11 @@ def _convert(file: Path, model: str | None, tag: str | None, dialect: str | None
 
 def _model_of(file: Path, dialect: str | None) -> str:
     """The only model of the catalogue that a file can be: by its hash, else by names and shapes."""
-    from slowfast_zoo.weights.checkpoint import match_rows
-    from slowfast_zoo.weights.dialects import detect_dialect, strip_wrappers
-    from slowfast_zoo.weights.digest import Digest, hash_file
-    from slowfast_zoo.weights.reading import read_checkpoint
+    from slowfast_zoo.files import hash_file
+    from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, strip_wrappers
+    from slowfast_zoo.weights.checkpoint.loading import match_rows
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+    from slowfast_zoo.weights.download.digest import Digest
 
     tensors = strip_wrappers(read_checkpoint(file).tensors)
     fitting = match_rows(tensors, dialect or detect_dialect(tensors), list_weights())

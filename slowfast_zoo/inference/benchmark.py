@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.inference.engine import Engine, OptimizedModel
-from slowfast_zoo.inference.folding import Precision
-from slowfast_zoo.inference.forward import Forward, check_model, runner_for
+from slowfast_zoo.inference.engines.engine import Engine, OptimizedModel
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.inference.measurement import Benchmark, Machine, Timing
 from slowfast_zoo.inference.predict import predict
-from slowfast_zoo.network import SlowFast
+from slowfast_zoo.inference.runner import Forward, check_model, runner_for
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import Views, read_clips, view_counts
 
 _LOGGER = logging.getLogger(__name__)

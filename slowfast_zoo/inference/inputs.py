@@ -8,21 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from slowfast_zoo.errors import VideoError
+from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
-    from slowfast_zoo.video.reader import Source
+    from slowfast_zoo.video.decoding.reader import Source
 
     Sources: TypeAlias = Source | Iterable[Source]
-
-_ENDINGS = """
-    3g2 3gp asf avi divx dv f4v flv gif h264 h265 ivf m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogg ogv
-    rm rmvb ts vob webm wmv y4m
-"""
-VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
-"""Endings that are taken for videos when a folder is searched; a file that is named may have any."""
-
-PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""Endings that make a folder without videos one video, its frames."""
 
 
 def many(source: object) -> Sequence[Source] | Iterator[Source] | None:

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, SlowFastZooError, VideoError
-from slowfast_zoo.inference.engine import Engine, OptimizedModel
-from slowfast_zoo.inference.folding import Precision
-from slowfast_zoo.inference.forward import Forward, check_model, runner_for
+from slowfast_zoo.inference.engines.engine import Engine, OptimizedModel
 from slowfast_zoo.inference.inputs import many
-from slowfast_zoo.network import SlowFast
+from slowfast_zoo.inference.runner import Forward, check_model, runner_for
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import Activation, Aggregate, ClipSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import TrainingError
-from slowfast_zoo.training.distributed import Processes
+from slowfast_zoo.runtime.distributed import Processes
 
 _LOG = logging.getLogger(__name__)
 

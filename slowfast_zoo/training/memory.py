@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from slowfast_zoo.data.loader import ClipDataset
 from slowfast_zoo.errors import TrainingError
-from slowfast_zoo.network import SlowFast
-from slowfast_zoo.training.loader import ClipDataset
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.training.plan import Plan
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import RESUME
@@ -101,15 +102,4 @@ def smaller_pieces(config: TrainConfig, reason: str) -> TrainConfig:
     raise TrainingError(
         f"Memory doesn't suffice for one clip ({reason}); choose a smaller model, precision 'bfloat16', or a"
         " larger device."
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or in the machine's own memory."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return any(
-        part in text
-        for part in ("can't allocate memory", "not enough memory", "out of memory", "Out of memory")
     )

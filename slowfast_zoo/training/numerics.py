@@ -12,16 +12,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.training.recipe import Precision, TrainConfig
-
-
-@contextlib.contextmanager
-def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
-    """The network's arithmetic in that precision, where torch holds it safe."""
-    dtype = torch.float16 if precision == "float16" else torch.bfloat16
-    with torch.autocast(device.type, dtype, enabled=precision != "float32"):
-        yield
+from slowfast_zoo.training.recipe import TrainConfig
 
 
 def check_gradients_are_right(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import ClipSpec, ModelSpec, Spec
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "constant"]
 ScheduleRule = Literal["openmmlab-0.x", "openmmlab-1.x", "pyslowfast"]
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

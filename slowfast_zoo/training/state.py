@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from slowfast_zoo.errors import CheckpointError, TrainingError
-from slowfast_zoo.network import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 
 RESUME, LAST, BEST, LOG = "resume.pt", "last.safetensors", "best.safetensors", "log.jsonl"

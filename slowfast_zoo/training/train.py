@@ -1,6 +1,6 @@
 """``train``: one loop for one process or, under ``torchrun``, many; interrupted, it goes on exactly.
 
-What a dataset is stands in ``slowfast_zoo.training.loader``.
+What a dataset is stands in ``slowfast_zoo.data.loader``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast_zoo.errors import TrainingError
-from slowfast_zoo.network import SlowFast
-from slowfast_zoo.training.distributed import Processes, join
-from slowfast_zoo.training.evaluate import check_targets, evaluate
-from slowfast_zoo.training.journal import Journal, Meter
-from slowfast_zoo.training.loader import (
+from slowfast_zoo.data.loader import (
     PRECISE_BN,
     TRAINING,
     Batch,
@@ -36,9 +31,15 @@ from slowfast_zoo.training.loader import (
     name_of,
     normalised,
 )
-from slowfast_zoo.training.numerics import autocast, check_gradients_are_right, determinism, make_optimizer
+from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.evaluation.evaluate import check_targets, evaluate
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.distributed import Processes, join
+from slowfast_zoo.runtime.precision import autocast
+from slowfast_zoo.training.batch_norm import update_norms
+from slowfast_zoo.training.journal import Journal, Meter
+from slowfast_zoo.training.numerics import check_gradients_are_right, determinism, make_optimizer
 from slowfast_zoo.training.plan import Plan, check_trainable
-from slowfast_zoo.training.precise_bn import update_norms
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import learning_rate
 from slowfast_zoo.training.state import (

@@ -16,12 +16,12 @@ import torch
 
 from slowfast_zoo.errors import FrameCountError, InputError, did_you_mean
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.frames import Video
+from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import Indices, centre_indices, clip_indices, clip_span
-from slowfast_zoo.video.views import FramePipeline
+from slowfast_zoo.video.transforms.functional import FramePipeline
 
 if TYPE_CHECKING:
-    from slowfast_zoo.video.reader import Source
+    from slowfast_zoo.video.decoding.reader import Source
 
 Views: TypeAlias = Literal["quick", "published"] | tuple[int, int]
 
@@ -51,7 +51,7 @@ def read_clips(
             the spec needs and nobody knows.
         VideoError: the video can't be decoded; the message names it and the reason.
     """
-    from slowfast_zoo.video.reader import open_video
+    from slowfast_zoo.video.decoding.reader import open_video
 
     counts = view_counts(clip_spec, views)
     if isinstance(source, Video):

@@ -7,9 +7,10 @@ import logging
 from pathlib import Path
 
 from slowfast_zoo.errors import CheckpointError, DownloadError
-from slowfast_zoo.weights.digest import Digest, hash_file
-from slowfast_zoo.weights.download import Fetched, fetch
-from slowfast_zoo.weights.entry import Dialect, WeightEntry
+from slowfast_zoo.files import hash_file
+from slowfast_zoo.weights.catalog.entry import Dialect, WeightEntry
+from slowfast_zoo.weights.download.digest import Digest
+from slowfast_zoo.weights.download.download import Fetched, fetch
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
         OfflineError: the network would be needed and may not be used.
         CheckpointError: the file is unsafe or isn't what the row says.
     """
-    from slowfast_zoo.weights.conversion import cached_conversion
+    from slowfast_zoo.weights.saved.conversion import cached_conversion
 
     if not entry.urls:
         return _embedded(entry)
@@ -107,7 +108,7 @@ def _embedded(entry: WeightEntry) -> Prepared:
     Raises:
         CheckpointError: the installation is damaged.
     """
-    path = Path(__file__).parent / "embedded" / entry.filename
+    path = Path(__file__).parent / "catalog" / "embedded" / entry.filename
     sha256 = hash_file(path) if path.is_file() else "no file"
     if f"sha256:{sha256}" != entry.digest:
         raise CheckpointError(f"'{path}' isn't the file that belongs to this version; install it again.")
@@ -121,8 +122,8 @@ def _hub_copy(entry: WeightEntry) -> Prepared:
         DownloadError: the Hub doesn't give it.
         CheckpointError: it is damaged, or another row's.
     """
-    from slowfast_zoo.weights.folder import CONFIG, WEIGHTS, read_config
-    from slowfast_zoo.weights.hub import locate
+    from slowfast_zoo.weights.saved.folder import CONFIG, WEIGHTS, read_config
+    from slowfast_zoo.weights.saved.hub import locate
 
     folder = locate(str(entry.hub_repo), entry.hub_revision)
     config = read_config(folder / CONFIG)

@@ -1,0 +1,83 @@
+"""What a benchmark ran on, how fast that multiplies matrices, and how times are put together."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def use_checkout() -> None:
+    """Makes this checkout's package and the tests' modules importable, installed or not."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def description(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """The machine in words and numbers, as JSON has it."""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"model name\s*: (.+)", cpuinfo)
+    flags = re.search(r"flags\s*: (.+)", cpuinfo)
+    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": model[1] if model else platform.processor() or platform.machine(),
+        "extensions": [flag for flag in wanted if flags and flag in flags[1].split()],
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        "threads": threads,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Median, extremes and all of the rounds."""
+    return {
+        "median": statistics.median(values),
+        "fastest": min(values),
+        "slowest": max(values),
+        "rounds": list(values),
+    }
+
+
+def finish(device: str) -> None:
+    """Waits for a GPU, whose work goes on behind the caller's back."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def matrix_rate(
+    dtype: torch.dtype,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    side: int = 4096,
+    repeats: int = 8,
+) -> float:
+    """GFLOP/s of the product of two square matrices, the best of ``repeats``."""
+    left, right = torch.randn(2, side, side, device=device).to(dtype)
+    out = torch.empty_like(left)
+    best = float("inf")
+    for _ in range(repeats):
+        finish(device)
+        before = clock()
+        torch.mm(left, right, out=out)
+        finish(device)
+        best = min(best, clock() - before)
+    return 2 * side**3 / best / 1e9

@@ -1,0 +1,97 @@
+"""The tables that are made and not written: ``python scripts/readme_tables.py`` puts them where they belong.
+
+README's table of models comes from the catalogue, its table of speed and the page of all measurements from
+what the benchmarks have written to ``benchmarks/results``.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+REPORT = RESULTS / "README.md"
+HEADER = ("Model", "Weights", "Trained on", "Top-1", "Top-5", "Views", "Parameters")
+
+
+def model_table() -> str:
+    """The Markdown table of every checkpoint that isn't superseded; default weights are in bold."""
+    from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_weights
+
+    lines = [" | ".join(HEADER), " | ".join(["---"] * 3 + ["---:"] * 4)]
+    for entry in list_weights():
+        if entry.superseded:
+            continue
+        tag = f"`{entry.tag}`"
+        metrics, (clips, crops) = entry.metrics, entry.metrics.views
+        cells = (
+            f"`{entry.model}`",
+            f"**{tag}**" if entry.tag == DEFAULT_TAGS[entry.model] else tag,
+            entry.training_data,
+            _score(metrics.top1) if metrics.mean_ap is None else f"{metrics.mean_ap:.2f} mAP",
+            _score(metrics.top5),
+            f"{clips} x {crops}",
+            "-" if entry.parameters is None else f"{entry.parameters / 1e6:.2f} M",
+        )
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def speed_table() -> str:
+    """The Markdown table of times, and of how many times as fast as MMAction2 they are."""
+    tables = _tables()
+    return str(tables.summary(tables.load(RESULTS.glob("*.json"))))
+
+
+def report() -> str:
+    """The page of everything that was measured."""
+    tables = _tables()
+    head = "# What was measured\n\nWritten by `scripts/readme_tables.py` from the files beside this one.\n\n"
+    return head + str(tables.report(tables.load(RESULTS.glob("*.json"))))
+
+
+def table_in(text: str, name: str) -> str:
+    """What stands between the markers of that name.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    start, end = _markers(name)
+    if start not in text or end not in text:
+        raise ValueError(f"README.md needs the two lines {start} and {end} around its table of {name}")
+    return text.partition(start)[2].partition(end)[0].strip()
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """The text with another table between the markers of that name."""
+    table_in(text, name)
+    start, end = _markers(name)
+    before, _, rest = text.partition(start)
+    return f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
+
+
+def _score(percent: float | None) -> str:
+    return "-" if percent is None else f"{percent:.2f}"
+
+
+def _tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", RESULTS.parent / "tables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    text = README.read_text(encoding="utf-8")
+    for name, table in (("models", model_table()), ("speed", speed_table())):
+        text = with_table(text, name, table)
+    README.write_text(text, encoding="utf-8")
+    REPORT.write_text(report(), encoding="utf-8")

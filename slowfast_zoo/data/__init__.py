@@ -1,0 +1,1 @@
+"""Annotated clips: lists, folders, datasets, splits, checks."""

@@ -1,0 +1,240 @@
+"""``check_data``: what is wrong with a dataset, before a training finds out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from slowfast_zoo.data.dataset import open_sample
+from slowfast_zoo.data.lists import Annotations, Sample
+from slowfast_zoo.data.splits import leaks
+from slowfast_zoo.errors import DataError, InputError, VideoError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.sampling import clip_span
+
+_IMBALANCE = 10
+"""The largest class has so many times the clips of the smallest: worth a word."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataReport:
+    """What ``check_data`` found; ``str()`` of it is for people, ``problems`` for programs."""
+
+    clips: dict[str, int]
+    """Clips in each part."""
+    classes: dict[str, dict[str, int]]
+    """Clips of each class, by part."""
+    unreadable: list[tuple[str, str]]
+    """Clip and reason."""
+    short: list[tuple[str, int, int]]
+    """Clip, its frames, and the frames that a clip of the model covers."""
+    duplicates: list[tuple[str, ...]]
+    """Clips with the same bytes."""
+    leaks: list[tuple[str, tuple[str, ...]]]
+    """Sources that several parts share."""
+    conflicts: list[tuple[str, ...]]
+    """Clips with the same bytes and different classes, or the same in several parts."""
+
+    @property
+    def problems(self) -> int:
+        """Findings that make training or scores wrong; short clips and uneven classes are only told."""
+        empty = sum(not count for counts in self.classes.values() for count in counts.values())
+        return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + empty
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every finding as plain JSON values."""
+        return {**dataclasses.asdict(self), "problems": self.problems}
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{count} clips in {part}" for part, count in self.clips.items())
+        lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
+        lines += _section("Unreadable", [f"{name}: {reason}" for name, reason in self.unreadable])
+        lines += _section(
+            "Shorter than one clip of the model, so that frames repeat",
+            [f"{name}: {frames} of {span} frames" for name, frames, span in self.short],
+        )
+        lines += _section("The same bytes", [" = ".join(names) for names in self.duplicates])
+        lines += _section(
+            "The same bytes in different classes or parts", [" = ".join(names) for names in self.conflicts]
+        )
+        lines += _section(
+            "In more than one part", [f"{source}: {' and '.join(parts)}" for source, parts in self.leaks]
+        )
+        found = (
+            f"{self.problems} problem{'' if self.problems == 1 else 's'}" if self.problems else "No problems"
+        )
+        return "\n".join([*lines, f"{found} found."])
+
+
+def check_data(
+    parts: Mapping[str, Annotations],
+    clip_spec: ClipSpec,
+    *,
+    group_by: str | None = None,
+    frame_pattern: str | None = None,
+    fps: float | None = None,
+    workers: int = 4,
+    progress: bool = True,
+) -> DataReport:
+    """What is wrong with a dataset: every clip is opened, its first frame decoded and its frames counted.
+
+    Args:
+        parts: annotations by the part's name, such as "train" and "val".
+        clip_spec: how long a clip has to be.
+        group_by: as in ``splits.source_of``; decides what leaks between parts.
+        frame_pattern, fps: as in ``open_dataset``.
+        workers: threads that open clips.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        DataError, InputError: as ``splits.source_of``.
+    """
+    shared = leaks(dict(parts), group_by)
+    samples = [(part, sample) for part, annotations in parts.items() for sample in annotations.samples]
+    unreadable, short = [], []
+    clips = [sample for _, sample in samples]
+    looks = _look_at_all(clips, clip_spec, frame_pattern, fps, workers, progress)
+    for sample, (frames, span, error) in zip(clips, looks, strict=True):
+        if error is not None:
+            unreadable.append((sample.name, error))
+        elif frames < span:
+            short.append((sample.name, frames, span))
+    same = _same_content(samples)
+    conflicts = [
+        group
+        for group in same
+        if len({part for part, _ in group}) > 1 or len({s.labels for _, s in group}) > 1
+    ]
+    names = next(iter(parts.values())).class_names
+    return DataReport(
+        clips={part: len(annotations.samples) for part, annotations in parts.items()},
+        classes={
+            name: {part: annotations.counts()[index] for part, annotations in parts.items()}
+            for index, name in enumerate(names)
+        },
+        unreadable=unreadable,
+        short=short,
+        duplicates=[tuple(s.name for _, s in group) for group in same if group not in conflicts],
+        leaks=shared,
+        conflicts=[tuple(sample.name for _, sample in group) for group in conflicts],
+    )
+
+
+def unreadable_clips(
+    annotations: Annotations,
+    *,
+    frame_pattern: str | None = None,
+    fps: float | None = None,
+    workers: int = 4,
+    progress: bool = True,
+) -> dict[int, str]:
+    """The clips whose first frame doesn't decode, by their place, and why.
+
+    Args:
+        annotations: the clips.
+        frame_pattern, fps, workers, progress: as in ``check_data``.
+    """
+    looks = _look_at_all(annotations.samples, ClipSpec(), frame_pattern, fps, workers, progress)
+    return {index: error for index, (_, _, error) in enumerate(looks) if error is not None}
+
+
+def _look_at_all(
+    samples: Sequence[Sample],
+    spec: ClipSpec,
+    frame_pattern: str | None,
+    fps: float | None,
+    workers: int,
+    progress: bool,
+) -> Iterator[tuple[int, int, str | None]]:
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(workers, "check") as pool:
+        looks = pool.map(lambda sample: _look(sample, spec, frame_pattern, fps), samples)
+        yield from tqdm(looks, "check", len(samples), unit="clip", disable=None if progress else True)
+
+
+def _look(
+    sample: Sample, spec: ClipSpec, frame_pattern: str | None, fps: float | None
+) -> tuple[int, int, str | None]:
+    """Frames of a clip, frames that the spec's clip covers, and why it can't be read."""
+    try:
+        with open_sample(sample, frame_pattern, fps) as video:
+            rate = None if spec.time_base == "frames" else video.fps
+            return video.num_frames, clip_span(spec, rate), None
+    except (VideoError, InputError) as error:
+        return 0, 0, str(error)
+
+
+def _same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:
+    """Groups of clips with the same bytes; parts of one video are the same only with the same bounds."""
+    by_size: dict[tuple[Any, ...], list[tuple[str, Sample]]] = defaultdict(list)
+    for part, sample in samples:
+        bounds = (sample.start_seconds, sample.end_seconds, sample.first_frame, sample.num_frames)
+        sizes = tuple(file.stat().st_size for file in _files(sample.path))
+        if sum(sizes):
+            by_size[(bounds, sizes)].append((part, sample))
+    groups = []
+    for candidates in by_size.values():
+        if len(candidates) > 1:
+            by_hash = defaultdict(list)
+            for part, sample in candidates:
+                by_hash[_digest(sample.path)].append((part, sample))
+            groups += [group for group in by_hash.values() if len(group) > 1]
+    return groups
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(child for child in path.iterdir() if child.is_file())
+    return [path] if path.is_file() else []
+
+
+def _digest(path: Path) -> str:
+    content = hashlib.sha256()
+    for file in _files(path):
+        try:
+            with file.open("rb") as opened:
+                content.update(hashlib.file_digest(opened, "sha256").digest())
+        except OSError:
+            return str(path)  # equal to nothing else; opening it reports why
+    return content.hexdigest()
+
+
+def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    width = max((len(name) for name in classes), default=0)
+    ranked = sorted(classes.items(), key=lambda item: -sum(item[1].values()))
+    shown = ranked if len(ranked) <= 40 else [*ranked[:5], *ranked[-5:]]
+    for place, (name, counts) in enumerate(shown):
+        if place == 5 and len(shown) < len(ranked):
+            yield f"  ... {len(ranked) - len(shown)} classes between"
+        numbers = "  ".join(f"{part} {count}" for part, count in counts.items())
+        missing = [part for part, count in counts.items() if not count]
+        yield f"  {name:<{width}}  {numbers}" + (f"  <- none in {' and '.join(missing)}" if missing else "")
+    totals = [sum(counts.values()) for counts in classes.values()]
+    if min(totals) and max(totals) > _IMBALANCE * min(totals):
+        yield f"  The largest class has {max(totals) / min(totals):.0f} times the clips of the smallest."
+
+
+def _section(title: str, lines: list[str], limit: int = 20) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
+    return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:limit]), *more]
+
+
+def save_report(report: DataReport, path: Path) -> None:
+    """Writes every finding as JSON.
+
+    Raises:
+        DataError: the file can't be written.
+    """
+    try:
+        path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"The report '{path}' can't be written: {error}.") from error

@@ -1,0 +1,260 @@
+"""What a dataset is, and how its items become batches that are the same for any number of workers.
+
+A dataset is map-style: ``len(dataset)`` and ``dataset[i] -> (clip, target)``, picklable.
+
+- clip: float32 ``(C, T, H, W)``, normalised; or uint8 ``(T, H, W, C)`` pixels of the final size, which travel
+  at a quarter of the bytes and are normalised on the device as the model's ``clip_spec`` says. With a further
+  axis in front, the views of one video (evaluation only).
+- target: the class as an int, or for several labels a float tensor ``(num_classes,)`` of zeros and ones.
+- optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
+  ``set_epoch(e)``: called in training before an item is read, with its epoch from 0, for data that change.
+
+While an item is made, the global generators of ``random``, NumPy and torch are seeded by (seed, epoch,
+index), so that augmentation repeats exactly; ``item_rng()`` gives a NumPy generator of the same stream.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.transforms.functional import normalise
+
+Clip = Tensor | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Target = int | Tensor
+
+
+TRAINING, PRECISE_BN, EVALUATION = range(3)
+
+
+class ClipDataset(Protocol):
+    """See the head of this module; what is optional there is looked for but not required."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Clip, Target]: ...
+
+
+class ItemKey(NamedTuple):
+    """Which item of the dataset, and which of its random variants."""
+
+    stream: int
+    """``TRAINING``, ``PRECISE_BN`` or ``EVALUATION``: each draws numbers of its own."""
+    epoch: int
+    """Counted from 0."""
+    item: int
+    """Position in the dataset."""
+
+
+class Batch(NamedTuple):
+    """Clips of one step; in evaluation the views of all videos follow one another."""
+
+    clips: Tensor
+    """uint8 ``(N, T, H, W, C)`` or float32 ``(N, C, T, H, W)``."""
+    targets: Tensor
+    """int64 ``(B,)`` or float32 ``(B, num_classes)``."""
+    indices: list[int]
+    """Positions in the dataset, B of them."""
+    views: list[int]
+    """Clips per item; their sum is N."""
+    errors: list[tuple[int, str]]
+    """Items that couldn't be read (evaluation only)."""
+
+
+def item_rng() -> np.random.Generator:
+    """A NumPy generator for the item being made: same (seed, epoch, index), same numbers."""
+    return np.random.default_rng(int(torch.randint(2**62, ()).item()))
+
+
+def name_of(dataset: ClipDataset, index: int) -> str:
+    """What to call an item in messages and results: its own name, or its number."""
+    name = getattr(dataset, "name_of", None)
+    return str(name(index)) if callable(name) else f"item {index}"
+
+
+class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
+    """The dataset by ``ItemKey``: seeds the generators, and leaves them as they were."""
+
+    def __init__(self, dataset: ClipDataset, seed: int, *, keep_errors: bool = False) -> None:
+        self.dataset, self.seed, self.keep_errors = dataset, seed, keep_errors
+        self.set_epoch: Callable[[int], object] | None = getattr(dataset, "set_epoch", None)
+
+    def __getitem__(self, key: ItemKey) -> tuple[int, Any, Any, str | None]:
+        words = np.random.SeedSequence([self.seed, *key]).generate_state(4)
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        with torch.random.fork_rng(devices=[]):
+            random.seed(int(words[0]))
+            np.random.seed(words[1])  # noqa: NPY002  # for datasets that draw from the global generator
+            torch.manual_seed(int(words[2]) << 32 | int(words[3]))
+            try:
+                if self.set_epoch is not None and key.stream != EVALUATION:
+                    self.set_epoch(key.epoch)
+                clip, target = self.dataset[key.item]
+            except VideoError as error:
+                if not self.keep_errors:
+                    raise
+                return key.item, None, None, str(error)
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)  # noqa: NPY002
+        return key.item, clip, target, None
+
+
+def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
+    """One batch of items; clips must agree in everything but the number of views.
+
+    Raises:
+        DataError: clips of different shapes or of a wrong type, or targets of different kinds.
+    """
+    good = [(index, torch.as_tensor(clip), target) for index, clip, target, error in items if error is None]
+    errors = [(index, error) for index, _, _, error in items if error is not None]
+    clips = [clip if clip.ndim == 5 else clip.unsqueeze(0) for _, clip, _ in good]
+    for (index, clip, _), views in zip(good, clips, strict=True):
+        if views.ndim != 5 or clip.dtype not in (torch.uint8, torch.float32):
+            raise DataError(
+                f"Item {index} of the dataset gave a clip of {clip.dtype} {tuple(clip.shape)}; accepted:"
+                " float32 (C, T, H, W) or uint8 (T, H, W, C), with an axis of views in front in evaluation."
+            )
+    kinds = sorted({(str(clip.dtype), *map(str, clip.shape[1:])) for clip in clips})
+    if len(kinds) > 1:
+        raise DataError(f"Clips of one batch differ: {' and '.join(' '.join(kind) for kind in kinds[:3])}.")
+    return Batch(
+        clips=torch.cat(clips) if clips else torch.empty(0),
+        targets=_targets([target for _, _, target in good]),
+        indices=[index for index, _, _ in good],
+        views=[len(clip) for clip in clips],
+        errors=errors,
+    )
+
+
+def _targets(targets: Sequence[Target]) -> Tensor:
+    if all(isinstance(target, (int, np.integer)) and not isinstance(target, bool) for target in targets):
+        return torch.tensor([int(target) for target in targets], dtype=torch.int64)
+    tensors = [torch.as_tensor(target) for target in targets]
+    if len({tensor.shape for tensor in tensors}) != 1 or tensors[0].ndim > 1:
+        raise DataError(
+            "Targets of one batch differ in kind; accepted: ints, or multi-hot tensors (num_classes,)."
+        )
+    stacked = torch.stack(tensors)
+    return stacked.float() if stacked.ndim == 2 else stacked.long()
+
+
+def normalised(clips: Tensor, spec: ClipSpec) -> Tensor:
+    """Clips as the network takes them: float32 ``(N, C, T, H, W)``; floats pass unchanged.
+
+    Args:
+        clips: uint8 ``(N, T, H, W, C)`` or float32 ``(N, C, T, H, W)``.
+        spec: mean, std and pixel range.
+
+    Raises:
+        DataError: another number of channels than the spec has means.
+    """
+    if clips.dtype != torch.uint8:
+        return clips
+    if clips.shape[-1] != len(spec.mean):
+        raise DataError(f"Clips have {clips.shape[-1]} channels, the model's clip_spec has {len(spec.mean)}.")
+    # Channels first, as the one normaliser of the library takes them; the caller decides on the layout.
+    return normalise(clips.permute(4, 0, 1, 2, 3), spec).transpose(0, 1)
+
+
+class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
+    """The keys of every micro-batch of this process, from a step of the training to its end.
+
+    A step's clips are the same set for any number of processes and accumulated micro-batches.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        micro_batch: int,
+        micro_batches: int,
+        steps_per_epoch: int,
+        steps: range,
+        seed: int,
+        stream: int = TRAINING,
+        rank: int = 0,
+        world: int = 1,
+        sample_weights: Sequence[float] | None = None,
+    ) -> None:
+        """
+        Args:
+            size: items in the dataset.
+            micro_batch: clips per forward pass.
+            micro_batches: forward passes per step in each process.
+            steps_per_epoch: a new order is drawn after so many steps.
+            steps: which steps, counted from the start of the training.
+            seed: decides the orders together with the epoch.
+            stream: see ``ItemKey``.
+            rank: this process.
+            world: number of processes.
+            sample_weights: chance of each item, with replacement; None: each item at most once per epoch.
+        """
+        self.size, self.micro_batch, self.micro_batches = size, micro_batch, micro_batches
+        self.steps_per_epoch, self.steps, self.seed, self.stream = steps_per_epoch, steps, seed, stream
+        self.rank, self.world, self.sample_weights = rank, world, sample_weights
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.micro_batches
+
+    def __iter__(self) -> Iterator[list[ItemKey]]:
+        epoch, order = -1, np.empty(0, np.int64)
+        step_size = self.micro_batch * self.micro_batches * self.world
+        for step in self.steps:
+            if step // self.steps_per_epoch != epoch:
+                epoch = step // self.steps_per_epoch
+                order = self._order(epoch, step_size * self.steps_per_epoch)
+            start = step % self.steps_per_epoch * step_size
+            for micro in range(self.micro_batches):
+                first = start + (micro * self.world + self.rank) * self.micro_batch
+                chosen = order[first : first + self.micro_batch]
+                yield [ItemKey(self.stream, epoch, int(index)) for index in chosen]
+
+    def _order(self, epoch: int, count: int) -> npt.NDArray[np.int64]:
+        # Indices have the word 2**32 - 1 of the seed to themselves: no item has that number.
+        rng = np.random.default_rng([self.seed, self.stream, epoch, 2**32 - 1])
+        if self.sample_weights is not None:
+            chances = np.asarray(self.sample_weights, np.float64)
+            return rng.choice(self.size, count, p=chances / chances.sum())
+        return rng.permutation(self.size)[:count]
+
+
+class _Batches(torch.utils.data.DataLoader[Any]):
+    """A loader whose workers' errors of this library keep their one sentence."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # plain iteration is all that is used
+        # Begun here and not with the first batch: it draws from the global generator.
+        return _in_one_sentence(super().__iter__())
+
+
+def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:
+    try:
+        yield from batches
+    except SlowFastZooError as error:
+        # torch raises it again with the worker's traceback as its message; the last line is the error's.
+        _, found, sentence = str(error).rpartition(f"{type(error).__module__}.{type(error).__name__}: ")
+        if not found:
+            raise
+        raise type(error)(sentence.strip()) from error
+
+
+def load(
+    items: KeyedItems, keys: Sequence[list[ItemKey]] | StepKeys, workers: int, device: torch.device
+) -> Any:
+    """A ``DataLoader`` of ``Batch``; a worker computes on one thread, as there is one worker per core."""
+    return _Batches(
+        items,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,134 @@
+"""Which clips belong together, and splits that keep them together.
+
+Two parts of one recording look alike. When one is trained on and the other scored, the score says how well
+the recording is remembered, not how well its class is known.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from slowfast_zoo.data.lists import Annotations, Sample
+from slowfast_zoo.errors import DataError, InputError
+
+# Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
+_PARTS = (
+    re.compile(r"(?P<source>.{11})_\d{6}_\d{6}"),
+    re.compile(r"(?P<source>v_.+_g\d+)_c\d+"),
+    re.compile(r"(?P<source>.+?)[ ._-]*(?:cut|part|scene|seg|segment|shot)[ ._-]*\d+", re.IGNORECASE),
+)
+
+
+def source_of(sample: Sample, group_by: str | None = None) -> str:
+    """What a clip was cut from, as far as its name tells.
+
+    Args:
+        sample: the clip.
+        group_by: "folder": clips of one folder belong together; "column:NAME": those with the same text in
+            that column of the table; else a regular expression whose first group, or whole match, in the
+            path they share. None: parts of one file, and the names of Kinetics, UCF101 and "x_part3".
+
+    Raises:
+        InputError: no regular expression.
+        DataError: a clip without that column, or whose path doesn't match.
+    """
+    if group_by is None:
+        found = next((match for rule in _PARTS if (match := rule.fullmatch(sample.path.stem))), None)
+        return found["source"] if found else os.path.normpath(sample.path.absolute())
+    if group_by == "folder":
+        return str(sample.path.parent)
+    if group_by.startswith("column:"):
+        columns = dict(sample.columns)
+        name = group_by.removeprefix("column:")
+        if name not in columns:
+            raise DataError(
+                f"'{sample.name}' has no column '{name}'; it has: {', '.join(columns) or 'none'}."
+            )
+        return columns[name]
+    try:
+        match = re.search(group_by, sample.path.as_posix())
+    except re.error as error:
+        raise InputError(f"group_by={group_by!r} is no regular expression: {error}.") from error
+    if match is None:
+        raise DataError(f"'{sample.path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
+    return match[1] if match.re.groups and match[1] is not None else match[0]
+
+
+def split_annotations(
+    annotations: Annotations, val: float = 0.2, *, group_by: str | None = None, seed: int = 0
+) -> tuple[Annotations, Annotations]:
+    """Training and validation part: no source in both, and of each class about the same share.
+
+    Every class keeps clips to train with, and gets one to validate with where it has two sources.
+
+    Args:
+        annotations: all clips.
+        val: part of the clips to validate with, above 0 and below 1.
+        group_by: as in ``source_of``.
+        seed: decides between equal choices.
+
+    Raises:
+        InputError: ``val`` isn't such a part.
+        DataError: there is no such split, because everything comes from one source.
+    """
+    if not 0 < val < 1:
+        raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(annotations.samples):
+        members[source_of(sample, group_by)].append(index)
+    chosen = _choose([annotations.subset(group).counts() for group in members.values()], val, seed)
+    held_out = {
+        index for group, taken in zip(members.values(), chosen, strict=True) if taken for index in group
+    }
+    if not held_out:
+        raise DataError(
+            f"{len(annotations.samples)} clips from {len(members)} sources can't be split so that every class"
+            " has clips to train with; give validation data of its own, or other groups (group_by)."
+        )
+    every = range(len(annotations.samples))
+    return (
+        annotations.subset([index for index in every if index not in held_out]),
+        annotations.subset(sorted(held_out)),
+    )
+
+
+def _choose(counts: Sequence[Sequence[int]], val: float, seed: int) -> list[bool]:
+    """Which groups to hold out, given each group's clips per class: greedy, by the distance to the shares."""
+    table = np.array(counts, np.float64)
+    total = table.sum(axis=0)
+    groups_with = (table > 0).sum(axis=0)
+    # Between one clip and what leaves one; a class from a single source can't be held out.
+    goal = np.where(groups_with > 1, np.maximum(val * total, 1), 0)
+    scale = np.maximum(total, 1)
+    held = np.zeros_like(total)
+    taken = np.zeros(len(table), bool)
+    order = np.random.default_rng(seed).permutation(len(table))
+    changed = True
+    while changed:
+        changed = False
+        for group in order:
+            step = -table[group] if taken[group] else table[group]
+            leaves_some = ((total - held - step > 0) | (table[group] == 0)).all()
+            before, after = (np.square((held + part - goal) / scale).sum() for part in (0, step))
+            if after < before - 1e-12 and (taken[group] or leaves_some):
+                held, taken[group], changed = held + step, not taken[group], True
+    return [bool(flag) for flag in taken]
+
+
+def leaks(parts: dict[str, Annotations], group_by: str | None = None) -> list[tuple[str, tuple[str, ...]]]:
+    """Sources that more than one part has: (source, parts), sorted.
+
+    Args:
+        parts: annotations by the name of the part.
+        group_by: as in ``source_of``.
+    """
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for part, clips in parts.items():
+        for sample in clips.samples:
+            seen[source_of(sample, group_by)][part] += 1
+    return sorted((source, tuple(counts)) for source, counts in seen.items() if len(counts) > 1)

@@ -1,0 +1,308 @@
+"""``evaluate``: a model's scores on a dataset, each item once, and result files that say how."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slowfast_zoo.data.loader import (
+    EVALUATION,
+    Batch,
+    ClipDataset,
+    ItemKey,
+    KeyedItems,
+    load,
+    name_of,
+    normalised,
+)
+from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.evaluation.metrics import class_accuracies, compute_metrics, confusion_matrix
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.distributed import Processes, join
+from slowfast_zoo.runtime.precision import Precision, autocast
+from slowfast_zoo.spec import Aggregate
+
+AVERAGES: dict[str, Aggregate | Literal["none"]] = {
+    "prob": "mean-prob",
+    "score": "mean-logit",
+    "none": "none",
+    "mean-prob": "mean-prob",
+    "mean-logit": "mean-logit",
+    "max-prob": "max-prob",
+    "sum-prob": "sum-prob",
+}
+"""What ``--average-clips`` takes: MMAction2's words and those of ``ClipSpec.aggregate``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of a dataset's readable items, in its order, and what they come to."""
+
+    metrics: Mapping[str, float]
+    """By the publisher's result names; empty for scores of single views."""
+    scores: list[npt.NDArray[np.float32]] = dataclasses.field(repr=False)
+    """Per item (classes,), or (views, classes) when the views aren't averaged."""
+    targets: npt.NDArray[Any] = dataclasses.field(repr=False)
+    """int64 (N,), or float32 (N, classes)."""
+    names: list[str] = dataclasses.field(repr=False)
+    """What the dataset calls the items."""
+    labels: tuple[str, ...] | None = dataclasses.field(repr=False)
+    """Class names."""
+    failed: list[tuple[str, str]]
+    """Items that couldn't be read, and why; they count in no metric."""
+    protocol: Mapping[str, Any]
+    """How the scores were made."""
+
+    def __str__(self) -> str:
+        total = len(self.names) + len(self.failed)
+        parts = [f"{len(self.names)} of {total} decoded"]
+        return ", ".join(parts + [f"{name} {value:.4f}" for name, value in self.metrics.items()])
+
+    def confusion_matrix(self) -> npt.NDArray[np.int64]:
+        """Counts (classes, classes): rows true, columns predicted.
+
+        Raises:
+            InputError: several labels per item, or scores of single views.
+        """
+        if self.targets.ndim == 2 or not self.metrics:
+            raise InputError("A confusion matrix needs one label per video, and one score per class.")
+        return confusion_matrix(np.stack(self.scores), self.targets)
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """For each class its name, its number of videos and the share of them that was recognised."""
+        confusion = self.confusion_matrix()
+        names = self.labels or [str(index) for index in range(len(confusion))]
+        rows = zip(names, confusion.sum(axis=1).tolist(), class_accuracies(confusion).tolist(), strict=True)
+        return [{"label": name, "videos": videos, "accuracy": accuracy} for name, videos, accuracy in rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Metrics, protocol, labels, failures and every video's name, target and scores, as JSON values."""
+        videos = zip(self.names, self.targets.tolist(), self.scores, strict=True)
+        return {
+            "metrics": {name: value if np.isfinite(value) else None for name, value in self.metrics.items()},
+            "protocol": dict(self.protocol),
+            "labels": None if self.labels is None else list(self.labels),
+            "failed": [{"video": name, "error": error} for name, error in self.failed],
+            "videos": [
+                {"video": name, "target": target, "scores": scores.tolist()}
+                for name, target, scores in videos
+            ],
+        }
+
+    def save(self, path: str | Path, form: Literal["named", "mmaction2"] = "named") -> None:
+        """Writes a JSON file: everything (``to_dict``), or MMAction2's bare list of scores per video.
+
+        Raises:
+            InputError: no such form, or MMAction2's form with videos missing.
+        """
+        if form == "mmaction2":
+            if self.failed:
+                raise InputError(
+                    f"MMAction2's result file tells videos apart by their place in the list, and"
+                    f" {len(self.failed)} couldn't be read (first: {self.failed[0][0]}); use the named form."
+                )
+            content: Any = [scores.tolist() for scores in self.scores]
+        elif form == "named":
+            content = self.to_dict()
+        else:
+            raise InputError(f"There is no form '{form}' of result files; accepted: 'named', 'mmaction2'.")
+        _write(Path(path), json.dumps(content))
+
+    def save_confusion(self, path: str | Path) -> None:
+        """Writes the confusion matrix as CSV: a row per true class, a column per predicted one.
+
+        Raises:
+            InputError: as ``confusion_matrix``.
+        """
+        confusion = self.confusion_matrix()
+        names = self.labels or [str(index) for index in range(len(confusion))]
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(["true \\ predicted", *names])
+        writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
+        _write(Path(path), table.getvalue())
+
+
+def evaluate(
+    model: SlowFast,
+    dataset: ClipDataset,
+    *,
+    metrics: Sequence[str] | None = None,
+    average: str | None = None,
+    batch_size: int = 1,
+    max_views: int = 8,
+    workers: int = 0,
+    device: str | torch.device | None = None,
+    precision: Precision = "float32",
+    progress: bool = True,
+) -> Evaluation:
+    """The model's scores and metrics on a dataset; equal on every process when torchrun started several.
+
+    Each item is scored by exactly one process. The model is moved to the device, run in eval mode and left
+    in the mode that it had.
+
+    Args:
+        model: gives logits.
+        dataset: see ``slowfast_zoo.data.loader``; its items may be several views of a video.
+        metrics: names of ``metrics.METRICS``; None: those that fit the dataset's targets.
+        average: of ``AVERAGES``: how views become one score; None: as the model's ``clip_spec`` says.
+        batch_size: items read together.
+        max_views: clips per forward pass; bounds memory.
+        workers: processes that read items.
+        device: None: the GPU of this process, or the CPU where there is none.
+        precision: of the network's arithmetic.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        DataError: an empty dataset, none of its items readable, or a target that is no class.
+        InputError: a metric that doesn't fit the targets.
+        UnknownNameError: no such metric or average.
+    """
+    rule = _average(average, model)
+    if len(dataset) == 0:
+        raise DataError("The dataset to evaluate is empty.")
+    was_training = model.training
+    group = join(device)
+    model.to(group.device).eval()
+    try:
+        rows, failed = _score(
+            model, dataset, rule, batch_size, max_views, workers, group, precision, progress
+        )
+    finally:
+        model.train(was_training)
+    rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row[0])
+    failed = sorted(failure for part in group.gather(failed) for failure in part)
+    if not rows:
+        raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
+    targets = np.stack([target for _, target, _, _ in rows])
+    scores = [score for _, _, score, _ in rows]
+    single = all(score.ndim == 1 for score in scores)
+    if metrics and not single:
+        raise InputError("Scores of single views have no metrics; average them, or ask for no metric.")
+    views = sorted({count for _, _, _, count in rows})
+    return Evaluation(
+        metrics=compute_metrics(np.stack(scores), targets, tuple(metrics or ())) if single else {},
+        scores=scores,
+        targets=targets,
+        names=[name_of(dataset, index) for index, _, _, _ in rows],
+        labels=model.labels,
+        failed=[(name_of(dataset, index), error) for index, error in failed],
+        protocol={
+            "average": rule,
+            "views": views[0] if len(views) == 1 else views,
+            "precision": precision,
+            "clip_spec": model.clip_spec.to_dict(),
+            "model_spec": model.spec.to_dict(),
+        },
+    )
+
+
+def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
+    """Refuses targets that the model's classifier has no place for.
+
+    Raises:
+        DataError: names the item, its target and what is accepted.
+    """
+    classes, several = model.spec.num_classes, model.spec.activation == "sigmoid"
+    targets = batch.targets
+    if targets.ndim != (2 if several else 1) or (several and targets.shape[1] != classes):
+        wanted = f"multi-hot tensors of {classes} classes" if several else "one int per clip"
+        raise DataError(
+            f"Targets are {tuple(targets.shape)}; a model with {model.spec.activation} takes {wanted}."
+        )
+    wrong = ((targets < 0) | (targets > (1 if several else classes - 1))).nonzero()
+    if len(wrong):
+        item, target = batch.indices[int(wrong[0, 0])], targets[int(wrong[0, 0])]
+        accepted = "zeros and ones" if several else f"0 to {classes - 1}"
+        raise DataError(f"{name_of(dataset, item)} has the label {target.tolist()}; accepted: {accepted}.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"The result file {path} can't be written: {error}.") from error
+
+
+_Row = tuple[int, npt.NDArray[Any], npt.NDArray[np.float32], int]
+
+
+def _average(average: str | None, model: SlowFast) -> Aggregate | Literal["none"]:
+    if average is None:
+        return model.clip_spec.aggregate
+    if average not in AVERAGES:
+        raise UnknownNameError(
+            f"Views can't be averaged by '{average}'.{did_you_mean(average, AVERAGES)}"
+            f" Accepted: {quoted(AVERAGES)}."
+        )
+    return AVERAGES[average]
+
+
+def _score(
+    model: SlowFast,
+    dataset: ClipDataset,
+    rule: Aggregate | Literal["none"],
+    batch_size: int,
+    max_views: int,
+    workers: int,
+    group: Processes,
+    precision: Precision,
+    progress: bool,
+) -> tuple[list[_Row], list[tuple[int, str]]]:
+    """This process's share: (index, target, scores, views) of each item, and what couldn't be read."""
+    from tqdm import tqdm
+
+    share = range(group.rank, len(dataset), group.world)
+    starts = range(0, len(share), batch_size)
+    shares = [share[start : start + batch_size] for start in starts]
+    keys = [[ItemKey(EVALUATION, 0, index) for index in indices] for indices in shares]
+    rows: list[_Row] = []
+    failed: list[tuple[int, str]] = []
+    loader = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, group.device)
+    bar = tqdm(loader, desc="evaluate", leave=False, disable=None if progress and group.first else True)
+    with torch.inference_mode():
+        for batch in bar:
+            failed += batch.errors
+            if not batch.indices:
+                continue
+            check_targets(batch, model, dataset)
+            parts = [
+                _logits(model, clips, group.device, precision)
+                for clips in torch.split(batch.clips, max(max_views, 1))
+            ]
+            views_of = torch.split(torch.cat(parts), batch.views)
+            for index, target, views in zip(batch.indices, batch.targets, views_of, strict=True):
+                scores = average_views(views, model.spec.activation, rule)
+                rows.append((index, target.numpy(), scores.cpu().numpy(), len(views)))
+    return rows, failed
+
+
+def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
+    clips = normalised(clips.to(device, non_blocking=True), model.clip_spec)
+    with autocast(device, precision):
+        return model(clips).float()  # type: ignore[no-any-return]
+
+
+def average_views(logits: Tensor, activation: str, rule: Aggregate | Literal["none"]) -> Tensor:
+    """One item's scores (classes,) of its views' logits (views, classes); "none" leaves the logits alone.
+
+    "mean-logit" averages before, the others after the activation.
+    """
+    if rule == "none":
+        return logits
+    if rule == "mean-logit":
+        return logits.mean(dim=0)
+    probabilities = logits.softmax(dim=1) if activation == "softmax" else logits.sigmoid()
+    if rule == "max-prob":
+        return probabilities.amax(dim=0)
+    return probabilities.sum(dim=0) if rule == "sum-prob" else probabilities.mean(dim=0)

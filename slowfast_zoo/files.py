@@ -1,0 +1,48 @@
+"""A file on disk: written whole or not at all, and its hash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".slowfast-tmp"
+"""Ends the names of files that are being written; what a killed process left may be deleted."""
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """An empty file beside ``path`` to fill by any means; it takes the place of ``path`` when the block ends.
+
+    Until then ``path`` is as it was, and so it stays when the block raises. The content is on the disk
+    before the name is. Who may read the file is the umask's choice, whatever wrote it.
+
+    Raises:
+        OSError: no room, no permission, no folder; nothing half written is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}")
+    try:
+        with temporary.open("xb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(mode)  # some writers make a file that only its owner reads
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Hex digits of a file's content.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()

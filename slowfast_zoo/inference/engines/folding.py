@@ -1,0 +1,168 @@
+"""The network as it is best computed: batch norms folded away, and in a chosen precision."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.network.pathway import Stem
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import DTYPES, Precision, check_precision
+
+_HALF_VECTOR = 8
+"""Channels that fill half of a vector of 512 bits."""
+
+
+def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> Prepared:
+    """A folded copy for inference: float32 clips ``(B, C, T, H, W)`` to float32 logits.
+
+    Args:
+        model: stays as it is.
+        precision: of the two pathways; pooling and classifier are float32 always.
+        paired: let the fast stem compute two frames at a time, which x86 processors are faster with.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+        UnknownNameError: no such precision.
+    """
+    check_precision(precision)
+    folded = fold_batch_norms(model)
+    if paired and PairedStem.suits(folded):
+        folded.fast.register_module("stem", PairedStem(folded.fast.stem, even=precision != "float32"))
+    return folded if precision == "float32" else Lowered(folded, DTYPES[precision])
+
+
+def check_model(model: object) -> None:
+    """Refuses what can't be optimised or exported.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+    """
+    if not isinstance(model, SlowFast):
+        raise InputError(f"This takes a SlowFast model, got {type(model).__name__}; unwrap it first.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise InputError("The model is on the meta device: load weights first.")
+
+
+def fold_batch_norms(model: SlowFast) -> SlowFast:
+    """A copy in eval mode and float32, each batch norm part of the convolution in front of it.
+
+    The products are made in float64, so that folding costs one rounding of each weight.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+    """
+    check_model(model)
+    folded = copy.deepcopy(model).eval().float().requires_grad_(False)
+    for module in list(folded.modules()):
+        for name, norm in list(module.named_children()):
+            if isinstance(norm, nn.BatchNorm3d):
+                conv_name = name.replace("norm", "conv")
+                setattr(module, conv_name, _folded(getattr(module, conv_name), norm))
+                setattr(module, name, nn.Identity())
+    return folded
+
+
+class PairedStem(nn.Module):
+    """A folded stem that computes two frames at a time, as twice the channels of one.
+
+    The fast pathway's eight channels leave half of a vector of 16 numbers empty. For two frames the kernel
+    is one frame longer, its first or last frame zero: a fifth more products in half as many vectors.
+
+    Args:
+        stem: folded, that is with a bias.
+        even: let two frames come in as twice the channels of one, too: kernels for half precision multiply
+            channels in pairs, and would fill up three with a zero.
+    """
+
+    def __init__(self, stem: Stem, *, even: bool) -> None:
+        super().__init__()
+        conv = stem.conv
+        assert conv.bias is not None
+        first_and_second = [F.pad(conv.weight, (0, 0, 0, 0, *ends)) for ends in ((0, 1), (1, 0))]
+        weight = torch.cat(first_and_second)
+        self.weight = nn.Parameter(_frames_as_channels(weight) if even else weight, requires_grad=False)
+        self.bias = nn.Parameter(conv.bias.repeat(2), requires_grad=False)
+        self.relu, self.pool, self.even = stem.relu, stem.pool, even
+        before = conv.kernel_size[0] // 2
+        self.stride, self.padding = (1, before // 2) if even else (2, before)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """As the stem's, for an even number of frames."""
+        clip = _frames_as_channels(clip) if self.even else clip
+        stride, padding = (self.stride, 2, 2), (self.padding, 3, 3)
+        pairs: Tensor = F.conv3d(clip, self.weight, self.bias, stride=stride, padding=padding)
+        pairs = self.pool(self.relu(pairs))
+        return torch.unflatten(pairs, 1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+
+    @staticmethod
+    def suits(model: SlowFast) -> bool:
+        """Whether a model's fast stem has few channels, and alpha allows even numbers of frames only."""
+        return model.fast.stem.conv.out_channels <= _HALF_VECTOR and model.spec.alpha % 2 == 0
+
+
+def _frames_as_channels(x: Tensor) -> Tensor:
+    """``(B, C, T, H, W)`` to ``(B, 2 * C, T / 2, H, W)``: all channels of a frame, then those of the next."""
+    return torch.unflatten(x, 2, (-1, 2)).permute(0, 3, 1, 2, 4, 5).flatten(1, 2)
+
+
+class OneDnnConv3d(nn.Conv3d):
+    """A float32 convolution that oneDNN computes, whatever its size.
+
+    Of one clip torch gives oneDNN the large maps only (``use_mkldnn`` in ATen's Convolution.cpp); the others
+    are unfolded and multiplied, which takes two to five times as long.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not isinstance(self.padding, str)
+        return torch.mkldnn_convolution(
+            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
+
+
+def use_onednn(module: nn.Module) -> None:
+    """Makes every convolution a ``OneDnnConv3d``, in place."""
+    for child in module.modules():
+        if type(child) is nn.Conv3d:
+            child.__class__ = OneDnnConv3d
+
+
+class Lowered(nn.Module):
+    """A network whose pathways compute in half precision; float32 in, float32 head and logits out.
+
+    Args:
+        model: folded; becomes part of this module.
+        dtype: of the pathways.
+    """
+
+    def __init__(self, model: SlowFast, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model.to(dtype)
+        self.model.classifier.float()
+        self.dtype = dtype
+        self.spec = model.spec
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)`` of a float32 clip ``(B, C, T, H, W)``."""
+        slow, fast = self.model.forward_features(clip.to(self.dtype))
+        pre_logits = self.spec.num_classes == 0
+        return self.model.forward_head((slow.float(), fast.float()), pre_logits)
+
+
+Prepared = SlowFast | Lowered
+"""A folded network, in whichever precision."""
+
+
+def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:
+    """``norm(conv(x))`` in eval mode, as one convolution with a bias."""
+    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
+    scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
+    conv.weight = nn.Parameter(
+        (conv.weight.double() * scale.view(-1, 1, 1, 1, 1)).float(), requires_grad=False
+    )
+    conv.bias = nn.Parameter((norm.bias.double() - mean * scale).float(), requires_grad=False)
+    return conv

@@ -1,0 +1,232 @@
+"""``export``: a model as one file for other programs, with its contract and the proof beside it.
+
+For ``model.onnx`` there are also::
+
+    model.onnx.json           input and output, specs, labels, provenance, hashes, proof
+    model.onnx.reference.npz  "frames" uint8 (N, T, H, W, C) and their "logits" float32 (N, classes)
+
+The unit is one view of one video: ``clip`` float32 ``(batch, C, T, H, W)`` to ``logits`` ``(batch,
+classes)``; the slow pathway's frames are chosen inside. ``json`` is written last: where it is, the
+files are complete.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slowfast_zoo import __version__
+from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.files import hash_file
+from slowfast_zoo.inference.engines.backends import Shape
+from slowfast_zoo.inference.engines.folding import check_model
+from slowfast_zoo.inference.export.formats import FORMATS, FileFormat, Format
+from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
+from slowfast_zoo.network.slowfast import SlowFast, check_clip
+from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.runtime.precision import Precision, check_precision
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.transforms.functional import normalise
+
+_LOGGER = logging.getLogger(__name__)
+
+CONTRACT_VERSION = 1
+"""Counted up when older readers would misread the JSON beside an export."""
+
+_REFERENCE_CLIPS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """What ``export`` wrote."""
+
+    path: Path
+    """The model."""
+    files: tuple[Path, ...]
+    """Everything that belongs to it, ``path`` first."""
+    proof: Proof
+    """How it compares with the model that it was made from."""
+
+
+def export(
+    model: SlowFast,
+    path: str | Path,
+    format: Format | None = None,  # noqa: A002  # what it is called everywhere
+    precision: Precision = "float32",
+    *,
+    size: int | tuple[int, int] | None = None,
+    repeats: int = 20,
+) -> Export:
+    """Writes a model as ONNX, ``torch.export`` program or OpenVINO IR, once it is proven to be the same.
+
+    Number, height, width and frames of a view are fixed in the file; the batch size is free. Served
+    with OpenVINO, set the property INFERENCE_PRECISION_HINT as the contract says: its default may
+    compute in less than float32.
+
+    Args:
+        model: stays as it is.
+        path: of the file: ".onnx", ".pt2" or ".xml" (with a ".bin" beside it).
+        format: "onnx" (the extra ``onnx``), "torch" or "openvino" (the extra ``openvino``); None: as the
+            path's ending says.
+        precision: "float32" for the same logits; "float16" (every format) and "bfloat16" ("torch",
+            "openvino") for about the same.
+        size: side in pixels, or (height, width); None: the clip spec's test crop.
+        repeats: timed runs of model and export, for the proof.
+
+    Raises:
+        UnknownNameError: no such format or precision.
+        InputError: arguments that don't go together, or no SlowFast.
+        MissingDependencyError: the format's extra isn't installed.
+        ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
+    """
+    target = Path(path)
+    name, kind = _format(target, format)
+    check_precision(precision)
+    if precision not in kind.precisions:
+        raise InputError(f"{name} files are made in {quoted(kind.precisions)}, not in '{precision}'.")
+    for package, extra in kind.packages.items():
+        require(package, extra=extra)
+    shape = _shape(model, size)
+    original = copy.deepcopy(model).cpu().float().eval()
+    frames = reference_frames(_REFERENCE_CLIPS, *shape[1:], channels=shape[0])
+    clips = torch.stack([_normalised(clip, model.clip_spec) for clip in frames])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"'{target}' can't be written: {error.strerror or error}.") from error
+    try:
+        part = folder / target.name
+        kind.write(original, shape, precision, part, _json(_embedded(original)))
+        proof, logits = prove(original, kind.open(part, precision), clips, precision, repeats)
+        if not proof.ok:
+            raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
+        np.savez_compressed(_beside(part, "reference.npz"), frames=frames, logits=logits.numpy())
+        contract = _contract(original, part, name, kind, shape, precision, frames, logits, proof)
+        _beside(part, "json").write_text(_json(contract), encoding="utf-8", newline="\n")
+        written = _move(folder, target, kind)
+    except OSError as error:
+        raise ExportError(f"'{target}' can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if proof.slower:
+        _LOGGER.warning("'%s' is slower on this machine than the model it was made from.", target)
+    return Export(path=target, files=written, proof=proof)
+
+
+def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
+    endings = {kind.suffixes[0]: name for name, kind in FORMATS.items()}
+    if name is None:
+        if path.suffix not in endings:
+            raise InputError(f"'{path.name}' ends in none of {quoted(endings)}: give format= as well.")
+        name = endings[path.suffix]
+    if name not in FORMATS:
+        near = did_you_mean(str(name), FORMATS)
+        raise UnknownNameError(f"There is no format '{name}'.{near} Accepted: {quoted(FORMATS)}.")
+    if path.suffix != FORMATS[name].suffixes[0]:
+        raise InputError(
+            f"The format '{name}' is for '{FORMATS[name].suffixes[0]}' files, got '{path.name}'."
+        )
+    return name, FORMATS[name]
+
+
+def _shape(model: SlowFast, size: int | tuple[int, int] | None) -> Shape:
+    check_model(model)
+    size = model.clip_spec.test_crop if size is None else size
+    sides = size if isinstance(size, tuple) else (size, size)
+    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
+        raise InputError(f"size is {size!r}; accepted: a side in pixels, or (height, width).")
+    shape = (model.spec.in_channels, model.spec.num_frames, *sides)
+    check_clip(torch.empty(1, *shape, device="meta"), model.spec)
+    return shape
+
+
+def _normalised(frames: npt.NDArray[np.uint8], spec: ClipSpec) -> Tensor:
+    """(T, H, W, C) bytes as the clip (C, T, H, W) that the contract describes."""
+    clip = torch.from_numpy(frames).permute(3, 0, 1, 2)
+    if len(spec.mean) == len(clip):
+        return normalise(clip, spec)
+    channels = len(clip)  # such a clip spec is no contract for these frames, but the proof needs numbers
+    neutral = {"mean": (127.5,) * channels, "std": (64.0,) * channels, "pixel_range": "0-255"}
+    return normalise(clip, spec.replace(**neutral))
+
+
+def _embedded(model: SlowFast) -> dict[str, Any]:
+    return {
+        "model_spec": model.spec.to_dict(),
+        "clip_spec": model.clip_spec.to_dict(),
+        "labels": model.labels,
+        "provenance": model.provenance,
+        "library_version": __version__,
+    }
+
+
+def _contract(
+    model: SlowFast,
+    path: Path,
+    name: str,
+    kind: FileFormat,
+    shape: Shape,
+    precision: Precision,
+    frames: npt.NDArray[np.uint8],
+    logits: Tensor,
+    proof: Proof,
+) -> dict[str, Any]:
+    """Everything that a program needs to serve the file without this library."""
+    hint = "bf16" if precision == "bfloat16" else "f32"
+    return {
+        "contract_version": CONTRACT_VERSION,
+        "format": name,
+        "precision": precision,
+        "files": {file.name: hash_file(file) for file in _files(path, kind)},
+        "input": {"name": "clip", "dtype": "float32", "shape": ["batch", *shape]},
+        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", logits.shape[1]]},
+        "activation": model.spec.activation,
+        "properties": {"INFERENCE_PRECISION_HINT": hint} if name == "openvino" else {},
+        **_embedded(model),
+        "reference": {
+            "file": _beside(path, "reference.npz").name,
+            "frames_sha256": hashlib.sha256(frames.tobytes()).hexdigest(),
+            "logits_sha256": hashlib.sha256(logits.numpy().tobytes()).hexdigest(),
+        },
+        "proof": proof.to_dict(),
+    }
+
+
+def _json(values: dict[str, Any]) -> str:
+    try:
+        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ExportError(
+            f"Provenance and labels are written as JSON, which can't hold them: {error}."
+        ) from error
+
+
+def _files(path: Path, kind: FileFormat) -> list[Path]:
+    return [path.with_suffix(suffix) for suffix in kind.suffixes]
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.name}.{ending}")
+
+
+def _move(folder: Path, target: Path, kind: FileFormat) -> tuple[Path, ...]:
+    """Puts the files in their places, the contract last; an old one goes first."""
+    contract = _beside(target, "json")
+    contract.unlink(missing_ok=True)
+    files = (*_files(target, kind), _beside(target, "reference.npz"), contract)
+    for file in files:
+        (folder / file.name).replace(file)
+    return files

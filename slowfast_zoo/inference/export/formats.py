@@ -1,0 +1,99 @@
+"""The file formats of ``export``: how each is written, and opened again as a function.
+
+What belongs to the weights (specs, labels) is also inside each file, as JSON under "slowfast_zoo".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.inference.engines.backends import Shape, onnxruntime_session, openvino_settings
+from slowfast_zoo.inference.engines.folding import prepare
+from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_onnx, to_openvino
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.runtime.precision import Precision
+
+Format = Literal["onnx", "torch", "openvino"]
+
+Exported = Callable[[Tensor], Tensor]
+"""Clips float32 ``(B, C, T, H, W)`` on the CPU to logits float32."""
+
+EMBEDDED = "slowfast_zoo"
+"""Name of the JSON inside the files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFormat:
+    """One of the formats."""
+
+    suffixes: tuple[str, ...]
+    """Ending of the file that is named, then of those beside it."""
+    precisions: tuple[Precision, ...]
+    """What it can be exported in."""
+    packages: dict[str, str]
+    """Packages that writing and proving need, and the extras that bring them."""
+    write: Callable[[SlowFast, Shape, Precision, Path, str], None]
+    """Writes a model for clips of a shape (C, T, H, W) to a path, with that JSON inside."""
+    open: Callable[[Path, Precision], Exported]
+    """The written model as a function."""
+
+
+def _write_onnx(model: SlowFast, shape: Shape, precision: Precision, path: Path, embedded: str) -> None:
+    graph = to_onnx(capture(prepare(model, precision), shape))
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = EMBEDDED, embedded
+    path.write_bytes(graph.SerializeToString())
+
+
+def _open_onnx(path: Path, precision: Precision) -> Exported:
+    session = onnxruntime_session(str(path))
+    return lambda clips: torch.from_numpy(session.run(["logits"], {"clip": clips.numpy()})[0])
+
+
+def _write_torch(model: SlowFast, shape: Shape, precision: Precision, path: Path, embedded: str) -> None:
+    program = capture(prepare(model, precision), shape)
+    torch.export.save(program, path, extra_files={f"{EMBEDDED}.json": embedded})
+
+
+def _open_torch(path: Path, precision: Precision) -> Exported:
+    return torch.export.load(path).module()
+
+
+def _write_openvino(model: SlowFast, shape: Shape, precision: Precision, path: Path, embedded: str) -> None:
+    # bfloat16 is a matter of compiling, not of the file; float16 halves the file and computes as told.
+    graph = to_openvino(capture(prepare(model, "float32"), shape), shape, batch=None)
+    graph.set_rt_info(embedded, [EMBEDDED])
+    require("openvino", extra="openvino").save_model(graph, path, compress_to_fp16=precision == "float16")
+
+
+def _open_openvino(path: Path, precision: Precision) -> Exported:
+    core = openvino_core()
+    settings = openvino_settings("bfloat16" if precision == "bfloat16" else "float32")
+    request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+    return lambda clips: torch.from_numpy(request.infer({"clip": clips.numpy()})["logits"].copy())
+
+
+FORMATS: dict[str, FileFormat] = {
+    "onnx": FileFormat(
+        (".onnx",),
+        ("float32", "float16"),
+        {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"},
+        _write_onnx,
+        _open_onnx,
+    ),
+    "torch": FileFormat((".pt2",), ("float32", "bfloat16", "float16"), {}, _write_torch, _open_torch),
+    "openvino": FileFormat(
+        (".xml", ".bin"),
+        ("float32", "bfloat16", "float16"),
+        {"openvino": "openvino"},
+        _write_openvino,
+        _open_openvino,
+    ),
+}

@@ -1,0 +1,168 @@
+"""Proof that an exported model is the same function: seeded clips through both, differences and times."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import ExportError
+from slowfast_zoo.runtime.precision import Precision
+
+TOLERANCES: dict[str, float] = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 1e-2}
+"""Largest accepted difference of logits, as a share of the largest absolute logit. On the published
+networks half precision measures 0.3-0.8 % (bfloat16), which grows with depth."""
+
+_WARM_UP = 2
+_SEED = 20191027
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What the comparison of the model and its exported twin gave."""
+
+    clips: int
+    """Reference clips that both have seen, one at a time and as one batch."""
+    max_difference: float
+    """Largest absolute difference of any logit."""
+    relative_difference: float
+    """The same, as a share of the largest absolute logit."""
+    tolerance: float
+    """Largest ``relative_difference`` that is accepted."""
+    top1_agreement: float
+    """Share (0 to 1) of clips with the same best class."""
+    eager_p50_seconds: float
+    """Median time of the model for one clip."""
+    eager_p95_seconds: float
+    """Its 95th percentile."""
+    exported_p50_seconds: float
+    """Median time of the exported twin for one clip."""
+    exported_p95_seconds: float
+    """Its 95th percentile."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether both compute the same."""
+        return self.relative_difference <= self.tolerance
+
+    @property
+    def slower(self) -> bool:
+        """Whether the exported twin takes longer than the model, by their medians."""
+        return self.exported_p50_seconds > self.eager_p50_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        times = (
+            f"{name} p50 {1000 * p50:.1f} ms, p95 {1000 * p95:.1f} ms"
+            for name, p50, p95 in (
+                ("eager", self.eager_p50_seconds, self.eager_p95_seconds),
+                ("exported", self.exported_p50_seconds, self.exported_p95_seconds),
+            )
+        )
+        return (
+            f"{'same' if self.ok else 'DIFFERENT'} logits: largest difference {self.max_difference:.2e}"
+            f" ({self.relative_difference:.1e} of the largest logit, accepted {self.tolerance:.0e}),"
+            f" top-1 agreement {self.top1_agreement:.0%} of {self.clips} clips\n"
+            f"one clip: {'; '.join(times)}"
+        )
+
+
+def prove(
+    model: Callable[[Tensor], Tensor],
+    exported: Callable[[Tensor], Tensor],
+    clips: Tensor,
+    precision: Precision,
+    repeats: int,
+) -> tuple[Proof, Tensor]:
+    """The comparison, and the model's logits of the clips.
+
+    Args:
+        model: in eval mode.
+        exported: the same interface.
+        clips: float32 ``(N, C, T, H, W)``, at least two.
+        precision: of the exported model; decides the tolerance.
+        repeats: timed runs of each, in turn.
+
+    Raises:
+        ExportError: the model returns NaN or infinite numbers, or the twin another shape.
+    """
+    with torch.inference_mode():
+        expected = torch.cat([model(clip) for clip in clips.split(1)]).float()  # type: ignore[no-untyped-call]
+        singles = torch.cat([exported(clip) for clip in clips.split(1)])  # type: ignore[no-untyped-call]
+        batch = exported(clips)
+        if not torch.isfinite(expected).all():
+            raise ExportError("The model returns NaN or infinite numbers for ordinary clips: train it first.")
+        if singles.shape != expected.shape or batch.shape != expected.shape:
+            raise ExportError(
+                f"The exported model gives shape {tuple(batch.shape)} for a batch of {len(clips)} and"
+                f" {tuple(singles.shape)} one by one; the model gives {tuple(expected.shape)}."
+            )
+        eager, other = _times(model, exported, clips[:1], repeats)
+    differences = [float((logits.float() - expected).abs().max()) for logits in (singles, batch)]
+    # NaN compares false with everything: it must count as the largest difference there is.
+    difference = float("inf") if any(np.isnan(differences)) else max(differences)
+    return Proof(
+        clips=len(clips),
+        max_difference=difference,
+        relative_difference=difference / max(float(expected.abs().max()), 1e-30),
+        tolerance=TOLERANCES[precision],
+        top1_agreement=float((singles.argmax(1) == expected.argmax(1)).float().mean()),
+        eager_p50_seconds=float(np.percentile(eager, 50)),
+        eager_p95_seconds=float(np.percentile(eager, 95)),
+        exported_p50_seconds=float(np.percentile(other, 50)),
+        exported_p95_seconds=float(np.percentile(other, 95)),
+    ), expected
+
+
+def reference_frames(
+    count: int, frames: int, height: int, width: int, channels: int
+) -> npt.NDArray[np.uint8]:
+    """Seeded pictures of coloured rectangles that move over a shaded ground.
+
+    Args:
+        count: clips.
+        frames: frames of a clip.
+        height: in pixels.
+        width: in pixels.
+        channels: of a frame.
+
+    Returns:
+        uint8 of shape (count, frames, height, width, channels).
+    """
+    generator = np.random.default_rng(_SEED)
+    clips = np.empty((count, frames, height, width, channels), dtype=np.uint8)
+    for clip in clips:
+        ground = np.linspace(generator.uniform(0, 255, channels), generator.uniform(0, 255, channels), height)
+        clip[:] = ground[None, :, None, :].astype(np.uint8)
+        for _ in range(6):
+            sides = generator.uniform(0.1, 0.5, 2) * (height, width)
+            start, step = generator.uniform(-0.2, 0.9, 2) * (height, width), generator.normal(0, 3, 2)
+            colour = generator.integers(0, 256, channels)
+            for number, frame in enumerate(clip):
+                top, left = np.maximum(start + number * step, 0).astype(int)
+                bottom, right = np.maximum(start + number * step + sides, 0).astype(int)
+                frame[top:bottom, left:right] = colour
+    return clips
+
+
+def _times(
+    model: Callable[[Tensor], Tensor], exported: Callable[[Tensor], Tensor], clip: Tensor, repeats: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each run of both, taken in turn so that a busy machine is busy for both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for run in range(_WARM_UP + repeats):
+        for function, kept in zip((model, exported), times, strict=True):
+            before = time.perf_counter()
+            function(clip)
+            if run >= _WARM_UP:
+                kept.append(time.perf_counter() - before)
+    return times

@@ -1,0 +1,300 @@
+"""Pictures of what a model says and of what it saw.
+
+render(model, "clip.mp4", "answer.mp4")            # the clip with its best labels drawn on it
+contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pathways saw
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.inference.predict import Prediction, predict
+from slowfast_zoo.inference.render.drawing import (
+    ACCENT,
+    DIM,
+    TEXT,
+    Overlay,
+    as_bytes,
+    checked_path,
+    output_size,
+    stacked,
+    tiles,
+    written_whole,
+)
+from slowfast_zoo.network.slowfast import SlowFast, slow_frames
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.video.clips import Clips, Views, read_clips
+from slowfast_zoo.video.decoding.reader import open_video, probe
+from slowfast_zoo.weights.catalog.entry import WeightEntry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from slowfast_zoo.video.decoding.reader import Source
+    from slowfast_zoo.video.decoding.video import Frame, VideoInfo
+
+_SMALLEST = 240  # pixels of the shorter side below which no readable text fits
+_LARGEST = {".mp4": 1280, ".gif": 480}
+_GIF_FPS = 12.5  # GIF counts in 1/100 s, and players slow down what is faster than a few of those
+_GIF_SECONDS = 30.0
+_MOST_VIEWS = 30
+
+
+def render(
+    model: SlowFast | Prediction,
+    source: Source,
+    path: str | Path,
+    *,
+    views: Views = "quick",
+    topk: int = 5,
+    fps: float | Fraction | None = None,
+    seconds: tuple[float, float] | None = None,
+    progress: bool = True,
+) -> Prediction:
+    """Writes the clip with its best labels and their probabilities drawn on it; returns what was drawn.
+
+    The longer side has at most 1280 pixels (480 in a GIF), tiny videos are enlarged. A line at the
+    bottom stands for the time; its coloured part is what the model looked at. Sound is left out.
+
+    Args:
+        model: a model to ask, or its answer for this source.
+        source: one video, as for ``predict``.
+        path: file to write, .mp4 or .gif; it is replaced when all went well.
+        views: how often the model looks, as for ``predict``.
+        topk: how many labels to draw, best first; fewer where the picture is too low.
+        fps: frames per second, instead of what the source says; arrays and folders need it.
+        seconds: part of the video to write: start and end; None means all of it.
+        progress: whether to show a bar on a terminal.
+
+    Raises:
+        InputError: another ending of the path, more than 30 seconds of GIF, the source itself as path,
+            or what ``predict`` refuses.
+        VideoError: the source can't be read, or the path can't be written.
+    """
+    from tqdm import tqdm
+
+    path = checked_path(path, tuple(_LARGEST))
+    _refuse(model, source, path, topk)
+    source = _rereadable(source)
+    info = probe(source, fps=fps)
+    if info.fps is None:
+        raise InputError(f"The frame rate of '{info.name}' isn't known: pass fps= (frames per second).")
+    part = _part(seconds, info.fps, info.num_frames)
+    as_gif = path.suffix.lower() == ".gif"
+    if as_gif and len(part) / info.fps > _GIF_SECONDS:
+        raise InputError(
+            f"A GIF of {float(len(part) / info.fps):.0f} seconds would be huge; give seconds=(start, end),"
+            f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
+        )
+    answer = model if isinstance(model, Prediction) else _ask(model, source, views, topk, fps)
+    if answer.error is not None:
+        raise VideoError(answer.error)
+    size = output_size(
+        info.width, info.height, smallest=_SMALLEST, largest=_LARGEST[".gif" if as_gif else ".mp4"]
+    )
+    rows = tuple(zip(answer.labels, answer.scores, strict=True))[:topk]
+    overlay = Overlay(width=size[0], height=size[1], rows=rows, span=_span(answer, info))
+    with written_whole(path) as file:
+        pictures = _drawn(source, info, overlay, part)
+        bar = tqdm(pictures, total=len(part), unit="frame", disable=None if progress else True)
+        if as_gif:
+            _write_gif(file, iter(bar), info.fps)
+        else:
+            _write_mp4(file, iter(bar), info.fps, size, path)
+    return answer
+
+
+def contact_sheet(
+    model: SlowFast | WeightEntry,
+    source: Source,
+    path: str | Path,
+    *,
+    views: Views = "quick",
+    fps: float | Fraction | None = None,
+) -> None:
+    """Writes a PNG of exactly the frames that the slow and the fast pathway see, view by view.
+
+    Frames are resized and cropped as for the network; those of the fast pathway that the slow one
+    sees too have a border. Weights aren't needed: a row of the catalogue will do.
+
+    Args:
+        model: a model, or a row from ``get_weights``.
+        source: one video, as for ``predict``.
+        path: file to write, .png; it is replaced when all went well.
+        views: as for ``predict``; at most 30 views are drawn.
+        fps: frames per second, instead of what the source says.
+
+    Raises:
+        InputError: another kind of model, another ending of the path, more than 30 views, or views or a
+            source that aren't accepted.
+        VideoError: the source can't be read, or the path can't be written.
+    """
+    path = checked_path(path, (".png",))
+    if isinstance(model, SlowFast):
+        spec, clip_spec = model.spec, model.clip_spec
+    elif isinstance(model, WeightEntry):
+        spec, clip_spec = model.model_spec, model.clip_spec
+    else:
+        raise InputError(f"contact_sheet takes a SlowFast model or a row, got {type(model).__name__}.")
+    with open_video(source, fps=fps) as video:
+        clips = read_clips(video, clip_spec, views=views)
+        rate = video.info.fps
+        title = f"{Path(video.name).name} - {video.num_frames} frames of {video.width}x{video.height}"
+    if len(clips) > _MOST_VIEWS:
+        raise InputError(f"{len(clips)} views don't fit on a sheet; at most {_MOST_VIEWS}.")
+    if rate is not None:
+        title += f", {float(rate):.4g} fps"
+    sheet = _sheet(clips, spec, clip_spec, rate, title)
+    with written_whole(path) as part:
+        try:
+            sheet.save(part, format="PNG", compress_level=3)
+        except OSError as error:
+            raise VideoError(f"'{path}' can't be written: {error.strerror or error}.") from error
+
+
+def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, rate: Fraction | None, title: str) -> Image:
+    wide = 1600 if len(clips) <= 3 else 1088
+    parts: list[Any] = [(title, 22, TEXT)]
+    frames = clip_spec.num_frames
+    slow = slow_frames(torch.arange(frames).view(1, 1, -1, 1, 1), spec.alpha, spec.slow_sampling)
+    chosen = slow.flatten().tolist()
+    clip_count = len(clips.indices)
+    for view, (clip, crop) in enumerate(clips.views):
+        shown = as_bytes(
+            clips[view], clip_spec.mean, clip_spec.std, 255 if clip_spec.pixel_range == "0-1" else 1
+        )
+        numbers = clips.indices[clip].tolist()
+        captions = [str(n) if rate is None else f"{n} · {float(n / rate):.2f} s" for n in numbers]
+        where = f"clip {clip + 1} of {clip_count}, crop {crop + 1} of {len(clips) // clip_count}"
+        padded = "; the video is shorter than a clip" if clips.padded else ""
+        parts.append((f"{where}: frames {min(numbers)} to {max(numbers)}{padded}", 18, TEXT))
+        columns = min(len(chosen), 8)
+        parts.append((f"slow pathway, {len(chosen)} frames", 15, ACCENT))
+        parts.append(_row(shown, captions, chosen, set(), columns, min(wide // columns - 4, wide // 5)))
+        parts.append((f"fast pathway, {frames} frames; bordered: the slow pathway's too", 15, DIM))
+        parts.append(_row(shown, captions, list(range(frames)), set(chosen), min(frames, 16), wide // 16 - 4))
+    return stacked(parts, wide)
+
+
+def _row(
+    shown: Any, captions: list[str], wanted: list[int], marked: set[int], columns: int, side: int
+) -> Image:
+    borders = [frame in marked for frame in wanted]
+    texts = [captions[frame] for frame in wanted]
+    return tiles([shown[frame] for frame in wanted], texts, borders, side, columns)
+
+
+def _refuse(model: object, source: object, path: Path, topk: int) -> None:
+    """Everything that can be known to be wrong before a frame is read."""
+    if not isinstance(model, (SlowFast, Prediction)):
+        raise InputError(f"render takes a SlowFast model or a Prediction, got {type(model).__name__}.")
+    if not isinstance(topk, int) or isinstance(topk, bool) or topk < 1:
+        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1.")
+    named = isinstance(source, (str, Path)) and path.exists() and Path(source).exists()
+    if named and path.samefile(str(source)):
+        raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
+
+
+def _rereadable(source: Any) -> Source:
+    """The source in a form that can be read twice: once to predict, once to draw."""
+    return source.read() if hasattr(source, "read") else source  # type: ignore[no-any-return]
+
+
+def _ask(
+    model: SlowFast, source: Source, views: Views, topk: int, fps: float | Fraction | None
+) -> Prediction:
+    answer = predict(model, source, views=views, topk=topk, fps=fps)
+    if not isinstance(answer, Prediction):
+        raise InputError(f"{source!r} stands for many videos; render draws on one.")
+    return answer
+
+
+def _part(seconds: tuple[float, float] | None, rate: Fraction, count: int) -> range:
+    """The frames to draw."""
+    if seconds is None:
+        return range(count)
+    pair = isinstance(seconds, (tuple, list)) and len(seconds) == 2
+    if not pair or not all(isinstance(s, (int, float)) and math.isfinite(s) for s in seconds):
+        raise InputError(f"seconds is {seconds!r}; accepted: (start, end) in seconds.")
+    start, end = seconds
+    part = range(max(0, math.floor(start * rate)), min(count, math.ceil(end * rate)))
+    if not part:
+        length = float(count / rate)
+        raise InputError(f"seconds is {seconds!r}, where no frame is; the video lasts {length:.2f} seconds.")
+    return part
+
+
+def _span(answer: Prediction, info: VideoInfo) -> tuple[float, float] | None:
+    """What the model looked at, from 0 to 1 of the video."""
+    length = info.duration_seconds
+    if answer.seconds is None or not length:
+        return None
+    start, end = (min(max(second / length, 0.0), 1.0) for second in answer.seconds)
+    return start, end
+
+
+def _drawn(source: Source, info: VideoInfo, overlay: Overlay, part: range) -> Iterator[Image]:
+    with open_video(source, fps=info.fps) as video:
+        if part.start:
+            wanted: Iterator[tuple[int, Frame]] = video.iter_frames(part)
+        else:  # the stream also reads files that hold fewer frames than they promise
+            wanted = ((index, frame) for index, _, frame in video.stream())
+        for index, frame in wanted:
+            if index >= part.stop:
+                break
+            yield overlay.draw(frame, min(index / max(info.num_frames - 1, 1), 1.0))
+
+
+def _write_mp4(
+    part: Path, pictures: Iterator[Image], rate: Fraction, size: tuple[int, int], path: Path
+) -> None:
+    import av
+    from av.video.reformatter import Colorspace
+
+    codec, options = "libx264", {"crf": "20", "preset": "veryfast"}
+    if codec not in av.codecs_available:
+        codec, options = "mpeg4", {"qscale": "3"}
+    try:
+        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            stream: Any = container.add_stream(codec, rate=rate.limit_denominator(65535), options=options)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            # BT.709, limited range, and said so: players guess otherwise, by size.
+            stream.codec_context.colorspace = stream.codec_context.color_primaries = 1
+            stream.codec_context.color_trc = stream.codec_context.color_range = 1
+            for picture in pictures:
+                frame = av.VideoFrame.from_image(picture)
+                container.mux(
+                    stream.encode(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709))
+                )
+            container.mux(stream.encode(None))
+    except (av.FFmpegError, OSError) as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"'{path}' can't be written: {error.strerror or error}.") from error
+
+
+def _write_gif(part: Path, pictures: Iterator[Image], rate: Fraction) -> None:
+    from PIL import Image
+
+    step = max(1, math.ceil(float(rate) / _GIF_FPS))
+    kept = [picture for index, picture in enumerate(pictures) if index % step == 0]
+    # One palette for all frames, from a few of them, undithered: nothing flickers, files stay small.
+    few = kept[:: max(1, len(kept) // 8)]
+    width, height = few[0].size
+    together = Image.new("RGB", (width, height * len(few)))
+    for index, picture in enumerate(few):
+        together.paste(picture, (0, index * height))
+    palette = together.quantize(256, method=Image.Quantize.MEDIANCUT)
+    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in kept]
+    duration = max(20, round(float(1000 * step / rate) / 10) * 10)
+    shown[0].save(
+        part, format="GIF", save_all=True, append_images=shown[1:], duration=duration, loop=0, optimize=False
+    )

@@ -1,0 +1,129 @@
+"""What ``predict`` calls on its views: the model, or the engine that pays, in batches that fit the memory."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.engines.backends import onednn_is_fast
+from slowfast_zoo.inference.engines.engine import Engine, OptimizedModel, choose_engine, optimize
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import is_out_of_memory, to_device
+from slowfast_zoo.runtime.precision import Precision
+
+_LOGGER = logging.getLogger(__name__)
+
+_VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
+"""Views that go through the network at once: a CPU gains nothing from more, a GPU little."""
+
+_SMALL = 0.1
+"""Size of a model, as ``_size`` counts it, below which "auto" takes it as it is."""
+
+_COPY_PAYS = 3
+"""Clips from which on the eager engine, where it is faster, has earned the copy that ``optimize`` makes."""
+
+
+def check_model(model: object) -> None:
+    """Refuses what ``predict`` can't use.
+
+    Raises:
+        InputError: says why.
+    """
+    if not isinstance(model, (SlowFast, OptimizedModel)):
+        raise InputError(
+            f"predict takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
+        )
+    if model.spec.num_classes == 0:
+        raise InputError("This model has no classifier (num_classes=0); call it on clips for features.")
+    if model.spec.in_channels != 3:
+        raise InputError(f"predict reads RGB video, this model takes {model.spec.in_channels} channels.")
+
+
+def runner_for(
+    model: SlowFast | OptimizedModel,
+    engine: Engine,
+    precision: Precision,
+    device: str | torch.device | None,
+    clips: int | None,
+) -> SlowFast | OptimizedModel:
+    """What to call: the model itself, or an optimised copy where one is asked for or pays.
+
+    Arguments and errors: ``predict``; ``clips`` is how many views will come, None where nobody knows.
+    """
+    if isinstance(model, OptimizedModel):
+        if engine not in ("auto", model.engine) or device is not None:
+            raise InputError("This model is optimised already; give engine= and device= to optimize.")
+        return model
+    if device is not None:
+        place = to_device(device)
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                f"device is '{device}', and torch finds no GPU here that it can use; give 'cpu'."
+            )
+        model.to(place)
+    place = next(model.parameters()).device
+    if engine == "auto" and precision == "float32":
+        size = _size(model)
+        # A model that takes milliseconds never earns back the seconds that an engine needs to start.
+        if size < _SMALL:
+            return model
+        few = clips is not None and clips < _COPY_PAYS
+        clips = None if clips is None else round(clips * size)
+        faster = onednn_is_fast(place) and next(model.parameters()).dtype == torch.float32
+        if choose_engine(place, clips) == "eager" and (few or not faster):
+            return model
+    return optimize(model, engine, precision, device=place, clips=clips)
+
+
+def _size(model: SlowFast) -> float:
+    """Roughly how long a clip takes, in clips of R50 4x16 at 224 pixels: what engines are weighed with."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    pixels = model.spec.num_frames * model.clip_spec.test_crop**2
+    return parameters / 34.5e6 * pixels / (32 * 224**2)
+
+
+class Forward:
+    """The network in eval mode; the model's own mode is restored at the end of the ``with`` block.
+
+    Attributes:
+        device: where it computes.
+        size: views that go through it at once.
+    """
+
+    def __init__(self, model: SlowFast | OptimizedModel) -> None:
+        self._model = model
+        if isinstance(model, SlowFast):
+            weight = next(model.parameters())
+            self.device, self._dtype = weight.device, weight.dtype
+        else:
+            self.device, self._dtype = model.device, torch.float32
+        self.size = _VIEWS_PER_BATCH.get(self.device.type, 4)
+        self._was_training = model.training
+
+    def __enter__(self) -> Forward:
+        self._model.eval()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._model, SlowFast):
+            self._model.train(self._was_training)
+
+    def run(self, clips: Tensor) -> Tensor:
+        """Logits float32 on the CPU of clips (n, C, T, H, W); ``size`` is halved where memory runs out."""
+        logits: list[Tensor] = []
+        while len(clips):
+            batch = clips[: self.size]
+            try:
+                with torch.inference_mode():
+                    logits.append(self._model(batch.to(self.device, self._dtype)).float().cpu())
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if len(batch) == 1 or not is_out_of_memory(error):
+                    raise
+                self.size = len(batch) // 2
+                _LOGGER.warning("Out of memory: going on with %d views at a time.", self.size)
+                continue
+            clips = clips[len(batch) :]
+        return torch.cat(logits)

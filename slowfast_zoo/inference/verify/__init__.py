@@ -1,0 +1,1 @@
+"""Stored references replayed; the first stage that differs is named."""

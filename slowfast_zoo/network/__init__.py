@@ -1,0 +1,1 @@
+"""The network: one module class for every SlowFast."""

@@ -1,0 +1,299 @@
+"""The SlowFast network: two pathways, lateral connections, one head; one class for every publisher.
+
+Names in the state dict are documented in README and frozen by a test::
+
+    {slow,fast}.stem.{conv,norm}                    (1 or 5, 7, 7) convolution, batch norm
+    {slow,fast}.stage{1..4}.{i}.{conv,norm}{1,2,3}  bottleneck: (1 or 3, 1, 1), (1, 3, 3), (1, 1, 1)
+    {slow,fast}.stage{1..4}.0.shortcut_{conv,norm}
+    laterals.{0..3}.conv [.norm]                    behind the fast stem and stages 1-3
+    classifier                                      columns: slow features, then fast features
+
+Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.network.pathway import STAGES, Bottleneck, Lateral, Pathway, checkpoint_block
+from slowfast_zoo.spec import Activation, ClipSpec, ModelSpec, SlowSampling
+
+PARTS = ("stem", *STAGES)
+"""The parts of both pathways in the order of computation."""
+
+_PIXELS_PER_CELL = 32  # stem 2, max pool 2, stages 2-4: 2 each
+
+
+class SlowFast(nn.Module):
+    """A SlowFast network: ``(B, C, T, H, W)`` floats in, ``(B, num_classes)`` logits out.
+
+    It picks the slow pathway's frames itself and returns logits in train and in eval mode. T is any
+    multiple of ``spec.alpha``; H and W are anything with a global head. A window head wants at least
+    ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells).
+
+    Args:
+        spec: what to build.
+
+    Attributes:
+        spec: what was built; follows ``reset_classifier``.
+        clip_spec: the input contract of the weights.
+        labels: class names in the classifier's order, or None.
+        provenance: where the weights come from; empty for random ones.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.clip_spec = ClipSpec(num_frames=spec.num_frames)
+        self.labels: tuple[str, ...] | None = None
+        self.provenance: dict[str, Any] = {}
+        self.activation_checkpointing = False
+        self._frozen_up_to: str | None = None
+        self._norms_frozen = False
+
+        fast_width = spec.base_width // spec.beta_inv
+        lateral_inputs = [fast_width * scale for scale in (1, 4, 8, 16)]
+        fused = [channels * spec.fusion_ratio for channels in lateral_inputs]
+        self.slow = Pathway(spec, spec.depth, spec.base_width, fused, stem_kernel=1, temporal_stages=(3, 4))
+        fast_depth = spec.fast_depth or spec.depth
+        self.fast = Pathway(
+            spec, fast_depth, fast_width, [0] * 4, stem_kernel=5, temporal_stages=(1, 2, 3, 4)
+        )
+        self.laterals = nn.ModuleList(Lateral(spec, channels) for channels in lateral_inputs)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.classifier: nn.Module = _classifier(spec)
+        self.reset_parameters()
+
+    @property
+    def num_features(self) -> int:
+        """Pooled features in front of the classifier: the slow pathway's, then the fast one's."""
+        return self.spec.num_features
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)``, or pooled features ``(B, num_features)`` when num_classes is 0.
+
+        Args:
+            clip: float ``(B, C, T, H, W)``, normalised as ``clip_spec`` says.
+
+        Raises:
+            InputError: a rank, dtype or size that the network can't take.
+        """
+        return self.forward_head(self.forward_features(clip), pre_logits=self.spec.num_classes == 0)
+
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """The last maps: slow ``(B, 2048, T/alpha, h, w)`` and fast ``(B, 256, T, h, w)``.
+
+        h and w are H/32 and W/32, rounded up; channels are those of the default width 64.
+
+        Args:
+            clip: as for ``forward``.
+        """
+        check_clip(clip, self.spec)
+        slow = self.slow.stem(slow_frames(clip, self.spec.alpha, self.spec.slow_sampling))
+        fast = self.fast.stem(clip)
+        for lateral, slow_stage, fast_stage in zip(
+            self.laterals, self.slow.stages(), self.fast.stages(), strict=True
+        ):
+            slow = self._run(slow_stage, torch.cat([slow, lateral(fast)], dim=1))
+            fast = self._run(fast_stage, fast)
+        return slow, fast
+
+    def forward_head(self, features: tuple[Tensor, Tensor], pre_logits: bool = False) -> Tensor:
+        """Logits ``(B, num_classes)`` of the maps that ``forward_features`` returns.
+
+        A "window_probs" head in eval mode returns the log of the probability averaged over places
+        (for sigmoid: the logit of that average), so that ``softmax`` of it is the publisher's output.
+
+        Args:
+            features: slow and fast map.
+            pre_logits: return the pooled features ``(B, num_features)`` instead.
+        """
+        pooled = torch.cat([_pool(feature, self.spec.head_window) for feature in features], dim=1)
+        if pre_logits or self.spec.head_pool != "window_probs" or self.training:
+            pooled = pooled.mean(dim=2)  # a linear layer commutes with the mean over places
+            return pooled if pre_logits else self.classifier(self.dropout(pooled))
+        return _log_mean_probability(self.classifier(pooled.transpose(1, 2)), self.spec.activation)
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer: ``nn.Linear``, or ``nn.Identity`` when num_classes is 0."""
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
+        """Puts a fresh classifier in place of the old one; ``spec`` and ``labels`` follow.
+
+        Args:
+            num_classes: rows of the new classifier; 0 for a model that returns pooled features.
+            labels: class names, ``num_classes`` of them.
+
+        Raises:
+            SpecError: a negative ``num_classes``.
+            InputError: as many labels as there are not classes.
+        """
+        spec = self.spec.replace(num_classes=num_classes)
+        labels = check_labels(labels, num_classes)
+        example = self.slow.stem.conv.weight
+        classifier = _classifier(spec).to(device=example.device, dtype=example.dtype)
+        if isinstance(classifier, nn.Linear) and not example.is_meta:
+            _init_classifier(classifier)
+        self.spec, self.classifier, self.labels = spec, classifier, labels
+
+    def freeze(self, up_to: str | None = "stage4", *, norms: bool = False) -> None:
+        """Stops both pathways from learning up to and including a part; replaces earlier freezing.
+
+        Frozen parts get no gradients, and their batch norms stay in eval mode through ``train()``.
+        A lateral connection is frozen with the part of the fast pathway that it reads.
+
+        Args:
+            up_to: "stem", "stage1" ... "stage4", or None for no part.
+            norms: also hold the statistics of every other batch norm (their scale still learns).
+
+        Raises:
+            UnknownNameError: no such part.
+        """
+        if up_to is not None and up_to not in PARTS:
+            raise UnknownNameError(
+                f"There is no part '{up_to}' to freeze up to.{did_you_mean(str(up_to), PARTS)}"
+                f" Accepted: {quoted(PARTS)} or None."
+            )
+        for module in self._parts(self._frozen_up_to):
+            module.requires_grad_(True)
+        for module in self._parts(up_to):
+            module.requires_grad_(False)
+        self._frozen_up_to, self._norms_frozen = up_to, norms
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Train or eval mode; frozen batch norms stay in eval mode."""
+        super().train(mode)
+        for part in self._parts(self._frozen_up_to):
+            part.eval()
+        if self._norms_frozen:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm3d):
+                    module.eval()
+        return self
+
+    def reset_parameters(self) -> None:
+        """Draws fresh weights: Kaiming normal (fan out), each block's last norm 0, classifier 0.01.
+
+        Source: section 4 of the paper, and OpenMMLab's ``ResNet3dSlowFast`` and ``SlowFastHead``.
+        """
+        if self.slow.stem.conv.weight.is_meta:
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm3d):
+                module.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.norm3.weight)
+        if isinstance(self.classifier, nn.Linear):
+            _init_classifier(self.classifier)
+
+    def _parts(self, up_to: str | None) -> Iterator[nn.Module]:
+        count = 0 if up_to is None else PARTS.index(up_to) + 1
+        for name in PARTS[:count]:
+            yield getattr(self.slow, name)
+            yield getattr(self.fast, name)
+        yield from list(self.laterals)[:count]
+
+    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if not (self.activation_checkpointing and self.training):
+            return stage(x)  # type: ignore[no-any-return]
+        for block in stage:
+            x = checkpoint_block(block, x)
+        return x
+
+
+def slow_frames(clip: Tensor, alpha: int, rule: SlowSampling) -> Tensor:
+    """The slow pathway's frames ``(B, C, T/alpha, H, W)``; see ``ModelSpec.slow_indices``."""
+    if rule == "strided":
+        return clip[:, :, ::alpha]
+    frames = clip.shape[2]
+    slow = frames // alpha
+    indices = torch.arange(slow, device=clip.device) * (frames - 1)
+    return clip.index_select(2, torch.div(indices, max(slow - 1, 1), rounding_mode="floor"))
+
+
+def check_clip(clip: Tensor, spec: ModelSpec) -> None:
+    """Refuses a clip that the network can't take.
+
+    Raises:
+        InputError: says what was given and what is accepted.
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # sizes are tensors there, and the example input was checked in eager mode
+        return
+    shape = tuple(clip.shape)
+    if clip.ndim != 5:
+        raise InputError(f"SlowFast takes clips (B, C, T, H, W), got shape {shape}; add a batch dimension?")
+    if not clip.is_floating_point():
+        raise InputError(
+            f"SlowFast takes normalised floats, got {clip.dtype}; eval_transform(model.clip_spec) makes them."
+        )
+    _, channels, frames, height, width = clip.shape
+    if channels != spec.in_channels:
+        raise InputError(f"This model takes {spec.in_channels} channels, got {channels} in shape {shape}.")
+    if frames % spec.alpha or frames < spec.alpha:
+        raise InputError(
+            f"The number of frames must be a multiple of alpha ({spec.alpha}), got {frames} in shape {shape};"
+            f" the weights were made with {spec.num_frames}."
+        )
+    if spec.head_window is None:
+        return
+    smallest = _PIXELS_PER_CELL * (spec.head_window - 1) + 1
+    if frames < spec.num_frames or height < smallest or width < smallest:
+        raise InputError(
+            f"The window head of this model needs at least {spec.num_frames} frames of"
+            f" {smallest} x {smallest} pixels, got {frames} of {height} x {width} in shape {shape}."
+        )
+
+
+# Symbolic tracing sees both as single calls: sizes and messages stay out of the graph.
+torch.fx.wrap("slow_frames")
+torch.fx.wrap("check_clip")
+
+
+def check_labels(labels: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:
+    """The labels as a tuple.
+
+    Raises:
+        InputError: their number isn't ``num_classes``, or one isn't a text.
+    """
+    if labels is None:
+        return None
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise InputError(f"labels are a list of class names, got {labels!r:.80}.")
+    if len(labels) != num_classes:
+        raise InputError(f"labels has {len(labels)} names for {num_classes} classes; give one per class.")
+    return tuple(labels)
+
+
+def _classifier(spec: ModelSpec) -> nn.Module:
+    return nn.Linear(spec.num_features, spec.num_classes) if spec.num_classes else nn.Identity()
+
+
+def _init_classifier(classifier: nn.Linear) -> None:
+    nn.init.normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
+
+
+def _pool(feature: Tensor, window: int | None) -> Tensor:
+    """``(B, C, T, h, w)`` averaged over time and space, or over time and each window: ``(B, C, places)``."""
+    if window is None:
+        return feature.mean(dim=(2, 3, 4)).unsqueeze(2)
+    return F.avg_pool2d(feature.mean(dim=2), window, stride=1).flatten(2)
+
+
+def _log_mean_probability(logits: Tensor, activation: Activation) -> Tensor:
+    """Logits ``(B, places, classes)`` as those ``(B, classes)`` whose probabilities are the places' mean."""
+    if activation == "softmax":  # the outer log_softmax divides by the number of places
+        return torch.logsumexp(logits.log_softmax(dim=2), dim=1).log_softmax(dim=1)
+    # -softplus(-x) is logsigmoid(x), which ONNX lacks: exported as log(sigmoid(x)) it becomes infinite.
+    return torch.logsumexp(-F.softplus(-logits), dim=1) - torch.logsumexp(-F.softplus(logits), dim=1)

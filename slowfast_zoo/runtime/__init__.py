@@ -1,0 +1,1 @@
+"""What this process runs on: devices, precision, processes, packages, this machine."""

@@ -1,0 +1,81 @@
+"""This machine in words and numbers: processor, what of it this process may use, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+_FEATURES = (
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "sve",
+    "bf16",
+)
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    match = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def processor_features() -> tuple[str, ...]:
+    """Which of the instruction sets that matter here the processor has; () where the system doesn't tell."""
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    flags = set(match[1].split()) if match else set[str]()
+    return tuple(feature for feature in _FEATURES if feature in flags)
+
+
+def usable_cpus() -> int:
+    """How many processors this process may keep busy: affinity, and a container's limit (cgroups)."""
+    count = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
+    return max(1, count if quota is None else min(count, int(quota + 0.5)))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed version of each distribution; those that aren't there are left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """Processors that the container may use, of version 2 or 1; None: no limit."""
+    try:
+        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii")
+        except OSError:
+            return None
+    try:
+        share = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max"
+        return None
+    return share if share > 0 else None

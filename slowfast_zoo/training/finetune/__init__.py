@@ -1,0 +1,1 @@
+"""Small data: a trained network on one's own clips."""

@@ -1,0 +1,153 @@
+"""The data of a fine-tuning: parts that are given or made, without clips that can't be read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_zoo.data.check import unreadable_clips
+from slowfast_zoo.data.folders import find_splits
+from slowfast_zoo.data.lists import Annotations, read_annotations
+from slowfast_zoo.data.splits import leaks, split_annotations
+from slowfast_zoo.data.tables import write_split
+from slowfast_zoo.errors import DataError
+
+Data = str | Path | Annotations
+
+_UNEVEN = 1.5
+"""Classes are uneven when the largest has more than so many times the clips of the smallest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneData:
+    """The parts, with the same classes, and what there is to say about them."""
+
+    train: Annotations
+    val: Annotations
+    test: Annotations | None
+    notes: tuple[str, ...]
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the classes to train, one per clip, are of very different sizes."""
+        counts = [count for count in self.train.counts() if count]
+        return not self.train.several and max(counts) > _UNEVEN * min(counts)
+
+
+def collect(
+    data: Data,
+    validation: Data | None,
+    folder: Path,
+    *,
+    resume: bool,
+    val: float,
+    group_by: str | None,
+    seed: int,
+    frame_pattern: str | None,
+    fps: float | None,
+    max_unreadable: float,
+    progress: bool,
+) -> FinetuneData:
+    """The parts of the data, written to the folder as lists; resumed, what the lists there say.
+
+    Args:
+        folder: for the lists.
+        progress: show a bar when stderr is a terminal.
+        data, validation, resume, val, group_by, seed, frame_pattern, fps, max_unreadable: as in ``finetune``.
+
+    Raises:
+        DataError: as ``finetune``.
+    """
+    if resume and (folder / "train.csv").exists():
+        parts = _read_parts(find_splits(folder), folder / "labels.txt")
+        return FinetuneData(parts["train"], parts["val"], parts.get("test"), tuple(_counted(parts)))
+    parts = _given(data, validation)
+    notes: list[str] = []
+    for name, part in parts.items():
+        parts[name], note = _without_unreadable(part, frame_pattern, fps, max_unreadable, progress)
+        notes += note
+    _check_classes(parts["train"])
+    if "val" in parts:
+        shared = leaks(parts, group_by)
+        if shared:
+            notes.append(f"Parts share {len(shared)} sources, such as '{shared[0][0]}': scores are too good.")
+    else:
+        train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
+        parts = {"train": train, "val": held_out} | {name: parts[name] for name in parts if name != "train"}
+    write_split(folder, parts)
+    return FinetuneData(parts["train"], parts["val"], parts.get("test"), (*_counted(parts), *notes))
+
+
+def _given(data: Data, validation: Data | None) -> dict[str, Annotations]:
+    splits = {} if isinstance(data, Annotations) else find_splits(Path(data).expanduser())
+    if splits:
+        parts = _read_parts(splits, None)
+    else:
+        parts = {"train": data if isinstance(data, Annotations) else read_annotations(data)}
+    if validation is not None:
+        train = parts["train"]
+        parts["val"] = validation if isinstance(validation, Annotations) else _like(validation, train)
+    for name, part in parts.items():
+        if part.class_names != parts["train"].class_names:
+            raise DataError(f"The {name} part has other classes than the training part.")
+    return parts
+
+
+def _read_parts(paths: dict[str, Path], labels: Path | None) -> dict[str, Annotations]:
+    train = read_annotations(paths["train"], labels=labels)
+    return {"train": train} | {name: _like(path, train) for name, path in paths.items() if name != "train"}
+
+
+def _like(source: str | Path, train: Annotations) -> Annotations:
+    """What is there, with the classes of the training part."""
+    return read_annotations(source, labels=train.labels, several=train.several, num_classes=train.num_classes)
+
+
+def _without_unreadable(
+    annotations: Annotations, frame_pattern: str | None, fps: float | None, limit: float, progress: bool
+) -> tuple[Annotations, list[str]]:
+    bad = unreadable_clips(annotations, frame_pattern=frame_pattern, fps=fps, progress=progress)
+    total = len(annotations.samples)
+    if not bad:
+        return annotations, []
+    first = next(iter(bad.values()))
+    # One bad file among a handful stops nothing.
+    if len(bad) > max(limit * total, 1) or len(bad) == total:
+        raise DataError(
+            f"{len(bad)} of {total} clips can't be read, more than max_unreadable={limit:g}; the first:"
+            f" {first} 'slowfast-zoo check' names all of them."
+        )
+    kept = annotations.subset([index for index in range(total) if index not in bad])
+    return kept, [f"Left out {len(bad)} of {total} clips that can't be read; the first: {first}"]
+
+
+def _check_classes(train: Annotations) -> None:
+    present = [name for name, count in zip(train.class_names, train.counts(), strict=True) if count]
+    if not train.several and len(present) < 2:
+        raise DataError(
+            f"All {len(train.samples)} clips are of the class '{present[0]}'; telling classes apart takes"
+            " two, such as a folder of clips without it."
+        )
+
+
+def _counted(parts: dict[str, Annotations]) -> list[str]:
+    train = parts["train"]
+    counts = train.counts()
+    smallest = min(range(len(counts)), key=counts.__getitem__)
+    sizes = " and ".join(f"{len(part.samples)} in {name}" for name, part in parts.items())
+    lines = [
+        f"{train.num_classes} classes; clips: {sizes}. The smallest class to train with, '"
+        f"{train.class_names[smallest]}', has {counts[smallest]}."
+    ]
+    unseen = _absent(parts["val"])
+    if unseen:
+        shown = ", ".join(unseen[:4]) + (" ..." if len(unseen) > 4 else "")
+        lines.append(f"Nothing to validate these classes with: {shown}.")
+    return lines
+
+
+def _absent(annotations: Annotations) -> Sequence[str]:
+    return [
+        name for name, count in zip(annotations.class_names, annotations.counts(), strict=True) if not count
+    ]

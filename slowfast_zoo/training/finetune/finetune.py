@@ -1,0 +1,349 @@
+"""``finetune``: a folder of clips and a trained model become a model of your classes, and a report.
+
+result = finetune("clips", slowfast_r50_4x16x1(pretrained=True), work_dir="work")
+print(result)                               # per-class table, what was decided and why
+from_pretrained(Path("work/model"))         # what predict takes
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from slowfast_zoo.data.dataset import VideoDataset, class_weights
+from slowfast_zoo.data.lists import Annotations
+from slowfast_zoo.errors import InputError, TrainingError
+from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.finetune.data import FinetuneData, collect
+from slowfast_zoo.training.finetune.model import prepare_model
+from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, settle_norms
+from slowfast_zoo.training.finetune.report import class_table, format_table, write_report
+from slowfast_zoo.training.memory import train_within_memory
+from slowfast_zoo.training.plan import Plan
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.state import LOG, RESUME, load_trained, save_weights, write_whole
+from slowfast_zoo.training.train import rank
+from slowfast_zoo.video.clips import Views
+from slowfast_zoo.weights.saved.hub import save_pretrained
+
+_LOG = logging.getLogger(__name__)
+
+Probe = Literal["first", "only", "no"]
+
+FINETUNE = TrainConfig(
+    epochs=30,
+    batch_size=8,
+    lr=0.02,
+    lr_batch=64,
+    warmup_epochs=1,
+    validate_every=1,
+)
+"""What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
+they were trained with from scratch keeps the features that the probe found useful. Features that must change
+more take AdamW with 0.016, norms that learn and more epochs (``benchmarks/weizmann.py``)."""
+
+MODEL, REPORT, PROBE = "model", "report.txt", "probe.safetensors"
+_DRAWS = 8
+"""Random clips of each video that the classifier is fitted to before training."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """What a fine-tuning gave; ``str()`` of it is the report."""
+
+    model: SlowFast = dataclasses.field(repr=False)
+    """The model that was given, with its best weights, on its device."""
+    model_dir: Path
+    """The same as a folder, for ``from_pretrained``."""
+    work_dir: Path
+    """Log, checkpoints, report and the split that was used."""
+    evaluation: Evaluation
+    """Scores of the best weights on the test data, or on the validation data if there is none."""
+    evaluated: str
+    """Which data that was, and whether they also chose the epoch."""
+    probe_metrics: dict[str, float] | None
+    """Metrics of the linear probe on the validation data; None without one."""
+    notes: tuple[str, ...]
+    """What was decided and why."""
+    files: tuple[Path, ...]
+    """Tables and pictures."""
+
+    def __str__(self) -> str:
+        lines = [*self.notes, "", f"{self.evaluated}: {self.evaluation}", ""]
+        lines += [format_table(class_table(self.evaluation)), ""]
+        return "\n".join([*lines, f"The model, for from_pretrained and predict: {self.model_dir}"])
+
+
+def finetune(
+    data: str | Path | Annotations,
+    model: SlowFast,
+    *,
+    work_dir: str | Path,
+    validation: str | Path | Annotations | None = None,
+    config: TrainConfig = FINETUNE,
+    probe: Probe = "first",
+    val: float = 0.2,
+    group_by: str | None = None,
+    freeze_up_to: str | None = None,
+    freeze_norms: bool = True,
+    balance: bool = True,
+    flip: bool | None = None,
+    smallest_area: float = 0.5,
+    views: Views = "quick",
+    frame_pattern: str | None = None,
+    fps: float | None = None,
+    max_unreadable: float = 0.1,
+    resume: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> FinetuneResult:
+    """Trains the model, in place, to tell the classes of the data apart; one process, one device.
+
+    The classifier is replaced by one for the classes of the data. It starts as the linear probe, the best
+    one on the features that the network has already, so that training doesn't spoil them to make up for
+    random weights (Kumar et al. 2022, https://arxiv.org/abs/2202.10054); the validation data choose its L2
+    penalty. The model ends with the weights of the best epoch, or of the probe if no epoch was as good. When
+    memory runs out, half as many clips go through the network at a time, twice as often: the step stays the
+    same.
+
+    Args:
+        data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
+            list (see ``slowfast_zoo.data.lists``); or what ``read_annotations`` returned.
+        model: pretrained, of any number of classes.
+        work_dir: folder for everything that is written.
+        validation: data to choose the best epoch by; None: the part of that name, else a part of the data
+            whose sources aren't trained on.
+        config: optimiser, schedule, batch and seed; the rate is scaled to the clips of a step.
+        probe: "first": start from the linear probe; "only": stop there, the network stays as it is and
+            its features are computed once; "no": start from a random classifier.
+        val: part of the clips to validate with where they aren't given.
+        group_by: what a source is, as in ``splits.source_of``.
+        freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``.
+        freeze_norms: keep the statistics of batch norms, which small batches would spoil; False for networks
+            that start from random weights, or from other footage. Then they are measured before the probe.
+        balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
+        flip: whether clips are flipped; None: as the model was trained, but not when classes are called
+            left, right or clockwise.
+        smallest_area: part of the picture that random crops keep at least; 1: the middle square. Publishers
+            train with 0.08, which a few clips can't make up for: most crops miss what happens.
+        views: that validation and the final scores look at, as in ``read_clips``.
+        frame_pattern, fps, max_unreadable: as in ``open_dataset``.
+        resume: go on where the fine-tuning in ``work_dir`` was interrupted, on the same split.
+        device: None: the GPU, or the CPU where there is none.
+        progress: show bars when stderr is a terminal.
+
+    Raises:
+        DataError: the data doesn't hold together, has one class only, can't be split, or too many of its
+            clips can't be read.
+        TrainingError: the work directory can't be written or holds a training already, memory doesn't
+            suffice for one clip, or training diverges.
+        InputError: arguments that are not accepted.
+    """
+    if probe not in ("first", "only", "no"):
+        raise InputError(f"probe is {probe!r}; accepted: 'first', 'only', 'no'.")
+    folder = _work_directory(Path(work_dir).expanduser(), resume)
+    found = collect(
+        data,
+        validation,
+        folder / "data",
+        resume=resume,
+        val=val,
+        group_by=group_by,
+        seed=config.seed,
+        frame_pattern=frame_pattern,
+        fps=fps,
+        max_unreadable=max_unreadable,
+        progress=progress,
+    )
+    config = _evenly(config, len(found.train.samples))
+    notes = list(found.notes)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    notes += prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
+    run = _Run(model, found, config, folder, place, views, frame_pattern, fps, max_unreadable, progress)
+    fresh = probe == "only" or not (resume and (folder / RESUME).exists())
+    if fresh:
+        (folder / PROBE).unlink(missing_ok=True)
+    if fresh and probe == "first" and not freeze_norms:
+        # Else the probe would fit features that training, with the norms of each batch, never shows.
+        settle_norms(model, run.dataset(found.train, train=True), config, place)
+    probed = {} if probe == "no" else run.probe(probe) if fresh else run.earlier_probe()
+    if probe != "only":
+        model.freeze(freeze_up_to, norms=freeze_norms)
+        notes += run.describe(freeze_up_to, freeze_norms, balance)
+    for note in notes:
+        _LOG.info("%s", note)
+    if probe != "only":
+        notes += run.train(balance, resume and not fresh, probed)
+    return run.finish(notes, probed, trained=probe != "only")
+
+
+@dataclasses.dataclass
+class _Run:
+    """One fine-tuning: the model, its data, and how they are used."""
+
+    model: SlowFast
+    data: FinetuneData
+    config: TrainConfig
+    folder: Path
+    device: torch.device
+    views: Views
+    frame_pattern: str | None
+    fps: float | None
+    max_unreadable: float
+    progress: bool
+
+    def dataset(self, annotations: Annotations, *, train: bool = False) -> VideoDataset:
+        """Those clips as training or as evaluation has them."""
+        return VideoDataset(
+            annotations,
+            self.model.clip_spec,
+            train=train,
+            views=self.views,
+            frame_pattern=self.frame_pattern,
+            fps=self.fps,
+            max_unreadable=self.max_unreadable,
+        )
+
+    def probe(self, kind: Probe) -> dict[str, float]:
+        """Fits the classifier to the features of the training clips; its metrics on the validation data.
+
+        What training starts from has to know the random clips that training shows. The validation data
+        choose how strongly weights are held back.
+        """
+        random = kind == "first"
+        features = self._features(self.dataset(self.data.train, train=random), _DRAWS if random else 1)
+        fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
+        metrics = _measured(self.evaluate(self.data.val))
+        save_weights(self.model, self.folder / PROBE, {"metrics": metrics})
+        return metrics
+
+    def earlier_probe(self) -> dict[str, float]:
+        """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none."""
+        found = load_trained(self.folder / PROBE) if (self.folder / PROBE).exists() else None
+        return {} if found is None else dict(found.provenance["training"]["metrics"])
+
+    def _features(self, dataset: VideoDataset, draws: int) -> Features:
+        return extract_features(
+            self.model,
+            dataset,
+            draws=draws,
+            seed=self.config.seed,
+            max_views=self.config.batch_size,
+            workers=self.config.workers,
+            device=self.device,
+            precision=self.config.precision,
+            progress=self.progress,
+        )
+
+    def evaluate(self, annotations: Annotations) -> Evaluation:
+        """Scores of the model as it is."""
+        return evaluate(
+            self.model,
+            self.dataset(annotations),
+            max_views=self.config.batch_size,
+            workers=self.config.workers,
+            device=self.device,
+            precision=self.config.precision,
+            progress=self.progress,
+        )
+
+    def describe(self, freeze_up_to: str | None, freeze_norms: bool, balance: bool) -> list[str]:
+        """What training is going to do, as sentences."""
+        plan = Plan.of(self.config, len(self.data.train.samples), 1)
+        notes = [f"{plan.describe(self.config)}."]
+        spec = self.model.clip_spec
+        if spec.augmentation.startswith("random-resized-crop"):
+            notes.append(f"Random crops keep at least {spec.smallest_area:.0%} of the picture.")
+        frozen = [f"both pathways up to {freeze_up_to}"] if freeze_up_to else []
+        frozen += ["the statistics of all batch norms"] if freeze_norms else []
+        if frozen:
+            notes.append(f"Frozen: {' and '.join(frozen)}.")
+        if balance and self.data.uneven:
+            notes.append("Classes are drawn equally often, as their numbers of clips differ.")
+        return notes
+
+    def train(self, balance: bool, resume: bool, probe_metrics: dict[str, float]) -> list[str]:
+        """Trains; the model has the best weights afterwards, those of the probe if no epoch was as good."""
+        balanced = balance and self.data.uneven
+        result, notes = train_within_memory(
+            self.model,
+            self.dataset(self.data.train, train=True),
+            self.config,
+            work_dir=self.folder,
+            validation=self.dataset(self.data.val),
+            resume=resume,
+            sample_weights=class_weights(self.data.train) if balanced else None,
+            device=self.device,
+            progress=self.progress,
+        )
+        path = result.best or result.last
+        if result.best:
+            notes.append(f"Best of {self.config.epochs} epochs: {result.best_metrics['epoch']:.0f}.")
+        if probe_metrics and rank(probe_metrics) > rank(result.best_metrics):
+            path = self.folder / PROBE
+            notes.append("No epoch was as good as the linear probe on the validation data, which is kept.")
+        best = load_trained(path)
+        if best is None:
+            raise TrainingError(f"{path} was changed by someone else during training.")
+        self.model.load_state_dict(best.state_dict())
+        self.model.provenance = best.provenance
+        return notes
+
+    def finish(self, notes: list[str], probe_metrics: dict[str, float], *, trained: bool) -> FinetuneResult:
+        """Evaluates, writes the report and the model."""
+        tested = self.data.test is not None
+        result = self.evaluate(self.data.test or self.data.val)
+        if probe_metrics:
+            values = ", ".join(f"{name} {value:.4f}" for name, value in probe_metrics.items())
+            notes.append(f"Linear probe on the validation data: {values}.")
+        title = "Test data" if tested else "Validation data"
+        log = self.folder / LOG if trained else None
+        files = write_report(result, log, self.folder, title=title)
+        save_pretrained(self.model, self.folder / MODEL, metrics=_measured(result))
+        finished = FinetuneResult(
+            model=self.model,
+            model_dir=self.folder / MODEL,
+            work_dir=self.folder,
+            evaluation=result,
+            evaluated=f"{title}, which chose the epoch" if trained and not tested else title,
+            probe_metrics=probe_metrics or None,
+            notes=tuple(notes),
+            files=(self.folder / REPORT, *files),
+        )
+        text = f"{finished}\n".encode()
+        write_whole(self.folder / REPORT, lambda file: file.write(text))
+        return finished
+
+
+def _evenly(config: TrainConfig, clips: int) -> TrainConfig:
+    """Steps of about equal size that use all clips: 15 clips in steps of 8 make two of 7, not one of 8."""
+    step = config.batch_size * config.accumulate
+    steps = -(-clips // step)
+    return config.replace(batch_size=max(clips // steps // config.accumulate, 1))
+
+
+def _measured(evaluation: Evaluation) -> dict[str, float]:
+    return {name: value for name, value in evaluation.metrics.items() if value == value}  # not NaN
+
+
+def _work_directory(folder: Path, resume: bool) -> Path:
+    """The folder, made and known to be writable before anything takes time.
+
+    Raises:
+        TrainingError: it can't be written, or holds a training already.
+    """
+    if (folder / RESUME).exists() and not resume:
+        raise TrainingError(
+            f"{folder} holds a training already; resume it, or choose another work directory."
+        )
+    try:
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
+    write_whole(folder / REPORT, lambda file: file.write(b"The fine-tuning isn't finished.\n"))
+    return folder

@@ -1,0 +1,209 @@
+"""A linear probe: pooled features of every clip, computed once, and the classifier that fits them best."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slowfast_zoo.data.loader import (
+    EVALUATION,
+    PRECISE_BN,
+    ClipDataset,
+    ItemKey,
+    KeyedItems,
+    StepKeys,
+    load,
+    name_of,
+    normalised,
+)
+from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import Precision, autocast
+from slowfast_zoo.training.batch_norm import update_norms
+from slowfast_zoo.training.recipe import TrainConfig
+
+PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+"""L2 penalties to choose from, on weights of scaled features: features outnumber clips in small data."""
+_PENALTY = 1e-2
+"""The one without clips to choose by."""
+_ITERATIONS = 200
+
+
+class Features(NamedTuple):
+    """What the network sees in the clips of a dataset."""
+
+    features: Tensor
+    """float32 (N, num_features): pooled, the mean over a clip's views."""
+    targets: Tensor
+    """int64 (N,), or float32 (N, classes)."""
+    indices: list[int]
+    """Which clips of the dataset they belong to; unreadable ones are absent."""
+
+
+def extract_features(
+    model: SlowFast,
+    dataset: ClipDataset,
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    max_views: int = 8,
+    workers: int = 0,
+    device: str | torch.device | None = None,
+    precision: Precision = "float32",
+    progress: bool = True,
+) -> Features:
+    """The pooled features of every readable clip, in order, as often as it is looked at.
+
+    Args:
+        model: is moved to the device and left in the mode that it had.
+        dataset: clips as evaluation has them, or as training does.
+        draws: how often each clip is looked at; random clips are others every time.
+        seed: of random clips.
+        max_views: clips per forward pass; bounds memory.
+        workers: processes that read clips.
+        device: None: the GPU, or the CPU where there is none.
+        precision: of the network's arithmetic.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        DataError: none of the clips could be read.
+    """
+    from tqdm import tqdm
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    was_training = model.training
+    model.to(place).eval()
+    keys = [[ItemKey(EVALUATION, draw, index)] for draw in range(draws) for index in range(len(dataset))]
+    batches = load(KeyedItems(dataset, seed, keep_errors=True), keys, workers, place)
+    rows, targets, indices, errors = [], [], [], []
+    try:
+        with torch.no_grad():
+            for batch in tqdm(batches, "features", len(keys), disable=None if progress else True):
+                errors += batch.errors
+                if not batch.indices:
+                    continue
+                views = []
+                for clips in batch.clips.split(max_views):
+                    with autocast(place, precision):
+                        maps = model.forward_features(normalised(clips.to(place), model.clip_spec))
+                        views.append(model.forward_head(maps, pre_logits=True).float().cpu())
+                rows.append(torch.cat(views).mean(dim=0))
+                targets.append(batch.targets[0])
+                indices += batch.indices
+    finally:
+        model.train(was_training)
+    if not rows:
+        raise DataError(
+            f"None of the {len(dataset)} clips could be read; {name_of(dataset, 0)}: {errors[0][1]}"
+        )
+    return Features(torch.stack(rows), torch.stack(targets), indices)
+
+
+def settle_norms(
+    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: str | torch.device | None = None
+) -> None:
+    """Batch norms get the statistics of random training clips, which training with learning norms shows.
+
+    Args:
+        model: is moved to the device and left in the mode that it had.
+        dataset: clips as training has them; each is looked at at most once.
+        config: batch, seed, precision.
+        device: None: the GPU, or the CPU where there is none.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    was_training = model.training
+    batch = min(config.batch_size, len(dataset))
+    steps = len(dataset) // batch
+    keys = StepKeys(
+        len(dataset),
+        micro_batch=batch,
+        micro_batches=1,
+        steps_per_epoch=steps,
+        steps=range(steps),
+        seed=config.seed,
+        stream=PRECISE_BN,
+    )
+    model.to(place)
+
+    def forward(clips: Tensor) -> None:
+        with autocast(place, config.precision):
+            model(normalised(clips.to(place), model.clip_spec))
+
+    batches = load(KeyedItems(dataset, config.seed), keys, config.workers, place)
+    try:
+        update_norms(model, (batch.clips for batch in batches), forward)
+    finally:
+        model.train(was_training)
+
+
+def fit_classifier(
+    model: SlowFast, data: Features, held_out: Features | None = None, *, balance: bool = True
+) -> float:
+    """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
+
+    Logistic regression, solved rather than stepped. Features are centred and scaled while fitting; that is
+    folded into the weights afterwards.
+
+    Args:
+        model: its classifier is overwritten; ``spec.activation`` decides the loss.
+        data: features and targets to fit.
+        held_out: of other clips; the penalty of ``PENALTIES`` with the smallest loss on them is used.
+        balance: classes count alike, however many clips they have (one label per clip only).
+
+    Raises:
+        InputError: a model without classifier.
+    """
+    if not isinstance(model.classifier, nn.Linear):
+        raise InputError("The model has no classifier to fit; reset_classifier(num_classes) gives it one.")
+    mean = data.features.double().mean(dim=0)
+    # One scale for all: features that hardly differ here mustn't decide where clips differ more.
+    scale = (data.features - mean).square().mean().sqrt().clamp_min(1e-12)
+    inputs = (data.features - mean) / scale
+    classes = model.spec.num_classes
+    penalties = (_PENALTY,) if held_out is None else PENALTIES
+    fits = {penalty: _solve(inputs, data.targets, classes, penalty, balance) for penalty in penalties}
+    chosen = penalties[0]
+    if held_out is not None:
+        others = (held_out.features - mean) / scale
+        losses = {p: float(_loss(others @ w.T + b, held_out.targets, None)) for p, (w, b) in fits.items()}
+        chosen = min(losses, key=losses.__getitem__)
+    weight, bias = fits[chosen]
+    folded = weight / scale
+    with torch.no_grad():
+        model.classifier.weight.copy_(folded)
+        model.classifier.bias.copy_(bias - folded @ mean)
+    return chosen
+
+
+def _solve(
+    inputs: Tensor, targets: Tensor, classes: int, penalty: float, balance: bool
+) -> tuple[Tensor, Tensor]:
+    weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    chances = None
+    if balance and targets.ndim == 1:
+        counts = np.bincount(targets.numpy(), minlength=classes)
+        chances = torch.from_numpy(np.where(counts > 0, 1 / np.maximum(counts, 1), 0.0))
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=_ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = _loss(inputs @ weight.T + bias, targets, chances) + penalty * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()
+
+
+def _loss(logits: Tensor, targets: Tensor, chances: Tensor | None) -> Tensor:
+    if targets.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits, targets.double())
+    return F.cross_entropy(logits, targets, weight=chances)

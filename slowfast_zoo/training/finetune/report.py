@@ -1,0 +1,267 @@
+"""What a fine-tuning ends with: a per-class table, the confusion matrix and training curves, as files.
+
+Tables are always written. Pictures need matplotlib, which the extra "train" brings.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.evaluation.evaluate import Evaluation
+from slowfast_zoo.evaluation.metrics import average_precisions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LOG = logging.getLogger(__name__)
+
+PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES = (
+    "per_class.csv",
+    "confusion.csv",
+    "confusion.png",
+    "curves.png",
+)
+_MOST_NAMED = 60
+"""Classes whose names still fit beside a confusion matrix."""
+_MOST_COUNTED = 25
+"""Classes whose counts still fit into its cells."""
+_BLUE, _ORANGE, _GREY = "#2563a8", "#d9730d", "#6b7280"
+
+
+def class_table(result: Evaluation) -> list[dict[str, Any]]:
+    """For each class: label, videos, accuracy, precision and most frequent mistake; or average precision."""
+    if result.targets.ndim == 2:
+        scores = np.stack(result.scores)
+        names = result.labels or tuple(map(str, range(scores.shape[1])))
+        rows = zip(names, result.targets.sum(axis=0), average_precisions(scores, result.targets), strict=True)
+        return [{"label": n, "videos": int(v), "average_precision": float(p)} for n, v, p in rows]
+    confusion = result.confusion_matrix()
+    names = result.labels or tuple(map(str, range(len(confusion))))
+    table = []
+    for index, name in enumerate(names):
+        videos, named = int(confusion[index].sum()), int(confusion[:, index].sum())
+        right = int(confusion[index, index])
+        wrong = confusion[index].copy()
+        wrong[index] = 0
+        table.append(
+            {
+                "label": name,
+                "videos": videos,
+                "accuracy": right / videos if videos else math.nan,
+                "precision": right / named if named else math.nan,
+                "most_often_taken_for": names[int(wrong.argmax())] if wrong.any() else "",
+            }
+        )
+    return table
+
+
+def format_table(table: Sequence[dict[str, Any]]) -> str:
+    """The table as aligned text; a dash where nothing was measured."""
+    heads = [name.replace("_", " ") for name in table[0]]
+    rows = [[_cell(value) for value in row.values()] for row in table]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    numeric = [isinstance(value, (int, float)) for value in table[0].values()]
+    lines = []
+    for row in [heads, *rows]:
+        cells = [
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def write_report(result: Evaluation, log: Path | None, folder: Path, *, title: str) -> list[Path]:
+    """Writes per_class.csv, and for one label per clip confusion.csv; with matplotlib also the pictures.
+
+    Args:
+        result: of the final evaluation.
+        log: the training's JSON lines; None gives no curves.
+        folder: an existing one.
+        title: what was evaluated, for the pictures.
+
+    Returns:
+        The files written.
+
+    Raises:
+        TrainingError: the folder can't be written.
+    """
+    written = [folder / PER_CLASS]
+    table = class_table(result)
+    try:
+        with written[0].open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+    except OSError as error:
+        raise TrainingError(f"The report in '{folder}' can't be written: {error}.") from error
+    single = result.targets.ndim == 1
+    if single:
+        result.save_confusion(folder / CONFUSION)
+        written.append(folder / CONFUSION)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        _LOG.warning("No pictures: they need matplotlib, which pip install 'slowfast-zoo[train]' brings.")
+        return written
+    if single:
+        confusion = result.confusion_matrix()
+        names = result.labels or tuple(map(str, range(len(confusion))))
+        written.append(_save(draw_confusion(confusion, names, title), folder / CONFUSION_PICTURE))
+    lines = read_log(log) if log is not None else []
+    if any(line["mode"] == "train" for line in lines):
+        written.append(_save(draw_curves(lines), folder / CURVES))
+    return written
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a training's log, each with its steps per epoch, without the starts.
+
+    A resumed training goes on in the log of the first part; what it repeats replaces what was there.
+    """
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    kept: list[dict[str, Any]] = []
+    steps_per_epoch = 1
+    for line in lines:
+        if line["mode"] == "start":
+            steps_per_epoch = line["steps_per_epoch"]
+            kept = [old for old in kept if _step(old, steps_per_epoch) <= line["step"]]
+        else:
+            kept.append(line | {"steps_per_epoch": steps_per_epoch})
+    return kept
+
+
+def _step(line: dict[str, Any], steps_per_epoch: int) -> int:
+    return int((line["epoch"] - 1) * steps_per_epoch + line["iter"])
+
+
+def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+    """A picture of the matrix: colour is the share of each true class, numbers are videos.
+
+    Args:
+        confusion: (classes, classes), rows true.
+        names: of the classes.
+        title: what was evaluated.
+    """
+    from matplotlib.figure import Figure
+
+    classes = len(names)
+    named = classes <= _MOST_NAMED
+    side = min(max(3.2, 0.42 * classes), 13) if named else 9
+    margin = min(0.085 * max(len(_short(name)) for name in names), 3) if named else 0.5
+    figure = Figure(figsize=(side + margin + 1.6, side + 0.6 * margin + 0.8), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    totals = confusion.sum(axis=1, keepdims=True)
+    shares = confusion / np.maximum(totals, 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    for row in np.flatnonzero(totals == 0):  # no videos is something else than no hits
+        axes.axhspan(row - 0.5, row + 0.5, color="#eeeeee")
+    right, total = int(np.trace(confusion)), int(confusion.sum())
+    axes.set_title(
+        f"{title}: {right} of {total} right ({right / max(total, 1):.1%})", fontsize=11, loc="left"
+    )
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if named:
+        size = 9 if classes <= 30 else 6
+        texts = [_short(name) for name in names]
+        flat = classes * max(map(len, texts)) <= 40
+        axes.set_xticks(range(classes), texts, fontsize=size)
+        if not flat:
+            for text in axes.get_xticklabels():
+                text.set(rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(classes), texts, fontsize=size)
+    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="#e5e7eb", linewidth=0.6 if named else 0)
+    axes.tick_params(which="minor", length=0)
+    if classes <= _MOST_COUNTED:
+        for row, column in zip(*np.nonzero(confusion), strict=True):
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            count = str(confusion[row, column])
+            axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=24, label="share of the true class")
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
+    """Loss, accuracy and learning rate over the epochs of a training.
+
+    Args:
+        lines: of ``read_log``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 7.5), dpi=150, layout="constrained")
+    loss_axes, score_axes, rate_axes = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [3, 3, 1.3]}
+    )
+    train = [line for line in lines if line["mode"] == "train"]
+    val = [line for line in lines if line["mode"] == "val"]
+    times = [_step(line, line["steps_per_epoch"]) / line["steps_per_epoch"] for line in train]
+    marker = "o" if len(train) <= 40 else ""
+    style = {"linewidth": 1.6, "markersize": 3.5}
+    loss_axes.plot(times, [line["loss"] for line in train], marker, ls="-", color=_BLUE, **style)
+    loss_axes.set_ylabel("training loss")
+    loss_axes.set_ylim(bottom=0)
+    if all("top1_acc" in line for line in train):
+        values = [line["top1_acc"] for line in train]
+        label = "training clips (augmented)"
+        score_axes.plot(times, values, marker, ls="-", color=_BLUE, label=label, **style)
+    score = next((name for name in ("top1_acc", "mean_average_precision") if val and name in val[0]), None)
+    if score is not None:
+        epochs, values = [line["epoch"] for line in val], [line[score] for line in val]
+        # Of equals the last, as in training.
+        best = len(values) - 1 - (int(np.nanargmax(values[::-1])) if not np.isnan(values).all() else 0)
+        label = f"validation, best {values[best]:.1%} in epoch {epochs[best]}"
+        marker = "o" if len(val) <= 40 else ""
+        score_axes.plot(epochs, values, marker, ls="-", color=_ORANGE, label=label, **style)
+        ring = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        score_axes.plot(epochs[best], values[best], "o", color=_ORANGE, **ring)
+    score_axes.set_ylabel("mean average precision" if score == "mean_average_precision" else "top-1 accuracy")
+    score_axes.set_ylim(0, 1.04)
+    score_axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    if score_axes.get_legend_handles_labels()[0]:
+        score_axes.legend(frameon=False, fontsize=9, loc="best")
+    rate_axes.plot(times, [line["lr"] for line in train], color=_GREY, linewidth=1.6)
+    rate_axes.set_ylabel("learning rate")
+    rate_axes.set_ylim(bottom=0)
+    rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    rate_axes.set_xlabel("epoch")
+    rate_axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (loss_axes, score_axes, rate_axes):
+        axes.grid(color="#e5e7eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _short(name: str, limit: int = 28) -> str:
+    return name if len(name) <= limit else name[: limit - 1] + "\u2026"
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise TrainingError(f"The picture '{path}' can't be written: {error}.") from error
+    return path

@@ -1,0 +1,1 @@
+"""Any source to upright RGB frames, by index and by seconds."""

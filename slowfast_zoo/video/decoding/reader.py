@@ -1,0 +1,86 @@
+"""Open a video of any kind: a file, bytes, a URL, a folder of frames, an array.
+
+with open_video("clip.mp4") as video:
+    video.num_frames                         # what decodes, whatever the container claims
+    frames = video.frames([0, 8, 16])        # uint8 RGB (3, H, W, 3), upright
+
+for index, seconds, frame in stream("long.mkv"):   # constant memory
+    ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+from slowfast_zoo.errors import FrameCountError, InputError
+from slowfast_zoo.video.decoding.file import DecodedVideo
+from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
+from slowfast_zoo.video.decoding.sources import is_url, media_of
+from slowfast_zoo.video.decoding.video import Frame, Video, VideoInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    Source: TypeAlias = str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Tensor
+
+__all__ = ["Frame", "FrameCountError", "Video", "VideoInfo", "open_video", "probe", "stream"]
+
+
+def open_video(source: Source, *, fps: float | Fraction | None = None) -> Video:
+    """A video, to be used in a ``with`` statement, whose frames are read by index.
+
+    Args:
+        source: path of a file (whatever FFmpeg decodes, GIF too); path of a folder of frames, or a
+            pattern such as ``folder/img_{:05}.jpg``; http or https URL, which is fetched whole; the
+            file's bytes; a binary file object, which is left open; or a uint8 RGB array or tensor of
+            shape (T, H, W, 3).
+        fps: frames per second, instead of what the file says. Folders and arrays say nothing, so
+            that whatever needs their frame rate asks for it here.
+
+    Raises:
+        InputError: a source of another type or shape, or ``fps`` isn't a number above 0.
+        VideoError: nothing decodes; the message names the source and the reason.
+    """
+    return _opened(source, fps, count_first=True)
+
+
+def probe(source: Source, *, fps: float | Fraction | None = None) -> VideoInfo:
+    """The facts of a video; reads all its packets, and decodes all its frames only where those mislead.
+
+    Raises:
+        InputError, VideoError: as ``open_video``.
+    """
+    with open_video(source, fps=fps) as video:
+        return video.info
+
+
+def stream(source: Source, *, fps: float | Fraction | None = None) -> Iterator[tuple[int, float, Frame]]:
+    """(index, seconds since the first frame, uint8 RGB (H, W, 3)) of every frame, in constant memory.
+
+    The source is opened at once, closed when the iteration ends or is dropped.
+
+    Raises:
+        InputError, VideoError: as ``open_video``.
+    """
+    return _streamed(_opened(source, fps, count_first=False))
+
+
+def _streamed(video: Video) -> Iterator[tuple[int, float, Frame]]:
+    with video:
+        yield from video.stream()
+
+
+def _opened(source: Any, fps: float | Fraction | None, *, count_first: bool) -> Video:
+    if isinstance(source, (list, tuple)):
+        raise InputError(f"One video is expected here, got a {type(source).__name__} of {len(source)}.")
+    if hasattr(source, "__array__"):
+        return ArrayVideo(source, fps)
+    named = isinstance(source, (str, Path)) and not is_url(source)
+    if named and (is_pattern(source) or Path(source).is_dir()):
+        return FolderVideo(source, fps)
+    return DecodedVideo(media_of(source), fps, count_first=count_first)

@@ -1,0 +1,236 @@
+"""Frames to views, step by step: sizes, crops, normalising, and the pipeline that joins them.
+
+OpenMMLab and GluonCV resize bytes and normalise the result ("uint8-bilinear"); PySlowFast and
+PyTorchVideo normalise first and resize floats ("float-bilinear"). Both orders are kept, because
+their results differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.decoding.video import ahead
+from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
+
+
+class FramePipeline:
+    """The way from one video's decoded frames to its views, in two steps.
+
+    ``prepare`` does once per frame what all views share, ``view`` does the rest: what lies
+    between is small enough to keep (bytes, where the publisher resizes bytes).
+
+    Attributes:
+        boxes: the crops inside the resized frame, in the publisher's order.
+        kept: the part of the resized frame that some crop needs; all that ``prepare`` returns.
+    """
+
+    def __init__(self, spec: ClipSpec, height: int, width: int, *, crop: int, crops: int) -> None:
+        check_crop(spec, crop)
+        self.spec = spec
+        self.height, self.width = resized_size(spec, height, width)
+        self.boxes = crop_boxes(spec, self.height, self.width, crop, crops)
+        left, top = min(box.left for box in self.boxes), min(box.top for box in self.boxes)
+        right = max(box.left + box.width for box in self.boxes)
+        bottom = max(box.top + box.height for box in self.boxes)
+        self.kept = Box(left, top, right - left, bottom - top)
+
+    def prepare(self, frame: Bytes, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The kept part of a frame, (C, kept height, kept width), uint8 or normalised float32.
+
+        Args:
+            frame: uint8 of shape (H, W, C), RGB.
+            out: where to write it; None: a new tensor.
+        """
+        if out is None:
+            out = self._empty(1)[0]
+        if self.spec.resize == "float-bilinear":
+            whole = resize_float(frame, self.height, self.width, self.spec)
+            kept = whole[:, *slices(self.kept)].numpy()
+        else:
+            kept = resize_bytes(frame, self.height, self.width, self.kept).transpose(1, 0, 2)
+        # Not by torch, whose threads would wait for each other while these decode and resize.
+        np.copyto(out.numpy(), kept)
+        return out
+
+    def prepare_all(self, frames: Iterable[Bytes], count: int) -> torch.Tensor:
+        """``prepare`` of each frame, by threads: (count, C, kept height, kept width).
+
+        Args:
+            frames: as for ``prepare``; may be a long stream.
+            count: how many frames there are.
+        """
+        prepared = self._empty(count)
+        for _ in ahead(lambda item: self.prepare(*item), zip(frames, prepared, strict=True)):
+            pass
+        return prepared
+
+    def _empty(self, count: int) -> torch.Tensor:
+        dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
+        shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
+        return torch.empty(shape, dtype=dtype, device="cpu")
+
+    def cut(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """One crop of prepared frames, (C, T, crop, crop), still uint8 where they are.
+
+        Args:
+            frames: what ``prepare`` returned, stacked: (n, C, kept height, kept width).
+            crop: which of ``boxes``.
+            rows: which frames, int64 of shape (T,); None for all of them in order.
+        """
+        box = self.boxes[crop]
+        inside = Box(box.left - self.kept.left, box.top - self.kept.top, box.width, box.height)
+        part = frames[:, :, *slices(inside)]
+        return (part if rows is None else part[rows]).transpose(0, 1)
+
+    def view(
+        self,
+        frames: torch.Tensor,
+        crop: int,
+        rows: torch.Tensor | None = None,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """One crop of prepared frames, normalised: float32 of shape (C, T, crop, crop).
+
+        Args:
+            frames: as for ``cut``.
+            crop: as for ``cut``.
+            rows: as for ``cut``.
+            out: where to write it; None: a new tensor.
+        """
+        part = self.cut(frames, crop)
+        chosen = range(part.shape[1]) if rows is None else rows.tolist()
+        if out is None:
+            out = torch.empty((len(part), len(chosen), *part.shape[2:]), dtype=torch.float32)
+        mean, std = _mean_and_std(self.spec, 2, out.device)
+        # One frame after the other stays in the cache from the first operation to the last.
+        for place, row in enumerate(chosen):
+            if part.is_floating_point():
+                out[:, place] = part[:, row]
+            else:
+                _normalise_into(out[:, place], part[:, row], mean, std, self.spec)
+        return out
+
+
+def normalise(clip: torch.Tensor, spec: ClipSpec) -> torch.Tensor:
+    """The clip as float32 minus mean, divided by std; a new tensor on the clip's device.
+
+    Args:
+        clip: uint8 of shape (C, ...).
+        spec: gives ``mean``, ``std`` and ``pixel_range``.
+    """
+    mean, std = _mean_and_std(spec, clip.dim() - 1, clip.device)
+    out = torch.empty(clip.shape, dtype=torch.float32, device=clip.device)
+    return _normalise_into(out, clip, mean, std, spec)
+
+
+def _normalise_into(
+    out: torch.Tensor, clip: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, spec: ClipSpec
+) -> torch.Tensor:
+    if spec.pixel_range == "0-1":
+        out.copy_(clip).div_(torch.tensor(255.0, device=clip.device)).sub_(mean)
+    else:
+        torch.sub(clip, mean, out=out)
+    return out.div_(std)
+
+
+def _mean_and_std(spec: ClipSpec, trailing: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and std, float32 of shape (C, 1, ...) with so many ones.
+
+    They are tensors so that the division is a division: multiplying by the reciprocal, as some
+    devices do for plain numbers, gives other bits.
+    """
+    shape = (-1,) + (1,) * trailing
+    mean = torch.tensor(spec.mean, dtype=torch.float32, device=device)
+    return mean.view(shape), torch.tensor(spec.std, dtype=torch.float32, device=device).view(shape)
+
+
+def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
+    """Height and width in pixels after the publisher's resize of a frame of that many pixels.
+
+    OpenMMLab rounds both sides half up; PySlowFast and PyTorchVideo floor the longer one. In
+    floating point on purpose, as the publishers: the last pixel depends on it.
+    """
+    if isinstance(spec.size, tuple):
+        return spec.size[1], spec.size[0]
+    if spec.resize == "uint8-bilinear":
+        factor = spec.size / min(height, width)
+        return int(height * factor + 0.5), int(width * factor + 0.5)
+    if width < height:
+        return math.floor(height / width * spec.size), spec.size
+    return spec.size, math.floor(width / height * spec.size)
+
+
+def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -> tuple[Box, ...]:
+    """The square crops of a resized frame, in the publisher's order.
+
+    Along the longer side, for a frame that is 9 pixels longer than the crop::
+
+        three-crop   0 8 4    left, right, middle: twice the middle's offset misses the last column
+        uniform      0 5 9    left, centre (rounded up), right
+        first        0 5 9    as uniform
+
+    A single crop is the middle one, but for "first", where it is the left one (top in a portrait
+    frame). Across the shorter side every crop is in the middle.
+
+    Args:
+        spec: gives ``crop_rule``.
+        height: pixels of the resized frame.
+        width: pixels of the resized frame.
+        crop: side of the square in pixels, at most the shorter side.
+        crops: 1 or 3.
+
+    Raises:
+        InputError: another number of crops.
+
+    Source: ``ThreeCrop`` and ``CenterCrop`` of MMAction2; ``uniform_crop`` of PySlowFast, whose
+    Something-Something test takes the first of three.
+    """
+    if crops not in (1, 3):
+        raise InputError(f"crops is {crops!r}; accepted: 1 or 3.")
+    y, x = height - crop, width - crop
+    if spec.crop_rule == "three-crop":
+        y_middle, x_middle = y // 2, x // 2
+        along = [0, 2 * (y_middle if height > width else x_middle), y_middle if height > width else x_middle]
+        single = 2
+    else:
+        y_middle, x_middle = -(-y // 2), -(-x // 2)
+        along = [0, y_middle, y] if height > width else [0, x_middle, x]
+        single = 0 if spec.crop_rule == "first" else 1
+    if crops == 1:
+        along = along[single : single + 1]
+    if height > width:
+        return tuple(Box(x_middle, place, crop, crop) for place in along)
+    return tuple(Box(place, y_middle, crop, crop) for place in along)
+
+
+def resize_float(frame: Bytes, height: int, width: int, spec: ClipSpec) -> torch.Tensor:
+    """The whole frame normalised, then resized: float32 of shape (C, height, width)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+    return interpolate(normalise(pixels, spec), height, width)
+
+
+def interpolate(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """A (C, H, W) float32 picture resized bilinearly, without antialiasing, to (C, height, width)."""
+    if picture.shape[1:] == (height, width):
+        return picture
+    # Channels go where a batch would, as in a publisher's (C, T, H, W) clip. As (1, 3, H, W) torch
+    # takes another loop on a single thread, and the last bits differ.
+    size = (height, width)
+    return functional.interpolate(picture[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def slices(box: Box) -> tuple[slice, slice]:
+    return slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+
+
+def check_crop(spec: ClipSpec, crop: int) -> None:
+    short = min(spec.size) if isinstance(spec.size, tuple) else spec.size
+    if not isinstance(crop, int) or isinstance(crop, bool) or not 1 <= crop <= short:
+        raise InputError(f"crop is {crop!r}; accepted: 1 to {short}, the resized shorter side in pixels.")

@@ -1,0 +1,349 @@
+"""OpenMMLab's rows for MMAction2 0.x, superseded files included.
+
+Source: https://github.com/open-mmlab/mmaction2, ``configs/recognition/slowfast`` at the release that
+each row names. OpenMMLab writes the first eight hex digits of a file's SHA-256 into its name.
+
+The scores belong to the 0.x rule for clip starts; see ``slowfast_zoo.video.sampling``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
+
+_FILES = "https://download.openmmlab.com/mmaction/recognition/slowfast"
+_FILES_2020 = "https://openmmlab.oss-accelerate.aliyuncs.com/mmaction/recognition/slowfast"
+_FILES_2020_S3 = (
+    "https://open-mmlab.s3.ap-northeast-2.amazonaws.com/mmaction/mmaction-v1/recognition/slowfast"
+)
+
+# The fusion kernel follows alpha: 5 frames for alpha 8, 7 frames for alpha 4.
+R50_4X16 = ModelSpec(depth=50, alpha=8, fusion_kernel=5)
+R50_8X8 = ModelSpec(depth=50, alpha=4, fusion_kernel=7)
+R50_8X8_NORM = R50_8X8.replace(lateral_norm=True)
+R101_R50_4X16 = ModelSpec(depth=101, fast_depth=50, alpha=8, fusion_kernel=5)
+R101_8X8 = ModelSpec(depth=101, alpha=4, fusion_kernel=7)
+_R50_8X8_KERNEL_5 = R50_8X8.replace(fusion_kernel=5)
+_R50_16X8 = R50_8X8.replace(num_frames=64, num_classes=174)
+_R152_R50_4X16 = ModelSpec(depth=152, fast_depth=50, alpha=8, fusion_kernel=5)
+
+PARAMETERS = {
+    R50_4X16: 34_479_288,
+    R50_8X8: 34_565_560,
+    R50_8X8_NORM: 34_566_488,
+    R101_R50_4X16: 62_384_312,
+    R101_8X8: 62_912_312,
+    _R50_8X8_KERNEL_5: 34_479_288,
+    _R50_16X8: 34_044_630,
+    _R152_R50_4X16: 84_843_704,
+}
+"""Learnable parameters. Source: the publisher's metafile (``metafile.yml`` of v0.24.1); the network with
+batch norm in its laterals, for which it repeats the figure without, was counted."""
+
+_KINETICS = ClipSpec(sampling="openmmlab-0.x")
+_STHV1 = _KINETICS.replace(num_frames=64, clips=1, crops=1, augmentation="random-resized-crop-of-source")
+_STHV1_NOTE = (
+    "Trained on crops of the stored frames (100 pixels high) without resizing them first; flips exchange the "
+    "classes 2 and 4, 30 and 41, 52 and 66 (left and right)."
+)
+_LATERAL_NORM_NOTE = (
+    "The laterals carry batch norm and ReLU; the publisher's parameter count (34,565,560) leaves them out."
+)
+
+
+def _row(
+    model: str,
+    tag: str,
+    spec: ModelSpec,
+    config: str,
+    version: str,
+    *,
+    scores: tuple[float, float],
+    stored: str = "short-side 320",
+    gpus: tuple[str, int] | None = None,
+    videos_per_second: float | None = None,
+    folder: str | None = None,
+    log: str | None = None,
+    json: str | None = None,
+    release: str = "v0.21.0",
+    files: str = _FILES,
+    mirrors: tuple[str, ...] = (),
+    superseded: bool = False,
+    note: str = "",
+) -> WeightEntry:
+    """The row of ``files/folder/folder<version>.pth``, its logs beside it.
+
+    ``scores`` are top-1 and top-5, ``gpus`` their number and the MB used on each; ``json`` is by default
+    named like ``log`` with ".json" behind it.
+    """
+    folder = folder or config
+    json = json or (log and f"{log}.json")
+    path = f"{folder}/{folder}{version}.pth"
+    hash8 = version[-8:]
+    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", version)
+    sthv1 = spec is _R50_16X8
+    clip_spec = _STHV1 if sthv1 else _KINETICS
+    return WeightEntry(
+        model=model,
+        tag=f"{tag}@{hash8}" if superseded else tag,
+        urls=tuple(f"{place}/{path}" for place in (files, *mirrors)),
+        digest=f"sha256-prefix:{hash8}",
+        file_kind="torch",
+        dialect="openmmlab",
+        model_spec=spec,
+        clip_spec=clip_spec,
+        label_set="something_something_v1" if sthv1 else "kinetics400",
+        metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1]),
+        training_data="Something-Something V1" if sthv1 else "Kinetics-400",
+        stored_resolution=stored,
+        initialised_from="Kinetics-400 (slowfast_r50_8x8x1)" if sthv1 else None,
+        parameters=PARAMETERS[spec],
+        gpus=gpus and gpus[0],
+        gpu_mem_mb=gpus and gpus[1],
+        videos_per_second=videos_per_second,
+        log_url=log and f"{files}/{folder}/{log}",
+        json_url=json and f"{files}/{folder}/{json}",
+        source=f"https://github.com/open-mmlab/mmaction2/blob/{release}/configs/recognition/slowfast/README.md",
+        config_name=config,
+        released=date and "-".join(date.groups()),
+        superseded=superseded,
+        note=note,
+    )
+
+
+PAGE_ROWS = (
+    _row(
+        "slowfast_r50_4x16x1",
+        "mmaction2/k400-256e-256p",
+        R50_4X16,
+        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        "_20200728-145f1097",
+        folder="slowfast_r50_256p_4x16x1_256e_kinetics400_rgb",
+        scores=(74.75, 91.73),
+        stored="short-side 256",
+        gpus=("8x4", 6203),
+        log="20200731_151706.log",
+    ),
+    _row(
+        "slowfast_r50_4x16x1",
+        "mmaction2/k400-256e-256p-video",
+        R50_4X16,
+        "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
+        "_20200826-f85b90c5",
+        scores=(73.95, 91.50),
+        stored="short-side 256",
+        gpus=("8", 6203),
+        log="20200812_160237.log",
+        note="Trained on frames decoded on the fly, not on extracted JPEG frames. Pages up to v0.18.0 say "
+        "74.34 / 91.58; the publisher corrected them in September 2021.",
+    ),
+    _row(
+        "slowfast_r50_4x16x1",
+        "mmaction2/k400-256e-320p",
+        R50_4X16,
+        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        "_20210722-04e43ed4",
+        scores=(76.0, 92.54),
+        gpus=("8x2", 6203),
+        videos_per_second=1.6,
+        log="slowfast_r50_4x16x1_20210722.log",
+        note="The publisher's metafile (v0.24.1) still names the older file bcde7ed7 (75.64 / 92.3).",
+    ),
+    _row(
+        "slowfast_r50_4x16x1",
+        "mmaction2/k400-256e-320p-prebn",
+        R50_4X16,
+        "slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb",
+        "_20210722-bb725050",
+        scores=(76.34, 92.67),
+        gpus=("8x2", 6203),
+        log="slowfast_prebn_r50_4x16x1_20210722.log",
+        note="The network is the same; batch norm statistics are plain averages over 200 batches.",
+    ),
+    _row(
+        "slowfast_r50_8x8x1",
+        "mmaction2/k400-256e-320p",
+        R50_8X8,
+        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        "_20200716-73547d2b",
+        scores=(76.94, 92.8),
+        gpus=("8x3", 9062),
+        videos_per_second=1.3,
+        log="20200716_192653.log",
+    ),
+    _row(
+        "slowfast_r101_r50_4x16x1",
+        "mmaction2/k400-256e-256p",
+        R101_R50_4X16,
+        "slowfast_r101_r50_4x16x1_256e_kinetics400_rgb",
+        "_20210218-d8b58813",
+        folder="slowfast_r101_4x16x1_256e_kinetics400_rgb",
+        scores=(76.69, 93.07),
+        stored="short-side 256",
+        gpus=("8x1", 16628),
+        log="20210118_133528.log",
+        note="The file is named r101 only; its fast pathway has depth 50.",
+    ),
+    _row(
+        "slowfast_r101_8x8x1",
+        "mmaction2/k400-256e-256p",
+        R101_8X8,
+        "slowfast_r101_8x8x1_256e_kinetics400_rgb",
+        "_20210218-0dd54025",
+        scores=(77.90, 93.51),
+        stored="short-side 256",
+        gpus=("8x4", 25994),
+        log="20210218_121513.log",
+    ),
+    _row(
+        "slowfast_r152_r50_4x16x1",
+        "mmaction2/k400-256e-256p",
+        _R152_R50_4X16,
+        "slowfast_r152_r50_4x16x1_256e_kinetics400_rgb",
+        "_20210122-bdeb6b87",
+        folder="slowfast_r152_4x16x1_256e_kinetics400_rgb",
+        scores=(77.13, 93.20),
+        stored="short-side 256",
+        gpus=("8x1", 10077),
+        log="20210122_131321.log",
+        note="The file is named r152 only; its fast pathway has depth 50.",
+    ),
+    _row(
+        "slowfast_r50_16x8x1",
+        "mmaction2/sthv1-22e",
+        _R50_16X8,
+        "slowfast_r50_16x8x1_22e_sthv1_rgb",
+        "_20211202-aaaf9279",
+        scores=(49.67, 79.00),
+        stored="height 100",
+        gpus=("8", 9293),
+        log="slowfast_r50_16x8x1_22e_sthv1_rgb.log",
+        json="slowfast_r50_16x8x1_22e_sthv1_rgb.json",
+        note=_STHV1_NOTE,
+    ),
+)
+"""The nine rows of the SlowFast page of v0.21.0 (December 2021), in its order."""
+
+_LATER_ROWS = (
+    _row(
+        "slowfast_r50_8x8x1",
+        "mmaction2/k400-256e-320p-steplr",
+        R50_8X8_NORM,
+        "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr",
+        "-43988bac",
+        scores=(76.34, 92.61),
+        gpus=("8x4", 9062),
+        log="slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
+        json="slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
+        release="v0.24.1",
+        note=_LATERAL_NORM_NOTE,
+    ),
+    _row(
+        "slowfast_r50_8x8x1",
+        "mmaction2/k400-358e-320p-multigrid",
+        R50_8X8_NORM,
+        "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
+        "-f82bd304",
+        scores=(76.07, 92.21),
+        gpus=("8x2", 9062),
+        log="slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.log",
+        json="slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.json",
+        release="v0.24.1",
+        note=f"{_LATERAL_NORM_NOTE} So did its config until April 2022. Multigrid: 358 epochs are 239 x 1.5.",
+    ),
+    _row(
+        "slowfast_r50_8x8x1",
+        "mmaction2/k400-256e-320p-steplr-prebn",
+        R50_8X8_NORM,
+        "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr",
+        "-28474e54",
+        scores=(76.58, 92.85),
+        gpus=("8x4", 9062),
+        log="slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
+        json="slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
+        release="v0.24.1",
+        note=f"{_LATERAL_NORM_NOTE} Precise batch norm every five epochs. The publisher's link says 'perbn'.",
+    ),
+)
+
+_SUPERSEDED_ROWS = (
+    _row(
+        "slowfast_r50_4x16x1",
+        "mmaction2/k400-256e-320p",
+        R50_4X16,
+        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        "_20200618-9a124260",
+        files=_FILES_2020,
+        mirrors=(_FILES_2020_S3,),
+        scores=(75.3, 92.2),
+        gpus=("7x3", 6203),
+        videos_per_second=1.6,
+        log="sf_4x16.log",
+        json="slowfast_r50_4x16_75.3_92.2.log.json",
+        release="v0.5.0",
+        superseded=True,
+        note="Trained without warm-up.",
+    ),
+    _row(
+        "slowfast_r50_4x16x1",
+        "mmaction2/k400-256e-320p",
+        R50_4X16,
+        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        "_20200704-bcde7ed7",
+        scores=(75.64, 92.3),
+        gpus=("8x3", 6203),
+        videos_per_second=1.6,
+        log="20200704_232901.log",
+        release="v0.16.0",
+        superseded=True,
+        note="The publisher's AVA and MultiSports models of 4x16x1 start from this file.",
+    ),
+    _row(
+        "slowfast_r50_8x8x1",
+        "mmaction2/k400-256e-320p",
+        _R50_8X8_KERNEL_5,
+        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        "_20200619-ecd36535",
+        files=_FILES_2020,
+        mirrors=(_FILES_2020_S3,),
+        scores=(76.36, 92.56),
+        gpus=("8x4", 9062),
+        videos_per_second=1.3,
+        log="sf_8x8.log",
+        json="slowfast_r50_8x8_76.36_92.56.log.json",
+        release="v0.5.0",
+        superseded=True,
+        note="Its fusion kernel is 5; the publisher's later 8x8x1 networks have 7 and don't fit this file.",
+    ),
+    _row(
+        "slowfast_r50_8x8x1",
+        "mmaction2/k400-256e-256p",
+        R50_8X8,
+        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        "_20200810-863812c2",
+        folder="slowfast_r50_256p_8x8x1_256e_kinetics400_rgb",
+        scores=(75.61, 92.34),
+        stored="short-side 256",
+        gpus=("8x4", 9062),
+        log="20200731_151537.log",
+        release="v0.20.0",
+        superseded=True,
+    ),
+    _row(
+        "slowfast_r50_16x8x1",
+        "mmaction2/sthv1-22e",
+        _R50_16X8,
+        "slowfast_r50_16x8x1_22e_sthv1_rgb",
+        "_20210630-53355c16",
+        scores=(49.24, 78.79),
+        stored="height 100",
+        release="v0.20.0",
+        superseded=True,
+        note=_STHV1_NOTE,
+    ),
+)
+
+ROWS = (*PAGE_ROWS, *_LATER_ROWS, *_SUPERSEDED_ROWS)
+"""All 0.x rows."""

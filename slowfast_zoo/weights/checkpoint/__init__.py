@@ -1,0 +1,1 @@
+"""Anybody's file to a model, strictly."""

@@ -1,0 +1,292 @@
+"""The publishers' parameter names as tables, read in both directions, and how to tell them apart.
+
+A table holds one pattern per kind of layer. Every table lists the layers of a network in the same
+order, so two dialects are paired by position and no name has to be parsed.
+
+Source: the state dicts of MMAction2 (https://github.com/open-mmlab/mmaction2), PySlowFast and its
+caffe2 converter (https://github.com/facebookresearch/SlowFast), PyTorchVideo
+(https://github.com/facebookresearch/pytorchvideo) and GluonCV (https://github.com/dmlc/gluon-cv).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import CheckpointError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec, SlowSampling
+from slowfast_zoo.weights.catalog.entry import Dialect
+
+LayerKind = Literal["conv", "norm", "linear"]
+
+WRAPPERS = ("module.", "model.", "_orig_mod.")
+"""Prefixes that DataParallel, a wrapping module and torch.compile put in front of every name."""
+
+CLASSIFIER = ("classifier.weight", "classifier.bias")
+"""Our names of the head's two tensors."""
+
+STEMS = ("slow.stem.conv.weight", "fast.stem.conv.weight")
+"""Our names of the two tensors that see the clip's channels."""
+
+_TORCH_SUFFIXES: dict[LayerKind, dict[str, str]] = {
+    "conv": {"weight": ".weight"},
+    "norm": {
+        leaf: f".{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    },
+    "linear": {"weight": ".weight", "bias": ".bias"},
+}
+
+# In caffe2's spatial batch norm "riv" holds the running variance itself, in spite of its name.
+_CAFFE2_SUFFIXES: dict[LayerKind, dict[str, str]] = {
+    "conv": {"weight": "_w"},
+    "norm": {"weight": "_s", "bias": "_b", "running_mean": "_rm", "running_var": "_riv"},
+    "linear": {"weight": "_w", "bias": "_b"},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NameTable:
+    """How one publisher names the parameters of a SlowFast network.
+
+    Patterns know ``{p}`` (the pathway), ``{stage}`` (1-4), ``{res}`` (2-5), ``{block}`` (from 0),
+    ``{n}`` (1-3) and ``{x}`` (a-c) of a convolution, ``{last}`` (last block of the fast stage).
+    """
+
+    slow: str
+    """What ``{p}`` stands for in the slow pathway."""
+    fast: str
+    """What ``{p}`` stands for in the fast pathway."""
+    stem: tuple[str, str]
+    """Convolution and norm of a stem."""
+    bottleneck: tuple[str, str]
+    """Convolution and norm number ``{n}`` or ``{x}`` of a block."""
+    shortcut: tuple[str, str]
+    """Convolution and norm beside the first block of a stage."""
+    stem_lateral: tuple[str, str]
+    """Convolution and norm of the lateral connection behind the stem."""
+    stage_lateral: tuple[str, str]
+    """Convolution and norm of the lateral connections behind stages 1-3."""
+    classifier: str
+    """The last layer."""
+    suffixes: Mapping[LayerKind, Mapping[str, str]] = dataclasses.field(default_factory=_TORCH_SUFFIXES.copy)
+    """What a layer's tensors append to its name; a tensor without suffix isn't stored."""
+    ignored: tuple[str, ...] = ()
+    """Shell patterns of names that such files hold beside the network's."""
+    fast_first: bool = False
+    """Whether the classifier's columns are [fast | slow] instead of [slow | fast]."""
+    slow_sampling: SlowSampling | None = None
+    """The rule for slow frames that the publisher trains with; None: any."""
+
+    def names(self, spec: ModelSpec) -> list[str | None]:
+        """The name of every tensor of that network, in an order common to all tables.
+
+        None stands for a tensor that the publisher doesn't store.
+        """
+        return [
+            name + self.suffixes[kind][leaf] if leaf in self.suffixes[kind] else None
+            for name, kind in self._layers(spec)
+            for leaf in _TORCH_SUFFIXES[kind]
+        ]
+
+    def ignores(self, name: str) -> bool:
+        """Whether the publisher's files hold this name for other things than the network."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignored)
+
+    def _layers(self, spec: ModelSpec) -> Iterator[tuple[str, LayerKind]]:
+        fast_depth = spec.fast_depth or spec.depth
+        for p, depth in ((self.slow, spec.depth), (self.fast, fast_depth)):
+            yield from _pair(self.stem, p=p)
+            for stage, blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
+                for block in range(blocks):
+                    place: dict[str, object] = {"p": p, "stage": stage, "res": stage + 1, "block": block}
+                    for n, x in enumerate("abc", start=1):
+                        yield from _pair(self.bottleneck, **place, n=n, x=x)
+                    if block == 0:
+                        yield from _pair(self.shortcut, **place)
+        kinds = 2 if spec.lateral_norm else 1
+        yield from list(_pair(self.stem_lateral))[:kinds]
+        for stage, blocks in enumerate(BLOCKS_PER_STAGE[fast_depth][:3], start=1):
+            yield from list(_pair(self.stage_lateral, stage=stage, res=stage + 1, last=blocks - 1))[:kinds]
+        if spec.num_classes:
+            yield self.classifier, "linear"
+
+
+def _pair(patterns: tuple[str, str], **place: object) -> Iterator[tuple[str, LayerKind]]:
+    conv, norm = patterns
+    yield conv.format(**place), "conv"
+    yield norm.format(**place), "norm"
+
+
+DIALECTS: dict[Dialect, NameTable] = {
+    "slowfast_zoo": NameTable(
+        slow="slow",
+        fast="fast",
+        stem=("{p}.stem.conv", "{p}.stem.norm"),
+        bottleneck=("{p}.stage{stage}.{block}.conv{n}", "{p}.stage{stage}.{block}.norm{n}"),
+        shortcut=("{p}.stage{stage}.{block}.shortcut_conv", "{p}.stage{stage}.{block}.shortcut_norm"),
+        stem_lateral=("laterals.0.conv", "laterals.0.norm"),
+        stage_lateral=("laterals.{stage}.conv", "laterals.{stage}.norm"),
+        classifier="classifier",
+    ),
+    "openmmlab": NameTable(
+        slow="backbone.slow_path",
+        fast="backbone.fast_path",
+        stem=("{p}.conv1.conv", "{p}.conv1.bn"),
+        bottleneck=("{p}.layer{stage}.{block}.conv{n}.conv", "{p}.layer{stage}.{block}.conv{n}.bn"),
+        shortcut=("{p}.layer{stage}.{block}.downsample.conv", "{p}.layer{stage}.{block}.downsample.bn"),
+        stem_lateral=("backbone.slow_path.conv1_lateral.conv", "backbone.slow_path.conv1_lateral.bn"),
+        stage_lateral=(
+            "backbone.slow_path.layer{stage}_lateral.conv",
+            "backbone.slow_path.layer{stage}_lateral.bn",
+        ),
+        classifier="cls_head.fc_cls",
+        fast_first=True,
+        slow_sampling="strided",
+    ),
+    "pyslowfast": NameTable(
+        slow="pathway0",
+        fast="pathway1",
+        stem=("s1.{p}_stem.conv", "s1.{p}_stem.bn"),
+        bottleneck=("s{res}.{p}_res{block}.branch2.{x}", "s{res}.{p}_res{block}.branch2.{x}_bn"),
+        shortcut=("s{res}.{p}_res{block}.branch1", "s{res}.{p}_res{block}.branch1_bn"),
+        stem_lateral=("s1_fuse.conv_f2s", "s1_fuse.bn"),
+        stage_lateral=("s{res}_fuse.conv_f2s", "s{res}_fuse.bn"),
+        classifier="head.projection",
+        slow_sampling="linspace",
+    ),
+    "caffe2": NameTable(
+        slow="",
+        fast="t_",
+        stem=("{p}conv1", "{p}res_conv1_bn"),
+        bottleneck=("{p}res{res}_{block}_branch2{x}", "{p}res{res}_{block}_branch2{x}_bn"),
+        shortcut=("{p}res{res}_{block}_branch1", "{p}res{res}_{block}_branch1_bn"),
+        stem_lateral=("t_pool1_subsample", "t_pool1_subsample_bn"),
+        stage_lateral=(
+            "t_res{res}_{last}_branch2c_bn_subsample",
+            "t_res{res}_{last}_branch2c_bn_subsample_bn",
+        ),
+        classifier="pred",
+        suffixes=_CAFFE2_SUFFIXES,
+        ignored=("*_momentum", "lr", "model_iter"),
+        slow_sampling="linspace",
+    ),
+    "pytorchvideo": NameTable(
+        slow="multipathway_blocks.0",
+        fast="multipathway_blocks.1",
+        stem=("blocks.0.{p}.conv", "blocks.0.{p}.norm"),
+        bottleneck=(
+            "blocks.{stage}.{p}.res_blocks.{block}.branch2.conv_{x}",
+            "blocks.{stage}.{p}.res_blocks.{block}.branch2.norm_{x}",
+        ),
+        shortcut=(
+            "blocks.{stage}.{p}.res_blocks.{block}.branch1_conv",
+            "blocks.{stage}.{p}.res_blocks.{block}.branch1_norm",
+        ),
+        stem_lateral=("blocks.0.multipathway_fusion.conv_fast_to_slow", "blocks.0.multipathway_fusion.norm"),
+        stage_lateral=(
+            "blocks.{stage}.multipathway_fusion.conv_fast_to_slow",
+            "blocks.{stage}.multipathway_fusion.norm",
+        ),
+        classifier="blocks.6.proj",
+        slow_sampling="linspace",
+    ),
+    "gluoncv": NameTable(
+        slow="slow",
+        fast="fast",
+        stem=("{p}_conv1", "{p}_bn1"),
+        bottleneck=("{p}_res{res}.{block}.conv{n}", "{p}_res{res}.{block}.bn{n}"),
+        shortcut=("{p}_res{res}.{block}.downsample.0", "{p}_res{res}.{block}.downsample.1"),
+        stem_lateral=("lateral_p1.0", "lateral_p1.1"),
+        stage_lateral=("lateral_res{res}.0", "lateral_res{res}.1"),
+        classifier="fc",
+        slow_sampling="strided",
+    ),
+}
+"""Every dialect that is read, ours first."""
+
+
+def get_table(dialect: str) -> NameTable:
+    """The name table of a dialect.
+
+    Raises:
+        UnknownNameError: no such dialect.
+    """
+    for name, table in DIALECTS.items():
+        if name == dialect:
+            return table
+    raise UnknownNameError(
+        f"There is no dialect '{dialect}'.{did_you_mean(str(dialect), DIALECTS)}"
+        f" Accepted: {quoted(DIALECTS)}."
+    )
+
+
+def names_between(spec: ModelSpec, dialect: str) -> dict[str, str | None]:
+    """Our name of every tensor of a network, with the publisher's name; None: not stored there."""
+    ours = DIALECTS["slowfast_zoo"].names(spec)
+    theirs = get_table(dialect).names(spec)
+    return {name: their for name, their in zip(ours, theirs, strict=True) if name is not None}
+
+
+def detect_dialect(names: Iterable[str]) -> Dialect:
+    """The dialect in which both pathways' stems are named.
+
+    Args:
+        names: names of a whole state dict, without wrappers' prefixes.
+
+    Raises:
+        CheckpointError: no dialect fits, so this isn't a SlowFast network of the four publishers.
+    """
+    given = set(names)
+    smallest = ModelSpec(depth=14, num_classes=0)
+    for dialect in DIALECTS:
+        table = names_between(smallest, dialect)
+        if all(table[stem] in given for stem in STEMS):
+            return dialect
+    examples = quoted(sorted(given)[:3]) or "none at all"
+    raise CheckpointError(
+        "The file doesn't hold a two-pathway SlowFast network of a known publisher: its names"
+        f" ({examples}, ...) fit none of {quoted(DIALECTS)}. Single-pathway networks (Slow, I3D) aren't read."
+    )
+
+
+def strip_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the prefixes of DataParallel and other wrappers that all names share."""
+    stripped = dict(tensors)
+    while stripped:
+        shared = [prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in stripped)]
+        if not shared:
+            break
+        stripped = {name.removeprefix(shared[0]): tensor for name, tensor in stripped.items()}
+    return stripped
+
+
+def to_dialect(state: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> dict[str, Tensor]:
+    """Our state dict of a network under the publisher's names, in the publisher's column order.
+
+    Args:
+        state: complete state dict of ``SlowFast(spec)``.
+        spec: the network.
+        dialect: whose names to use.
+
+    Raises:
+        UnknownNameError: no such dialect.
+    """
+    table = get_table(dialect)
+    renamed = {}
+    for ours, theirs in names_between(spec, dialect).items():
+        if theirs is not None:
+            swap = table.fast_first and ours == CLASSIFIER[0]
+            renamed[theirs] = swap_columns(state[ours], spec, to_fast_first=True) if swap else state[ours]
+    return renamed
+
+
+def swap_columns(weight: Tensor, spec: ModelSpec, *, to_fast_first: bool) -> Tensor:
+    """A classifier ``(classes, features)`` with columns [slow | fast] turned into [fast | slow], or back."""
+    slow = 32 * spec.base_width
+    fast = spec.num_features - slow
+    return torch.roll(weight, fast if to_fast_first else -fast, dims=1)

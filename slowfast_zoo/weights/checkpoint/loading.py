@@ -1,0 +1,300 @@
+"""Publishers' tensors into a model: renamed, checked completely, then copied; or refused, nothing changed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import CheckpointError, InputError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.weights.catalog.entry import WeightEntry
+from slowfast_zoo.weights.checkpoint.dialects import (
+    CLASSIFIER,
+    STEMS,
+    detect_dialect,
+    get_table,
+    names_between,
+    strip_wrappers,
+    swap_columns,
+)
+from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+
+_LOGGER = logging.getLogger(__name__)
+
+Shape = tuple[int, ...]
+
+
+def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = None) -> SlowFast:
+    """The same model, with the weights of any publisher's file.
+
+    Strict: every tensor of the file is used and every tensor of the model is filled, but for counters of
+    batch norms (absent: 0) and what the dialect lists as no part of the network. A model with another
+    number of classes than the file keeps its own classifier, and a model with other channels than three
+    gets stems adapted as in ``adapt_stem``; both are logged as warnings.
+
+    Args:
+        model: what to fill; unchanged when an error is raised.
+        path: the file, whatever its name ends in.
+        dialect: whose names it uses; None: told from the names.
+
+    Raises:
+        CheckpointError: the file can't be read safely or doesn't fit; ``missing``, ``unexpected`` and
+            ``mismatched`` say where.
+        UnknownNameError: no such dialect.
+    """
+    if not isinstance(model, SlowFast):
+        raise InputError(
+            f"load_checkpoint fills a SlowFast, got {type(model).__name__}; unwrap the model first."
+        )
+    state = _state_for(model.spec, path, dialect, level=logging.WARNING)
+    own = model.state_dict()
+    if any(tensor.is_meta for tensor in own.values()):
+        raise CheckpointError(
+            "The model is on the meta device; build_and_load(model.spec, path) gives it memory."
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+    return model
+
+
+def build_and_load(spec: ModelSpec, path: str | Path, *, dialect: str | None = None) -> SlowFast:
+    """A new model with the weights of a file; faster than building first, as nothing is initialised.
+
+    Args:
+        spec: the network; ``num_classes`` and ``in_channels`` may differ from the file's as in
+            ``load_checkpoint``: a classifier of another size starts fresh.
+        path: any publisher's file, or the path that ``cached_conversion`` gives.
+        dialect: whose names it uses; None: told from the names.
+
+    Raises:
+        CheckpointError: as in ``load_checkpoint``.
+    """
+    state = _state_for(spec, path, dialect, level=logging.INFO)
+    fresh_head = spec.num_classes > 0 and CLASSIFIER[0] not in state
+    with torch.device("meta"):
+        model = SlowFast(spec.replace(num_classes=0) if fresh_head else spec)
+    model.load_state_dict(state, assign=True)
+    if fresh_head:
+        model.reset_classifier(spec.num_classes)
+    return model
+
+
+def canonical_state_dict(
+    tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str | None = None
+) -> dict[str, Tensor]:
+    """A publisher's tensors as the complete state dict of ``SlowFast(spec)``: our names, float32.
+
+    Args:
+        tensors: name to tensor, as ``read_checkpoint`` gives them.
+        spec: the network exactly as the file has it, classes and channels included.
+        dialect: whose names they are; None: told from the names.
+
+    Raises:
+        CheckpointError: something is missing, left over, of another shape, or not finite.
+        UnknownNameError: no such dialect.
+    """
+    tensors = strip_wrappers(tensors)
+    dialect = dialect or detect_dialect(tensors)
+    state = {}
+    for name, theirs in _pair_names(tensors, spec, dialect).items():
+        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
+    if get_table(dialect).fast_first and CLASSIFIER[0] in state:
+        state[CLASSIFIER[0]] = swap_columns(state[CLASSIFIER[0]], spec, to_fast_first=False)
+    return state
+
+
+def read_canonical(path: str | Path, spec: ModelSpec, *, dialect: str | None = None) -> dict[str, Tensor]:
+    """``canonical_state_dict`` of a file; its errors name the file.
+
+    Raises:
+        CheckpointError: the file can't be read safely or doesn't fit.
+    """
+    try:
+        return canonical_state_dict(read_checkpoint(path).tensors, spec, dialect)
+    except CheckpointError as error:
+        raise _at(path, error) from error
+
+
+def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
+    """A stem's RGB convolution ``(out, 3, t, h, w)`` for other clips: ``(out, in_channels, t, h, w)``.
+
+    One channel: the sum over RGB, which equals the RGB network on a grey clip. Others: R, G, B, R, ...
+    as often as needed, scaled by 3 / in_channels, so that activations keep their size.
+
+    Source: timm's ``adapt_input_conv`` does the same for images
+    (https://github.com/huggingface/pytorch-image-models).
+
+    Raises:
+        CheckpointError: the convolution doesn't see three channels.
+    """
+    given = weight.shape[1]
+    if given == in_channels:
+        return weight
+    if given != 3:
+        raise CheckpointError(
+            f"The stems see {given} channels, the model's {in_channels}; only RGB stems can be adapted."
+        )
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    repeated = weight.repeat(1, -(-in_channels // 3), 1, 1, 1)[:, :in_channels]
+    return repeated * (3 / in_channels)
+
+
+def match_rows(
+    tensors: Mapping[str, Tensor], dialect: str, entries: Iterable[WeightEntry]
+) -> list[WeightEntry]:
+    """The catalogue's rows whose file has these names and shapes.
+
+    Rows that fit in the number of classes too come alone; if there are none, those that fit but for it
+    (a publisher's network that somebody has fine-tuned).
+
+    Args:
+        tensors: name to tensor, as ``read_checkpoint`` gives them.
+        dialect: whose names they are.
+        entries: rows to choose from.
+    """
+    tensors = strip_wrappers(tensors)
+    exact: list[WeightEntry] = []
+    but_for_classes: list[WeightEntry] = []
+    for entry in entries:
+        if entry.dialect != dialect:
+            continue
+        spec = spec_in_file(tensors, entry.model_spec, dialect)
+        try:
+            _pair_names(tensors, spec, dialect)
+        except CheckpointError:
+            continue
+        (exact if spec.num_classes == entry.model_spec.num_classes else but_for_classes).append(entry)
+    return exact or but_for_classes
+
+
+def spec_in_file(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> ModelSpec:
+    """The spec with the number of classes that the file has, and RGB if that is what its stems see.
+
+    A file without any classifier keeps the spec's, so that its absence is reported.
+
+    Args:
+        tensors: name to tensor, without wrappers' prefixes.
+        spec: the network that is wanted.
+        dialect: whose names they are.
+    """
+    names = names_between(spec.replace(num_classes=1), dialect)
+    shapes = [tuple(tensors[name].shape) for ours in CLASSIFIER if (name := names[ours] or "") in tensors]
+    classes = next((shape[0] for shape in shapes if shape), spec.num_classes)
+    stem = tensors.get(names[STEMS[0]] or "")
+    is_rgb = stem is not None and stem.ndim == 5 and stem.shape[1] == 3
+    return spec.replace(num_classes=classes, in_channels=3 if is_rgb else spec.in_channels)
+
+
+@functools.lru_cache(maxsize=64)
+def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
+    """Name and shape of every tensor in the state dict of ``SlowFast(spec)``."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
+
+
+def _state_for(spec: ModelSpec, path: str | Path, dialect: str | None, level: int) -> dict[str, Tensor]:
+    """The file's tensors for ``SlowFast(spec)``; without the classifier if its classes are others."""
+    try:
+        tensors = strip_wrappers(read_checkpoint(path).tensors)
+        dialect = dialect or detect_dialect(tensors)
+        in_file = spec_in_file(tensors, spec, dialect)
+        state = canonical_state_dict(tensors, in_file, dialect)
+    except CheckpointError as error:
+        raise _at(path, error) from error
+    if in_file.num_classes != spec.num_classes:
+        _LOGGER.log(
+            level,
+            "%s has %d classes, the model %d: the model's classifier is not loaded and has to be trained.",
+            *(path, in_file.num_classes, spec.num_classes),
+        )
+        for name in CLASSIFIER:
+            del state[name]
+    if in_file.in_channels != spec.in_channels:
+        _LOGGER.log(level, "The RGB stems of %s are adapted to %d channels.", path, spec.in_channels)
+        for name in STEMS:
+            state[name] = adapt_stem(state[name], spec.in_channels)
+    rule = get_table(dialect).slow_sampling
+    if rule not in (None, spec.slow_sampling):
+        _LOGGER.warning(
+            "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
+            " its answers differ. SlowFast(entry.model_spec) is the network of a catalogue row.",
+            *(path, rule, spec.slow_sampling),
+        )
+    return state
+
+
+def _pair_names(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> dict[str, str | None]:
+    """Our name of every tensor of the network, with the file's; None: a counter that the file lacks.
+
+    Raises:
+        CheckpointError: names or shapes of the file aren't those of the network.
+    """
+    pairs, shapes = names_between(spec, dialect), state_shapes(spec)
+    known = {theirs for theirs in pairs.values() if theirs is not None}
+    table = get_table(dialect)
+    unexpected = [name for name in tensors if name not in known and not table.ignores(name)]
+    missing, mismatched = [], []
+    for ours, theirs in pairs.items():
+        if theirs is not None and theirs in tensors:
+            shape = tuple(tensors[theirs].shape)
+            if shape != shapes[ours]:
+                mismatched.append((ours, shape, shapes[ours]))
+        elif ours.endswith(".num_batches_tracked"):
+            pairs[ours] = None
+        else:
+            missing.append(ours)
+    if missing or unexpected or mismatched:
+        raise _misfit(dialect, missing, unexpected, mismatched)
+    return pairs
+
+
+def _misfit(
+    dialect: str, missing: list[str], unexpected: list[str], mismatched: list[tuple[str, Shape, Shape]]
+) -> CheckpointError:
+    parts = [f"{len(missing)} tensors are missing ({_few(missing)})"] if missing else []
+    if unexpected:
+        parts.append(f"{len(unexpected)} are left over ({_few(unexpected)})")
+    if mismatched:
+        shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
+        parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
+    return CheckpointError(
+        f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}. Build"
+        " the network of the file's own catalogue row: SlowFast(get_weights(model, tag).model_spec).",
+        missing=missing,
+        unexpected=unexpected,
+        mismatched=mismatched,
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _at(path: str | Path, error: CheckpointError) -> CheckpointError:
+    """The same error with the file's name in front, if it isn't there already."""
+    text = str(error) if str(path) in str(error) else f"'{path}': {error}"
+    return CheckpointError(
+        text, missing=error.missing, unexpected=error.unexpected, mismatched=error.mismatched
+    )
+
+
+def _as_stored(name: str, tensor: Tensor) -> Tensor:
+    if name.endswith(".num_batches_tracked"):
+        return tensor.to(torch.int64)
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"'{name}' holds {tensor.dtype} instead of floating-point numbers.")
+    tensor = tensor.detach().to(torch.float32).contiguous()
+    # a sum is several times faster, and no NaN or infinity gets lost in it; only large numbers may overflow
+    if not tensor.sum().isfinite() and not tensor.isfinite().all():
+        raise CheckpointError(
+            f"'{name}' holds NaN or infinite numbers: a damaged file, or a failed training."
+        )
+    return tensor

@@ -1,0 +1,1 @@
+"""A URL to a verified local file."""

@@ -1,0 +1,1 @@
+"""The library's own saved models: file, folder, card, Hub."""

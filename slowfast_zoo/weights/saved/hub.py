@@ -1,0 +1,269 @@
+"""Saved models: to a folder and back, to the Hugging Face Hub and back.
+
+Settings are those of the Hub's own client: ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``;
+``SLOWFAST_ZOO_OFFLINE`` forbids the Hub too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast_zoo import __version__
+from slowfast_zoo.errors import DownloadError, InputError, OfflineError
+from slowfast_zoo.network.slowfast import SlowFast, check_labels
+from slowfast_zoo.weights.catalog import list_weights
+from slowfast_zoo.weights.download.download import is_offline
+from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
+from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, read_config, read_folder, write_folder
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+_FOLDER = re.compile(r"\.{0,2}[/\\].*|\.{1,2}|~.*|[A-Za-z]:[/\\].*", re.DOTALL)
+
+
+def save_pretrained(
+    model: SlowFast, directory: str | Path, *, metrics: Mapping[str, float | str] | None = None
+) -> None:
+    """Saves a model as a folder: weights, config and model card; ``from_pretrained`` reads it back.
+
+    Tensors keep their dtype in the file. Files that the folder holds under the same names are replaced
+    when the new ones are complete.
+
+    Args:
+        model: what to save.
+        directory: the folder; made when it isn't there.
+        metrics: what was measured with these weights, for the config and the card; None: what
+            ``provenance["training"]`` says of them.
+
+    Raises:
+        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with provenance that
+            JSON can't hold.
+        DownloadError: the folder can't be written.
+    """
+    write_folder(model, _folder(directory), metrics)
+
+
+def from_pretrained(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    num_classes: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> SlowFast:
+    """A saved model as float32, in train mode, with its spec, clip spec, labels and provenance.
+
+    Args:
+        source: a folder as a ``Path``, or as a str that begins with "/", "./", "../" or "~"; or a Hub
+            repository as a str "owner/name".
+        revision: commit, tag or branch of the Hub repository; None: its main branch.
+        num_classes: another number than the saved one gives a fresh classifier, 0 a model that returns
+            pooled features.
+        labels: class names; alone they also set ``num_classes``.
+
+    Raises:
+        InputError: a source that is neither, or arguments that contradict each other.
+        DownloadError: the Hub doesn't give the files.
+        OfflineError: they aren't in the Hub's cache, and the network may not be used.
+        CheckpointError: a file is missing, damaged, of a newer format, or doesn't fit the others.
+    """
+    if num_classes is None and labels is not None:
+        num_classes = len(labels)
+    if num_classes is not None:
+        check_labels(labels, num_classes)  # before anything is downloaded
+    model = read_folder(locate(source, revision))
+    if num_classes is not None and num_classes != model.spec.num_classes:
+        model.reset_classifier(num_classes)
+        # What was measured or trained before isn't this classifier's.
+        if "training" in model.provenance:
+            model.provenance["pretraining"] = model.provenance.pop("training")
+    if labels is not None:
+        model.labels = tuple(labels)
+    return model
+
+
+def push_to_hub(
+    model: SlowFast,
+    repo_id: str,
+    *,
+    metrics: Mapping[str, float | str] | None = None,
+    private: bool | None = None,
+    replace_card: bool = False,
+    commit_message: str | None = None,
+) -> str:
+    """Saves a model in a Hub repository, in one commit; the hash of that commit comes back.
+
+    Args:
+        model: what to save.
+        repo_id: "owner/name"; made when it isn't there.
+        metrics: as in ``save_pretrained``.
+        private: whether a new repository is private; None: the account's default.
+        replace_card: whether to write over a model card that the repository has.
+        commit_message: title of the commit.
+
+    Raises:
+        InputError: a model that can't be saved, or no repository name.
+        DownloadError: the Hub doesn't take it.
+        OfflineError: the network may not be used.
+    """
+    check_repo_id(repo_id)
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(model, Path(folder), metrics)
+        return push_folder(
+            Path(folder), repo_id, private=private, replace_card=replace_card, commit_message=commit_message
+        )
+
+
+def push_folder(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    replace_card: bool = False,
+    commit_message: str | None = None,
+) -> str:
+    """The hash of the commit that holds a saved folder's files.
+
+    Args:
+        folder: what ``save_pretrained`` wrote; a model card edited since is pushed as it is.
+        repo_id, private, replace_card, commit_message: as in ``push_to_hub``.
+
+    Raises:
+        CheckpointError: the folder isn't a whole saved model.
+        InputError, DownloadError, OfflineError: as in ``push_to_hub``.
+    """
+    check_repo_id(repo_id)
+    read_folder(folder)
+    config = read_config(folder / CONFIG)
+    if is_offline():
+        raise OfflineError(f"'{repo_id}' can't be written: offline mode forbids the network.")
+    card = model_card(config, FOLDER_SOURCE)
+    if (folder / CARD).is_file():
+        card = (folder / CARD).read_text(encoding="utf-8")
+    if card == model_card(config, FOLDER_SOURCE):
+        card = model_card(config, f'"{repo_id}"')
+    contents: dict[str, bytes | Path] = {WEIGHTS: folder / WEIGHTS, CONFIG: folder / CONFIG}
+    with _client(repo_id) as api:
+        from huggingface_hub import CommitOperationAdd
+
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if replace_card or not api.file_exists(repo_id, CARD):
+            contents[CARD] = card.encode("utf-8")
+        commit = api.create_commit(
+            repo_id,
+            [
+                CommitOperationAdd(name, str(content) if isinstance(content, Path) else content)
+                for name, content in contents.items()
+            ],
+            commit_message=commit_message or f"Save a model with slowfast_zoo {__version__}",
+        )
+    return str(commit.oid)
+
+
+def locate(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder that ``from_pretrained`` reads for a source.
+
+    Raises:
+        InputError, DownloadError, OfflineError: as in ``from_pretrained``.
+    """
+    if isinstance(source, Path) or (isinstance(source, str) and _FOLDER.fullmatch(source)):
+        if revision is not None:
+            raise InputError(f"A revision belongs to a Hub repository; '{source}' is a folder.")
+        return _folder(source)
+    if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
+        raise InputError(
+            f"from_pretrained({source!r}) is neither a folder nor a Hub repository: give a folder as"
+            f" Path({str(source)!r}) or './{source}', a Hub repository as 'owner/name'."
+        )
+    return _snapshot(source, revision)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuses what can't be a Hub repository.
+
+    Raises:
+        InputError: it isn't "owner/name".
+    """
+    if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
+        raise InputError(f"A Hub repository is named 'owner/name', got {repo_id!r}.")
+
+
+def _folder(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"'{path}' has no home folder: {error}") from error
+
+
+def _snapshot(repo_id: str, revision: str | None) -> Path:
+    """The folder in the Hub's cache with the files of one commit."""
+    with _client(repo_id, revision) as api:
+        return Path(
+            api.snapshot_download(
+                repo_id,
+                revision=revision,
+                allow_patterns=[CONFIG, WEIGHTS],
+                local_files_only=is_offline(),
+            )
+        )
+
+
+@contextmanager
+def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
+    """The Hub's client, whose errors become ours."""
+    import httpx2
+    from huggingface_hub import HfApi, constants, errors
+
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+    api = HfApi(endpoint=endpoint, library_name="slowfast_zoo", library_version=__version__)
+    name = f"'{repo_id}'" if revision is None else f"'{repo_id}' at revision '{revision}'"
+    try:
+        yield api
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        if is_offline() or isinstance(error, errors.OfflineModeIsEnabled):
+            raise OfflineError(
+                f"{name} is not complete in the Hub's cache ({constants.HF_HUB_CACHE}), and offline mode"
+                " forbids the network. Load it once online, or copy that cache."
+            ) from error
+        raise DownloadError(f"{name} could not be fetched from {endpoint}: {_reason(error)}.") from error
+    except errors.GatedRepoError as error:
+        raise DownloadError(
+            f"{name} is gated: ask for access at {endpoint}/{repo_id}, then set HF_TOKEN."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise DownloadError(
+            f"{endpoint} has no repository '{repo_id}', or it is private and the token (HF_TOKEN) doesn't"
+            f" open it.{_other_reading(repo_id)}"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise DownloadError(f"The repository '{repo_id}' has no revision '{revision}'.") from error
+    except errors.HfHubHTTPError as error:
+        hint = " Check the token (HF_TOKEN)." if error.response.status_code in (401, 403) else ""
+        raise DownloadError(
+            f"{endpoint} answered {error.response.status_code} for {name}: {_reason(error)}.{hint}"
+        ) from error
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise DownloadError(f"{name} at {endpoint} failed: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line: the client wraps what happened in general advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def _other_reading(repo_id: str) -> str:
+    if any(entry.tag == repo_id for entry in list_weights()):
+        return f" A weight tag goes to create_model(name, weights='{repo_id}')."
+    if Path(repo_id).is_dir():
+        return f" The folder of that name is Path('{repo_id}')."
+    return ""

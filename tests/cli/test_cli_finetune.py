@@ -1,0 +1,118 @@
+"""``slowfast-zoo finetune``: what its options mean, what it prints, and how it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from support.movies import write_video
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.saved.hub import from_pretrained, save_pretrained
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of clips and a saved model."""
+    root = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    for label, level in (("dark", 40), ("light", 200)):
+        (root / "clips" / label).mkdir(parents=True)
+        for place in range(4):
+            frames = (level + rng.integers(-30, 30, (8, 36, 48, 3))).astype(np.uint8)
+            write_video(root / "clips" / label / f"{place}.mkv", frames)
+    torch.manual_seed(0)
+    model = SlowFast(
+        ModelSpec(depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=7)
+    )
+    model.clip_spec = ClipSpec(num_frames=4, frame_stride=2, size=36, crop=32, test_crop=32)
+    save_pretrained(model, root / "model")
+    return root
+
+
+def run(folders: Path, *arguments: str | Path) -> Result:
+    command = ["finetune", folders / "clips", "--model", folders / "model", "--workers", "0", *arguments]
+    return CliRunner().invoke(main, [str(argument) for argument in command])
+
+
+def test_finetune_prints_the_report_and_leaves_a_model_for_predict(folders: Path, tmp_path: Path) -> None:
+    work = tmp_path / "w"
+    options = ["--epochs", "1", "--batch-size", "3", "--lr", "0.64", "--seed", "5", "--val", "0.25"]
+    result = run(folders, "--work-dir", work, *options)
+    assert result.exit_code == 0, result.output
+    for words in ("2 classes; clips: 6 in train and 2 in val", "learning rate 0.03", "most often taken for"):
+        assert words in result.output
+    assert from_pretrained(work / "model").labels == ("dark", "light")
+    video = folders / "clips" / "dark" / "0.mkv"
+    command = ["predict", str(video), "--checkpoint", str(work / "model"), "--device", "cpu"]
+    answer = CliRunner().invoke(main, command)
+    assert answer.exit_code == 0, answer.output
+    assert "dark" in answer.output
+    again = run(folders, "--work-dir", work, *options)
+    assert again.exit_code == 1
+    assert "holds a training already" in again.output
+    resumed = run(folders, "--work-dir", work, *options, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+
+
+def test_optimizer_is_what_was_asked_for(folders: Path, tmp_path: Path) -> None:
+    options = ["--epochs", "1", "--optimizer", "adamw", "--lr", "0.016", "--work-dir", tmp_path / "w"]
+    result = run(folders, *options)
+    assert result.exit_code == 0, result.output
+    assert '"optimizer": "adamw"' in (tmp_path / "w" / "log.jsonl").read_text()
+
+
+def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
+    rows = [
+        f"{label}/{place}.mkv {number}"
+        for number, label in enumerate(("dark", "light"))
+        for place in range(4)
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(rows))
+    (tmp_path / "names.txt").write_text("night\nday\n")
+    command = ["finetune", tmp_path / "list.txt", "--model", folders / "model", "--linear-probe"]
+    command += ["--root", folders / "clips", "--labels", tmp_path / "names.txt"]
+    command += ["--work-dir", tmp_path / "w", "--workers", "0", "--views", "2x1"]
+    result = CliRunner().invoke(main, [str(part) for part in command])
+    assert result.exit_code == 0, result.output
+    assert from_pretrained(tmp_path / "w" / "model").labels == ("night", "day")
+    assert "Linear probe" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "slowfast_r51_8x8x1"], "There is no model 'slowfast_r51_8x8x1'. Did you mean"),
+        (["--linear-probe", "--from-scratch"], "trained features"),
+        (["--weights", "default"], "--weights goes with the name of a model"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--val", "1.5"], "val is 1.5"),
+        (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
+        (["--freeze", "stage9"], "There is no part 'stage9'"),
+        (["--views", "some"], "views is 'some'"),
+        (["--work-dir", "/dev/null/w"], "can't be written"),
+        (["--validation", "nowhere"], "There is no dataset at 'nowhere'"),
+    ],
+)
+def test_errors_are_one_sentence(folders: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    result = run(folders, "--work-dir", tmp_path / "w", *options)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_from_scratch_forgets_the_weights(folders: Path, tmp_path: Path) -> None:
+    result = run(folders, "--work-dir", tmp_path / "w", "--from-scratch", "--epochs", "1")
+    assert result.exit_code == 0, result.output
+    assert "Frozen" not in result.output
+    assert "Linear probe" not in result.output
+    old, new = (
+        from_pretrained(folder).slow.stem.conv.weight
+        for folder in (folders / "model", tmp_path / "w" / "model")
+    )
+    assert (old - new).abs().max() > 0.01

@@ -1,0 +1,351 @@
+"""``download``, ``convert``, ``push``, ``publish`` and ``doctor``, with a catalogue of small networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from support.hub_server import HubServer
+from support.publisher_files import SPEC, WRITERS, trained
+from support.servers import FileServer
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.transforms.compiled import library
+from slowfast_zoo.weights import catalog
+from slowfast_zoo.weights.catalog import get_weights
+from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
+from slowfast_zoo.weights.download import transfer
+from slowfast_zoo.weights.saved.hub import from_pretrained
+from slowfast_zoo.zoo import create_model
+
+CLASSES = SPEC.replace(num_classes=157)
+CLIP = ClipSpec(num_frames=8)
+GONE = "https://127.0.0.1:9/gone.pth"
+
+
+def row(model: str, tag: str, kind: str, content: bytes | None) -> WeightEntry:
+    dialect = WRITERS[kind][1]
+    return WeightEntry(
+        model=model,
+        tag=tag,
+        urls=(f"https://publisher.example/{tag}.pth",) if content else (GONE,),
+        digest=None if content is None else f"sha256:{hashlib.sha256(content).hexdigest()}",
+        file_kind="torch",
+        dialect=dialect,  # type: ignore[arg-type]
+        model_spec=CLASSES if model == "tiny_a" else CLASSES.replace(depth=26),
+        clip_spec=CLIP,
+        label_set="charades",
+        metrics=Metrics.measured(CLIP, top1=61.5),
+        training_data="Charades",
+        source="https://publisher.example/zoo",
+        config_name=f"config_{model}_{kind}",
+    )
+
+
+@pytest.fixture
+def files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The catalogue is replaced by two models; three of its four files are on the publisher's server."""
+    folder, served, rows = tmp_path_factory.mktemp("publisher"), {}, []
+    for seed, (model, tag, kind) in enumerate(
+        (
+            ("tiny_a", "mmaction2/x", "openmmlab-2021"),
+            ("tiny_a", "gluoncv/x@01234567", "gluoncv"),
+            ("tiny_a", "pytorchvideo/gone", "pytorchvideo"),
+            ("tiny_b", "mmaction2/x26", "openmmlab-2020"),
+        )
+    ):
+        spec = CLASSES if model == "tiny_a" else CLASSES.replace(depth=26)
+        WRITERS[kind][0](folder / "file", trained(spec, seed).state_dict(), spec)
+        content = None if "gone" in tag else (folder / "file").read_bytes()
+        rows.append(row(model, tag, kind, content))
+        if content:
+            served[f"/{tag}.pth"] = content
+    tables = {model: {r.tag: r for r in rows if r.model == model} for model in ("tiny_a", "tiny_b")}
+    monkeypatch.setattr(catalog, "_catalogue", lambda: tables)
+    monkeypatch.setattr(catalog, "DEFAULT_TAGS", {"tiny_a": "mmaction2/x", "tiny_b": "mmaction2/x26"})
+    monkeypatch.setattr(transfer, "_BACKOFF_SECONDS", 0.0)
+    return served
+
+
+@pytest.fixture
+def publisher(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    with FileServer(files) as server:
+        monkeypatch.setenv("SLOWFAST_ZOO_MIRROR", f"https://publisher.example={server.url}")
+        yield server
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
+
+
+def run(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def numbers(model: torch.nn.Module) -> float:
+    return sum(tensor.double().sum().item() for tensor in model.state_dict().values())
+
+
+# --- download ------------------------------------------------------------------------------------
+
+
+def test_download_one(publisher: FileServer) -> None:
+    text = run("download", "tiny_a").stdout
+    assert "tiny_a  mmaction2/x: " in text
+    assert "MB, verified)" in text
+    run("download", "tiny_a", "mmaction2/x")
+    assert publisher.count("/mmaction2/x.pth") == 1
+    assert "gluoncv" in run("download", "tiny_a", "gluoncv/x@01234567").stdout
+
+
+def test_download_all_fills_a_mirror_and_goes_on_past_failures(
+    publisher: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run("download", "--all", "--to", tmp_path / "mirror", status=1)
+    assert "tiny_b  mmaction2/x26: " in result.stdout, "rows behind the failing one are fetched"
+    assert "tiny_a  pytorchvideo/gone: failed" in result.stdout
+    assert GONE in result.stderr
+    assert "1 of 4 failed." in result.stderr
+    publisher.files.clear()
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    monkeypatch.setenv("SLOWFAST_ZOO_MIRROR", str(tmp_path / "mirror"))
+    for name, tag in (("tiny_a", "mmaction2/x"), ("tiny_a", "gluoncv/x@01234567"), ("tiny_b", "default")):
+        model = create_model(name, weights=tag)
+        assert model.provenance["verified"]
+
+
+def test_download_all_of_one_model(publisher: FileServer) -> None:
+    assert "tiny_a" not in run("download", "tiny_b", "--all").stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("tiny_a", "mmaction2/x", "--all")])
+def test_download_of_what(files: dict[str, bytes], arguments: tuple[str, ...]) -> None:
+    assert "Give a MODEL" in run("download", *arguments, status=2).stderr
+
+
+def test_download_of_an_unknown_name(files: dict[str, bytes]) -> None:
+    assert "no weights 'mmaction2/y'" in run("download", "tiny_a", "mmaction2/y", status=1).stderr
+
+
+# --- convert -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", ["mmaction2/x", "gluoncv/x@01234567"])
+def test_convert_a_published_file(files: dict[str, bytes], tag: str, tmp_path: Path) -> None:
+    (tmp_path / "any name").write_bytes(files[f"/{tag}.pth"])
+    assert "tiny_a, 157 classes" in run("convert", tmp_path / "any name", tmp_path / "out").stdout
+    model = from_pretrained(tmp_path / "out")
+    assert numbers(model) == numbers(trained(CLASSES, seed=0 if tag == "mmaction2/x" else 1))
+    assert (model.spec, model.clip_spec) == (CLASSES, CLIP)
+    assert model.labels == get_weights("tiny_a").labels
+    assert model.provenance["file"] == "any name"
+
+
+def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> None:
+    spec = SPEC.replace(depth=26, num_classes=3)
+    WRITERS["openmmlab-1x"][0](tmp_path / "f.pth", trained(spec).state_dict(), spec)
+    assert "tiny_b, 3 classes without names" in run("convert", tmp_path / "f.pth", tmp_path / "a").stdout
+    (tmp_path / "names.txt").write_text("rot\ngrün\nblau\n", encoding="utf-8")
+    run(
+        "convert", tmp_path / "f.pth", tmp_path / "b", "--model", "tiny_b", "--labels", tmp_path / "names.txt"
+    )
+    assert from_pretrained(tmp_path / "b").labels == ("rot", "grün", "blau")
+    (tmp_path / "names.txt").write_text("rot\n", encoding="utf-8")
+    result = run("convert", tmp_path / "f.pth", tmp_path / "c", "--labels", tmp_path / "names.txt", status=1)
+    assert "1 names for 3 classes" in result.stderr
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model", "tiny_a", "--tag", "mmaction2/x"),
+        ("--model", "tiny_a", "--dialect", "pyslowfast"),
+        ("--model", "tiny_a", "--tag", "gluoncv/x@01234567", "--dialect", "pyslowfast"),
+    ],
+)
+def test_convert_a_file_of_no_row(files: dict[str, bytes], options: tuple[str, ...], tmp_path: Path) -> None:
+    """No row of this catalogue is PySlowFast's, so the user says whose network and input it is."""
+    WRITERS["pyslowfast"][0](tmp_path / "f.pkl", trained(CLASSES).state_dict(), CLASSES)
+    result = run("convert", tmp_path / "f.pkl", tmp_path / "out", status=1)
+    assert "is no network of the catalogue; say with --model" in result.stderr
+    run("convert", tmp_path / "f.pkl", tmp_path / "out", *options)
+    assert numbers(from_pretrained(tmp_path / "out")) == numbers(trained(CLASSES))
+
+
+def test_convert_what_is_no_checkpoint(files: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("<!doctype html><html></html>")
+    assert "is a web page" in run("convert", tmp_path / "page", tmp_path / "out", status=1).stderr
+    assert "is missing" in run("convert", tmp_path / "none", tmp_path / "out", status=1).stderr
+    assert "--tag belongs to a --model" in run("convert", "a", "b", "--tag", "x", status=2).stderr
+    assert not (tmp_path / "out").exists()
+
+
+# --- push and publish ----------------------------------------------------------------------------
+
+
+def test_push(files: dict[str, bytes], hub: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(files["/mmaction2/x.pth"])
+    run("convert", tmp_path / "file", tmp_path / "saved")
+    commit = run("push", tmp_path / "saved", "someone/tiny", "--private").stdout.strip()
+    assert hub.repositories["someone/tiny"].private
+    assert numbers(from_pretrained("someone/tiny", revision=commit)) == numbers(trained(CLASSES))
+    assert "is no folder" in run("push", tmp_path / "none", "someone/tiny", status=1).stderr
+
+
+def test_publish_converts_what_can_be_reached(publisher: FileServer, hub: HubServer) -> None:
+    result = run("publish", "org", "--dry-run", "tiny_a/mmaction2*")
+    assert "would become org/tiny_a.mmaction2.x" in result.stdout
+    assert not hub.repositories
+    result = run("publish", "org", status=1)
+    assert set(hub.repositories) == {
+        "org/tiny_a.mmaction2.x",
+        "org/tiny_a.gluoncv.x.01234567",
+        "org/tiny_b.mmaction2.x26",
+    }
+    assert "tiny_a  pytorchvideo/gone: failed" in result.stdout
+    assert "1 of 4 failed." in result.stderr
+    repository = hub.repositories["org/tiny_a.gluoncv.x.01234567"]
+    assert (
+        f'hub_repo="org/tiny_a.gluoncv.x.01234567", hub_revision="{repository.refs["main"]}"' in result.stdout
+    )
+    assert b"| top1 | 61.5 |" in repository.commits[repository.refs["main"]]["README.md"]
+    assert "No weight's 'model/tag' fits" in run("publish", "org", "nothing*", status=1).stderr
+
+
+# --- a published copy takes the publisher's place ---------------------------------------------------
+
+
+@pytest.fixture
+def copied(publisher: FileServer, hub: HubServer) -> WeightEntry:
+    """The first row, knowing its copy on the Hub."""
+    run("publish", "org", "tiny_a/mmaction2*")
+    revision = hub.repositories["org/tiny_a.mmaction2.x"].refs["main"]
+    entry = get_weights("tiny_a", "mmaction2/x")
+    return dataclasses.replace(entry, hub_repo="org/tiny_a.mmaction2.x", hub_revision=revision)
+
+
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "fresh"))
+
+
+def test_hub_copy_comes_before_the_publisher(
+    copied: WeightEntry, publisher: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh_cache(tmp_path, monkeypatch)
+    monkeypatch.delenv("SLOWFAST_ZOO_MIRROR")
+    asked = len(publisher.requests)
+    model = create_model("tiny_a", weights=copied)
+    assert numbers(model) == numbers(trained(CLASSES))
+    assert model.provenance["hub"] == f"{copied.hub_repo}@{copied.hub_revision}"
+    assert (model.provenance["tag"], model.provenance["verified"]) == (copied.tag, True)
+    assert model.labels == copied.labels
+    assert len(publisher.requests) == asked
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert numbers(create_model("tiny_a", weights=copied)) == numbers(model)
+    assert create_model("tiny_a", weights=copied, num_classes=3, in_channels=1).spec.in_channels == 1
+
+
+def test_mirrors_come_before_the_hub_copy(
+    copied: WeightEntry, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh_cache(tmp_path, monkeypatch)
+    asked = len(hub.requests)
+    assert "hub" not in create_model("tiny_a", weights=copied).provenance
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize("trouble", ["no repository", "another row's", "Hub down"])
+def test_without_the_hub_copy_the_publisher_is_asked(
+    trouble: str, copied: WeightEntry, publisher: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh_cache(tmp_path, monkeypatch)
+    entry = copied
+    if trouble == "no repository":
+        entry = dataclasses.replace(copied, hub_repo="org/none")
+    elif trouble == "another row's":
+        other = get_weights("tiny_a", "gluoncv/x@01234567")
+        entry = dataclasses.replace(other, hub_repo=copied.hub_repo, hub_revision=copied.hub_revision)
+    else:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    path = f"/{entry.tag}.pth"
+    # The mirror answers the second time only: first as a mirror, then in the publisher's place.
+    from slowfast_zoo.weights import store
+
+    real, calls = store.fetch_weights, []
+
+    def fetch(entry: WeightEntry, *, mirrors_only: bool = False, progress: bool = True) -> object:
+        calls.append(mirrors_only)
+        if mirrors_only:
+            raise DownloadError("no mirror has it")
+        return real(entry, progress=progress)
+
+    monkeypatch.setattr(store, "fetch_weights", fetch)
+    model = create_model("tiny_a", weights=entry)
+    assert calls == [True, False]
+    assert "hub" not in model.provenance
+    assert publisher.count(path) >= 1
+
+
+# --- doctor --------------------------------------------------------------------------------------
+
+
+def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cached").write_bytes(b"x" * 2_000_000)
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("SLOWFAST_ZOO_MIRROR", "https://a.example=https://user:word@b.example")
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert report["network"] == {"offline mode": "on"}
+    assert (report["cache"]["files"], report["cache"]["size"]) == (1, "2.0 MB")
+    assert report["settings"]["HF_TOKEN"] == "set"
+    assert report["settings"]["SLOWFAST_ZOO_MIRROR"] == "https://a.example=https://***@b.example"
+    assert report["problems"] == []
+    assert report["exact resize"][0].startswith("compiled" if library() else "by NumPy")
+    assert all(verdict.startswith("right") for verdict in report["self-test"].values())
+    text = run("doctor").stdout
+    assert "secret" not in text
+    assert "word@" not in text
+
+
+def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    with FileServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        entry = dataclasses.replace(get_weights("tiny_a"), urls=(GONE,))
+        monkeypatch.setattr(catalog, "_catalogue", lambda: {"tiny_a": {entry.tag: entry}, "tiny_b": {}})
+        network = json.loads(run("doctor", "--json").stdout)["network"]
+    assert network[server.url].startswith("reached")  # it answers 404, which is an answer
+    assert network["https://127.0.0.1:9"].startswith("not reached")
+
+
+def test_doctor_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slowfast_zoo.cli import doctor
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    monkeypatch.setattr(doctor, "_TOLERANCES", {"float32": 0.0})
+    monkeypatch.setattr(doctor, "_REQUIRED", ("torch", "no-such-package"))
+    problems = " ".join(json.loads(run("doctor", "--json", status=1).stdout)["problems"])
+    assert "no-such-package is missing" in problems
+    assert "cache folder can't be written" in problems
+    assert "conv3d float32 on cpu failed" in problems

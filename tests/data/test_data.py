@@ -1,0 +1,456 @@
+"""Datasets: every form of list, training and evaluation items, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.data import dataset as data
+from slowfast_zoo.data.dataset import VideoDataset, class_weights, open_dataset
+from slowfast_zoo.data.lists import Annotations, Sample, read_annotations
+from slowfast_zoo.data.loader import ItemKey, KeyedItems, load, normalised
+from slowfast_zoo.data.tables import write_split, write_table
+from slowfast_zoo.errors import DataError, FrameCountError, InputError, UnknownNameError, VideoError
+from slowfast_zoo.evaluation.evaluate import evaluate
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.training.recipe import Recipe, TrainConfig
+from slowfast_zoo.video.clips import read_clips
+from slowfast_zoo.video.decoding.images import ArrayVideo
+from slowfast_zoo.video.decoding.video import Frame
+
+SPEC = ClipSpec(num_frames=4, frame_stride=2, size=40, crop=32, test_crop=32, clips=2, crops=3)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two class folders: two videos with a space in the name each."""
+    root = tmp_path_factory.mktemp("data") / "my clips"
+    for label, seeds in (("jump", (0, 1)), ("run", (2, 3))):
+        (root / label).mkdir(parents=True)
+        for seed in seeds:
+            write_video(root / label / f"clip {seed}.mkv", moving_pattern(24, 48, 64, seed))
+    return root
+
+
+def frames_folder(folder: Path, frames: np.ndarray, name: str = "img_{:05}.png") -> Path:
+    folder.mkdir(parents=True)
+    for place, frame in enumerate(frames, 1):
+        Image.fromarray(frame).save(folder / name.format(place))
+    return folder
+
+
+def named(annotations: Annotations, root: Path) -> list[tuple[str, tuple[int, ...]]]:
+    return [(sample.path.relative_to(root).as_posix(), sample.labels) for sample in annotations.samples]
+
+
+EXPECTED = [
+    ("jump/clip 0.mkv", (0,)),
+    ("jump/clip 1.mkv", (0,)),
+    ("run/clip 2.mkv", (1,)),
+    ("run/clip 3.mkv", (1,)),
+]
+
+
+def test_class_folders(clips: Path) -> None:
+    annotations = read_annotations(clips)
+    assert named(annotations, clips) == EXPECTED
+    assert annotations.labels == ("jump", "run")
+    assert not annotations.several
+    assert annotations.counts() == [2, 2]
+    reverse = read_annotations(clips, labels=["run", "walk", "jump"])
+    assert [sample.labels for sample in reverse.samples] == [(2,), (2,), (0,), (0,)]
+
+
+def test_class_folders_called_by_numbers_are_names_in_natural_order(tmp_path: Path) -> None:
+    for name in ("10", "2", "3"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes(b"x")
+    annotations = read_annotations(tmp_path)
+    assert annotations.labels == ("2", "3", "10")
+    assert [sample.labels[0] for sample in annotations.samples] == [2, 0, 1]
+
+
+_TABLE = "path,label\njump/clip 0.mkv,jump\njump/clip 1.mkv,jump\nrun/clip 2.mkv,run\nrun/clip 3.mkv,run\n"
+_VIDEOS = "jump/clip 0.mkv 0\njump/clip 1.mkv 0\nrun/clip 2.mkv 1\nrun/clip 3.mkv 1\n"
+LISTS = {
+    "header.csv": _TABLE,
+    "header.tsv": "Label\tPath\njump\tjump/clip 0.mkv\njump\tjump/clip 1.mkv\n\n"
+    "run\trun/clip 2.mkv\nrun\trun/clip 3.mkv",
+    "semicolon.csv": "\ufeff" + _TABLE.replace(",", ";").replace("\n", "\r\n"),
+    "video_list.txt": _VIDEOS,
+    "pyslowfast.csv": _VIDEOS.replace("mkv ", "mkv,"),
+    "lines.jsonl": "\n".join(json.dumps({"path": path, "label": label}) for path, (label,) in EXPECTED),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_form_of_list_means_the_same(clips: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(LISTS[name], encoding="utf-8", newline="")
+    annotations = read_annotations(tmp_path / name, root=clips)
+    assert named(annotations, clips) == EXPECTED
+    assert annotations.num_classes == 2
+    assert annotations.labels in (None, ("jump", "run"))
+
+
+def test_relative_paths_begin_at_the_lists_own_folder(clips: Path) -> None:
+    path = clips / "list.txt"
+    path.write_text(LISTS["video_list.txt"])
+    try:
+        assert read_annotations(path).samples[0].path.is_file()
+    finally:
+        path.unlink()
+
+
+def test_separator_of_pyslowfast_may_be_anything(clips: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text(LISTS["video_list.txt"].replace("mkv ", "mkv|"))
+    assert named(read_annotations(path, root=clips, separator="|"), clips) == EXPECTED
+
+
+def test_paths_that_end_in_numbers(tmp_path: Path) -> None:
+    (tmp_path / "take 7.mp4").write_bytes(b"x")
+    (tmp_path / "list.txt").write_text("take 7.mp4 3\n")
+    (sample,) = read_annotations(tmp_path / "list.txt").samples
+    assert (sample.path.name, sample.labels) == ("take 7.mp4", (3,))
+    frames_folder(tmp_path / "walk 12", moving_pattern(2, 16, 16))
+    (tmp_path / "frames.txt").write_text("walk 12 2 5\n")
+    (sample,) = read_annotations(tmp_path / "frames.txt").samples
+    assert (sample.path.name, sample.labels, sample.num_frames) == ("walk 12", (5,), 2)
+
+
+def test_several_labels(clips: Path, tmp_path: Path) -> None:
+    written = {
+        "list.txt": "jump/clip 0.mkv 0 2\nrun/clip 2.mkv 1\n",
+        "table.csv": "path,labels\njump/clip 0.mkv,0 2\nrun/clip 2.mkv,1\n",
+        "names.csv": "path,labels\njump/clip 0.mkv,a person; high jump\nrun/clip 2.mkv,fast\n",
+        "lines.jsonl": '{"path": "jump/clip 0.mkv", "labels": [0, 2]}\n'
+        '{"path": "run/clip 2.mkv", "labels": [1]}',
+    }
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+        annotations = read_annotations(tmp_path / name, root=clips)
+        assert annotations.several
+        assert annotations.num_classes == 3
+        if name == "names.csv":
+            assert annotations.labels == ("a person", "fast", "high jump")
+        else:
+            dataset = VideoDataset(annotations, SPEC, train=False, views=(1, 1))
+            target = dataset[0][1]
+            assert isinstance(target, torch.Tensor)
+            assert target.tolist() == [1.0, 0.0, 1.0]
+    with pytest.raises(DataError, match="2 labels"):
+        read_annotations(tmp_path / "list.txt", root=clips, several=False)
+
+
+def test_frame_folders_with_and_without_offset(tmp_path: Path) -> None:
+    frames = moving_pattern(12, 48, 64, 5)
+    frames_folder(tmp_path / "f" / "a b", frames)
+    (tmp_path / "raw.txt").write_text("f/a b 12 1\n")
+    (tmp_path / "short.txt").write_text("f/a b 9 1\n")
+    (tmp_path / "offset.txt").write_text("f/a b 3 6 1\n")
+    whole = open_dataset(tmp_path / "raw.txt", SPEC)
+    with whole.open(0) as video:
+        np.testing.assert_array_equal(video.frames(range(video.num_frames)), frames)
+    with open_dataset(tmp_path / "short.txt", SPEC).open(0) as video:
+        assert video.num_frames == 9
+    offset = open_dataset(tmp_path / "offset.txt", SPEC, form="rawframes-offset")
+    with offset.open(0) as video:
+        np.testing.assert_array_equal(video.frames([0, 5, 2]), frames[[3, 8, 5]])
+    several = read_annotations(tmp_path / "offset.txt", form="rawframes", several=True)
+    assert (several.samples[0].num_frames, several.samples[0].labels) == (3, (6, 1))
+
+
+def test_frame_pattern_chooses_one_of_several_series(tmp_path: Path) -> None:
+    frames = moving_pattern(6, 48, 64)
+    folder = frames_folder(tmp_path / "c" / "x", frames)
+    Image.fromarray(frames[0]).save(folder / "flow_x_00001.png")
+    with pytest.raises(VideoError, match="several series"):
+        open_dataset(tmp_path, SPEC)[0]
+    chosen = open_dataset(tmp_path, SPEC, frame_pattern="img_{:05}.png")
+    with chosen.open(0) as video:
+        assert video.num_frames == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["{a}, 24, 0\n{b}, 20, 1\n", "video_id, num_frames, label_index\n{a} 24 0\n{b} 20 1\n"]
+)
+def test_lists_of_video_ids_find_their_files(clips: Path, tmp_path: Path, text: str) -> None:
+    first, second = "-abc_d 4xyz".replace(" ", "-"), "ABCDEFGHIJK"
+    root = tmp_path / "videos"
+    (root / "some class").mkdir(parents=True)
+    (root / "some class" / f"{first}_000010_000020.mkv").write_bytes(
+        (clips / "jump" / "clip 0.mkv").read_bytes()
+    )
+    frames_folder(root / second, moving_pattern(20, 48, 64))
+    (tmp_path / "val.txt").write_text(text.format(a=first, b=second))
+    dataset = open_dataset(tmp_path / "val.txt", SPEC, root=root)
+    assert [Path(dataset.name_of(index)).name for index in range(2)] == [f"{first}_000010_000020.mkv", second]
+    assert [dataset[index][1] for index in range(2)] == [0, 1]
+
+
+def test_parts_in_seconds_are_videos_of_their_own(clips: Path, tmp_path: Path) -> None:
+    path = clips / "jump" / "clip 0.mkv"
+    (tmp_path / "t.csv").write_text(
+        f"path,label,start,end\n{path},a,0.2,0.5\n{path},b,,\n{path},a,0.6,\n{path},b,9,10"
+    )
+    dataset = open_dataset(tmp_path / "t.csv", SPEC, views=(2, 1))
+    frames = moving_pattern(24, 48, 64, 0)
+    with dataset.open(0) as part:
+        assert part.num_frames == 9  # 30 frames per second
+        np.testing.assert_array_equal(part.frames([0, 8]), frames[[6, 14]])
+        assert part.info.fps == 30
+        np.testing.assert_array_equal(np.stack([frame for _, _, frame in part.stream()]), frames[6:15])
+    assert dataset.name_of(0).endswith("clip 0.mkv [0.2-0.5 s]")
+    assert dataset.name_of(1).endswith("clip 0.mkv")
+    with dataset.open(2) as part:
+        assert part.num_frames == 6
+    with pytest.raises(VideoError, match="24 frames"):
+        dataset[3]
+    views, _ = dataset[0]
+    expected = read_clips(frames[6:15], SPEC, views=(2, 1)).tensor()
+    assert torch.equal(normalised(views, SPEC), expected)
+
+
+def test_evaluation_items_are_the_clip_builders_views(clips: Path) -> None:
+    dataset = open_dataset(clips, SPEC)
+    views, target = dataset[2]
+    assert (views.shape, views.dtype, target) == ((6, 4, 32, 32, 3), torch.uint8, 1)
+    expected = read_clips(clips / "run" / "clip 2.mkv", SPEC, views="published")
+    assert torch.equal(normalised(views, SPEC), expected.tensor())
+    floats = SPEC.replace(resize="float-bilinear")
+    views, _ = open_dataset(clips, floats, views="quick")[2]
+    assert (views.shape, views.dtype) == ((1, 3, 4, 32, 32), torch.float32)
+    assert read_clips(clips / "run" / "clip 2.mkv", floats).pixels() is None
+
+
+def keyed(dataset: VideoDataset, seed: int = 7, epoch: int = 0) -> list[torch.Tensor]:
+    items = KeyedItems(dataset, seed)
+    return [items[ItemKey(0, epoch, index)][1] for index in range(len(dataset))]
+
+
+def test_training_items_repeat_by_seed_and_epoch_for_any_number_of_workers(clips: Path) -> None:
+    dataset = open_dataset(clips, SPEC, train=True)
+    first = keyed(dataset)
+    assert first[0].shape == (3, 4, 32, 32)
+    again = keyed(pickle.loads(pickle.dumps(dataset)))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], keyed(dataset, epoch=1)[0])
+    assert not torch.equal(first[0], keyed(dataset, seed=8)[0])
+    keys = [[ItemKey(0, 0, 0), ItemKey(0, 0, 1)], [ItemKey(0, 0, 2), ItemKey(0, 0, 3)]]
+    batches = list(load(KeyedItems(dataset, 7), keys, 2, torch.device("cpu")))
+    assert torch.equal(torch.cat([batch.clips for batch in batches]), torch.stack(first))
+    assert torch.cat([batch.targets for batch in batches]).tolist() == [0, 0, 1, 1]
+
+
+def test_a_recipe_brings_flipped_classes_and_the_order_of_resize_and_crop(clips: Path) -> None:
+    recipe = Recipe(
+        name="x",
+        model="m",
+        tag="t",
+        model_spec=ModelSpec(num_classes=2),
+        clip_spec=SPEC,
+        labels=("a", "b"),
+        config=TrainConfig(),
+        dataset="d",
+        flip_pairs=((0, 1),),
+        resize_first=False,
+    )
+    dataset = open_dataset(clips, SPEC.replace(flip=1.0), recipe=recipe)
+    assert [dataset[index][1] for index in range(4)] == [1, 1, 0, 0]
+    assert dataset.clip_spec.augmentation == "random-resized-crop-of-source"
+
+
+def broken(clips: Path, folder: Path, good: int, bad: int) -> Path:
+    (folder / "a").mkdir(parents=True)
+    for place in range(good):
+        (folder / "a" / f"good{place}.mkv").write_bytes((clips / "jump" / "clip 0.mkv").read_bytes())
+    for place in range(bad):
+        content = (clips / "jump" / "clip 1.mkv").read_bytes()[:300] if place % 2 else b""
+        (folder / "a" / f"bad{place}.mkv").write_bytes(content)
+    return folder
+
+
+def test_training_replaces_unreadable_clips_alike_in_every_run_and_counts_them(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = open_dataset(broken(clips, tmp_path, 4, 2), SPEC, train=True)
+    first = keyed(dataset)
+    assert sorted(dataset.unreadable) == [0, 1]
+    assert "bad0.mkv" in dataset.unreadable[0]
+    assert len(caplog.records) == 2
+    again = keyed(pickle.loads(pickle.dumps(open_dataset(tmp_path, SPEC, train=True))))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, keyed(dataset), strict=True))  # known bad ones
+    assert len(caplog.records) == 4
+
+
+def test_training_stops_past_a_threshold(clips: Path, tmp_path: Path) -> None:
+    folder = broken(clips, tmp_path / "some", 4, 3)
+    with pytest.raises(DataError, match=r"3 of \d clips can't be read.*'slowfast-zoo check'"):
+        keyed(open_dataset(folder, SPEC, train=True))
+    assert len(keyed(open_dataset(folder, SPEC, train=True, max_unreadable=0.5))) == 7
+    with pytest.raises(DataError, match="1 of 1"):
+        keyed(open_dataset(folder, SPEC, train=True, max_unreadable=0))
+    with pytest.raises(DataError, match="2 of 2"):
+        keyed(open_dataset(broken(clips, tmp_path / "all", 0, 2), SPEC, train=True))
+    with pytest.raises(InputError, match="max_unreadable"):
+        open_dataset(folder, SPEC, train=True, max_unreadable=1.5)
+
+
+def test_errors_of_workers_stay_one_sentence(clips: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(broken(clips, tmp_path, 0, 2), SPEC, train=True)
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"^\d of \d clips can't be read") as caught:
+            list(load(KeyedItems(dataset, 0), [[ItemKey(0, 0, 0)]] * 2, workers, torch.device("cpu")))
+        assert "\n" not in str(caught.value)
+
+
+def test_evaluation_never_replaces(clips: Path, tmp_path: Path) -> None:
+    spec = ModelSpec(depth=14, base_width=8, beta_inv=4, alpha=2, num_frames=4, num_classes=1)
+    model = SlowFast(spec)
+    model.clip_spec = SPEC
+    result = evaluate(model, open_dataset(broken(clips, tmp_path, 2, 2), SPEC, views="quick"))
+    assert str(result).startswith("2 of 4 decoded")
+    assert [Path(name).name for name, _ in result.failed] == ["bad0.mkv", "bad1.mkv"]
+
+
+def test_stored_frames_are_clips_too(tmp_path: Path) -> None:
+    frames = moving_pattern(10, 48, 64)
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a" / "x.npy", frames)
+    np.save(tmp_path / "a" / "y.npy", frames.astype(np.float32))
+    (tmp_path / "a" / "z.npy").write_bytes(b"\x93NUMPY")
+    dataset = open_dataset(tmp_path, SPEC, views="quick")
+    assert torch.equal(normalised(dataset[0][0], SPEC), read_clips(frames, SPEC).tensor())
+    for index, reason in ((1, "float32"), (2, "z.npy")):
+        with pytest.raises(VideoError, match=reason):
+            dataset[index]
+
+
+def test_tables_come_back_as_they_were(clips: Path, tmp_path: Path) -> None:
+    path = clips / "jump" / "clip 0.mkv"
+    (tmp_path / "t.csv").write_text(
+        f"path,label,start,end,actor\n{path},b,0.1,0.3333333333333333,ann\n{path},a,,,bob"
+    )
+    annotations = read_annotations(tmp_path / "t.csv")
+    (tmp_path / "deeper").mkdir()
+    write_table(tmp_path / "deeper" / "copy.csv", annotations)
+    copy = read_annotations(tmp_path / "deeper" / "copy.csv")
+    for old, new in zip(annotations.samples, copy.samples, strict=True):
+        assert old.path.samefile(new.path)
+        assert (old.labels, old.start_seconds, old.end_seconds) == (
+            new.labels,
+            new.start_seconds,
+            new.end_seconds,
+        )
+        assert old.columns == new.columns == (("actor", new.columns[0][1]),)
+    frames_folder(tmp_path / "f", moving_pattern(4, 16, 16))
+    (tmp_path / "raw.txt").write_text("f 1 2 1\n")
+    raw = read_annotations(tmp_path / "raw.txt", form="rawframes-offset")
+    write_split(tmp_path / "out", {"train": raw})
+    (sample,) = read_annotations(tmp_path / "out" / "train.csv").samples
+    assert (sample.first_frame, sample.num_frames, sample.labels) == (1, 2, (1,))
+    with pytest.raises(DataError, match="can't be written"):
+        write_table(tmp_path / "raw.txt" / "x.csv", raw)
+
+
+def test_labels_may_come_from_a_file(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "map.txt").write_text("run\njump\nwalk\n\n")
+    (tmp_path / "l.txt").write_text(LISTS["video_list.txt"])
+    by_number = read_annotations(tmp_path / "l.txt", root=clips, labels=tmp_path / "map.txt")
+    assert by_number.labels == ("run", "jump", "walk")
+    assert [sample.labels for sample in by_number.samples] == [(0,), (0,), (1,), (1,)]
+    by_name = read_annotations(clips, labels=tmp_path / "map.txt")
+    assert [sample.labels for sample in by_name.samples] == [(1,), (1,), (0,), (0,)]
+
+
+def test_class_weights_make_classes_equally_likely(clips: Path) -> None:
+    annotations = read_annotations(clips).subset([0, 1, 2])
+    assert class_weights(annotations) == [0.5, 0.5, 1.0]
+
+
+WRONG = {
+    "out of range": (
+        "jump/clip 0.mkv 0\nrun/clip 2.mkv 2\n",
+        {"labels": ["a", "b"]},
+        r"l\.txt:2: label 2 .* 0 to 1",
+    ),
+    "negative": ("jump/clip 0.mkv -1\n", {}, r"l\.txt:1: label -1 is below 0"),
+    "no label": ("jump/clip 0.mkv\n", {}, "no label number"),
+    "unknown name": ("path,label\njump/clip 0.mkv,jmp\n", {"labels": ["jump", "run"]}, "Did you mean 'jump'"),
+    "no column": ("file,label\njump/clip 0.mkv,0\n", {"form": "table"}, "no column 'path'"),
+    "fields": ("path,label\njump, clip 0.mkv,0\n", {}, "3 fields under a header of 2"),
+    "no json": ('{"path": "a"\n', {}, "no JSON"),
+    "no json label": ('{"path": "a"}\n', {}, "object with path and label"),
+    "times": ("path,label,start,end\njump/clip 0.mkv,0,2,1\n", {}, "isn't behind its start"),
+    "time": ("path,label,start\njump/clip 0.mkv,0,soon\n", {}, "start is 'soon'"),
+    "nan": ("path,label,end\njump/clip 0.mkv,0,nan\n", {}, "end is 'nan'"),
+    "empty": ("\n\n", {}, "names no clip"),
+    "missing files": ("nowhere/a.mp4 0\nnowhere/b.mp4 1\n", {}, "None of the 2 clips"),
+    "unknown form": ("jump/clip 0.mkv 0\n", {"form": "rawframe"}, "Did you mean 'rawframes'"),
+    "same label twice": ("jump/clip 0.mkv 0\n", {"labels": ["a", "a"]}, "names 'a' twice"),
+    "not a list": ("jump 1 2 3 4\n", {}, "no line of a known list"),
+    "no root": ("jump/clip 0.mkv 0\n", {"root": "/nowhere"}, "isn't a folder"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_lists_are_refused_in_one_sentence(clips: Path, tmp_path: Path, case: str) -> None:
+    text, options, message = WRONG[case]
+    (tmp_path / "l.txt").write_text(text)
+    with pytest.raises((DataError, UnknownNameError), match=message) as caught:
+        read_annotations(tmp_path / "l.txt", **{"root": clips, **options})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_folders_are_refused(tmp_path: Path) -> None:
+    def refused(path: Path, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            read_annotations(path)
+
+    refused(tmp_path / "nowhere", "no dataset")
+    refused(tmp_path, "no folders in it")
+    (tmp_path / "class").mkdir()
+    refused(tmp_path, "'.*class' holds no clips")
+    for part in ("train", "val"):
+        (tmp_path / "d" / part / "a").mkdir(parents=True)
+        (tmp_path / "d" / part / "a" / "x.mp4").write_bytes(b"")
+    refused(tmp_path / "d", "parts of a dataset")
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
+    refused(tmp_path / "binary.csv", "can't be read")
+
+
+def test_clips_are_drawn_anew_when_decoding_shows_another_number_of_frames(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Promising(ArrayVideo):
+        """Says 100 frames until they are read."""
+
+        counted = False
+
+        @property
+        def num_frames(self) -> int:
+            return 24 if self.counted else 100
+
+        def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+            if not self.counted:
+                self.counted = True
+                raise FrameCountError("there are 24")
+            return super()._read(wanted)
+
+    def promise(sample: Sample, frame_pattern: str | None, fps: float | None) -> Promising:
+        return Promising(moving_pattern(24, 48, 64), 30)
+
+    monkeypatch.setattr(data, "open_sample", promise)
+    dataset = open_dataset(clips, SPEC, train=True)
+    assert dataset[0][0].shape == (3, 4, 32, 32)
+    assert dataset.unreadable == {}

@@ -1,0 +1,98 @@
+"""How items become batches: the same for any number of workers, processes and passes."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.training_clips import Clips, Fixed
+from torch import Tensor
+
+from slowfast_zoo.data.loader import (
+    EVALUATION,
+    PRECISE_BN,
+    TRAINING,
+    ItemKey,
+    KeyedItems,
+    StepKeys,
+    load,
+    normalised,
+)
+from slowfast_zoo.errors import DataError
+from slowfast_zoo.spec import ClipSpec
+
+
+def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
+    batches = []
+    for workers in (0, 1, 2):
+        keys = StepKeys(8, micro_batch=2, micro_batches=1, steps_per_epoch=3, steps=range(1, 6), seed=5)
+        items = pickle.loads(pickle.dumps(KeyedItems(Clips(), 5)))  # as spawned workers get it
+        batches.append(list(load(items, keys, workers, torch.device("cpu"))))
+    for others in batches[1:]:
+        for one, other in zip(batches[0], others, strict=True):
+            assert one.indices == other.indices and torch.equal(one.clips, other.clips)
+
+
+def test_an_epoch_is_new_and_reading_leaves_the_generators_alone() -> None:
+    items = KeyedItems(Clips(), 0)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again, later = (items[ItemKey(0, epoch, 4)][1] for epoch in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, later)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_data_that_get_harder_are_told_the_epoch() -> None:
+    class Harder(Fixed):
+        level = 9
+
+        def set_epoch(self, epoch: int) -> None:
+            self.level = epoch
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+            return torch.full((3, 4, 8, 8), float(self.level)), 0
+
+    for stream, expected in ((TRAINING, 5), (PRECISE_BN, 5), (EVALUATION, 9)):
+        assert KeyedItems(Harder(), 0)[ItemKey(stream, 5, 0)][1].unique().tolist() == [expected]
+
+
+def test_a_step_has_the_same_clips_however_it_is_divided() -> None:
+    def steps(world: int, micro_batches: int) -> list[set[int]]:
+        size = 8 // (world * micro_batches)
+        keys: list[set[int]] = [set() for _ in range(6)]
+        for rank in range(world):
+            part = StepKeys(
+                30,
+                micro_batch=size,
+                micro_batches=micro_batches,
+                steps_per_epoch=3,
+                steps=range(6),
+                seed=1,
+                rank=rank,
+                world=world,
+            )
+            for number, batch in enumerate(part):
+                assert keys[number // micro_batches].isdisjoint(key.item for key in batch)
+                keys[number // micro_batches].update(key.item for key in batch)
+        return keys
+
+    expected = steps(1, 1)
+    assert all(len(step) == 8 for step in expected)
+    assert len(set.union(*expected[:3])) == 24, "no clip twice in an epoch"
+    assert expected[:3] != expected[3:]
+    assert steps(2, 1) == steps(1, 2) == steps(4, 2) == expected
+
+
+def test_bytes_are_normalised_as_the_clip_spec_says() -> None:
+    pixels = torch.randint(0, 256, (2, 4, 5, 6, 3), dtype=torch.uint8)
+    for spec in (ClipSpec(), ClipSpec(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), pixel_range="0-1")):
+        scale = 255 if spec.pixel_range == "0-1" else 1
+        expected = (pixels.double() / scale - torch.tensor(spec.mean)) / torch.tensor(spec.std)
+        torch.testing.assert_close(
+            normalised(pixels, spec).double(), expected.permute(0, 4, 1, 2, 3), atol=1e-6, rtol=1e-5
+        )
+    with pytest.raises(DataError, match="1 channels"):
+        normalised(pixels[..., :1], ClipSpec())

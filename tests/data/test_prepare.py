@@ -1,0 +1,242 @@
+"""Checking, splitting and caching datasets, from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.data.cache import cache_data
+from slowfast_zoo.data.check import check_data, unreadable_clips
+from slowfast_zoo.data.dataset import open_sample
+from slowfast_zoo.data.lists import Annotations, Sample, read_annotations
+from slowfast_zoo.data.splits import source_of, split_annotations
+from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.transforms.resize import resize_bytes
+
+SPEC = ClipSpec(num_frames=4, frame_stride=4, size=40, crop=32, test_crop=32)
+
+
+def annotated(names: dict[str, int], **columns: str) -> Annotations:
+    samples = tuple(
+        Sample(path=Path("/d") / name, labels=(label,), columns=tuple(columns.items()))
+        for name, label in names.items()
+    )
+    return Annotations(
+        samples=samples, labels=None, several=False, num_classes=max(s.labels[0] for s in samples) + 1
+    )
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """Training and validation folders with one of every fault."""
+    frames = {seed: moving_pattern(20, 48, 64, seed) for seed in range(6)}
+    for name in ("train/a/x1", "train/a/x2", "train/b/y1", "val/a/x3"):
+        path = tmp_path / f"{name}.mkv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, frames[int(name[-1])])
+    shutil.copy(tmp_path / "train/a/x1.mkv", tmp_path / "train/a/again.mkv")
+    shutil.copy(tmp_path / "train/a/x2.mkv", tmp_path / "train/b/other class.mkv")
+    shutil.copy(tmp_path / "train/b/y1.mkv", tmp_path / "val/a/leaked.mkv")
+    (tmp_path / "train/b/empty.mp4").write_bytes(b"")
+    (tmp_path / "val/a/cut.mkv").write_bytes((tmp_path / "val/a/x3.mkv").read_bytes()[:200])
+    write_video(tmp_path / "train/a/short.mkv", frames[4][:6])
+    (tmp_path / "val/b").mkdir()
+    write_video(tmp_path / "train/b/-abcdefghij_000001_000011.mkv", frames[5])
+    write_video(tmp_path / "val/a/-abcdefghij_000021_000031.mkv", frames[0])
+    return tmp_path
+
+
+def test_check_finds_every_fault(parts: Path) -> None:
+    train = read_annotations(parts / "train")
+    shutil.rmtree(parts / "val/b")
+    val = read_annotations(parts / "val", labels=train.labels)
+    report = check_data({"train": train, "val": val}, SPEC)
+    assert report.clips == {"train": 8, "val": 4}
+    assert report.classes == {"a": {"train": 4, "val": 4}, "b": {"train": 4, "val": 0}}
+    assert [Path(name).name for name, _ in report.unreadable] == ["empty.mp4", "cut.mkv"]
+    assert [(Path(name).name, frames, span) for name, frames, span in report.short] == [("short.mkv", 6, 13)]
+    assert [sorted(Path(n).name for n in group) for group in report.duplicates] == [["again.mkv", "x1.mkv"]]
+    assert sorted(sorted(Path(n).name for n in group) for group in report.conflicts) == [
+        ["leaked.mkv", "y1.mkv"],
+        ["other class.mkv", "x2.mkv"],
+    ]
+    assert report.leaks == [("-abcdefghij", ("train", "val"))]
+    assert report.problems == 6
+    text = str(report)
+    for words in ("8 clips in train, 4 clips in val", "none in val", "empty.mp4", "6 problems found"):
+        assert words in text
+
+
+def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
+    shutil.rmtree(parts / "val/b")
+    out = tmp_path / "report.json"
+    result = CliRunner().invoke(main, ["check", str(parts), "--json", str(out)])
+    assert result.exit_code == 1, result.output
+    assert "6 problems found" in result.output
+    assert json.loads(out.read_text())["problems"] == 6
+    both = CliRunner().invoke(main, ["check", str(parts / "train"), str(parts / "val")])
+    assert both.output.splitlines()[0] == result.output.splitlines()[0]
+    sane = parts / "sane"
+    for label in ("a", "b"):
+        (sane / label).mkdir(parents=True)
+    shutil.copy(parts / "train/a/x1.mkv", sane / "a")
+    shutil.copy(parts / "train/b/y1.mkv", sane / "b")
+    good = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
+    assert good.exit_code == 0, good.output
+    assert "No problems found." in good.output
+    missing = CliRunner().invoke(main, ["check", str(parts / "nowhere")])
+    assert missing.exit_code == 1
+    assert "There is no dataset" in missing.output
+
+
+def test_unreadable_clips_are_named_by_their_place(parts: Path) -> None:
+    found = unreadable_clips(read_annotations(parts / "train"))
+    assert list(found) == [5]
+    assert "empty.mp4" in found[5]
+
+
+@pytest.mark.parametrize(
+    ("name", "group_by", "source"),
+    [
+        ("a/-abcdefghij_000010_000020.mp4", None, "-abcdefghij"),
+        ("a/v_Archery_g03_c02.avi", None, "v_Archery_g03"),
+        ("a/match two_part12.mp4", None, "match two"),
+        ("a/seg-3.mp4", None, "/d/a/seg-3.mp4"),
+        ("a/walk 3.mp4", None, "/d/a/walk 3.mp4"),
+        ("a/eli_walk.avi", "folder", "/d/a"),
+        ("a/eli_walk.avi", r"/(\w+?)_", "eli"),
+        ("a/eli_walk.avi", r"eli|ido", "eli"),
+        ("a/eli_walk.avi", "column:actor", "Eli"),
+    ],
+)
+def test_sources(name: str, group_by: str | None, source: str) -> None:
+    sample = annotated({name: 0}, actor="Eli").samples[0]
+    assert Path(source_of(sample, group_by)) == Path(source)
+
+
+def test_wrong_groups_are_refused() -> None:
+    sample = annotated({"a/b.mp4": 0}).samples[0]
+    with pytest.raises(InputError, match="no regular expression"):
+        source_of(sample, "(")
+    with pytest.raises(DataError, match="doesn't match"):
+        source_of(sample, r"actor\d")
+    with pytest.raises(DataError, match="no column 'actor'"):
+        source_of(sample, "column:actor")
+
+
+def test_splits_keep_sources_apart_and_shares_even() -> None:
+    names = {
+        f"c{label}/s{source}_part{part}.mp4": label
+        for label in range(4)
+        for source in range(10)
+        for part in range(3)
+    }
+    annotations = annotated(names)
+    train, val = split_annotations(annotations, 0.2, group_by=r"s\d+", seed=3)
+    assert {source_of(s, r"s\d+") for s in train.samples}.isdisjoint(
+        source_of(s, r"s\d+") for s in val.samples
+    )
+    assert val.counts() == [6] * 4
+    assert train.counts() == [24] * 4
+    again = split_annotations(annotations, 0.2, group_by=r"s\d+", seed=3)
+    assert again == (train, val)
+    assert split_annotations(annotations, 0.2, group_by=r"s\d+", seed=4)[1] != val
+
+
+def test_splits_of_uneven_and_tiny_classes() -> None:
+    names = (
+        {f"big/{i}.mp4": 0 for i in range(50)} | {f"small/{i}.mp4": 1 for i in range(2)} | {"one/x.mp4": 2}
+    )
+    train, val = split_annotations(annotated(names), 0.1)
+    assert val.counts() == [5, 1, 0]
+    assert train.counts() == [45, 1, 1]
+    _, most = split_annotations(annotated({f"a/{i}.mp4": 0 for i in range(4)}), 0.99)
+    assert most.counts() == [3]
+    with pytest.raises(DataError, match="from 1 sources can't be split"):
+        split_annotations(annotated({"a/x.mp4": 0, "a/y.mp4": 0}), 0.5, group_by="folder")
+    with pytest.raises(InputError, match="val is 1"):
+        split_annotations(annotated(names), 1)
+
+
+def test_split_as_a_command(parts: Path, tmp_path: Path) -> None:
+    command = ["split", str(parts / "train"), str(tmp_path / "lists"), "--val", "0.25"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "lists" / "labels.txt").read_text() == "a\nb\n"
+    train, val = (read_annotations(tmp_path / "lists" / f"{part}.csv") for part in ("train", "val"))
+    assert (train.counts(), val.counts()) == ([3, 3], [1, 1])
+    refused = CliRunner().invoke(main, [*command[:2], str(parts / "train/a/x1.mkv/no"), "--val", "0.25"])
+    assert refused.exit_code == 1
+    assert "can't be written" in refused.output
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """Two readable videos of 96 pixels' height and a broken one."""
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    write_video(tmp_path / "data/a/one.mkv", moving_pattern(20, 96, 130, 1), fps=25)
+    write_video(tmp_path / "data/a/small.mkv", moving_pattern(20, 30, 40, 2), fps=25)
+    (tmp_path / "data/a/zero.mkv").write_bytes(b"")
+    return tmp_path / "data"
+
+
+def test_cache_keeps_every_frame_and_shrinks_them(wide: Path, tmp_path: Path) -> None:
+    # Grey, as the chroma of blocks that shrink to four pixels is what 4:2:0 can't keep.
+    frames = np.repeat(moving_pattern(20, 96, 130, 1).mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    write_video(wide / "a" / "one.mkv", frames, fps=25)
+    shrunk = np.stack([resize_bytes(frame, 48, 64).transpose(0, 2, 1) for frame in frames])
+    failed = cache_data(read_annotations(wide), tmp_path / "out", short_side=48)
+    assert [Path(name).name for name, _ in failed] == ["zero.mkv"]
+    cached = read_annotations(tmp_path / "out" / "index.csv")
+    assert cached.labels == ("a",)
+    with open_sample(cached.samples[0]) as video:
+        assert (video.num_frames, video.width, video.height, video.fps) == (20, 64, 48, 25)
+        error = np.abs(video.frames(range(20)).astype(int) - shrunk).mean()
+    assert error < 3  # of 255; measured 1.4
+    with open_sample(cached.samples[1]) as video:
+        assert (video.width, video.height) == (40, 30)
+
+
+def test_cache_of_decoded_frames_is_exact_and_goes_on_where_it_stopped(wide: Path, tmp_path: Path) -> None:
+    frames = moving_pattern(20, 96, 130, 1)
+    height, width = 48, round(130 * 48 / 96)
+    shrunk = np.stack([resize_bytes(frame, height, width).transpose(0, 2, 1) for frame in frames])
+    cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form="frames")
+    path = tmp_path / "out" / "a" / "one.npy"
+    np.testing.assert_array_equal(np.load(path), shrunk)
+    path.write_bytes(b"kept")
+    (tmp_path / "out" / "a" / "small.npy").unlink()
+    cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form="frames")
+    assert path.read_bytes() == b"kept"
+    assert (tmp_path / "out" / "a" / "small.npy").exists()
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["cache", str(wide), str(tmp_path / "o"), "--short-side", "32", "--decoded"]
+    )
+    assert result.exit_code == 1, result.output
+    assert "2 of 3 clips" in result.output
+    blocked = CliRunner().invoke(main, ["cache", str(wide), str(wide / "a" / "one.mkv" / "x")])
+    assert blocked.exit_code == 1
+    assert "can't be written" in blocked.output
+
+
+def test_cached_parts_with_one_name_stay_apart(wide: Path, tmp_path: Path) -> None:
+    path = wide / "a" / "one.mkv"
+    (tmp_path / "l.csv").write_text(f"path,label,start,end\n{path},a,0,0.2\n{path},a,0.2,0.4\n")
+    cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "out", short_side=48)
+    cached = read_annotations(tmp_path / "out" / "index.csv")
+    assert [sample.path.name for sample in cached.samples] == ["one.mp4", "one~1.mp4"]
+    for sample in cached.samples:
+        with open_sample(sample) as video:
+            assert video.num_frames == 5

@@ -1,0 +1,336 @@
+"""Metrics by their definitions, evaluation of datasets with views and failures, result files, the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from slowfast_zoo.cli import test as test_module
+from slowfast_zoo.cli import train as train_module
+from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, UnknownNameError, VideoError
+from slowfast_zoo.evaluation.evaluate import AVERAGES, average_views, evaluate
+from slowfast_zoo.evaluation.metrics import (
+    METRICS,
+    average_precisions,
+    compute_metrics,
+    confusion_matrix,
+    mean_average_precision,
+    mean_class_accuracy,
+    top_k_accuracy,
+)
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.training.published import get_recipe
+from slowfast_zoo.training.state import load_trained, save_weights
+from slowfast_zoo.weights.saved.hub import from_pretrained
+
+SPEC = ModelSpec(
+    depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=3, dropout=0.5
+)
+RNG = np.random.default_rng(0)
+
+
+class Videos(torch.utils.data.Dataset[Any]):
+    """Items with two views each, or as many as ``views`` says; item ``broken`` can't be read."""
+
+    def __init__(self, length: int = 5, *, views: tuple[int, ...] = (2,), broken: int = -1) -> None:
+        self.length, self.views, self.broken = length, views, broken
+        self.targets: list[Any] = [index % 3 for index in range(length)]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        if index == self.broken:
+            raise VideoError("moov atom not found")
+        generator = torch.Generator().manual_seed(index)
+        count = self.views[index % len(self.views)]
+        return torch.randn(count, 3, 4, 32, 32, generator=generator), self.targets[index]
+
+    def name_of(self, index: int) -> str:
+        return f"vidéos/{index}.mp4"
+
+
+@pytest.fixture(scope="module")
+def model() -> SlowFast:
+    torch.manual_seed(0)
+    model = SlowFast(SPEC)
+    torch.nn.init.normal_(model.classifier.weight)
+    model.labels = ("walk", "run, fast", "jump")
+    return model
+
+
+def test_top_k_by_its_definition() -> None:
+    scores, targets = RNG.normal(size=(50, 7)), RNG.integers(0, 7, 50)
+    found = top_k_accuracy(scores, targets, (1, 2, 5, 7, 9))
+    for k in (1, 2, 5, 7, 9):
+        hits = [target in sorted(range(7), key=lambda c: -row[c])[:k] for row, target in zip(scores, targets)]  # noqa: B905
+        assert found[k] == pytest.approx(np.mean(hits))
+    assert found[7] == found[9] == 1.0, "more than there are classes counts all of them"
+
+
+def test_ties_have_one_answer() -> None:
+    even = np.zeros((1, 3))
+    assert top_k_accuracy(even, np.array([2]), (1,)) == {1: 1.0}, "the last class is on top"
+    assert top_k_accuracy(even, np.array([0]), (1, 2)) == {1: 0.0, 2: 0.0}
+    assert confusion_matrix(even, np.array([2]))[2, 0] == 1, "argmax takes the first"
+
+
+def test_mean_class_accuracy_counts_predicted_classes_without_videos_as_0() -> None:
+    #        true 0: both right; true 1: one of two right, the other called 3; 2 never seen; 3 only predicted
+    predicted, targets = np.array([0, 0, 1, 3]), np.array([0, 0, 1, 1])
+    confusion = confusion_matrix(np.eye(5)[predicted], targets)
+    assert confusion.sum() == 4 and confusion[1, 3] == 1
+    assert mean_class_accuracy(confusion) == pytest.approx((1 + 0.5 + 0) / 3)
+
+
+def test_accuracies_agree_with_torchmetrics() -> None:
+    from torchmetrics.functional import classification as tm
+
+    scores, targets = torch.randn(200, 6), torch.randint(0, 6, (200,))
+    ours = compute_metrics(scores.numpy(), targets.numpy())
+    for k in (1, 5):
+        theirs = tm.multiclass_accuracy(scores, targets, 6, average="micro", top_k=k)
+        assert ours[f"top{k}_acc"] == pytest.approx(theirs.item(), abs=1e-6)
+    macro = tm.multiclass_accuracy(scores, targets, 6, average="macro")
+    assert ours["mean_class_accuracy"] == pytest.approx(macro.item(), abs=1e-6)
+    confusion = tm.multiclass_confusion_matrix(scores, targets, 6)
+    assert np.array_equal(confusion_matrix(scores.numpy(), targets.numpy()), confusion.numpy())
+
+
+def test_mean_average_precision_agrees_with_torchmetrics_ties_included() -> None:
+    from torchmetrics.functional.classification import multilabel_average_precision
+
+    for scores in (torch.rand(80, 5), torch.randint(0, 4, (80, 5)) / 4):
+        targets = torch.randint(0, 2, (80, 5))
+        theirs = multilabel_average_precision(scores, targets, 5, average="none")
+        ours = average_precisions(scores.numpy(), targets.numpy())
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
+
+
+def test_classes_without_positives_are_left_out_of_the_mean() -> None:
+    scores = np.array([[0.9, 0.2, 0.1], [0.1, 0.8, 0.3]])
+    targets = np.array([[1, 0, 0], [0, 1, 0]])
+    assert np.isnan(average_precisions(scores, targets)[2])
+    assert mean_average_precision(scores, targets) == 1.0
+    assert np.isnan(mean_average_precision(scores, np.zeros((2, 3))))
+    assert mean_average_precision(np.zeros((4, 1)), np.array([[1], [0], [0], [0]])) == 0.25
+
+
+@pytest.mark.parametrize(
+    "scores, targets, names, error",
+    [
+        (np.zeros((0, 3)), np.zeros(0, int), None, InputError),
+        (np.zeros((2, 3)), np.zeros(3, int), None, InputError),
+        (np.zeros((2, 0)), np.zeros(2, int), None, InputError),
+        (np.full((1, 3), np.nan), np.zeros(1, int), None, InputError),
+        (np.zeros((1, 3)), np.array([3]), None, InputError),
+        (np.zeros((1, 3)), np.array([0]), ("mean_average_precision",), InputError),
+        (np.zeros((1, 3)), np.zeros((1, 3)), ("top_k_accuracy",), InputError),
+        (np.zeros((1, 3)), np.array([0]), ("top_k_acuracy",), UnknownNameError),
+    ],
+)
+def test_what_can_t_be_scored_is_refused(
+    scores: Any, targets: Any, names: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        compute_metrics(scores, targets, names)
+
+
+def test_views_are_averaged_as_asked() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    soft = logits.softmax(1)
+    torch.testing.assert_close(average_views(logits, "softmax", "mean-prob"), soft.mean(0))
+    torch.testing.assert_close(average_views(logits, "softmax", "sum-prob"), soft.sum(0))
+    torch.testing.assert_close(average_views(logits, "softmax", "max-prob"), soft.amax(0))
+    torch.testing.assert_close(average_views(logits, "sigmoid", "mean-prob"), logits.sigmoid().mean(0))
+    torch.testing.assert_close(average_views(logits, "softmax", "mean-logit"), logits.mean(0))
+    assert average_views(logits, "softmax", "none") is logits
+
+
+@pytest.mark.parametrize("batch_size, max_views, workers", [(1, 8, 0), (4, 3, 0), (2, 1, 2)])
+def test_each_video_is_scored_once_however_it_is_batched(
+    model: SlowFast, batch_size: int, max_views: int, workers: int
+) -> None:
+    data = Videos(5, views=(2, 1, 3))
+    model.train()
+    result = evaluate(
+        model, data, batch_size=batch_size, max_views=max_views, workers=workers, device="cpu", average="prob"
+    )
+    assert model.training, "the mode comes back"
+    assert result.names == [f"vidéos/{index}.mp4" for index in range(5)]
+    model.eval()
+    with torch.no_grad():
+        for index, scores in enumerate(result.scores):
+            expected = model(data[index][0]).softmax(1).mean(0)
+            np.testing.assert_allclose(scores, expected.numpy(), atol=1e-6)
+    assert result.protocol["views"] == [1, 2, 3]
+    assert result.metrics == compute_metrics(np.stack(result.scores), np.array([0, 1, 2, 0, 1]))
+
+
+def test_unreadable_videos_are_reported_and_not_counted(model: SlowFast) -> None:
+    result = evaluate(model, Videos(4, broken=1), workers=1, device="cpu")
+    assert result.failed == [("vidéos/1.mp4", "moov atom not found")]
+    assert result.names == ["vidéos/0.mp4", "vidéos/2.mp4", "vidéos/3.mp4"]
+    assert str(result).startswith("3 of 4 decoded, top1_acc ")
+    with pytest.raises(DataError, match="None of the 1 items could be read; the first: moov"):
+        evaluate(model, Videos(1, broken=0), device="cpu")
+    with pytest.raises(DataError, match="empty"):
+        evaluate(model, Videos(0), device="cpu")
+
+
+def test_single_views_have_scores_and_no_metrics(model: SlowFast, tmp_path: Path) -> None:
+    result = evaluate(model, Videos(3), average="none", device="cpu")
+    assert [scores.shape for scores in result.scores] == [(2, 3)] * 3 and not result.metrics
+    with pytest.raises(InputError, match="average them"):
+        evaluate(model, Videos(3), average="none", metrics=["top_k_accuracy"], device="cpu")
+    with pytest.raises(InputError):
+        result.confusion_matrix()
+    result.save(tmp_path / "raw.json", "mmaction2")
+    assert np.array(json.loads((tmp_path / "raw.json").read_text())).shape == (3, 2, 3)
+
+
+def test_several_labels_are_scored_by_average_precision() -> None:
+    torch.manual_seed(0)
+    model = SlowFast(SPEC.replace(activation="sigmoid"))
+    model.clip_spec = ClipSpec(aggregate="max-prob")
+    data = Videos(4)
+    data.targets = [torch.tensor(row) for row in ([1.0, 0, 1], [0.0, 1, 0], [1.0, 1, 0], [0.0, 0, 0])]
+    result = evaluate(model, data, device="cpu")
+    assert result.protocol["average"] == "max-prob", "as the clip spec says"
+    assert list(result.metrics) == ["mean_average_precision"]
+    assert result.targets.shape == (4, 3)
+    with pytest.raises(DataError, match="takes multi-hot tensors of 3 classes"):
+        evaluate(model, Videos(2), device="cpu")
+
+
+def test_result_files(model: SlowFast, tmp_path: Path) -> None:
+    result = evaluate(model, Videos(4), device="cpu")
+    result.save(tmp_path / "named.json")
+    named = json.loads((tmp_path / "named.json").read_text(encoding="utf-8"))
+    assert named["labels"] == ["walk", "run, fast", "jump"]
+    assert named["videos"][2]["video"] == "vidéos/2.mp4" and named["videos"][2]["target"] == 2
+    assert named["protocol"]["views"] == 2 and named["protocol"]["average"] == "mean-prob"
+    assert named["protocol"]["clip_spec"] == model.clip_spec.to_dict()
+    result.save(tmp_path / "bare.json", "mmaction2")
+    bare = json.loads((tmp_path / "bare.json").read_text())
+    assert bare == [video["scores"] for video in named["videos"]]
+    result.save_confusion(tmp_path / "confusion.csv")
+    with (tmp_path / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0][1:] == ["walk", "run, fast", "jump"]
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result.confusion_matrix().tolist()
+    assert [row["videos"] for row in result.per_class()] == [2, 1, 1]
+    with pytest.raises(InputError, match="can't be written"):
+        result.save(tmp_path / "nowhere" / "file.json")
+    broken = evaluate(model, Videos(3, broken=0), device="cpu")
+    with pytest.raises(InputError, match="1 couldn't be read"):
+        broken.save(tmp_path / "bare.json", "mmaction2")
+
+
+def test_wrong_arguments_are_refused(model: SlowFast) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'prob'"):
+        evaluate(model, Videos(1), average="probs", device="cpu")
+    data = Videos(2)
+    data.targets = [0, 3]
+    with pytest.raises(DataError, match=r"vidéos/1\.mp4 has the label 3"):
+        evaluate(model, data, device="cpu")
+
+
+def test_a_trained_file_brings_its_own_network(model: SlowFast, tmp_path: Path) -> None:
+    save_weights(model, tmp_path / "w.safetensors", {"step": 3})
+    loaded = load_trained(tmp_path / "w.safetensors")
+    assert loaded is not None and loaded.labels == model.labels
+    assert loaded.provenance["training"] == {"step": 3}
+    (tmp_path / "other.pth").write_bytes(b"not a checkpoint")
+    assert load_trained(tmp_path / "other.pth") is None
+    content = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(content[:-100])
+    assert load_trained(tmp_path / "short.safetensors") is None
+
+
+def test_the_command_offers_every_metric_and_average() -> None:
+    choices = {option.name: getattr(option.type, "choices", ()) for option in test_module.test_command.params}
+    assert tuple(choices["metrics"]) == METRICS
+    assert tuple(choices["average_clips"]) == tuple(AVERAGES)
+
+
+def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_weights(model, tmp_path / "best.safetensors", {})
+    monkeypatch.setattr(test_module, "open_data", lambda *args, **options: Videos(4, broken=3))
+    run = click.testing.CliRunner().invoke
+    args = ["slowfast_tiny", str(tmp_path / "best.safetensors"), "some/folder", "--device", "cpu"]
+    spaced = [*args, "--eval", "top_k_accuracy", "mean_class_accuracy", "--average-clips", "score"]
+    files = ["--out", str(tmp_path / "result.json"), "--confusion", str(tmp_path / "c.csv"), "--per-class"]
+    result = run(test_module.test_command, [*spaced, *files, "--workers", "0"])
+    assert result.exit_code == 0, result.output
+    for part in ("3 of 4 decoded", "top1_acc: ", "top5_acc: 1.0000", "mean_class_accuracy: ", "run, fast: "):
+        assert part in result.output
+    assert "not decoded: vidéos/3.mp4" in result.output
+    assert json.loads((tmp_path / "result.json").read_text())["protocol"]["average"] == "mean-logit"
+    one = run(test_module.test_command, [*args, "--eval=mean_class_accuracy", "--workers", "0"])
+    assert "mean_class_accuracy" in one.output and "top1_acc" not in one.output
+    assert run(test_module.test_command, [*args, "--eval", "top_1"]).exit_code == 2
+    missing = run(test_module.test_command, ["slowfast_tiny", str(tmp_path / "no.pth"), "x"])
+    assert isinstance(missing.exception, SlowFastZooError)
+
+
+def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noise(Videos):
+        labels = ("a", "b")
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+            return torch.randn(3, 16, 32, 32), index % 2
+
+    monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Noise(6))
+    run = click.testing.CliRunner().invoke
+    args = ["camera-motion", "--work-dir", str(tmp_path / "w"), "--device", "cpu", "--workers", "0"]
+    small = [*args, "--batch-size", "3", "--epochs", "1", "--deterministic", "--seed", "4"]
+    dry = run(train_module.train_command, [*small, "--dry-run", "--set", "lr_batch=32"])
+    assert dry.exit_code == 0 and "2 steps of 3 clips" in dry.output and "for 32 clips" in dry.output
+    assert not (tmp_path / "w").exists()
+    result = run(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
+    assert result.exit_code == 0, result.output
+    assert "Trained 2 steps" in result.output and "best.safetensors" in result.output
+    trained = load_trained(tmp_path / "w" / "best.safetensors")
+    assert trained is not None and trained.labels == ("a", "b")
+    training = trained.provenance["training"]
+    assert training["settings"]["seed"] == 4 and 0 <= training["metrics"]["top1_acc"] <= 1
+    saved = from_pretrained(tmp_path / "w" / "model")
+    assert saved.labels == ("a", "b") and saved.spec == trained.spec
+    again = run(train_module.train_command, small)
+    assert "holds a training already" in str(again.exception)
+    resumed = run(train_module.train_command, [*small, "--resume"])
+    assert resumed.exit_code == 0 and "Trained 2 steps" in resumed.output
+    for wrong, message in (
+        (["--set", "epochs"], "isn't FIELD=VALUE"),
+        (["--set", "epoch=3"], "Did you mean 'epochs'"),
+        (["--precision", "fp16"], "TrainConfig.precision"),
+        (["--lr", "-1"], "TrainConfig.lr"),
+    ):
+        assert message in str(run(train_module.train_command, [*small, *wrong]).exception)
+    unknown = run(train_module.train_command, ["slowfast_r50_4x16", "x"])
+    assert "slowfast_r50_4x16x1" in str(unknown.exception)
+    needs = run(train_module.train_command, ["slowfast_r50_4x16x1", "x", "--validate"])
+    assert needs.exit_code == 2 and "needs validation data" in needs.output
+
+
+def test_the_procedural_data_differ_between_training_and_scoring() -> None:
+    recipe = get_recipe("camera-motion")
+    training = train_module.open_data("camera-motion", recipe.clip_spec, "train", recipe=recipe)
+    scoring = train_module.open_data("camera-motion", recipe.clip_spec, "test")
+    one, other = training[3], scoring[3]
+    side, frames = recipe.clip_spec.test_crop, recipe.clip_spec.num_frames
+    assert one[0].shape == other[0].shape == (frames, side, side, 3) and one[1] == other[1] == 3
+    assert not np.array_equal(one[0], other[0])
+    assert (training.plain, scoring.plain) == (0.4, 0.0)
+    with pytest.raises(DataError, match="no dataset at nowhere"):
+        train_module.open_data("nowhere", recipe.clip_spec, "test")

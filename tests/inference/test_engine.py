@@ -1,0 +1,355 @@
+"""``optimize``: every engine gives the module's logits, leaves the model alone and says what it lacks."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.small_nets import NETWORKS, SMALL, block, make_model
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+from slowfast_zoo import SlowFast, optimize
+from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
+from slowfast_zoo.inference.engines import artefacts, backends, engine
+
+HALF_PRECISION = 3e-2
+"""Accepted in bfloat16, of the largest logit; these nets measure up to 0.9e-2."""
+
+
+def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
+    return torch.randn(number, 3, 8, height, width, generator=torch.Generator().manual_seed(number))
+
+
+def relative(logits: Tensor, expected: Tensor) -> float:
+    assert logits.shape == expected.shape and logits.dtype == torch.float32
+    return float((logits - expected).abs().max() / expected.abs().max())
+
+
+def assert_same(fast: engine.OptimizedModel, model: SlowFast, tolerance: float = 1e-5) -> None:
+    for batch in (1, 3):
+        with torch.no_grad():
+            assert relative(fast(clips(batch)), model(clips(batch))) <= tolerance
+
+
+HEADS = ("global-strided", "window-logits", "window-probs", "window-sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [("eager", network) for network in NETWORKS]
+    + [(name, network) for name in ("openvino", "onnxruntime") for network in HEADS],
+)
+def test_logits_are_the_modules(name: engine.Engine, network: str) -> None:
+    model = make_model(NETWORKS[network])
+    fast = optimize(model, name)
+    assert fast.engine == name
+    assert_same(fast, model)
+
+
+def test_compiled_logits_are_the_modules_without_compiling_again() -> None:
+    from torch._dynamo.utils import counters
+
+    model = make_model(NETWORKS["window-probs"])
+    fast = optimize(model, "compile")
+    counters.clear()
+    assert_same(fast, model)
+    assert counters["stats"]["unique_graphs"] == 1, "one graph serves every batch size"
+    folder = artefacts.engine_folder()
+    assert folder is not None and list((folder / "inductor").rglob("*.so")), "kernels are kept for next time"
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_bfloat16_is_near(name: engine.Engine) -> None:
+    model = make_model(NETWORKS["global-linspace"])
+    fast = optimize(model, name, "bfloat16")
+    assert_same(fast, model, HALF_PRECISION)
+    if name == "eager":  # elsewhere a processor without bfloat16 computes in float32
+        assert relative(fast(clips(1)), model(clips(1)).detach()) > 1e-5, "it computed in float32"
+
+
+def test_the_model_stays_as_it_is() -> None:
+    model = make_model().train()
+    model.freeze("stage1")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    requires = [parameter.requires_grad for parameter in model.parameters()]
+    modes = [module.training for module in model.modules()]
+    for precision in ("float32", "bfloat16"):
+        optimize(model, "eager", precision)(clips(1))  # type: ignore[arg-type]
+    after = model.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert all(tensor.stride() == after[name].stride() for name, tensor in before.items())
+    assert [parameter.requires_grad for parameter in model.parameters()] == requires
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_later_training_does_not_reach_the_copy() -> None:
+    model = make_model()
+    fast = optimize(model, "eager")
+    expected = fast(clips(1))
+    nn.init.zeros_(model.get_classifier().weight)  # type: ignore[arg-type]
+    assert torch.equal(fast(clips(1)), expected)
+
+
+def test_it_carries_what_belongs_to_the_weights() -> None:
+    model = make_model()
+    model.labels, model.provenance = tuple("abcdef"), {"model": "small", "training": {"epochs": 3}}
+    fast = optimize(model, "eager")
+    assert (fast.spec, fast.clip_spec, fast.labels) == (model.spec, model.clip_spec, model.labels)
+    assert fast.provenance == model.provenance and fast.provenance is not model.provenance
+    assert repr(fast) == "OptimizedModel(engine='eager', precision='float32', device='cpu')"
+
+
+def test_odd_inputs() -> None:
+    model = make_model()
+    for fast in (optimize(model, "eager"), optimize(model, "openvino")):
+        assert fast(clips(0)).shape == (0, 6)
+        with pytest.raises(InputError, match="multiple of alpha"):
+            fast(torch.zeros(1, 3, 7, 48, 48))
+        with pytest.raises(InputError, match="add a batch dimension"):
+            fast(torch.zeros(3, 8, 48, 48))
+        strided = clips(2, 64, 48).transpose(3, 4)
+        for clip in (strided, strided.double(), strided[1:], clips(2, 33, 65)):  # and another size
+            assert relative(fast(clip), model(clip.float()).detach()) <= 1e-5
+
+
+def test_logits_depend_neither_on_the_company_nor_on_other_threads() -> None:
+    model = make_model()
+    fast = optimize(model, "openvino")
+    batch = clips(4)
+    together = fast(batch)
+    answers: dict[int, Tensor] = {}
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            answers[number] = fast(batch[number : number + 1])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(batch))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(len(batch)):
+        assert torch.equal(answers[number], together[number : number + 1])
+
+
+def test_start_up_is_reported_and_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    for name in ("openvino", "onnxruntime"):
+        first = optimize(model, name)  # type: ignore[arg-type]
+        assert first.startup_seconds == 0
+        assert first.warm_up() >= first.startup_seconds > 0
+    folder = artefacts.engine_folder()
+    assert folder is not None
+    assert sorted(path.suffix for path in folder.iterdir()) == [".blob", ".onnx"]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("captured again")
+
+    monkeypatch.setattr(backends, "capture", refuse)
+    for name in ("openvino", "onnxruntime"):
+        again = optimize(model, name)  # type: ignore[arg-type]
+        again.warm_up()
+        assert relative(again(clips(2, 48, 48)), model(clips(2, 48, 48)).detach()) <= 1e-5
+    nn.init.normal_(model.fast.stem.conv.weight)
+    with pytest.raises(AssertionError, match="captured again"):
+        optimize(model, "openvino").warm_up()
+
+
+def test_the_same_weights_in_another_network_are_another_artefact() -> None:
+    for rule in ("strided", "linspace"):  # which frames are slow stands in no tensor
+        model = make_model(SMALL.replace(slow_sampling=rule))
+        assert relative(optimize(model, "openvino")(clips(1)), model(clips(1)).detach()) <= 1e-5
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_damaged_artefacts_are_made_again(damage: str) -> None:
+    artefacts.store("net.blob", b"0123456789" * 100)
+    folder = artefacts.engine_folder()
+    assert folder is not None
+    path = folder / "net.blob"
+    assert artefacts.load("net.blob") == b"0123456789" * 100
+    content = path.read_bytes()
+    path.write_bytes({"truncated": content[:-1], "flipped": content[:-1] + b"x", "empty": b""}[damage])
+    assert artefacts.load("net.blob") is None
+
+
+def test_only_the_latest_artefacts_are_kept() -> None:
+    for number in range(12):
+        artefacts.store(f"{number}.blob", bytes([number]))
+    folder = artefacts.engine_folder()
+    assert folder is not None
+    assert len(list(folder.iterdir())) == 8
+    assert artefacts.load("11.blob") == b"\x0b"
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "file"))
+    model = make_model()
+    assert_same(optimize(model, "openvino"), model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("opnvino",), UnknownNameError, "Did you mean 'openvino'"),
+        (("eager", "fp16"), UnknownNameError, "Accepted: 'float32'"),
+        (("eager", "float16"), InputError, "needs a GPU"),
+        (("onnxruntime", "bfloat16"), InputError, "no CPU kernels for bfloat16"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        optimize(make_model(), *arguments)
+
+
+def test_wrong_models_and_devices() -> None:
+    with pytest.raises(InputError, match="got Linear; unwrap it"):
+        optimize(nn.Linear(1, 1), "eager")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="accepted: 'cpu', 'cuda'"):
+        optimize(make_model(), "eager", device="gpu0")
+    with pytest.raises(InputError, match="computes on the CPU"):
+        optimize(make_model(), "openvino", device="cuda")
+    with torch.device("meta"):
+        empty = SlowFast(SMALL)
+    with pytest.raises(InputError, match="load weights first"):
+        optimize(empty, "eager")
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("openvino", "openvino", "openvino"),
+        ("onnxruntime", "onnxruntime", "onnx"),
+        ("onnxruntime", "onnxscript", "onnx"),
+    ],
+)
+def test_missing_engines_name_their_extra(
+    monkeypatch: pytest.MonkeyPatch, name: engine.Engine, package: str, extra: str
+) -> None:
+    block(monkeypatch, package)
+    with pytest.raises(MissingDependencyError, match=rf"'{package}'.*pip install 'slowfast-zoo\[{extra}\]'"):
+        optimize(make_model(), name)
+
+
+def test_missing_compiler_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"needs a C\+\+ compiler"):
+        optimize(make_model(), "compile")
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("missing", "device", "expected_clips", "chosen"),
+    [
+        ((), CPU, None, "openvino"),
+        ((), CPU, 24, "eager"),
+        ((), CPU, 25, "openvino"),
+        ((), CPU, 999, "openvino"),
+        ((), CPU, 1000, "compile"),
+        (("compiler",), CPU, 1000, "openvino"),
+        (("onednn",), CPU, 1000, "openvino"),
+        (("onednn", "openvino"), CPU, 400, "compile"),
+        (("openvino",), CPU, None, "eager"),
+        (("openvino",), CPU, 399, "eager"),
+        (("openvino",), CPU, 400, "compile"),
+        (("openvino", "compiler"), CPU, 10**6, "eager"),
+        ((), GPU, None, "eager"),
+        ((), GPU, 100, "eager"),
+        ((), GPU, 10_000, "compile"),
+        ((), torch.device("mps"), 10**6, "eager"),
+    ],
+)
+def test_the_rule_of_auto(
+    monkeypatch: pytest.MonkeyPatch,
+    missing: tuple[str, ...],
+    device: torch.device,
+    expected_clips: int | None,
+    chosen: str,
+) -> None:
+    monkeypatch.setattr(backends, "installed", lambda package: package not in missing)
+    monkeypatch.setattr(backends, "can_compile", lambda device: "compiler" not in missing)
+    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: "onednn" not in missing)
+    assert engine.choose_engine(device, expected_clips) == chosen
+    if "openvino" not in missing and device is CPU and expected_clips == 1000:
+        assert engine.choose_engine(device, expected_clips, "bfloat16") == "openvino"
+
+
+def test_auto_goes_on_with_eager_when_its_choice_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, batch: int) -> None:
+        raise ExportError("no such operator")
+
+    monkeypatch.setattr(backends, "to_openvino", fail)
+    model = make_model()
+    fast = optimize(model)
+    assert fast.engine == "openvino"
+    assert_same(fast, model)
+    assert fast.engine == "eager"
+    assert "eager takes its place: no such operator" in caplog.text
+    with pytest.raises(ExportError, match="no such operator"):
+        optimize(model, "openvino").warm_up()
+
+
+def test_a_compiler_that_does_not_work_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TorchDynamoException("No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    model = make_model()
+    with pytest.raises(ExportError, match=r"\(No working C\+\+ compiler found\): take engine='openvino' or"):
+        optimize(model, "compile").warm_up()
+    monkeypatch.setattr(engine, "choose_engine", lambda *_: "compile")
+    fast = optimize(model)
+    assert_same(fast, model)
+    assert fast.engine == "eager"
+
+
+@pytest.mark.parametrize("name", ["eager", "compile", "openvino", "onnxruntime"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_clip_that_is_not_finite_has_no_finite_logits(name: engine.Engine, value: float) -> None:
+    model = make_model()
+    clip = clips(2)
+    clip[0, 0, 3, 5, 5] = value
+    logits = optimize(model, name)(clip)
+    assert logits[0].isnan().all()
+    with torch.no_grad():
+        assert relative(logits[1:], model(clip)[1:]) <= 1e-5
+
+
+DROPPED_ELSEWHERE = """
+import gc, signal, subprocess, sys, threading
+import torch
+from slowfast_zoo import ModelSpec, SlowFast, optimize
+
+spec = ModelSpec(depth=14, base_width=8, alpha=2, beta_inv=4, num_frames=4, num_classes=3)
+engines = [optimize(SlowFast(spec).eval(), "openvino")]
+engines[0](torch.zeros(1, 3, 4, 32, 32))
+dropper = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
+dropper.start()
+dropper.join()
+signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
+subprocess.run([sys.executable, "-c", ""], check=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="a signal of POSIX systems")
+def test_a_dropped_network_leaves_signal_handlers_a_stack() -> None:
+    # -X faulthandler gives Python's handlers a stack of their own, which OpenVINO's plugin replaces.
+    command = [sys.executable, "-X", "faulthandler", "-c", DROPPED_ELSEWHERE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

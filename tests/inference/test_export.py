@@ -1,0 +1,333 @@
+"""``export``: files that other programs can serve, each proven, complete or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from support.small_nets import NETWORKS, block, make_model
+from torch import Tensor, nn
+
+from slowfast_zoo import SlowFast, export, save_pretrained
+from slowfast_zoo.cli import main
+from slowfast_zoo.errors import (
+    ExportError,
+    InputError,
+    MissingDependencyError,
+    UnknownNameError,
+)
+from slowfast_zoo.inference.export import formats
+from slowfast_zoo.inference.export.proof import prove, reference_frames
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "serve_onnx_numpy.py"
+
+
+def run(path: Path, clips: Tensor) -> Tensor:
+    """The exported file as its own runtime serves it, with what the contract says and nothing else."""
+    contract = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        assert [(value.name, value.shape) for value in session.get_inputs()] == [
+            ("clip", contract["input"]["shape"])
+        ]
+        assert [(value.name, value.shape) for value in session.get_outputs()] == [
+            ("logits", contract["output"]["shape"])
+        ]
+        return torch.from_numpy(session.run(None, {"clip": clips.numpy()})[0])
+    if path.suffix == ".pt2":
+        with torch.no_grad():
+            return torch.export.load(path).module()(clips)  # type: ignore[no-any-return]
+    import openvino
+
+    compiled = openvino.Core().compile_model(path, "CPU", contract["properties"])
+    return torch.from_numpy(compiled({"clip": clips.numpy()})["logits"])
+
+
+def clips(number: int, side: int = 48) -> Tensor:
+    return torch.randn(number, 3, 8, side, side, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".xml"])
+@pytest.mark.parametrize("name", ["global-strided", "window-logits", "window-probs", "window-sigmoid"])
+def test_the_file_computes_the_same_for_every_batch_size(name: str, suffix: str, tmp_path: Path) -> None:
+    model = make_model(NETWORKS[name]).train()
+    path = tmp_path / f"net{suffix}"
+    written = export(model, path, repeats=1)
+    assert model.training
+    model.eval()
+    for batch in (1, 3):
+        expected = model(clips(batch)).detach()
+        logits = run(path, clips(batch))
+        assert logits.shape == expected.shape
+        assert (logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert written.proof.ok
+    assert written.proof.top1_agreement == 1
+    assert 0 < written.proof.eager_p50_seconds <= written.proof.eager_p95_seconds
+    assert 0 < written.proof.exported_p50_seconds <= written.proof.exported_p95_seconds
+
+
+def test_the_contract_is_complete(tmp_path: Path) -> None:
+    model = make_model(NETWORKS["window-sigmoid"])
+    model.labels, model.provenance = ("ä", "b", "c", "d", "e", "f"), {"tag": "mmaction2/test"}
+    path = tmp_path / "folder of mine" / "nét.pt2"
+    written = export(model, path, size=(40, 56), repeats=1)
+    assert [file.name for file in written.files] == ["nét.pt2", "nét.pt2.reference.npz", "nét.pt2.json"]
+    assert sorted(path.parent.iterdir()) == sorted(written.files), "nothing else is left"
+    contract = json.loads(written.files[-1].read_text(encoding="utf-8"))
+    assert contract["format"] == "torch" and contract["precision"] == "float32"
+    assert contract["files"] == {"nét.pt2": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert contract["input"] == {"name": "clip", "dtype": "float32", "shape": ["batch", 3, 8, 40, 56]}
+    assert contract["output"] == {"name": "logits", "dtype": "float32", "shape": ["batch", 6]}
+    assert contract["activation"] == "sigmoid"
+    assert contract["model_spec"] == model.spec.to_dict()
+    assert contract["clip_spec"] == model.clip_spec.to_dict()
+    assert contract["labels"] == list(model.labels)
+    assert contract["provenance"] == model.provenance
+    assert contract["proof"] == written.proof.to_dict()
+
+    reference = np.load(path.with_name(contract["reference"]["file"]))
+    assert reference["frames"].shape == (3, 8, 40, 56, 3)
+    for name in ("frames", "logits"):
+        assert (
+            hashlib.sha256(reference[name].tobytes()).hexdigest() == contract["reference"][f"{name}_sha256"]
+        )
+    mean, std = np.float32(contract["clip_spec"]["mean"]), np.float32(contract["clip_spec"]["std"])
+    clip = ((reference["frames"].astype(np.float32) - mean) / std).transpose(0, 4, 1, 2, 3)
+    logits = model(torch.from_numpy(np.ascontiguousarray(clip))).detach().numpy()
+    np.testing.assert_allclose(reference["logits"], logits, atol=1e-5 * np.abs(logits).max())
+
+
+def test_specs_and_labels_are_inside_the_files_too(tmp_path: Path) -> None:
+    import onnx
+    import openvino
+
+    model = make_model()
+    model.labels = tuple("abcdef")
+    for suffix in (".onnx", ".pt2", ".xml"):
+        export(model, tmp_path / f"net{suffix}", repeats=1)
+    inside = {"slowfast_zoo.json": ""}
+    torch.export.load(tmp_path / "net.pt2", extra_files=inside)
+    texts = [
+        inside["slowfast_zoo.json"],
+        {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}["slowfast_zoo"],
+        openvino.Core().read_model(tmp_path / "net.xml").get_rt_info("slowfast_zoo").astype(str),
+    ]
+    for text in texts:
+        values = json.loads(text)
+        assert values["labels"] == list(model.labels)
+        assert values["model_spec"] == model.spec.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "precision"),
+    [(".pt2", "bfloat16"), (".onnx", "float16"), (".xml", "float16"), (".xml", "bfloat16")],
+)
+def test_lower_precision(suffix: str, precision: Any, tmp_path: Path) -> None:
+    model = make_model(NETWORKS["global-linspace"])
+    written = export(model, tmp_path / f"net{suffix}", precision=precision, repeats=1)
+    expected = model(clips(2)).detach()
+    logits = run(written.path, clips(2))
+    assert logits.dtype == torch.float32
+    assert (logits - expected).abs().max() <= written.proof.tolerance * expected.abs().max()
+    if precision == "float16":
+        export(model, tmp_path / f"full{suffix}", repeats=1)
+        weights = written.path.with_suffix(".bin") if suffix == ".xml" else written.path
+        full = tmp_path / ("full.bin" if suffix == ".xml" else f"full{suffix}")
+        assert weights.stat().st_size < 0.65 * full.stat().st_size
+
+
+def wrong_twin(shift: float) -> Any:
+    """An opener of files whose logits are off by a share of the largest."""
+
+    def open_(path: Path, precision: str) -> Any:
+        program = torch.export.load(path).module()
+        return lambda clips: program(clips) * (1 + shift)
+
+    return open_
+
+
+def replaced(monkeypatch: pytest.MonkeyPatch, opener: Any) -> None:
+    kind = formats.FORMATS["torch"]
+    changed = formats.FileFormat(kind.suffixes, kind.precisions, kind.packages, kind.write, opener)
+    monkeypatch.setitem(formats.FORMATS, "torch", changed)
+
+
+def test_a_file_that_differs_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = make_model()
+    earlier = export(model, tmp_path / "net.pt2", repeats=1)
+    before = earlier.path.read_bytes()
+    replaced(monkeypatch, wrong_twin(1e-4))
+    with pytest.raises(ExportError, match=r"gives other answers(.|\n)*DIFFERENT logits"):
+        export(model, tmp_path / "net.pt2", repeats=1)
+    assert earlier.path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == sorted(earlier.files)
+    replaced(monkeypatch, wrong_twin(1e-6))
+    assert export(model, tmp_path / "net.pt2", repeats=1).proof.ok
+
+
+@pytest.mark.parametrize(
+    ("twin", "message"),
+    [
+        (lambda clips: torch.full((len(clips), 6), torch.nan), None),
+        (lambda clips: torch.zeros(1, 6), "gives shape"),
+        (lambda clips: torch.zeros(len(clips), 5), "gives shape"),
+    ],
+)
+def test_proof_catches(twin: Any, message: str | None) -> None:
+    model = make_model()
+    if message is None:
+        assert not prove(model, twin, clips(2), "float32", 1)[0].ok
+    else:
+        with pytest.raises(ExportError, match=message):
+            prove(model, twin, clips(2), "float32", 1)
+
+
+def test_a_batch_that_is_mixed_up_is_caught() -> None:
+    model = make_model()
+    proof, _ = prove(model, lambda batch: model(batch).flip(0), clips(2), "float32", 1)
+    assert not proof.ok
+
+
+def test_a_broken_model_is_refused(tmp_path: Path) -> None:
+    model = make_model()
+    nn.init.constant_(model.get_classifier().weight, torch.nan)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="returns NaN"):
+        export(model, tmp_path / "net.pt2", repeats=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_slower_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(path: Path, precision: str) -> Any:
+        program = torch.export.load(path).module()
+
+        def call(clips: Tensor) -> Any:
+            for _ in range(20):
+                logits = program(clips)
+            return logits
+
+        return call
+
+    replaced(monkeypatch, slow)
+    with caplog.at_level(logging.WARNING):
+        written = export(make_model(), tmp_path / "net.pt2", repeats=3)
+    assert written.proof.slower
+    assert "slower on this machine" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("net.pb",), InputError, "ends in none of '.onnx', '.pt2', '.xml'"),
+        (("net.onnx", "openvino"), InputError, "is for '.xml' files, got 'net.onnx'"),
+        (("net.onnx", "onxx"), UnknownNameError, "Did you mean 'onnx'"),
+        (("net.onnx", "onnx", "bfloat16"), InputError, "not in 'bfloat16'"),
+        (("net.onnx", "onnx", "half"), UnknownNameError, "no precision 'half'"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        export(make_model(), *arguments)
+
+
+def test_wrong_models_sizes_and_places(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got Linear"):
+        export(nn.Linear(1, 1), tmp_path / "net.pt2")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="size is 0"):
+        export(make_model(), tmp_path / "net.pt2", size=0)
+    with pytest.raises(InputError, match="window head of this model needs at least 8 frames of 193"):
+        export(make_model(NETWORKS["window-logits"].replace(head_window=7)), tmp_path / "net.pt2", size=64)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="can't be written"):
+        export(make_model(), tmp_path / "file" / "net.pt2", repeats=1)
+    model = make_model()
+    model.provenance = {"when": object()}
+    with pytest.raises(ExportError, match="can't hold them"):
+        export(model, tmp_path / "net.pt2", repeats=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("suffix", "package"), [(".onnx", "onnxruntime"), (".xml", "openvino")])
+def test_missing_packages_name_their_extra(
+    suffix: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    block(monkeypatch, package)
+    with pytest.raises(MissingDependencyError, match=rf"'{package}'.*slowfast-zoo\["):
+        export(make_model(), tmp_path / f"net{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_numbers_of_channels(tmp_path: Path) -> None:
+    spec = NETWORKS["global-strided"].replace(in_channels=2)
+    written = export(make_model(spec), tmp_path / "flow.pt2", repeats=1)
+    assert np.load(written.files[1])["frames"].shape[-1] == 2
+
+
+def test_reference_frames_are_the_same_everywhere_and_move() -> None:
+    frames = reference_frames(2, 4, 20, 30, 3)
+    assert np.array_equal(frames, reference_frames(2, 4, 20, 30, 3))
+    assert not np.array_equal(frames[0], frames[1])
+    assert not np.array_equal(frames[0, 0], frames[0, 3])
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    model = make_model()
+    model.labels = tuple("abcdef")
+    save_pretrained(model, tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_command(saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.pt2"
+    options = ["--checkpoint", str(saved), "--repeats", "1"]
+    done = CliRunner().invoke(main, ["export", "slowfast_r50_4x16x1", str(out), *options])
+    assert done.exit_code == 0, done.output
+    assert "same logits: largest difference" in done.output
+    assert "eager p50" in done.output and "exported p50" in done.output
+    assert out.is_file()
+
+
+def test_command_fails_when_the_file_differs(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced(monkeypatch, wrong_twin(0.01))
+    out = tmp_path / "net.pt2"
+    options = ["--checkpoint", str(saved), "--repeats", "1"]
+    done = CliRunner().invoke(main, ["export", "slowfast_r50_4x16x1", str(out), *options])
+    assert done.exit_code == 1
+    assert "gives other answers" in done.output
+    assert not out.exists()
+
+
+def test_served_without_torch(tmp_path: Path) -> None:
+    """The example, in a process that can import neither torch nor this library."""
+    model: SlowFast = make_model()
+    model.labels = ("run", "jump", "wave", "walk", "sit", "stand")
+    path = export(model, tmp_path / "net.onnx", repeats=1).path
+    frames = np.load(path.with_name("net.onnx.reference.npz"))["frames"][1]
+    np.save(tmp_path / "frames.npy", frames)
+    code = (
+        "import sys\nsys.modules['torch'] = sys.modules['slowfast_zoo'] = None\n"
+        "import runpy\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, str(EXAMPLE), str(path)]
+    replay = subprocess.check_output(command, text=True).splitlines()
+    assert len(replay) == 4
+    assert float(replay[-1].split()[-4]) < 1e-5
+    own = subprocess.check_output([*command, str(tmp_path / "frames.npy")], text=True).splitlines()
+    assert own == [replay[1]]
+    best = model.labels[int(np.load(path.with_name("net.onnx.reference.npz"))["logits"][1].argmax())]
+    assert own[0].startswith(best)

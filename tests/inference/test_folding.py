@@ -1,0 +1,105 @@
+"""The network as engines compute it: norms folded, frames in pairs, convolutions by oneDNN, small pieces."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.small_nets import NETWORKS, SMALL, make_model
+from torch import Tensor, nn
+
+from slowfast_zoo import ModelSpec, SlowFast, optimize
+from slowfast_zoo.inference.engines import backends
+from slowfast_zoo.inference.engines.folding import (
+    OneDnnConv3d,
+    PairedStem,
+    Precision,
+    fold_batch_norms,
+    prepare,
+    use_onednn,
+)
+
+
+def clips(number: int) -> Tensor:
+    return torch.randn(number, 3, 8, 48, 64, generator=torch.Generator().manual_seed(number))
+
+
+def relative(logits: Tensor, expected: Tensor) -> float:
+    return float((logits - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("spec", NETWORKS.values(), ids=NETWORKS)
+def test_folding_changes_no_function(spec: ModelSpec) -> None:
+    model = make_model(spec)
+    folded = fold_batch_norms(model.train())
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in folded.modules())
+    with torch.no_grad():
+        assert relative(folded(clips(2)), model.eval()(clips(2))) <= 2e-6
+
+
+@pytest.mark.parametrize("frames", [2, 6])
+@pytest.mark.parametrize("even", [False, True])
+def test_paired_stem_computes_the_same(frames: int, even: bool) -> None:
+    stem = fold_batch_norms(make_model()).fast.stem
+    clip = torch.randn(2, 3, frames, 20, 26)
+    assert torch.allclose(PairedStem(stem, even=even)(clip), stem(clip), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "channels"), [("float32", 3), ("bfloat16", 6), ("float16", 6)])
+def test_half_precision_takes_an_even_number_of_channels(precision: Precision, channels: int) -> None:
+    stems = [
+        m for m in prepare(SlowFast(SMALL), precision, paired=True).modules() if isinstance(m, PairedStem)
+    ]
+    assert [stem.weight.shape[1] for stem in stems] == [channels]
+
+
+def test_stems_are_paired_where_that_pays_and_frames_are_even() -> None:
+    def paired(spec: ModelSpec, paired: bool = True) -> bool:
+        return isinstance(prepare(SlowFast(spec), "float32", paired=paired).fast.stem, PairedStem)
+
+    assert paired(SMALL)
+    assert not paired(SMALL, paired=False)
+    assert not paired(SMALL.replace(alpha=1))
+    assert not paired(SMALL.replace(base_width=64, beta_inv=4))
+    odd = SlowFast(SMALL.replace(alpha=1)).eval()
+    clip = torch.randn(1, 3, 5, 48, 48)
+    with torch.no_grad():
+        assert relative(optimize(odd, "eager")(clip), odd(clip)) <= 1e-5
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_onednn_computes_every_convolution_the_same() -> None:
+    model = fold_batch_norms(make_model())
+    expected = model(clips(1))
+    use_onednn(model)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv3d)]
+    assert all(type(convolution) is OneDnnConv3d for convolution in convolutions)
+    with torch.profiler.profile() as profile:
+        logits = model(clips(1))
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["aten::mkldnn_convolution"] == len(convolutions)
+    assert relative(logits, expected) <= 2e-6
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_eager_engine_with_and_without_onednn(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: fast)
+    model = make_model()
+    with torch.no_grad():
+        assert relative(optimize(model, "eager")(clips(3)), model(clips(3))) <= 1e-5
+
+
+def test_eager_engine_takes_few_large_clips_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    forward = SlowFast.forward
+
+    def seen(self: SlowFast, clip: Tensor) -> Tensor:
+        sizes.append(len(clip))
+        return forward(self, clip)
+
+    model = make_model()
+    expected = model(clips(5)).detach()
+    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: True)
+    monkeypatch.setattr(backends, "_CACHED", 2 * clips(1).numel())
+    monkeypatch.setattr(SlowFast, "forward", seen)
+    assert relative(optimize(model, "eager")(clips(5)), expected) <= 1e-5
+    assert sizes == [2, 2, 1]

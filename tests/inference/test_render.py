@@ -1,0 +1,364 @@
+"""What is drawn: the right frames, readable text, whole files, and one sentence where it can't be."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.inference.predict import Prediction, predict
+from slowfast_zoo.inference.render import drawing
+from slowfast_zoo.inference.render.drawing import Overlay, as_bytes, fitted, output_size
+from slowfast_zoo.inference.render.render import contact_sheet, render
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.video.decoding.reader import open_video, probe
+from slowfast_zoo.video.transforms.functional import normalise
+from slowfast_zoo.weights.catalog import get_weights
+
+ANSWER = Prediction(
+    source="x",
+    labels=("arm wrestling", "a label that is a good deal longer than any panel is wide", "drinking"),
+    scores=(0.93, 0.05, 0.0004),
+    views=(1, 1),
+    seconds=(0.4, 1.2),
+)
+AMBER = np.array(drawing.ACCENT)
+
+
+def small_model() -> SlowFast:
+    model = SlowFast(ModelSpec(depth=14, base_width=16, num_frames=8, alpha=4, num_classes=3))
+    model.clip_spec = ClipSpec(num_frames=8, size=40, crop=32, test_crop=32)
+    model.labels = ("one", "two", "three")
+    return model
+
+
+def flat(frames: int, height: int, width: int, level: int) -> np.ndarray:
+    return np.full((frames, height, width, 3), level, np.uint8)
+
+
+def amber(picture: np.ndarray) -> np.ndarray:
+    """Where a picture has the colour of bars and borders."""
+    return np.abs(picture.astype(int) - AMBER).max(axis=-1) < 40
+
+
+# --- video ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(50, 50), (33, 51), (20, 400), (300, 24), (360, 640), (641, 359), (8, 8)]
+)
+@pytest.mark.parametrize("level", [0, 255])
+def test_any_shape_and_background_stays_readable(height: int, width: int, level: int, tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    assert render(ANSWER, flat(3, height, width, level), out, fps=5) is ANSWER
+    with open_video(out) as video:
+        assert (video.num_frames, video.fps) == (3, 5)
+        assert (video.width % 2, video.height % 2) == (0, 0)
+        assert max(video.width, video.height) <= 1280
+        assert video.width / video.height == pytest.approx(width / height, rel=0.15)
+        picture = video.frames([1])[0].astype(int)
+    panel = picture[-24:, :, :].max(axis=-1)
+    # White letters on something much darker, whatever is behind the panel.
+    assert panel.max() > 180
+    assert np.median(panel) < 110
+    assert np.abs(picture[: video.height // 12] - level).max() < 12
+
+
+def test_the_picture_above_the_panel_is_the_videos(tmp_path: Path) -> None:
+    t, y, x = np.ogrid[:12, :360, :480]
+    smooth = np.stack([x // 2 + 0 * (t + y), 255 - y // 2 + 0 * (t + x), 20 * t + 0 * (x + y)], axis=-1)
+    source = write_video(tmp_path / "in.mkv", smooth.astype(np.uint8), fps=12)
+    render(ANSWER, source, tmp_path / "out.mp4")
+    with open_video(source) as before, open_video(tmp_path / "out.mp4") as after:
+        assert after.info.fps == before.info.fps
+        assert (after.num_frames, after.width, after.height) == (12, 480, 360)
+        difference = np.abs(before.frames(range(12))[:, :180].astype(int) - after.frames(range(12))[:, :180])
+    assert difference.mean() < 3  # a neighbouring frame would cost 7, another colour matrix too
+    assert difference.max() < 16
+
+
+def test_large_videos_shrink_and_tiny_ones_grow() -> None:
+    def size(width: int, height: int) -> tuple[int, int]:
+        return output_size(width, height, smallest=240, largest=1280)
+
+    assert size(1920, 1080) == (1280, 720)
+    assert size(2160, 3840) == (720, 1280)
+    assert size(340, 256) == (340, 256)
+    assert size(50, 50) == (240, 240)
+    assert size(401, 21) == (1280, 68)
+    assert size(5000, 2) == (1280, 16)
+
+
+def test_bars_have_the_length_of_their_probability() -> None:
+    overlay = Overlay(width=640, height=360, rows=(("a", 1.0), ("b", 0.5), ("c", 0.0)))
+    picture = np.asarray(overlay.draw(flat(1, 360, 640, 0)[0], 0.0))
+    widths = amber(picture).sum(axis=1)
+    rows = [part.max() for part in np.split(widths, np.flatnonzero(widths == 0)) if part.any()]
+    assert len(rows) == 3
+    full, half, none = (int(row) for row in rows)
+    assert full > 60
+    assert half / full == pytest.approx(0.5, abs=0.02)
+    assert none <= 2
+
+
+def test_the_time_line_shows_what_was_looked_at_and_where_we_are() -> None:
+    overlay = Overlay(width=600, height=300, rows=(("a", 0.0),), span=(0.25, 0.5))
+    first, last = (np.asarray(overlay.draw(flat(1, 300, 600, 0)[0], at)) for at in (0.0, 1.0))
+    line = first[-8:, 100:500]
+    looked = np.flatnonzero(amber(line).any(axis=0)) + 100
+    assert looked.min() == pytest.approx(150, abs=8)
+    assert looked.max() == pytest.approx(300, abs=8)
+    white_first = np.flatnonzero((first[-10:] > 240).all(axis=-1).any(axis=0))
+    white_last = np.flatnonzero((last[-10:] > 240).all(axis=-1).any(axis=0))
+    assert white_first.max() < 30
+    assert white_last.min() > 570
+
+
+def test_text_fits() -> None:
+    for width in (0, 10, 60, 200):
+        for text in ("short", "a label that is a good deal longer than any panel", "名前", "two\nlines"):
+            cut = fitted(text, width, 14)
+            assert "\n" not in cut
+            assert cut in ("...", " ".join(text.split())) or drawing._font(14).getlength(cut) <= width
+
+
+def test_a_model_is_asked_and_its_answer_returned(tmp_path: Path) -> None:
+    model, video = small_model().train(), moving_pattern(20, 40, 60)
+    answer = render(model, video, tmp_path / "a.mp4", fps=10, topk=2, views=(2, 1))
+    assert answer == predict(model, video, fps=10, topk=2, views=(2, 1))
+    assert len(answer.labels) == 2
+    assert model.training
+    assert probe(tmp_path / "a.mp4").num_frames == 20
+
+
+def test_a_part_of_the_video(tmp_path: Path) -> None:
+    ramp = np.arange(0, 200, 4, dtype=np.uint8)[:, None, None, None] + flat(50, 240, 320, 0)
+    source = write_video(tmp_path / "in.mkv", ramp, fps=10)
+    render(ANSWER, source, tmp_path / "out.mp4", seconds=(2.0, 3.5))
+    with open_video(tmp_path / "out.mp4") as video:
+        levels = video.frames(range(video.num_frames))[:, :60].mean(axis=(1, 2, 3))
+    assert levels == pytest.approx(np.arange(80, 140, 4), abs=2)
+
+
+def test_sources_of_every_kind_give_the_same(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in öäü 1.mkv", moving_pattern(6, 64, 96), fps=6)
+    outs = [tmp_path / f"{i}.mp4" for i in range(3)]
+    for given, out in zip((source, source.read_bytes(), io.BytesIO(source.read_bytes())), outs, strict=True):
+        render(small_model().eval() if out is outs[2] else ANSWER, given, out)
+    with open_video(outs[0]) as first, open_video(outs[1]) as second:
+        assert np.array_equal(first.frames(range(6)), second.frames(range(6)))
+    assert probe(outs[2]).num_frames == 6
+
+
+def test_gif(tmp_path: Path) -> None:
+    out = tmp_path / "a.GIF"
+    render(ANSWER, moving_pattern(50, 360, 640), out, fps=25)
+    with Image.open(out) as gif:
+        assert gif.size == (480, 270)
+        assert gif.info["loop"] == 0
+        assert gif.n_frames == 25
+        assert gif.info["duration"] * gif.n_frames == pytest.approx(2000)
+        gif.seek(12)
+        assert amber(np.asarray(gif.convert("RGB"))).any()
+
+
+# --- contact sheet --------------------------------------------------------------------------------
+
+
+def numbered(frames: int) -> np.ndarray:
+    """Every frame is one colour, from which its number can be told after any resize."""
+    red = np.arange(frames) % 16 * 16
+    green = np.arange(frames) // 16 * 16
+    return (
+        np.stack([red, green, np.full(frames, 77)], axis=-1)
+        .astype(np.uint8)[:, None, None]
+        .repeat(48, 1)
+        .repeat(64, 2)
+    )
+
+
+def numbers_in(sheet: np.ndarray) -> list[list[int]]:
+    """The frame numbers of each row of tiles, from top to bottom; told by the blue of ``numbered``."""
+    is_tile = np.abs(sheet[..., 2].astype(int) - 77) <= 1
+    is_tile &= (sheet[..., :2] % 16 <= 1).all(axis=-1) | (sheet[..., :2] % 16 == 15).all(axis=-1)
+    inside = is_tile.sum(axis=1) > 60
+    starts = np.flatnonzero(inside & ~np.roll(inside, 1))
+    ends = np.flatnonzero(inside & ~np.roll(inside, -1))
+    rows = []
+    for start, end in zip(starts, ends, strict=True):
+        if end - start < 30:
+            continue
+        line, good = sheet[(start + end) // 2].astype(int), is_tile[(start + end) // 2]
+        edges = np.flatnonzero(good & ~np.roll(good, 1))
+        middles = [edge + 20 for edge in edges]
+        rows.append([round(line[x, 0] / 16) + 16 * round(line[x, 1] / 16) for x in middles])
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "slow"),
+    [
+        ("slowfast_r50_4x16x1", "mmaction2-1x/k400-256e", [0, 8, 16, 24]),
+        ("slowfast_r50_4x16x1", "pyslowfast/k400", [0, 10, 20, 31]),
+        ("slowfast_r50_8x8x1", "pytorchvideo/k400", [0, 4, 8, 13, 17, 22, 26, 31]),
+    ],
+)
+def test_the_sheet_shows_exactly_what_the_pathways_see(
+    model: str, tag: str, slow: list[int], tmp_path: Path
+) -> None:
+    row = get_weights(model, tag)
+    contact_sheet(row, numbered(120), tmp_path / "sheet.png", fps=30)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    from slowfast_zoo.video.sampling import centre_indices
+
+    fast = centre_indices(row.clip_spec, 120, 30)[0].tolist()
+    assert numbers_in(sheet) == [[fast[i] for i in slow], fast[:16], fast[16:]]
+
+
+def test_the_sheets_frames_are_the_networks_to_the_byte() -> None:
+    spec = get_weights("slowfast_r50_4x16x1").clip_spec
+    ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(3, 2, 1, 1)
+    shown = as_bytes(normalise(ramp, spec), spec.mean, spec.std, 1)
+    assert np.array_equal(shown, ramp.permute(1, 2, 3, 0).numpy())
+    spec = get_weights("slowfast_r50_4x16x1", "gluoncv/k400").clip_spec
+    shown = as_bytes(normalise(ramp, spec), spec.mean, spec.std, 255)
+    assert np.array_equal(shown, ramp.permute(1, 2, 3, 0).numpy())
+
+
+def test_all_views_are_shown(tmp_path: Path) -> None:
+    model, frames = small_model(), moving_pattern(30, 48, 64)
+    contact_sheet(model, frames, tmp_path / "one.png")
+    contact_sheet(model, frames, tmp_path / "six.png", views=(2, 3))
+    contact_sheet(model, frames, tmp_path / "all.png", views="published")
+    heights = [Image.open(tmp_path / f"{name}.png").height for name in ("one", "six", "all")]
+    assert heights[0] < heights[1] < heights[2]
+    with pytest.raises(InputError, match="33 views don't fit on a sheet; at most 30"):
+        contact_sheet(model, frames, tmp_path / "more.png", views=(11, 3))
+
+
+# --- what can't be done ---------------------------------------------------------------------------
+
+
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+    video = moving_pattern(6)
+    with pytest.raises(InputError, match=r"'.*a\.avi' ends in '\.avi'; accepted: \.mp4, \.gif"):
+        render(ANSWER, video, tmp_path / "a.avi", fps=5)
+    with pytest.raises(InputError, match=r"has no ending; accepted: \.png"):
+        contact_sheet(small_model(), video, tmp_path / "a")
+    with pytest.raises(VideoError, match="there is no folder"):
+        render(ANSWER, video, tmp_path / "none" / "a.mp4", fps=5)
+    (tmp_path / "b.mp4").mkdir()
+    with pytest.raises(VideoError, match="it is a folder"):
+        render(ANSWER, video, tmp_path / "b.mp4", fps=5)
+    with pytest.raises(InputError, match="takes a SlowFast model or a Prediction, got str"):
+        render("slowfast_r50_4x16x1", video, tmp_path / "a.mp4", fps=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="takes a SlowFast model or a row, got str"):
+        contact_sheet("slowfast_r50_4x16x1", video, tmp_path / "a.png")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="topk is 0"):
+        render(ANSWER, video, tmp_path / "a.mp4", fps=5, topk=0)
+    with pytest.raises(InputError, match=r"frame rate of .* isn't known: pass fps="):
+        render(ANSWER, video, tmp_path / "a.mp4")
+    for seconds in ((5, 6), (1, 1), (float("nan"), 2), 3):
+        with pytest.raises(InputError, match="seconds is"):
+            render(ANSWER, video, tmp_path / "a.mp4", fps=5, seconds=seconds)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="A GIF of 60 seconds would be huge"):
+        render(ANSWER, video, tmp_path / "a.gif", fps=0.1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.mp4"]
+
+
+def test_unreadable_sources_are_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    for call in (
+        lambda: render(ANSWER, broken, tmp_path / "a.mp4"),
+        lambda: contact_sheet(small_model(), broken, tmp_path / "a.png"),
+        lambda: render(
+            Prediction(source="x", error="was broken"), moving_pattern(4), tmp_path / "a.mp4", fps=4
+        ),
+    ):
+        with pytest.raises(VideoError, match="broken"):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.mp4"]
+
+
+def test_the_source_is_never_replaced(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", moving_pattern(6), codec="libx264", pixels="yuv420p")
+    before = source.read_bytes()
+    for name in (source, str(tmp_path / "." / "in.mp4")):
+        with pytest.raises(InputError, match="is the source itself"):
+            render(ANSWER, name, source)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_an_old_file_survives_what_goes_wrong(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / name
+    out.write_bytes(b"the old one")
+    draw = Overlay.draw
+
+    def interrupted(self: Overlay, frame: np.ndarray, progress: float) -> Image.Image:
+        if progress > 0.5:
+            raise KeyboardInterrupt
+        return draw(self, frame, progress)
+
+    monkeypatch.setattr(Overlay, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        render(ANSWER, moving_pattern(8), out, fps=5)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert out.read_bytes() == b"the old one"
+    monkeypatch.undo()
+    render(ANSWER, moving_pattern(8), out, fps=5)
+    assert probe(out).num_frames >= 4
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(drawing.tempfile, "mkstemp", refused)
+    for call in (
+        lambda: render(ANSWER, moving_pattern(4), tmp_path / "a.mp4", fps=4),
+        lambda: contact_sheet(small_model(), moving_pattern(9), tmp_path / "a.png"),
+    ):
+        with pytest.raises(VideoError, match="can't be written: Permission denied"):
+            call()
+
+
+def test_without_x264_the_plain_encoder_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    render(ANSWER, moving_pattern(5), tmp_path / "a.mp4", fps=5)
+    assert (probe(tmp_path / "a.mp4").codec, probe(tmp_path / "a.mp4").num_frames) == ("mpeg4", 5)
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(write_video(tmp_path / "in.mkv", moving_pattern(12), fps=12))
+    run = CliRunner().invoke(main, ["render", source, str(tmp_path / "sheet.png")])
+    assert run.exit_code == 0, run.output
+    assert Image.open(tmp_path / "sheet.png").width > 1000
+
+    monkeypatch.setattr("slowfast_zoo.cli.render.load_model", lambda *_: small_model())
+    arguments = ["render", source, str(tmp_path / "out.mp4"), "--topk", "2", "--seconds", "0", "0.5"]
+    run = CliRunner().invoke(main, [*arguments, "--device", "cpu"])
+    assert run.exit_code == 0, run.output
+    assert "Wrote" in run.output
+    assert probe(tmp_path / "out.mp4").num_frames == 6
+
+    run = CliRunner().invoke(main, ["render", source, str(tmp_path / "out.avi"), "--device", "cpu"])
+    assert run.exit_code == 1
+    assert "accepted: .mp4, .gif" in run.output

@@ -1,0 +1,50 @@
+"""Every example, as a user runs it: in a process of its own, somewhere else, without a network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+OFFLINE = (
+    "import socket; socket.socket.connect = None\n"
+    "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+SAYS = {
+    "predict.py": "pan right",
+    "features.py": "slow pathway (3, 512, 2, 3, 3) fast pathway (3, 256, 8, 3, 3)",
+    "finetune.py": "epoch 5: loss ",
+    "torch_hub.py": "eight times the same picture: static",
+}
+
+
+def run(name: str, folder: Path) -> str:
+    environment = {**os.environ, "SLOWFAST_ZOO_OFFLINE": "1"}
+    command = [sys.executable, "-c", OFFLINE, str(EXAMPLES / name)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_it_runs_and_says_what_it_should(name: str, tmp_path: Path) -> None:
+    assert SAYS[name] in run(name, tmp_path)
+
+
+def test_fine_tuning_learns(tmp_path: Path) -> None:
+    losses = [float(line.rsplit(" ", 1)[1]) for line in run("finetune.py", tmp_path).splitlines()]
+    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.45, "the two classes can be told apart"
+
+
+def test_every_example_is_tested_and_short() -> None:
+    scripts = {path.name: path for path in EXAMPLES.glob("*.py")}
+    assert set(SAYS) <= set(scripts)
+    for path in scripts.values():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 60

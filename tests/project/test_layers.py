@@ -1,0 +1,155 @@
+"""Who may import whom, how large a piece may be, what stays cheap: the source held to the page."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "slowfast_zoo"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+ONLY_INSIDE_FUNCTIONS = {
+    "av",
+    "torchvision",
+    "huggingface_hub",
+    "safetensors",
+    "PIL",
+    "matplotlib",
+    "openvino",
+    "onnx",
+    "onnxruntime",
+    "tqdm",
+    "filelock",
+}
+
+
+def steps() -> list[set[str]]:
+    """The rooms in the order in which they may be imported."""
+    found = re.search(r"<!-- steps -->\n```\n(.+)\n```", PAGE)
+    assert found, "docs/architecture.md has lost its import rule"
+    return [{room.strip() for room in step.split(",")} for step in found[1].split("->")]
+
+
+def torch_free() -> list[str]:
+    found = re.search(r"These import no torch when they are imported: (.+?)\.\n", PAGE, re.DOTALL)
+    assert found, "docs/architecture.md has lost its list of modules without torch"
+    return re.findall(r"`([a-z._]+)`", found[1])
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """The dotted name inside the package; "" for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(module or module.name, column) of every import; column 0 runs when the module is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.col_offset) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, "imports are absolute"
+            yield from ((f"{node.module}.{alias.name}", node.col_offset) for alias in node.names)
+
+
+def own_imports(path: Path) -> set[str]:
+    """Dotted names of the package's modules that a file imports, anywhere in it."""
+    known = {name_of(other) for other in modules()}
+    found = set()
+    for name, _ in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        top, _, rest = name.partition(".")
+        if top == "slowfast_zoo":
+            found.add(rest if rest in known else rest.rpartition(".")[0])
+    return found
+
+
+def test_every_room_is_on_the_page() -> None:
+    there = {name_of(path).partition(".")[0] for path in modules()} - {"", "__main__"}
+    table = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
+    assert there == set.union(*steps()) == table
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    room = name_of(path).partition(".")[0]
+    level = {name: number for number, step in enumerate(steps()) for name in step}
+    for target in own_imports(path):
+        other = target.partition(".")[0]
+        if room not in level or not other or other == room:  # itself
+            continue
+        assert level[other] < level[room], f"{path.relative_to(PACKAGE)} imports {target}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_packages_are_imported_where_they_are_used(path: Path) -> None:
+    for name, column in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        if name.partition(".")[0] in ONLY_INSIDE_FUNCTIONS:
+            assert column > 0, f"{path.name} imports {name} when it is imported"
+
+
+def test_no_circles() -> None:
+    graph = {name_of(path): own_imports(path) - {name_of(path), ""} for path in modules() if name_of(path)}
+    while free := {name for name, targets in graph.items() if not targets & set(graph)}:
+        graph = {name: targets for name, targets in graph.items() if name not in free}
+    assert not graph, f"in or behind a circle: {sorted(graph)}"
+
+
+def code_lines(node: ast.AST) -> int:
+    """Lines with a statement or a part of one: no blank lines, comments or docstrings."""
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return sum(statement.end_lineno - statement.lineno + 1 for statement in body if statement.end_lineno)
+
+
+def test_pieces_stay_readable() -> None:
+    too_long = []
+    for path in modules():
+        text = path.read_text(encoding="utf-8")
+        if (lines := len(text.splitlines())) > 600:
+            too_long.append(f"{path.relative_to(PACKAGE)}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > 250:
+                too_long.append(f"{path.relative_to(PACKAGE)}: class {node.name} has {lines} lines")
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := code_lines(node)) > 60:
+                too_long.append(f"{path.relative_to(PACKAGE)}: {node.name} has {lines} lines of code")
+    assert not too_long
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in modules()}), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_folders_stay_small(folder: Path) -> None:
+    files = [p for p in folder.iterdir() if p.is_file() and p.suffix in {".py", ".c", ".cpp"}]
+    files = [path for path in files if path.name != "__init__.py" or path.read_text().count("\n") > 10]
+    limit = 16 if folder == PACKAGE / "cli" else 12  # a file per command group
+    assert len(files) <= limit, f"{len(files)} files"
+
+
+@pytest.mark.parametrize("name", torch_free())
+def test_cheap_modules_import_nothing_heavy(name: str) -> None:
+    heavy = {"torch", "torchvision", "av", "huggingface_hub", "PIL", "matplotlib", "safetensors"}
+    code = f"import sys, slowfast_zoo.{name}; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["list", "*r50*", "--json"]])
+def test_cheap_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom slowfast_zoo.cli import main\n"
+        f"main({arguments}, standalone_mode=False)\n"
+        "print(sorted({'torch', 'torchvision', 'av', 'huggingface_hub'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "slowfast" in done.stdout.lower()

@@ -1,0 +1,61 @@
+"""Networks that are small but use every part, and packages that seem not to be installed."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from slowfast_zoo import ClipSpec, ModelSpec, SlowFast
+from slowfast_zoo.inference.engines import backends
+
+SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=6)
+NETWORKS = {
+    "global-strided": SMALL,
+    "global-linspace": SMALL.replace(slow_sampling="linspace", lateral_norm=True),
+    "window-logits": SMALL.replace(head_pool="window_logits", head_window=1, slow_sampling="linspace"),
+    "window-probs": SMALL.replace(head_pool="window_probs", head_window=1, lateral_norm=True),
+    "window-sigmoid": SMALL.replace(head_pool="window_probs", head_window=1, activation="sigmoid"),
+    "features": SMALL.replace(num_classes=0),
+}
+
+
+def make_model(spec: ModelSpec = SMALL) -> SlowFast:
+    """A model of random weights whose logits use every part of it, with statistics that aren't 0 and 1."""
+    torch.manual_seed(3)
+    model = SlowFast(spec)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.get_buffer("running_mean"), std=0.1)
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
+    if isinstance(model.classifier, nn.Linear):
+        nn.init.normal_(model.classifier.weight, std=0.5)
+    model.clip_spec = ClipSpec(num_frames=8, size=64, crop=48, test_crop=48)
+    return model.eval()
+
+
+def block(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Makes these packages impossible to import, as if they weren't installed."""
+    real_import, real_module = builtins.__import__, importlib.import_module
+
+    def refuse(name: str) -> None:
+        if name.partition(".")[0] in packages:
+            raise ModuleNotFoundError(f"No module named '{name}'")
+
+    def import_(name: str, *arguments: Any, **named: Any) -> Any:
+        refuse(name)
+        return real_import(name, *arguments, **named)
+
+    def import_module(name: str, package: str | None = None) -> Any:
+        refuse(name)
+        return real_module(name, package)
+
+    monkeypatch.setattr(builtins, "__import__", import_)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    monkeypatch.setattr(backends, "installed", lambda package: package not in packages)

@@ -1,0 +1,563 @@
+"""Fine-tuning: the defaults, memory, resumption, the report, and data that don't hold together."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.movies import write_video
+from torch import Tensor
+
+from slowfast_zoo.data.dataset import VideoDataset
+from slowfast_zoo.data.lists import read_annotations
+from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalised
+from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.evaluation.evaluate import Evaluation
+from slowfast_zoo.inference.predict import predict
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import is_out_of_memory
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.training.finetune.finetune import FINETUNE, PROBE, finetune
+from slowfast_zoo.training.finetune.model import mirrored_classes
+from slowfast_zoo.training.finetune.probe import (
+    PENALTIES,
+    Features,
+    extract_features,
+    fit_classifier,
+    settle_norms,
+)
+from slowfast_zoo.training.finetune.report import class_table, format_table, read_log, write_report
+from slowfast_zoo.training.memory import smaller_pieces
+from slowfast_zoo.training.state import RESUME, load_trained
+from slowfast_zoo.weights.saved.hub import from_pretrained
+
+SPEC = ModelSpec(
+    depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=5, dropout=0
+)
+CLIP_SPEC = ClipSpec(num_frames=4, frame_stride=2, size=36, crop=32, test_crop=32, clips=2, crops=1)
+CONFIG = FINETUNE.replace(epochs=2, batch_size=4, lr=0.4, workers=0, deterministic=True)
+COLOURS = {"dark": 30, "light": 220, "red": (220, 20, 20), "green": (20, 200, 20)}
+
+
+def make_model(seed: int = 0) -> SlowFast:
+    torch.manual_seed(seed)
+    model = SlowFast(SPEC)
+    model.clip_spec = CLIP_SPEC
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm3d):
+                module.weight.fill_(1)  # zero by design in fresh blocks, which a pretrained model hasn't
+    return model
+
+
+def make_clips(folder: Path, counts: dict[str, int], frames: int = 8) -> Path:
+    """Coloured noise, one colour per class."""
+    rng = np.random.default_rng(1)
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for place in range(count):
+            colour = np.asarray(COLOURS.get(label, 128)) + rng.integers(-30, 31, (frames, 36, 48, 3))
+            write_video(folder / label / f"{place}.mkv", np.clip(colour, 0, 255).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clips(tmp_path_factory.mktemp("clips"), {"dark": 6, "light": 6, "red": 3})
+
+
+def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> Any:
+    options = {"config": CONFIG, "progress": False, **options}
+    return finetune(data, model or make_model(), work_dir=folder, **options)
+
+
+def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path) -> None:
+    model = make_model()
+    result = tune(clips, tmp_path / "w", model)
+    assert result.model is model
+    assert model.labels == ("dark", "light", "red")
+    assert model.spec.num_classes == 3
+    assert result.evaluation.metrics["top5_acc"] == 1.0  # of three classes
+    assert result.probe_metrics["top1_acc"] >= 0.6
+    saved = from_pretrained(result.model_dir)
+    clip = torch.randn(1, 3, 4, 32, 32)
+    assert torch.equal(saved.eval()(clip), model.eval()(clip))
+    assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5)
+    assert "Random crops keep at least 50% of the picture." in result.notes
+    prediction = predict(saved, clips / "light" / "0.mkv", topk=3)
+    assert set(prediction.labels) == {"dark", "light", "red"}
+    names = {path.name for path in (tmp_path / "w").iterdir() if path.name[0] != "."}
+    assert names >= {"model", "data", "log.jsonl", "report.txt", "per_class.csv", "confusion.csv"}
+    assert names >= {"confusion.png", "curves.png", "best.safetensors", "last.safetensors"}
+    assert (tmp_path / "w" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "w" / "report.txt").read_text() == f"{result}\n"
+    train, val = (read_annotations(tmp_path / "w" / "data" / f"{part}.csv") for part in ("train", "val"))
+    assert (train.counts(), val.counts()) == ([5, 5, 2], [1, 1, 1])
+    with (tmp_path / "w" / "confusion.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["true \\ predicted", "dark", "light", "red"]
+    assert sum(int(cell) for row in rows[1:] for cell in row[1:]) == 3
+
+
+def test_two_classes_and_a_test_part_and_their_defaults(tmp_path: Path) -> None:
+    for part, count in (("train", 4), ("val", 1), ("test", 2)):
+        make_clips(tmp_path / "d" / part, {"dark": count, "light": count})
+    model = make_model()
+    before = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
+    result = tune(tmp_path / "d", tmp_path / "w", model)
+    assert result.evaluated == "Test data"
+    assert len(result.evaluation.names) == 4
+    assert result.evaluation.confusion_matrix().shape == (2, 2)
+    for name, value in before.items():  # frozen statistics
+        assert torch.equal(model.state_dict()[name], value), name
+    assert "Frozen: the statistics of all batch norms." in result.notes
+    assert any("learning rate 0.025 (scaled from 0.4 for 64 clips)" in note for note in result.notes)
+    start = json.loads((tmp_path / "w" / "log.jsonl").read_text().splitlines()[0])
+    assert (start["step_clips"], start["lr"]) == (4, 0.025)
+
+
+def test_learning_from_scratch_lets_norms_learn(clips: Path, tmp_path: Path) -> None:
+    model = make_model()
+    before = model.slow.stem.norm.running_mean.clone()
+    result = tune(clips, tmp_path, model, probe="no", freeze_norms=False, freeze_up_to=None)
+    assert not torch.equal(model.slow.stem.norm.running_mean, before)
+    assert result.probe_metrics is None
+
+
+def test_settled_norms_have_the_statistics_of_the_training_clips(clips: Path) -> None:
+    model = make_model().eval()
+    dataset = VideoDataset(read_annotations(clips), CLIP_SPEC.replace(smallest_area=1, flip=0), train=True)
+    config = CONFIG.replace(batch_size=15)
+    settle_norms(model, dataset, config, "cpu")
+    assert not model.training
+    keys = [ItemKey(PRECISE_BN, 0, index) for index in range(15)]
+    batch = torch.stack([KeyedItems(dataset, config.seed)[key][1] for key in keys])
+    with torch.no_grad():
+        out = model.fast.stem.conv(batch)
+    norm = model.fast.stem.norm
+    torch.testing.assert_close(norm.running_mean, out.mean((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, out.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+
+
+def test_norms_that_learn_are_settled_before_the_probe(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slowfast_zoo.training.finetune.finetune as module
+
+    calls: list[str] = []
+    for name in ("settle_norms", "fit_classifier"):
+        original = getattr(module, name)
+
+        def watched(*args: Any, name: str = name, original: Any = original) -> Any:
+            calls.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, watched)
+    config = CONFIG.replace(epochs=1)
+    tune(clips, tmp_path / "learn", freeze_norms=False, config=config)
+    tune(clips, tmp_path / "frozen", config=config)
+    tune(clips, tmp_path / "scratch", freeze_norms=False, probe="no", config=config)
+    assert calls == ["settle_norms", "fit_classifier", "fit_classifier"]
+
+
+def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -> None:
+    model = make_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    result = tune(clips, tmp_path, model, probe="only")
+    for name, value in before.items():
+        if not name.startswith("classifier"):
+            assert torch.equal(model.state_dict()[name], value), name
+    assert result.evaluation.metrics["top1_acc"] == result.probe_metrics["top1_acc"] == 1.0
+    assert not (tmp_path / RESUME).exists()
+    assert not (tmp_path / "curves.png").exists()
+    assert torch.equal(from_pretrained(tmp_path / "model").classifier.weight, model.classifier.weight)
+    assert "which chose the epoch" not in str(result)
+
+
+def test_freezing_up_to_a_part(clips: Path, tmp_path: Path) -> None:
+    model = make_model()
+    stem, head = model.slow.stem.conv.weight.clone(), model.slow.stage4[0].conv1.weight.clone()
+    tune(clips, tmp_path, model, freeze_up_to="stage3")
+    assert torch.equal(model.slow.stem.conv.weight, stem)
+    assert not torch.equal(model.slow.stage4[0].conv1.weight, head)
+
+
+def test_fitted_classifier_is_the_penalised_optimum() -> None:
+    """Against a solver that only follows the gradient, on the scaled features."""
+    torch.manual_seed(0)
+    model = make_model()
+    model.reset_classifier(3)
+    centres = torch.randn(3, model.num_features) * 2 + 5
+    targets = torch.arange(30) % 3
+    features = centres[targets] + torch.randn(30, model.num_features)
+    fit_classifier(model, Features(features, targets, list(range(30))), balance=False)
+    weight, bias = model.classifier.weight.double(), model.classifier.bias.double()
+    scale = (features.double() - features.double().mean(0)).square().mean().sqrt()
+    scaled = (weight * scale).detach().requires_grad_()
+    logits = (features.double() - features.double().mean(0)) / scale @ scaled.T
+    offset = (bias + features.double().mean(0) @ weight.T).detach()
+    loss = torch.nn.functional.cross_entropy(logits + offset, targets) + 1e-2 * scaled.square().sum()
+    (gradient,) = torch.autograd.grad(loss, scaled)
+    assert gradient.abs().max() < 1e-5
+    assert (model.classifier(features).argmax(1) == targets).all()
+
+
+def test_penalty_is_the_one_that_other_clips_prefer() -> None:
+    torch.manual_seed(0)
+    model = make_model()
+    model.reset_classifier(3)
+    centres = torch.randn(3, model.num_features)
+    targets = torch.arange(30) % 3
+    data, clear = (
+        Features(centres[targets] + spread * torch.randn(30, model.num_features), targets, list(range(30)))
+        for spread in (1.0, 0.1)
+    )
+    noise = data._replace(targets=targets[torch.randperm(30)])
+    trusting, cautious = fit_classifier(model, data, clear), fit_classifier(model, data, noise)
+    assert trusting == min(PENALTIES)
+    assert cautious == max(PENALTIES)
+    fit_classifier(model, data, clear)
+    logits = model.classifier(data.features)
+    loss = torch.nn.functional.cross_entropy(logits, targets).item()
+    fit_classifier(model, data, noise)
+    assert torch.nn.functional.cross_entropy(model.classifier(data.features), targets).item() > 10 * loss
+
+
+def test_every_draw_of_random_clips_is_another(clips: Path) -> None:
+    model = make_model()
+    dataset = VideoDataset(read_annotations(clips), CLIP_SPEC, train=True)
+    once, twice, again = (
+        extract_features(model, dataset, draws=draws, seed=3, device="cpu", progress=False)
+        for draws in (1, 2, 2)
+    )
+    assert twice.indices == [*range(15), *range(15)]
+    assert torch.equal(twice.targets, once.targets.repeat(2))
+    assert torch.equal(twice.features[:15], once.features)
+    assert torch.equal(twice.features, again.features)
+    assert not torch.isclose(twice.features[15:], once.features).all(dim=1).any()
+
+
+def test_features_are_the_networks_own(clips: Path, tmp_path: Path) -> None:
+    model = make_model().train()
+    annotations = read_annotations(clips)
+    dataset = VideoDataset(annotations, CLIP_SPEC, train=False, views=(2, 1))
+    found = extract_features(model, dataset, max_views=1, device="cpu", progress=False)
+    assert model.training
+    views = dataset[4][0]
+    model.eval()
+    with torch.no_grad():
+        maps = model.forward_features(normalised(views, CLIP_SPEC))
+        expected = model.forward_head(maps, pre_logits=True).mean(0)
+    torch.testing.assert_close(found.features[4], expected, rtol=1e-4, atol=1e-5)
+    assert found.indices == list(range(15))
+
+
+def test_several_labels(clips: Path, tmp_path: Path) -> None:
+    lines = [
+        f"{path},{'dark' if path.parent.name == 'dark' else 'light;red'}"
+        for path in sorted(clips.rglob("*.mkv"))
+    ]
+    (tmp_path / "l.csv").write_text("path,labels\n" + "\n".join(lines))
+    result = tune(tmp_path / "l.csv", tmp_path / "w")
+    assert result.model.spec.activation == "sigmoid"
+    assert result.evaluation.metrics["mean_average_precision"] > 0.5
+    assert "average precision" in str(result)
+    assert not (tmp_path / "w" / "confusion.csv").exists()
+    assert from_pretrained(tmp_path / "w" / "model").spec.activation == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("name", "mirrored"),
+    [
+        ("turn left", True),
+        ("turn_right", True),
+        ("TurnLeft", True),
+        ("LEFT-HAND", True),
+        ("roll counterclockwise", True),
+        ("rollClockwise", True),
+        ("bright light", False),
+        ("copyright", False),
+        ("leftovers", False),
+    ],
+)
+def test_mirrored_classes(name: str, mirrored: bool) -> None:
+    assert mirrored_classes([name]) == ([name] if mirrored else [])
+
+
+def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
+    make_clips(tmp_path / "d", {"go left": 3, "go right": 3})
+    result = tune(tmp_path / "d", tmp_path / "w", probe="only")
+    assert result.model.clip_spec.flip == 0
+    assert from_pretrained(result.model_dir).clip_spec.flip == 0
+    assert any("No flips" in note and "'go left'" in note for note in result.notes)
+    kept = tune(tmp_path / "d", tmp_path / "v", probe="only", flip=True)
+    assert kept.model.clip_spec.flip == 0.5
+
+
+def test_uneven_classes_are_drawn_equally(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slowfast_zoo.training.finetune.finetune as module
+
+    seen: list[Sequence[float] | None] = []
+    original = module.train_within_memory
+
+    def watched(*args: Any, sample_weights: Sequence[float] | None, **options: Any) -> Any:
+        seen.append(sample_weights)
+        return original(*args, sample_weights=sample_weights, **options)
+
+    monkeypatch.setattr(module, "train_within_memory", watched)
+    result = tune(clips, tmp_path / "a")
+    assert seen[0] is not None
+    assert sorted(set(seen[0])) == [1 / 5, 1 / 2]
+    assert any("drawn equally often" in note for note in result.notes)
+    tune(clips, tmp_path / "b", balance=False)
+    assert seen[1] is None
+
+
+class Hungry(SlowFast):
+    """Runs out of memory with more than ``limit`` clips, while training."""
+
+    limit = 1
+    fails: int = 0
+
+    def forward(self, clip: Tensor) -> Tensor:
+        if self.training and len(clip) > self.limit:
+            type(self).fails += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand so on")
+        return super().forward(clip)
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_step(clips: Path, tmp_path: Path) -> None:
+    plain = tune(clips, tmp_path / "plain")
+    model = make_model()
+    model.__class__ = Hungry
+    result = tune(clips, tmp_path / "hungry", model)
+    notes = [note for note in result.notes if note.startswith("Out of memory")]
+    assert notes == [
+        "Out of memory: went on with 2 clips at a time, 2 times per step.",
+        "Out of memory: went on with 1 clips at a time, 4 times per step.",
+    ]
+    for (name, value), other in zip(
+        plain.model.state_dict().items(), result.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5, msg=name)
+    model = make_model()
+    model.__class__ = type("Starving", (Hungry,), {"limit": 0})
+    with pytest.raises(TrainingError, match="suffice for one clip"):
+        tune(clips, tmp_path / "starving", model)
+
+
+def test_smaller_pieces_divide_the_step() -> None:
+    config = FINETUNE.replace(batch_size=6, accumulate=1)
+    sizes = []
+    for _ in range(3):
+        config = smaller_pieces(config, "full")
+        sizes.append((config.batch_size, config.accumulate, config.activation_checkpointing))
+    assert sizes == [(3, 2, False), (1, 6, False), (1, 6, True)]
+    with pytest.raises(TrainingError, match="one clip"):
+        smaller_pieces(config, "full")
+    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path) -> None:
+    whole = tune(clips, tmp_path / "whole")
+
+    class Interrupted(SlowFast):
+        calls = 0
+
+        def forward(self, clip: Tensor) -> Tensor:
+            type(self).calls += self.training
+            if type(self).calls == 5:  # in the second epoch of three steps
+                raise KeyboardInterrupt
+            return super().forward(clip)
+
+    model = make_model()
+    model.__class__ = Interrupted
+    with pytest.raises(KeyboardInterrupt):
+        tune(clips, tmp_path / "cut", model)
+    assert "isn't finished" in (tmp_path / "cut" / "report.txt").read_text()
+    with pytest.raises(TrainingError, match="holds a training already"):
+        tune(clips, tmp_path / "cut")
+    resumed = tune(clips, tmp_path / "cut", resume=True)
+    first, second = (load_trained(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
+    assert first is not None
+    assert second is not None
+    for (name, value), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+    names = [sorted(Path(name).resolve() for name in run.evaluation.names) for run in (whole, resumed)]
+    assert names[0] == names[1]
+    epochs = [line["epoch"] for line in read_log(tmp_path / "cut" / "log.jsonl") if line["mode"] == "val"]
+    assert epochs == [1, 2]
+
+
+def test_a_linear_probe_of_a_finished_training_is_fitted_again(clips: Path, tmp_path: Path) -> None:
+    fresh = tune(clips, tmp_path / "fresh", probe="only")
+    tune(clips, tmp_path / "w")
+    again = tune(clips, tmp_path / "w", probe="only", resume=True)
+    assert again.probe_metrics == again.evaluation.metrics
+    for model in (again.model, from_pretrained(again.model_dir)):
+        for value, other in zip(model.parameters(), fresh.model.parameters(), strict=True):
+            assert torch.allclose(value, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_training_that_gets_worse_than_the_probe_ends_with_the_probe(
+    clips: Path, tmp_path: Path, interrupted: bool
+) -> None:
+    class Misled(SlowFast):
+        """Learns the opposite."""
+
+        calls = 0
+
+        def forward(self, clip: Tensor) -> Tensor:
+            type(self).calls += self.training
+            if interrupted and type(self).calls == 5:  # in the second epoch of three steps
+                raise KeyboardInterrupt
+            return super().forward(clip) * (-1 if self.training else 1)
+
+    model = make_model()
+    model.__class__ = Misled
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            tune(clips, tmp_path, model)
+        model = make_model()
+        model.__class__ = Misled
+    result = tune(clips, tmp_path, model, resume=interrupted)
+    best = [line["top1_acc"] for line in read_log(tmp_path / "log.jsonl") if line["mode"] == "val"]
+    assert result.probe_metrics["top1_acc"] > max(best)
+    assert result.evaluation.metrics["top1_acc"] == result.probe_metrics["top1_acc"]
+    assert any("linear probe on the validation data, which is kept" in note for note in result.notes)
+    probe = load_trained(tmp_path / PROBE)
+    assert probe is not None
+    for name, value in from_pretrained(result.model_dir).state_dict().items():
+        assert torch.equal(value, probe.state_dict()[name]), name
+
+
+def test_clips_that_cant_be_read_are_left_out_up_to_a_limit(clips: Path, tmp_path: Path) -> None:
+    make_clips(tmp_path / "d", {"dark": 4, "light": 4})
+    (tmp_path / "d" / "dark" / "zero.mp4").write_bytes(b"")
+    result = tune(tmp_path / "d", tmp_path / "w", probe="only")
+    assert any(note.startswith("Left out 1 of 9 clips") and "zero.mp4" in note for note in result.notes)
+    (tmp_path / "d" / "light" / "text.mp4").write_text("no video")
+    with pytest.raises(DataError, match="2 of 10 clips can't be read"):
+        tune(tmp_path / "d", tmp_path / "v", probe="only")
+    assert tune(tmp_path / "d", tmp_path / "u", probe="only", max_unreadable=0.5).evaluation.names
+
+
+def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path) -> None:
+    make_clips(tmp_path / "one", {"dark": 3})
+    with pytest.raises(DataError, match="All 3 clips are of the class 'dark'"):
+        tune(tmp_path / "one", tmp_path / "w1")
+    make_clips(tmp_path / "single", {"dark": 1, "light": 1})
+    with pytest.raises(DataError, match="can't be split"):
+        tune(tmp_path / "single", tmp_path / "w2")
+    with pytest.raises(DataError, match="no dataset"):
+        tune(tmp_path / "nowhere", tmp_path / "w3")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="can't be written"):
+        tune(clips, tmp_path / "file" / "w")
+    (tmp_path / "val.txt").write_text(f"{clips / 'dark' / '0.mkv'} 3\n")
+    with pytest.raises(DataError, match="label 3 is out of range; accepted: 0 to 2"):
+        tune(clips, tmp_path / "w4", validation=tmp_path / "val.txt")
+    with pytest.raises(InputError, match="'first', 'only', 'no'"):
+        tune(clips, tmp_path / "w5", probe="yes")
+    with pytest.raises(InputError, match="4 channels"):
+        tune(clips, tmp_path / "w6", SlowFast(SPEC.replace(in_channels=4)))
+    with pytest.raises(InputError, match="SlowFast model, got Linear"):
+        tune(clips, tmp_path / "w7", torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
+    make_clips(tmp_path / "d", {"dark": 3, "light": 3})
+    (tmp_path / "val.csv").write_text(
+        "path,label\n"
+        + "".join(f"d/{label}/{i}.mkv,{label}\n" for label in ("dark", "light") for i in (0, 1))
+    )
+    result = tune(tmp_path / "d", tmp_path / "w", probe="only", validation=tmp_path / "val.csv")
+    assert any(note.startswith("Parts share 4 sources") for note in result.notes)
+
+
+def evaluation(scores: list[list[float]], targets: list[int], labels: tuple[str, ...]) -> Evaluation:
+    return Evaluation(
+        metrics={"top1_acc": 0.5},
+        scores=[np.array(row, np.float32) for row in scores],
+        targets=np.array(targets),
+        names=[str(index) for index in range(len(targets))],
+        labels=labels,
+        failed=[],
+        protocol={},
+    )
+
+
+def test_class_table_says_what_is_taken_for_what() -> None:
+    scores = [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0], [0, 1, 0]]
+    table = class_table(evaluation(scores, [0, 0, 0, 1], ("a", "b", "c")))
+    assert table[0] == {
+        "label": "a",
+        "videos": 3,
+        "accuracy": 1 / 3,
+        "precision": 1.0,
+        "most_often_taken_for": "b",
+    }
+    assert (table[1]["precision"], table[1]["most_often_taken_for"]) == (1 / 3, "")
+    assert np.isnan(table[2]["accuracy"])
+    lines = format_table(table).splitlines()
+    assert lines[0].split() == ["label", "videos", "accuracy", "precision", "most", "often", "taken", "for"]
+    assert lines[3].split() == ["c", "0", "-", "-"]
+
+
+def test_pictures_are_left_out_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = builtins.__import__
+
+    def without(name: str, *args: Any, **options: Any) -> Any:
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return original(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    result = evaluation([[1, 0], [0, 1]], [0, 1], ("a", "b"))
+    written = write_report(result, None, tmp_path, title="Validation data")
+    assert [path.name for path in written] == ["per_class.csv", "confusion.csv"]
+    assert "slowfast-zoo[train]" in caplog.text
+
+
+@pytest.fixture
+def many() -> Iterator[Evaluation]:
+    classes = 70
+    scores = np.eye(classes).tolist()
+    yield evaluation(
+        scores, list(range(classes)), tuple(f"a rather long name of class {i}" for i in range(classes))
+    )
+
+
+def test_pictures_of_many_classes(many: Evaluation, tmp_path: Path) -> None:
+    written = write_report(many, None, tmp_path, title="Test data")
+    assert [path.name for path in written] == ["per_class.csv", "confusion.csv", "confusion.png"]
+
+
+def test_log_of_a_resumed_training_counts_repeated_steps_once(tmp_path: Path) -> None:
+    start = {"mode": "start", "steps_per_epoch": 4}
+    lines: list[dict[str, Any]] = [
+        start | {"step": 0},
+        *({"mode": "train", "epoch": 1, "iter": i, "loss": 1.0} for i in (1, 2, 3, 4)),
+        {"mode": "train", "epoch": 2, "iter": 1, "loss": 9.0},
+        start | {"step": 4},
+        {"mode": "train", "epoch": 2, "iter": 1, "loss": 2.0},
+    ]
+    (tmp_path / "log").write_text("\n".join(json.dumps(line) for line in lines))
+    kept = read_log(tmp_path / "log")
+    assert [(line["epoch"], line["iter"], line["loss"]) for line in kept[-2:]] == [(1, 4, 1.0), (2, 1, 2.0)]

@@ -1,0 +1,60 @@
+"""Precise BN is what plain averages give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from support.training_clips import CONFIG, SPEC, Fixed, assert_same, make_model, weights_of
+from torch import Tensor, nn
+
+from slowfast_zoo.data.loader import (
+    PRECISE_BN,
+    StepKeys,
+)
+from slowfast_zoo.training.batch_norm import update_norms
+from slowfast_zoo.training.train import train
+
+
+def test_precise_bn_is_the_plain_average_over_the_batches() -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.BatchNorm3d(4, momentum=0.3))
+    frozen = nn.BatchNorm3d(4)
+    net.append(frozen)
+    net.train = lambda mode=True: (nn.Module.train(net, mode), frozen.eval())[0]  # type: ignore[method-assign]
+    batches = [torch.randn(2, 3, 2, 5, 5) * scale + scale for scale in (1, 2, 5)]
+    inputs: list[list[Tensor]] = [[], []]
+    for batch in batches:
+        x = net[0](batch)
+        inputs[0].append(x)
+        mean, var = x.mean((0, 2, 3, 4)), x.var((0, 2, 3, 4), unbiased=False)
+        normed = (x - mean.view(-1, 1, 1, 1)) / (var.view(-1, 1, 1, 1) + 1e-5).sqrt()
+        inputs[1].append(normed.relu())
+    assert update_norms(net, batches, net) == 3
+    for norm, seen in zip((net[1], net[3]), inputs, strict=True):
+        means = torch.stack([x.mean((0, 2, 3, 4)) for x in seen]).mean(0)
+        variances = torch.stack([x.var((0, 2, 3, 4), unbiased=True) for x in seen]).mean(0)
+        torch.testing.assert_close(norm.running_mean, means, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(norm.running_var, variances, atol=1e-6, rtol=1e-5)
+    assert (net[1].momentum, net[3].momentum) == (0.1, 0.3)
+    assert torch.equal(frozen.running_mean, torch.zeros(4)), "a frozen norm keeps its statistics"
+    before = weights_of(net)
+    assert update_norms(net, [], net) == 0
+    assert_same(weights_of(net), before)
+
+
+def test_precise_bn_of_a_training_reads_the_training_batches(tmp_path: Path) -> None:
+    model = make_model(SPEC.replace(dropout=0.0))
+    config = CONFIG.replace(epochs=1, batch_size=4, precise_bn_batches=2)
+    train(model, Fixed(8), config, work_dir=tmp_path)
+    keys = StepKeys(
+        8, micro_batch=4, micro_batches=1, steps_per_epoch=2, steps=range(2), seed=0, stream=PRECISE_BN
+    )
+    model.train()
+    expected = []
+    for batch in keys:
+        clips = torch.stack([Fixed(8)[key.item][0] for key in batch])
+        expected.append(model.fast.stem.conv(clips).mean((0, 2, 3, 4)))
+    torch.testing.assert_close(
+        model.fast.stem.norm.running_mean, torch.stack(expected).mean(0), atol=1e-6, rtol=1e-5
+    )

@@ -1,0 +1,310 @@
+"""The training loop: exact resumption, several processes, numerics, statistics, files and refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.training_clips import (
+    CONFIG,
+    SPEC,
+    Clips,
+    Fixed,
+    Long,
+    assert_same,
+    log_of,
+    make_model,
+    weights_of,
+)
+from torch import Tensor, nn
+
+from slowfast_zoo.data.loader import (
+    StepKeys,
+)
+from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
+from slowfast_zoo.evaluation.evaluate import evaluate
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.numerics import make_optimizer
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.state import LAST, RESUME, load_trained
+from slowfast_zoo.training.train import train
+
+
+def in_child(folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """This module as a process of its own; see the foot."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), env.get("PYTHONPATH", "")])
+    return subprocess.Popen([sys.executable, __file__, str(folder)], env=env)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    """Threads split sums in another way, so bit-identity needs their number to be equal everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_training_learns_and_says_so(tmp_path: Path) -> None:
+    model = make_model(SPEC.replace(dropout=0.0))
+    config = CONFIG.replace(epochs=6, batch_size=4, lr=0.05, validate_every=3, precise_bn_batches=2)
+    result = train(model, Clips(12), config, work_dir=tmp_path / "a b/ü", validation=Clips(6))
+    assert result.steps == 18 and result.metrics["top1_acc"] == 1.0
+    assert result.best_metrics["epoch"] in (3, 6)
+    lines = log_of(result.work_dir)
+    assert lines[0]["mode"] == "start" and lines[0]["config"] == config.to_dict()
+    assert [line["epoch"] for line in lines if line["mode"] == "val"] == [3, 6]
+    steps = [line for line in lines if line["mode"] == "train"]
+    assert [(line["epoch"], line["iter"]) for line in steps[:4]] == [(1, 1), (1, 2), (1, 3), (2, 1)]
+    assert {"lr", "data_time", "time", "loss", "top1_acc", "top5_acc", "grad_norm"} <= steps[0].keys()
+    assert steps[0]["lr"] == pytest.approx(0.005)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    reloaded = load_trained(result.last)
+    assert reloaded is not None and reloaded.spec == model.spec
+    assert_same(weights_of(reloaded), weights_of(model))
+    assert result.best is not None and not list(result.work_dir.glob("*.tmp"))
+
+
+def test_of_equally_good_epochs_the_last_is_best(tmp_path: Path) -> None:
+    model = make_model(SPEC.replace(dropout=0.0))
+    model.freeze(None, norms=True)
+    config = CONFIG.replace(epochs=3, lr=1e-12, validate_every=1)
+    result = train(model, Clips(8), config, work_dir=tmp_path, validation=Clips(6))
+    scores = {line["top1_acc"] for line in log_of(tmp_path) if line["mode"] == "val"}
+    assert len(scores) == 1
+    assert result.best_metrics["epoch"] == 3
+
+
+def test_a_killed_training_resumes_bit_by_bit(tmp_path: Path) -> None:
+    unbroken = make_model()
+    config = CONFIG.replace(epochs=3, checkpoint_steps=1, precise_bn_batches=2)
+    train(unbroken, Clips(), config, work_dir=tmp_path / "unbroken", validation=Clips(3))
+    killed = tmp_path / "killed"
+    # Each epoch reads 8 clips to train on and 4 for Precise BN: some clip of the second or third epoch.
+    fatal = random.randrange(14, 34)
+    child = in_child(killed, MODE="killed", FATAL=str(fatal))
+    assert child.wait(120) == -signal.SIGKILL, "the child was to die while reading a clip"
+    resumed = SlowFast(SPEC)
+    result = train(resumed, Clips(), config, work_dir=killed, validation=Clips(3), resume=True)
+    assert result.steps == 12
+    assert log_of(killed)[-1]["epoch"] == 3
+    assert any(line["mode"] == "start" and line["step"] > 0 for line in log_of(killed))
+    assert_same(weights_of(resumed), weights_of(unbroken))
+
+
+def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"MODE": "group", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    children = [in_child(tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **group) for rank in range(2)]
+    model = make_model(SPEC.replace(dropout=0.0))
+    model.freeze(None, norms=True)
+    alone = CONFIG.replace(batch_size=4)
+    train(model, Clips(10), alone, work_dir=tmp_path / "one", validation=Clips(7))
+    assert [child.wait(150) for child in children] == [0, 0]
+    both = load_trained(tmp_path / "two" / LAST)
+    assert both is not None
+    for name, tensor in weights_of(both).items():
+        torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-5, rtol=0, msg=name)
+    reports = [json.loads((tmp_path / f"report{rank}.json").read_text()) for rank in range(2)]
+    assert sorted(reports[0]["read"] + reports[1]["read"]) == list(range(7))
+    assert reports[0]["videos"] == reports[1]["videos"] == [f"clips/{index}.mp4" for index in range(7)]
+    expected = evaluate(both, Fixed(7), device="cpu")
+    for report in reports:
+        np.testing.assert_allclose(report["scores"], np.stack(expected.scores), atol=1e-6)
+    logs = [
+        [line["loss"] for line in log_of(tmp_path / folder) if line["mode"] == "train"]
+        for folder in ("one", "two")
+    ]
+    assert logs[0] == pytest.approx(logs[1], rel=1e-4)
+
+
+def test_accumulated_passes_equal_one_large_batch(tmp_path: Path) -> None:
+    results = []
+    for name, changes in (("whole", {"batch_size": 4}), ("parts", {"batch_size": 1, "accumulate": 4})):
+        model = make_model(SPEC.replace(dropout=0.0))
+        model.freeze(None, norms=True)
+        train(model, Clips(), CONFIG.replace(**changes), work_dir=tmp_path / name)
+        results.append(weights_of(model))
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(tensor, results[1][name], atol=1e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    "changes, tolerance",
+    [
+        ({"activation_checkpointing": True}, 0.0),
+        ({"channels_last": True}, 1e-4),
+        ({"precision": "bfloat16"}, 0.1),
+    ],
+)
+def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any], tolerance: float) -> None:
+    spec = SPEC.replace(alpha=1, num_frames=8)
+    plain, variant = make_model(spec), make_model(spec)
+    config = CONFIG.replace(epochs=1, lr=0.002)
+    train(plain, Long(4), config, work_dir=tmp_path / "plain")
+    train(variant, Long(4), config.replace(**changes), work_dir=tmp_path / "variant")
+    for name, parameter in variant.named_parameters():
+        assert parameter.dtype == torch.float32
+        torch.testing.assert_close(parameter, plain.get_parameter(name), atol=tolerance, rtol=0, msg=name)
+    if "precision" in changes:
+        assert not torch.equal(variant.slow.stem.conv.weight, plain.slow.stem.conv.weight), "it had no effect"
+
+
+def test_bfloat16_refuses_clips_that_torch_gets_wrong(tmp_path: Path) -> None:
+    model = make_model()
+    before = weights_of(model)
+    with pytest.raises(
+        TrainingError, match=r"wrong gradients in bfloat16.*clips of 4 frames.*train in float32"
+    ):
+        train(model, Clips(4), CONFIG.replace(precision="bfloat16"), work_dir=tmp_path)
+    assert_same(weights_of(model), before)
+
+
+def test_float16_scales_the_loss_and_its_scale_is_resumed(tmp_path: Path) -> None:
+    model = make_model()
+    config = CONFIG.replace(epochs=1, precision="float16")
+    train(model, Clips(4), config, work_dir=tmp_path)
+    state = torch.load(tmp_path / RESUME, weights_only=True)
+    assert state["scaler"]["scale"] > 1
+    assert all(torch.isfinite(tensor).all() for tensor in weights_of(model).values())
+
+
+def test_several_labels_train_with_binary_cross_entropy(tmp_path: Path) -> None:
+    model = make_model(SPEC.replace(activation="sigmoid", dropout=0.0))
+    targets = [torch.tensor([float(i % 3 == c or c == 2) for c in range(3)]) for i in range(6)]
+    data = Clips(6, targets=targets)
+    result = train(model, data, CONFIG.replace(epochs=6, lr=0.05), work_dir=tmp_path, validation=data)
+    assert result.best is not None and result.best_metrics["mean_average_precision"] > 0.8
+    first = log_of(tmp_path)[1]
+    assert "top1_acc" not in first
+    logits = make_model(model.spec).train()
+    expected = nn.functional.binary_cross_entropy_with_logits(
+        torch.tensor([[0.0, 0.0, 0.0]]), targets[0].unsqueeze(0)
+    )
+    assert first["loss"] == pytest.approx(expected.item(), rel=0.2), "fresh classifiers give logits near 0"
+    assert logits.training
+
+
+def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"loss is nan at step \d+ of 8.*clips/5\.mp4"):
+        train(make_model(), Clips(poison=5, act="nan"), CONFIG, work_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "targets, message",
+    [
+        ([0, 1, 3, 0], r"clips/2\.mp4 has the label 3; accepted: 0 to 2"),
+        ([0, 1, -1, 0], "has the label -1"),
+        ([torch.zeros(3)] * 4, "takes one int per clip"),
+        ([0, torch.zeros(3), 1, 2], "differ in kind"),
+    ],
+)
+def test_targets_that_don_t_fit_are_refused(tmp_path: Path, targets: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        train(make_model(), Clips(4, targets=targets), CONFIG.replace(batch_size=4), work_dir=tmp_path)
+
+
+def test_what_can_t_be_trained_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="training dataset is empty"):
+        train(make_model(), Clips(0), CONFIG, work_dir=tmp_path)
+    with pytest.raises(DataError, match="validation dataset is empty"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path, validation=Clips(0))
+    with pytest.raises(InputError, match="no classifier"):
+        train(make_model(SPEC.replace(num_classes=0)), Clips(), CONFIG, work_dir=tmp_path)
+    frozen = make_model()
+    frozen.requires_grad_(False)
+    with pytest.raises(InputError, match="frozen"):
+        train(frozen, Clips(), CONFIG, work_dir=tmp_path)
+    for wrong in ([1.0], [0.0] * 8, [-1.0] + [1.0] * 7, [float("nan")] * 8):
+        with pytest.raises(InputError, match="sample_weights"):
+            train(make_model(), Clips(), CONFIG, work_dir=tmp_path, sample_weights=wrong)
+    with pytest.raises(TrainingError, match="nowhere"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path, device="nowhere")
+    with pytest.raises(VideoError, match="truncated"):
+        train(make_model(), Clips(poison=3, act="unreadable"), CONFIG, work_dir=tmp_path)
+
+
+def test_sample_weights_choose_the_clips(tmp_path: Path) -> None:
+    data, weights = Clips(), [0, 1, 0, 0, 0, 3, 0, 0]
+    train(make_model(), data, CONFIG, work_dir=tmp_path, sample_weights=weights)
+    assert set(data.seen) == {1, 5}
+    keys = StepKeys(
+        8, micro_batch=8, micro_batches=1, steps_per_epoch=1, steps=range(500), seed=0, sample_weights=weights
+    )
+    drawn = [key.item for batch in keys for key in batch]
+    assert drawn.count(5) / len(drawn) == pytest.approx(0.75, abs=0.03)
+
+
+def test_one_class_and_a_last_odd_clip_train(tmp_path: Path) -> None:
+    data = Clips(5, targets=[0] * 5)
+    result = train(make_model(SPEC.replace(num_classes=1)), data, CONFIG, work_dir=tmp_path, validation=data)
+    assert result.steps == 4 and result.metrics["top1_acc"] == result.metrics["top5_acc"] == 1.0
+
+
+def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
+    model = make_model()
+    model.freeze("stage3")
+    before = weights_of(model)
+    train(model, Clips(), CONFIG.replace(precise_bn_batches=2), work_dir=tmp_path)
+    after = weights_of(model)
+    for name in before:
+        part = name.split(".")[1]
+        moved = part == "stage4" or name.startswith("classifier")
+        assert moved or torch.equal(before[name], after[name]), name
+    assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
+
+
+def test_batch_norms_have_their_own_weight_decay() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, TrainConfig(weight_decay=0.1, norm_weight_decay=0.0))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decay[id(model.slow.stem.norm.weight)] == decay[id(model.slow.stem.norm.bias)] == 0
+    assert decay[id(model.slow.stem.conv.weight)] == decay[id(model.classifier.bias)] == 0.1
+    assert len(decay) == len(list(model.parameters()))
+
+
+def test_the_callers_settings_come_back(tmp_path: Path) -> None:
+    assert not torch.are_deterministic_algorithms_enabled()
+    train(make_model(), Clips(2), CONFIG.replace(epochs=1), work_dir=tmp_path)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def _child(folder: Path) -> None:
+    torch.set_num_threads(1)
+    if os.environ["MODE"] == "killed":
+        config = CONFIG.replace(epochs=3, checkpoint_steps=1, precise_bn_batches=2)
+        data = Clips(poison=int(os.environ["FATAL"]), act="kill")
+        train(make_model(), data, config, work_dir=folder, validation=Clips(3))
+        return
+    model = make_model(SPEC.replace(dropout=0.0))
+    model.freeze(None, norms=True)
+    train(model, Clips(10), CONFIG, work_dir=folder / "two", validation=Clips(7))
+    data = Seen(7)
+    result = evaluate(model, data, device="cpu")
+    report = {"read": data.seen, "videos": result.names, "scores": [row.tolist() for row in result.scores]}
+    (folder / f"report{os.environ['RANK']}.json").write_text(json.dumps(report))
+
+
+class Seen(Fixed):
+    """Keeps which items were read."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        self.seen.append(index)
+        return super().__getitem__(index)
+
+
+if __name__ == "__main__":
+    _child(Path(sys.argv[1]))

@@ -1,0 +1,72 @@
+"""Work directories and checkpoints: full disks, other trainings, damaged files."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model, weights_of
+
+from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.state import RESUME, load_trained, write_resume, write_whole
+from slowfast_zoo.training.train import train
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="POSIX limits stand in for a full disk")
+    path = tmp_path / "resume.pt"
+    write_resume(path, {"step": 1, "model": {"w": torch.zeros(10)}})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"resume.pt can't be written .*earlier resume.pt is intact"):
+            write_resume(path, {"step": 2, "model": {"w": torch.zeros(100_000)}})
+        with pytest.raises(TrainingError, match="nothing was kept"):
+            write_whole(tmp_path / "new", lambda file: file.write(bytes(100_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert torch.load(path, weights_only=True)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["resume.pt"]
+
+
+def test_a_work_directory_that_can_t_be_used_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(TrainingError, match="can't be written"):
+        train(make_model(), Clips(), CONFIG, work_dir=file / "inside")
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
+    (tmp_path / "new" / RESUME).write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(TrainingError, match="can't be read"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
+    with pytest.raises(TrainingError, match="holds a training already"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new")
+
+
+def test_one_folder_is_for_one_training(tmp_path: Path) -> None:
+    import filelock
+
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match="Another training"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path)
+
+
+def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
+    train(make_model(), Clips(), CONFIG.replace(epochs=1), work_dir=tmp_path)
+    with pytest.raises(TrainingError, match="epochs 1 -> 2"):
+        train(make_model(), Clips(), CONFIG, work_dir=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="clips 8 -> 9"):
+        train(make_model(), Clips(9), CONFIG.replace(epochs=1), work_dir=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="another model"):
+        other = make_model(SPEC.replace(base_width=16))
+        train(other, Clips(), CONFIG.replace(epochs=1), work_dir=tmp_path, resume=True)
+    model = SlowFast(SPEC)
+    result = train(model, Clips(), CONFIG.replace(epochs=1, log_every=3), work_dir=tmp_path, resume=True)
+    assert result.steps == 4, "a finished training has nothing left to do"
+    finished = load_trained(result.last)
+    assert finished is not None
+    assert_same(weights_of(model), weights_of(finished))

@@ -1,0 +1,337 @@
+"""Files of every publisher into models: the same numbers, all or nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+import torch
+from support.publisher_files import SPEC, WRITERS, assert_same_state, python2_pickle, trained
+
+from slowfast_zoo.errors import CheckpointError, InputError, UnknownNameError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.weights.catalog import get_weights, list_weights
+from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, names_between, strip_wrappers, to_dialect
+from slowfast_zoo.weights.checkpoint.loading import (
+    adapt_stem,
+    build_and_load,
+    canonical_state_dict,
+    load_checkpoint,
+    match_rows,
+    state_shapes,
+)
+from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+
+
+def clip(channels: int = 3) -> torch.Tensor:
+    return torch.randn(1, channels, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def copied(model: SlowFast) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_publishers_file_gives_the_same_logits(tmp_path, kind):
+    write, dialect = WRITERS[kind]
+    model = trained()
+    path = tmp_path / "weights with blanks, ünïcode"  # no ending: only the content tells
+    write(path, model.state_dict(), SPEC)
+
+    assert detect_dialect(strip_wrappers(read_checkpoint(path).tensors)) == dialect
+    filled = load_checkpoint(SlowFast(SPEC), path).eval()
+    built = build_and_load(SPEC, path).eval()
+    with torch.no_grad():
+        expected = model(clip())
+        assert torch.equal(filled(clip()), expected)
+        assert torch.equal(built(clip()), expected)
+    assert expected.std() > 0.01
+    counters = 0 if dialect == "caffe2" else 7
+    assert built.slow.stem.norm.num_batches_tracked == counters
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_each_source_tensor_is_used_once_and_each_target_filled(tmp_path, kind):
+    write, dialect = WRITERS[kind]
+    write(tmp_path / "file", trained().state_dict(), SPEC)
+    source = strip_wrappers(read_checkpoint(tmp_path / "file").tensors)
+    model = SlowFast(SPEC)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(-123 if tensor.dtype == torch.int64 else float("nan"))
+    load_checkpoint(model, tmp_path / "file")
+    back = to_dialect(model.state_dict(), SPEC, dialect)
+    assert all(torch.equal(back[name], source[name]) for name in back)
+    left = set(source) - set(back)
+    assert left == ({"lr", "conv1_w_momentum", "pred_b_momentum"} if dialect == "caffe2" else set())
+    assert not any(tensor.isnan().any() or tensor.eq(-123).any() for tensor in model.state_dict().values())
+
+
+def test_meta_keeps_texts_and_numbers(tmp_path):
+    WRITERS["openmmlab-1x"][0](tmp_path / "file", trained().state_dict(), SPEC)
+    checkpoint = read_checkpoint(tmp_path / "file")
+    assert checkpoint.kind == "torch"
+    assert checkpoint.meta == {"epoch": 256, "cfg": "model = dict(type='Recognizer3D')", "seed": 0}
+
+
+def test_reading_leaves_torch_as_it_was_and_may_run_in_threads(tmp_path):
+    WRITERS["openmmlab-2021"][0](tmp_path / "file", trained().state_dict(), SPEC)
+    before, failures = set(torch.serialization.get_safe_globals()), []
+
+    def read() -> None:
+        try:
+            for _ in range(3):
+                read_checkpoint(tmp_path / "file")
+        except CheckpointError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_caffe2_arrays_of_any_order_and_byte_order(tmp_path):
+    state = to_dialect(trained().state_dict(), SPEC, "caffe2")
+    blobs = {name: np.asfortranarray(tensor.numpy()).astype(">f8") for name, tensor in state.items()}
+    import pickle
+
+    (tmp_path / "file").write_bytes(pickle.dumps(blobs, protocol=4))
+    tensors = read_checkpoint(tmp_path / "file").tensors
+    assert all(torch.equal(tensors[name].float(), state[name]) for name in state)
+
+
+def save(path, state, dialect="pytorchvideo", spec=SPEC):
+    torch.save({"model_state": to_dialect(state, spec, dialect)}, path)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "mismatched"])
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change):
+    renamed = to_dialect(trained().state_dict(), SPEC, "pytorchvideo")
+    theirs = names_between(SPEC, "pytorchvideo")["fast.stage2.0.conv1.weight"]
+    if change == "missing":
+        del renamed[theirs]
+    elif change == "unexpected":
+        renamed["blocks.9.extra"] = torch.ones(2)
+    else:
+        renamed[theirs] = torch.ones(3, 4)
+    torch.save({"model_state": renamed}, tmp_path / "file")
+    model = SlowFast(SPEC)
+    before = copied(model)
+    with pytest.raises(CheckpointError, match=r"file.*unchanged") as caught:
+        load_checkpoint(model, tmp_path / "file")
+    assert caught.value.missing == (("fast.stage2.0.conv1.weight",) if change == "missing" else ())
+    assert caught.value.unexpected == (("blocks.9.extra",) if change == "unexpected" else ())
+    assert [row[:2] for row in caught.value.mismatched] == (
+        [("fast.stage2.0.conv1.weight", (3, 4))] if change == "mismatched" else []
+    )
+    assert_same_state(model, before)
+    with pytest.raises(CheckpointError):
+        build_and_load(SPEC, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("lateral_norm", False, "unexpected"),
+        ("fusion_kernel", 7, "mismatched"),
+        ("temporal_blocks", (1, 1, 0, 1), "mismatched"),
+        ("fast_depth", 26, "missing"),
+        ("base_width", 32, "mismatched"),
+    ],
+)
+def test_the_neighbouring_architecture_is_refused(tmp_path, field, value, where):
+    save(tmp_path / "file", trained().state_dict())
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(SlowFast(SPEC.replace(**{field: value})), tmp_path / "file")
+    assert getattr(caught.value, where)
+
+
+def test_only_counters_may_be_missing(tmp_path):
+    state = {name: tensor for name, tensor in trained().state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "file")
+    model = trained(seed=5)
+    load_checkpoint(model, tmp_path / "file")
+    assert model.fast.stem.norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused(tmp_path, wrong):
+    state = copied(trained())
+    state["slow.stage1.0.conv2.weight"][0, 0, 0, 1, 1] = wrong
+    torch.save(state, tmp_path / "file")
+    model = SlowFast(SPEC)
+    before = copied(model)
+    with pytest.raises(CheckpointError, match=r"slow\.stage1\.0\.conv2\.weight"):
+        load_checkpoint(model, tmp_path / "file")
+    assert_same_state(model, before)
+
+
+def test_other_precisions_become_float32(tmp_path):
+    model = trained()
+    torch.save(
+        {name: t.half() if t.is_floating_point() else t for name, t in copied(model).items()}, tmp_path / "h"
+    )
+    loaded = build_and_load(SPEC, tmp_path / "h")
+    assert all(tensor.dtype == torch.float32 for tensor in loaded.parameters())
+    torch.testing.assert_close(
+        loaded.slow.stem.conv.weight, model.slow.stem.conv.weight, atol=1e-3, rtol=1e-3
+    )
+    state = copied(model) | {"classifier.bias": torch.ones(6, dtype=torch.int32)}
+    torch.save(state, tmp_path / "i")
+    with pytest.raises(CheckpointError, match=r"classifier\.bias.*int32"):
+        build_and_load(SPEC, tmp_path / "i")
+
+
+def test_an_explicit_dialect_is_obeyed(tmp_path):
+    save(tmp_path / "file", trained().state_dict())
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(SlowFast(SPEC), tmp_path / "file", dialect="gluoncv")
+    assert "slow.stem.conv.weight" in caught.value.missing
+    with pytest.raises(UnknownNameError, match="'gluoncv'"):
+        load_checkpoint(SlowFast(SPEC), tmp_path / "file", dialect="gluoncw")
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    save(tmp_path / "file", trained().state_dict())
+    with pytest.raises(InputError, match="Linear"):
+        load_checkpoint(torch.nn.Linear(1, 1), tmp_path / "file")
+    with torch.device("meta"):
+        model = SlowFast(SPEC)
+    with pytest.raises(CheckpointError, match="meta"):
+        load_checkpoint(model, tmp_path / "file")
+
+
+def test_another_number_of_classes_keeps_the_models_own_head(tmp_path, caplog):
+    source, spec = trained(), SPEC.replace(num_classes=3)
+    save(tmp_path / "file", source.state_dict())
+    model = trained(spec, seed=9)
+    head = model.classifier.weight.clone()
+    with caplog.at_level(logging.WARNING):
+        load_checkpoint(model, tmp_path / "file")
+    assert "6 classes, the model 3" in caplog.text
+    assert torch.equal(model.classifier.weight, head)
+    assert_same_state_but_head(model, source)
+    fresh = build_and_load(spec, tmp_path / "file")
+    assert fresh.classifier.weight.shape == (3, spec.num_features)
+    assert 0.005 < fresh.classifier.weight.std() < 0.02
+    assert fresh.spec == spec
+    assert_same_state_but_head(fresh, source)
+    features = build_and_load(SPEC.replace(num_classes=0), tmp_path / "file").eval()
+    with torch.no_grad():
+        expected = source.forward_head(source.forward_features(clip()), pre_logits=True)
+        assert torch.equal(features(clip()), expected)
+
+
+def assert_same_state_but_head(model, source):
+    head = ("classifier.weight", "classifier.bias")
+    assert_same_state(model, source.state_dict(), skip=head)
+
+
+@pytest.mark.parametrize(
+    "gone", [("classifier.weight",), ("classifier.bias",), ("classifier.weight", "classifier.bias")]
+)
+@pytest.mark.parametrize("classes", [6, 3])
+def test_a_file_without_its_head_is_no_file_with_another_head(tmp_path, gone, classes):
+    torch.save({name: t for name, t in trained().state_dict().items() if name not in gone}, tmp_path / "file")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(SlowFast(SPEC.replace(num_classes=classes)), tmp_path / "file")
+    assert caught.value.missing == gone
+
+
+@pytest.mark.parametrize("shape", [(10, 8), (10,), ()])
+def test_a_head_of_another_form_is_refused(tmp_path, shape):
+    torch.save(copied(trained()) | {"classifier.weight": torch.ones(shape)}, tmp_path / "file")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(SlowFast(SPEC.replace(num_classes=3)), tmp_path / "file")
+    assert "classifier.weight" in [name for name, _, _ in caught.value.mismatched]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 6])
+def test_stems_are_adapted_to_other_channels(tmp_path, channels, caplog):
+    source = trained()
+    save(tmp_path / "file", source.state_dict())
+    spec = SPEC.replace(in_channels=channels)
+    with caplog.at_level(logging.WARNING):
+        model = load_checkpoint(SlowFast(spec), tmp_path / "file").eval()
+    assert f"{channels} channels" in caplog.text
+    assert_same_state(build_and_load(spec, tmp_path / "file"), model.state_dict())
+    grey = clip(1)
+    with torch.no_grad():
+        if channels in (1, 6):  # a grey clip is the same in every channel, so the answers must be
+            expected = source(grey.expand(-1, 3, -1, -1, -1))
+            torch.testing.assert_close(model(grey.expand(-1, channels, -1, -1, -1)), expected)
+        assert model(clip(channels)).shape == (1, 6)
+
+
+def test_adapt_stem_by_hand():
+    rgb = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1, 1)
+    assert adapt_stem(rgb, 3) is rgb
+    assert adapt_stem(rgb, 1).flatten().tolist() == [6]
+    assert adapt_stem(rgb, 2).flatten().tolist() == [1.5, 3]
+    torch.testing.assert_close(adapt_stem(rgb, 4).flatten(), torch.tensor([0.75, 1.5, 2.25, 0.75]))
+    with pytest.raises(CheckpointError, match="2 channels"):
+        adapt_stem(rgb[:, :2], 3)
+
+
+def test_stems_that_are_not_rgb_fit_only_their_own_channels(tmp_path):
+    spec = SPEC.replace(in_channels=2)
+    torch.save(trained(spec).state_dict(), tmp_path / "file")
+    assert build_and_load(spec, tmp_path / "file").spec == spec
+    with pytest.raises(CheckpointError) as caught:
+        build_and_load(SPEC, tmp_path / "file")
+    assert len(caught.value.mismatched) == 2
+
+
+def test_a_publisher_with_another_rule_for_slow_frames_is_pointed_out(tmp_path, caplog):
+    save(tmp_path / "file", trained().state_dict())
+    load_checkpoint(SlowFast(SPEC.replace(slow_sampling="linspace")), tmp_path / "file")
+    assert caplog.text == ""
+    load_checkpoint(SlowFast(SPEC), tmp_path / "file")
+    assert "linspace" in caplog.text
+
+
+@pytest.mark.parametrize("tag", ["mmaction2/k400-256e-320p", "pyslowfast/k400", "gluoncv/k400"])
+def test_match_rows_finds_a_file_without_its_name(tag):
+    entry = get_weights("slowfast_r50_8x8x1", tag)
+    shapes = state_shapes(entry.model_spec)
+    names = names_between(entry.model_spec, entry.dialect)
+    tensors = {their: torch.empty(shapes[ours], device="meta") for ours, their in names.items() if their}
+    rows = match_rows(tensors, entry.dialect, list_weights(entry.model))
+    assert entry in rows
+    assert {row.dialect for row in rows} == {entry.dialect}
+    assert {row.model_spec.replace(num_frames=32) for row in rows} == {entry.model_spec}
+
+    head = names["classifier.weight"], names["classifier.bias"]
+    ten = {name: tensor[:10] if name in head else tensor for name, tensor in tensors.items()}
+    assert entry in match_rows(ten, entry.dialect, list_weights(entry.model))
+    assert match_rows({"a": torch.ones(1)}, entry.dialect, list_weights(entry.model)) == []
+
+
+def test_canonical_state_dict_needs_the_exact_network():
+    renamed = to_dialect(trained().state_dict(), SPEC, "gluoncv")
+    state = canonical_state_dict(renamed, SPEC)
+    assert_same_state(trained(), state)
+    with pytest.raises(CheckpointError) as caught:
+        canonical_state_dict(renamed, SPEC.replace(num_classes=7))
+    assert len(caught.value.mismatched) == 2
+
+
+def test_python2_pickles_are_written_as_python_reads_them():
+    """Guards the writer itself: numpy must understand it too."""
+    import pickle
+
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    content = pickle.loads(python2_pickle(arrays), encoding="latin1")
+    np.testing.assert_array_equal(content["blobs"]["a"], arrays["a"])
+
+
+def test_numbers_whose_sum_overflows_are_still_numbers(tmp_path):
+    state = copied(trained()) | {"classifier.bias": torch.full((6,), 3e38)}
+    torch.save(state, tmp_path / "file")
+    assert build_and_load(SPEC, tmp_path / "file").classifier.bias.eq(3e38).all()

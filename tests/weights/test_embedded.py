@@ -1,0 +1,102 @@
+"""The model that ships in the package: its file, its card, and that it does its job on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast_zoo import create_model, get_weights, predict, slowfast_tiny
+from slowfast_zoo.data.motion.clips import CAMERA_MOTIONS, MotionClips
+from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo.training.published import get_recipe
+from slowfast_zoo.weights import store
+
+EMBEDDED = Path(store.__file__).parent / "catalog" / "embedded"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ROW = get_weights("slowfast_tiny")
+
+
+@pytest.fixture(scope="module")
+def accuracy() -> float:
+    """Share of 400 held-out clips over the whole range that are named rightly."""
+    clips = MotionClips(400, size=80, num_frames=8, fps=5, seed=20_261_122)
+    model = slowfast_tiny(pretrained=True).eval()
+    from slowfast_zoo import eval_transform
+
+    transform, right = eval_transform(model.clip_spec), 0
+    with torch.inference_mode():
+        for first in range(0, len(clips), 40):
+            items = [clips[index] for index in range(first, first + 40)]
+            logits = model(torch.stack([transform(frames) for frames, _ in items]))
+            right += int((logits.argmax(1) == torch.tensor([label for _, label in items])).sum())
+    return right / len(clips)
+
+
+def test_the_row() -> None:
+    assert ROW.labels == CAMERA_MOTIONS
+    assert ROW.model_spec == get_recipe("camera-motion").model_spec
+    assert sum(p.numel() for p in create_model("slowfast_tiny").parameters()) == ROW.parameters
+    assert ROW.metrics.views == (ROW.clip_spec.clips, ROW.clip_spec.crops)
+
+
+def test_the_weights_come_from_the_recipe_as_it_is() -> None:
+    record = json.loads((EMBEDDED / "slowfast_tiny.json").read_text(encoding="utf-8"))
+    free = {name: record["config"][name] for name in ("workers", "seed")}
+    assert record["config"] == get_recipe("camera-motion").config.to_dict() | free
+
+
+def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    assert (EMBEDDED / ROW.filename).stat().st_size <= 3 * 2**20
+    model = slowfast_tiny(pretrained=True)
+    assert model.provenance["tag"] == "camera-motion"
+    assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
+    assert slowfast_tiny(pretrained=True, num_classes=3).spec.num_classes == 3
+
+
+def test_a_damaged_file_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "catalog" / "embedded").mkdir(parents=True)
+    content = bytearray((EMBEDDED / ROW.filename).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "catalog" / "embedded" / ROW.filename).write_bytes(content)
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "store.py"))
+    with pytest.raises(CheckpointError, match="isn't the file that belongs to this version"):
+        slowfast_tiny(pretrained=True)
+
+
+def test_held_out_clips(accuracy: float) -> None:
+    # Loose on purpose: this says that the chain works; the figures are in the card.
+    assert accuracy >= ROW.metrics.top1 / 100 - 0.04
+
+
+def test_the_card_and_the_row_give_the_same_figure() -> None:
+    card = (EMBEDDED / "slowfast_tiny.md").read_text(encoding="utf-8")
+    measured = re.search(r"Held-out synthetic clips \| ([\d.]+) %", card)
+    assert measured and float(measured[1]) == ROW.metrics.top1
+    assert "slowfast-zoo train camera-motion" in card
+
+
+def test_the_example_clip() -> None:
+    path = EXAMPLES / "pan_right.mp4"
+    assert path.stat().st_size < 500_000
+    answer = predict(slowfast_tiny(pretrained=True), path)
+    assert answer.labels[0] == "pan right"
+    assert answer.scores[0] > 0.5
+    assert not answer.padded
+
+
+def test_reversing_time_reverses_the_motion() -> None:
+    from slowfast_zoo.video.decoding.reader import open_video
+
+    with open_video(EXAMPLES / "pan_right.mp4") as video:
+        frames, fps = video.frames(range(video.num_frames)), float(video.fps)
+    model = slowfast_tiny(pretrained=True)
+    assert predict(model, np.ascontiguousarray(frames[::-1]), fps=fps).labels[0] == "pan left"
+    assert predict(model, np.ascontiguousarray(frames[:, :, ::-1]), fps=fps).labels[0] == "pan left"
+    still = np.repeat(frames[:1], len(frames), axis=0)
+    assert predict(model, still, fps=fps).labels[0] == "static"

@@ -1,0 +1,533 @@
+"""Saved models: out and back unchanged, refused when they aren't whole, and through the Hub's real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.hub_server import HubServer, Repository
+from torch.nn import functional as F
+
+from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.saved import folder as folder_module
+from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
+from slowfast_zoo.weights.saved.folder import FORMAT_VERSION, read_config
+from slowfast_zoo.weights.saved.hub import from_pretrained, locate, push_folder, push_to_hub, save_pretrained
+
+TINY = ModelSpec(depth=14, base_width=16, num_frames=8, num_classes=3, lateral_norm=True)
+LABELS = ("läuft | rennt", 'says "hi"', "[a](b) <i>")
+
+
+def tiny(**changes: Any) -> SlowFast:
+    model = SlowFast(TINY.replace(**changes))
+    model.labels = LABELS if model.spec.num_classes == len(LABELS) else None
+    model.clip_spec = ClipSpec(num_frames=8, size=(340, 256), clips=3, time_base="seconds", fps=29.97)
+    model.provenance = {"model": "tiny", "licence": "Apache-2.0", "source": "https://example.org/zoo"}
+    for index, tensor in enumerate(model.state_dict().values()):
+        if tensor.is_floating_point():  # norms too, so that a swapped pair shows
+            torch.nn.init.uniform_(tensor, 0.1, 1, generator=torch.Generator().manual_seed(index))
+    return model
+
+
+def fine_tuned() -> SlowFast:
+    model = tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss = F.cross_entropy(model(torch.randn(2, 3, 8, 32, 32)), torch.tensor([0, 2]))
+    loss.backward()
+    optimizer.step()
+    model.provenance["training"] = {"epochs": 1, "metrics": {"top1_acc": 0.5}}
+    return model
+
+
+def re_headed() -> SlowFast:
+    model = tiny()
+    model.reset_classifier(2, ["a", "b"])
+    return model
+
+
+def assert_same(first: SlowFast, second: SlowFast) -> None:
+    ours, theirs = first.state_dict(), second.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype
+        assert tensor.numpy().tobytes() == theirs[name].numpy().tobytes(), name
+    for name in ("spec", "clip_spec", "labels", "provenance"):
+        assert getattr(first, name) == getattr(second, name)
+
+
+MODELS: dict[str, Callable[[], SlowFast]] = {
+    "plain": tiny,
+    "re-headed": re_headed,
+    "one channel": lambda: tiny(in_channels=1),
+    "five channels": lambda: tiny(in_channels=5),
+    "features": lambda: tiny(num_classes=0),
+    "fine-tuned": fine_tuned,
+    "window head": lambda: tiny(head_pool="window_probs", head_window=1, activation="sigmoid"),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_round_trip(kind: str, tmp_path: Path) -> None:
+    model = MODELS[kind]()
+    save_pretrained(model, tmp_path / "saved model ü")
+    loaded = from_pretrained(tmp_path / "saved model ü")
+    assert loaded.training
+    assert_same(model, loaded)
+    clip = torch.randn(1, model.spec.in_channels, 8, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(clip), loaded.eval()(clip))
+    save_pretrained(loaded, tmp_path / "again")
+    for name in ("model.safetensors", "config.json", "README.md"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "saved model ü" / name).read_bytes()
+
+
+def test_loaded_model_is_independent_of_its_file(tmp_path: Path) -> None:
+    model = tiny()
+    save_pretrained(model, tmp_path)
+    loaded = from_pretrained(tmp_path)
+    save_pretrained(SlowFast(TINY), tmp_path)
+    assert_same(model, loaded)
+    loss = loaded(torch.randn(2, 3, 8, 64, 64)).sum()
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in loaded.parameters())
+
+
+@pytest.mark.parametrize(("dtype", "exact"), [(torch.bfloat16, True), (torch.float64, False)])
+def test_other_dtypes_come_back_as_float32(dtype: torch.dtype, exact: bool, tmp_path: Path) -> None:
+    model = tiny().to(dtype)
+    save_pretrained(model, tmp_path)
+    for name, tensor in from_pretrained(tmp_path).state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, model.state_dict()[name].to(torch.float32))
+            assert not exact or torch.equal(tensor.to(dtype), model.state_dict()[name])
+
+
+def test_other_classes_and_labels(tmp_path: Path) -> None:
+    model = fine_tuned()
+    save_pretrained(model, tmp_path)
+    fresh = from_pretrained(tmp_path, num_classes=7)
+    assert (fresh.spec.num_classes, fresh.labels) == (7, None)
+    assert torch.equal(fresh.slow.stem.conv.weight, model.slow.stem.conv.weight)
+    assert "training" not in fresh.provenance
+    assert fresh.provenance["pretraining"] == model.provenance["training"]
+    assert from_pretrained(tmp_path, labels=["x", "y"]).labels == ("x", "y")
+    renamed = from_pretrained(tmp_path, labels=["x", "y", "z"])
+    assert renamed.labels == ("x", "y", "z")
+    assert torch.equal(renamed.classifier.weight, model.classifier.weight)
+    assert from_pretrained(tmp_path, num_classes=0).eval()(torch.randn(1, 3, 8, 32, 32)).shape == (1, 576)
+    assert from_pretrained(tmp_path, num_classes=3).labels == LABELS
+    with pytest.raises(InputError, match="2 names for 3 classes"):
+        from_pretrained(tmp_path, num_classes=3, labels=["x", "y"])
+
+
+def test_config_says_everything(tmp_path: Path) -> None:
+    model = fine_tuned()
+    save_pretrained(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["format_version"] == FORMAT_VERSION
+    assert config["labels"] == list(LABELS)
+    assert config["metrics"] == {"top1_acc": 0.5}
+    assert ModelSpec.from_dict(config["model_spec"]) == model.spec
+    assert ClipSpec.from_dict(config["clip_spec"]) == model.clip_spec
+    save_pretrained(model, tmp_path, metrics={"top1": 71.5, "protocol": "10 clips"})
+    assert read_config(tmp_path / "config.json").metrics == {"top1": 71.5, "protocol": "10 clips"}
+
+
+# --- folders that aren't whole ------------------------------------------------------------------
+
+
+def change(path: Path, **entries: object) -> None:
+    values = json.loads(path.read_text(encoding="utf-8")) | entries
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"format_version": 2, "library_version": "9.1"}, r"format 2, written by slowfast_zoo 9\.1.*upgrade"),
+        ({"format_version": "1"}, "wasn't written by save_pretrained"),
+        ({"format_version": True}, "wasn't written by save_pretrained"),
+        ({"lables": []}, "unknown entry 'lables'.* Did you mean 'labels'"),
+        ({"model_spec": {"depht": 50}}, "no field 'depht'.*'depth'"),
+        ({"model_spec": {"depth": {}}}, "config.json"),
+        ({"model_spec": 5}, "read from a mapping"),
+        ({"clip_spec": {"resize": "cubic"}}, "ClipSpec.resize is 'cubic'"),
+        ({"labels": ["one"]}, "1 names for 3 classes"),
+        ({"labels": [1, 2, 3]}, "labels are a list of class names"),
+        ({"labels": "abc"}, "'labels' is 'abc'"),
+        ({"provenance": None}, "'provenance' is None"),
+        ({"metrics": [1]}, r"'metrics' is \[1\]"),
+    ],
+)
+def test_config_that_is_wrong(entries: dict[str, object], message: str, tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    change(tmp_path / "config.json", **entries)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        from_pretrained(tmp_path)
+    assert str(tmp_path / "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, "{}", '{"format_version": 1}', "\udcff"], ids=range(8)
+)
+def test_config_that_is_no_config(text: str, tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_missing_file(name: str, tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match=f"has no {name}"):
+        from_pretrained(tmp_path)
+
+
+def test_missing_folder_and_file_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(b"x")
+    for path in (tmp_path / "nowhere", tmp_path / "model.pth"):
+        with pytest.raises(CheckpointError, match=r"is no folder.*create_model"):
+            from_pretrained(path)
+
+
+def test_tensors_of_another_network(tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path / "a")
+    for other, field in (
+        (tiny(num_classes=4), "mismatched"),
+        (tiny(lateral_norm=False), "missing"),
+        (tiny(depth=26), "unexpected"),
+    ):
+        save_pretrained(other, tmp_path / "b")
+        shutil.copy(tmp_path / "b" / "model.safetensors", tmp_path / "a")
+        with pytest.raises(CheckpointError, match=r"model\.safetensors' doesn't hold the network") as caught:
+            from_pretrained(tmp_path / "a")
+        assert getattr(caught.value, field)
+
+
+def test_other_containers_are_refused(tmp_path: Path) -> None:
+    """Hub repositories are strangers' files: no pickle is read even where one would be accepted as a file."""
+    model = tiny()
+    save_pretrained(model, tmp_path)
+    torch.save(model.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="is a torch file and no safetensors"):
+        from_pretrained(tmp_path)
+
+
+def test_truncated_weights(tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[:-100])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        from_pretrained(tmp_path)
+
+
+# --- saving --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", ["README.md", "config.json", "model.safetensors"])
+def test_failure_while_writing_keeps_the_old_folder(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tiny()
+    save_pretrained(old, tmp_path)
+    before = sorted(tmp_path.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if failing == "model.safetensors":
+        monkeypatch.setattr(folder_module, "save_canonical", full)
+    else:
+        real = Path.open
+        monkeypatch.setattr(
+            Path,
+            "open",
+            lambda path, *rest, **kw: full() if failing in path.name else real(path, *rest, **kw),
+        )
+    with pytest.raises(DownloadError, match=r"can't be saved.*No space left"):
+        save_pretrained(SlowFast(TINY), tmp_path)
+    monkeypatch.undo()
+    assert sorted(tmp_path.iterdir()) == before
+    assert_same(old, from_pretrained(tmp_path))
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_death_between_the_renames_leaves_nothing_that_looks_whole(
+    renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pretrained(tiny(), tmp_path)
+    left, real = [renames], Path.replace
+
+    def dying(self: Path, target: Path) -> Path:
+        if self.parent.name.startswith(".saving-") and target.parent == tmp_path:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        save_pretrained(SlowFast(TINY), tmp_path)
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        from_pretrained(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_can_not_be_saved(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        empty = SlowFast(TINY)
+    failed = tiny()
+    failed.classifier.bias.data[1] = float("nan")
+    strange = tiny()
+    strange.provenance["callback"] = print
+    unlabelled = tiny()
+    unlabelled.labels = ("only one",)
+    for model, message in (
+        (torch.nn.Linear(2, 2), "got Linear"),
+        (empty, "meta device"),
+        (failed, "'classifier.bias' holds NaN"),
+        (strange, "JSON, which can't hold them"),
+        (unlabelled, "1 names for 3 classes"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_pretrained(model, tmp_path / "new")  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match="can't be saved in"):
+        save_pretrained(tiny(), tmp_path / "file")
+
+
+# --- the card ------------------------------------------------------------------------------------
+
+
+def test_card_is_what_the_hub_reads(tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    model = tiny()
+    save_pretrained(model, tmp_path, metrics={"top1": 71.25})
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.pipeline_tag == "video-classification"
+    assert card.data.library_name == "slowfast_zoo"
+    assert card.data.license == "apache-2.0"
+    assert "video-classification" in card.data.tags
+    lines = card.text.splitlines()
+    assert "| top1 | 71.25 |" in lines
+    assert "| source | <https://example.org/zoo> |" in lines
+    assert r"| 0 | läuft \| rennt |" in lines
+    assert r"| 2 | \[a](b) \<i> |" in lines
+    assert "| `fps`: frame rate that the stride refers to | 29.97 |" in lines
+
+
+@pytest.mark.parametrize(("licence", "given"), [("CC BY\n---\nx: y", "other"), ("MIT", "mit"), (None, None)])
+def test_card_with_any_licence(licence: str | None, given: str | None, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    model = tiny()
+    model.provenance = {"model": "a\n---\nb", "licence": licence}
+    save_pretrained(model, tmp_path)
+    data = ModelCard.load(tmp_path / "README.md").data.to_dict()
+    assert data.get("license") == given
+    assert "x" not in data
+
+
+def test_cards_example_runs(tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    code = (tmp_path / "README.md").read_text(encoding="utf-8").split("```")[1].removeprefix("python\n")
+    lines = code.replace(FOLDER_SOURCE, repr(str(tmp_path))).splitlines()
+    assert len(lines) == 3
+    names: dict[str, Any] = {}
+    exec("\n".join(lines[:2]), names)
+    assert names["model"].labels == LABELS
+
+
+# --- which source is meant -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["model", "a/b/c", "", "owner/", "https://host/a/b", "x y/z", 5, None])
+def test_source_that_is_neither(source: Any) -> None:
+    with pytest.raises(InputError, match=r"give a folder as Path\(.*a Hub repository as 'owner/name'"):
+        from_pretrained(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["./owner/name", "../x", ".", "/abs/x", "~/x", "C:\\x", ".\\x", Path("owner/name"), Path("x")]
+)
+def test_source_that_is_a_folder(source: str | Path) -> None:
+    assert locate(source) == Path(source).expanduser()
+    with pytest.raises(InputError, match="A revision belongs to a Hub repository"):
+        locate(source, "main")
+
+
+def test_home_of_nobody() -> None:
+    with pytest.raises(InputError, match="no home folder"):
+        from_pretrained("~no-such-user/model")
+    with pytest.raises(InputError, match="no home folder"):
+        save_pretrained(tiny(), "~no-such-user/model")
+
+
+# --- the Hub -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    from huggingface_hub import constants
+
+    with HubServer(token="hf_right") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_right")
+        # Read by the client when it is imported; a process of its own sets them by variables, see below.
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
+
+
+def test_push_and_pull(hub: HubServer) -> None:
+    model = fine_tuned()
+    commit = push_to_hub(model, "someone/tiny")
+    repository = hub.repositories["someone/tiny"]
+    assert repository.refs["main"] == commit
+    assert {"README.md", "config.json", "model.safetensors"} <= set(repository.commits[commit])
+    assert b'from_pretrained("someone/tiny")' in repository.commits[commit]["README.md"]
+    assert_same(model, from_pretrained("someone/tiny"))
+    assert hub.uploads, "the weights went through git-LFS"
+
+
+def test_pinned_revision(hub: HubServer) -> None:
+    first, second = tiny(), fine_tuned()
+    commits = [push_to_hub(model, "someone/tiny") for model in (first, second)]
+    hub.repositories["someone/tiny"].refs["v1"] = commits[0]
+    assert commits[0] != commits[1]
+    assert_same(first, from_pretrained("someone/tiny", revision=commits[0]))
+    assert_same(first, from_pretrained("someone/tiny", revision="v1"))
+    assert_same(second, from_pretrained("someone/tiny", revision=commits[1]))
+    assert_same(second, from_pretrained("someone/tiny"))
+    before = len(hub.requests)
+    assert_same(first, from_pretrained("someone/tiny", revision=commits[0]))
+    asked = hub.requests[before:]
+    assert not any("resolve" in line for line in asked), "a commit in the cache is fetched again"
+    with pytest.raises(DownloadError, match="'someone/tiny' has no revision 'v2'"):
+        from_pretrained("someone/tiny", revision="v2")
+
+
+def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny()
+    commit = push_to_hub(model, "someone/tiny")
+    from_pretrained("someone/tiny")
+    before = len(hub.requests)
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    assert_same(model, from_pretrained("someone/tiny"))
+    assert_same(model, from_pretrained("someone/tiny", revision=commit))
+    for repo_id, revision in (("someone/other", None), ("someone/tiny", "v9")):
+        with pytest.raises(OfflineError, match="not complete in the Hub's cache"):
+            from_pretrained(repo_id, revision=revision)
+    with pytest.raises(OfflineError, match="can't be written"):
+        push_to_hub(model, "someone/tiny")
+    assert len(hub.requests) == before
+
+
+def test_hub_that_is_down_falls_back_to_its_cache(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny()
+    push_to_hub(model, "someone/tiny")
+    from_pretrained("someone/tiny")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert_same(model, from_pretrained("someone/tiny"))
+    with pytest.raises(DownloadError, match=r"'someone/new' could not be fetched from http://127\.0\.0\.1:9"):
+        from_pretrained("someone/new")
+    with pytest.raises(DownloadError, match=r"'someone/new' at http://127\.0\.0\.1:9 failed"):
+        push_to_hub(model, "someone/new")
+
+
+def test_what_the_hub_refuses(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="has no repository 'someone/none', or it is private"):
+        from_pretrained("someone/none")
+    with pytest.raises(DownloadError, match="weight tag goes to create_model"):
+        from_pretrained("mmaction2/k400-256e-320p")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my" / "model").mkdir(parents=True)
+    with pytest.raises(DownloadError, match=r"The folder of that name is Path\('my/model'\)"):
+        from_pretrained("my/model")
+    push_to_hub(tiny(), "someone/secret", private=True)
+    assert hub.repositories["someone/secret"].private
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(DownloadError, match="has no repository 'someone/secret', or it is private"):
+        from_pretrained("someone/secret")
+    with pytest.raises(DownloadError, match=r"answered 401.*Check the token \(HF_TOKEN\)"):
+        push_to_hub(tiny(), "someone/mine")
+    with pytest.raises(InputError, match="named 'owner/name', got 'name'"):
+        push_to_hub(tiny(), "name")
+
+
+def test_repository_of_another_library(hub: HubServer) -> None:
+    repository = hub.repositories["someone/bert"] = Repository()
+    repository.commit({"config.json": b'{"architectures": ["Bert"]}', "pytorch_model.bin": b"\x80"})
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+        from_pretrained("someone/bert")
+    repository.commit({"model.safetensors": b"\x02\0\0\0\0\0\0\0{}"})
+    with pytest.raises(CheckpointError, match="wasn't written by save_pretrained"):
+        from_pretrained("someone/bert")
+
+
+def test_edited_cards_survive(hub: HubServer, tmp_path: Path) -> None:
+    def card(commit: str) -> bytes:
+        return hub.repositories["someone/tiny"].commits[commit]["README.md"]
+
+    save_pretrained(tiny(), tmp_path, metrics={"top1": 1.0})
+    first = card(push_folder(tmp_path, "someone/tiny"))
+    assert first.decode() == model_card(read_config(tmp_path / "config.json"), '"someone/tiny"')
+    hub.repositories["someone/tiny"].commit({"README.md": b"edited on the Hub"})
+    assert card(push_folder(tmp_path, "someone/tiny")) == b"edited on the Hub"
+    assert card(push_folder(tmp_path, "someone/tiny", replace_card=True)) == first
+    (tmp_path / "README.md").write_text("edited in the folder", encoding="utf-8")
+    assert card(push_folder(tmp_path, "someone/tiny", replace_card=True)) == b"edited in the folder"
+    (tmp_path / "README.md").unlink()
+    assert card(push_folder(tmp_path, "someone/tiny", replace_card=True)) == first
+
+
+def test_folder_that_is_not_whole_is_not_pushed(hub: HubServer, tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        push_folder(tmp_path, "someone/tiny")
+    assert not hub.repositories
+
+
+CLIENT = """
+import json, os, sys
+import slowfast_zoo
+model = slowfast_zoo.from_pretrained("someone/tiny", revision=sys.argv[1])
+print(json.dumps([model.labels, model.classifier.weight.sum().item()]))
+"""
+
+
+def test_settings_of_the_real_client(tmp_path: Path) -> None:
+    """In processes of their own: HF_ENDPOINT, HF_HOME and HF_TOKEN, then HF_HUB_OFFLINE with the Hub gone."""
+    model = tiny()
+    save_pretrained(model, tmp_path / "saved")
+    expected = [list(LABELS), model.classifier.weight.sum().item()]
+    env = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_right", "HF_HUB_DISABLE_XET": "1"}
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def client(**settings: str) -> Any:
+        command = [sys.executable, "-c", CLIENT, commit]
+        return json.loads(subprocess.check_output(command, env=env | settings, text=True))
+
+    with HubServer(token="hf_right") as server:
+        repository = server.repositories["someone/tiny"] = Repository(private=True)
+        names = ("config.json", "model.safetensors")
+        commit = repository.commit({name: (tmp_path / "saved" / name).read_bytes() for name in names})
+        assert client(HF_ENDPOINT=server.url) == expected
+        address = server.url
+    assert client(HF_ENDPOINT=address, HF_HUB_OFFLINE="1") == expected
+    assert (tmp_path / "home" / "hub" / "models--someone--tiny").is_dir()

@@ -1,0 +1,122 @@
+"""``weights=Path(...)``: which row a file is taken for, and what is said when it could be several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.publisher_files import assert_same_state, trained
+
+from slowfast_zoo import create_model, get_weights, load_checkpoint
+from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo.files import hash_file
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.weights import catalog
+from slowfast_zoo.weights.catalog.entry import WeightEntry
+from slowfast_zoo.weights.checkpoint.dialects import to_dialect
+from slowfast_zoo.weights.saved.conversion import save_canonical
+
+NAME = "slowfast_r50_8x8x1"
+SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=400, lateral_norm=True)
+
+
+@pytest.fixture(autouse=True)
+def _small_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalogue's rows of one model with a network that is quick to write and to load."""
+    rows = {}
+    for entry in catalog.list_weights(NAME):
+        kept = {"slow_sampling", "head_pool", "head_window", "activation", "num_classes", "lateral_norm"}
+        spec = SMALL.replace(**{name: getattr(entry.model_spec, name) for name in kept})
+        rows[entry.tag] = _with(entry, model_spec=spec)
+    whole = {**catalog._catalogue(), NAME: rows}
+    monkeypatch.setattr(catalog, "_catalogue", lambda: whole)
+
+
+def _with(entry: WeightEntry, **changes: object) -> WeightEntry:
+    import dataclasses
+
+    return dataclasses.replace(entry, **changes)  # type: ignore[arg-type]
+
+
+def write(path: Path, tag: str, classes: int | None = None) -> SlowFast:
+    entry = get_weights(NAME, tag)
+    spec = entry.model_spec if classes is None else entry.model_spec.replace(num_classes=classes)
+    model = trained(spec)
+    state = to_dialect(model.state_dict(), spec, entry.dialect)
+    torch.save({"state_dict": state} if entry.dialect == "openmmlab" else {"model_state": state}, path)
+    return model
+
+
+def test_a_file_that_fits_one_contract_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.pyth"
+    written = write(path, "pytorchvideo/k400")
+    model = create_model(NAME, weights=path)
+    assert_same_state(model, written.state_dict())
+    assert model.clip_spec == get_weights(NAME, "pytorchvideo/k400").clip_spec
+    assert model.spec.slow_sampling == "linspace"
+    assert model.labels == get_weights(NAME, "pytorchvideo/k400").labels
+    assert model.provenance["file"] == "theirs.pyth"
+
+
+def test_a_fine_tuned_file_keeps_its_own_classes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.pyth"
+    written = write(path, "gluoncv/k400", classes=11)
+    model = create_model(NAME, weights=path)
+    assert_same_state(model, written.state_dict())
+    assert model.labels is None
+    other = create_model(NAME, weights=path, num_classes=4)
+    assert other.spec.num_classes == 4
+    assert torch.equal(other.slow.stem.conv.weight, written.slow.stem.conv.weight)
+
+
+def test_a_file_that_fits_several_contracts_is_refused_and_the_way_out_works(tmp_path: Path) -> None:
+    path = tmp_path / "trained.pth"
+    written = write(path, "mmaction2/k400-256e-320p", classes=7)
+    with pytest.raises(CheckpointError) as error:
+        create_model(NAME, weights=path)
+    message = str(error.value)
+    assert "'mmaction2/k400-256e-320p'" in message
+    assert "'mmaction2-1x/k400-256e'" in message
+    assert "replace(num_classes=7)" in message
+    entry = get_weights(NAME, "mmaction2/k400-256e-320p")
+    model = load_checkpoint(SlowFast(entry.model_spec.replace(num_classes=7)), path)
+    assert_same_state(model, written.state_dict())
+
+
+def test_a_published_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "renamed.pth"
+    written = write(path, "mmaction2-1x/k400-256e")
+    rows = dict(catalog._catalogue()[NAME])
+    digest = f"sha256-prefix:{hash_file(path)[:8]}"
+    rows["mmaction2-1x/k400-256e"] = _with(rows["mmaction2-1x/k400-256e"], digest=digest)
+    monkeypatch.setattr(catalog, "_catalogue", lambda: {NAME: rows})
+    monkeypatch.setattr(catalog, "list_models", lambda pattern=None: [NAME])
+    model = create_model(NAME, weights=path)
+    assert_same_state(model, written.state_dict())
+    assert model.clip_spec.sampling == "openmmlab-1.x"
+
+
+def test_a_file_in_our_own_names_brings_its_network(tmp_path: Path) -> None:
+    spec = SMALL.replace(num_classes=5, fusion_kernel=7)
+    written = trained(spec)
+    save_canonical(tmp_path / "own.safetensors", written)
+    model = create_model(NAME, weights=tmp_path / "own.safetensors")
+    assert model.spec == spec
+    assert_same_state(model, written.state_dict())
+    torch.save(written.state_dict(), tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match="another shape"):
+        create_model(NAME, weights=tmp_path / "own.pth")  # no header: the default row's kernel is 5
+
+
+def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
+    spec = SMALL.replace(fusion_kernel=7)
+    torch.save(to_dialect(trained(spec).state_dict(), spec, "pyslowfast"), tmp_path / "other.pyth")
+    with pytest.raises(CheckpointError, match=f"fits none of the pyslowfast weights of '{NAME}'"):
+        create_model(NAME, weights=tmp_path / "other.pyth")
+    (tmp_path / "page.pth").write_text("<html>")
+    with pytest.raises(CheckpointError, match="a web page"):
+        create_model(NAME, weights=tmp_path / "page.pth")
+    with pytest.raises(CheckpointError, match="missing"):
+        create_model(NAME, weights=tmp_path / "nowhere.pth")
