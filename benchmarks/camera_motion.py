@@ -68,8 +68,8 @@ def filmed(
         yield (clip if change is None else change(clip)), label
 
 
-def grey(clip: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The same clip without colour."""
+def gray(clip: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The same clip without color."""
     return np.repeat(clip.mean(-1, keepdims=True).round().astype(np.uint8), 3, axis=-1)
 
 
@@ -126,7 +126,7 @@ def main() -> None:
             "double the resolution": {"width": 640},
             "15 fps": {"fps": 15},
             "60 fps": {"fps": 60},
-            "grey": {"change": grey},
+            "gray": {"change": gray},
             "re-encoded (MPEG-4, quantizer 16)": {"change": lambda clip: compress(clip, "mpeg4", 16)},
         }
         for name, options_of in variants.items():

@@ -17,7 +17,7 @@ from tables import Results, in_words, label, load, report, short
 
 INK, PAPER, GRID = "#1f2328", "#ffffff", "#d0d7de"  # opaque, so that a dark page changes nothing
 MODELS = ("slowfast_r50_4x16x1", "slowfast_r50_8x8x1", "slowfast_r101_8x8x1")
-COLOURS = {
+COLORS = {
     "mmaction2": "#8c959f",
     "plain module": "#b6bdc4",
     "eager float32": "#9ec5f0",
@@ -42,7 +42,7 @@ def draw(results: Results, models: Sequence[str], size: str, path: Path) -> None
             short(model): {
                 label(name): (row["ratio"], f"{1e3 * row['seconds']['median']:.0f} ms")
                 for name, row in sizes[size].items()
-                if label(name) in COLOURS and name != "plain module"
+                if label(name) in COLORS and name != "plain module"
             }
             for model, sizes in results["engines"]["models"].items()
             if size in sizes and model in models
@@ -86,7 +86,7 @@ def _panel(axes: Any, title: str, groups: dict[str, dict[str, tuple[float, str]]
     for bars in groups.values():
         ticks.append(place + (len(bars) - 1) / 2)
         for name, (ratio, text) in bars.items():
-            shown[name] = axes.barh(place, ratio, 0.86, color=COLOURS.get(name, INK))
+            shown[name] = axes.barh(place, ratio, 0.86, color=COLORS.get(name, INK))
             axes.text(ratio + widest * 0.012, place, text, va="center", color=INK, fontsize=7)
             place += 1
         place += 0.9

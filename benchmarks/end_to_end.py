@@ -6,12 +6,12 @@
 
 R50 4x16 with the clips of MMAction2 1.x (10 clips x 3 crops of 256 pixels, score = mean probability), the
 same seeded weights on both sides. Without VIDEO two 10 s h264 files are made: 340x256 and 1280x720. Theirs
-is decord, their transforms, their recogniser (``inference_recognizer``). A round asks every process once,
+is decord, their transforms, their recognizer (``inference_recognizer``). A round asks every process once,
 in turn, after a round that isn't counted. Start-up is reported apart. Memory is the peak of the process.
 
 Outside the network is what a prediction takes less the time spent in the calls of the network, both in the
 same run. The stages are then timed one at a time, as nothing overlaps: decoding; reading, which decodes,
-resizes and crops; and making the views, which cuts and normalises them.
+resizes and crops; and making the views, which cuts and normalizes them.
 
 ``--memory-videos N`` predicts N videos in one call, with the same 10x3 clips but (unless ``--memory-network
 full``) a small network, and shows whether memory stays flat.
@@ -117,7 +117,7 @@ class Ours:
 
 
 def theirs(options: argparse.Namespace) -> Tasks:
-    """MMAction2's side: its recogniser and its test pipeline."""
+    """MMAction2's side: its recognizer and its test pipeline."""
     folder = prepare_mmaction2()
     from mmaction.apis import inference_recognizer, init_recognizer
     from mmengine.dataset import Compose

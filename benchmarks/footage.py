@@ -39,7 +39,7 @@ def write_footage(
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """int16 (height, width, 3): colour at four scales, the coarse ones strongest."""
+    """int16 (height, width, 3): color at four scales, the coarse ones strongest."""
     import torch
 
     total = torch.full((1, 3, height, width), 128.0)

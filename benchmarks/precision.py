@@ -74,7 +74,7 @@ def tiny(options: argparse.Namespace) -> dict[str, Any]:
     """Agreement and accuracy of ``slowfast_tiny`` over drawn camera motions."""
     from slowfast_zoo import slowfast_tiny
     from slowfast_zoo.data.motion.clips import MotionClips
-    from slowfast_zoo.video.transforms.functional import normalise
+    from slowfast_zoo.video.transforms.functional import normalize
 
     plain = slowfast_tiny(pretrained=True).eval()
     spec = plain.clip_spec
@@ -82,7 +82,7 @@ def tiny(options: argparse.Namespace) -> dict[str, Any]:
         options.tiny_clips, size=spec.test_crop, num_frames=spec.num_frames, fps=5, seed=HELD_OUT_SEED
     )
     pixels, labels = zip(*(drawn[index] for index in range(len(drawn))), strict=True)
-    views = torch.stack([normalise(torch.from_numpy(clip).permute(3, 0, 1, 2), spec) for clip in pixels])
+    views = torch.stack([normalize(torch.from_numpy(clip).permute(3, 0, 1, 2), spec) for clip in pixels])
     truth, expected = torch.tensor(labels), logits(plain, views)
     rows = {"plain module": {"accuracy": float((expected.argmax(1) == truth).float().mean())}}
     for candidate, fast in candidates(plain, options):

@@ -11,7 +11,7 @@ Without files it makes two of 10 s, h264, 30 frames per second (``footage.py``).
     decode   all frames, decoded, as RGB bytes
     resize   frames that are in memory to a short side of 256 pixels, bit for bit as OpenCV does it: compiled,
              where the installation (an editable one, for this checkout) has built it, and by NumPy
-    views    from the file to the 30 normalised float32 views of the 10x3 test, one view at a time
+    views    from the file to the 30 normalized float32 views of the 10x3 test, one view at a time
 
 Each round runs every candidate once, in turn, so that a busy machine is busy for all. Candidates
 that should give the same bytes are compared before they are timed, and the largest difference is

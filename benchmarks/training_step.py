@@ -1,10 +1,10 @@
-"""Seconds of one training step: this library's loop against MMAction2's recogniser.
+"""Seconds of one training step: this library's loop against MMAction2's recognizer.
 
     python benchmarks/training_step.py --peers-python /path/to/venv/bin/python --out training_step.json
 
 R50 4x16 from random weights, clips of 32 frames of 224 pixels as bytes, SGD with momentum 0.9, weight decay
 1e-4, gradients clipped to 40. Ours is the step that ``slowfast_zoo.train`` takes, theirs ``train_step`` with
-the optimiser of their config; both normalise the bytes in the step, and reading data counts for neither.
+the optimizer of their config; both normalize the bytes in the step, and reading data counts for neither.
 Each candidate is a process of its own; a round asks each once, in turn, after a round that isn't counted.
 """
 
@@ -55,7 +55,7 @@ def ours(options: argparse.Namespace) -> Tasks:
 
 
 def theirs(options: argparse.Namespace) -> Tasks:
-    """A step of MMAction2's recogniser with the optimiser of its config."""
+    """A step of MMAction2's recognizer with the optimizer of its config."""
     folder = prepare_mmaction2()
     from mmaction.apis import init_recognizer
     from mmaction.structures import ActionDataSample

@@ -7,7 +7,7 @@ but one; the epoch is chosen on one of those, who isn't trained on either, and t
 once, at the end.
 
 The defaults are for slowfast_tiny, whose weights know how cameras move and nothing of people. More of it has
-to change than of a network that has seen Kinetics, so the optimiser is AdamW with a higher rate, and batch
+to change than of a network that has seen Kinetics, so the optimizer is AdamW with a higher rate, and batch
 norms follow the new clips. It also looks at more frames, closer together, than it was trained with, as arms
 and legs are faster than cameras: a convolutional network takes any clip. Both ways get the same clips and the
 same number of epochs.

@@ -1,4 +1,4 @@
-"""Puts a trained camera-motion model into the package: weights, training record, card, catalogue row.
+"""Puts a trained camera-motion model into the package: weights, training record, card, catalog row.
 
     slowfast-zoo train camera-motion --validate --seed 0 --work-dir WORK
     python benchmarks/camera_motion.py --weights WORK/model --out MEASURED.json [...]

@@ -26,12 +26,12 @@ def village(width: int, height: int) -> Image.Image:
         light = y / height
         draw.line([(0, y), (width, y)], fill=(int(110 + 120 * light), int(160 + 70 * light), 235))
     draw.ellipse([width * 0.62, height * 0.08, width * 0.62 + 90, height * 0.08 + 90], fill=(255, 244, 200))
-    for base, colour, wave in ((0.52, (92, 120, 140), 190), (0.64, (66, 110, 82), 120)):
+    for base, color, wave in ((0.52, (92, 120, 140), 190), (0.64, (66, 110, 82), 120)):
         ridge = [
             (x, height * base - 40 * math.sin(x / wave) - 22 * math.sin(x / (wave / 3.1) + 1))
             for x in range(0, width + 8, 8)
         ]
-        draw.polygon([(0, height), *ridge, (width, height)], fill=colour)
+        draw.polygon([(0, height), *ridge, (width, height)], fill=color)
     draw.rectangle([0, height * 0.74, width, height], fill=(120, 168, 74))
     for _ in range(width * 2):
         x, y = chance.randrange(width), chance.randrange(int(height * 0.74), height)

@@ -32,7 +32,7 @@ FRAMES, WIDTH, HEIGHT = 24, 96, 64
 
 
 def movie_frames() -> np.ndarray:
-    """Coloured bars that drift over a gradient, and a square that crosses them: (T, H, W, 3) uint8."""
+    """Colored bars that drift over a gradient, and a square that crosses them: (T, H, W, 3) uint8."""
     t, y, x = np.ogrid[:FRAMES, :HEIGHT, :WIDTH]
     red = 40 + 2 * x + 0 * y + 0 * t
     green = 128 + 100 * np.sin((x + 2 * t) / 11) + 0 * y
@@ -85,7 +85,7 @@ def main() -> None:
         replay.decode,
         replay.sample,
         replay.resize,
-        replay.normalise,
+        replay.normalize,
         replay.clip,
         replay.slow_frames,
         lambda: replay.small_networks(cpu),

@@ -1,6 +1,6 @@
 """The tables that are made and not written: ``python scripts/readme_tables.py`` puts them where they belong.
 
-README's table of models comes from the catalogue, its table of speed and the page of all measurements from
+README's table of models comes from the catalog, its table of speed and the page of all measurements from
 what the benchmarks have written to ``benchmarks/results``.
 """
 

@@ -1,7 +1,7 @@
 """The two contracts of a weight: ``ModelSpec`` (the network) and ``ClipSpec`` (its input).
 
 Both are frozen, validated when they are made, and go to JSON and back unchanged. This module
-imports nothing heavy, so that catalogues and command lines answer at once.
+imports nothing heavy, so that catalogs and command lines answer at once.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class ClipSpec(Spec):
     size: int | tuple[int, int] = 256
     """Pixels of the shorter side after resizing, or exact (width, height)."""
     resize: Resize = "uint8-bilinear"
-    """OpenCV's fixed-point bilinear on bytes, or plain bilinear on normalised floats."""
+    """OpenCV's fixed-point bilinear on bytes, or plain bilinear on normalized floats."""
     crop: int = 224
     """Side in pixels of training and validation crops."""
     test_crop: int = 256
@@ -272,7 +272,7 @@ class ClipSpec(Spec):
     crops: int = 3
     """Crops in space of the published protocol: 1 or 3."""
     crop_rule: CropRule = "three-crop"
-    """OpenMMLab's left, right, middle; PySlowFast's left, centre, right; or the first of those."""
+    """OpenMMLab's left, right, middle; PySlowFast's left, center, right; or the first of those."""
     view_order: ViewOrder = "crop-major"
     """Whether all clips of the first crop come first, or all crops of the first clip."""
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)

@@ -1,7 +1,7 @@
 """The models by name: build one, empty or with a publisher's weights.
 
 Every factory is ``create_model`` with its name filled in, written out so that editors complete it,
-type checkers know it and a misspelt argument fails.
+type checkers know it and a misspelled argument fails.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _adjusted(
 
 
 def _row(name: str, weights: Weights) -> tuple[WeightEntry, ModelSpec]:
-    """The catalogue row whose clip spec and labels a call means, and the network that it builds."""
+    """The catalog row whose clip spec and labels a call means, and the network that it builds."""
     if not isinstance(name, str):
         raise InputError(f"A model is asked for by its name (str), got {type(name).__name__}.")
     if isinstance(weights, WeightEntry):

@@ -1,4 +1,4 @@
-"""``describe`` and the commands around the catalogue."""
+"""``describe`` and the commands around the catalog."""
 
 from __future__ import annotations
 

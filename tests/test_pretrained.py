@@ -4,7 +4,7 @@ The publishers' files can't be carried along, so full-size files are generated i
 tensor has a number of its own, which shows where it lands; that the networks then compute what the
 publishers' do is ``test_reference``'s business. Thirteen files are served: every layout and dialect, and
 the default weights of every model. Of the other rows, names and shapes are compared with those of the
-publishers' own networks. No row's real hash can be matched: the catalogue gets those of the generated
+publishers' own networks. No row's real hash can be matched: the catalog gets those of the generated
 files, by the row's own algorithm and number of digits, and none where the publisher gives none.
 """
 
@@ -73,7 +73,7 @@ def numbered(spec: ModelSpec) -> dict[str, Tensor]:
 
 
 class Publishers:
-    """One server in place of all publishers' hosts; the catalogue knows the hashes of what it serves."""
+    """One server in place of all publishers' hosts; the catalog knows the hashes of what it serves."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file, self.server, self.monkeypatch = folder / "file", FileServer(), monkeypatch
@@ -92,9 +92,9 @@ class Publishers:
             with self.file.open("rb") as file:
                 found = hashlib.file_digest(file, kind.removesuffix("-prefix")).hexdigest()
             entry = dataclasses.replace(entry, digest=f"{kind}:{found[: len(digits)]}")
-        table = {model: dict(rows) for model, rows in catalog._catalogue().items()}
+        table = {model: dict(rows) for model, rows in catalog._rows().items()}
         table[entry.model][entry.tag] = entry
-        self.monkeypatch.setattr(catalog, "_catalogue", lambda: table)
+        self.monkeypatch.setattr(catalog, "_rows", lambda: table)
         return state, entry
 
 
@@ -151,7 +151,7 @@ socket.socket = Blocked
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.zoo import create_model
 model, tag, digest = json.loads(sys.argv[1])
-rows = catalog._catalogue()[model]
+rows = catalog._rows()[model]
 rows[tag] = dataclasses.replace(rows[tag], digest=digest)
 loaded = create_model(model, weights=tag)
 names = [name for name, tensor in loaded.state_dict().items() if tensor.is_floating_point()]

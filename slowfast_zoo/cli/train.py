@@ -132,7 +132,7 @@ def open_data(
     Args:
         source: "camera-motion", a folder or a list.
         clip_spec: how its videos become clips.
-        purpose: "train": random clips; "validate": one centre clip; "test": the views of the spec.
+        purpose: "train": random clips; "validate": one center clip; "test": the views of the spec.
         labels: class names that its own have to fit; None: as it has them.
         recipe: says more about training clips.
 
@@ -205,7 +205,7 @@ def _model(recipe: Recipe, labels: Sequence[str], start: str | None, *, use_reci
     model = SlowFast(spec)
     model.clip_spec, model.labels = recipe.clip_spec, tuple(labels)
     model.provenance = {"model": recipe.model, "recipe": recipe.name}
-    source = (recipe.model, start) if start else recipe.initialise_from if use_recipe else None
+    source = (recipe.model, start) if start else recipe.initialize_from if use_recipe else None
     if source is not None:
         name, tag = source
         weights = Path(tag) if Path(tag).is_file() else tag
@@ -220,8 +220,8 @@ def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder:
         f"Recipe {recipe.name}: {recipe.model} on {data}; into {folder}",
         plan.describe(config),
     ]
-    if recipe.initialise_from:
-        lines.append(f"The recipe starts from {' '.join(recipe.initialise_from)}.")
+    if recipe.initialize_from:
+        lines.append(f"The recipe starts from {' '.join(recipe.initialize_from)}.")
     if recipe.departs:
         lines.append(f"Not as published: {recipe.departs}")
     return "\n".join(lines)

@@ -105,19 +105,19 @@ def push_command(folder: Path, repo_id: str, private: bool, replace_card: bool, 
 
 
 @click.command("publish")
-@click.argument("organisation")
+@click.argument("organization")
 @click.argument("pattern", default="*")
 @click.option("--dry-run", is_flag=True, help="Fetch and convert, but write nothing to the Hub.")
-def publish_command(organisation: str, pattern: str, dry_run: bool) -> None:
-    """For maintainers: converts every published weight and publishes it under ORGANISATION.
+def publish_command(organization: str, pattern: str, dry_run: bool) -> None:
+    """For maintainers: converts every published weight and publishes it under ORGANIZATION.
 
     PATTERN is a shell pattern for "model/tag", such as '*r50_4x16x1/pyslowfast*'. What can't be reached is
-    skipped and reported at the end; exit status 1. The printed revisions go into the catalogue.
+    skipped and reported at the end; exit status 1. The printed revisions go into the catalog.
     """
     from slowfast_zoo.weights.saved.hub import check_repo_id, push_to_hub
     from slowfast_zoo.zoo import create_model
 
-    check_repo_id(f"{organisation}/name")
+    check_repo_id(f"{organization}/name")
     entries = [
         entry for entry in list_weights() if fnmatch.fnmatchcase(f"{entry.model}/{entry.tag}", pattern)
     ]
@@ -131,7 +131,7 @@ def publish_command(organisation: str, pattern: str, dry_run: bool) -> None:
         model = create_model(
             entry.model, weights=dataclasses.replace(entry, hub_repo=None, hub_revision=None)
         )
-        repo_id = f"{organisation}/{re.sub('[/@]', '.', f'{entry.model}.{entry.tag}')}"
+        repo_id = f"{organization}/{re.sub('[/@]', '.', f'{entry.model}.{entry.tag}')}"
         if dry_run:
             return f"would become {repo_id}"
         revision = push_to_hub(model, repo_id, metrics=_metrics(entry))
@@ -184,13 +184,13 @@ def _convert(file: Path, model: str | None, tag: str | None, dialect: str | None
         "file": file.name,
         "sha256": hash_file(file),
         "source": entry.source,
-        "licence": entry.licence,
+        "license": entry.license,
     }
     return converted
 
 
 def _model_of(file: Path, dialect: str | None) -> str:
-    """The only model of the catalogue that a file can be: by its hash, else by names and shapes."""
+    """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
     from slowfast_zoo.files import hash_file
     from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, strip_wrappers
     from slowfast_zoo.weights.checkpoint.loading import match_rows
@@ -205,7 +205,7 @@ def _model_of(file: Path, dialect: str | None) -> str:
     ]
     models = list(dict.fromkeys(row.model for row in published or fitting))
     if len(models) != 1:
-        what = f"may be {quoted(models)}" if models else "is no network of the catalogue"
+        what = f"may be {quoted(models)}" if models else "is no network of the catalog"
         raise CheckpointError(f"'{file}' {what}; say with --model which one is meant.")
     return models[0]
 

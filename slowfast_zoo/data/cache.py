@@ -21,7 +21,7 @@ from slowfast_zoo.video.transforms.resize import resize_bytes
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.video import Frame, Video
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
@@ -83,7 +83,7 @@ def cache_data(
                             # Decoding has just shown how many frames there are.
                             _store(video, target, short_side, form, quality)
             except VideoError as error:
-                _LOG.warning("Left out: %s", error)
+                _LOGGER.warning("Left out: %s", error)
                 failed.append((sample.name, str(error)))
                 continue
             known = None if rate is None else float(rate)

@@ -29,7 +29,7 @@ from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.sampling import train_indices
 from slowfast_zoo.video.transforms.transforms import train_transform
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _FEWEST_TRIED = 20
 """Clips that count as tried at least, so that one bad file among the first few stops nothing."""
@@ -174,7 +174,7 @@ class VideoDataset(torch.utils.data.Dataset[Any]):
                 except VideoError as error:
                     self.unreadable[index] = str(error)
                     bad, tried = len(self.unreadable), len(self._tried)
-                    _LOG.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
+                    _LOGGER.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
             self._check_unreadable()
             index = int(rng.integers(len(self)))
 

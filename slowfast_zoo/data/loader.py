@@ -2,8 +2,8 @@
 
 A dataset is map-style: ``len(dataset)`` and ``dataset[i] -> (clip, target)``, picklable.
 
-- clip: float32 ``(C, T, H, W)``, normalised; or uint8 ``(T, H, W, C)`` pixels of the final size, which travel
-  at a quarter of the bytes and are normalised on the device as the model's ``clip_spec`` says. With a further
+- clip: float32 ``(C, T, H, W)``, normalized; or uint8 ``(T, H, W, C)`` pixels of the final size, which travel
+  at a quarter of the bytes and are normalized on the device as the model's ``clip_spec`` says. With a further
   axis in front, the views of one video (evaluation only).
 - target: the class as an int, or for several labels a float tensor ``(num_classes,)`` of zeros and ones.
 - optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.transforms.functional import normalise
+from slowfast_zoo.video.transforms.functional import normalize
 
 Clip = Tensor | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Target = int | Tensor
@@ -147,7 +147,7 @@ def _targets(targets: Sequence[Target]) -> Tensor:
     return stacked.float() if stacked.ndim == 2 else stacked.long()
 
 
-def normalised(clips: Tensor, spec: ClipSpec) -> Tensor:
+def normalized(clips: Tensor, spec: ClipSpec) -> Tensor:
     """Clips as the network takes them: float32 ``(N, C, T, H, W)``; floats pass unchanged.
 
     Args:
@@ -161,8 +161,8 @@ def normalised(clips: Tensor, spec: ClipSpec) -> Tensor:
         return clips
     if clips.shape[-1] != len(spec.mean):
         raise DataError(f"Clips have {clips.shape[-1]} channels, the model's clip_spec has {len(spec.mean)}.")
-    # Channels first, as the one normaliser of the library takes them; the caller decides on the layout.
-    return normalise(clips.permute(4, 0, 1, 2, 3), spec).transpose(0, 1)
+    # Channels first, as the one normalizer of the library takes them; the caller decides on the layout.
+    return normalize(clips.permute(4, 0, 1, 2, 3), spec).transpose(0, 1)
 
 
 class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):

@@ -23,7 +23,7 @@ from slowfast_zoo.data.loader import (
     KeyedItems,
     load,
     name_of,
-    normalised,
+    normalized,
 )
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import class_accuracies, compute_metrics, confusion_matrix
@@ -79,7 +79,7 @@ class Evaluation:
         return confusion_matrix(np.stack(self.scores), self.targets)
 
     def per_class(self) -> list[dict[str, Any]]:
-        """For each class its name, its number of videos and the share of them that was recognised."""
+        """For each class its name, its number of videos and the share of them that was recognized."""
         confusion = self.confusion_matrix()
         names = self.labels or [str(index) for index in range(len(confusion))]
         rows = zip(names, confusion.sum(axis=1).tolist(), class_accuracies(confusion).tolist(), strict=True)
@@ -288,7 +288,7 @@ def _score(
 
 
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
-    clips = normalised(clips.to(device, non_blocking=True), model.clip_spec)
+    clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
         return model(clips).float()  # type: ignore[no-any-return]
 

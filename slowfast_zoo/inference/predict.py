@@ -128,7 +128,7 @@ def predict(
         fps: frames per second, instead of what a file says; arrays and folders of frames need it when the
             clip spec counts in time.
         device: where to compute; the model is moved there. None: where it is.
-        engine: what computes, see ``optimize``. "auto" takes the model itself where an optimised copy would
+        engine: what computes, see ``optimize``. "auto" takes the model itself where an optimized copy would
             not pay for the number of clips.
         precision: "float32", or for speed "bfloat16" or "float16", with their rounding.
 

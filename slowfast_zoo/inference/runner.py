@@ -49,13 +49,13 @@ def runner_for(
     device: str | torch.device | None,
     clips: int | None,
 ) -> SlowFast | OptimizedModel:
-    """What to call: the model itself, or an optimised copy where one is asked for or pays.
+    """What to call: the model itself, or an optimized copy where one is asked for or pays.
 
     Arguments and errors: ``predict``; ``clips`` is how many views will come, None where nobody knows.
     """
     if isinstance(model, OptimizedModel):
         if engine not in ("auto", model.engine) or device is not None:
-            raise InputError("This model is optimised already; give engine= and device= to optimize.")
+            raise InputError("This model is optimized already; give engine= and device= to optimize.")
         return model
     if device is not None:
         place = to_device(device)

@@ -79,7 +79,7 @@ class SlowFast(nn.Module):
         """Logits ``(B, num_classes)``, or pooled features ``(B, num_features)`` when num_classes is 0.
 
         Args:
-            clip: float ``(B, C, T, H, W)``, normalised as ``clip_spec`` says.
+            clip: float ``(B, C, T, H, W)``, normalized as ``clip_spec`` says.
 
         Raises:
             InputError: a rank, dtype or size that the network can't take.
@@ -235,7 +235,7 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
         raise InputError(f"SlowFast takes clips (B, C, T, H, W), got shape {shape}; add a batch dimension?")
     if not clip.is_floating_point():
         raise InputError(
-            f"SlowFast takes normalised floats, got {clip.dtype}; eval_transform(model.clip_spec) makes them."
+            f"SlowFast takes normalized floats, got {clip.dtype}; eval_transform(model.clip_spec) makes them."
         )
     _, channels, frames, height, width = clip.shape
     if channels != spec.in_channels:

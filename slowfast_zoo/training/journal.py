@@ -15,7 +15,7 @@ from torch import Tensor
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.runtime.distributed import Processes
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 class Journal:
@@ -25,8 +25,8 @@ class Journal:
         """
         Args:
             path: of the log.
-            done: optimiser steps done before.
-            steps: optimiser steps of the whole training.
+            done: optimizer steps done before.
+            steps: optimizer steps of the whole training.
             progress: show a bar when stderr is a terminal.
         """
         from tqdm import tqdm
@@ -48,7 +48,7 @@ class Journal:
         if self.path is None:
             return
         line = {"mode": mode} | {name: _short(value) for name, value in values.items() if value is not None}
-        _LOG.info("%s", ", ".join(f"{name} {value}" for name, value in line.items() if name != "config"))
+        _LOGGER.info("%s", ", ".join(f"{name} {value}" for name, value in line.items() if name != "config"))
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -58,7 +58,7 @@ class Journal:
             ) from error
 
     def step(self, loss: float) -> None:
-        """Moves the bar by one optimiser step."""
+        """Moves the bar by one optimizer step."""
         self.bar.update()
         self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
 

@@ -18,7 +18,7 @@ from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.training.train import TrainResult, train
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 def train_within_memory(
@@ -84,7 +84,7 @@ def train_within_memory(
             f"Out of memory: went on with {config.batch_size} clips at a time, {config.accumulate} times per"
             f" step{again}."
         )
-        _LOG.warning("%s", notes[-1])
+        _LOGGER.warning("%s", notes[-1])
 
 
 def smaller_pieces(config: TrainConfig, reason: str) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Precision, determinism and the optimiser of a training."""
+"""Precision, determinism and the optimizer of a training."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def determinism(wanted: bool) -> Iterator[None]:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The configured optimiser over the parameters that learn, batch norms in a group of their own."""
+    """The configured optimizer over the parameters that learn, batch norms in a group of their own."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     of_norms = {id(parameter) for norm in norms for parameter in norm.parameters()}
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]

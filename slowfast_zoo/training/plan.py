@@ -1,4 +1,4 @@
-"""How the clips of an epoch become optimiser steps, and whether there is anything to train."""
+"""How the clips of an epoch become optimizer steps, and whether there is anything to train."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Plan:
     micro_batch: int
     """Clips per forward pass in each process."""
     step_clips: int
-    """Clips per optimiser step over all processes."""
+    """Clips per optimizer step over all processes."""
     steps_per_epoch: int
-    """Optimiser steps per epoch."""
+    """Optimizer steps per epoch."""
     steps: int
-    """Optimiser steps of the whole training."""
+    """Optimizer steps of the whole training."""
     lr: float
     """Highest learning rate, after linear scaling."""
 

@@ -1,7 +1,7 @@
 """The published recipes, by OpenMMLab's and PySlowFast's own config names, and ours for camera motion.
 
 A published number is kept once: network, clip spec, labels and GPUs of a recipe are those of its row in the
-catalogue.
+catalog.
 
 Sources: ``configs/recognition/slowfast`` of https://github.com/open-mmlab/mmaction2 at v0.21.0, v0.24.1 and
 v1.2.0, and ``configs`` of https://github.com/facebookresearch/SlowFast, in the files of those names.
@@ -156,7 +156,7 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
     entry = get_weights(model, tag)
     pyslowfast = tag.startswith("pyslowfast/")
     start = None
-    if entry.initialised_from is not None:
+    if entry.initialized_from is not None:
         start = ("slowfast_r50_8x8x1", "pyslowfast/k400" if pyslowfast else "mmaction2/k400-256e-320p")
     sthv1 = config is _STHV1
     return Recipe(
@@ -169,7 +169,7 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         config=config,
         dataset=entry.training_data,
         gpus=8 if pyslowfast else math.prod(int(part) for part in (entry.gpus or "8").split("x")),
-        initialise_from=start,
+        initialize_from=start,
         flip_pairs=_STHV1_FLIPS if sthv1 else (),
         resize_first=not sthv1,
         departs=_SYNC if pyslowfast and start else "",

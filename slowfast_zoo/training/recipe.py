@@ -15,7 +15,7 @@ ScheduleRule = Literal["openmmlab-0.x", "openmmlab-1.x", "pyslowfast"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(Spec):
-    """How to train: optimiser, schedule, batch, numerics. JSON both ways.
+    """How to train: optimizer, schedule, batch, numerics. JSON both ways.
 
     The defaults are OpenMMLab's for Kinetics-400 from scratch. Single or several labels per clip is not
     chosen here: ``ModelSpec.activation`` decides (softmax: cross entropy; sigmoid: binary cross entropy).
@@ -28,7 +28,7 @@ class TrainConfig(Spec):
     batch_size: int = 8
     """Clips per forward pass in each process."""
     accumulate: int = 1
-    """Forward passes per optimiser step in each process."""
+    """Forward passes per optimizer step in each process."""
     optimizer: Optimizer = "sgd"
     """SGD with momentum, or AdamW."""
     lr: float = 0.1
@@ -58,7 +58,7 @@ class TrainConfig(Spec):
     warmup_epochs: float = 34
     """Length of the linear warm-up in epochs."""
     warmup_iterations: int = 0
-    """Its length in optimiser steps instead, when above 0."""
+    """Its length in optimizer steps instead, when above 0."""
     warmup_ratio: float = 0.1
     """Part of the rate that the warm-up starts from."""
     precise_bn_batches: int = 0
@@ -70,7 +70,7 @@ class TrainConfig(Spec):
     checkpoint_every: int = 1
     """Epochs between two checkpoints; the last epoch always has one."""
     checkpoint_steps: int = 0
-    """Optimiser steps between two checkpoints within an epoch; 0: at the ends of epochs only."""
+    """Optimizer steps between two checkpoints within an epoch; 0: at the ends of epochs only."""
     precision: Precision = "float32"
     """Of the network's arithmetic; parameters stay float32. float16 scales the loss."""
     channels_last: bool = False
@@ -84,7 +84,7 @@ class TrainConfig(Spec):
     deterministic: bool = False
     """Deterministic algorithms (on a GPU: where there are any) and no cuDNN search."""
     log_every: int = 20
-    """Optimiser steps between two lines of the log."""
+    """Optimizer steps between two lines of the log."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,12 +147,12 @@ class Recipe:
     labels: tuple[str, ...]
     """Class names."""
     config: TrainConfig
-    """Optimiser, schedule, batch per GPU."""
+    """Optimizer, schedule, batch per GPU."""
     dataset: str
     """Training data."""
     gpus: int = 1
     """Processes that the recipe was run with."""
-    initialise_from: tuple[str, str] | None = None
+    initialize_from: tuple[str, str] | None = None
     """Model and tag of the weights that the training started from; None: random weights."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
     """Classes that a horizontal flip exchanges."""

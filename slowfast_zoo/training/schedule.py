@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int, base: float) -> float:
-    """The learning rate of one optimiser step.
+    """The learning rate of one optimizer step.
 
     "openmmlab-0.x" and "openmmlab-1.x": the curve of whole epochs times the warm-up of iterations; the
     curve covers all epochs, the warm-up's too. "pyslowfast": the curve of fractional epochs, and a straight
@@ -24,8 +24,8 @@ def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int
 
     Args:
         config: the schedule's fields are read.
-        iteration: optimiser steps done before, over all epochs.
-        iterations_per_epoch: optimiser steps per epoch.
+        iteration: optimizer steps done before, over all epochs.
+        iterations_per_epoch: optimizer steps per epoch.
         base: the rate that the schedule starts from, after linear scaling.
     """
     warmup = warmup_iterations(config, iterations_per_epoch)
@@ -44,7 +44,7 @@ def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int
 
 
 def warmup_iterations(config: TrainConfig, iterations_per_epoch: int) -> int:
-    """Optimiser steps of the warm-up, whichever way the recipe counts them."""
+    """Optimizer steps of the warm-up, whichever way the recipe counts them."""
     return config.warmup_iterations or round(config.warmup_epochs * iterations_per_epoch)
 
 

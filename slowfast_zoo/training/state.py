@@ -1,6 +1,6 @@
 """Files of a training: written whole or not at all, and what is needed to go on exactly.
 
-``resume.pt`` holds weights, optimiser, loss scaler and position. Data order, augmentation and dropout are
+``resume.pt`` holds weights, optimizer, loss scaler and position. Data order, augmentation and dropout are
 drawn from (seed, position), so they need no further state. ``last.safetensors`` and ``best.safetensors``
 hold the weights with their specs and class names.
 """

@@ -29,7 +29,7 @@ from slowfast_zoo.data.loader import (
     StepKeys,
     load,
     name_of,
-    normalised,
+    normalized,
 )
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.evaluation.evaluate import check_targets, evaluate
@@ -54,7 +54,7 @@ from slowfast_zoo.training.state import (
     write_resume,
 )
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class TrainResult:
     metrics: dict[str, float]
     """Metrics of the last validation."""
     steps: int
-    """Optimiser steps, those before a resumption too."""
+    """Optimizer steps, those before a resumption too."""
 
 
 def train(
@@ -94,9 +94,9 @@ def train(
     bit by bit with ``config.deterministic`` on one CPU.
 
     Args:
-        model: what to train; ``spec.activation`` decides the loss, ``clip_spec`` how bytes are normalised.
+        model: what to train; ``spec.activation`` decides the loss, ``clip_spec`` how bytes are normalized.
         dataset: training clips.
-        config: optimiser, schedule and numerics.
+        config: optimizer, schedule and numerics.
         work_dir: folder for ``log.jsonl``, ``last.safetensors``, ``best.safetensors`` and ``resume.pt``.
         validation: scored every ``config.validate_every`` epochs; decides what is best.
         resume: go on where the training in ``work_dir`` was interrupted.
@@ -121,7 +121,7 @@ def train(
 
 
 class _Trainer:
-    """The state of one training: model, optimiser, position and the best validation so far."""
+    """The state of one training: model, optimizer, position and the best validation so far."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Trainer:
             return nn.parallel.DistributedDataParallel(self.model, gpus, broadcast_buffers=False)
 
     def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float, meter: Meter) -> float:
-        """One optimiser step; the L2 norm of its gradients before clipping."""
+        """One optimizer step; the L2 norm of its gradients before clipping."""
         config = self.config
         # Dropout depends on the position alone, so that a resumed run needs no generator state.
         words = np.random.SeedSequence([config.seed, self.done, self.group.rank]).generate_state(1)
@@ -231,7 +231,7 @@ class _Trainer:
         return logits, F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
 
     def _logits(self, network: nn.Module, clips: Tensor) -> Tensor:
-        clips = normalised(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+        clips = normalized(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout))
         return logits.float()
@@ -266,7 +266,7 @@ class _Trainer:
             precision=config.precision,
         )
         if result.failed:
-            _LOG.warning("Validation: %s; the first failure: %s", result, result.failed[0])
+            _LOGGER.warning("Validation: %s; the first failure: %s", result, result.failed[0])
         return dict(result.metrics)
 
     def _precise_bn(self, epoch: int) -> None:
@@ -326,7 +326,7 @@ class _Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
         self.validated = state["validated"]
-        _LOG.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
+        _LOGGER.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
 
     def _settings(self) -> dict[str, Any]:
         return {**self.config.to_dict(), "clips": len(self.dataset), "step_clips": self.plan.step_clips}

@@ -17,7 +17,7 @@ import torch
 from slowfast_zoo.errors import FrameCountError, InputError, did_you_mean
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.video import Video
-from slowfast_zoo.video.sampling import Indices, centre_indices, clip_indices, clip_span
+from slowfast_zoo.video.sampling import Indices, center_indices, clip_indices, clip_span
 from slowfast_zoo.video.transforms.functional import FramePipeline
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def read_clips(
     if isinstance(source, Video):
         if fps is not None:
             raise InputError("This video is open already; give fps= to open_video instead.")
-        return _read(source, clip_spec, counts, centred=views == "quick")
+        return _read(source, clip_spec, counts, centerd=views == "quick")
     with open_video(source, fps=fps) as video:
-        return _read(video, clip_spec, counts, centred=views == "quick")
+        return _read(video, clip_spec, counts, centerd=views == "quick")
 
 
 def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
@@ -162,7 +162,7 @@ class Clips:
         return self._stack(range(len(self)))
 
     def pixels(self) -> torch.Tensor | None:
-        """All views before they are normalised, uint8 of shape (views, T, H, W, C), a quarter of the bytes.
+        """All views before they are normalized, uint8 of shape (views, T, H, W, C), a quarter of the bytes.
 
         None where the publisher resizes floats, so that there are no such bytes.
         """
@@ -184,21 +184,21 @@ class Clips:
         return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
 
 
-def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centred: bool) -> Clips:
+def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centerd: bool) -> Clips:
     try:
-        return _decode(video, spec, counts, centred)
+        return _decode(video, spec, counts, centerd)
     except FrameCountError:
         # Decoding has just shown how many frames there are; the clips lie elsewhere then.
-        return _decode(video, spec, counts, centred)
+        return _decode(video, spec, counts, centerd)
 
 
-def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centred: bool) -> Clips:
+def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centerd: bool) -> Clips:
     clips, crops = counts
     if len(spec.mean) != 3:
-        raise InputError(f"Videos have 3 channels (RGB); this spec normalises {len(spec.mean)} of them.")
+        raise InputError(f"Videos have 3 channels (RGB); this spec normalizes {len(spec.mean)} of them.")
     count = video.num_frames
     fps = None if spec.time_base == "frames" else video.fps
-    indices = centre_indices(spec, count, fps) if centred else clip_indices(spec, count, fps, clips)
+    indices = center_indices(spec, count, fps) if centerd else clip_indices(spec, count, fps, clips)
     pipeline = FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
     wanted = np.unique(indices).tolist()
     frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))

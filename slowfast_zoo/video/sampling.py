@@ -91,7 +91,7 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: Rate = None, clips: int |
     return _frames_of(spec, num_frames, span, _test_starts(spec, num_frames, span, clips))
 
 
-def centre_indices(spec: ClipSpec, num_frames: int, fps: Rate = None) -> Indices:
+def center_indices(spec: ClipSpec, num_frames: int, fps: Rate = None) -> Indices:
     """The frames of one clip in the middle of the video, int64 of shape (1, spec.num_frames).
 
     OpenMMLab's rules place a single clip there themselves, the others at the start::

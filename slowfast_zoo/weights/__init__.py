@@ -1,1 +1,1 @@
-"""Published checkpoints: the catalogue, downloads, safe reading, and the Hub."""
+"""Published checkpoints: the catalog, downloads, safe reading, and the Hub."""

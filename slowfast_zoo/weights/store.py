@@ -1,4 +1,4 @@
-"""A catalogue row -> its verified file on this machine, and the file that loads fastest."""
+"""A catalog row -> its verified file on this machine, and the file that loads fastest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fetch_weights(
     """The publisher's file of a row, from the cache or the first source that has it.
 
     Args:
-        entry: a row of the catalogue with URLs; what ships in the package isn't fetched.
+        entry: a row of the catalog with URLs; what ships in the package isn't fetched.
         folder: where to put it instead of the cache; such a folder can serve as a mirror elsewhere.
         mirrors_only: whether to leave the publisher's servers unasked.
         progress: whether to show a bar on a terminal.
@@ -56,7 +56,7 @@ def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
     """A row's weights, converted: from the cache, a mirror, the Hub repository of the row, its publisher.
 
     Args:
-        entry: a row of the catalogue.
+        entry: a row of the catalog.
         progress: whether to show a bar on a terminal.
 
     Raises:
@@ -98,7 +98,7 @@ def _provenance(entry: WeightEntry, sha256: str, verified: bool) -> dict[str, ob
         "verified": verified,
         "config": entry.config_name,
         "source": entry.source,
-        "licence": entry.licence,
+        "license": entry.license,
     }
 
 

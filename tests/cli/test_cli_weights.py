@@ -1,4 +1,4 @@
-"""``download``, ``convert``, ``push``, ``publish`` and ``doctor``, with a catalogue of small networks."""
+"""``download``, ``convert``, ``push``, ``publish`` and ``doctor``, with a catalog of small networks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def row(model: str, tag: str, kind: str, content: bytes | None) -> WeightEntry:
 
 @pytest.fixture
 def files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The catalogue is replaced by two models; three of its four files are on the publisher's server."""
+    """The catalog is replaced by two models; three of its four files are on the publisher's server."""
     folder, served, rows = tmp_path_factory.mktemp("publisher"), {}, []
     for seed, (model, tag, kind) in enumerate(
         (
@@ -69,7 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         if content:
             served[f"/{tag}.pth"] = content
     tables = {model: {r.tag: r for r in rows if r.model == model} for model in ("tiny_a", "tiny_b")}
-    monkeypatch.setattr(catalog, "_catalogue", lambda: tables)
+    monkeypatch.setattr(catalog, "_rows", lambda: tables)
     monkeypatch.setattr(catalog, "DEFAULT_TAGS", {"tiny_a": "mmaction2/x", "tiny_b": "mmaction2/x26"})
     monkeypatch.setattr(transfer, "_BACKOFF_SECONDS", 0.0)
     return served
@@ -182,10 +182,10 @@ def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> N
     ],
 )
 def test_convert_a_file_of_no_row(files: dict[str, bytes], options: tuple[str, ...], tmp_path: Path) -> None:
-    """No row of this catalogue is PySlowFast's, so the user says whose network and input it is."""
+    """No row of this catalog is PySlowFast's, so the user says whose network and input it is."""
     WRITERS["pyslowfast"][0](tmp_path / "f.pkl", trained(CLASSES).state_dict(), CLASSES)
     result = run("convert", tmp_path / "f.pkl", tmp_path / "out", status=1)
-    assert "is no network of the catalogue; say with --model" in result.stderr
+    assert "is no network of the catalog; say with --model" in result.stderr
     run("convert", tmp_path / "f.pkl", tmp_path / "out", *options)
     assert numbers(from_pretrained(tmp_path / "out")) == numbers(trained(CLASSES))
 
@@ -331,7 +331,7 @@ def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.Monk
     with FileServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         entry = dataclasses.replace(get_weights("tiny_a"), urls=(GONE,))
-        monkeypatch.setattr(catalog, "_catalogue", lambda: {"tiny_a": {entry.tag: entry}, "tiny_b": {}})
+        monkeypatch.setattr(catalog, "_rows", lambda: {"tiny_a": {entry.tag: entry}, "tiny_b": {}})
         network = json.loads(run("doctor", "--json").stdout)["network"]
     assert network[server.url].startswith("reached")  # it answers 404, which is an answer
     assert network["https://127.0.0.1:9"].startswith("not reached")

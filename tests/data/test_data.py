@@ -16,7 +16,7 @@ from support.movies import moving_pattern, write_video
 from slowfast_zoo.data import dataset as data
 from slowfast_zoo.data.dataset import VideoDataset, class_weights, open_dataset
 from slowfast_zoo.data.lists import Annotations, Sample, read_annotations
-from slowfast_zoo.data.loader import ItemKey, KeyedItems, load, normalised
+from slowfast_zoo.data.loader import ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.data.tables import write_split, write_table
 from slowfast_zoo.errors import DataError, FrameCountError, InputError, UnknownNameError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
@@ -217,7 +217,7 @@ def test_parts_in_seconds_are_videos_of_their_own(clips: Path, tmp_path: Path) -
         dataset[3]
     views, _ = dataset[0]
     expected = read_clips(frames[6:15], SPEC, views=(2, 1)).tensor()
-    assert torch.equal(normalised(views, SPEC), expected)
+    assert torch.equal(normalized(views, SPEC), expected)
 
 
 def test_evaluation_items_are_the_clip_builders_views(clips: Path) -> None:
@@ -225,7 +225,7 @@ def test_evaluation_items_are_the_clip_builders_views(clips: Path) -> None:
     views, target = dataset[2]
     assert (views.shape, views.dtype, target) == ((6, 4, 32, 32, 3), torch.uint8, 1)
     expected = read_clips(clips / "run" / "clip 2.mkv", SPEC, views="published")
-    assert torch.equal(normalised(views, SPEC), expected.tensor())
+    assert torch.equal(normalized(views, SPEC), expected.tensor())
     floats = SPEC.replace(resize="float-bilinear")
     views, _ = open_dataset(clips, floats, views="quick")[2]
     assert (views.shape, views.dtype) == ((1, 3, 4, 32, 32), torch.float32)
@@ -330,7 +330,7 @@ def test_stored_frames_are_clips_too(tmp_path: Path) -> None:
     np.save(tmp_path / "a" / "y.npy", frames.astype(np.float32))
     (tmp_path / "a" / "z.npy").write_bytes(b"\x93NUMPY")
     dataset = open_dataset(tmp_path, SPEC, views="quick")
-    assert torch.equal(normalised(dataset[0][0], SPEC), read_clips(frames, SPEC).tensor())
+    assert torch.equal(normalized(dataset[0][0], SPEC), read_clips(frames, SPEC).tensor())
     for index, reason in ((1, "float32"), (2, "z.npy")):
         with pytest.raises(VideoError, match=reason):
             dataset[index]

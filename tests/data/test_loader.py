@@ -19,7 +19,7 @@ from slowfast_zoo.data.loader import (
     KeyedItems,
     StepKeys,
     load,
-    normalised,
+    normalized,
 )
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.spec import ClipSpec
@@ -86,13 +86,13 @@ def test_a_step_has_the_same_clips_however_it_is_divided() -> None:
     assert steps(2, 1) == steps(1, 2) == steps(4, 2) == expected
 
 
-def test_bytes_are_normalised_as_the_clip_spec_says() -> None:
+def test_bytes_are_normalized_as_the_clip_spec_says() -> None:
     pixels = torch.randint(0, 256, (2, 4, 5, 6, 3), dtype=torch.uint8)
     for spec in (ClipSpec(), ClipSpec(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), pixel_range="0-1")):
         scale = 255 if spec.pixel_range == "0-1" else 1
         expected = (pixels.double() / scale - torch.tensor(spec.mean)) / torch.tensor(spec.std)
         torch.testing.assert_close(
-            normalised(pixels, spec).double(), expected.permute(0, 4, 1, 2, 3), atol=1e-6, rtol=1e-5
+            normalized(pixels, spec).double(), expected.permute(0, 4, 1, 2, 3), atol=1e-6, rtol=1e-5
         )
     with pytest.raises(DataError, match="1 channels"):
-        normalised(pixels[..., :1], ClipSpec())
+        normalized(pixels[..., :1], ClipSpec())

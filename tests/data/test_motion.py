@@ -41,7 +41,7 @@ def centroid(frame: npt.NDArray[np.uint8]) -> tuple[float, float]:
 
 def view_of(path: CameraPath, picture: npt.NDArray[np.uint8], size: int = 100) -> npt.NDArray[np.uint8]:
     """The picture of 200 pixels through a camera whose view is 100 pixels wide about (100, 100)."""
-    maps = np.concatenate([path.rotation() * 0.5, path.centre()[..., None]], -1)  # half a picture wide
+    maps = np.concatenate([path.rotation() * 0.5, path.center()[..., None]], -1)  # half a picture wide
     frames = warp(torch.from_numpy(picture).permute(2, 0, 1).float(), maps, (size, size))
     return frames.permute(0, 2, 3, 1).byte().numpy()
 
@@ -72,7 +72,7 @@ def test_the_ten_classes_are_in_the_published_order() -> None:
 )
 def test_a_path_moves_along_its_own_axis_within_its_range(motion: str, axis: str, sign: int) -> None:
     names = ("x", "y", "zoom", "angle")
-    travelled = []
+    traveled = []
     for seed in range(200):
         path = draw_path(motion, SECONDS, np.random.default_rng(seed))
         pose = np.stack([path.x, path.y, np.log(path.zoom), path.angle])
@@ -80,10 +80,10 @@ def test_a_path_moves_along_its_own_axis_within_its_range(motion: str, axis: str
         own = names.index(axis)
         # The tremble may add a little to both ends.
         assert np.abs(np.delete(steps, own)).max() < 0.3 * abs(steps[own]) + 0.2
-        travelled.append(sign * steps[own])
+        traveled.append(sign * steps[own])
     largest = motion_camera.LARGEST[own] / motion_camera.SMALLEST[own]
-    assert 0.85 < min(travelled) < 1.2
-    assert 0.85 * largest < max(travelled) < largest + 0.2
+    assert 0.85 < min(traveled) < 1.2
+    assert 0.85 * largest < max(traveled) < largest + 0.2
 
 
 def test_shake_and_static_are_far_apart() -> None:
@@ -154,7 +154,7 @@ def test_a_near_object_moves_like_the_scene_but_not_an_overlay(motion: str) -> N
         paste(frames, Actor(sprite, 0.2 * ones, 0.05 * ones, np.zeros(16), nearness), path, 1.0)
         return frames.permute(0, 2, 3, 1).byte().numpy()
 
-    maps = np.concatenate([path.rotation() * 0.5, path.centre()[..., None]], -1)
+    maps = np.concatenate([path.rotation() * 0.5, path.center()[..., None]], -1)
     square = np.zeros((800, 800, 3), dtype=np.uint8)
     square[460:500, 460:500] = 255  # 0.2 +- 0.05 view widths; the picture spans 2 x 2 of them
     seen = warp(torch.from_numpy(square).permute(2, 0, 1).float(), maps, (80, 80))
@@ -308,5 +308,5 @@ def test_recordings_vary_but_keep_size() -> None:
     frames = torch.rand(4, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 255
     taken = [record(frames.clone(), (48, 40), np.random.default_rng(seed)) for seed in range(40)]
     assert {clip.shape for clip in taken} == {(4, 40, 48, 3)}
-    grey = sum(bool((np.ptp(clip, axis=-1) < 60).all()) for clip in taken)
-    assert 0 < grey < 40
+    gray = sum(bool((np.ptp(clip, axis=-1) < 60).all()) for clip in taken)
+    assert 0 < gray < 40

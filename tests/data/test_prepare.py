@@ -189,7 +189,7 @@ def wide(tmp_path: Path) -> Path:
 
 
 def test_cache_keeps_every_frame_and_shrinks_them(wide: Path, tmp_path: Path) -> None:
-    # Grey, as the chroma of blocks that shrink to four pixels is what 4:2:0 can't keep.
+    # Gray, as the chroma of blocks that shrink to four pixels is what 4:2:0 can't keep.
     frames = np.repeat(moving_pattern(20, 96, 130, 1).mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
     write_video(wide / "a" / "one.mkv", frames, fps=25)
     shrunk = np.stack([resize_bytes(frame, 48, 64).transpose(0, 2, 1) for frame in frames])

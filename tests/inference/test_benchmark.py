@@ -331,7 +331,7 @@ def test_other_models_are_refused() -> None:
         benchmark(nn.Linear(1, 1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no classifier"):
         benchmark(make_model(NETWORKS["features"]))
-    with pytest.raises(InputError, match="optimised already"):
+    with pytest.raises(InputError, match="optimized already"):
         benchmark(optimize(make_model(), "eager"), engine="openvino")
 
 

@@ -17,7 +17,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from slowfast_zoo import SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
-from slowfast_zoo.inference.engines import artefacts, backends, engine
+from slowfast_zoo.inference.engines import artifacts, backends, engine
 
 HALF_PRECISION = 3e-2
 """Accepted in bfloat16, of the largest logit; these nets measure up to 0.9e-2."""
@@ -61,7 +61,7 @@ def test_compiled_logits_are_the_modules_without_compiling_again() -> None:
     counters.clear()
     assert_same(fast, model)
     assert counters["stats"]["unique_graphs"] == 1, "one graph serves every batch size"
-    folder = artefacts.engine_folder()
+    folder = artifacts.engine_folder()
     assert folder is not None and list((folder / "inductor").rglob("*.so")), "kernels are kept for next time"
 
 
@@ -146,7 +146,7 @@ def test_start_up_is_reported_and_kept_on_disk(monkeypatch: pytest.MonkeyPatch) 
         first = optimize(model, name)  # type: ignore[arg-type]
         assert first.startup_seconds == 0
         assert first.warm_up() >= first.startup_seconds > 0
-    folder = artefacts.engine_folder()
+    folder = artifacts.engine_folder()
     assert folder is not None
     assert sorted(path.suffix for path in folder.iterdir()) == [".blob", ".onnx"]
 
@@ -163,31 +163,31 @@ def test_start_up_is_reported_and_kept_on_disk(monkeypatch: pytest.MonkeyPatch) 
         optimize(model, "openvino").warm_up()
 
 
-def test_the_same_weights_in_another_network_are_another_artefact() -> None:
+def test_the_same_weights_in_another_network_are_another_artifact() -> None:
     for rule in ("strided", "linspace"):  # which frames are slow stands in no tensor
         model = make_model(SMALL.replace(slow_sampling=rule))
         assert relative(optimize(model, "openvino")(clips(1)), model(clips(1)).detach()) <= 1e-5
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_damaged_artefacts_are_made_again(damage: str) -> None:
-    artefacts.store("net.blob", b"0123456789" * 100)
-    folder = artefacts.engine_folder()
+def test_damaged_artifacts_are_made_again(damage: str) -> None:
+    artifacts.store("net.blob", b"0123456789" * 100)
+    folder = artifacts.engine_folder()
     assert folder is not None
     path = folder / "net.blob"
-    assert artefacts.load("net.blob") == b"0123456789" * 100
+    assert artifacts.load("net.blob") == b"0123456789" * 100
     content = path.read_bytes()
     path.write_bytes({"truncated": content[:-1], "flipped": content[:-1] + b"x", "empty": b""}[damage])
-    assert artefacts.load("net.blob") is None
+    assert artifacts.load("net.blob") is None
 
 
-def test_only_the_latest_artefacts_are_kept() -> None:
+def test_only_the_latest_artifacts_are_kept() -> None:
     for number in range(12):
-        artefacts.store(f"{number}.blob", bytes([number]))
-    folder = artefacts.engine_folder()
+        artifacts.store(f"{number}.blob", bytes([number]))
+    folder = artifacts.engine_folder()
     assert folder is not None
     assert len(list(folder.iterdir())) == 8
-    assert artefacts.load("11.blob") == b"\x0b"
+    assert artifacts.load("11.blob") == b"\x0b"
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(

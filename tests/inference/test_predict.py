@@ -312,7 +312,7 @@ def test_engines_give_the_same_answer(model: SlowFast, folder: Path) -> None:
     )
     rounded = predict(model, folder / "clip 0.mkv", views="published", topk=None, precision="bfloat16")
     assert scores(rounded) == pytest.approx(reference, abs=0.05)
-    with pytest.raises(InputError, match="optimised already"):
+    with pytest.raises(InputError, match="optimized already"):
         predict(fast, folder / "clip 0.mkv", engine="eager")
 
 

@@ -21,7 +21,7 @@ from slowfast_zoo.inference.render.render import contact_sheet, render
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.decoding.reader import open_video, probe
-from slowfast_zoo.video.transforms.functional import normalise
+from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.catalog import get_weights
 
 ANSWER = Prediction(
@@ -46,7 +46,7 @@ def flat(frames: int, height: int, width: int, level: int) -> np.ndarray:
 
 
 def amber(picture: np.ndarray) -> np.ndarray:
-    """Where a picture has the colour of bars and borders."""
+    """Where a picture has the color of bars and borders."""
     return np.abs(picture.astype(int) - AMBER).max(axis=-1) < 40
 
 
@@ -82,7 +82,7 @@ def test_the_picture_above_the_panel_is_the_videos(tmp_path: Path) -> None:
         assert after.info.fps == before.info.fps
         assert (after.num_frames, after.width, after.height) == (12, 480, 360)
         difference = np.abs(before.frames(range(12))[:, :180].astype(int) - after.frames(range(12))[:, :180])
-    assert difference.mean() < 3  # a neighbouring frame would cost 7, another colour matrix too
+    assert difference.mean() < 3  # a neighboring frame would cost 7, another color matrix too
     assert difference.max() < 16
 
 
@@ -175,7 +175,7 @@ def test_gif(tmp_path: Path) -> None:
 
 
 def numbered(frames: int) -> np.ndarray:
-    """Every frame is one colour, from which its number can be told after any resize."""
+    """Every frame is one color, from which its number can be told after any resize."""
     red = np.arange(frames) % 16 * 16
     green = np.arange(frames) // 16 * 16
     return (
@@ -218,19 +218,19 @@ def test_the_sheet_shows_exactly_what_the_pathways_see(
     row = get_weights(model, tag)
     contact_sheet(row, numbered(120), tmp_path / "sheet.png", fps=30)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
-    from slowfast_zoo.video.sampling import centre_indices
+    from slowfast_zoo.video.sampling import center_indices
 
-    fast = centre_indices(row.clip_spec, 120, 30)[0].tolist()
+    fast = center_indices(row.clip_spec, 120, 30)[0].tolist()
     assert numbers_in(sheet) == [[fast[i] for i in slow], fast[:16], fast[16:]]
 
 
 def test_the_sheets_frames_are_the_networks_to_the_byte() -> None:
     spec = get_weights("slowfast_r50_4x16x1").clip_spec
     ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(3, 2, 1, 1)
-    shown = as_bytes(normalise(ramp, spec), spec.mean, spec.std, 1)
+    shown = as_bytes(normalize(ramp, spec), spec.mean, spec.std, 1)
     assert np.array_equal(shown, ramp.permute(1, 2, 3, 0).numpy())
     spec = get_weights("slowfast_r50_4x16x1", "gluoncv/k400").clip_spec
-    shown = as_bytes(normalise(ramp, spec), spec.mean, spec.std, 255)
+    shown = as_bytes(normalize(ramp, spec), spec.mean, spec.std, 255)
     assert np.array_equal(shown, ramp.permute(1, 2, 3, 0).numpy())
 
 

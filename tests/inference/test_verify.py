@@ -40,7 +40,7 @@ from slowfast_zoo.video.transforms import functional as views
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.zoo import create_model
 
-QUICK = ("decode", "sample", "resize", "normalise", "slow frames", "network")
+QUICK = ("decode", "sample", "resize", "normalize", "slow frames", "network")
 """All stages that need neither a model nor several seconds."""
 
 WITHOUT_PUBLISHER = {
@@ -74,12 +74,12 @@ def test_every_stage_was_checked_in_order(clean: Report) -> None:
     assert found == [stage for stage in STAGES if stage not in skipped]
 
 
-def test_every_kind_of_clip_spec_of_the_catalogue_was_replayed(clean: Report) -> None:
+def test_every_kind_of_clip_spec_of_the_catalog_was_replayed(clean: Report) -> None:
     """Fields that decide the input, grouped as the stages group them."""
     kinds = {
         "sample": ("num_frames", "frame_stride", "time_base", "fps", "sampling", "short_video", "clips"),
         "resize": ("size", "resize", "test_crop", "crops", "crop_rule"),
-        "normalise": ("mean", "std", "pixel_range"),
+        "normalize": ("mean", "std", "pixel_range"),
     }
     specs = [entry.clip_spec for entry in list_weights()]
     for stage, fields in kinds.items():
@@ -168,8 +168,8 @@ def wrong_crop(patch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_std(patch: pytest.MonkeyPatch) -> None:
-    right = views.normalise
-    patch.setattr(views, "normalise", lambda clip, spec: right(clip, spec.replace(std=spec.std[::-1])))
+    right = views.normalize
+    patch.setattr(views, "normalize", lambda clip, spec: right(clip, spec.replace(std=spec.std[::-1])))
 
 
 def other_slow_frames(patch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def large_eps(patch: pytest.MonkeyPatch) -> None:
         (float_resize, "resize", set()),
         (antialiasing, "resize", set()),
         (wrong_crop, "resize", set()),
-        (wrong_std, "normalise", set()),
+        (wrong_std, "normalize", set()),
         (other_slow_frames, "slow frames", {"network"}),
         (large_eps, "network", set()),
     ],
@@ -228,18 +228,18 @@ def test_a_clip_builder_that_mixes_up_views_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(clips, "_view_order", lambda *arguments: order(*arguments)[::-1])
     rows = [get_weights("slowfast_r50_4x16x1", "mmaction2-1x/k400-256e")]
     monkeypatch.setattr(replay, "list_weights", lambda: rows)
-    report = verify(stages=["sample", "resize", "normalise", "clip"])
+    report = verify(stages=["sample", "resize", "normalize", "clip"])
     assert [check.stage for check in report.checks if not check.ok] == ["clip"]
 
 
 def test_a_stage_that_crashes_is_a_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(replay, "MOVIE", tmp_path / "gone.mp4")
-    report = verify(stages=["decode", "normalise"])
+    report = verify(stages=["decode", "normalize"])
     first = report.first_difference
     assert first is not None
     assert (first.stage, first.what) == ("decode", "can't be computed")
     assert "VideoError" in first.detail
-    assert all(check.ok for check in report.checks if check.stage == "normalise")
+    assert all(check.ok for check in report.checks if check.stage == "normalize")
 
 
 def test_another_shape_nan_and_a_missing_reference_are_differences() -> None:
@@ -402,8 +402,8 @@ class Actor(SlowFast):
         return logits
 
 
-def write_grey_movie(path: Path, frames: int = 280) -> Path:
-    """340 x 256, each frame one grey: half its number, plus 50."""
+def write_gray_movie(path: Path, frames: int = 280) -> Path:
+    """340 x 256, each frame one gray: half its number, plus 50."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -418,7 +418,7 @@ def write_grey_movie(path: Path, frames: int = 280) -> Path:
 
 @pytest.fixture(scope="module")
 def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_grey_movie(tmp_path_factory.mktemp("demo") / "demo.mp4")
+    return write_gray_movie(tmp_path_factory.mktemp("demo") / "demo.mp4")
 
 
 def test_the_demo_clip_is_cut_and_judged_as_published(demo_clip: Path) -> None:
@@ -429,9 +429,9 @@ def test_the_demo_clip_is_cut_and_judged_as_published(demo_clip: Path) -> None:
     assert len(report.checks) == 10
     for clip, (first, _) in zip(actor.shown, demo.WINDOWS, strict=True):
         assert clip.shape == (1, 3, 32, 256, 256)
-        greys = (clip.mean(dim=(0, 1, 3, 4)) * 0.225 + 0.45) * 255
+        grays = (clip.mean(dim=(0, 1, 3, 4)) * 0.225 + 0.45) * 255
         expected = torch.tensor([50 + (first + i) // 2 for i in range(32)])
-        assert (greys - expected).abs().max() < 3
+        assert (grays - expected).abs().max() < 3
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_other_outputs_on_the_demo_clip_are_named(
 
 def test_another_video_or_model_is_refused(demo_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it has 12 frames of 340 x 256 pixels, the demo clip has 280"):
-        verify(Actor(), stages=["demo clip"], demo_clip=write_grey_movie(tmp_path / "a b.mp4", 12))
+        verify(Actor(), stages=["demo clip"], demo_clip=write_gray_movie(tmp_path / "a b.mp4", 12))
     with pytest.raises(InputError, match=r"belong to create_model\('slowfast_r50_8x8x1'"):
         verify(SlowFast(ModelSpec(depth=14, base_width=16)), stages=["demo clip"], demo_clip=demo_clip)
     with pytest.raises(VideoError, match="nowhere"):
@@ -473,20 +473,20 @@ def test_wrong_arguments_are_refused() -> None:
 
 
 def test_command_line_says_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = CliRunner().invoke(main, ["verify", "--stage", "normalise", "--stage", "slow frames"])
+    run = CliRunner().invoke(main, ["verify", "--stage", "normalize", "--stage", "slow frames"])
     assert run.exit_code == 0
     assert "agree with the stored references" in run.output
     assert "cpu" in run.output.splitlines()[0]
     wrong_std(monkeypatch)
-    run = CliRunner().invoke(main, ["verify", "--stage", "normalise", "--json"])
+    run = CliRunner().invoke(main, ["verify", "--stage", "normalize", "--json"])
     assert run.exit_code == 1
     found = json.loads(run.output)
-    assert (found["ok"], found["first_difference"]) == (False, "normalise")
+    assert (found["ok"], found["first_difference"]) == (False, "normalize")
 
 
 def test_command_line_refuses_in_one_sentence() -> None:
-    run = CliRunner().invoke(main, ["verify", "--stage", "colour"])
+    run = CliRunner().invoke(main, ["verify", "--stage", "color"])
     assert run.exit_code == 1
-    assert run.output.startswith("Error: There is no stage 'colour'.")
+    assert run.output.startswith("Error: There is no stage 'color'.")
     run = CliRunner().invoke(main, ["verify", "--weights", "default"])
     assert "--model too" in run.output

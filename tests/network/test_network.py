@@ -166,7 +166,7 @@ def test_window_probs_stay_finite_where_probabilities_vanish() -> None:
     assert out.min() < -200, "this case needs a probability below the smallest float"
 
 
-def test_initialisation() -> None:
+def test_initialization() -> None:
     model = SlowFast(SMALL)
     conv = model.slow.stage4[0].conv3.weight  # fan out 512: std sqrt(2/512)
     assert conv.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.05)
@@ -307,7 +307,7 @@ class TestTools:
     ("spec", "x", "says"),
     [
         (SMALL, clip()[0], r"clips \(B, C, T, H, W\), got shape \(3, 8, 64, 64\); add a batch dimension"),
-        (SMALL, clip().to(torch.uint8), "normalised floats, got torch.uint8"),
+        (SMALL, clip().to(torch.uint8), "normalized floats, got torch.uint8"),
         (SMALL, clip(channels=1), "takes 3 channels, got 1"),
         (SMALL, clip(frames=10), r"a multiple of alpha \(4\), got 10"),
         (SMALL, clip(frames=0), r"a multiple of alpha \(4\), got 0"),

@@ -80,7 +80,7 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert value.__doc__ and not value.__doc__.startswith(f"{name}("), f"{name} has no docstring of its own"
     if inspect.isfunction(value):
         for parameter in inspect.signature(value).parameters.values():
-            assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{name} swallows misspelt arguments"
+            assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{name} swallows typing errors"
 
 
 def test_hubconf_needs_only_what_it_says() -> None:

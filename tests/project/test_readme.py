@@ -1,4 +1,4 @@
-"""README's tables and the page of measurements say what the catalogue and the benchmarks' files say."""
+"""README's tables and the page of measurements say what the catalog and the benchmarks' files say."""
 
 import pytest
 from readme_tables import README, REPORT, model_table, report, speed_table, table_in, with_table

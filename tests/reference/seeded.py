@@ -30,7 +30,7 @@ def seeded_state_dict(
 
     Args:
         keys_and_shapes: the publisher's own keys, in any order.
-        gain: variance of a convolution's output over that of its input, before normalisation.
+        gain: variance of a convolution's output over that of its input, before normalization.
     """
     return {key: _seeded_tensor(key, tuple(shape), gain) for key, shape in dict(keys_and_shapes).items()}
 

@@ -12,7 +12,7 @@ Frames = npt.NDArray[np.uint8]
 
 
 def moving_pattern(frames: int = 24, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
-    """uint8 RGB (frames, height, width, 3): a smooth random texture that drifts and changes colour."""
+    """uint8 RGB (frames, height, width, 3): a smooth random texture that drifts and changes color."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + 2, (width + 2 * frames) // 8 + 2, 3)).astype(np.float64)
     texture = coarse.repeat(8, axis=0).repeat(8, axis=1)

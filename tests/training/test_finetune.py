@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalised
+from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalized
 from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.inference.predict import predict
@@ -44,7 +44,7 @@ SPEC = ModelSpec(
 )
 CLIP_SPEC = ClipSpec(num_frames=4, frame_stride=2, size=36, crop=32, test_crop=32, clips=2, crops=1)
 CONFIG = FINETUNE.replace(epochs=2, batch_size=4, lr=0.4, workers=0, deterministic=True)
-COLOURS = {"dark": 30, "light": 220, "red": (220, 20, 20), "green": (20, 200, 20)}
+COLORS = {"dark": 30, "light": 220, "red": (220, 20, 20), "green": (20, 200, 20)}
 
 
 def make_model(seed: int = 0) -> SlowFast:
@@ -59,13 +59,13 @@ def make_model(seed: int = 0) -> SlowFast:
 
 
 def make_clips(folder: Path, counts: dict[str, int], frames: int = 8) -> Path:
-    """Coloured noise, one colour per class."""
+    """Colored noise, one color per class."""
     rng = np.random.default_rng(1)
     for label, count in counts.items():
         (folder / label).mkdir(parents=True, exist_ok=True)
         for place in range(count):
-            colour = np.asarray(COLOURS.get(label, 128)) + rng.integers(-30, 31, (frames, 36, 48, 3))
-            write_video(folder / label / f"{place}.mkv", np.clip(colour, 0, 255).astype(np.uint8))
+            color = np.asarray(COLORS.get(label, 128)) + rng.integers(-30, 31, (frames, 36, 48, 3))
+            write_video(folder / label / f"{place}.mkv", np.clip(color, 0, 255).astype(np.uint8))
     return folder
 
 
@@ -190,14 +190,14 @@ def test_freezing_up_to_a_part(clips: Path, tmp_path: Path) -> None:
     assert not torch.equal(model.slow.stage4[0].conv1.weight, head)
 
 
-def test_fitted_classifier_is_the_penalised_optimum() -> None:
+def test_fitted_classifier_is_the_penalized_optimum() -> None:
     """Against a solver that only follows the gradient, on the scaled features."""
     torch.manual_seed(0)
     model = make_model()
     model.reset_classifier(3)
-    centres = torch.randn(3, model.num_features) * 2 + 5
+    centers = torch.randn(3, model.num_features) * 2 + 5
     targets = torch.arange(30) % 3
-    features = centres[targets] + torch.randn(30, model.num_features)
+    features = centers[targets] + torch.randn(30, model.num_features)
     fit_classifier(model, Features(features, targets, list(range(30))), balance=False)
     weight, bias = model.classifier.weight.double(), model.classifier.bias.double()
     scale = (features.double() - features.double().mean(0)).square().mean().sqrt()
@@ -214,10 +214,10 @@ def test_penalty_is_the_one_that_other_clips_prefer() -> None:
     torch.manual_seed(0)
     model = make_model()
     model.reset_classifier(3)
-    centres = torch.randn(3, model.num_features)
+    centers = torch.randn(3, model.num_features)
     targets = torch.arange(30) % 3
     data, clear = (
-        Features(centres[targets] + spread * torch.randn(30, model.num_features), targets, list(range(30)))
+        Features(centers[targets] + spread * torch.randn(30, model.num_features), targets, list(range(30)))
         for spread in (1.0, 0.1)
     )
     noise = data._replace(targets=targets[torch.randperm(30)])
@@ -254,7 +254,7 @@ def test_features_are_the_networks_own(clips: Path, tmp_path: Path) -> None:
     views = dataset[4][0]
     model.eval()
     with torch.no_grad():
-        maps = model.forward_features(normalised(views, CLIP_SPEC))
+        maps = model.forward_features(normalized(views, CLIP_SPEC))
         expected = model.forward_head(maps, pre_logits=True).mean(0)
     torch.testing.assert_close(found.features[4], expected, rtol=1e-4, atol=1e-5)
     assert found.indices == list(range(15))

@@ -48,8 +48,8 @@ def test_every_recipe_of_a_publisher_describes_its_row() -> None:
             assert (recipe.model_spec, recipe.clip_spec) == (entry.model_spec, entry.clip_spec)
             assert get_recipe(f"{recipe.model}/{recipe.tag}") is recipe
             assert entry.config_name in name or name.endswith(recipe.tag)
-        if recipe.initialise_from:
-            start = get_weights(*recipe.initialise_from)
+        if recipe.initialize_from:
+            start = get_weights(*recipe.initialize_from)
             assert (
                 start.model_spec.replace(
                     num_frames=recipe.model_spec.num_frames,
@@ -148,7 +148,7 @@ def test_something_something_recipe_has_its_flips_start_and_crops() -> None:
     for left, right in recipe.flip_pairs:
         swapped = recipe.labels[left].replace("left", "*").replace("right", "left").replace("*", "right")
         assert swapped == recipe.labels[right]
-    assert recipe.initialise_from == ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p")
+    assert recipe.initialize_from == ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p")
     assert not recipe.resize_first and recipe.config.weight_decay == 1e-6
 
 
@@ -199,6 +199,6 @@ def test_a_wrong_value_is_refused(field: str, value: object) -> None:
         TrainConfig().replace(**{field: value})
 
 
-def test_a_misspelt_field_is_refused() -> None:
+def test_a_misspelled_field_is_refused() -> None:
     with pytest.raises(SpecError, match="Did you mean 'weight_decay'"):
         TrainConfig.from_dict({"weigth_decay": 0.1})

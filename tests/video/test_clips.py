@@ -115,7 +115,7 @@ def test_same_video_by_every_route(lossless: Path, tmp_path: Path) -> None:
             assert torch.equal(read_clips(source, FLOATS, views="published", fps=fps).tensor(), expected)
 
 
-def test_quick_is_one_centred_clip_and_crop() -> None:
+def test_quick_is_one_centerd_clip_and_crop() -> None:
     clips = read_clips(film(101), SMALL)
     assert clips.indices.tolist() == [[47, 49, 51, 53]]
     assert clips.views == ((0, 0),)
@@ -241,7 +241,7 @@ def test_wrong_sources(tmp_path: Path) -> None:
 
 
 def test_clips_need_as_many_means_as_channels() -> None:
-    with pytest.raises(InputError, match="normalises 1 of them"):
+    with pytest.raises(InputError, match="normalizes 1 of them"):
         read_clips(film(), SMALL.replace(mean=(0.0,), std=(1.0,)))
 
 

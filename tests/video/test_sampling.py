@@ -15,7 +15,7 @@ import torch
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.sampling import centre_indices, clip_indices, clip_span, train_indices
+from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span, train_indices
 
 PYSLOWFAST = ClipSpec(sampling="pyslowfast", time_base="fps-scaled", fps=30, short_video="repeat_last")
 PYTORCHVIDEO = ClipSpec(sampling="pytorchvideo", time_base="seconds", fps=30, short_video="stretch")
@@ -252,7 +252,7 @@ def test_every_rule_stays_inside_the_video(spec: ClipSpec, short_video: Any) -> 
         for fps in (Fraction(1, 7), 7.5, 30, 240.0):
             for rows, clips in (
                 (clip_indices(spec, length, fps, 3), 3),
-                (centre_indices(spec, length, fps), 1),
+                (center_indices(spec, length, fps), 1),
                 (train_indices(spec, length, fps, rng=rng, clips=2), 2),
             ):
                 assert rows.shape == (clips, spec.num_frames)
@@ -261,8 +261,8 @@ def test_every_rule_stays_inside_the_video(spec: ClipSpec, short_video: Any) -> 
 
 
 @pytest.mark.parametrize("spec", EVERY_RULE, ids=lambda spec: spec.sampling)
-def test_centre_clip_is_in_the_middle(spec: ClipSpec) -> None:
-    row = centre_indices(spec, 1001, 30)[0]
+def test_center_clip_is_in_the_middle(spec: ClipSpec) -> None:
+    row = center_indices(spec, 1001, 30)[0]
     assert abs((row[0] + row[-1]) / 2 - 500) <= (8 if spec is SEGMENTS else 1)
 
 

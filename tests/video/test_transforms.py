@@ -1,4 +1,4 @@
-"""Resize, crops, normalising and the two public transforms, against the publishers' arithmetic."""
+"""Resize, crops, normalizing and the two public transforms, against the publishers' arithmetic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.transforms.functional import FramePipeline, crop_boxes, normalise, resized_size
+from slowfast_zoo.video.transforms.functional import FramePipeline, crop_boxes, normalize, resized_size
 from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
 from slowfast_zoo.video.transforms.transforms import TrainTransform, eval_transform, train_transform
 
@@ -165,17 +165,17 @@ def test_three_crops() -> None:
         places("uniform", 256, 341, 2)
 
 
-def test_normalise_is_the_publishers_to_the_bit() -> None:
+def test_normalize_is_the_publishers_to_the_bit() -> None:
     values = torch.arange(256, dtype=torch.uint8).expand(3, 256)
     spec = ClipSpec()
     mmcv = [
         (np.arange(256).astype(np.float32) - np.float32(mean)) / np.float32(std)
         for mean, std in zip(spec.mean, spec.std, strict=True)
     ]
-    assert np.array_equal(normalise(values, spec).numpy(), np.stack(mmcv))
+    assert np.array_equal(normalize(values, spec).numpy(), np.stack(mmcv))
     imagenet = spec.replace(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), pixel_range="0-1")
     mean, std = torch.tensor(imagenet.mean)[:, None], torch.tensor(imagenet.std)[:, None]
-    assert torch.equal(normalise(values, imagenet), (values.float() / 255 - mean) / std)
+    assert torch.equal(normalize(values, imagenet), (values.float() / 255 - mean) / std)
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (320, 240), (256, 300), (100, 133), (270, 480)])
@@ -228,12 +228,12 @@ def test_float_results_do_not_depend_on_threads(spec: ClipSpec) -> None:
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
-def test_eval_transform_is_resize_centre_crop_normalise() -> None:
+def test_eval_transform_is_resize_center_crop_normalize() -> None:
     frames = film(4, 36, 48)
     view = eval_transform(SMALL)(frames)
     assert view.shape == (3, 4, 20, 20) and view.dtype == torch.float32 and view.is_contiguous()
     rows = np.stack([resize_bytes(frame, 24, 32)[2:22, :, 6:26] for frame in frames])
-    assert torch.equal(view, normalise(torch.from_numpy(rows).permute(2, 0, 1, 3), SMALL))
+    assert torch.equal(view, normalize(torch.from_numpy(rows).permute(2, 0, 1, 3), SMALL))
     assert eval_transform(SMALL, crop=16)(frames).shape == (3, 4, 16, 16)
     assert torch.equal(eval_transform(SMALL)(torch.from_numpy(frames)), view)
 
@@ -358,7 +358,7 @@ def test_data_loader_workers_draw_differently_and_reproducibly() -> None:
 
 def test_transforms_show_what_they_do() -> None:
     text = repr(eval_transform(ClipSpec()))
-    assert "short side 256" in text and "centre crop 256x256" in text and "uint8-bilinear" in text
+    assert "short side 256" in text and "center crop 256x256" in text and "uint8-bilinear" in text
     assert "left crop" in repr(eval_transform(ClipSpec(crop_rule="first")))
     assert "short-side-jitter 256-320" in repr(train_transform(PYSLOWFAST))
     assert "2 labels change" in repr(train_transform(ClipSpec(), flip_labels={2: 4, 4: 2}))

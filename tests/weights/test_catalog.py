@@ -1,4 +1,4 @@
-"""The catalogue: look-up, names, defaults, labels. Its rows are tested in test_rows.py."""
+"""The catalog: look-up, names, defaults, labels. Its rows are tested in test_rows.py."""
 
 import copy
 import dataclasses

@@ -145,7 +145,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change):
         ("base_width", 32, "mismatched"),
     ],
 )
-def test_the_neighbouring_architecture_is_refused(tmp_path, field, value, where):
+def test_the_neighboring_architecture_is_refused(tmp_path, field, value, where):
     save(tmp_path / "file", trained().state_dict())
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(SlowFast(SPEC.replace(**{field: value})), tmp_path / "file")
@@ -261,11 +261,11 @@ def test_stems_are_adapted_to_other_channels(tmp_path, channels, caplog):
         model = load_checkpoint(SlowFast(spec), tmp_path / "file").eval()
     assert f"{channels} channels" in caplog.text
     assert_same_state(build_and_load(spec, tmp_path / "file"), model.state_dict())
-    grey = clip(1)
+    gray = clip(1)
     with torch.no_grad():
-        if channels in (1, 6):  # a grey clip is the same in every channel, so the answers must be
-            expected = source(grey.expand(-1, 3, -1, -1, -1))
-            torch.testing.assert_close(model(grey.expand(-1, channels, -1, -1, -1)), expected)
+        if channels in (1, 6):  # a gray clip is the same in every channel, so the answers must be
+            expected = source(gray.expand(-1, 3, -1, -1, -1))
+            torch.testing.assert_close(model(gray.expand(-1, channels, -1, -1, -1)), expected)
         assert model(clip(channels)).shape == (1, 6)
 
 

@@ -360,7 +360,7 @@ def test_transient_statuses_are_repeated(server: FileServer, settings: Path, sta
 
 
 @pytest.mark.parametrize("given", ["7", "date"])
-def test_retry_after_is_honoured(server: FileServer, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_retry_after_is_honored(server: FileServer, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(transfer.time, "sleep", pauses.append)
     if given == "date":

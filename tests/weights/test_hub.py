@@ -32,7 +32,7 @@ def tiny(**changes: Any) -> SlowFast:
     model = SlowFast(TINY.replace(**changes))
     model.labels = LABELS if model.spec.num_classes == len(LABELS) else None
     model.clip_spec = ClipSpec(num_frames=8, size=(340, 256), clips=3, time_base="seconds", fps=29.97)
-    model.provenance = {"model": "tiny", "licence": "Apache-2.0", "source": "https://example.org/zoo"}
+    model.provenance = {"model": "tiny", "license": "Apache-2.0", "source": "https://example.org/zoo"}
     for index, tensor in enumerate(model.state_dict().values()):
         if tensor.is_floating_point():  # norms too, so that a swapped pair shows
             torch.nn.init.uniform_(tensor, 0.1, 1, generator=torch.Generator().manual_seed(index))
@@ -292,14 +292,14 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
     failed.classifier.bias.data[1] = float("nan")
     strange = tiny()
     strange.provenance["callback"] = print
-    unlabelled = tiny()
-    unlabelled.labels = ("only one",)
+    unlabeled = tiny()
+    unlabeled.labels = ("only one",)
     for model, message in (
         (torch.nn.Linear(2, 2), "got Linear"),
         (empty, "meta device"),
         (failed, "'classifier.bias' holds NaN"),
         (strange, "JSON, which can't hold them"),
-        (unlabelled, "1 names for 3 classes"),
+        (unlabeled, "1 names for 3 classes"),
     ):
         with pytest.raises(InputError, match=message):
             save_pretrained(model, tmp_path / "new")  # type: ignore[arg-type]
@@ -330,12 +330,12 @@ def test_card_is_what_the_hub_reads(tmp_path: Path) -> None:
     assert "| `fps`: frame rate that the stride refers to | 29.97 |" in lines
 
 
-@pytest.mark.parametrize(("licence", "given"), [("CC BY\n---\nx: y", "other"), ("MIT", "mit"), (None, None)])
-def test_card_with_any_licence(licence: str | None, given: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("written", "given"), [("CC BY\n---\nx: y", "other"), ("MIT", "mit"), (None, None)])
+def test_card_with_any_license(written: str | None, given: str | None, tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
 
     model = tiny()
-    model.provenance = {"model": "a\n---\nb", "licence": licence}
+    model.provenance = {"model": "a\n---\nb", "written": written}
     save_pretrained(model, tmp_path)
     data = ModelCard.load(tmp_path / "README.md").data.to_dict()
     assert data.get("license") == given

@@ -24,14 +24,14 @@ SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=400
 
 @pytest.fixture(autouse=True)
 def _small_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catalogue's rows of one model with a network that is quick to write and to load."""
+    """The catalog's rows of one model with a network that is quick to write and to load."""
     rows = {}
     for entry in catalog.list_weights(NAME):
         kept = {"slow_sampling", "head_pool", "head_window", "activation", "num_classes", "lateral_norm"}
         spec = SMALL.replace(**{name: getattr(entry.model_spec, name) for name in kept})
         rows[entry.tag] = _with(entry, model_spec=spec)
-    whole = {**catalog._catalogue(), NAME: rows}
-    monkeypatch.setattr(catalog, "_catalogue", lambda: whole)
+    whole = {**catalog._rows(), NAME: rows}
+    monkeypatch.setattr(catalog, "_rows", lambda: whole)
 
 
 def _with(entry: WeightEntry, **changes: object) -> WeightEntry:
@@ -88,10 +88,10 @@ def test_a_file_that_fits_several_contracts_is_refused_and_the_way_out_works(tmp
 def test_a_published_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "renamed.pth"
     written = write(path, "mmaction2-1x/k400-256e")
-    rows = dict(catalog._catalogue()[NAME])
+    rows = dict(catalog._rows()[NAME])
     digest = f"sha256-prefix:{hash_file(path)[:8]}"
     rows["mmaction2-1x/k400-256e"] = _with(rows["mmaction2-1x/k400-256e"], digest=digest)
-    monkeypatch.setattr(catalog, "_catalogue", lambda: {NAME: rows})
+    monkeypatch.setattr(catalog, "_rows", lambda: {NAME: rows})
     monkeypatch.setattr(catalog, "list_models", lambda pattern=None: [NAME])
     model = create_model(NAME, weights=path)
     assert_same_state(model, written.state_dict())

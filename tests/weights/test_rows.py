@@ -1,4 +1,4 @@
-"""Every row of the catalogue: its schema, and the facts that a wrong copy would get wrong."""
+"""Every row of the catalog: its schema, and the facts that a wrong copy would get wrong."""
 
 import re
 from typing import get_args
@@ -79,7 +79,7 @@ def test_schema(row: WeightEntry) -> None:
     if row.digest is not None:
         assert row.digest.partition(":")[2][:8] in row.filename
     assert row.file_kind in get_args(FileKind) and row.dialect in get_args(Dialect)
-    assert row.licence == "Apache-2.0"
+    assert row.license == "Apache-2.0"
     assert row.released is None or re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", row.released)
     assert row.parameters and 30e6 < row.parameters < 90e6
     assert row.gpus is None or re.fullmatch(r"\d+(x\d)?", row.gpus)

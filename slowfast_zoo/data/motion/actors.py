@@ -22,7 +22,7 @@ class Actor:
 
     sprite: Field
     """float32 (4, S, S): RGB 0-255 and alpha 0-1."""
-    centre: Floats
+    center: Floats
     """(T, 2) in view widths from the middle of the camera's path, or of the screen."""
     half: Floats
     """(T, 2) half width and half height in view widths."""
@@ -72,12 +72,12 @@ def paste(frames: torch.Tensor, actor: Actor, path: CameraPath, aspect: float) -
     """
     to_view = np.array([0.5, 0.5 / aspect])
     if actor.nearness:
-        turn, camera = path.rotation() * to_view, path.centre() * actor.nearness
+        turn, camera = path.rotation() * to_view, path.center() * actor.nearness
     else:
-        turn, camera = np.broadcast_to(np.diag(to_view), (len(frames), 2, 2)), np.zeros_like(actor.centre)
+        turn, camera = np.broadcast_to(np.diag(to_view), (len(frames), 2, 2)), np.zeros_like(actor.center)
     cos, sin = np.cos(actor.angle), np.sin(actor.angle)
     back = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2) / actor.half[..., None]
-    maps = back @ np.concatenate([turn, (camera - actor.centre)[..., None]], -1)
+    maps = back @ np.concatenate([turn, (camera - actor.center)[..., None]], -1)
     inverse = np.linalg.inv(maps[..., :2])
     middle = -(inverse @ maps[..., 2:])[..., 0]
     reach = np.abs(inverse).sum(-1)
@@ -109,20 +109,20 @@ def _object(
     shape = str(rng.choice(["ellipse", "box", "blob", "glyphs"], p=[0.3, 0.25, 0.35, 0.1]))
     stretch = log_uniform(rng, 0.5, 2)
     half = 0.5 * np.sqrt(share / aspect) * np.array([stretch, 1 / stretch]) * np.ones((len(done), 1))
-    centre = rng.uniform(-0.5, 0.5, 2) * [1, 1 / aspect] * np.ones((len(done), 1))
+    center = rng.uniform(-0.5, 0.5, 2) * [1, 1 / aspect] * np.ones((len(done), 1))
     angle = np.full(len(done), rng.uniform(-np.pi, np.pi))
     if rng.random() < 0.75:
-        centre = centre + done[:, None] * rng.uniform(-FASTEST, FASTEST, 2) * [1, rng.uniform(0, 1)]
+        center = center + done[:, None] * rng.uniform(-FASTEST, FASTEST, 2) * [1, rng.uniform(0, 1)]
     if rng.random() < 0.35:
         swing = np.sin(2 * np.pi * (rng.uniform(0.5, 3) * span * done + rng.random()))
-        centre = centre + swing[:, None] * rng.uniform(-0.12, 0.12, 2)
+        center = center + swing[:, None] * rng.uniform(-0.12, 0.12, 2)
     if rng.random() < 0.25:
         half = half * np.exp(rng.uniform(-0.8, 0.8) * done)[:, None]
     if rng.random() < 0.25:
         angle = angle + rng.uniform(-3, 3) * done
     if rng.random() < 0.15:
-        centre = centre + path.centre()
-    return Actor(draw_sprite(rng, surfaces, shape), centre, half, angle)
+        center = center + path.center()
+    return Actor(draw_sprite(rng, surfaces, shape), center, half, angle)
 
 
 def _walker(
@@ -161,18 +161,18 @@ def _near_layer(aspect: float, surfaces: Pixels, count: int, rng: np.random.Gene
     side = rng.choice([-1, 1])
     across, depth = rng.uniform(0.3, 1.2), rng.uniform(0.08, 0.25)
     if rng.random() < 0.5:
-        centre, half = (rng.uniform(-0.3, 0.3), side * 0.5 / aspect), (across, depth)
+        center, half = (rng.uniform(-0.3, 0.3), side * 0.5 / aspect), (across, depth)
     else:
-        centre, half = (side * 0.5, rng.uniform(-0.3, 0.3)), (depth, across)
+        center, half = (side * 0.5, rng.uniform(-0.3, 0.3)), (depth, across)
     sprite = draw_sprite(rng, surfaces, str(rng.choice(["blob", "box"])))
     ones = np.ones((count, 1))
-    return Actor(sprite, ones * centre, ones * half, np.zeros(count), rng.uniform(1, 1.8))
+    return Actor(sprite, ones * center, ones * half, np.zeros(count), rng.uniform(1, 1.8))
 
 
 def _overlay(aspect: float, surfaces: Pixels, count: int, rng: np.random.Generator) -> Actor:
     """A caption or a logo that the camera can't move."""
     ones = np.ones((count, 1))
     half = rng.uniform([0.04, 0.02], [0.3, 0.07]) * ones
-    centre = rng.choice([-1, 1], 2) * rng.uniform(0.25, 0.45, 2) * [1, 1 / aspect] * ones
+    center = rng.choice([-1, 1], 2) * rng.uniform(0.25, 0.45, 2) * [1, 1 / aspect] * ones
     shape = "glyphs" if rng.random() < 0.7 else "ellipse"
-    return Actor(draw_sprite(rng, surfaces, shape), centre, half, np.zeros(count), 0.0)
+    return Actor(draw_sprite(rng, surfaces, shape), center, half, np.zeros(count), 0.0)

@@ -80,7 +80,7 @@ class CameraPath:
         cos, sin = np.cos(self.angle) / self.zoom, np.sin(self.angle) / self.zoom
         return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
 
-    def centre(self) -> Floats:
+    def center(self) -> Floats:
         """(T, 2) positions of the middle of the view."""
         return np.stack([self.x, self.y], -1)
 
@@ -177,7 +177,7 @@ def fit_view(
         coverage: part of the largest possible view to use, above 0 to 1.
         rng: chooses where in the picture.
     """
-    maps: Floats = np.concatenate([path.rotation() * [0.5, 0.5 / aspect], path.centre()[..., None]], -1)
+    maps: Floats = np.concatenate([path.rotation() * [0.5, 0.5 / aspect], path.center()[..., None]], -1)
     corners = np.abs(maps[..., :2]).sum(-1)
     low, high = (maps[..., 2] - corners).min(0), (maps[..., 2] + corners).max(0)
     size = np.array(picture, dtype=np.float64)
@@ -204,7 +204,7 @@ def warp(picture: torch.Tensor, maps: Floats, size: tuple[int, int]) -> torch.Te
     source = picture if picture.ndim == 4 else picture.expand(len(maps), *picture.shape)
     return torch.nn.functional.grid_sample(
         source,
-        affine_grid(maps, _centres(size[0]), _centres(size[1])),
+        affine_grid(maps, _centers(size[0]), _centers(size[1])),
         padding_mode="border",
         align_corners=False,
     )
@@ -219,6 +219,6 @@ def affine_grid(maps: Floats, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tenso
     return (xs[:, None] * weights[..., 0] + weights[..., 2]) + (ys[:, None] * weights[..., 1])[:, 0, :, None]
 
 
-def _centres(count: int) -> torch.Tensor:
-    """Centres of that many pixels between -1 and 1."""
+def _centers(count: int) -> torch.Tensor:
+    """Centers of that many pixels between -1 and 1."""
     return (torch.arange(count, dtype=torch.float32) + 0.5) * (2 / count) - 1

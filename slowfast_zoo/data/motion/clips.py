@@ -217,7 +217,7 @@ def _moments(count: int, fps: float, exposures: int, rng: np.random.Generator) -
 
 
 def _rearranged(scene: Pixels, rng: np.random.Generator) -> Pixels:
-    """The scene turned by quarters, mirrored, with its colours exchanged and perhaps inverted: a scene that
+    """The scene turned by quarters, mirrored, with its colors exchanged and perhaps inverted: a scene that
     is filmed often shouldn't be known by heart."""
     scene = np.rot90(scene[rng.permutation(3)], int(rng.integers(4)), (1, 2))
     if rng.random() < 0.5:

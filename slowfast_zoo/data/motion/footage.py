@@ -1,4 +1,4 @@
-"""What recording does to pictures: exposure, colour, blur, noise, bars, low resolution, a real codec."""
+"""What recording does to pictures: exposure, color, blur, noise, bars, low resolution, a real codec."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def record(frames: torch.Tensor, size: tuple[int, int], rng: np.random.Generator
     """
     if rng.random() < 0.25:
         frames = _defocus(frames, int(rng.integers(1, 4)))
-    _colour(frames, rng)
+    _color(frames, rng)
     _expose(frames, rng)
     if rng.random() < 0.6:
         _add_noise(frames, log_uniform(rng, 1, 16), rng)
@@ -104,13 +104,13 @@ def _defocus(frames: torch.Tensor, reach: int) -> torch.Tensor:
     return torch.stack([rows[..., shift : shift + height, :] for shift in shifts]).mean(0)
 
 
-def _colour(frames: torch.Tensor, rng: np.random.Generator) -> None:
-    """Changes saturation, sometimes down to grey, and white balance, in place."""
+def _color(frames: torch.Tensor, rng: np.random.Generator) -> None:
+    """Changes saturation, sometimes down to gray, and white balance, in place."""
     choice = rng.random()
     if choice < 0.5:
-        grey = sum(weight * frames[:, channel] for channel, weight in enumerate(LUMA))
+        gray = sum(weight * frames[:, channel] for channel, weight in enumerate(LUMA))
         share = 1.0 if choice < 0.2 else rng.uniform(0, 0.9)
-        frames += share * (grey[:, None] - frames)  # type: ignore[index]
+        frames += share * (gray[:, None] - frames)  # type: ignore[index]
     if choice > 0.3:
         frames *= torch.from_numpy(rng.uniform(0.85, 1.15, (3, 1, 1)).astype(np.float32))
 

@@ -45,7 +45,7 @@ def draw_sprite(rng: np.random.Generator, scene: Pixels, shape: str) -> Field:
 
     Args:
         rng: source of all chance.
-        scene: uint8 (3, H, W) whose patch, recoloured, is the object's surface.
+        scene: uint8 (3, H, W) whose patch, recolored, is the object's surface.
         shape: "ellipse", "box", "blob" or "glyphs".
     """
     _, height, width = scene.shape
@@ -144,7 +144,7 @@ def _pattern(rng: np.random.Generator, side: int) -> Field:
 
 
 def _field(rng: np.random.Generator, side: int) -> Field:
-    """A grey texture between 0 and 1."""
+    """A gray texture between 0 and 1."""
     kind = rng.random()
     if kind < 0.45:
         return _fractal(rng, side, rng.uniform(0.6, 2.6))
@@ -165,10 +165,10 @@ def _stretch(values: Field) -> Field:
 
 
 def _paint(field: Field, rng: np.random.Generator) -> Field:
-    """A grey texture in colours, float32 (3, H, W), 0 to 255: dark and light blend through the field."""
-    colourful = rng.uniform(0, 1) ** 2
-    base = rng.uniform(20, 235) + colourful * rng.uniform(-127, 127, (3, 1, 1))
-    spread = rng.choice([-1, 1]) * log_uniform(rng, 20, 220) + colourful * rng.normal(0, 60, (3, 1, 1))
+    """A gray texture in colors, float32 (3, H, W), 0 to 255: dark and light blend through the field."""
+    colorful = rng.uniform(0, 1) ** 2
+    base = rng.uniform(20, 235) + colorful * rng.uniform(-127, 127, (3, 1, 1))
+    spread = rng.choice([-1, 1]) * log_uniform(rng, 20, 220) + colorful * rng.normal(0, 60, (3, 1, 1))
     painted: Field = (base + spread * (field - field.mean())).astype(np.float32)
     return painted
 
@@ -184,17 +184,17 @@ def _leaf_radii(rng: np.random.Generator, side: int) -> Field:
 
 
 def _drop_leaf(picture: Field, texture: Field, radius: float, rng: np.random.Generator) -> None:
-    """Covers a random place of the picture, in place, with a shape of that texture, recoloured."""
+    """Covers a random place of the picture, in place, with a shape of that texture, recolored."""
     side = picture.shape[-1]
-    centre_x, centre_y = rng.uniform(0, side, 2)
+    center_x, center_y = rng.uniform(0, side, 2)
     half_x, half_y = radius * rng.uniform(0.4, 1.6, 2)
     reach = int(1.45 * max(half_x, half_y)) + 2
-    left, right = max(int(centre_x) - reach, 0), min(int(centre_x) + reach, side)
-    top, bottom = max(int(centre_y) - reach, 0), min(int(centre_y) + reach, side)
+    left, right = max(int(center_x) - reach, 0), min(int(center_x) + reach, side)
+    top, bottom = max(int(center_y) - reach, 0), min(int(center_y) + reach, side)
     if right <= left or bottom <= top:
         return
-    x = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(centre_x)
-    y = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(centre_y)
+    x = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(center_x)
+    y = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(center_y)
     angle = rng.uniform(0, np.pi) if rng.random() < 0.5 else 0.0
     u = np.abs(np.cos(angle) * x + np.sin(angle) * y) / half_x
     v = np.abs(np.cos(angle) * y - np.sin(angle) * x) / half_y
@@ -224,5 +224,5 @@ def _write(picture: Field, rng: np.random.Generator) -> None:
     width, height = rng.integers(side // 12, side // 2), rng.integers(side // 24, side // 5)
     left, top = rng.integers(0, side - width), rng.integers(0, side - height)
     window = picture[:, top : top + height, left : left + width]
-    colour = rng.uniform(0, 255, (3, 1, 1)).astype(np.float32)
-    window += ink[:height, :width] * (colour - window)
+    color = rng.uniform(0, 255, (3, 1, 1)).astype(np.float32)
+    window += ink[:height, :width] * (color - window)

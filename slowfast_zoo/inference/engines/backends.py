@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
-from slowfast_zoo.inference.engines import artefacts
+from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.folding import Prepared, use_onednn
 from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_onnx, to_openvino
 from slowfast_zoo.inference.engines.winograd import use_winograd
@@ -97,13 +97,13 @@ def openvino(module: Prepared, precision: Precision, device: torch.device, shape
     core = openvino_core()
     settings = openvino_settings(precision)
     facts = (package.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), settings, shape)
-    name = f"{artefacts.fingerprint(module, *facts)}.blob"
-    network = _imported(core, artefacts.load(name), settings)
+    name = f"{artifacts.fingerprint(module, *facts)}.blob"
+    network = _imported(core, artifacts.load(name), settings)
     if network is None:
         model = to_openvino(capture(module, shape), shape, batch=1)
         try:
             network = core.compile_model(model, "CPU", settings)
-            artefacts.store(name, network.export_model().getvalue())
+            artifacts.store(name, network.export_model().getvalue())
         except RuntimeError as error:
             raise ExportError(f"OpenVINO can't compile this model: {error}") from error
     request, lock = network.create_infer_request(), threading.Lock()
@@ -134,11 +134,11 @@ def onnxruntime(module: Prepared, precision: Precision, device: torch.device, sh
     """
     package = require("onnxruntime", extra="onnx")
     facts = (package.__version__, shape)
-    name = f"{artefacts.fingerprint(module, *facts)}.onnx"
-    graph = artefacts.load(name)
+    name = f"{artifacts.fingerprint(module, *facts)}.onnx"
+    graph = artifacts.load(name)
     if graph is None:
         graph = to_onnx(capture(module, shape)).SerializeToString()
-        artefacts.store(name, graph)
+        artifacts.store(name, graph)
     session = onnxruntime_session(graph)
     call: Run = lambda clip: torch.from_numpy(session.run(None, {"clip": clip.numpy()})[0])  # noqa: E731
     return _in_pieces(_keeping_nan(call), 1)
@@ -148,7 +148,7 @@ def onnxruntime_session(model: bytes | str) -> Any:
     """An ``onnxruntime.InferenceSession`` on the CPU with torch's number of threads.
 
     Args:
-        model: a serialised model, or the path of one.
+        model: a serialized model, or the path of one.
 
     Raises:
         MissingDependencyError: the extra ``onnx`` isn't installed.
@@ -274,7 +274,7 @@ def _inductor_settings(*, frozen: bool) -> Iterator[None]:
     from torch._inductor import config
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    variable, folder = "TORCHINDUCTOR_CACHE_DIR", artefacts.engine_folder()
+    variable, folder = "TORCHINDUCTOR_CACHE_DIR", artifacts.engine_folder()
     before = os.environ.get(variable, default_cache_dir())  # Inductor itself sets its default
     if folder is not None and before == default_cache_dir():
         os.environ[variable] = str(folder / "inductor")

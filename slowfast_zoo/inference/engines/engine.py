@@ -163,7 +163,7 @@ class OptimizedModel:
         """Logits float32 ``(B, num_classes)`` on ``device``, without gradients.
 
         Args:
-            clip: float ``(B, C, T, H, W)`` on any device, normalised as ``clip_spec`` says.
+            clip: float ``(B, C, T, H, W)`` on any device, normalized as ``clip_spec`` says.
 
         Raises:
             InputError: a rank, dtype or size that the network can't take.

@@ -37,7 +37,7 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> P
 
 
 def check_model(model: object) -> None:
-    """Refuses what can't be optimised or exported.
+    """Refuses what can't be optimized or exported.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.

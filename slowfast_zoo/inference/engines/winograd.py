@@ -1,6 +1,6 @@
 """Convolutions of three taps with fewer products: Winograd's F(4, 3), through time or across the frame.
 
-Four neighbouring outputs of three taps read six inputs and take twelve products. Here the six inputs and
+Four neighboring outputs of three taps read six inputs and take twelve products. Here the six inputs and
 the three weights are mapped to six factors each (B and G), multiplied, and the six products mapped to the
 four outputs (A): half the products, and for 3x3 taps on tiles of 4x4 a quarter, 36 instead of 144. With all
 channels together each of the 6 or 36 is a matrix product, and they are one grouped 1x1 convolution. The

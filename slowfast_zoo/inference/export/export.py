@@ -38,7 +38,7 @@ from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.transforms.functional import normalise
+from slowfast_zoo.video.transforms.functional import normalize
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def export(
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
     frames = reference_frames(_REFERENCE_CLIPS, *shape[1:], channels=shape[0])
-    clips = torch.stack([_normalised(clip, model.clip_spec) for clip in frames])
+    clips = torch.stack([_normalized(clip, model.clip_spec) for clip in frames])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
@@ -153,14 +153,14 @@ def _shape(model: SlowFast, size: int | tuple[int, int] | None) -> Shape:
     return shape
 
 
-def _normalised(frames: npt.NDArray[np.uint8], spec: ClipSpec) -> Tensor:
+def _normalized(frames: npt.NDArray[np.uint8], spec: ClipSpec) -> Tensor:
     """(T, H, W, C) bytes as the clip (C, T, H, W) that the contract describes."""
     clip = torch.from_numpy(frames).permute(3, 0, 1, 2)
     if len(spec.mean) == len(clip):
-        return normalise(clip, spec)
+        return normalize(clip, spec)
     channels = len(clip)  # such a clip spec is no contract for these frames, but the proof needs numbers
     neutral = {"mean": (127.5,) * channels, "std": (64.0,) * channels, "pixel_range": "0-255"}
-    return normalise(clip, spec.replace(**neutral))
+    return normalize(clip, spec.replace(**neutral))
 
 
 def _embedded(model: SlowFast) -> dict[str, Any]:

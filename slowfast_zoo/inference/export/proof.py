@@ -126,7 +126,7 @@ def prove(
 def reference_frames(
     count: int, frames: int, height: int, width: int, channels: int
 ) -> npt.NDArray[np.uint8]:
-    """Seeded pictures of coloured rectangles that move over a shaded ground.
+    """Seeded pictures of colored rectangles that move over a shaded ground.
 
     Args:
         count: clips.
@@ -146,11 +146,11 @@ def reference_frames(
         for _ in range(6):
             sides = generator.uniform(0.1, 0.5, 2) * (height, width)
             start, step = generator.uniform(-0.2, 0.9, 2) * (height, width), generator.normal(0, 3, 2)
-            colour = generator.integers(0, 256, channels)
+            color = generator.integers(0, 256, channels)
             for number, frame in enumerate(clip):
                 top, left = np.maximum(start + number * step, 0).astype(int)
                 bottom, right = np.maximum(start + number * step + sides, 0).astype(int)
-                frame[top:bottom, left:right] = colour
+                frame[top:bottom, left:right] = color
     return clips
 
 

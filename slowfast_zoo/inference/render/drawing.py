@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.video import Frame
 
 ACCENT = (255, 176, 0)
-"""Amber: stands out against the panel and against most footage, for colour-blind eyes too."""
+"""Amber: stands out against the panel and against most footage, for color-blind eyes too."""
 TEXT = (255, 255, 255)
 DIM = (176, 176, 176)
 BACKGROUND = (24, 26, 30)
@@ -168,13 +168,13 @@ def tiles(
         sheet.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.BOX), (x, y))
         if mark:
             draw.rectangle((x, y, x + side - 1, y + side - 1), outline=ACCENT, width=max(2, side // 40))
-        colour = ACCENT if mark else DIM
-        draw.text((x + side / 2, y + side + text / 2), fitted(caption, side, size), colour, _font(size), "mm")
+        color = ACCENT if mark else DIM
+        draw.text((x + side / 2, y + side + text / 2), fitted(caption, side, size), color, _font(size), "mm")
     return sheet
 
 
 def stacked(parts: Sequence[Image | tuple[str, int, tuple[int, int, int]]], width: int) -> Image:
-    """Pictures and lines of text (text, size in pixels, colour) below each other, at most ``width`` wide."""
+    """Pictures and lines of text (text, size in pixels, color) below each other, at most ``width`` wide."""
     from PIL import Image, ImageDraw
 
     margin = 16
@@ -186,8 +186,8 @@ def stacked(parts: Sequence[Image | tuple[str, int, tuple[int, int, int]]], widt
     y = margin
     for part, height in zip(parts, heights, strict=True):
         if isinstance(part, tuple):
-            text, size, colour = part
-            draw.text((margin, y + height / 2), fitted(text, width, size), colour, _font(size), "lm")
+            text, size, color = part
+            draw.text((margin, y + height / 2), fitted(text, width, size), color, _font(size), "lm")
         else:
             sheet.paste(part, (margin, y))
         y += height
@@ -236,7 +236,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def as_bytes(clip: Any, mean: Sequence[float], std: Sequence[float], scale: float) -> Frame:
-    """A normalised clip (3, T, H, W) as uint8 RGB of shape (T, H, W, 3)."""
+    """A normalized clip (3, T, H, W) as uint8 RGB of shape (T, H, W, 3)."""
     shape = (-1, 1, 1, 1)
     values = clip.numpy() * np.array(std, np.float32).reshape(shape)
     values += np.array(mean, np.float32).reshape(shape)

@@ -61,7 +61,7 @@ def render(
     """Writes the clip with its best labels and their probabilities drawn on it; returns what was drawn.
 
     The longer side has at most 1280 pixels (480 in a GIF), tiny videos are enlarged. A line at the
-    bottom stands for the time; its coloured part is what the model looked at. Sound is left out.
+    bottom stands for the time; its colored part is what the model looked at. Sound is left out.
 
     Args:
         model: a model to ask, or its answer for this source.
@@ -122,7 +122,7 @@ def contact_sheet(
     """Writes a PNG of exactly the frames that the slow and the fast pathway see, view by view.
 
     Frames are resized and cropped as for the network; those of the fast pathway that the slow one
-    sees too have a border. Weights aren't needed: a row of the catalogue will do.
+    sees too have a border. Weights aren't needed: a row of the catalog will do.
 
     Args:
         model: a model, or a row from ``get_weights``.

@@ -3,7 +3,7 @@
 Source: somebody's run of PyTorchVideo's ``slowfast_r50`` (Kinetics-400) on MMAction2's
 ``demo/demo.mp4``, in ``outputs/arm_wrestling/actions.csv`` of
 https://github.com/FelipeVoidela/cp5-yolo-unet-slowfast at commit cdd857e. Its windows are 32
-consecutive frames, shorter side 256, centre crop 256.
+consecutive frames, shorter side 256, center crop 256.
 
 Neither the weights nor the clip can be carried along, so this library's own tests play the check through
 with a stand-in for the network; it proves something only where both files are at hand.

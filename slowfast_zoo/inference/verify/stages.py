@@ -29,7 +29,7 @@ from slowfast_zoo.weights.catalog.entry import WeightEntry
 Array = npt.NDArray[np.generic]
 
 MOVIE = Path(__file__).with_name("reference.mp4")
-"""A coloured H.264 video of 24 small frames that the library carries."""
+"""A colored H.264 video of 24 small frames that the library carries."""
 
 SMALL_NETS = {
     "strided slow frames, global head": ModelSpec(
@@ -114,12 +114,12 @@ def sample() -> Iterator[Measurement]:
     """Frame numbers of the test clips and of the quick clip, for videos long, short and shorter."""
     for spec in _distinct(_sample_key):
         rows = [sampling.clip_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
-        rows += [sampling.centre_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
+        rows += [sampling.center_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
         yield Measurement("sample", _sample_key(spec), np.concatenate(rows), _EXACT, "frames")
 
 
 def resize() -> Iterator[Measurement]:
-    """Every crop of resized frames, landscape, portrait and odd, without normalising them."""
+    """Every crop of resized frames, landscape, portrait and odd, without normalizing them."""
     for spec in _distinct(_resize_key):
         plain = spec.replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), pixel_range="0-255")
         parts = []
@@ -131,12 +131,12 @@ def resize() -> Iterator[Measurement]:
         yield Measurement("resize", _resize_key(spec), np.concatenate(parts), tolerance, "levels")
 
 
-def normalise() -> Iterator[Measurement]:
-    """All 256 byte values in each channel, normalised."""
+def normalize() -> Iterator[Measurement]:
+    """All 256 byte values in each channel, normalized."""
     ramp = torch.arange(256, dtype=torch.uint8).repeat(3, 1)
-    for spec in _distinct(_normalise_key):
-        values = views.normalise(ramp, spec).numpy()
-        yield Measurement("normalise", _normalise_key(spec), values, 1e-6, "relative")
+    for spec in _distinct(_normalize_key):
+        values = views.normalize(ramp, spec).numpy()
+        yield Measurement("normalize", _normalize_key(spec), values, 1e-6, "relative")
 
 
 def clip() -> Iterator[Measurement]:
@@ -145,7 +145,7 @@ def clip() -> Iterator[Measurement]:
     seen = set()
     for entry in list_weights():
         spec = entry.clip_spec
-        key = (_sample_key(spec), _resize_key(spec), _normalise_key(spec), spec.view_order)
+        key = (_sample_key(spec), _resize_key(spec), _normalize_key(spec), spec.view_order)
         if key in seen:
             continue
         seen.add(key)
@@ -210,7 +210,7 @@ def run_network(name: str, model: network.SlowFast, clips: torch.Tensor) -> Meas
 
 
 def pattern(frames: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A moving coloured texture with sharp edges, uint8 of shape (frames, height, width, 3)."""
+    """A moving colored texture with sharp edges, uint8 of shape (frames, height, width, 3)."""
     t, y, x, c = np.ogrid[:frames, :height, :width, :3]
     values: npt.NDArray[np.int64] = 3 * x * x + 5 * y * y + (c + 2) * x * y + 40 * (c + 1) * t
     return (values // 16 % 256).astype(np.uint8)
@@ -233,7 +233,7 @@ def seeded_clip(frames: int, height: int, width: int) -> torch.Tensor:
 
 
 def row_name(entry: WeightEntry) -> str:
-    """How a catalogue row is called in a report."""
+    """How a catalog row is called in a report."""
     return f"{entry.model} {entry.tag}"
 
 
@@ -251,7 +251,7 @@ def _seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _distinct(key: Callable[[ClipSpec], str]) -> list[ClipSpec]:
-    """One clip spec of the catalogue for each value of ``key``."""
+    """One clip spec of the catalog for each value of ``key``."""
     kinds: dict[str, ClipSpec] = {}
     for entry in list_weights():
         kinds.setdefault(key(entry.clip_spec), entry.clip_spec)
@@ -270,7 +270,7 @@ def _resize_key(spec: ClipSpec) -> str:
     return f"{spec.resize} to {size}, {crops} of {spec.test_crop} ({spec.crop_rule})"
 
 
-def _normalise_key(spec: ClipSpec) -> str:
+def _normalize_key(spec: ClipSpec) -> str:
     return f"mean {spec.mean}, std {spec.std} of {spec.pixel_range}"
 
 

@@ -1,7 +1,7 @@
 """Does this machine compute what was published? Every stage against stored references.
 
 print(verify())             # decode ... logits, and the first stage that differs
-print(verify(model))        # also: is the model what its catalogue row says, is its network right
+print(verify(model))        # also: is the model what its catalog row says, is its network right
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STAGES = (
     "decode",
     "sample",
     "resize",
-    "normalise",
+    "normalize",
     "clip",
     "slow frames",
     "model",
@@ -63,12 +63,12 @@ def verify(
 ) -> Report:
     """Every stage from a video to logits, replayed here and compared with stored references.
 
-    Decoding, sampling, resizing, normalising and slow frames are replayed for every kind of input in
-    the catalogue, networks with seeded weights, and the weights that the library carries with their true
+    Decoding, sampling, resizing, normalizing and slow frames are replayed for every kind of input in
+    the catalog, networks with seeded weights, and the weights that the library carries with their true
     logits. That takes some ten seconds and no network connection.
 
     Args:
-        model: also compare its spec, clip spec and labels with its catalogue row, and what a copy of its
+        model: also compare its spec, clip spec and labels with its catalog row, and what a copy of its
             network computes with seeded weights with what the publisher's own network gave.
         stages: only these of ``STAGES``.
         demo_clip: MMAction2's ``demo/demo.mp4``, on which published outputs of PyTorchVideo's R50 8x8 are
@@ -192,7 +192,7 @@ def _checks_of(
         "decode": replay.decode,
         "sample": replay.sample,
         "resize": replay.resize,
-        "normalise": replay.normalise,
+        "normalize": replay.normalize,
         "clip": replay.clip,
         "slow frames": replay.slow_frames,
         "network": lambda: replay.small_networks(device),
@@ -242,12 +242,12 @@ def _model_checks(model: SlowFast) -> Iterator[Check]:
     name, tag = model.provenance.get("model"), model.provenance.get("tag")
     if name is None or tag is None:
         detail = "the model doesn't name published weights"
-        yield Check(stage="model", what="the catalogue row", ok=None, detail=detail)
+        yield Check(stage="model", what="the catalog row", ok=None, detail=detail)
         return
     try:
         row = get_weights(name, tag)
     except UnknownNameError as error:
-        yield Check(stage="model", what="the catalogue row", ok=False, detail=str(error))
+        yield Check(stage="model", what="the catalog row", ok=False, detail=str(error))
         return
     fields = ("num_classes", "in_channels", "dropout")
     chosen = {field: getattr(model.spec, field) for field in fields}

@@ -31,7 +31,7 @@ from slowfast_zoo.training.train import rank
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.saved.hub import save_pretrained
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Probe = Literal["first", "only", "no"]
 
@@ -118,7 +118,7 @@ def finetune(
         work_dir: folder for everything that is written.
         validation: data to choose the best epoch by; None: the part of that name, else a part of the data
             whose sources aren't trained on.
-        config: optimiser, schedule, batch and seed; the rate is scaled to the clips of a step.
+        config: optimizer, schedule, batch and seed; the rate is scaled to the clips of a step.
         probe: "first": start from the linear probe; "only": stop there, the network stays as it is and
             its features are computed once; "no": start from a random classifier.
         val: part of the clips to validate with where they aren't given.
@@ -176,7 +176,7 @@ def finetune(
         model.freeze(freeze_up_to, norms=freeze_norms)
         notes += run.describe(freeze_up_to, freeze_norms, balance)
     for note in notes:
-        _LOG.info("%s", note)
+        _LOGGER.info("%s", note)
     if probe != "only":
         notes += run.train(balance, resume and not fresh, probed)
     return run.finish(notes, probed, trained=probe != "only")

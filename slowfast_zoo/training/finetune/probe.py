@@ -18,7 +18,7 @@ from slowfast_zoo.data.loader import (
     StepKeys,
     load,
     name_of,
-    normalised,
+    normalized,
 )
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.network.slowfast import SlowFast
@@ -89,7 +89,7 @@ def extract_features(
                 views = []
                 for clips in batch.clips.split(max_views):
                     with autocast(place, precision):
-                        maps = model.forward_features(normalised(clips.to(place), model.clip_spec))
+                        maps = model.forward_features(normalized(clips.to(place), model.clip_spec))
                         views.append(model.forward_head(maps, pre_logits=True).float().cpu())
                 rows.append(torch.cat(views).mean(dim=0))
                 targets.append(batch.targets[0])
@@ -131,7 +131,7 @@ def settle_norms(
 
     def forward(clips: Tensor) -> None:
         with autocast(place, config.precision):
-            model(normalised(clips.to(place), model.clip_spec))
+            model(normalized(clips.to(place), model.clip_spec))
 
     batches = load(KeyedItems(dataset, config.seed), keys, config.workers, place)
     try:
@@ -145,7 +145,7 @@ def fit_classifier(
 ) -> float:
     """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
 
-    Logistic regression, solved rather than stepped. Features are centred and scaled while fitting; that is
+    Logistic regression, solved rather than stepped. Features are centerd and scaled while fitting; that is
     folded into the weights afterwards.
 
     Args:

@@ -23,7 +23,7 @@ from slowfast_zoo.evaluation.metrics import average_precisions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LOG = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES = (
     "per_class.csv",
@@ -35,7 +35,7 @@ _MOST_NAMED = 60
 """Classes whose names still fit beside a confusion matrix."""
 _MOST_COUNTED = 25
 """Classes whose counts still fit into its cells."""
-_BLUE, _ORANGE, _GREY = "#2563a8", "#d9730d", "#6b7280"
+_BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
 
 
 def class_table(result: Evaluation) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def write_report(result: Evaluation, log: Path | None, folder: Path, *, title: s
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        _LOG.warning("No pictures: they need matplotlib, which pip install 'slowfast-zoo[train]' brings.")
+        _LOGGER.warning("No pictures: they need matplotlib, which pip install 'slowfast-zoo[train]' brings.")
         return written
     if single:
         confusion = result.confusion_matrix()
@@ -152,7 +152,7 @@ def _step(line: dict[str, Any], steps_per_epoch: int) -> int:
 
 
 def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
-    """A picture of the matrix: colour is the share of each true class, numbers are videos.
+    """A picture of the matrix: color is the share of each true class, numbers are videos.
 
     Args:
         confusion: (classes, classes), rows true.
@@ -194,9 +194,9 @@ def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title
     axes.tick_params(which="minor", length=0)
     if classes <= _MOST_COUNTED:
         for row, column in zip(*np.nonzero(confusion), strict=True):
-            colour = "white" if shares[row, column] > 0.55 else "black"
+            color = "white" if shares[row, column] > 0.55 else "black"
             count = str(confusion[row, column])
-            axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, count, ha="center", va="center", color=color, fontsize=9)
     bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=24, label="share of the true class")
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     bar.outline.set_visible(False)
@@ -242,7 +242,7 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
     score_axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if score_axes.get_legend_handles_labels()[0]:
         score_axes.legend(frameon=False, fontsize=9, loc="best")
-    rate_axes.plot(times, [line["lr"] for line in train], color=_GREY, linewidth=1.6)
+    rate_axes.plot(times, [line["lr"] for line in train], color=_GRAY, linewidth=1.6)
     rate_axes.set_ylabel("learning rate")
     rate_axes.set_ylim(bottom=0)
     rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))

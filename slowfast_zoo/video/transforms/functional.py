@@ -1,7 +1,7 @@
-"""Frames to views, step by step: sizes, crops, normalising, and the pipeline that joins them.
+"""Frames to views, step by step: sizes, crops, normalizing, and the pipeline that joins them.
 
-OpenMMLab and GluonCV resize bytes and normalise the result ("uint8-bilinear"); PySlowFast and
-PyTorchVideo normalise first and resize floats ("float-bilinear"). Both orders are kept, because
+OpenMMLab and GluonCV resize bytes and normalize the result ("uint8-bilinear"); PySlowFast and
+PyTorchVideo normalize first and resize floats ("float-bilinear"). Both orders are kept, because
 their results differ.
 """
 
@@ -42,7 +42,7 @@ class FramePipeline:
         self.kept = Box(left, top, right - left, bottom - top)
 
     def prepare(self, frame: Bytes, out: torch.Tensor | None = None) -> torch.Tensor:
-        """The kept part of a frame, (C, kept height, kept width), uint8 or normalised float32.
+        """The kept part of a frame, (C, kept height, kept width), uint8 or normalized float32.
 
         Args:
             frame: uint8 of shape (H, W, C), RGB.
@@ -96,7 +96,7 @@ class FramePipeline:
         rows: torch.Tensor | None = None,
         out: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One crop of prepared frames, normalised: float32 of shape (C, T, crop, crop).
+        """One crop of prepared frames, normalized: float32 of shape (C, T, crop, crop).
 
         Args:
             frames: as for ``cut``.
@@ -114,11 +114,11 @@ class FramePipeline:
             if part.is_floating_point():
                 out[:, place] = part[:, row]
             else:
-                _normalise_into(out[:, place], part[:, row], mean, std, self.spec)
+                _normalize_into(out[:, place], part[:, row], mean, std, self.spec)
         return out
 
 
-def normalise(clip: torch.Tensor, spec: ClipSpec) -> torch.Tensor:
+def normalize(clip: torch.Tensor, spec: ClipSpec) -> torch.Tensor:
     """The clip as float32 minus mean, divided by std; a new tensor on the clip's device.
 
     Args:
@@ -127,10 +127,10 @@ def normalise(clip: torch.Tensor, spec: ClipSpec) -> torch.Tensor:
     """
     mean, std = _mean_and_std(spec, clip.dim() - 1, clip.device)
     out = torch.empty(clip.shape, dtype=torch.float32, device=clip.device)
-    return _normalise_into(out, clip, mean, std, spec)
+    return _normalize_into(out, clip, mean, std, spec)
 
 
-def _normalise_into(
+def _normalize_into(
     out: torch.Tensor, clip: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, spec: ClipSpec
 ) -> torch.Tensor:
     if spec.pixel_range == "0-1":
@@ -173,7 +173,7 @@ def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -
     Along the longer side, for a frame that is 9 pixels longer than the crop::
 
         three-crop   0 8 4    left, right, middle: twice the middle's offset misses the last column
-        uniform      0 5 9    left, centre (rounded up), right
+        uniform      0 5 9    left, center (rounded up), right
         first        0 5 9    as uniform
 
     A single crop is the middle one, but for "first", where it is the left one (top in a portrait
@@ -211,9 +211,9 @@ def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -
 
 
 def resize_float(frame: Bytes, height: int, width: int, spec: ClipSpec) -> torch.Tensor:
-    """The whole frame normalised, then resized: float32 of shape (C, height, width)."""
+    """The whole frame normalized, then resized: float32 of shape (C, height, width)."""
     pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
-    return interpolate(normalise(pixels, spec), height, width)
+    return interpolate(normalize(pixels, spec), height, width)
 
 
 def interpolate(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -72,7 +72,7 @@ class _Memory(threading.local):
         self._block = np.empty(0, np.uint8)
 
     def arrays(self, *wanted: tuple[int, int, type[np.generic]]) -> Iterator[npt.NDArray[Any]]:
-        """Arrays of (rows, columns, dtype), uninitialised and valid until the thread's next call."""
+        """Arrays of (rows, columns, dtype), uninitialized and valid until the thread's next call."""
         sizes = [rows * columns * np.dtype(kind).itemsize for rows, columns, kind in wanted]
         starts = list(itertools.accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
         if len(self._block) < starts[-1]:

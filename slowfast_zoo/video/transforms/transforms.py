@@ -1,4 +1,4 @@
-"""Decoded frames to network input: resize, crop, flip and normalise as each publisher does.
+"""Decoded frames to network input: resize, crop, flip and normalize as each publisher does.
 
 ``eval_transform`` gives the one deterministic view of a clip, ``train_transform`` a random one. Both
 take their steps from ``views``, as the clip builder does.
@@ -19,7 +19,7 @@ from slowfast_zoo.video.transforms.functional import (
     FramePipeline,
     check_crop,
     interpolate,
-    normalise,
+    normalize,
     resize_float,
     resized_size,
     slices,
@@ -61,7 +61,7 @@ def train_transform(clip_spec: ClipSpec, *, flip_labels: Mapping[int, int] | Non
 
 
 class EvalTransform:
-    """Resize, one deterministic crop, normalise. Made by ``eval_transform``; can be pickled."""
+    """Resize, one deterministic crop, normalize. Made by ``eval_transform``; can be pickled."""
 
     def __init__(self, clip_spec: ClipSpec, crop: int) -> None:
         check_crop(clip_spec, crop)
@@ -83,10 +83,10 @@ class EvalTransform:
 
     def __repr__(self) -> str:
         spec = self.clip_spec
-        where = "left" if spec.crop_rule == "first" else "centre"
+        where = "left" if spec.crop_rule == "first" else "center"
         return (
             f"EvalTransform(resize to {_size_text(spec)}, {spec.resize}; "
-            f"{where} crop {self.crop}x{self.crop}; {_normalise_text(spec)})"
+            f"{where} crop {self.crop}x{self.crop}; {_normalize_text(spec)})"
         )
 
 
@@ -104,7 +104,7 @@ class TrainView(NamedTuple):
 
 
 class TrainTransform:
-    """Random crop and flip, normalise. Made by ``train_transform``; can be pickled."""
+    """Random crop and flip, normalize. Made by ``train_transform``; can be pickled."""
 
     def __init__(self, clip_spec: ClipSpec, flip_labels: dict[int, int]) -> None:
         if "jitter" in clip_spec.augmentation and clip_spec.jitter[0] < clip_spec.crop:
@@ -180,7 +180,7 @@ class TrainTransform:
         """
         clip = torch.stack([self._cut(frame, view) for frame in frames], dim=1)
         clip = clip.flip(-1) if view.flip else clip
-        return clip if clip.is_floating_point() else normalise(clip, self.clip_spec)
+        return clip if clip.is_floating_point() else normalize(clip, self.clip_spec)
 
     def _augment(
         self, frames: Bytes | torch.Tensor, generator: torch.Generator | None
@@ -208,7 +208,7 @@ class TrainTransform:
         labels = f"; {len(self.flip_labels)} labels change" if self.flip_labels else ""
         return (
             f"TrainTransform({spec.augmentation}{jitter}{first}, {spec.resize}; "
-            f"crop {spec.crop}x{spec.crop}; flip {spec.flip:g}{labels}; {_normalise_text(spec)})"
+            f"crop {spec.crop}x{spec.crop}; flip {spec.flip:g}{labels}; {_normalize_text(spec)})"
         )
 
 
@@ -250,5 +250,5 @@ def _size_text(spec: ClipSpec) -> str:
     return f"short side {spec.size}" if isinstance(spec.size, int) else f"{spec.size[0]}x{spec.size[1]}"
 
 
-def _normalise_text(spec: ClipSpec) -> str:
+def _normalize_text(spec: ClipSpec) -> str:
     return f"mean {spec.mean}, std {spec.std} of {spec.pixel_range}"

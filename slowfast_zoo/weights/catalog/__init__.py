@@ -53,7 +53,7 @@ def list_weights(model: str | None = None) -> list[WeightEntry]:
         UnknownNameError: there is no such model.
     """
     models = list_models() if model is None else [_known(model)]
-    return [entry for name in models for entry in _catalogue()[name].values()]
+    return [entry for name in models for entry in _rows()[name].values()]
 
 
 def get_weights(model: str, tag: str = "default") -> WeightEntry:
@@ -62,12 +62,12 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
     Raises:
         UnknownNameError: there is no such model, or the model has no such tag.
     """
-    entries = _catalogue()[_known(model)]
+    entries = _rows()[_known(model)]
     if tag == "default":
         return entries[DEFAULT_TAGS[model]]
     if tag in entries:
         return entries[tag]
-    elsewhere = [name for name in list_models() if tag in _catalogue()[name]]
+    elsewhere = [name for name in list_models() if tag in _rows()[name]]
     hint = f" It belongs to {quoted(elsewhere)}." if elsewhere else did_you_mean(str(tag), entries)
     raise UnknownNameError(f"'{model}' has no weights '{tag}'.{hint} It has: 'default', {quoted(entries)}.")
 
@@ -95,7 +95,7 @@ def _known(model: str) -> str:
 
 
 @functools.cache
-def _catalogue() -> dict[str, dict[str, WeightEntry]]:
+def _rows() -> dict[str, dict[str, WeightEntry]]:
     # Imported at the first question: building some forty rows takes longer than importing this module.
     from slowfast_zoo.weights.catalog import gluoncv as rows_gluoncv
     from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab

@@ -47,7 +47,7 @@ class Metrics:
         mean_ap: float | None = None,
     ) -> Metrics:
         """Scores that were measured exactly as the clip spec says."""
-        crops = "centre crop" if clip_spec.crops == 1 else f"{clip_spec.crops} crops"
+        crops = "center crop" if clip_spec.crops == 1 else f"{clip_spec.crops} crops"
         if clip_spec.crop_rule == "first":
             crops = "left (or top) crop"
         plural = "clip" if clip_spec.clips == 1 else "clips"
@@ -92,7 +92,7 @@ class WeightEntry:
     """Dataset that the weights were trained on."""
     stored_resolution: str | None = None
     """Size in pixels of the videos that were trained on, as published."""
-    initialised_from: str | None = None
+    initialized_from: str | None = None
     """What the training started from; None: from scratch."""
     parameters: int | None = None
     """Learnable parameters of the publisher's network."""
@@ -106,8 +106,8 @@ class WeightEntry:
     """Training log as text."""
     json_url: str | None = None
     """Training log as JSON lines."""
-    licence: str = "Apache-2.0"
-    """Licence of the publisher's repository; no publisher states another one for the weights."""
+    license: str = "Apache-2.0"
+    """License of the publisher's repository; no publisher states another one for the weights."""
     source: str
     """The publisher's page that lists this checkpoint."""
     config_name: str

@@ -98,7 +98,7 @@ def _row(
         metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1]),
         training_data="Something-Something V1" if sthv1 else "Kinetics-400",
         stored_resolution=stored,
-        initialised_from="Kinetics-400 (slowfast_r50_8x8x1)" if sthv1 else None,
+        initialized_from="Kinetics-400 (slowfast_r50_8x8x1)" if sthv1 else None,
         parameters=PARAMETERS[spec],
         gpus=gpus and gpus[0],
         gpu_mem_mb=gpus and gpus[1],

@@ -115,7 +115,7 @@ def _row(
         metrics=Metrics.measured(clip_spec, top1=top1, top5=top5, mean_ap=mean_ap),
         training_data=training_data,
         stored_resolution="short-side 256" if label_set == "kinetics400" else None,
-        initialised_from=None if label_set == "kinetics400" else "Kinetics-400",
+        initialized_from=None if label_set == "kinetics400" else "Kinetics-400",
         parameters=parameters,
         source=_PYTORCHVIDEO_SOURCE if pytorchvideo else _PYSLOWFAST_SOURCE,
         config_name=config,
@@ -187,7 +187,7 @@ _PYSLOWFAST_ROWS = (
         parameters=34_045_558,
         top1=63.0,
         top5=88.5,
-        note="Scored on the left (or top) crop, where Kinetics takes the centre for a single view.",
+        note="Scored on the left (or top) crop, where Kinetics takes the center for a single view.",
     ),
     _row(
         "slowfast_r50_16x8x1",

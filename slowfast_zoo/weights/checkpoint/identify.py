@@ -1,4 +1,4 @@
-"""A checkpoint file -> the catalogue row that it is, or the only one that it can stand for."""
+"""A checkpoint file -> the catalog row that it is, or the only one that it can stand for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def identify(model: str, path: Path) -> tuple[WeightEntry, ModelSpec]:
     says, or the model's default one.
 
     Args:
-        model: a model of the catalogue.
+        model: a model of the catalog.
         path: the file.
 
     Raises:

@@ -65,7 +65,7 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
 
 
 def build_and_load(spec: ModelSpec, path: str | Path, *, dialect: str | None = None) -> SlowFast:
-    """A new model with the weights of a file; faster than building first, as nothing is initialised.
+    """A new model with the weights of a file; faster than building first, as nothing is initialized.
 
     Args:
         spec: the network; ``num_classes`` and ``in_channels`` may differ from the file's as in
@@ -125,7 +125,7 @@ def read_canonical(path: str | Path, spec: ModelSpec, *, dialect: str | None = N
 def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
     """A stem's RGB convolution ``(out, 3, t, h, w)`` for other clips: ``(out, in_channels, t, h, w)``.
 
-    One channel: the sum over RGB, which equals the RGB network on a grey clip. Others: R, G, B, R, ...
+    One channel: the sum over RGB, which equals the RGB network on a gray clip. Others: R, G, B, R, ...
     as often as needed, scaled by 3 / in_channels, so that activations keep their size.
 
     Source: timm's ``adapt_input_conv`` does the same for images
@@ -150,7 +150,7 @@ def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
 def match_rows(
     tensors: Mapping[str, Tensor], dialect: str, entries: Iterable[WeightEntry]
 ) -> list[WeightEntry]:
-    """The catalogue's rows whose file has these names and shapes.
+    """The catalog's rows whose file has these names and shapes.
 
     Rows that fit in the number of classes too come alone; if there are none, those that fit but for it
     (a publisher's network that somebody has fine-tuned).
@@ -225,7 +225,7 @@ def _state_for(spec: ModelSpec, path: str | Path, dialect: str | None, level: in
     if rule not in (None, spec.slow_sampling):
         _LOGGER.warning(
             "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
-            " its answers differ. SlowFast(entry.model_spec) is the network of a catalogue row.",
+            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
             *(path, rule, spec.slow_sampling),
         )
     return state
@@ -267,7 +267,7 @@ def _misfit(
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
     return CheckpointError(
         f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}. Build"
-        " the network of the file's own catalogue row: SlowFast(get_weights(model, tag).model_spec).",
+        " the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec).",
         missing=missing,
         unexpected=unexpected,
         mismatched=mismatched,

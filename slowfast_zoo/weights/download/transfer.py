@@ -238,7 +238,7 @@ def _check_status(response: httpx2.Response, url: str, part: Path) -> None:
 def _check_range(response: httpx2.Response, part: Path, have: int, known: _Remote | None) -> int | None:
     """The whole file's size in bytes, if given, once it is sure that the range continues our bytes."""
     given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    # Some servers honour Range and ignore If-Range, so the validator is compared here as well.
+    # Some servers honor Range and ignore If-Range, so the validator is compared here as well.
     same_file = known is None or _validator(response) in ("", known.validator)
     if given and same_file and known and known.total is not None and given[2] != "*":
         same_file = int(given[2]) == known.total

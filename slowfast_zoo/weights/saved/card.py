@@ -83,15 +83,15 @@ def model_card(config: SavedConfig, source: str) -> str:
 
 def _metadata(config: SavedConfig) -> str:
     """YAML; every value is written as JSON, which YAML includes."""
-    licence = config.provenance.get("licence")
+    given = config.provenance.get("license")
     values: dict[str, Any] = {
         "library_name": "slowfast_zoo",
         "pipeline_tag": "video-classification",
         "tags": ["slowfast", "video-classification", "action-recognition"],
     }
-    if isinstance(licence, str) and licence:
-        is_identifier = re.fullmatch(r"[a-z0-9.+-]+", licence.lower())
-        values = {"license": licence.lower() if is_identifier else "other"} | values
+    if isinstance(given, str) and given:
+        is_identifier = re.fullmatch(r"[a-z0-9.+-]+", given.lower())
+        values = {"license": given.lower() if is_identifier else "other"} | values
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in values.items())
 
 

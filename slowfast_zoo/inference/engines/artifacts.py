@@ -1,4 +1,4 @@
-"""What engines have compiled, kept on disk for the next process: one checked file per artefact.
+"""What engines have compiled, kept on disk for the next process: one checked file per artifact.
 
 The files are in the folder ``engines`` of the library's cache and can be deleted at any time.
 """
@@ -22,7 +22,7 @@ from slowfast_zoo.weights.download.download import cache_dir
 _LOGGER = logging.getLogger(__name__)
 
 _KEPT = 8
-"""Artefacts that stay, the most recently used ones; each is about as large as its model's weights."""
+"""Artifacts that stay, the most recently used ones; each is about as large as its model's weights."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -43,7 +43,7 @@ def fingerprint(module: Prepared, *facts: object) -> str:
 
 
 def engine_folder() -> Path | None:
-    """Where compiled artefacts are kept; None when this user has no cache folder that can be written."""
+    """Where compiled artifacts are kept; None when this user has no cache folder that can be written."""
     with contextlib.suppress(OSError, DownloadError):
         folder = cache_dir() / "engines"
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def engine_folder() -> Path | None:
 
 
 def load(name: str) -> bytes | None:
-    """A kept artefact; None when there is none, or it is damaged."""
+    """A kept artifact; None when there is none, or it is damaged."""
     folder = engine_folder()
     if folder is None:
         return None
@@ -70,7 +70,7 @@ def load(name: str) -> bytes | None:
 
 
 def store(name: str, content: bytes) -> None:
-    """Keeps an artefact, whole or not at all; without room for it nothing happens."""
+    """Keeps an artifact, whole or not at all; without room for it nothing happens."""
     folder = engine_folder()
     if folder is None:
         return
