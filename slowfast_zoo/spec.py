@@ -42,6 +42,7 @@ Resize = Literal["uint8-bilinear", "float-bilinear"]
 CropRule = Literal["three-crop", "uniform", "first"]
 ViewOrder = Literal["crop-major", "clip-major"]
 PixelRange = Literal["0-255", "0-1"]
+NamedViews = Literal["quick", "published"]
 Aggregate = Literal["mean-prob", "mean-logit", "max-prob", "sum-prob"]
 Augmentation = Literal[
     "random-resized-crop", "random-resized-crop-of-source", "short-side-jitter", "inverse-short-side-jitter"

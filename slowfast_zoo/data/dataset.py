@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.lists import Annotations, Form, Sample, read_annotations
+from slowfast_zoo.data import Form
+from slowfast_zoo.data.lists import Annotations, Sample, read_annotations
 from slowfast_zoo.data.loader import item_rng
 from slowfast_zoo.errors import DataError, FrameCountError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec

@@ -24,15 +24,15 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
+from slowfast_zoo.data import Form
 from slowfast_zoo.data.folders import find_ids, folder_rows, is_frame_folder
 from slowfast_zoo.data.rows import Row
 from slowfast_zoo.data.tables import is_table, table_rows
 from slowfast_zoo.errors import DataError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 
-Form = Literal["folders", "table", "videos", "rawframes", "rawframes-offset", "ids"]
 CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
 """Endings of what is one clip: videos, and frames stored by ``cache``."""
 

@@ -6,18 +6,18 @@ Source: ``mmaction/evaluation/functional/accuracy.py`` of MMAction2 1.2.0 (``mma
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.evaluation import Metric
 
 Scores = npt.NDArray[np.floating[Any]]
 Targets = npt.NDArray[Any]
 
-METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision")
-"""Names as ``--eval`` takes them."""
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 def compute_metrics(

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.inference.engines.engine import Engine, OptimizedModel
+from slowfast_zoo.inference.engines import Engine
+from slowfast_zoo.inference.engines.engine import OptimizedModel
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.inference.measurement import Benchmark, Machine, Timing
 from slowfast_zoo.inference.predict import predict

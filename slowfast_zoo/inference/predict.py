@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, SlowFastZooError, VideoError
-from slowfast_zoo.inference.engines.engine import Engine, OptimizedModel
+from slowfast_zoo.inference.engines import Engine
+from slowfast_zoo.inference.engines.engine import OptimizedModel
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.inference.runner import Forward, check_model, runner_for
 from slowfast_zoo.network.slowfast import SlowFast

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.engines import Engine
 from slowfast_zoo.inference.engines.backends import onednn_is_fast
-from slowfast_zoo.inference.engines.engine import Engine, OptimizedModel, choose_engine, optimize
+from slowfast_zoo.inference.engines.engine import OptimizedModel, choose_engine, optimize
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import Precision

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal, get_args
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 
-Precision = Literal["float32", "bfloat16", "float16"]
+if TYPE_CHECKING:
+    import torch
 
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def check_precision(precision: str) -> None:
@@ -25,14 +20,25 @@ def check_precision(precision: str) -> None:
     Raises:
         UnknownNameError: names the ones that there are.
     """
-    if precision not in DTYPES:
-        hint = did_you_mean(str(precision), DTYPES) or f" The precisions are: {quoted(DTYPES)}."
+    names = get_args(Precision)
+    if precision not in names:
+        hint = did_you_mean(str(precision), names) or f" The precisions are: {quoted(names)}."
         raise UnknownNameError(f"There is no precision {precision!r}.{hint}")
+
+
+def to_dtype(precision: Precision) -> torch.dtype:
+    """torch's name for it."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
 
 
 @contextlib.contextmanager
 def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     """The network's arithmetic in that precision, where torch holds it safe."""
+    import torch
+
     dtype = torch.float16 if precision == "float16" else torch.bfloat16
     with torch.autocast(device.type, dtype, enabled=precision != "float32"):
         yield

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
 from slowfast_zoo.errors import FrameCountError, InputError, did_you_mean
-from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.spec import ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import Indices, center_indices, clip_indices, clip_span
 from slowfast_zoo.video.transforms.functional import FramePipeline
@@ -23,7 +23,7 @@ from slowfast_zoo.video.transforms.functional import FramePipeline
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
 
-Views: TypeAlias = Literal["quick", "published"] | tuple[int, int]
+Views: TypeAlias = NamedViews | tuple[int, int]
 
 
 def read_clips(

@@ -32,7 +32,7 @@ from slowfast_zoo.errors import (
     did_you_mean,
     quoted,
 )
-from slowfast_zoo.inference.engines import backends
+from slowfast_zoo.inference.engines import Engine, backends
 from slowfast_zoo.inference.engines.folding import Prepared, check_model, prepare
 from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.devices import to_device
@@ -41,7 +41,6 @@ from slowfast_zoo.runtime.precision import Precision
 
 _LOGGER = logging.getLogger(__name__)
 
-Engine = Literal["auto", "eager", "compile", "openvino", "onnxruntime"]
 
 _BUILDERS = {
     "eager": backends.eager,

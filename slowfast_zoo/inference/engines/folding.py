@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.pathway import Stem
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.precision import DTYPES, Precision, check_precision
+from slowfast_zoo.runtime.precision import Precision, check_precision, to_dtype
 
 _HALF_VECTOR = 8
 """Channels that fill half of a vector of 512 bits."""
@@ -33,7 +33,7 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> P
     folded = fold_batch_norms(model)
     if paired and PairedStem.suits(folded):
         folded.fast.register_module("stem", PairedStem(folded.fast.stem, even=precision != "float32"))
-    return folded if precision == "float32" else Lowered(folded, DTYPES[precision])
+    return folded if precision == "float32" else Lowered(folded, to_dtype(precision))
 
 
 def check_model(model: object) -> None:

@@ -32,7 +32,8 @@ from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_y
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.inference.engines.backends import Shape
 from slowfast_zoo.inference.engines.folding import check_model
-from slowfast_zoo.inference.export.formats import FORMATS, FileFormat, Format
+from slowfast_zoo.inference.export import Format
+from slowfast_zoo.inference.export.formats import FORMATS, FileFormat
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
 from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.packages import require

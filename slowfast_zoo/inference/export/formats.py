@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +18,6 @@ from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_onnx
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision
-
-Format = Literal["onnx", "torch", "openvino"]
 
 Exported = Callable[[Tensor], Tensor]
 """Clips float32 ``(B, C, T, H, W)`` on the CPU to logits float32."""
