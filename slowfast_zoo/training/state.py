@@ -8,20 +8,24 @@ hold the weights with their specs and class names.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from slowfast_zoo.errors import CheckpointError, TrainingError
+from slowfast_zoo.files import TEMPORARY_SUFFIX, hash_file, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 
 RESUME, LAST, BEST, LOG = "resume.pt", "last.safetensors", "best.safetensors", "log.jsonl"
 _METADATA = "slowfast_zoo"
+_FORMAT = 2
+"""Of ``resume.pt``; another number is refused."""
 # Where a step's clips are computed, and what is written when. How a step is divided matters to batch norms
 # only, and memory may be the reason for the interruption.
 _MAY_CHANGE = {
@@ -36,26 +40,17 @@ _MAY_CHANGE = {
 }
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file in one step, after its new content is on the disk; the old one stays until then.
-
-    Args:
-        path: the file.
-        write: fills the file that it is given.
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """``files.written_whole`` for a file of a training.
 
     Raises:
         TrainingError: no room, no permission; the old file is as it was.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save makes a RuntimeError of a full disk
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        with written_whole(path) as temporary:
+            yield temporary
+    except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
         kept = f"the earlier {path.name} is intact" if path.exists() else "nothing was kept"
         reason = str(error.__context__ or error).splitlines()[0]
         raise TrainingError(
@@ -88,7 +83,7 @@ def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
             raise TrainingError(
                 f"{folder} holds a training already; resume it, or choose another work directory."
             )
-        for leftover in folder.glob("*.tmp"):
+        for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
         yield folder
     finally:
@@ -103,7 +98,8 @@ def save_weights(model: SlowFast, path: Path, notes: Mapping[str, Any]) -> None:
         path: replaced in one step.
         notes: how the weights were trained; JSON values, become the file's provenance.
     """
-    from safetensors.torch import save
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
 
     described = {
         "model_spec": model.spec.to_dict(),
@@ -113,7 +109,11 @@ def save_weights(model: SlowFast, path: Path, notes: Mapping[str, Any]) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": "pt", _METADATA: json.dumps(described)}
-    write_whole(path, lambda file: file.write(save(tensors, metadata)))
+    with replaced(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def load_trained(path: str | Path) -> SlowFast | None:
@@ -144,23 +144,51 @@ def load_trained(path: str | Path) -> SlowFast | None:
 
 
 def write_resume(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes what ``read_resume`` reads back exactly."""
+    """Writes what ``read_resume`` reads back exactly: torch's zip file, its hash in the zip's comment."""
+    with replaced(path) as temporary:
+        torch.save({"format": _FORMAT, **state}, temporary)
+        with temporary.open("rb+") as file:
+            file.seek(-2, os.SEEK_END)  # the length of the comment, so far 0
+            file.write(len(_comment("0" * 64)).to_bytes(2, "little"))
+        digest = hash_file(temporary)
+        with temporary.open("ab") as file:
+            file.write(_comment(digest))
 
-    write_whole(path, lambda file: torch.save(dict(state), file))
+
+def _comment(digest: str) -> bytes:
+    return f"slowfast-zoo resume sha256 {digest}".encode()
 
 
 def read_resume(path: Path) -> dict[str, Any]:
     """The state of an interrupted training; tensors are on the CPU.
 
     Raises:
-        TrainingError: there is no such file, or it isn't one of ours.
+        TrainingError: there is no such file, or not every byte of it is as it was written.
     """
-    if not path.exists():
-        raise TrainingError(f"There is nothing to resume in {path.parent}: it has no {path.name}.")
+    way_out = f"Start a new training, in another work directory, from the weights in {path.parent / LAST}."
+    digest, tail = hashlib.sha256(), b""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise anything from KeyError to UnpicklingError
-        raise TrainingError(f"{path} can't be read: {type(error).__name__}: {error}") from error
+        with path.open("rb") as file:
+            left = max(path.stat().st_size - len(_comment("0" * 64)), 0)
+            while chunk := file.read(min(left, 2**20)):
+                digest.update(chunk)
+                left -= len(chunk)
+            tail = file.read()
+    except FileNotFoundError as error:
+        raise TrainingError(f"There is nothing to resume in {path.parent}: it has no {path.name}.") from error
+    except OSError as error:
+        raise TrainingError(f"{path} can't be read ({error}). {way_out}") from error
+    if tail != _comment(digest.hexdigest()):
+        raise TrainingError(
+            f"{path} is damaged, or isn't a file that a training of this library wrote: its checksum doesn't"
+            f" fit. {way_out}"
+        )
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state["format"] != _FORMAT:
+        raise TrainingError(
+            f"{path} has format {state['format']}, and this version reads {_FORMAT}; go on with the version"
+            f" that wrote it. {way_out}"
+        )
     return state
 
 

@@ -298,7 +298,6 @@ class _Trainer:
             return
         save_weights(self.model, self.folder / LAST, self._notes())
         state = {
-            "format": 1,
             "settings": self._settings(),
             "step": self.done,
             "model": self.model.state_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model,
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.training.state import RESUME, load_trained, write_resume, write_whole
+from slowfast_zoo.training.state import LAST, RESUME, load_trained, read_resume, replaced, write_resume
 from slowfast_zoo.training.train import train
 
 
@@ -25,12 +26,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     try:
         with pytest.raises(TrainingError, match=r"resume.pt can't be written .*earlier resume.pt is intact"):
             write_resume(path, {"step": 2, "model": {"w": torch.zeros(100_000)}})
-        with pytest.raises(TrainingError, match="nothing was kept"):
-            write_whole(tmp_path / "new", lambda file: file.write(bytes(100_000)))
+        with pytest.raises(TrainingError, match="nothing was kept"), replaced(tmp_path / "new") as file:
+            file.write_bytes(bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert torch.load(path, weights_only=True)["step"] == 1
+    assert read_resume(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["resume.pt"]
 
 
@@ -42,7 +43,7 @@ def test_a_work_directory_that_can_t_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing to resume"):
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
     (tmp_path / "new" / RESUME).write_bytes(b"PK\x03\x04 broken")
-    with pytest.raises(TrainingError, match="can't be read"):
+    with pytest.raises(TrainingError, match="is damaged"):
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
     with pytest.raises(TrainingError, match="holds a training already"):
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new")
@@ -70,3 +71,37 @@ def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
     finished = load_trained(result.last)
     assert finished is not None
     assert_same(weights_of(model), weights_of(finished))
+
+
+def test_a_damaged_resume_file_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:
+    config = CONFIG.replace(epochs=1)
+    train(make_model(), Clips(), config, work_dir=tmp_path)
+    path, rng = tmp_path / RESUME, random.Random(0)
+    whole = path.read_bytes()
+    zeros = bytes(min(4096, len(whole) // 4))
+    damaged = [whole[:-1], whole[: len(whole) // 2], whole[:3], b"", whole + b"\0", bytes(len(whole))]
+    for _ in range(25):
+        position = rng.randrange(len(whole))
+        bit = bytes([whole[position] ^ 1 << rng.randrange(8)])
+        damaged.append(whole[:position] + bit + whole[position + 1 :])
+        position = rng.randrange(len(whole) - len(zeros))
+        damaged.append(whole[:position] + zeros + whole[position + len(zeros) :])
+    torch.save({"step": 1, "model": {}}, path)
+    damaged.append(path.read_bytes())
+    before = weights_of(model := make_model())
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(TrainingError, match=rf"resume\.pt is damaged.*Start a new.*{LAST}") as refused:
+            train(model, Clips(), config, work_dir=tmp_path, resume=True)
+        assert "\n" not in str(refused.value)
+    assert_same(weights_of(model), before)
+    path.write_bytes(whole)
+    train(model, Clips(), config, work_dir=tmp_path, resume=True)
+
+
+def test_a_resume_file_of_another_format_is_refused(tmp_path: Path) -> None:
+    write_resume(tmp_path / RESUME, {"format": 3})
+    with pytest.raises(
+        TrainingError, match=r"has format 3, and this version reads 2; go on with the version"
+    ):
+        read_resume(tmp_path / RESUME)

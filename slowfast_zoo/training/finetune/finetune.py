@@ -26,7 +26,7 @@ from slowfast_zoo.training.finetune.report import class_table, format_table, wri
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.plan import Plan
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.state import LOG, RESUME, load_trained, save_weights, write_whole
+from slowfast_zoo.training.state import LOG, RESUME, load_trained, replaced, save_weights
 from slowfast_zoo.training.train import rank
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.saved.hub import save_pretrained
@@ -315,8 +315,8 @@ class _Run:
             notes=tuple(notes),
             files=(self.folder / REPORT, *files),
         )
-        text = f"{finished}\n".encode()
-        write_whole(self.folder / REPORT, lambda file: file.write(text))
+        with replaced(self.folder / REPORT) as temporary:
+            temporary.write_text(f"{finished}\n", encoding="utf-8")
         return finished
 
 
@@ -345,5 +345,6 @@ def _work_directory(folder: Path, resume: bool) -> Path:
         (folder / "data").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
-    write_whole(folder / REPORT, lambda file: file.write(b"The fine-tuning isn't finished.\n"))
+    with replaced(folder / REPORT) as temporary:
+        temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
     return folder
