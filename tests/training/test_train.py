@@ -43,7 +43,8 @@ from slowfast_zoo.training.train import train
 def in_child(folder: Path, **environment: str) -> subprocess.Popen[bytes]:
     """This module as a process of its own; see the foot."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), env.get("PYTHONPATH", "")])
+    folders = [str(Path(__file__).parents[up]) for up in (2, 1)]
+    env["PYTHONPATH"] = os.pathsep.join([*folders, env.get("PYTHONPATH", "")])
     return subprocess.Popen([sys.executable, __file__, str(folder)], env=env)
 
 
