@@ -28,6 +28,7 @@ from slowfast_zoo.data.loader import (
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import class_accuracies, compute_metrics, confusion_matrix
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.spec import Aggregate
@@ -148,8 +149,7 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores and metrics on a dataset; equal on every process when torchrun started several.
 
-    Each item is scored by exactly one process. The model is moved to the device, run in eval mode and left
-    in the mode that it had.
+    Each item is scored by exactly one process. The model is only read, in whatever mode and place it is.
 
     Args:
         model: gives logits.
@@ -171,15 +171,9 @@ def evaluate(
     rule = _average(average, model)
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
-    was_training = model.training
     group = join(device)
-    model.to(group.device).eval()
-    try:
-        rows, failed = _score(
-            model, dataset, rule, batch_size, max_views, workers, group, precision, progress
-        )
-    finally:
-        model.train(was_training)
+    twin = eval_twin(model, group.device)
+    rows, failed = _score(twin, dataset, rule, batch_size, max_views, workers, group, precision, progress)
     rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row[0])
     failed = sorted(failure for part in group.gather(failed) for failure in part)
     if not rows:

@@ -73,23 +73,23 @@ def benchmark(
     clips, crops = view_counts(model.clip_spec, views)
     runner = runner_for(model, engine, precision, device, clips * crops)
     runs = _Runs(warmup, repeats)
-    with Forward(runner) as forward:
-        if forward.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(forward.device)
-        if source is None:
-            return _network_alone(model, runner, forward, (clips, crops), runs)
-        # Reading comes first, so that a video that can't be read is said at once.
-        frames = _read(source, model, views, forward.size)
-        reading = runs.timed("reading", lambda: _read(source, model, views, forward.size))
-        alone = _network_alone(model, runner, forward, (clips, crops), runs)
-        return dataclasses.replace(
-            alone,
-            source=_name(source),
-            reading=reading,
-            frames_read=frames,
-            predict=runs.timed("predict", lambda: predict(runner, source, views=views)),
-            peak_memory_bytes=_peak_memory_bytes(forward.device),
-        )
+    forward = Forward(runner)
+    if forward.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(forward.device)
+    if source is None:
+        return _network_alone(model, runner, forward, (clips, crops), runs)
+    # Reading comes first, so that a video that can't be read is said at once.
+    frames = _read(source, model, views, forward.size)
+    reading = runs.timed("reading", lambda: _read(source, model, views, forward.size))
+    alone = _network_alone(model, runner, forward, (clips, crops), runs)
+    return dataclasses.replace(
+        alone,
+        source=_name(source),
+        reading=reading,
+        frames_read=frames,
+        predict=runs.timed("predict", lambda: predict(runner, source, views=views)),
+        peak_memory_bytes=_peak_memory_bytes(forward.device),
+    )
 
 
 def _check(source: object, repeats: int, warmup: int) -> None:

@@ -120,7 +120,7 @@ def predict(
     """What the model sees in a video; for many videos an iterator, one prediction each, in order.
 
     Args:
-        model: a model with a classifier, whose mode is restored at the end; or what ``optimize`` made of one.
+        model: a model with a classifier, in whatever mode: it is only read; or what ``optimize`` made of one.
         source: one video: a path, URL, bytes, binary file object, folder of frames, or uint8 RGB array
             (T, H, W, 3). Or many: a folder of videos, a glob pattern, a list or any iterable.
         views: "quick" looks once, at the middle of the video and of the picture; "published" as the
@@ -128,7 +128,7 @@ def predict(
         topk: how many classes to give, best first; None for all.
         fps: frames per second, instead of what a file says; arrays and folders of frames need it when the
             clip spec counts in time.
-        device: where to compute; the model is moved there. None: where it is.
+        device: where to compute; the model itself stays where it is. None: there.
         engine: what computes, see ``optimize``. "auto" takes the model itself where an optimized copy would
             not pay for the number of clips.
         precision: "float32", or for speed "bfloat16" or "float16", with their rounding.
@@ -180,8 +180,8 @@ def _predictions(
     strict: bool,
 ) -> Iterator[Prediction]:
     waiting: deque[_Job] = deque()
-    with Forward(runner) as forward, contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
-        queue = _Queue(forward)
+    with contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
+        queue = _Queue(Forward(runner))
         for job in jobs:
             if job.error is not None and strict:
                 raise VideoError(job.error)

@@ -12,6 +12,7 @@ from slowfast_zoo.inference.engines import Engine
 from slowfast_zoo.inference.engines.backends import onednn_is_fast
 from slowfast_zoo.inference.engines.engine import OptimizedModel, choose_engine, optimize
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import Precision
 
@@ -50,7 +51,7 @@ def runner_for(
     device: str | torch.device | None,
     clips: int | None,
 ) -> SlowFast | OptimizedModel:
-    """What to call: the model itself, or an optimized copy where one is asked for or pays.
+    """What to call: the model's twin in eval mode, or an optimized copy where one is asked for or pays.
 
     Arguments and errors: ``predict``; ``clips`` is how many views will come, None where nobody knows.
     """
@@ -58,24 +59,17 @@ def runner_for(
         if engine not in ("auto", model.engine) or device is not None:
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
         return model
-    if device is not None:
-        place = to_device(device)
-        if place.type == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                f"device is '{device}', and torch finds no GPU here that it can use; give 'cpu'."
-            )
-        model.to(place)
-    place = next(model.parameters()).device
+    place = next(model.parameters()).device if device is None else to_device(device)
     if engine == "auto" and precision == "float32":
         size = _size(model)
         # A model that takes milliseconds never earns back the seconds that an engine needs to start.
         if size < _SMALL:
-            return model
+            return eval_twin(model, place)
         few = clips is not None and clips < _COPY_PAYS
         clips = None if clips is None else round(clips * size)
         faster = onednn_is_fast(place) and next(model.parameters()).dtype == torch.float32
         if choose_engine(place, clips) == "eager" and (few or not faster):
-            return model
+            return eval_twin(model, place)
     return optimize(model, engine, precision, device=place, clips=clips)
 
 
@@ -87,7 +81,7 @@ def _size(model: SlowFast) -> float:
 
 
 class Forward:
-    """The network in eval mode; the model's own mode is restored at the end of the ``with`` block.
+    """What ``runner_for`` gave, called on any number of clips.
 
     Attributes:
         device: where it computes.
@@ -102,15 +96,6 @@ class Forward:
         else:
             self.device, self._dtype = model.device, torch.float32
         self.size = _VIEWS_PER_BATCH.get(self.device.type, 4)
-        self._was_training = model.training
-
-    def __enter__(self) -> Forward:
-        self._model.eval()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if isinstance(self._model, SlowFast):
-            self._model.train(self._was_training)
 
     def run(self, clips: Tensor) -> Tensor:
         """Logits float32 on the CPU of clips (n, C, T, H, W); ``size`` is halved where memory runs out."""

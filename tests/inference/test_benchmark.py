@@ -322,7 +322,7 @@ def test_what_is_refused(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(model: SlowFast) -> None:
-    with pytest.raises(InputError, match="finds no GPU"):
+    with pytest.raises(InputError, match="finds no such GPU"):
         benchmark(model, device="cuda")
 
 

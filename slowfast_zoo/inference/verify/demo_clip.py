@@ -19,6 +19,7 @@ import torch
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.verify.report import Check
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.weights.catalog import get_weights
 
@@ -61,7 +62,7 @@ def demo_checks(model: SlowFast | None, path: str | Path, device: torch.device) 
     Args:
         model: PyTorchVideo's R50 8x8; None loads it.
         path: MMAction2's demo clip.
-        device: where to compute; the model is moved there.
+        device: where to compute.
 
     Raises:
         InputError: another model, or another video.
@@ -79,17 +80,12 @@ def demo_checks(model: SlowFast | None, path: str | Path, device: torch.device) 
                 f"'{video.name}' isn't MMAction2's demo/demo.mp4: it has {facts[0]} frames of {facts[1]} x"
                 f" {facts[2]} pixels, the demo clip has {_FACTS[0]} of {_FACTS[1]} x {_FACTS[2]}."
             )
-        model = _the_model(model).to(device)
-        training = model.training
-        model.eval()
-        try:
-            for first, expected in WINDOWS:
-                clip = transform(video.frames(range(first, first + CLIP_SPEC.num_frames)))
-                with torch.inference_mode():
-                    scores = model(clip[None].to(device)).float().softmax(dim=1)[0].cpu()
-                yield _check(first, scores, expected)
-        finally:
-            model.train(training)
+        twin = eval_twin(_the_model(model), device)
+        for first, expected in WINDOWS:
+            clip = transform(video.frames(range(first, first + CLIP_SPEC.num_frames)))
+            with torch.inference_mode():
+                scores = twin(clip[None].to(device)).float().softmax(dim=1)[0].cpu()
+            yield _check(first, scores, expected)
 
 
 def _the_model(model: SlowFast | None) -> SlowFast:

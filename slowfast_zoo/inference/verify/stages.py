@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 import slowfast_zoo.network.slowfast as network
+from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling
 from slowfast_zoo.video.clips import read_clips
@@ -190,7 +191,7 @@ def embedded_logits(device: torch.device) -> Iterator[Measurement]:
 
 
 def run_network(name: str, model: network.SlowFast, clips: torch.Tensor) -> Measurement:
-    """The model's logits in eval mode, on the device where it is; its mode is restored.
+    """The model's logits in eval mode, on the device where it is.
 
     Args:
         name: what is being run.
@@ -198,13 +199,8 @@ def run_network(name: str, model: network.SlowFast, clips: torch.Tensor) -> Meas
         clips: float32 (B, C, T, H, W).
     """
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            logits = model(clips.to(device)).float().cpu().numpy()
-    finally:
-        model.train(training)
+    with torch.inference_mode():
+        logits = eval_twin(model)(clips.to(device)).float().cpu().numpy()
     tolerance = _NETWORK if device.type == "cpu" else _REDUCED
     return Measurement("network", name, logits, tolerance, "relative")
 

@@ -22,6 +22,8 @@ from slowfast_zoo.data.loader import (
 )
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.training.batch_norm import update_norms
 from slowfast_zoo.training.recipe import TrainConfig
@@ -59,7 +61,7 @@ def extract_features(
     """The pooled features of every readable clip, in order, as often as it is looked at.
 
     Args:
-        model: is moved to the device and left in the mode that it had.
+        model: is only read.
         dataset: clips as evaluation has them, or as training does.
         draws: how often each clip is looked at; random clips are others every time.
         seed: of random clips.
@@ -74,28 +76,24 @@ def extract_features(
     """
     from tqdm import tqdm
 
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    was_training = model.training
-    model.to(place).eval()
+    place = to_device(device)
+    twin = eval_twin(model, place)
     keys = [[ItemKey(EVALUATION, draw, index)] for draw in range(draws) for index in range(len(dataset))]
     batches = load(KeyedItems(dataset, seed, keep_errors=True), keys, workers, place)
     rows, targets, indices, errors = [], [], [], []
-    try:
-        with torch.no_grad():
-            for batch in tqdm(batches, "features", len(keys), disable=None if progress else True):
-                errors += batch.errors
-                if not batch.indices:
-                    continue
-                views = []
-                for clips in batch.clips.split(max_views):
-                    with autocast(place, precision):
-                        maps = model.forward_features(normalized(clips.to(place), model.clip_spec))
-                        views.append(model.forward_head(maps, pre_logits=True).float().cpu())
-                rows.append(torch.cat(views).mean(dim=0))
-                targets.append(batch.targets[0])
-                indices += batch.indices
-    finally:
-        model.train(was_training)
+    with torch.no_grad():
+        for batch in tqdm(batches, "features", len(keys), disable=None if progress else True):
+            errors += batch.errors
+            if not batch.indices:
+                continue
+            views = []
+            for clips in batch.clips.split(max_views):
+                with autocast(place, precision):
+                    maps = twin.forward_features(normalized(clips.to(place), twin.clip_spec))
+                    views.append(twin.forward_head(maps, pre_logits=True).float().cpu())
+            rows.append(torch.cat(views).mean(dim=0))
+            targets.append(batch.targets[0])
+            indices += batch.indices
     if not rows:
         raise DataError(
             f"None of the {len(dataset)} clips could be read; {name_of(dataset, 0)}: {errors[0][1]}"

@@ -1,0 +1,187 @@
+"""What reads a model doesn't change it: many callers at once, each with the answers that it gets alone."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.movies import moving_pattern
+from support.small_nets import SMALL, make_model
+from torch import Tensor, nn
+
+from slowfast_zoo import SlowFast, evaluate, predict
+from slowfast_zoo.inference.verify.stages import run_network
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.training.finetune.probe import extract_features
+
+CALLERS = 8
+ROUNDS = 6
+VIDEOS = [moving_pattern(12, 32, 40, seed) for seed in range(4)]
+
+
+class Noise(torch.utils.data.Dataset[Any]):
+    """Four clips of noise with labels."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        generator = torch.Generator().manual_seed(index)
+        return torch.randn(3, 8, 32, 32, generator=generator), index
+
+
+@pytest.fixture
+def model() -> SlowFast:
+    """A model with dropout, a window head and a frozen part: its mode changes every number."""
+    spec = SMALL.replace(dropout=0.5, head_pool="window_probs", head_window=1)
+    model = make_model(spec)
+    model.clip_spec = model.clip_spec.replace(size=32, crop=32, test_crop=32)
+    model.freeze("stem")
+    return model
+
+
+def answers_of(model: SlowFast) -> list[Any]:
+    """What a quiet caller is told."""
+    told = list(predict(model, VIDEOS, topk=None))
+    return [(answer.labels, answer.scores) for answer in told]
+
+
+def state_of(model: SlowFast) -> tuple[Any, ...]:
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    learning = {name: value.requires_grad for name, value in model.named_parameters()}
+    return tensors, learning, [type(module) for module in model.modules()]
+
+
+def same_state(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    equal = all(torch.equal(value, other[0][name]) for name, value in one[0].items())
+    return equal and one[1:] == other[1:]
+
+
+def test_many_callers_share_a_model_whose_owner_changes_its_mode(model: SlowFast) -> None:
+    quiet = answers_of(model)
+    noise = Noise()
+    quiet_scores = np.stack(evaluate(model, noise, device="cpu", progress=False).scores)
+    quiet_features = extract_features(model, noise, device="cpu", progress=False).features
+    before = state_of(model)
+    wrong: list[str] = []
+    counts = [0] * CALLERS
+    stop = threading.Event()
+
+    def checked(caller: int, name: str, right: bool, answers: int = 1) -> None:
+        counts[caller] += answers
+        if not right:
+            wrong.append(name)
+
+    def interleaved(caller: int) -> None:
+        runs: list[Iterator[Any]] = [iter(predict(model, VIDEOS, topk=None)) for _ in range(3)]
+        dropped = iter(predict(model, VIDEOS, topk=None))
+        next(dropped)
+        for number, expected in enumerate(quiet):
+            for run in runs:
+                answer = next(run)
+                checked(caller, "interleaved", (answer.labels, answer.scores) == expected)
+            if number == 1:
+                dropped.close()  # type: ignore[attr-defined]
+
+    def scored(caller: int) -> None:
+        scores = evaluate(model, noise, device="cpu", progress=False).scores
+        checked(caller, "evaluate", np.array_equal(np.stack(scores), quiet_scores), len(scores))
+        features = extract_features(model, noise, device="cpu", progress=False).features
+        checked(caller, "features", torch.equal(features, quiet_features), len(features))
+
+    def caller(number: int) -> None:
+        for _ in range(ROUNDS):
+            (scored if number < 2 else interleaved)(number)
+
+    def owner() -> None:
+        while not stop.wait(0.001):
+            model.train()
+            model.eval()
+
+    toggler = threading.Thread(target=owner)
+    toggler.start()
+    try:
+        with ThreadPoolExecutor(CALLERS) as pool:
+            list(pool.map(caller, range(CALLERS)))
+    finally:
+        stop.set()
+        toggler.join()
+    assert wrong == []
+    assert sum(counts) >= 500
+    assert same_state(before, state_of(model))
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
+def test_readers_leave_the_mode_alone(model: SlowFast, mode: bool) -> None:
+    clip = torch.randn(2, 3, 8, 32, 32)
+    readers: dict[str, Callable[[], object]] = {
+        "predict": lambda: predict(model, VIDEOS[0]),
+        "evaluate": lambda: evaluate(model, Noise(), device="cpu", progress=False),
+        "features": lambda: extract_features(model, Noise(), device="cpu", progress=False),
+        "verify": lambda: run_network("net", model, clip),
+    }
+    model.train(mode)
+    modes = [module.training for module in model.modules()]
+    before = state_of(model)
+    for name, read in readers.items():
+        read()
+        assert [module.training for module in model.modules()] == modes, name
+        assert same_state(before, state_of(model)), name
+
+
+def test_train_between_two_answers_changes_neither(model: SlowFast) -> None:
+    quiet = answers_of(model)
+    run = iter(predict(model, VIDEOS, topk=None))
+    told = [next(run)]
+    model.train()
+    told += run
+    assert [(answer.labels, answer.scores) for answer in told] == quiet
+    assert model.training, "the owner's train() was undone"
+
+
+def test_new_weights_give_new_answers(model: SlowFast) -> None:
+    """In place, as optimizers write; through load_state_dict; and with another head."""
+    first = answers_of(model)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.mul_(1.5)
+    second = answers_of(model)
+    other = copy.deepcopy(model)
+    other.load_state_dict(make_model(model.spec).state_dict())
+    assert first != second
+    assert answers_of(other) == first
+    other.reset_classifier(2)
+    assert len(answers_of(other)[0][0]) == 2
+
+
+def test_a_twin_elsewhere_leaves_the_model_where_it_is(model: SlowFast) -> None:
+    twin = eval_twin(model, torch.device("meta"))
+    assert {value.device.type for value in twin.state_dict().values()} == {"meta"}
+    assert {value.device.type for value in model.state_dict().values()} == {"cpu"}
+    assert [name for name, value in twin.named_parameters() if value.requires_grad] == [
+        name for name, value in model.named_parameters() if value.requires_grad
+    ]
+
+
+def test_a_twin_shares_every_number_and_keeps_shared_modules_shared() -> None:
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(shared, nn.BatchNorm1d(3), shared).train()
+    twin = eval_twin(model)
+    assert twin[0] is twin[2] and twin[0] is not shared
+    for one, other in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert one.data_ptr() == other.data_ptr()
+    assert model.training and shared.training and not twin[1].training
+
+
+def test_a_model_compiled_in_place_is_read_in_eval_mode(model: SlowFast) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    expected = model(clip)
+    model.train()
+    model.compile(backend="eager")
+    assert torch.equal(eval_twin(model)(clip), expected)
