@@ -74,6 +74,10 @@ class TrainingError(SlowFastZooError, RuntimeError):
     """Training can't start or go on; checkpoints written so far are intact."""
 
 
+class OutOfMemoryError(SlowFastZooError, MemoryError):
+    """Not even one clip at a time fits the memory."""
+
+
 class ExportError(SlowFastZooError, RuntimeError):
     """A model can't be exported, or its exported twin gives other answers."""
 

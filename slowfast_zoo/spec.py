@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 from slowfast_zoo.errors import SpecError, did_you_mean, quoted
@@ -345,3 +345,8 @@ class ClipSpec(Spec):
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def class_names(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """The names of so many classes; "class 7" where there are none."""
+    return tuple(labels) if labels else tuple(f"class {index}" for index in range(count))

@@ -24,7 +24,7 @@ from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.inference.runner import Forward, check_model, runner_for
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.spec import Activation, Aggregate, ClipSpec
+from slowfast_zoo.spec import Activation, Aggregate, ClipSpec, class_names
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
 
 _VIDEOS_AHEAD = 3
@@ -261,7 +261,7 @@ def _answer(model: SlowFast | OptimizedModel, job: _Job, topk: int | None) -> Pr
             f"The model returned NaN for '{job.source}': its weights are damaged, or its precision overflows."
         )
     best = scores.topk(min(topk or len(scores), len(scores)))
-    names = model.labels or [f"class {index}" for index in range(len(scores))]
+    names = class_names(model.labels, len(scores))
     spans = job.clips.seconds
     seconds = (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
     clips, crops = len(job.clips.indices), len(job.clips) // len(job.clips.indices)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor
 
@@ -13,10 +11,8 @@ from slowfast_zoo.inference.engines.backends import onednn_is_fast
 from slowfast_zoo.inference.engines.engine import OptimizedModel, choose_engine, optimize
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.devices import is_out_of_memory, to_device
+from slowfast_zoo.runtime.devices import Halving, to_device
 from slowfast_zoo.runtime.precision import Precision
-
-_LOGGER = logging.getLogger(__name__)
 
 _VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
 """Views that go through the network at once: a CPU gains nothing from more, a GPU little."""
@@ -99,17 +95,11 @@ class Forward:
 
     def run(self, clips: Tensor) -> Tensor:
         """Logits float32 on the CPU of clips (n, C, T, H, W); ``size`` is halved where memory runs out."""
-        logits: list[Tensor] = []
-        while len(clips):
-            batch = clips[: self.size]
-            try:
-                with torch.inference_mode():
-                    logits.append(self._model(batch.to(self.device, self._dtype)).float().cpu())
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if len(batch) == 1 or not is_out_of_memory(error):
-                    raise
-                self.size = len(batch) // 2
-                _LOGGER.warning("Out of memory: going on with %d views at a time.", self.size)
-                continue
-            clips = clips[len(batch) :]
-        return torch.cat(logits)
+        compute = Halving(self._logits, self.size)
+        logits = compute(clips)
+        self.size = compute.size
+        return logits
+
+    @torch.inference_mode()
+    def _logits(self, clips: Tensor) -> Tensor:
+        return self._model(clips.to(self.device, self._dtype)).float().cpu()

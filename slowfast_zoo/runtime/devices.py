@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+import logging
+from collections.abc import Callable
 
-from slowfast_zoo.errors import InputError
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import InputError, OutOfMemoryError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def to_device(device: str | torch.device | None) -> torch.device:
@@ -35,3 +41,49 @@ def is_out_of_memory(error: BaseException) -> bool:
         part in text
         for part in ("can't allocate memory", "not enough memory", "out of memory", "Out of memory")
     )
+
+
+class Halving:
+    """Computes on the rows of a batch, as many at a time as the memory turns out to hold.
+
+    Attributes:
+        size: rows at a time; halved for good whenever memory runs out.
+    """
+
+    def __init__(self, compute: Callable[[Tensor], Tensor], size: int) -> None:
+        """
+        Args:
+            compute: rows (n, ...) to results (n, ...).
+            size: at most so many rows at a time.
+        """
+        self.compute, self.size = compute, max(size, 1)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """The results of all rows.
+
+        Raises:
+            OutOfMemoryError: one row is too much.
+        """
+        results: list[Tensor] = []
+        while len(rows):
+            part = rows[: self.size]
+            try:
+                results.append(self.compute(part))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise OutOfMemoryError(
+                        f"Memory doesn't suffice for one clip {tuple(part.shape[1:])} ("
+                        f"{str(error).partition(chr(10))[0] or type(error).__name__}); choose a smaller model,"
+                        " precision 'bfloat16', or another device."
+                    ) from error
+            else:
+                rows = rows[len(part) :]
+                continue
+            # Behind the except block: the traceback kept what filled the memory.
+            self.size = len(part) // 2
+            _LOGGER.warning("Out of memory: going on with %d clips at a time.", self.size)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return torch.cat(results)

@@ -15,7 +15,7 @@ from support.movies import moving_pattern, write_video
 from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
-from slowfast_zoo.errors import ExportError, InputError, VideoError
+from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, VideoError
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference import runner as forward_module
 from slowfast_zoo.inference.engines import backends
@@ -214,7 +214,7 @@ def test_out_of_memory_with_one_view_is_an_error(
         raise torch.OutOfMemoryError("no more")
 
     monkeypatch.setattr(SlowFast, "forward", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(OutOfMemoryError, match="suffice for one clip .*no more.*choose a smaller model"):
         predict(model, folder / "clip 0.mkv")
 
 
