@@ -399,8 +399,9 @@ def test_metadata_that_is_not_utf8(tmp_path: Path, frames: np.ndarray) -> None:
         output.mux(track.encode(av.VideoFrame.from_ndarray(frames[0])))
         output.mux(track.encode())
     path.write_bytes(path.read_bytes().replace(b"TITLETITLE", b"TITLE\xe9\xe8\xff\xfe\xe9"))
-    with pytest.raises(UnicodeDecodeError), av.open(str(path)):
-        pass
+    if av.__version__.startswith("18."):
+        with pytest.raises(UnicodeDecodeError), av.open(str(path)):
+            pass
     with open_video(path) as video:
         assert np.array_equal(video.frames([0]), frames[:1])
 

@@ -87,15 +87,15 @@ def display_matrix(frame: VideoFrame) -> Matrix:
     Source: ISO/IEC 14496-12, 6.2.2, and FFmpeg's display.h.
     """
     try:
-        for data in frame.side_data:
-            if data.type.name == "DISPLAYMATRIX" and data.buffer_size >= 36:
-                a, b, _, c, d, _, _, _, _ = struct.unpack("=9i", bytes(data)[:36])
-                return a, b, c, d
+        data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:
         # PyAV 18 can't list side data of kinds that it doesn't know; the angle is still there.
         quarters = round(frame.rotation / 90) % 4
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[quarters]
-    return 1, 0, 0, 1
+    if data is None or data.buffer_size < 36:
+        return 1, 0, 0, 1
+    a, b, _, c, d, _, _, _, _ = struct.unpack("=9i", bytes(data)[:36])
+    return a, b, c, d
 
 
 def upright(pixels: Frame, matrix: Matrix) -> Frame:

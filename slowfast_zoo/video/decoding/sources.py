@@ -69,8 +69,9 @@ class Media:
             else:
                 place.seek(0)
                 target, protocols = place, "none"
-            options = {"protocol_whitelist": protocols}
-            container = av.open(target, "r", metadata_errors="ignore", options=options)
+            # PyAV 18 gives up over metadata that isn't UTF-8 unless told not to; later ones can't be told.
+            lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
+            container = av.open(target, "r", options={"protocol_whitelist": protocols}, **lenient)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
