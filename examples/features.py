@@ -11,7 +11,7 @@ import torch
 import slowfast_zoo as zoo
 
 video = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "pan_right.mp4"
-model = zoo.slowfast_tiny(pretrained=True).eval()
+model = zoo.slowfast_tiny(pretrained=True)
 clips = zoo.read_clips(video, model.clip_spec, views=(3, 1))  # three clips spread over the video
 
 with torch.inference_mode():

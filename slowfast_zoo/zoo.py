@@ -29,9 +29,10 @@ def create_model(
     dropout: float | None = None,
     progress: bool = True,
 ) -> SlowFast:
-    """A SlowFast model in train mode, with its spec, clip spec, labels and provenance.
+    """A SlowFast model with its spec, clip spec, labels and provenance.
 
-    Without weights the network is that of the model's default weights, with fresh parameters.
+    With weights it is in eval mode, without in train mode. Without weights the network is that of the
+    model's default weights, with fresh parameters.
 
     Args:
         name: a model of ``list_models()``, or a publisher's own config name: then its newest weights

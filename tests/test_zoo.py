@@ -6,6 +6,7 @@ Loading real files is tested in ``test_pretrained.py``.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,15 @@ PARAMETERS = {  # as the publishers give them; other_zoos' own counts where they
 
 
 @pytest.fixture(autouse=True)
-def _no_memory_is_filled() -> None:
+def _no_memory_is_filled() -> Iterator[None]:
     torch.set_default_device("meta")
-
-
-@pytest.fixture(autouse=True)
-def _restore_device(_no_memory_is_filled: None) -> object:
     yield
+    torch.set_default_device(None)
+
+
+@pytest.fixture
+def memory(_no_memory_is_filled: None) -> None:
+    """For small networks that are loaded."""
     torch.set_default_device(None)
 
 
@@ -49,6 +52,25 @@ def test_a_factory_is_create_model_with_its_name(name: str) -> None:
     assert model.labels == get_weights(name).labels
     assert model.provenance == {"model": name, "tag": None}
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.usefixtures("memory")
+def test_with_weights_in_eval_mode_without_in_train_mode(tmp_path: Path) -> None:
+    tiny = zoo.slowfast_tiny(pretrained=True)
+    torch.save(tiny.state_dict(), tmp_path / "tiny.pth")
+    slowfast_zoo.save_pretrained(tiny, tmp_path / "saved")
+    for model in (
+        tiny,
+        zoo.slowfast_tiny(weights="camera-motion", num_classes=3),
+        zoo.slowfast_tiny(weights=get_weights("slowfast_tiny")),
+        create_model("slowfast_tiny", True, num_classes=0),
+        create_model("slowfast_tiny", weights=tmp_path / "tiny.pth"),
+        slowfast_zoo.from_pretrained(tmp_path / "saved"),
+        slowfast_zoo.from_pretrained(tmp_path / "saved", labels=["a", "b"]),
+    ):
+        assert not any(module.training for module in model.modules())
+    for model in (zoo.slowfast_tiny(), create_model("slowfast_tiny", num_classes=3)):
+        assert all(module.training for module in model.modules())
 
 
 def test_every_model_has_a_factory() -> None:

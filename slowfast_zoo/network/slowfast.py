@@ -141,7 +141,7 @@ class SlowFast(nn.Module):
         classifier = _classifier(spec).to(device=example.device, dtype=example.dtype)
         if isinstance(classifier, nn.Linear) and not example.is_meta:
             _init_classifier(classifier)
-        self.spec, self.classifier, self.labels = spec, classifier, labels
+        self.spec, self.classifier, self.labels = spec, classifier.train(self.training), labels
 
     def freeze(self, up_to: str | None = "stage4", *, norms: bool = False) -> None:
         """Stops both pathways from learning up to and including a part; replaces earlier freezing.

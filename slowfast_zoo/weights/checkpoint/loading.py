@@ -65,7 +65,7 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
 
 
 def build_and_load(spec: ModelSpec, path: str | Path, *, dialect: str | None = None) -> SlowFast:
-    """A new model with the weights of a file; faster than building first, as nothing is initialized.
+    """A new model in eval mode with the weights of a file; nothing is initialized in vain.
 
     Args:
         spec: the network; ``num_classes`` and ``in_channels`` may differ from the file's as in
@@ -83,7 +83,7 @@ def build_and_load(spec: ModelSpec, path: str | Path, *, dialect: str | None = N
     model.load_state_dict(state, assign=True)
     if fresh_head:
         model.reset_classifier(spec.num_classes)
-    return model
+    return model.eval()
 
 
 def canonical_state_dict(

@@ -163,7 +163,7 @@ def write_folder(model: SlowFast, folder: Path, metrics: Mapping[str, Any] | Non
 
 
 def read_folder(folder: Path) -> SlowFast:
-    """The model that ``write_folder`` saved, as float32, in train mode.
+    """The model that ``write_folder`` saved, as float32, in eval mode.
 
     Raises:
         CheckpointError: a file is missing, damaged, or doesn't belong to the others.
@@ -188,7 +188,7 @@ def read_folder(folder: Path) -> SlowFast:
     model.load_state_dict(state, assign=True)
     model.clip_spec, model.labels = config.clip_spec, config.labels
     model.provenance = config.provenance
-    return model
+    return model.eval()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def from_pretrained(
     num_classes: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> SlowFast:
-    """A saved model as float32, in train mode, with its spec, clip spec, labels and provenance.
+    """A saved model as float32, in eval mode, with its spec, clip spec, labels and provenance.
 
     Args:
         source: a folder as a ``Path``, or as a str that begins with "/", "./", "../" or "~"; or a Hub
