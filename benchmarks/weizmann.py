@@ -27,9 +27,10 @@ from pathlib import Path
 
 import torch
 
+from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.dataset import VideoDataset
-from slowfast_zoo.data.lists import Annotations, read_annotations
+from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.finetune import FINETUNE, finetune

@@ -30,6 +30,7 @@ _HOMES = {
     "inference.render.render": ("contact_sheet", "render"),
     "inference.verify.verify": ("verify",),
     "data.dataset": ("open_dataset",),
+    "data.lists": ("read_annotations",),
     "evaluation.evaluate": ("evaluate",),
     "training.finetune.finetune": ("finetune",),
     "training.recipe": ("TrainConfig",),

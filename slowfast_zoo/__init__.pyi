@@ -1,6 +1,7 @@
 """The public names; ``__init__.py`` resolves them on first use."""
 
 from slowfast_zoo.data.dataset import open_dataset as open_dataset
+from slowfast_zoo.data.lists import read_annotations as read_annotations
 from slowfast_zoo.description import Description as Description
 from slowfast_zoo.description import describe as describe
 from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError

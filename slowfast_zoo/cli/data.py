@@ -11,7 +11,7 @@ import click
 from slowfast_zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.lists import Annotations
+    from slowfast_zoo.data.annotations import Annotations
     from slowfast_zoo.spec import ClipSpec
 
 FORMS = ("folders", "table", "videos", "rawframes", "rawframes-offset", "ids")
@@ -62,10 +62,18 @@ def check_command(
     parts: dict[str, Annotations] = {}
     known: Any = labels
     for name, path in _parts(data).items():
-        parts[name] = read_annotations(path, form=form, root=root, labels=known, separator=separator)
+        parts[name] = read_annotations(
+            path,
+            form=form,
+            root=root,
+            labels=known,
+            separator=separator,
+            frame_pattern=frame_pattern,
+            fps=fps,
+        )
         known = known or parts[name].labels
     spec = ClipSpec() if model is None else _clip_spec(model)
-    report = check_data(parts, spec, group_by=group_by, frame_pattern=frame_pattern, fps=fps)
+    report = check_data(parts, spec, group_by=group_by)
     click.echo(str(report))
     if out is not None:
         save_report(report, out)
@@ -101,7 +109,9 @@ def split_command(
     from slowfast_zoo.data.splits import source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
-    annotations = read_annotations(data, form=form, root=root, labels=labels, separator=separator)
+    annotations = read_annotations(
+        data, form=form, root=root, labels=labels, separator=separator, frame_pattern=frame_pattern, fps=fps
+    )
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
     write_split(out, {"train": train, "val": held_out})
     for name, part in (("train", train), ("val", held_out)):
@@ -139,15 +149,15 @@ def cache_command(
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.lists import read_annotations
 
-    annotations = read_annotations(data, form=form, root=root, labels=labels, separator=separator)
+    annotations = read_annotations(
+        data, form=form, root=root, labels=labels, separator=separator, frame_pattern=frame_pattern, fps=fps
+    )
     failed = cache_data(
         annotations,
         out,
         short_side=short_side,
         form="frames" if decoded else "video",
         quality=quality,
-        frame_pattern=frame_pattern,
-        fps=fps,
     )
     total = len(annotations.samples)
     click.echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")

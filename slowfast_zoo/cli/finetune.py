@@ -13,7 +13,8 @@ from slowfast_zoo.cli.predict import parse_views
 from slowfast_zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.lists import Annotations
+    from slowfast_zoo.data.annotations import Annotations
+    from slowfast_zoo.data.lists import ReadOptions
     from slowfast_zoo.network.slowfast import SlowFast
 
 
@@ -85,16 +86,17 @@ def finetune_command(
     """
     if linear_probe and from_scratch:
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
-    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.lists import read_annotations, read_splits
     from slowfast_zoo.training.finetune.finetune import FINETUNE, finetune
 
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
     given |= {"optimizer": optimizer, "workers": workers, "seed": seed}
     config = FINETUNE.replace(**{name: value for name, value in given.items() if value is not None})
-    described = any(option is not None for option in (form, root, labels, separator))
-    source: Path | Annotations = data
-    if described:
-        source = read_annotations(data, form=form, root=root, labels=labels, separator=separator)
+    options: ReadOptions = {"form": form, "root": root, "labels": labels, "separator": separator}
+    options |= {"frame_pattern": frame_pattern, "fps": fps}
+    source: Path | Annotations | dict[str, Annotations] = data
+    if any(option is not None for option in options.values()):
+        source = read_splits(data, **options) or read_annotations(data, **options)
     network = _start(model, weights, from_scratch, config.seed)
     logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
     result = finetune(
@@ -112,8 +114,6 @@ def finetune_command(
         flip=flip,
         smallest_area=smallest_area,
         views=parse_views(views),  # type: ignore[arg-type]  # finetune checks it
-        frame_pattern=frame_pattern,
-        fps=fps,
         resume=resume,
         device=device,
     )

@@ -12,7 +12,7 @@ import click
 from slowfast_zoo.errors import DataError, SpecError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.loader import ClipDataset
+    from slowfast_zoo.data.dataset import ClipDataset
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.training.plan import Plan
@@ -154,14 +154,17 @@ def open_data(
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import open_dataset
+    from slowfast_zoo.data.lists import read_annotations
 
     if purpose == "train":
-        return open_dataset(source, clip_spec, train=True, recipe=recipe, labels=labels)
+        known = None if recipe is None or labels is not None else recipe.model_spec.num_classes
+        annotations = read_annotations(source, labels=labels, num_classes=known)
+        pairs = () if recipe is None else recipe.flip_pairs
+        return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
     if purpose == "validate":
         clip_spec = clip_spec.replace(test_crop=clip_spec.crop)
-    return open_dataset(
-        source, clip_spec, views="quick" if purpose == "validate" else "published", labels=labels
-    )
+    annotations = read_annotations(source, labels=labels)
+    return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
 
 
 def _recipe(name: str) -> Recipe:

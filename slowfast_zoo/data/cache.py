@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from slowfast_zoo.data.dataset import open_sample
-from slowfast_zoo.data.lists import Annotations, Sample
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, FrameCountError, VideoError
 from slowfast_zoo.video.transforms.resize import resize_bytes
@@ -35,8 +34,6 @@ def cache_data(
     short_side: int = 256,
     form: Literal["video", "frames"] = "video",
     quality: int = 18,
-    frame_pattern: str | None = None,
-    fps: float | None = None,
     progress: bool = True,
 ) -> list[tuple[str, str]]:
     """Writes the clips with a shorter side of ``short_side`` pixels, and OUT/index.csv that lists them.
@@ -53,7 +50,6 @@ def cache_data(
         form: "video": H.264 with many key frames (MP4); "frames": uint8 arrays (.npy), read without any
             decoding, some hundred times larger.
         quality: of the H.264 files (CRF): 0 is lossless, 18 looks so.
-        frame_pattern, fps: as in ``open_dataset``.
         progress: show a bar when stderr is a terminal.
 
     Returns:
@@ -74,7 +70,7 @@ def cache_data(
         for sample, name in zip(bar, names, strict=True):
             target = folder / name
             try:
-                with open_sample(sample, frame_pattern, fps) as video:
+                with sample.open() as video:
                     rate = video.info.fps
                     if not target.exists():
                         try:
@@ -102,7 +98,7 @@ def _names(annotations: Annotations, ending: str) -> Iterator[str]:
     """class/stem, with the place in the list where a name occurs twice."""
     taken: set[str] = set()
     for place, sample in enumerate(annotations.samples):
-        label = "" if annotations.several else annotations.class_names[sample.labels[0]]
+        label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
         part = "" if sample.path.is_dir() else sample.path.suffix
         stem = sample.path.name.removesuffix(part)
         name = f"{_as_file_name(label)}/{stem}{ending}" if label else f"{stem}{ending}"

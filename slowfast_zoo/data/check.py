@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from slowfast_zoo.data.dataset import open_sample
-from slowfast_zoo.data.lists import Annotations, Sample
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
@@ -77,8 +76,6 @@ def check_data(
     clip_spec: ClipSpec,
     *,
     group_by: str | None = None,
-    frame_pattern: str | None = None,
-    fps: float | None = None,
     workers: int = 4,
     progress: bool = True,
 ) -> DataReport:
@@ -88,7 +85,6 @@ def check_data(
         parts: annotations by the part's name, such as "train" and "val".
         clip_spec: how long a clip has to be.
         group_by: as in ``splits.source_of``; decides what leaks between parts.
-        frame_pattern, fps: as in ``open_dataset``.
         workers: threads that open clips.
         progress: show a bar when stderr is a terminal.
 
@@ -99,7 +95,7 @@ def check_data(
     samples = [(part, sample) for part, annotations in parts.items() for sample in annotations.samples]
     unreadable, short = [], []
     clips = [sample for _, sample in samples]
-    looks = _look_at_all(clips, clip_spec, frame_pattern, fps, workers, progress)
+    looks = _look_at_all(clips, clip_spec, workers, progress)
     for sample, (frames, span, error) in zip(clips, looks, strict=True):
         if error is not None:
             unreadable.append((sample.name, error))
@@ -129,8 +125,6 @@ def check_data(
 def unreadable_clips(
     annotations: Annotations,
     *,
-    frame_pattern: str | None = None,
-    fps: float | None = None,
     workers: int = 4,
     progress: bool = True,
 ) -> dict[int, str]:
@@ -138,33 +132,29 @@ def unreadable_clips(
 
     Args:
         annotations: the clips.
-        frame_pattern, fps, workers, progress: as in ``check_data``.
+        workers, progress: as in ``check_data``.
     """
-    looks = _look_at_all(annotations.samples, ClipSpec(), frame_pattern, fps, workers, progress)
+    looks = _look_at_all(annotations.samples, ClipSpec(), workers, progress)
     return {index: error for index, (_, _, error) in enumerate(looks) if error is not None}
 
 
 def _look_at_all(
     samples: Sequence[Sample],
     spec: ClipSpec,
-    frame_pattern: str | None,
-    fps: float | None,
     workers: int,
     progress: bool,
 ) -> Iterator[tuple[int, int, str | None]]:
     from tqdm import tqdm
 
     with ThreadPoolExecutor(workers, "check") as pool:
-        looks = pool.map(lambda sample: _look(sample, spec, frame_pattern, fps), samples)
+        looks = pool.map(lambda sample: _look(sample, spec), samples)
         yield from tqdm(looks, "check", len(samples), unit="clip", disable=None if progress else True)
 
 
-def _look(
-    sample: Sample, spec: ClipSpec, frame_pattern: str | None, fps: float | None
-) -> tuple[int, int, str | None]:
+def _look(sample: Sample, spec: ClipSpec) -> tuple[int, int, str | None]:
     """Frames of a clip, frames that the spec's clip covers, and why it can't be read."""
     try:
-        with open_sample(sample, frame_pattern, fps) as video:
+        with sample.open() as video:
             rate = None if spec.time_base == "frames" else video.fps
             return video.num_frames, clip_span(spec, rate), None
     except (VideoError, InputError) as error:
@@ -175,10 +165,9 @@ def _same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sam
     """Groups of clips with the same bytes; parts of one video are the same only with the same bounds."""
     by_size: dict[tuple[Any, ...], list[tuple[str, Sample]]] = defaultdict(list)
     for part, sample in samples:
-        bounds = (sample.start_seconds, sample.end_seconds, sample.first_frame, sample.num_frames)
         sizes = tuple(file.stat().st_size for file in _files(sample.path))
         if sum(sizes):
-            by_size[(bounds, sizes)].append((part, sample))
+            by_size[(sample.part, sizes)].append((part, sample))
     groups = []
     for candidates in by_size.values():
         if len(candidates) > 1:

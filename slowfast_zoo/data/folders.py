@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from slowfast_zoo.data.rows import Row
+from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Sample
 from slowfast_zoo.errors import DataError, quoted
-from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES
 
 SPLITS = {
     "train": "train",
@@ -52,8 +52,8 @@ def find_splits(folder: Path) -> dict[str, Path]:
     return found if len(found) > 1 else {}
 
 
-def folder_rows(folder: Path) -> list[Row]:
-    """A row for each video, stored clip and folder of frames below each class folder, sorted by path.
+def read_folder(folder: Path) -> list[Sample]:
+    """A sample for each video, stored clip and folder of frames below each class folder, sorted by path.
 
     Raises:
         DataError: no class folders, or one that holds no clip.
@@ -63,19 +63,19 @@ def folder_rows(folder: Path) -> list[Row]:
         raise DataError(
             f"The folder '{folder}' has no folders in it; accepted: one folder of clips per class."
         )
-    rows = []
+    samples = []
     for path in classes:
         clips = list(_clips(path))
         if not clips:
             raise DataError(
                 f"The class folder '{path}' holds no clips: neither videos nor folders of frames."
             )
-        rows += [Row(where=str(clip), path=clip, labels=(path.name,)) for clip in clips]
-    if {row.labels[0].lower() for row in rows} <= set(SPLITS):
+        samples += [Sample(where=str(clip), path=clip, written=(path.name,)) for clip in clips]
+    if {path.name.lower() for path in classes} <= set(SPLITS):
         raise DataError(
             f"'{folder}' holds parts of a dataset ({quoted(p.name for p in classes)}), not classes."
         )
-    return rows
+    return samples
 
 
 def is_frame_folder(path: Path) -> bool:
@@ -83,17 +83,16 @@ def is_frame_folder(path: Path) -> bool:
     return path.is_dir() and any(child.suffix.lower() in PICTURE_SUFFIXES for child in path.iterdir())
 
 
-def find_ids(rows: Sequence[Row], root: Path, suffixes: Collection[str]) -> list[Row]:
-    """The rows with the files that belong to their ids: ``id.mp4``, ``id_000010_000020.mp4``, or a folder.
+def find_ids(samples: Sequence[Sample], root: Path) -> list[Sample]:
+    """The samples with the files that belong to their ids: ``id.mp4``, ``id_000010_000020.mp4``, or a folder.
 
-    A row whose file isn't there keeps ``root/id``: reading it will say so.
+    A sample whose file isn't there keeps ``root/id``: reading it will say so.
 
     Args:
-        rows: ids as paths.
+        samples: ids as paths.
         root: searched with all its folders.
-        suffixes: endings of videos.
     """
-    wanted = {row.path.name for row in rows}
+    wanted = {sample.path.name for sample in samples}
     found: dict[str, Path] = {}
     waiting = [root]
     while waiting:
@@ -102,18 +101,18 @@ def find_ids(rows: Sequence[Row], root: Path, suffixes: Collection[str]) -> list
             name = path.name if folder else path.stem
             timed = _TIMED.fullmatch(name)
             known = name if name in wanted else timed[1] if timed and timed[1] in wanted else None
-            if known is not None and (folder or path.suffix.lower() in suffixes):
+            if known is not None and (folder or path.suffix.lower() in CLIP_SUFFIXES):
                 found.setdefault(known, path)
             elif folder:
                 waiting.append(path)
-    return [replace(row, path=found.get(row.path.name, row.path)) for row in rows]
+    return [replace(sample, path=found.get(sample.path.name, sample.path)) for sample in samples]
 
 
 def _clips(folder: Path) -> Iterator[Path]:
     for path in _listed(folder):
         if path.is_dir():
             yield from [path] if is_frame_folder(path) else _clips(path)
-        elif path.suffix.lower() in VIDEO_SUFFIXES or path.suffix.lower() == ".npy":
+        elif path.suffix.lower() in CLIP_SUFFIXES:
             yield path
 
 

@@ -24,82 +24,28 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TypedDict, Unpack, get_args
 
 from slowfast_zoo.data import Form
-from slowfast_zoo.data.folders import find_ids, folder_rows, is_frame_folder
-from slowfast_zoo.data.rows import Row
-from slowfast_zoo.data.tables import is_table, table_rows
+from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Sample
+from slowfast_zoo.data.folders import find_ids, find_splits, is_frame_folder, read_folder
+from slowfast_zoo.data.tables import is_table, read_table
 from slowfast_zoo.errors import DataError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
-
-CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
-"""Endings of what is one clip: videos, and frames stored by ``cache``."""
 
 _NUMBERS = re.compile(r"(?:[\s,;]+\d+)+\s*$")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One clip: a video, a folder of frames, or a part of one."""
+class ReadOptions(TypedDict, total=False):
+    """How a dataset is written down: arguments of ``read_annotations``."""
 
-    path: Path
-    """Video, folder of frames, or .npy file of frames."""
-    labels: tuple[int, ...]
-    """Its classes; exactly one unless the dataset has several."""
-    start_seconds: float | None = None
-    """Where the part begins; None: with the video."""
-    end_seconds: float | None = None
-    """Where it ends; None: with the video."""
-    first_frame: int = 0
-    """Frames to leave out at the beginning."""
-    num_frames: int | None = None
-    """Frames from there that belong to it; None: all."""
-    fps: float | None = None
-    """Frames per second, where the list says so."""
-    columns: tuple[tuple[str, str], ...] = ()
-    """What else a table says of it: (column, text)."""
-
-    @property
-    def name(self) -> str:
-        """Path, and the part if it isn't the whole."""
-        if self.start_seconds is not None or self.end_seconds is not None:
-            end = "end" if self.end_seconds is None else f"{self.end_seconds:g}"
-            return f"{self.path} [{self.start_seconds or 0:g}-{end} s]"
-        if self.first_frame:
-            return f"{self.path} [from frame {self.first_frame}]"
-        return str(self.path)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Annotations:
-    """The clips of a dataset and what their classes are called."""
-
-    samples: tuple[Sample, ...]
-    """In the list's order."""
-    labels: tuple[str, ...] | None
-    """Class names; None where the list has numbers and nobody named them."""
-    several: bool
-    """Whether a clip may have several classes."""
-    num_classes: int
-    """How many classes: as named, or up to the highest number met."""
-
-    def subset(self, indices: Sequence[int]) -> Annotations:
-        """Some of the clips, with the same classes."""
-        return dataclasses.replace(self, samples=tuple(self.samples[index] for index in indices))
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The labels, or the numbers as text."""
-        return self.labels or tuple(str(index) for index in range(self.num_classes))
-
-    def counts(self) -> list[int]:
-        """Clips per class."""
-        counts = [0] * self.num_classes
-        for sample in self.samples:
-            for label in sample.labels:
-                counts[label] += 1
-        return counts
+    form: Form | None
+    root: str | Path | None
+    labels: Sequence[str] | str | Path | None
+    separator: str | None
+    multi_label: bool | None
+    frame_pattern: str | None
+    fps: float | None
 
 
 def read_annotations(
@@ -109,8 +55,10 @@ def read_annotations(
     root: str | Path | None = None,
     labels: Sequence[str] | str | Path | None = None,
     separator: str | None = None,
-    several: bool | None = None,
+    multi_label: bool | None = None,
     num_classes: int | None = None,
+    frame_pattern: str | None = None,
+    fps: float | None = None,
 ) -> Annotations:
     """The clips and classes of a folder or a list; videos aren't opened.
 
@@ -122,8 +70,10 @@ def read_annotations(
             names of folders or labels; numbers stay numbers.
         separator: between the fields of a line; None: white space, commas or semicolons, or what a
             table's header shows.
-        several: whether a clip may have several classes; None: whether some clip has.
+        multi_label: whether a clip may have several classes; None: whether some clip has.
         num_classes: numbers from 0 to below it are classes; None: as many as there are labels.
+        frame_pattern: which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all.
+        fps: frames per second of folders of frames, where the list doesn't say.
 
     Raises:
         DataError: nothing there, nothing in it, no such form, a line that can't be read, a label that
@@ -140,15 +90,61 @@ def read_annotations(
         raise DataError(f"There is no dataset at '{path}'; give a folder of class folders, or a list.")
     if not base.is_dir():
         raise DataError(f"The root '{base}' of the dataset '{path}' isn't a folder.")
-    rows = _rows(path, form, base, separator, several)
+    rows, several = _rows(path, form, base, separator, bool(multi_label))
     if not rows:
         raise DataError(f"The dataset '{path}' is empty: it names no clip.")
     names = read_labels(labels)
     if names is None and path.is_dir():
         # Folders called 1, 2 and 5 are three classes, in that order.
-        folders = {row.labels[0] for row in rows}
+        folders = {row.written[0] for row in rows}
         names = tuple(sorted(folders, key=lambda name: (int(name) if name.isdecimal() else -1, name)))
-    return _annotated(rows, str(path), names, several, num_classes)
+    annotations = _annotated(rows, names, num_classes)
+    most = max(len(sample.labels) for sample in annotations.samples)
+    if multi_label is False and most > 1:
+        raise DataError(
+            f"'{path}' has clips with {most} labels; a dataset with one label each was asked for."
+        )
+    samples = tuple(_as_read(sample, frame_pattern, fps) for sample in annotations.samples)
+    several = several or most > 1 if multi_label is None else multi_label
+    return dataclasses.replace(annotations, samples=samples, multi_label=several)
+
+
+def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:
+    """The parts of a dataset that comes divided, with the classes of "train"; nothing where it isn't.
+
+    Args:
+        folder: holds folders or lists called train and val or test.
+        options: as in ``read_annotations``.
+
+    Raises:
+        DataError: as ``read_annotations``, or a part has other classes than "train".
+    """
+    paths = find_splits(Path(folder).expanduser())
+    if not paths:
+        return {}
+    parts = {"train": read_annotations(paths.pop("train"), **options)}
+    for name, path in paths.items():
+        parts[name] = read_like(path, parts["train"], **options)
+    return parts
+
+
+def read_like(source: str | Path, train: Annotations, **options: Unpack[ReadOptions]) -> Annotations:
+    """The clips of a folder or a list with the classes of those that are there already.
+
+    Raises:
+        DataError: as ``read_annotations``, or other classes.
+    """
+    options |= {"labels": train.labels, "multi_label": train.multi_label}
+    return read_annotations(source, num_classes=train.num_classes, **options)
+
+
+def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sample:
+    """The sample with how its frames are read; videos know that themselves."""
+    if sample.path.suffix.lower() in VIDEO_SUFFIXES:
+        return sample
+    return dataclasses.replace(
+        sample, frame_pattern=sample.frame_pattern or frame_pattern, fps=sample.fps or fps
+    )
 
 
 def read_labels(labels: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
@@ -176,28 +172,30 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> tuple[str, ...] | 
 
 
 def _rows(
-    path: Path, form: Form | None, base: Path, separator: str | None, several: bool | None
-) -> list[Row]:
+    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool
+) -> tuple[list[Sample], bool]:
+    """Clips with labels as they are written, and whether the form says that a clip may have more than one."""
     if form == "folders" or (form is None and path.is_dir()):
-        return folder_rows(path)
+        return read_folder(path), False
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The list '{path}' can't be read: {error}.") from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        return []
+        return [], False
+    several = multi_label
     if form == "table" or (form is None and is_table(path, numbered[0][1], separator)):
-        rows = table_rows(path, separator)
+        rows, several = read_table(path, separator)
     else:
-        rows = _list_rows(path, numbered, form, base, separator, several)
+        rows = _list_rows(path, numbered, form, base, separator, multi_label)
     rows = [dataclasses.replace(row, path=base / row.path) for row in rows]
     if rows and not any(row.path.exists() for row in rows):
         raise DataError(
             f"None of the {len(rows)} clips of '{path}' exists, such as '{rows[0].path}'; relative paths"
             " begin at the list's folder, or at the root that is given."
         )
-    return rows
+    return rows, several
 
 
 def _list_rows(
@@ -206,13 +204,13 @@ def _list_rows(
     form: Form | None,
     base: Path,
     separator: str | None,
-    several: bool | None,
-) -> list[Row]:
+    multi_label: bool,
+) -> list[Sample]:
     if "label_index" in numbered[0][1].lower():
         form, numbered = form or "ids", numbered[1:]
     form = form or _guessed(path, numbered[0], base, separator)
-    rows = [_row(f"{path}:{number}", line, form, separator, bool(several)) for number, line in numbered]
-    return find_ids(rows, base, CLIP_SUFFIXES) if form == "ids" else rows
+    rows = [_parse(f"{path}:{number}", line, form, separator, multi_label) for number, line in numbered]
+    return find_ids(rows, base) if form == "ids" else rows
 
 
 def _guessed(path: Path, first: tuple[int, str], base: Path, separator: str | None) -> Form:
@@ -235,16 +233,16 @@ def _guessed(path: Path, first: tuple[int, str], base: Path, separator: str | No
     )
 
 
-def _row(where: str, line: str, form: Form, separator: str | None, several: bool) -> Row:
+def _parse(where: str, line: str, form: Form, separator: str | None, multi_label: bool) -> Sample:
     text, numbers = _fields(where, line, separator)
     head = {"videos": 0, "rawframes": 1, "rawframes-offset": 2, "ids": 1}[form]
     if form == "videos":
         # "my clip 7.mp4 3": numbers in front of the ending belong to the path.
-        labels = numbers if several or Path(text).suffix.lower() in CLIP_SUFFIXES else numbers[-1:]
+        labels = numbers if multi_label or Path(text).suffix.lower() in CLIP_SUFFIXES else numbers[-1:]
         counts: list[str] = []
     else:
-        labels = numbers[head:] if several else numbers[-1:]
-        counts = numbers[:head] if several else numbers[-1 - head : -1]
+        labels = numbers[head:] if multi_label else numbers[-1:]
+        counts = numbers[:head] if multi_label else numbers[-1 - head : -1]
     if not labels or len(counts) < head:
         shape = {"videos": "path label", "rawframes": "folder frames label", "ids": "video_id, frames, label"}
         raise DataError(
@@ -252,10 +250,10 @@ def _row(where: str, line: str, form: Form, separator: str | None, several: bool
         )
     path = _joined(text, numbers[: len(numbers) - len(labels) - len(counts)])
     frames = [int(count) for count in counts]
-    return Row(
+    return Sample(
         where=where,
         path=Path(path),
-        labels=tuple(labels),
+        written=tuple(labels),
         first_frame=frames[0] if form == "rawframes-offset" else 0,
         num_frames=frames[-1] if form.startswith("rawframes") else None,
     )
@@ -280,45 +278,24 @@ def _joined(text: str, numbers: Sequence[str]) -> str:
     return " ".join([text, *numbers])
 
 
-def _annotated(
-    rows: list[Row],
-    name: str,
-    labels: tuple[str, ...] | None,
-    several: bool | None,
-    num_classes: int | None,
-) -> Annotations:
-    """Rows with their labels as class numbers."""
-    texts = {label for row in rows for label in row.labels}
+def _annotated(rows: list[Sample], labels: tuple[str, ...] | None, num_classes: int | None) -> Annotations:
+    """Samples whose labels as written have become class numbers."""
+    texts = {label for row in rows for label in row.written}
     numeric = all(text.isdecimal() for text in texts)
     if labels is None and not numeric:
         labels = tuple(sorted(texts))
     if labels is not None:
         num_classes = len(labels)
     index_of = _indexer(labels, num_classes, numeric)
-    samples = [
-        Sample(
-            path=row.path,
-            labels=tuple(index_of(label, row.where) for label in row.labels),
-            start_seconds=row.start_seconds,
-            end_seconds=row.end_seconds,
-            first_frame=row.first_frame,
-            num_frames=row.num_frames,
-            fps=row.fps,
-            columns=row.columns,
+    samples = tuple(
+        dataclasses.replace(
+            row, labels=tuple(index_of(label, row.where) for label in row.written), written=()
         )
         for row in rows
-    ]
-    most = max(len(sample.labels) for sample in samples)
-    if several is False and most > 1:
-        raise DataError(
-            f"'{name}' has clips with {most} labels; a dataset with one label each was asked for."
-        )
+    )
     highest = max((label for sample in samples for label in sample.labels), default=0)
     return Annotations(
-        samples=tuple(samples),
-        labels=labels,
-        several=any(row.several for row in rows) or most > 1 if several is None else several,
-        num_classes=num_classes or highest + 1,
+        samples=samples, labels=labels, multi_label=False, num_classes=num_classes or highest + 1
     )
 
 

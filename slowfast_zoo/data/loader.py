@@ -1,46 +1,26 @@
-"""What a dataset is, and how its items become batches that are the same for any number of workers.
-
-A dataset is map-style: ``len(dataset)`` and ``dataset[i] -> (clip, target)``, picklable.
-
-- clip: float32 ``(C, T, H, W)``, normalized; or uint8 ``(T, H, W, C)`` pixels of the final size, which travel
-  at a quarter of the bytes and are normalized on the device as the model's ``clip_spec`` says. With a further
-  axis in front, the views of one video (evaluation only).
-- target: the class as an int, or for several labels a float tensor ``(num_classes,)`` of zeros and ones.
-- optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
-  ``set_epoch(e)``: called in training before an item is read, with its epoch from 0, for data that change.
+"""How the items of a dataset become batches that are the same for any number of workers.
 
 While an item is made, the global generators of ``random``, NumPy and torch are seeded by (seed, epoch,
-index), so that augmentation repeats exactly; ``item_rng()`` gives a NumPy generator of the same stream.
+index), so that augmentation repeats exactly. What a dataset is stands in ``slowfast_zoo.data.dataset``.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slowfast_zoo.data.dataset import ClipDataset, Target
 from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.functional import normalize
 
-Clip = Tensor | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-Target = int | Tensor
-
-
 TRAINING, PRECISE_BN, EVALUATION = range(3)
-
-
-class ClipDataset(Protocol):
-    """See the head of this module; what is optional there is looked for but not required."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Clip, Target]: ...
 
 
 class ItemKey(NamedTuple):
@@ -67,17 +47,6 @@ class Batch(NamedTuple):
     """Clips per item; their sum is N."""
     errors: list[tuple[int, str]]
     """Items that couldn't be read (evaluation only)."""
-
-
-def item_rng() -> np.random.Generator:
-    """A NumPy generator for the item being made: same (seed, epoch, index), same numbers."""
-    return np.random.default_rng(int(torch.randint(2**62, ()).item()))
-
-
-def name_of(dataset: ClipDataset, index: int) -> str:
-    """What to call an item in messages and results: its own name, or its number."""
-    name = getattr(dataset, "name_of", None)
-    return str(name(index)) if callable(name) else f"item {index}"
 
 
 class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slowfast_zoo.data.lists import Annotations, Sample
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.errors import DataError, InputError
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.

@@ -9,15 +9,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from slowfast_zoo.data.rows import Row
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.errors import DataError, did_you_mean, quoted
 
-if TYPE_CHECKING:
-    from slowfast_zoo.data.lists import Annotations
-
-_KNOWN = ("path", "label", "labels", "start", "end", "fps", "first_frame", "num_frames")
+_FIELDS = {
+    "start": "start_seconds",
+    "end": "end_seconds",
+    "fps": "fps",
+    "first_frame": "first_frame",
+    "num_frames": "num_frames",
+    "frame_pattern": "frame_pattern",
+}
+_KNOWN = ("path", "label", "labels", *_FIELDS)
 
 
 def is_table(path: Path, first_line: str, separator: str | None) -> bool:
@@ -28,8 +33,8 @@ def is_table(path: Path, first_line: str, separator: str | None) -> bool:
     return "path" in names and bool({"label", "labels"} & set(names))
 
 
-def table_rows(path: Path, separator: str | None) -> list[Row]:
-    """The rows of a table.
+def read_table(path: Path, separator: str | None) -> tuple[list[Sample], bool]:
+    """The clips of a table, with their labels as they are written, and whether it has a column "labels".
 
     Raises:
         DataError: a column is missing, or a line can't be read.
@@ -40,7 +45,11 @@ def table_rows(path: Path, separator: str | None) -> list[Row]:
             file.seek(0)
             json_lines = first.lstrip().startswith("{")
             records = _json_records(path, file) if json_lines else _csv_records(path, file, first, separator)
-            return [_row(where, record) for where, record in records]
+            multi_label, samples = False, []
+            for where, record in records:
+                multi_label = multi_label or "labels" in record
+                samples.append(_parse(where, record))
+            return samples, multi_label
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table '{path}' can't be read: {error}.") from error
 
@@ -52,27 +61,25 @@ def write_table(path: Path, annotations: Annotations) -> None:
         DataError: it can't be written.
     """
     others = sorted({name for sample in annotations.samples for name, _ in sample.columns})
-    fields = {"start": "start_seconds", "end": "end_seconds", "fps": "fps"}
-    fields |= {"first_frame": "first_frame", "num_frames": "num_frames"}
     used = [
         column
-        for column, field in fields.items()
+        for column, field in _FIELDS.items()
         if any(getattr(sample, field) not in (None, 0) for sample in annotations.samples)
     ]
     names = annotations.class_names
-    label = "labels" if annotations.several else "label"
+    label = "labels" if annotations.multi_label else "label"
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["path", label, *used, *others])
             for sample in annotations.samples:
                 columns = dict(sample.columns)
-                values = [getattr(sample, fields[column]) for column in used]
+                values = [getattr(sample, _FIELDS[column]) for column in used]
                 writer.writerow(
                     [
                         _relative(sample.path, path.parent),
                         ";".join(names[index] for index in sample.labels),
-                        *("" if value is None else repr(value) for value in values),
+                        *("" if value is None else str(value) for value in values),
                         *(columns.get(name, "") for name in others),
                     ]
                 )
@@ -130,11 +137,11 @@ def _json_records(path: Path, file: Any) -> Iterator[tuple[str, Mapping[str, Any
         yield f"{path}:{number}", record
 
 
-def _row(where: str, record: Mapping[str, Any]) -> Row:
-    several = "labels" in record
-    labels = _labels(record["labels"]) if several else (str(record["label"]).strip(),)
+def _parse(where: str, record: Mapping[str, Any]) -> Sample:
+    multi_label = "labels" in record
+    labels = _labels(record["labels"]) if multi_label else (str(record["label"]).strip(),)
     start, end, fps = (_number(where, name, record.get(name)) for name in ("start", "end", "fps"))
-    if not str(record["path"]) or "" in labels or (not several and labels == ("None",)):
+    if not str(record["path"]) or "" in labels or (not multi_label and labels == ("None",)):
         raise DataError(f"{where}: a clip without a path or a label.")
     if end is not None and end <= (start or 0):
         raise DataError(
@@ -145,16 +152,16 @@ def _row(where: str, record: Mapping[str, Any]) -> Row:
         raise DataError(f"{where}: label {negative} is below 0.")
     first, frames = (_number(where, name, record.get(name)) for name in ("first_frame", "num_frames"))
     others = tuple((name, str(value)) for name, value in record.items() if name not in _KNOWN)
-    return Row(
+    return Sample(
         where=where,
         path=Path(str(record["path"])),
-        labels=labels,
-        several=several,
+        written=labels,
         start_seconds=start,
         end_seconds=end,
         fps=fps,
         first_frame=int(first or 0),
         num_frames=None if frames is None else int(frames),
+        frame_pattern=str(record.get("frame_pattern") or "") or None,
         columns=others,
     )
 

@@ -15,16 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.loader import (
-    EVALUATION,
-    Batch,
-    ClipDataset,
-    ItemKey,
-    KeyedItems,
-    load,
-    name_of,
-    normalized,
-)
+from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import class_accuracies, compute_metrics, confusion_matrix
 from slowfast_zoo.network.slowfast import SlowFast
@@ -153,7 +145,7 @@ def evaluate(
 
     Args:
         model: gives logits.
-        dataset: see ``slowfast_zoo.data.loader``; its items may be several views of a video.
+        dataset: see ``slowfast_zoo.data.dataset``; its items may be several views of a video.
         metrics: names of ``metrics.METRICS``; None: those that fit the dataset's targets.
         average: of ``AVERAGES``: how views become one score; None: as the model's ``clip_spec`` says.
         batch_size: items read together.

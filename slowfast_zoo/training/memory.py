@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from slowfast_zoo.data.loader import ClipDataset
+from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory

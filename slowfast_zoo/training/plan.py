@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from slowfast_zoo.data.loader import ClipDataset
+from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.recipe import TrainConfig

@@ -171,7 +171,6 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         gpus=8 if pyslowfast else math.prod(int(part) for part in (entry.gpus or "8").split("x")),
         initialize_from=start,
         flip_pairs=_STHV1_FLIPS if sthv1 else (),
-        resize_first=not sthv1,
         departs=_SYNC if pyslowfast and start else "",
     )
 

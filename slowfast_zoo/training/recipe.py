@@ -156,7 +156,5 @@ class Recipe:
     """Model and tag of the weights that the training started from; None: random weights."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
     """Classes that a horizontal flip exchanges."""
-    resize_first: bool = True
-    """Whether frames are resized to ``clip_spec.size`` before the random crop is drawn."""
     departs: str = ""
     """What of the publisher's training this library doesn't do; empty when nothing."""

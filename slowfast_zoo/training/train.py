@@ -1,6 +1,6 @@
 """``train``: one loop for one process or, under ``torchrun``, many; interrupted, it goes on exactly.
 
-What a dataset is stands in ``slowfast_zoo.data.loader``.
+What a dataset is stands in ``slowfast_zoo.data.dataset``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast_zoo.data.loader import (
-    PRECISE_BN,
-    TRAINING,
-    Batch,
-    ClipDataset,
-    KeyedItems,
-    StepKeys,
-    load,
-    name_of,
-    normalized,
-)
+from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.evaluation.evaluate import check_targets, evaluate
 from slowfast_zoo.network.slowfast import SlowFast

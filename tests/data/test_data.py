@@ -13,16 +13,15 @@ import torch
 from PIL import Image
 from support.movies import moving_pattern, write_video
 
-from slowfast_zoo.data import dataset as data
-from slowfast_zoo.data.dataset import VideoDataset, class_weights, open_dataset
-from slowfast_zoo.data.lists import Annotations, Sample, read_annotations
+from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.data.dataset import VideoDataset, open_dataset
+from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.data.tables import write_split, write_table
 from slowfast_zoo.errors import DataError, FrameCountError, InputError, UnknownNameError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.training.recipe import Recipe, TrainConfig
 from slowfast_zoo.video.clips import read_clips
 from slowfast_zoo.video.decoding.images import ArrayVideo
 from slowfast_zoo.video.decoding.video import Frame
@@ -64,7 +63,7 @@ def test_class_folders(clips: Path) -> None:
     annotations = read_annotations(clips)
     assert named(annotations, clips) == EXPECTED
     assert annotations.labels == ("jump", "run")
-    assert not annotations.several
+    assert not annotations.multi_label
     assert annotations.counts() == [2, 2]
     reverse = read_annotations(clips, labels=["run", "walk", "jump"])
     assert [sample.labels for sample in reverse.samples] == [(2,), (2,), (0,), (0,)]
@@ -138,7 +137,7 @@ def test_several_labels(clips: Path, tmp_path: Path) -> None:
     for name, text in written.items():
         (tmp_path / name).write_text(text)
         annotations = read_annotations(tmp_path / name, root=clips)
-        assert annotations.several
+        assert annotations.multi_label
         assert annotations.num_classes == 3
         if name == "names.csv":
             assert annotations.labels == ("a person", "fast", "high jump")
@@ -148,7 +147,7 @@ def test_several_labels(clips: Path, tmp_path: Path) -> None:
             assert isinstance(target, torch.Tensor)
             assert target.tolist() == [1.0, 0.0, 1.0]
     with pytest.raises(DataError, match="2 labels"):
-        read_annotations(tmp_path / "list.txt", root=clips, several=False)
+        read_annotations(tmp_path / "list.txt", root=clips, multi_label=False)
 
 
 def test_frame_folders_with_and_without_offset(tmp_path: Path) -> None:
@@ -162,10 +161,10 @@ def test_frame_folders_with_and_without_offset(tmp_path: Path) -> None:
         np.testing.assert_array_equal(video.frames(range(video.num_frames)), frames)
     with open_dataset(tmp_path / "short.txt", SPEC).open(0) as video:
         assert video.num_frames == 9
-    offset = open_dataset(tmp_path / "offset.txt", SPEC, form="rawframes-offset")
+    offset = open_dataset(read_annotations(tmp_path / "offset.txt", form="rawframes-offset"), SPEC)
     with offset.open(0) as video:
         np.testing.assert_array_equal(video.frames([0, 5, 2]), frames[[3, 8, 5]])
-    several = read_annotations(tmp_path / "offset.txt", form="rawframes", several=True)
+    several = read_annotations(tmp_path / "offset.txt", form="rawframes", multi_label=True)
     assert (several.samples[0].num_frames, several.samples[0].labels) == (3, (6, 1))
 
 
@@ -175,7 +174,7 @@ def test_frame_pattern_chooses_one_of_several_series(tmp_path: Path) -> None:
     Image.fromarray(frames[0]).save(folder / "flow_x_00001.png")
     with pytest.raises(VideoError, match="several series"):
         open_dataset(tmp_path, SPEC)[0]
-    chosen = open_dataset(tmp_path, SPEC, frame_pattern="img_{:05}.png")
+    chosen = open_dataset(read_annotations(tmp_path, frame_pattern="img_{:05}.png"), SPEC)
     with chosen.open(0) as video:
         assert video.num_frames == 6
 
@@ -192,7 +191,7 @@ def test_lists_of_video_ids_find_their_files(clips: Path, tmp_path: Path, text: 
     )
     frames_folder(root / second, moving_pattern(20, 48, 64))
     (tmp_path / "val.txt").write_text(text.format(a=first, b=second))
-    dataset = open_dataset(tmp_path / "val.txt", SPEC, root=root)
+    dataset = open_dataset(read_annotations(tmp_path / "val.txt", root=root), SPEC)
     assert [Path(dataset.name_of(index)).name for index in range(2)] == [f"{first}_000010_000020.mkv", second]
     assert [dataset[index][1] for index in range(2)] == [0, 1]
 
@@ -251,22 +250,9 @@ def test_training_items_repeat_by_seed_and_epoch_for_any_number_of_workers(clips
     assert torch.cat([batch.targets for batch in batches]).tolist() == [0, 0, 1, 1]
 
 
-def test_a_recipe_brings_flipped_classes_and_the_order_of_resize_and_crop(clips: Path) -> None:
-    recipe = Recipe(
-        name="x",
-        model="m",
-        tag="t",
-        model_spec=ModelSpec(num_classes=2),
-        clip_spec=SPEC,
-        labels=("a", "b"),
-        config=TrainConfig(),
-        dataset="d",
-        flip_pairs=((0, 1),),
-        resize_first=False,
-    )
-    dataset = open_dataset(clips, SPEC.replace(flip=1.0), recipe=recipe)
+def test_a_flip_exchanges_the_classes_that_it_mirrors(clips: Path) -> None:
+    dataset = open_dataset(clips, SPEC.replace(flip=1.0), train=True, flip_pairs=((0, 1),))
     assert [dataset[index][1] for index in range(4)] == [1, 1, 0, 0]
-    assert dataset.clip_spec.augmentation == "random-resized-crop-of-source"
 
 
 def broken(clips: Path, folder: Path, good: int, bad: int) -> Path:
@@ -375,7 +361,7 @@ def test_labels_may_come_from_a_file(clips: Path, tmp_path: Path) -> None:
 
 def test_class_weights_make_classes_equally_likely(clips: Path) -> None:
     annotations = read_annotations(clips).subset([0, 1, 2])
-    assert class_weights(annotations) == [0.5, 0.5, 1.0]
+    assert annotations.class_weights() == [0.5, 0.5, 1.0]
 
 
 WRONG = {
@@ -429,9 +415,7 @@ def test_wrong_folders_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "binary.csv", "can't be read")
 
 
-def test_clips_are_drawn_anew_when_decoding_shows_another_number_of_frames(
-    clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clips_are_drawn_anew_when_decoding_shows_another_number_of_frames() -> None:
     class Promising(ArrayVideo):
         """Says 100 frames until they are read."""
 
@@ -447,10 +431,12 @@ def test_clips_are_drawn_anew_when_decoding_shows_another_number_of_frames(
                 raise FrameCountError("there are 24")
             return super()._read(wanted)
 
-    def promise(sample: Sample, frame_pattern: str | None, fps: float | None) -> Promising:
-        return Promising(moving_pattern(24, 48, 64), 30)
+    class Promise(Sample):
+        def open(self) -> Promising:
+            return Promising(moving_pattern(24, 48, 64), 30)
 
-    monkeypatch.setattr(data, "open_sample", promise)
-    dataset = open_dataset(clips, SPEC, train=True)
+    samples = (Promise(path=Path("x.mp4"), labels=(0,)),)
+    annotations = Annotations(samples=samples, labels=("a",), multi_label=False, num_classes=1)
+    dataset = open_dataset(annotations, SPEC, train=True)
     assert dataset[0][0].shape == (3, 4, 32, 32)
     assert dataset.unreadable == {}

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo.cli import main
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data, unreadable_clips
-from slowfast_zoo.data.dataset import open_sample
-from slowfast_zoo.data.lists import Annotations, Sample, read_annotations
+from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of, split_annotations
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.spec import ClipSpec
@@ -30,7 +30,7 @@ def annotated(names: dict[str, int], **columns: str) -> Annotations:
         for name, label in names.items()
     )
     return Annotations(
-        samples=samples, labels=None, several=False, num_classes=max(s.labels[0] for s in samples) + 1
+        samples=samples, labels=None, multi_label=False, num_classes=max(s.labels[0] for s in samples) + 1
     )
 
 
@@ -197,11 +197,11 @@ def test_cache_keeps_every_frame_and_shrinks_them(wide: Path, tmp_path: Path) ->
     assert [Path(name).name for name, _ in failed] == ["zero.mkv"]
     cached = read_annotations(tmp_path / "out" / "index.csv")
     assert cached.labels == ("a",)
-    with open_sample(cached.samples[0]) as video:
+    with cached.samples[0].open() as video:
         assert (video.num_frames, video.width, video.height, video.fps) == (20, 64, 48, 25)
         error = np.abs(video.frames(range(20)).astype(int) - shrunk).mean()
     assert error < 3  # of 255; measured 1.4
-    with open_sample(cached.samples[1]) as video:
+    with cached.samples[1].open() as video:
         assert (video.width, video.height) == (40, 30)
 
 
@@ -238,5 +238,5 @@ def test_cached_parts_with_one_name_stay_apart(wide: Path, tmp_path: Path) -> No
     cached = read_annotations(tmp_path / "out" / "index.csv")
     assert [sample.path.name for sample in cached.samples] == ["one.mp4", "one~1.mp4"]
     for sample in cached.samples:
-        with open_sample(sample) as video:
+        with sample.open() as video:
             assert video.num_frames == 5

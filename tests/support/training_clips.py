@@ -14,9 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.loader import (
-    item_rng,
-)
+from slowfast_zoo.data.dataset import item_rng
 from slowfast_zoo.errors import VideoError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec

@@ -8,10 +8,7 @@ import torch
 from support.training_clips import CONFIG, SPEC, Fixed, assert_same, make_model, weights_of
 from torch import Tensor, nn
 
-from slowfast_zoo.data.loader import (
-    PRECISE_BN,
-    StepKeys,
-)
+from slowfast_zoo.data.loader import PRECISE_BN, StepKeys
 from slowfast_zoo.training.batch_norm import update_norms
 from slowfast_zoo.training.train import train
 

@@ -149,7 +149,8 @@ def test_something_something_recipe_has_its_flips_start_and_crops() -> None:
         swapped = recipe.labels[left].replace("left", "*").replace("right", "left").replace("*", "right")
         assert swapped == recipe.labels[right]
     assert recipe.initialize_from == ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p")
-    assert not recipe.resize_first and recipe.config.weight_decay == 1e-6
+    assert recipe.clip_spec.augmentation == "random-resized-crop-of-source"
+    assert recipe.config.weight_decay == 1e-6
 
 
 def test_a_config_of_two_rows_means_the_newer_one() -> None:

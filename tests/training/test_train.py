@@ -28,9 +28,7 @@ from support.training_clips import (
 )
 from torch import Tensor, nn
 
-from slowfast_zoo.data.loader import (
-    StepKeys,
-)
+from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.network.slowfast import SlowFast

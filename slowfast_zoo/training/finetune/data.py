@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.check import unreadable_clips
-from slowfast_zoo.data.folders import find_splits
-from slowfast_zoo.data.lists import Annotations, read_annotations
+from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
 from slowfast_zoo.data.splits import leaks, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError
 
 Data = str | Path | Annotations
+Parts = Mapping[str, Annotations]
 
 _UNEVEN = 1.5
 """Classes are uneven when the largest has more than so many times the clips of the smallest."""
@@ -32,11 +33,11 @@ class FinetuneData:
     def uneven(self) -> bool:
         """Whether the classes to train, one per clip, are of very different sizes."""
         counts = [count for count in self.train.counts() if count]
-        return not self.train.several and max(counts) > _UNEVEN * min(counts)
+        return not self.train.multi_label and max(counts) > _UNEVEN * min(counts)
 
 
 def collect(
-    data: Data,
+    data: Data | Parts,
     validation: Data | None,
     folder: Path,
     *,
@@ -44,8 +45,6 @@ def collect(
     val: float,
     group_by: str | None,
     seed: int,
-    frame_pattern: str | None,
-    fps: float | None,
     max_unreadable: float,
     progress: bool,
 ) -> FinetuneData:
@@ -54,18 +53,18 @@ def collect(
     Args:
         folder: for the lists.
         progress: show a bar when stderr is a terminal.
-        data, validation, resume, val, group_by, seed, frame_pattern, fps, max_unreadable: as in ``finetune``.
+        data, validation, resume, val, group_by, seed, max_unreadable: as in ``finetune``.
 
     Raises:
         DataError: as ``finetune``.
     """
     if resume and (folder / "train.csv").exists():
-        parts = _read_parts(find_splits(folder), folder / "labels.txt")
+        parts = read_splits(folder, labels=folder / "labels.txt")
         return FinetuneData(parts["train"], parts["val"], parts.get("test"), tuple(_counted(parts)))
     parts = _given(data, validation)
     notes: list[str] = []
     for name, part in parts.items():
-        parts[name], note = _without_unreadable(part, frame_pattern, fps, max_unreadable, progress)
+        parts[name], note = _without_unreadable(part, max_unreadable, progress)
         notes += note
     _check_classes(parts["train"])
     if "val" in parts:
@@ -79,35 +78,26 @@ def collect(
     return FinetuneData(parts["train"], parts["val"], parts.get("test"), (*_counted(parts), *notes))
 
 
-def _given(data: Data, validation: Data | None) -> dict[str, Annotations]:
-    splits = {} if isinstance(data, Annotations) else find_splits(Path(data).expanduser())
-    if splits:
-        parts = _read_parts(splits, None)
+def _given(data: Data | Parts, validation: Data | None) -> dict[str, Annotations]:
+    if isinstance(data, Annotations):
+        parts = {"train": data}
+    elif isinstance(data, Mapping):
+        parts = dict(data)
     else:
-        parts = {"train": data if isinstance(data, Annotations) else read_annotations(data)}
+        parts = read_splits(data) or {"train": read_annotations(data)}
     if validation is not None:
         train = parts["train"]
-        parts["val"] = validation if isinstance(validation, Annotations) else _like(validation, train)
+        parts["val"] = validation if isinstance(validation, Annotations) else read_like(validation, train)
     for name, part in parts.items():
         if part.class_names != parts["train"].class_names:
             raise DataError(f"The {name} part has other classes than the training part.")
     return parts
 
 
-def _read_parts(paths: dict[str, Path], labels: Path | None) -> dict[str, Annotations]:
-    train = read_annotations(paths["train"], labels=labels)
-    return {"train": train} | {name: _like(path, train) for name, path in paths.items() if name != "train"}
-
-
-def _like(source: str | Path, train: Annotations) -> Annotations:
-    """What is there, with the classes of the training part."""
-    return read_annotations(source, labels=train.labels, several=train.several, num_classes=train.num_classes)
-
-
 def _without_unreadable(
-    annotations: Annotations, frame_pattern: str | None, fps: float | None, limit: float, progress: bool
+    annotations: Annotations, limit: float, progress: bool
 ) -> tuple[Annotations, list[str]]:
-    bad = unreadable_clips(annotations, frame_pattern=frame_pattern, fps=fps, progress=progress)
+    bad = unreadable_clips(annotations, progress=progress)
     total = len(annotations.samples)
     if not bad:
         return annotations, []
@@ -124,7 +114,7 @@ def _without_unreadable(
 
 def _check_classes(train: Annotations) -> None:
     present = [name for name, count in zip(train.class_names, train.counts(), strict=True) if count]
-    if not train.several and len(present) < 2:
+    if not train.multi_label and len(present) < 2:
         raise DataError(
             f"All {len(train.samples)} clips are of the class '{present[0]}'; telling classes apart takes"
             " two, such as a folder of clips without it."

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from slowfast_zoo.data.dataset import VideoDataset, class_weights
-from slowfast_zoo.data.lists import Annotations
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.errors import InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
 from slowfast_zoo.network.slowfast import SlowFast
@@ -80,7 +81,7 @@ class FinetuneResult:
 
 
 def finetune(
-    data: str | Path | Annotations,
+    data: str | Path | Annotations | Mapping[str, Annotations],
     model: SlowFast,
     *,
     work_dir: str | Path,
@@ -95,8 +96,6 @@ def finetune(
     flip: bool | None = None,
     smallest_area: float = 0.5,
     views: Views = "quick",
-    frame_pattern: str | None = None,
-    fps: float | None = None,
     max_unreadable: float = 0.1,
     resume: bool = False,
     device: str | torch.device | None = None,
@@ -113,7 +112,7 @@ def finetune(
 
     Args:
         data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
-            list (see ``slowfast_zoo.data.lists``); or what ``read_annotations`` returned.
+            list (see ``slowfast_zoo.data.lists``); or what ``read_annotations`` or ``read_splits`` returned.
         model: pretrained, of any number of classes.
         work_dir: folder for everything that is written.
         validation: data to choose the best epoch by; None: the part of that name, else a part of the data
@@ -132,7 +131,7 @@ def finetune(
         smallest_area: part of the picture that random crops keep at least; 1: the middle square. Publishers
             train with 0.08, which a few clips can't make up for: most crops miss what happens.
         views: that validation and the final scores look at, as in ``read_clips``.
-        frame_pattern, fps, max_unreadable: as in ``open_dataset``.
+        max_unreadable: as in ``open_dataset``.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted, on the same split.
         device: None: the GPU, or the CPU where there is none.
         progress: show bars when stderr is a terminal.
@@ -155,8 +154,6 @@ def finetune(
         val=val,
         group_by=group_by,
         seed=config.seed,
-        frame_pattern=frame_pattern,
-        fps=fps,
         max_unreadable=max_unreadable,
         progress=progress,
     )
@@ -164,7 +161,7 @@ def finetune(
     notes = list(found.notes)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     notes += prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
-    run = _Run(model, found, config, folder, place, views, frame_pattern, fps, max_unreadable, progress)
+    run = _Run(model, found, config, folder, place, views, max_unreadable, progress)
     fresh = probe == "only" or not (resume and (folder / RESUME).exists())
     if fresh:
         (folder / PROBE).unlink(missing_ok=True)
@@ -192,8 +189,6 @@ class _Run:
     folder: Path
     device: torch.device
     views: Views
-    frame_pattern: str | None
-    fps: float | None
     max_unreadable: float
     progress: bool
 
@@ -204,8 +199,6 @@ class _Run:
             self.model.clip_spec,
             train=train,
             views=self.views,
-            frame_pattern=self.frame_pattern,
-            fps=self.fps,
             max_unreadable=self.max_unreadable,
         )
 
@@ -277,7 +270,7 @@ class _Run:
             work_dir=self.folder,
             validation=self.dataset(self.data.val),
             resume=resume,
-            sample_weights=class_weights(self.data.train) if balanced else None,
+            sample_weights=self.data.train.class_weights() if balanced else None,
             device=self.device,
             progress=self.progress,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from slowfast_zoo.data.lists import Annotations
+from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec
@@ -37,7 +37,7 @@ def prepare_model(
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
     clip_spec, notes = _training_clips(model, train.class_names, flip, smallest_area)
     torch.manual_seed(seed)
-    model.spec = model.spec.replace(activation="sigmoid" if train.several else "softmax")
+    model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.class_names)
     model.clip_spec = clip_spec
     if "training" in model.provenance:

@@ -9,17 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast_zoo.data.loader import (
-    EVALUATION,
-    PRECISE_BN,
-    ClipDataset,
-    ItemKey,
-    KeyedItems,
-    StepKeys,
-    load,
-    name_of,
-    normalized,
-)
+from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.loader import EVALUATION, PRECISE_BN, ItemKey, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin

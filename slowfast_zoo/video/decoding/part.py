@@ -1,0 +1,84 @@
+"""A part of a video as a video of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from slowfast_zoo.errors import VideoError
+from slowfast_zoo.video.decoding.video import Frame, Video
+
+
+class VideoPart(Video):
+    """Consecutive frames of a video, numbered from 0; closing it closes the whole."""
+
+    def __init__(
+        self,
+        whole: Video,
+        name: str,
+        *,
+        first_frame: int = 0,
+        num_frames: int | None = None,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> None:
+        """
+        Args:
+            whole: the opened video.
+            name: what messages call the part.
+            first_frame: frames to leave out at the beginning.
+            num_frames: frames from there; None: all.
+            start_seconds: counted from ``first_frame``; None: there.
+            end_seconds: counted from ``first_frame``; None: the end. A part has one frame at least.
+
+        Raises:
+            VideoError: the video has no frame there.
+            InputError: seconds of a video whose frame rate nothing says.
+        """
+        super().__init__(name, None)
+        self._whole, self._first, self._count = whole, first_frame, num_frames
+        self._start, self._end = start_seconds, end_seconds
+        self.width, self.height, self.codec = whole.width, whole.height, whole.codec
+        if not self._span():
+            seconds = whole.info.duration_seconds
+            long = f"{whole.num_frames} frames" + ("" if seconds is None else f" ({seconds:.3g} s)")
+            raise VideoError(f"'{name}' has no frames: the video has {long}.")
+
+    def _span(self) -> range:
+        """Numbers of the frames in the whole video; asked anew, as decoding may correct their count."""
+        first, end = self._first, self._whole.num_frames
+        if self._start is not None:
+            first += self._index_at(self._start)
+        if self._count is not None:
+            end = min(end, self._first + self._count)
+        if self._end is not None:
+            end = min(end, max(self._first + self._index_at(self._end), first + 1))
+        return range(first, end)
+
+    def _index_at(self, seconds: float) -> int:
+        return round(Fraction(seconds) * self._whole.fps)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._span())
+
+    @property
+    def corrupt_frames(self) -> int:
+        return self._whole.corrupt_frames
+
+    def _own_fps(self) -> Fraction | None:
+        return self._whole.info.fps
+
+    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+        first = self._span().start
+        for index, frame in self._whole.iter_frames([first + index for index in wanted]):
+            yield index - first, frame
+
+    def _stream(self) -> Iterator[tuple[int, float, Frame]]:
+        fps = self.fps
+        for index, frame in self._read(range(self.num_frames)):
+            yield index, float(index / fps), frame
+
+    def close(self) -> None:
+        super().close()
+        self._whole.close()
