@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
+
+if TYPE_CHECKING:
+    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
 
 Weights = str | Path | WeightEntry | None
 
@@ -56,14 +60,15 @@ def create_model(
     """
     if pretrained and weights is not None:
         raise InputError("Give either pretrained=True (the default weights) or weights=, not both.")
-    entry, spec = _row(name, weights)
+    checkpoint = _read(weights) if isinstance(weights, Path) else None
+    entry, spec = _row(name, checkpoint or weights)
     spec = _adjusted(spec, num_classes, labels, in_channels, dropout)
     provenance: dict[str, object] = {"model": entry.model, "tag": None}
-    if isinstance(weights, Path):
-        from slowfast_zoo.weights.checkpoint.loading import build_and_load
+    if checkpoint is not None:
+        from slowfast_zoo.weights.checkpoint.loading import build
 
-        model = build_and_load(spec, weights)
-        provenance |= {"file": weights.name}
+        model = build(spec, checkpoint)
+        provenance |= {"file": checkpoint.path.name}
     elif pretrained or weights is not None:
         model, provenance = _load(entry, spec, progress)
     else:
@@ -91,7 +96,15 @@ def _adjusted(
     return spec if dropout is None else spec.replace(dropout=dropout)
 
 
-def _row(name: str, weights: Weights) -> tuple[WeightEntry, ModelSpec]:
+def _read(path: Path) -> Checkpoint:
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; from_pretrained reads folders.")
+    return read_checkpoint(path)
+
+
+def _row(name: str, weights: Weights | Checkpoint) -> tuple[WeightEntry, ModelSpec]:
     """The catalog row whose clip spec and labels a call means, and the network that it builds."""
     if not isinstance(name, str):
         raise InputError(f"A model is asked for by its name (str), got {type(name).__name__}.")
@@ -105,17 +118,20 @@ def _row(name: str, weights: Weights) -> tuple[WeightEntry, ModelSpec]:
         hint = did_you_mean(name, names) or f" The models are: {quoted(list_models())}."
         raise UnknownNameError(f"There is no model '{name}'.{hint}")
     model = config.model if config else name
-    if isinstance(weights, Path):
-        from slowfast_zoo.weights.checkpoint.identify import identify
+    if not isinstance(weights, str | None):
+        from slowfast_zoo.weights.checkpoint.loading import identify
+        from slowfast_zoo.weights.checkpoint.reading import Checkpoint
 
-        return identify(model, weights)
+        if isinstance(weights, Checkpoint):
+            return identify(model, weights)
+        raise InputError(
+            f"weights is a tag (str), a file (Path) or a WeightEntry, got {type(weights).__name__}."
+        )
     if weights is None or (weights == "default" and config):
         entry = config or get_weights(model)
         return entry, entry.model_spec
-    if isinstance(weights, str):
-        entry = _tagged(model, weights)
-        return entry, entry.model_spec
-    raise InputError(f"weights is a tag (str), a file (Path) or a WeightEntry, got {type(weights).__name__}.")
+    entry = _tagged(model, weights)
+    return entry, entry.model_spec
 
 
 def _tagged(model: str, tag: str) -> WeightEntry:
@@ -131,11 +147,12 @@ def _tagged(model: str, tag: str) -> WeightEntry:
 
 
 def _load(entry: WeightEntry, spec: ModelSpec, progress: bool) -> tuple[SlowFast, dict[str, object]]:
-    from slowfast_zoo.weights.checkpoint.loading import build_and_load
+    from slowfast_zoo.weights.checkpoint.loading import build
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
     from slowfast_zoo.weights.store import prepare_weights
 
     prepared = prepare_weights(entry, progress=progress)
-    return build_and_load(spec, prepared.path, dialect=prepared.dialect), prepared.provenance
+    return build(spec, read_checkpoint(prepared.path, dialect=prepared.dialect)), prepared.provenance
 
 
 def slowfast_r50_4x16x1(

@@ -7,7 +7,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -17,15 +17,8 @@ from slowfast_zoo.weights.catalog.entry import Dialect, WeightEntry
 
 if TYPE_CHECKING:
     from slowfast_zoo.network.slowfast import SlowFast
+    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
 
-_DIALECTS: tuple[Dialect, ...] = (
-    "slowfast_zoo",
-    "openmmlab",
-    "pyslowfast",
-    "caffe2",
-    "pytorchvideo",
-    "gluoncv",
-)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -61,7 +54,7 @@ def download_command(model: str | None, tag: str | None, everything: bool, folde
 @click.argument("folder", type=_FOLDER)
 @click.option("--model", help="The network in FILE; by default told from its content.")
 @click.option("--tag", help="Whose network, input and classes: a weight tag of the model.")
-@click.option("--dialect", type=click.Choice(_DIALECTS), help="Whose parameter names FILE has.")
+@click.option("--dialect", type=click.Choice(get_args(Dialect)), help="Whose parameter names FILE has.")
 @click.option(
     "--labels", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Class names, one a line."
 )
@@ -162,51 +155,39 @@ def _for_each(entries: list[WeightEntry], action: Callable[[WeightEntry], str]) 
 
 
 def _convert(file: Path, model: str | None, tag: str | None, dialect: str | None) -> SlowFast:
-    from slowfast_zoo.files import hash_file
-    from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, strip_wrappers
-    from slowfast_zoo.weights.checkpoint.identify import identify
-    from slowfast_zoo.weights.checkpoint.loading import build_and_load, spec_in_file
+    from slowfast_zoo.weights.checkpoint.loading import build, identify, spec_in_file
     from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 
-    model = model or _model_of(file, dialect)
+    checkpoint = read_checkpoint(file, dialect=dialect)
+    model = model or _model_of(checkpoint)
     if tag is None and dialect is None:
-        entry, spec = identify(model, file)
+        entry, spec = identify(model, checkpoint)
     else:
         entry = get_weights(model, tag or "default")
-        tensors = strip_wrappers(read_checkpoint(file).tensors)
-        spec = spec_in_file(tensors, entry.model_spec, dialect or detect_dialect(tensors))
-    converted = build_and_load(spec, file, dialect=dialect)
+        spec = spec_in_file(checkpoint, entry.model_spec)
+    converted = build(spec, checkpoint)
     converted.clip_spec = entry.clip_spec
     if spec.num_classes == entry.model_spec.num_classes:
         converted.labels = entry.labels
     converted.provenance = {
         "model": entry.model,
         "file": file.name,
-        "sha256": hash_file(file),
+        "sha256": checkpoint.sha256,
         "source": entry.source,
         "license": entry.license,
     }
     return converted
 
 
-def _model_of(file: Path, dialect: str | None) -> str:
+def _model_of(checkpoint: Checkpoint) -> str:
     """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
-    from slowfast_zoo.files import hash_file
-    from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, strip_wrappers
-    from slowfast_zoo.weights.checkpoint.loading import match_rows
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-    from slowfast_zoo.weights.download.digest import Digest
+    from slowfast_zoo.weights.checkpoint.loading import match_rows, published_rows
 
-    tensors = strip_wrappers(read_checkpoint(file).tensors)
-    fitting = match_rows(tensors, dialect or detect_dialect(tensors), list_weights())
-    sha256 = hash_file(file)
-    published = [
-        row for row in fitting if row.digest and Digest.parse(row.digest).differing(file, sha256) is None
-    ]
-    models = list(dict.fromkeys(row.model for row in published or fitting))
+    fitting = match_rows(checkpoint, list_weights())
+    models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
     if len(models) != 1:
         what = f"may be {quoted(models)}" if models else "is no network of the catalog"
-        raise CheckpointError(f"'{file}' {what}; say with --model which one is meant.")
+        raise CheckpointError(f"'{checkpoint.path}' {what}; say with --model which one is meant.")
     return models[0]
 
 

@@ -17,7 +17,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A local file of a row, ready for ``build_and_load``."""
+    """A local file of a row, ready for ``read_checkpoint``."""
 
     path: Path
     """The file; ours where it could be kept, else the publisher's."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.checkpoint.dialects import to_dialect
+from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, get_table, names_between
 
 State = Mapping[str, Tensor]
 
@@ -43,6 +43,15 @@ def assert_same_state(model: SlowFast, state: dict[str, torch.Tensor], skip: tup
     assert set(own) == set(state)
     different = [name for name in own if name not in skip and not torch.equal(own[name], state[name])]
     assert different == []
+
+
+def to_dialect(state: State, spec: ModelSpec, dialect: str) -> dict[str, Tensor]:
+    """Our state dict of a network under the publisher's names, in the publisher's column order."""
+    renamed = {theirs: state[ours] for ours, theirs in names_between(spec, dialect).items() if theirs}
+    if get_table(dialect).fast_first and spec.num_classes:
+        head = state[CLASSIFIER[0]]
+        renamed["cls_head.fc_cls.weight"] = torch.roll(head, spec.num_features - 32 * spec.base_width, dims=1)
+    return renamed
 
 
 def openmmlab_2020(path: Path, state: State, spec: ModelSpec) -> None:

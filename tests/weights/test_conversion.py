@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.publisher_files import SPEC, WRITERS, assert_same_state, trained
 
-from slowfast_zoo.weights.checkpoint.loading import build_and_load
+from slowfast_zoo.weights.checkpoint.loading import build
+from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved import conversion
 from slowfast_zoo.weights.saved.conversion import cached_conversion, save_canonical
 
@@ -25,7 +26,7 @@ def test_the_second_start_does_not_read_the_publishers_file(source, monkeypatch)
     first = copy.read_bytes()
     monkeypatch.setattr(conversion, "read_canonical", None)  # calling it would fail
     assert cached_conversion(source, SPEC, sha256=SHA256) == copy
-    assert_same_state(build_and_load(SPEC, copy), trained().state_dict())
+    assert_same_state(build(SPEC, read_checkpoint(copy)), trained().state_dict())
     monkeypatch.undo()
     copy.unlink()
     assert cached_conversion(source, SPEC, sha256=SHA256).read_bytes() == first
@@ -53,9 +54,9 @@ def test_a_damaged_copy_is_made_again(source, damage, tmp_path):
     assert elsewhere.read_bytes() == b"precious"
 
 
-def test_without_a_place_for_the_copy_the_source_is_loaded(source, tmp_path, caplog):
-    (tmp_path / "file").write_text("in the way")
-    assert cached_conversion(source, SPEC, sha256=SHA256, folder=tmp_path / "file") == source
+def test_without_a_place_for_the_copy_the_source_is_loaded(source, caplog):
+    (source.parent / "converted").write_text("in the way")
+    assert cached_conversion(source, SPEC, sha256=SHA256) == source
     assert "No converted copy" in caplog.text
 
 
@@ -71,7 +72,7 @@ def test_a_failed_write_leaves_nothing(source, monkeypatch):
 def test_save_canonical_comes_back_unchanged(tmp_path):
     model = trained()
     save_canonical(tmp_path / "a.safetensors", model)
-    again = build_and_load(SPEC, tmp_path / "a.safetensors")
+    again = build(SPEC, read_checkpoint(tmp_path / "a.safetensors"))
     assert_same_state(again, model.state_dict())
     save_canonical(tmp_path / "b.safetensors", again)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -80,7 +81,7 @@ def test_save_canonical_comes_back_unchanged(tmp_path):
 def test_a_model_does_not_change_with_the_file_that_it_came_from(tmp_path):
     path = tmp_path / "a.safetensors"
     save_canonical(path, trained())
-    model = build_and_load(SPEC, path)
+    model = build(SPEC, read_checkpoint(path))
     with path.open("r+b") as file:
         file.seek(-4096, 2)
         file.write(bytes(4096))

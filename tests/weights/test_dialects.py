@@ -13,9 +13,8 @@ from slowfast_zoo.weights.checkpoint.dialects import (
     detect_dialect,
     get_table,
     names_between,
+    slow_first,
     strip_wrappers,
-    swap_columns,
-    to_dialect,
 )
 
 FOREIGN = ["openmmlab", "pyslowfast", "caffe2", "pytorchvideo", "gluoncv"]
@@ -190,18 +189,6 @@ def test_wrappers_are_stripped_only_when_all_names_share_them():
 def test_classifier_columns_change_sides():
     spec = ModelSpec(depth=14, base_width=8, beta_inv=8, num_classes=1)  # 256 slow columns, 32 fast ones
     ours = torch.cat([torch.zeros(1, 256), torch.ones(1, 32)], dim=1)
-    theirs = swap_columns(ours, spec, to_fast_first=True)
-    assert theirs[0, :32].eq(1).all() and theirs[0, 32:].eq(0).all()
-    order = torch.arange(288.0)[None]
-    assert swap_columns(order, spec, to_fast_first=True)[0, :33].tolist() == [*range(256, 288), 0]
-    there = swap_columns(order, spec, to_fast_first=True)
-    assert torch.equal(swap_columns(there, spec, to_fast_first=False), order)
-
-
-@pytest.mark.parametrize("dialect", FOREIGN)
-def test_only_openmmlab_swaps(dialect):
-    spec = ModelSpec(depth=14, base_width=8, num_classes=2)
-    state = SlowFast(spec).state_dict()
-    head = names_between(spec, dialect)["classifier.weight"]
-    same = torch.equal(to_dialect(state, spec, dialect)[head], state["classifier.weight"])
-    assert same == (dialect != "openmmlab")
+    theirs = torch.cat([torch.ones(1, 32), torch.zeros(1, 256)], dim=1)
+    assert torch.equal(slow_first(theirs, spec), ours)
+    assert slow_first(torch.arange(288.0)[None], spec)[0, :2].tolist() == [32, 33]

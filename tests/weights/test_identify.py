@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from support.publisher_files import assert_same_state, trained
+from click.testing import CliRunner
+from support.publisher_files import assert_same_state, to_dialect, trained
 
 from slowfast_zoo import create_model, get_weights, load_checkpoint
+from slowfast_zoo.cli.weights import convert_command
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog.entry import WeightEntry
-from slowfast_zoo.weights.checkpoint.dialects import to_dialect
 from slowfast_zoo.weights.saved.conversion import save_canonical
 
 NAME = "slowfast_r50_8x8x1"
@@ -58,6 +62,40 @@ def test_a_file_that_fits_one_contract_is_loaded(tmp_path: Path) -> None:
     assert model.spec.slow_sampling == "linspace"
     assert model.labels == get_weights(NAME, "pytorchvideo/k400").labels
     assert model.provenance["file"] == "theirs.pyth"
+
+
+_opened: list[str] | None = None
+
+
+def _note(event: str, args: tuple[object, ...]) -> None:
+    if event == "open" and _opened is not None:
+        _opened.append(str(args[0]))
+
+
+@contextlib.contextmanager
+def opens(path: Path) -> Iterator[list[str]]:
+    """Fills a list with an item for every time that the file is opened inside the block."""
+    global _opened
+    if _opened is None:
+        sys.addaudithook(_note)  # stays for the process, and does nothing outside such blocks
+    _opened, found = [], []
+    try:
+        yield found
+    finally:
+        found += [name for name in _opened if name == str(path)]
+        _opened = None
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.pyth"
+    write(path, "pytorchvideo/k400")
+    with opens(path) as seen:
+        create_model(NAME, weights=path)
+    assert len(seen) <= 3  # the head, the check of the zip, the content
+    with opens(path) as seen:
+        result = CliRunner().invoke(convert_command, [str(path), str(tmp_path / "folder"), "--model", NAME])
+    assert result.exit_code == 0, result.output
+    assert len(seen) <= 4  # once more for the hash
 
 
 def test_a_fine_tuned_file_keeps_its_own_classes(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from support.publisher_files import WRITERS, caffe2_blobs, python2_pickle
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.checkpoint.loading import build_and_load, load_checkpoint
+from slowfast_zoo.weights.checkpoint.loading import build, load_checkpoint
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 
 SPEC = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=3)
@@ -187,7 +187,7 @@ def test_hostile_and_broken_files_are_refused(tmp_path, kind):
     for load in (
         read_checkpoint,
         lambda path: load_checkpoint(model, path),
-        lambda path: build_and_load(SPEC, path),
+        lambda path: build(SPEC, read_checkpoint(path)),
     ):
         with pytest.raises(CheckpointError, match=r"weights\.pth") as caught:
             load(path)

@@ -265,28 +265,6 @@ def strip_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stripped
 
 
-def to_dialect(state: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> dict[str, Tensor]:
-    """Our state dict of a network under the publisher's names, in the publisher's column order.
-
-    Args:
-        state: complete state dict of ``SlowFast(spec)``.
-        spec: the network.
-        dialect: whose names to use.
-
-    Raises:
-        UnknownNameError: no such dialect.
-    """
-    table = get_table(dialect)
-    renamed = {}
-    for ours, theirs in names_between(spec, dialect).items():
-        if theirs is not None:
-            swap = table.fast_first and ours == CLASSIFIER[0]
-            renamed[theirs] = swap_columns(state[ours], spec, to_fast_first=True) if swap else state[ours]
-    return renamed
-
-
-def swap_columns(weight: Tensor, spec: ModelSpec, *, to_fast_first: bool) -> Tensor:
-    """A classifier ``(classes, features)`` with columns [slow | fast] turned into [fast | slow], or back."""
-    slow = 32 * spec.base_width
-    fast = spec.num_features - slow
-    return torch.roll(weight, fast if to_fast_first else -fast, dims=1)
+def slow_first(weight: Tensor, spec: ModelSpec) -> Tensor:
+    """A classifier ``(classes, features)`` with columns [fast | slow] turned into [slow | fast]."""
+    return torch.roll(weight, 32 * spec.base_width - spec.num_features, dims=1)

@@ -1,8 +1,9 @@
-"""Publishers' tensors into a model: renamed, checked completely, then copied; or refused, nothing changed."""
+"""A checkpoint -> the row it is -> a model: renamed, checked completely, then copied; or refused."""
 
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import CheckpointError, InputError
+from slowfast_zoo.errors import CheckpointError, InputError, quoted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import (
     CLASSIFIER,
@@ -20,10 +22,10 @@ from slowfast_zoo.weights.checkpoint.dialects import (
     detect_dialect,
     get_table,
     names_between,
-    strip_wrappers,
-    swap_columns,
+    slow_first,
 )
-from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
+from slowfast_zoo.weights.download.digest import Digest
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,31 +54,28 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
         raise InputError(
             f"load_checkpoint fills a SlowFast, got {type(model).__name__}; unwrap the model first."
         )
-    state = _state_for(model.spec, path, dialect, level=logging.WARNING)
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
-        raise CheckpointError(
-            "The model is on the meta device; build_and_load(model.spec, path) gives it memory."
-        )
+        raise InputError("The model is on the meta device; model.to_empty(device='cpu') gives it memory.")
+    state = _state_for(model.spec, read_checkpoint(path, dialect=dialect), level=logging.WARNING)
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
     return model
 
 
-def build_and_load(spec: ModelSpec, path: str | Path, *, dialect: str | None = None) -> SlowFast:
+def build(spec: ModelSpec, checkpoint: Checkpoint) -> SlowFast:
     """A new model in eval mode with the weights of a file; nothing is initialized in vain.
 
     Args:
         spec: the network; ``num_classes`` and ``in_channels`` may differ from the file's as in
             ``load_checkpoint``: a classifier of another size starts fresh.
-        path: any publisher's file, or the path that ``cached_conversion`` gives.
-        dialect: whose names it uses; None: told from the names.
+        checkpoint: any publisher's file.
 
     Raises:
         CheckpointError: as in ``load_checkpoint``.
     """
-    state = _state_for(spec, path, dialect, level=logging.INFO)
+    state = _state_for(spec, checkpoint, level=logging.INFO)
     fresh_head = spec.num_classes > 0 and CLASSIFIER[0] not in state
     with torch.device("meta"):
         model = SlowFast(spec.replace(num_classes=0) if fresh_head else spec)
@@ -100,26 +99,31 @@ def canonical_state_dict(
         CheckpointError: something is missing, left over, of another shape, or not finite.
         UnknownNameError: no such dialect.
     """
-    tensors = strip_wrappers(tensors)
-    dialect = dialect or detect_dialect(tensors)
-    state = {}
-    for name, theirs in _pair_names(tensors, spec, dialect).items():
-        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
-    if get_table(dialect).fast_first and CLASSIFIER[0] in state:
-        state[CLASSIFIER[0]] = swap_columns(state[CLASSIFIER[0]], spec, to_fast_first=False)
-    return state
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return _renamed(tensors, shapes, spec, dialect or detect_dialect(tensors))
 
 
-def read_canonical(path: str | Path, spec: ModelSpec, *, dialect: str | None = None) -> dict[str, Tensor]:
+def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]:
     """``canonical_state_dict`` of a file; its errors name the file.
 
     Raises:
-        CheckpointError: the file can't be read safely or doesn't fit.
+        CheckpointError: the file doesn't hold exactly this network.
     """
     try:
-        return canonical_state_dict(read_checkpoint(path).tensors, spec, dialect)
+        return _renamed(checkpoint.tensors, checkpoint.shapes, spec, checkpoint.dialect)
     except CheckpointError as error:
-        raise _at(path, error) from error
+        raise _at(checkpoint.path, error) from error
+
+
+def _renamed(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], spec: ModelSpec, dialect: str
+) -> dict[str, Tensor]:
+    state = {}
+    for name, theirs in _pair_names(shapes, spec, dialect).items():
+        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
+    if get_table(dialect).fast_first and CLASSIFIER[0] in state:
+        state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)
+    return state
 
 
 def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
@@ -147,50 +151,94 @@ def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
     return repeated * (3 / in_channels)
 
 
-def match_rows(
-    tensors: Mapping[str, Tensor], dialect: str, entries: Iterable[WeightEntry]
-) -> list[WeightEntry]:
+def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec]:
+    """The row of a model that a file is, and the network in the file, whose classes may be others.
+
+    A published file is known by its hash. Any other is taken for the publisher's row that it fits if
+    that leaves one network and one clip spec. A file in our own names is the network that its header
+    says, or the model's default one.
+
+    Args:
+        model: a model of the catalog.
+        checkpoint: the file.
+
+    Raises:
+        CheckpointError: it fits no row, or several that mean different networks or inputs.
+    """
+    if checkpoint.dialect == "slowfast_zoo":
+        entry, header = get_weights(model), checkpoint.meta.get("model_spec")
+        if isinstance(header, str):
+            return entry, ModelSpec.from_dict(json.loads(header))
+        return entry, spec_in_file(checkpoint, entry.model_spec)
+    fitting = match_rows(checkpoint, list_weights(model))
+    if not fitting:
+        raise CheckpointError(
+            f"'{checkpoint.path}' has {checkpoint.dialect} names and fits none of the {checkpoint.dialect}"
+            f" weights of '{model}'; a network of another kind is loaded with"
+            " load_checkpoint(SlowFast(spec), path)."
+        )
+    published = published_rows(checkpoint, fitting)
+    entry = (published or fitting)[0]
+    spec = spec_in_file(checkpoint, entry.model_spec)
+    if not published and len({(row.model_spec, row.clip_spec) for row in fitting}) > 1:
+        raise CheckpointError(
+            f"'{checkpoint.path}' fits several weights of '{model}' whose networks or input contracts differ:"
+            f" {quoted(row.tag for row in fitting)}. Choose one: entry = get_weights('{model}', tag), then"
+            f" m = load_checkpoint(SlowFast(entry.model_spec.replace(num_classes={spec.num_classes})), path)"
+            " and m.clip_spec = entry.clip_spec."
+        )
+    return entry, spec
+
+
+def published_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[WeightEntry]:
+    """The rows whose published hash is the file's."""
+    return [
+        row
+        for row in rows
+        if row.digest and Digest.parse(row.digest).differing(checkpoint.path, checkpoint.sha256) is None
+    ]
+
+
+def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[WeightEntry]:
     """The catalog's rows whose file has these names and shapes.
 
     Rows that fit in the number of classes too come alone; if there are none, those that fit but for it
     (a publisher's network that somebody has fine-tuned).
 
     Args:
-        tensors: name to tensor, as ``read_checkpoint`` gives them.
-        dialect: whose names they are.
-        entries: rows to choose from.
+        checkpoint: the file.
+        rows: rows to choose from.
     """
-    tensors = strip_wrappers(tensors)
     exact: list[WeightEntry] = []
     but_for_classes: list[WeightEntry] = []
-    for entry in entries:
-        if entry.dialect != dialect:
+    for row in rows:
+        if row.dialect != checkpoint.dialect:
             continue
-        spec = spec_in_file(tensors, entry.model_spec, dialect)
+        spec = spec_in_file(checkpoint, row.model_spec)
         try:
-            _pair_names(tensors, spec, dialect)
+            _pair_names(checkpoint.shapes, spec, checkpoint.dialect)
         except CheckpointError:
             continue
-        (exact if spec.num_classes == entry.model_spec.num_classes else but_for_classes).append(entry)
+        (exact if spec.num_classes == row.model_spec.num_classes else but_for_classes).append(row)
     return exact or but_for_classes
 
 
-def spec_in_file(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> ModelSpec:
+def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     """The spec with the number of classes that the file has, and RGB if that is what its stems see.
 
     A file without any classifier keeps the spec's, so that its absence is reported.
 
     Args:
-        tensors: name to tensor, without wrappers' prefixes.
+        checkpoint: the file.
         spec: the network that is wanted.
-        dialect: whose names they are.
     """
-    names = names_between(spec.replace(num_classes=1), dialect)
-    shapes = [tuple(tensors[name].shape) for ours in CLASSIFIER if (name := names[ours] or "") in tensors]
-    classes = next((shape[0] for shape in shapes if shape), spec.num_classes)
-    stem = tensors.get(names[STEMS[0]] or "")
-    is_rgb = stem is not None and stem.ndim == 5 and stem.shape[1] == 3
-    return spec.replace(num_classes=classes, in_channels=3 if is_rgb else spec.in_channels)
+    shapes, names = checkpoint.shapes, names_between(spec.replace(num_classes=1), checkpoint.dialect)
+    heads = [shape for ours in CLASSIFIER if (shape := shapes.get(names[ours] or ""))]
+    stem = shapes.get(names[STEMS[0]] or "", ())
+    return spec.replace(
+        num_classes=heads[0][0] if heads else spec.num_classes,
+        in_channels=3 if len(stem) == 5 and stem[1] == 3 else spec.in_channels,
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -200,15 +248,10 @@ def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
         return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
 
 
-def _state_for(spec: ModelSpec, path: str | Path, dialect: str | None, level: int) -> dict[str, Tensor]:
+def _state_for(spec: ModelSpec, checkpoint: Checkpoint, level: int) -> dict[str, Tensor]:
     """The file's tensors for ``SlowFast(spec)``; without the classifier if its classes are others."""
-    try:
-        tensors = strip_wrappers(read_checkpoint(path).tensors)
-        dialect = dialect or detect_dialect(tensors)
-        in_file = spec_in_file(tensors, spec, dialect)
-        state = canonical_state_dict(tensors, in_file, dialect)
-    except CheckpointError as error:
-        raise _at(path, error) from error
+    path, in_file = checkpoint.path, spec_in_file(checkpoint, spec)
+    state = read_canonical(checkpoint, in_file)
     if in_file.num_classes != spec.num_classes:
         _LOGGER.log(
             level,
@@ -221,7 +264,7 @@ def _state_for(spec: ModelSpec, path: str | Path, dialect: str | None, level: in
         _LOGGER.log(level, "The RGB stems of %s are adapted to %d channels.", path, spec.in_channels)
         for name in STEMS:
             state[name] = adapt_stem(state[name], spec.in_channels)
-    rule = get_table(dialect).slow_sampling
+    rule = get_table(checkpoint.dialect).slow_sampling
     if rule not in (None, spec.slow_sampling):
         _LOGGER.warning(
             "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
@@ -231,7 +274,7 @@ def _state_for(spec: ModelSpec, path: str | Path, dialect: str | None, level: in
     return state
 
 
-def _pair_names(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> dict[str, str | None]:
+def _pair_names(given: Mapping[str, Shape], spec: ModelSpec, dialect: str) -> dict[str, str | None]:
     """Our name of every tensor of the network, with the file's; None: a counter that the file lacks.
 
     Raises:
@@ -240,13 +283,12 @@ def _pair_names(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) ->
     pairs, shapes = names_between(spec, dialect), state_shapes(spec)
     known = {theirs for theirs in pairs.values() if theirs is not None}
     table = get_table(dialect)
-    unexpected = [name for name in tensors if name not in known and not table.ignores(name)]
+    unexpected = [name for name in given if name not in known and not table.ignores(name)]
     missing, mismatched = [], []
     for ours, theirs in pairs.items():
-        if theirs is not None and theirs in tensors:
-            shape = tuple(tensors[theirs].shape)
-            if shape != shapes[ours]:
-                mismatched.append((ours, shape, shapes[ours]))
+        if theirs is not None and theirs in given:
+            if given[theirs] != shapes[ours]:
+                mismatched.append((ours, given[theirs], shapes[ours]))
         elif ours.endswith(".num_batches_tracked"):
             pairs[ours] = None
         else:

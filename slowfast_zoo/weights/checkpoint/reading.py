@@ -8,6 +8,7 @@ which knows numpy arrays and nothing else. Everything else is refused with the r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
 import re
 import struct
@@ -21,8 +22,10 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, quoted
+from slowfast_zoo.files import hash_file
 from slowfast_zoo.weights.catalog.entry import FileKind
 from slowfast_zoo.weights.checkpoint.caffe2 import read_arrays
+from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, get_table, strip_wrappers
 
 STATE_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "blobs")
 """Where publishers put the tensors inside a file; also read: a file that is the tensors itself."""
@@ -56,21 +59,59 @@ _MALFORMED = (
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds."""
+    """A file that was read once: its tensors under the publisher's own names, without wrappers' prefixes."""
 
-    tensors: dict[str, Tensor]
-    """CPU tensors under the publisher's own names."""
+    path: Path
+    """The file."""
     kind: FileKind
     """The container."""
-    meta: dict[str, str | int | float | bool]
+    tensors: Mapping[str, Tensor]
+    """CPU tensors."""
+    meta: Mapping[str, str | int | float | bool]
     """Texts and numbers stored beside the tensors (epoch, version, config), nothing nested."""
+    given_dialect: str | None = None
+    """Whose names the caller says that they are."""
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    @functools.cached_property
+    def dialect(self) -> str:
+        """Whose names these are.
+
+        Raises:
+            CheckpointError: nobody's whose networks are read.
+            UnknownNameError: the caller named a dialect that doesn't exist.
+        """
+        if self.given_dialect is not None:
+            get_table(self.given_dialect)
+            return self.given_dialect
+        try:
+            return detect_dialect(self.tensors)
+        except CheckpointError as error:
+            raise CheckpointError(f"'{self.path}': {error}") from None
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex digits of the file's hash.
+
+        Raises:
+            CheckpointError: the file can't be read any more.
+        """
+        try:
+            return hash_file(self.path)
+        except OSError as error:
+            raise CheckpointError(f"'{self.path}' can't be read: {error}.") from error
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The tensors of a ``.pth``, ``.pyth``, ``.pkl`` or ``.safetensors`` file of any publisher.
+def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoint:
+    """What a ``.pth``, ``.pyth``, ``.pkl`` or ``.safetensors`` file of any publisher holds.
 
     Args:
         path: the file, whatever its name ends in.
+        dialect: whose names it uses; None: told from the names.
 
     Raises:
         CheckpointError: not a checkpoint, damaged, larger inside than outside, or a pickle that asks
@@ -97,7 +138,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         _check_tensors(checkpoint.tensors, path, size)
     except OSError as error:
         raise CheckpointError(f"'{path}' can't be read: {error}.") from error
-    return checkpoint
+    return dataclasses.replace(checkpoint, tensors=strip_wrappers(checkpoint.tensors), given_dialect=dialect)
 
 
 def _describe(head: bytes) -> str:
@@ -153,7 +194,7 @@ def _find_state(content: object, path: Path) -> Checkpoint:
         for key, value in scalars.items()
         if isinstance(key, str) and isinstance(value, (str, int, float, bool))
     }
-    return Checkpoint(dict(states[0] if states else content), "torch", meta)
+    return Checkpoint(path, "torch", dict(states[0] if states else content), meta)
 
 
 class _Inert:
@@ -243,7 +284,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, *_MALFORMED) as error:
         raise CheckpointError(f"'{path}' is a damaged safetensors file: {_first_line(error)}") from error
-    return Checkpoint(tensors, "safetensors", meta)
+    return Checkpoint(path, "safetensors", tensors, meta)
 
 
 def _read_pickle(path: Path) -> Checkpoint:
@@ -254,4 +295,4 @@ def _read_pickle(path: Path) -> Checkpoint:
             f"'{path}' is no caffe2 checkpoint that can be read safely: {_first_line(error)} Only arrays of"
             " numbers are read from bare pickles; torch files come from torch.save."
         ) from error
-    return Checkpoint({name: torch.from_numpy(array) for name, array in arrays.items()}, "caffe2", {})
+    return Checkpoint(path, "caffe2", {name: torch.from_numpy(array) for name, array in arrays.items()}, {})

@@ -13,6 +13,7 @@ from torch import Tensor
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.checkpoint.loading import read_canonical, state_shapes
+from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,10 +29,8 @@ def save_canonical(path: str | Path, model: SlowFast) -> None:
     _write(Path(path), model.state_dict(), model.spec)
 
 
-def cached_conversion(
-    path: Path, spec: ModelSpec, *, sha256: str, dialect: str | None = None, folder: Path | None = None
-) -> Path:
-    """Path of the converted copy of a publisher's file, made when there is none yet.
+def cached_conversion(path: Path, spec: ModelSpec, *, sha256: str, dialect: str | None = None) -> Path:
+    """Path of the converted copy of a publisher's file (in ``converted`` beside it), made if there is none.
 
     Processes that convert at the same time write the same bytes. A copy that is damaged is made again;
     where none can be written, the path is the publisher's file itself, which loads as well.
@@ -41,16 +40,15 @@ def cached_conversion(
         spec: the network in the file, classes and channels included.
         sha256: hex digits of the file's hash; the copy is named after it.
         dialect: whose names it uses; None: told from the names.
-        folder: where copies are kept; None: ``converted`` beside the file.
 
     Raises:
         CheckpointError: the file can't be read safely or doesn't fit.
     """
-    folder = path.parent / "converted" if folder is None else folder
+    folder = path.parent / "converted"
     copy = folder / f"{path.stem}-{sha256[:16]}-v{_VERSION}.safetensors"
     if _is_whole(copy, spec):
         return copy
-    state = read_canonical(path, spec, dialect=dialect)
+    state = read_canonical(read_checkpoint(path, dialect=dialect), spec)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(copy, state, spec)
