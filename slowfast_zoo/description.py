@@ -19,8 +19,16 @@ class Description:
 
     name: str
     """The model."""
-    weights: WeightEntry
-    """The row that it was described for."""
+    spec: ModelSpec
+    """The network."""
+    clip_spec: ClipSpec
+    """Its input."""
+    labels: tuple[str, ...] | None
+    """Class names, where they are known."""
+    weights: WeightEntry | None
+    """The published row that it was described for; None for a model of one's own."""
+    provenance: dict[str, object]
+    """Where the weights of a model of one's own come from."""
     parameters: int
     """Learnable numbers."""
     multiply_adds: dict[int, int]
@@ -32,55 +40,95 @@ class Description:
     fps: float
     """The clip spec's frame rate, or 30 where it counts source frames."""
     tags: tuple[str, ...]
-    """Every weight tag of the model, the default first."""
+    """Every weight tag of the model, the default first; none for a model of one's own."""
 
     def __str__(self) -> str:
-        spec, clip, metrics = self.weights.model_spec, self.weights.clip_spec, self.weights.metrics
+        spec = self.spec
         depths = f"R{spec.depth}" + (f" and R{spec.fast_depth}" if spec.fast_depth != spec.depth else "")
         costs = ", ".join(f"{ops / 1e9:.2f} G at {side}" for side, ops in self.multiply_adds.items())
-        scores = [("top-1", metrics.top1), ("top-5", metrics.top5), ("mAP", metrics.mean_ap)]
-        published = ", ".join(f"{name} {value:g} %" for name, value in scores if value is not None)
-        lines = [
-            f"{self.name} ({self.weights.tag})",
-            f"  network        {depths}, alpha {spec.alpha}, {spec.num_classes} classes"
-            f" ({self.weights.label_set}), {spec.activation}",
-            f"  reads          {_reading(clip, self.fps)} = {self.span_seconds:.2f} s",
-            f"  fast pathway   all {spec.num_frames} frames",
-            f"  slow pathway   {spec.slow_frames} of them: {list(self.slow_frames)} ({spec.slow_sampling})",
-            f"  parameters     {self.parameters:,}",
-            f"  multiply-adds  {costs} pixels, one clip",
-            f"  published      {published or 'no score'} ({metrics.protocol})",
-            f"  trained on     {self.weights.training_data}",
-            f"  weights        {', '.join(self.tags)}",
-        ]
-        return "\n".join(lines)
+        classes = f"{spec.num_classes} classes"
+        if self.weights is not None:
+            classes += f" ({self.weights.label_set})"
+        elif self.labels:
+            classes += f" ({', '.join(self.labels[:4])}{', ...' if len(self.labels) > 4 else ''})"
+        lines = {
+            "network": f"{depths}, alpha {spec.alpha}, {classes}, {spec.activation}",
+            "reads": f"{_reading(self.clip_spec, self.fps)} = {self.span_seconds:.2f} s",
+            "fast pathway": f"all {spec.num_frames} frames",
+            "slow pathway": f"{spec.slow_frames} of them: {list(self.slow_frames)} ({spec.slow_sampling})",
+            "parameters": f"{self.parameters:,}",
+            "multiply-adds": f"{costs} pixels, one clip",
+            **(_published(self.weights) if self.weights else _own(self.provenance)),
+        }
+        if self.tags:
+            lines["weights"] = ", ".join(self.tags)
+        title = self.name if self.weights is None else f"{self.name} ({self.weights.tag})"
+        return "\n".join([title, *(f"  {name:<14} {text}" for name, text in lines.items())])
 
 
-def describe(name: str, tag: str = "default") -> Description:
-    """What a model reads, costs and scored, for one of its weights; print it.
+def describe(model: str | SlowFast, tag: str = "default") -> Description:
+    """What a model reads, costs and scored; print it.
 
     Args:
-        name: a model of ``list_models()``.
-        tag: one of its weights.
+        model: a name of ``list_models()``, or a model that is there.
+        tag: which weights, for a name.
 
     Raises:
         UnknownNameError: no such model or tag.
     """
-    entry = get_weights(name, tag)
-    spec, clip = entry.model_spec, entry.clip_spec
+    tags: tuple[str, ...] = ()
+    if isinstance(model, SlowFast):
+        entry, provenance = None, dict(model.provenance)
+        name = str(provenance.get("model", "SlowFast"))
+        spec, clip, labels = model.spec, model.clip_spec, model.labels
+    else:
+        entry, provenance = get_weights(model, tag), {}
+        tags = tuple(row.tag for row in list_weights(model))
+        name, spec, clip, labels = model, entry.model_spec, entry.clip_spec, entry.labels
     with torch.device("meta"):
-        model = SlowFast(spec)
+        network = SlowFast(spec)
     fps = clip.fps or 30.0
     return Description(
         name=name,
+        spec=spec,
+        clip_spec=clip,
+        labels=labels,
         weights=entry,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        provenance=provenance,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds={side: multiply_adds(spec, side) for side in sorted({clip.crop, clip.test_crop})},
         slow_frames=spec.slow_indices(),
         span_seconds=clip.span_frames / fps,
         fps=fps,
-        tags=tuple(row.tag for row in list_weights(name)),
+        tags=tags,
     )
+
+
+def _published(row: WeightEntry) -> dict[str, str]:
+    """Every column of the publisher's page, as far as it is filled in."""
+    metrics = row.metrics
+    scores = [("top-1", metrics.top1), ("top-5", metrics.top5), ("mAP", metrics.mean_ap)]
+    published = ", ".join(f"{name} {value:g} %" for name, value in scores if value is not None)
+    trained = [row.training_data, row.stored_resolution and f"videos {row.stored_resolution}"]
+    trained += [row.gpus and f"{row.gpus} GPUs", f"{row.gpu_mem_mb} MB each" if row.gpu_mem_mb else None]
+    speed = row.videos_per_second
+    lines = {
+        "published": f"{published or 'no score'} ({metrics.protocol})",
+        "trained on": ", ".join(str(part) for part in trained if part),
+        "started from": row.initialized_from or "",
+        "inference": f"{speed:g} video/s on one GPU, all views, as published" if speed else "",
+        "config": row.config_name,
+        "file": ", ".join(row.urls),
+        "log": ", ".join(url for url in (row.log_url, row.json_url) if url),
+        "page": row.source,
+        "license": row.license,
+        "note": row.note + (" Superseded by its publisher." if row.superseded else ""),
+    }
+    return {name: text.strip() for name, text in lines.items() if text.strip()}
+
+
+def _own(provenance: dict[str, object]) -> dict[str, str]:
+    return {name: f"{value}" for name, value in provenance.items() if isinstance(value, str | int | float)}
 
 
 def multiply_adds(spec: ModelSpec, side: int) -> int:

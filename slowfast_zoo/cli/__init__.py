@@ -13,6 +13,7 @@ from slowfast_zoo.cli.data import cache_command, check_command, split_command
 from slowfast_zoo.cli.doctor import doctor_command
 from slowfast_zoo.cli.export import export_command
 from slowfast_zoo.cli.finetune import finetune_command
+from slowfast_zoo.cli.options import echo, printable
 from slowfast_zoo.cli.predict import predict_command
 from slowfast_zoo.cli.render import render_command
 from slowfast_zoo.cli.test import test_command
@@ -24,18 +25,37 @@ from slowfast_zoo.errors import SlowFastZooError
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
-        """Runs a command; an error of the library becomes one sentence and exit status 1."""
+        """Runs a command; an error of the library becomes one sentence and exit status 1, Ctrl-C 130."""
         try:
             return super().invoke(ctx)
         except SlowFastZooError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
+        except KeyboardInterrupt:
+            command = self.commands[ctx.invoked_subcommand or ""]
+            can_resume = any(option.name == "resume" for option in command.params)
+            hint = " The same command with --resume goes on." if can_resume else ""
+            echo(f"\nInterrupted.{hint}", err=True)
+            raise click.exceptions.Exit(130) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with its whole first sentence."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].get_short_help_str()) for name in self.commands])
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="slowfast-zoo")
 @click.option("-v", "--verbose", is_flag=True, help="Also show what the library notes on its way.")
 def main(verbose: bool) -> None:
-    """SlowFast video networks: list, download, predict, train, evaluate, export."""
+    """SlowFast video networks: list, download, predict, train, evaluate, export.
+
+    A MODEL is a name of 'slowfast-zoo list', NAME:TAG for others of its weights, a publisher's own config
+    name, a folder that a training or 'convert' wrote, or a checkpoint file of any publisher. It is --model
+    everywhere; 'describe', 'download' and 'convert' take it as their first argument.
+
+    Names complete with the tabulator: eval "$(_SLOWFAST_ZOO_COMPLETE=bash_source slowfast-zoo)", or
+    zsh_source, fish_source.
+    """
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("slowfast_zoo").setLevel(logging.INFO if verbose else logging.WARNING)
 

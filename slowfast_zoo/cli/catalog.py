@@ -6,18 +6,21 @@ import json
 
 import click
 
+from slowfast_zoo.cli.models import ModelRef, model_argument
+from slowfast_zoo.cli.options import command, echo, json_option
+from slowfast_zoo.errors import UnknownNameError
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 _COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
 
 
-@click.command("list")
+@command("list", "list", "list '*r50*' --publisher pyslowfast")
 @click.argument("pattern", default="*")
 @click.option("--publisher", help="Only weights whose tag begins so, such as mmaction2 or pyslowfast.")
 @click.option("--data", help="Only weights trained on this data, such as Kinetics or Charades.")
 @click.option("--all", "superseded", is_flag=True, help="Also files that their publisher has replaced.")
-@click.option("--json", "as_json", is_flag=True, help="Everything that is known of them, as JSON.")
+@json_option
 def list_command(
     pattern: str, publisher: str | None, data: str | None, superseded: bool, as_json: bool
 ) -> None:
@@ -34,24 +37,23 @@ def list_command(
         and (data is None or data.lower() in entry.training_data.lower())
     ]
     if as_json:
-        click.echo(json.dumps([entry.to_dict() for entry in rows], indent=1))
+        echo(json.dumps([entry.to_dict() for entry in rows], indent=1))
         return
     if not rows:
-        raise click.ClickException("Nothing fits; 'slowfast-zoo list' shows everything.")
+        raise UnknownNameError("Nothing fits; 'slowfast-zoo list' shows everything.")
     table = [_COLUMNS, *(_cells(entry) for entry in rows)]
     widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
     for cells in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
-@click.command("describe")
-@click.argument("model")
-@click.argument("tag", default="default")
-def describe_command(model: str, tag: str) -> None:
-    """Says what MODEL reads, costs and scored, for its weights TAG."""
+@command("describe", "describe slowfast_r50_4x16x1", "describe work_dirs/finetune-data/model")
+@model_argument
+def describe_command(model: ModelRef) -> None:
+    """Says what MODEL reads, costs and scored."""
     from slowfast_zoo.description import describe
 
-    click.echo(str(describe(model, tag)))
+    echo(describe(model.entry.model, model.entry.tag) if model.entry else describe(model.load()))
 
 
 def _cells(entry: WeightEntry) -> tuple[str, ...]:

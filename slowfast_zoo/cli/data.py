@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import (
+    FOLDER,
+    GROUP_HELP,
+    command,
+    data_options,
+    echo,
+    json_option,
+    out_option,
+    overwrite_option,
+)
+from slowfast_zoo.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.annotations import Annotations
-    from slowfast_zoo.spec import ClipSpec
-
-FORMS = ("folders", "table", "videos", "rawframes", "rawframes-offset", "ids")
-GROUP_HELP = "What keeps clips together: folder, column:NAME, or a regular expression on the path."
+    from slowfast_zoo.data.lists import ReadOptions
 
 
-def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a dataset is written down."""
-    for option in (
-        click.option("--fps", type=float, help="Frame rate of folders of frames."),
-        click.option("--frames", "frame_pattern", metavar="PATTERN", help="Such as img_{:05}.jpg."),
-        click.option("--separator", help="Between the fields of a list."),
-        click.option("--labels", type=click.Path(path_type=Path), help="File with one class name a line."),
-        click.option("--root", type=click.Path(path_type=Path), help="Where relative paths begin."),
-        click.option("--form", type=click.Choice(FORMS), help="Of lists; by default what they look like."),
-    ):
-        command = option(command)
-    return command
-
-
-@click.command("check")
+@command("check", "check data/", "check train.csv val.csv --root videos/ --group-by folder")
 @click.argument("data", nargs=-1, required=True)
-@click.option("--model", help="Whose clips the videos have to be long enough for; a name or saved folder.")
+@model_option(default=None, help_text="Whose clips the videos have to be long enough for: a MODEL")
 @click.option("--group-by", help=GROUP_HELP)
-@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Every finding (JSON).")
-@list_options
+@json_option
+@out_option("Also write every finding to this JSON file.")
+@data_options
 def check_command(
     data: tuple[str, ...],
-    model: str | None,
+    model: ModelRef | None,
     group_by: str | None,
+    as_json: bool,
     out: Path | None,
-    form: Any,
-    root: Path | None,
-    labels: Path | None,
-    separator: str | None,
-    frame_pattern: str | None,
-    fps: float | None,
+    reading: ReadOptions,
 ) -> None:
     """Looks for what is wrong with DATA: a folder or list, or several (train, val, test).
 
@@ -60,87 +50,71 @@ def check_command(
     from slowfast_zoo.spec import ClipSpec
 
     parts: dict[str, Annotations] = {}
-    known: Any = labels
     for name, path in _parts(data).items():
-        parts[name] = read_annotations(
-            path,
-            form=form,
-            root=root,
-            labels=known,
-            separator=separator,
-            frame_pattern=frame_pattern,
-            fps=fps,
-        )
-        known = known or parts[name].labels
-    spec = ClipSpec() if model is None else _clip_spec(model)
+        parts[name] = read_annotations(path, **reading)
+        reading["labels"] = reading.get("labels") or parts[name].labels
+    spec = ClipSpec() if model is None else model.clip_spec()
     report = check_data(parts, spec, group_by=group_by)
-    click.echo(str(report))
+    echo(str(report))
     if out is not None:
         save_report(report, out)
     if report.problems:
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)
 
 
-@click.command("split")
+@command("split", "split clips/ lists/ --val 0.2 --group-by folder")
 @click.argument("data")
-@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("out", type=FOLDER)
 @click.option("--val", type=float, default=0.2, show_default=True, help="Part of the clips to validate with.")
 @click.option("--group-by", help=GROUP_HELP)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides ties.")
-@list_options
+@overwrite_option
+@data_options
 def split_command(
     data: str,
     out: Path,
     val: float,
     group_by: str | None,
     seed: int,
-    form: Any,
-    root: Path | None,
-    labels: Path | None,
-    separator: str | None,
-    frame_pattern: str | None,
-    fps: float | None,
+    overwrite: bool,
+    reading: ReadOptions,
 ) -> None:
     """Divides DATA into OUT/train.csv and OUT/val.csv; clips of one source stay together.
 
     Every class has about the same share in both. OUT/labels.txt names the classes in order.
     """
+    there = [path for name in ("train.csv", "val.csv", "labels.txt") if (path := out / name).exists()]
+    if there and not overwrite:
+        raise InputError(f"'{there[0]}' exists; give --overwrite to write over it, or another folder.")
     from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.data.splits import source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
-    annotations = read_annotations(
-        data, form=form, root=root, labels=labels, separator=separator, frame_pattern=frame_pattern, fps=fps
-    )
+    annotations = read_annotations(data, **reading)
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
     write_split(out, {"train": train, "val": held_out})
     for name, part in (("train", train), ("val", held_out)):
         sources = len({source_of(sample, group_by) for sample in part.samples})
-        click.echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
+        echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
     without = [name for name, count in zip(held_out.class_names, held_out.counts(), strict=True) if not count]
     if without:
-        click.echo(f"No clip to validate with, as they have one source: {', '.join(without)}", err=True)
+        echo(f"No clip to validate with, as they have one source: {', '.join(without)}", err=True)
 
 
-@click.command("cache")
+@command("cache", "cache train.csv cached/ --short-side 256")
 @click.argument("data")
-@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("out", type=FOLDER)
 @click.option("--short-side", type=click.IntRange(16), default=256, show_default=True, help="In pixels.")
 @click.option("--decoded", is_flag=True, help="Store frames (.npy) instead of videos: large, no decoding.")
 @click.option("--quality", type=click.IntRange(0, 51), default=18, show_default=True, help="CRF of H.264.")
-@list_options
+@data_options
 def cache_command(
     data: str,
     out: Path,
     short_side: int,
     decoded: bool,
     quality: int,
-    form: Any,
-    root: Path | None,
-    labels: Path | None,
-    separator: str | None,
-    frame_pattern: str | None,
-    fps: float | None,
+    reading: ReadOptions,
 ) -> None:
     """Copies DATA to OUT so that it reads fast: shorter side 256, many key frames; OUT/index.csv lists it.
 
@@ -149,9 +123,7 @@ def cache_command(
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.lists import read_annotations
 
-    annotations = read_annotations(
-        data, form=form, root=root, labels=labels, separator=separator, frame_pattern=frame_pattern, fps=fps
-    )
+    annotations = read_annotations(data, **reading)
     failed = cache_data(
         annotations,
         out,
@@ -160,9 +132,9 @@ def cache_command(
         quality=quality,
     )
     total = len(annotations.samples)
-    click.echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")
+    echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")
     if failed:
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _parts(data: tuple[str, ...]) -> dict[str, Path]:
@@ -178,13 +150,3 @@ def _parts(data: tuple[str, ...]) -> dict[str, Path]:
     if len(set(names)) < len(names):
         raise DataError("The same dataset was given twice.")
     return dict(zip(names, paths, strict=True))
-
-
-def _clip_spec(model: str) -> ClipSpec:
-    if Path(model).is_dir():
-        from slowfast_zoo.weights.saved.hub import from_pretrained
-
-        return from_pretrained(Path(model)).clip_spec
-    from slowfast_zoo.weights.catalog import get_weights
-
-    return get_weights(model).clip_spec

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import click
 
 from slowfast_zoo import __version__
+from slowfast_zoo.cli.options import command, echo, json_option
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import cache_dir, is_offline
@@ -65,8 +66,8 @@ _SELF_TEST_SECONDS = 1.0
 _TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
 
 
-@click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@command("doctor", "doctor --json")
+@json_option
 def doctor_command(as_json: bool) -> None:
     """Says what this machine has and what works. Exit status 1 when something needed doesn't."""
     report: dict[str, Any] = {"versions": _versions(), "cpu": _cpu()}
@@ -79,16 +80,16 @@ def doctor_command(as_json: bool) -> None:
     problems = _problems(report)
     report["problems"] = problems
     if as_json:
-        click.echo(json.dumps(report, indent=1))
+        echo(json.dumps(report, indent=1))
     else:
         for title, facts in report.items():
-            click.echo(f"{title}:")
+            echo(f"{title}:")
             for line in (
                 [f"{key}: {value}" for key, value in facts.items()] if isinstance(facts, dict) else facts
             ):
-                click.echo(f"  {line}")
+                echo(f"  {line}")
             if not facts:
-                click.echo("  none")
+                echo("  none")
     if problems:
         raise click.exceptions.Exit(1)
 

@@ -3,62 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from slowfast_zoo.cli.predict import load_model
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import (
+    NEW_FILE,
+    choice,
+    command,
+    echo,
+    overwrite_option,
+    precision_option,
+)
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.export import Format
 
 
-@click.command("export")
-@click.argument("model")
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@command(
+    "export",
+    "export model.onnx --model slowfast_r50_4x16x1",
+    "export model.xml --model work_dirs/finetune-data/model --precision bfloat16",
+)
+@click.argument("out", type=NEW_FILE)
+@model_option()
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("onnx", "torch", "openvino")),
+    type=choice(Format),
     help="What to write.  [default: as OUT's ending says: .onnx, .pt2, .xml]",
 )
-@click.option("--weights", help="One of the model's weights.  [default: the starred ones]")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path, exists=True), help="A weights file, or a saved folder."
-)
-@click.option(
-    "--precision",
-    type=click.Choice(("float32", "bfloat16", "float16")),
-    default="float32",
-    show_default=True,
-    help="Of the computation; lower ones give about the same logits.",
-)
+@precision_option
 @click.option("--size", type=click.IntRange(1), help="Side of a view in pixels.  [default: as published]")
 @click.option(
     "--repeats", type=click.IntRange(1), default=20, show_default=True, help="Timed runs for the proof."
 )
+@overwrite_option
 def export_command(
-    model: str,
-    out: Path,
-    form: str | None,
-    weights: str | None,
-    checkpoint: Path | None,
-    precision: str,
-    size: int | None,
-    repeats: int,
+    out: Path, model: ModelRef, form: Any, precision: Any, size: int | None, repeats: int, overwrite: bool
 ) -> None:
-    """Writes MODEL to OUT, with a JSON contract, reference frames and the proof beside it.
+    """Writes a model to the file OUT, with a JSON contract, reference frames and the proof beside it.
 
     The exit status is 1 if the file gives other answers than the model; then nothing is kept. One that
     is slower than the model is kept, with a warning.
     """
-    network = load_model(model, weights, checkpoint)
+    if out.exists() and not overwrite:
+        raise InputError(f"'{out}' exists; give --overwrite to write over it, or another name.")
+    network = model.load()
     from slowfast_zoo.inference.export.export import export
 
-    written = export(
-        network,
-        out,
-        form,  # type: ignore[arg-type]  # click has checked both
-        precision,  # type: ignore[arg-type]
-        size=size,
-        repeats=repeats,
-    )
+    written = export(network, out, form, precision, size=size, repeats=repeats)
     for path in written.files:
-        click.echo(f"{path}  {path.stat().st_size:,} bytes")
-    click.echo(str(written.proof))
+        echo(f"{path}  {path.stat().st_size:,} bytes")
+    echo(written.proof)

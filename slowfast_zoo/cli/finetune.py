@@ -8,20 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slowfast_zoo.cli.data import GROUP_HELP, list_options
-from slowfast_zoo.cli.predict import parse_views
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import (
+    GROUP_HELP,
+    choice,
+    command,
+    data_options,
+    device_option,
+    echo,
+    views_option,
+)
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.runtime.precision import Precision
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.annotations import Annotations
     from slowfast_zoo.data.lists import ReadOptions
-    from slowfast_zoo.network.slowfast import SlowFast
 
 
-@click.command("finetune")
+@command(
+    "finetune",
+    "finetune data/ --model slowfast_r50_4x16x1",
+    "finetune clips.csv --model slowfast_r50_8x8x1:pyslowfast/k400 --root videos/ --epochs 20",
+)
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="A model of 'slowfast-zoo list', or a saved folder.")
-@click.option("--weights", help="A tag, or a checkpoint file, of that model.  [default: the starred ones]")
+@model_option(default=None, required=True)
 @click.option("--from-scratch", is_flag=True, help="Start from random weights, without a linear probe.")
 @click.option("--work-dir", type=click.Path(path_type=Path), help="Folder for everything that is written.")
 @click.option("--validation", type=click.Path(path_type=Path), help="Its own data to choose the epoch by.")
@@ -39,17 +50,16 @@ if TYPE_CHECKING:
     "--optimizer", type=click.Choice(("sgd", "adamw")), help="adamw wants --lr 0.016.  [default: sgd]"
 )
 @click.option("--lr", type=float, help="Learning rate for 64 clips per step.  [default: 0.02]")
-@click.option("--precision", type=click.Choice(("float32", "bfloat16", "float16")), help="Of the network.")
+@click.option("--precision", type=choice(Precision), help="Of the network.  [default: float32]")
 @click.option("--workers", type=int, help="Processes that read clips.  [default: 2]")
 @click.option("--seed", type=click.IntRange(0), help="Of the split, classifier, order and augmentation.")
-@click.option("--views", default="quick", show_default=True, help="Of the scores: quick, published or 3x1.")
-@click.option("--device", help="Such as cpu or cuda:1; by default a GPU if there is one.")
+@views_option(help_text="Of the scores")
+@device_option
 @click.option("--resume", is_flag=True, help="Go on where the work directory stopped.")
-@list_options
+@data_options
 def finetune_command(
     data: Path,
-    model: str,
-    weights: str | None,
+    model: ModelRef,
     from_scratch: bool,
     work_dir: Path | None,
     validation: Path | None,
@@ -68,36 +78,35 @@ def finetune_command(
     precision: str | None,
     workers: int | None,
     seed: int | None,
-    views: str,
+    views: Any,
     device: str | None,
     resume: bool,
-    form: Any,
-    root: Path | None,
-    labels: Path | None,
-    separator: str | None,
-    frame_pattern: str | None,
-    fps: float | None,
+    reading: ReadOptions,
 ) -> None:
     """Trains a model for the classes of DATA: a folder with one folder of clips per class, or a list.
 
     A DATA folder divided into train and val (and test) is used as it is; else a part is held out whose
     sources aren't trained on. Everything goes to the work directory: report, confusion matrix, curves, and
-    the folder "model" for predict --checkpoint.
+    the folder "model" for predict --model.
     """
     if linear_probe and from_scratch:
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
+    import torch
+
     from slowfast_zoo.data.lists import read_annotations, read_splits
     from slowfast_zoo.training.finetune.finetune import FINETUNE, finetune
 
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
     given |= {"optimizer": optimizer, "workers": workers, "seed": seed}
     config = FINETUNE.replace(**{name: value for name, value in given.items() if value is not None})
-    options: ReadOptions = {"form": form, "root": root, "labels": labels, "separator": separator}
-    options |= {"frame_pattern": frame_pattern, "fps": fps}
     source: Path | Annotations | dict[str, Annotations] = data
-    if any(option is not None for option in options.values()):
-        source = read_splits(data, **options) or read_annotations(data, **options)
-    network = _start(model, weights, from_scratch, config.seed)
+    if any(option is not None for option in reading.values()):
+        source = read_splits(data, **reading) or read_annotations(data, **reading)
+    torch.manual_seed(config.seed)
+    network = model.untrained() if from_scratch else model.load()
+    if from_scratch and model.entry is None:
+        network.reset_parameters()
+        network.provenance = {}
     logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
     result = finetune(
         source,
@@ -113,36 +122,8 @@ def finetune_command(
         balance=not no_balance,
         flip=flip,
         smallest_area=smallest_area,
-        views=parse_views(views),  # type: ignore[arg-type]  # finetune checks it
+        views=views,
         resume=resume,
         device=device,
     )
-    click.echo(str(result))
-
-
-def _start(model: str, weights: str | None, from_scratch: bool, seed: int) -> SlowFast:
-    """The model to start from: its folder, or its name with weights, or with random ones."""
-    import torch
-
-    from slowfast_zoo.weights.saved.hub import from_pretrained
-    from slowfast_zoo.zoo import create_model
-
-    if weights is not None and (from_scratch or Path(model).is_dir()):
-        raise InputError("--weights goes with the name of a model, and without --from-scratch.")
-    torch.manual_seed(seed)
-    if Path(model).is_dir():
-        network = from_pretrained(Path(model))
-        if from_scratch:
-            network.reset_parameters()
-            network.provenance = {}
-        return network
-    if from_scratch:
-        return create_model(model)
-    return create_model(model, weights=_weights(weights))
-
-
-def _weights(text: str | None) -> str | Path:
-    if text is None:
-        return "default"
-    path = Path(text)
-    return path if path.is_file() else text
+    echo(result)

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from slowfast_zoo.cli.predict import DEFAULT_MODEL, load_model, parse_views
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import (
+    NEW_FILE,
+    command,
+    device_option,
+    echo,
+    fps_option,
+    topk_option,
+    views_option,
+)
 from slowfast_zoo.errors import InputError
 
 
-@click.command("render")
-@click.argument("video")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--model", help=f"A model of 'slowfast-zoo list'.  [default: {DEFAULT_MODEL}]")
-@click.option("--weights", help="One of its weights.  [default: the starred ones]")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path, exists=True), help="A weights file, or a saved folder."
+@command(
+    "render",
+    "render video.mp4 labeled.mp4 --model slowfast_tiny",
+    "render video.mp4 pathways.png --model slowfast_r50_4x16x1",
 )
-@click.option("--topk", default=5, show_default=True, help="Labels to draw.")
-@click.option("--views", default="quick", show_default=True, help="quick, published, or clips x crops: 10x3.")
-@click.option("--fps", type=float, help="Frame rate, instead of what the file says.")
+@click.argument("video")
+@click.argument("out", type=NEW_FILE)
+@model_option()
+@topk_option()
+@views_option()
+@fps_option
 @click.option("--seconds", type=(float, float), metavar="START END", help="Only this part of the video.")
-@click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
+@device_option
 def render_command(
     video: str,
     out: Path,
-    model: str | None,
-    weights: str | None,
-    checkpoint: Path | None,
+    model: ModelRef,
     topk: int,
-    views: str,
+    views: Any,
     fps: float | None,
     seconds: tuple[float, float] | None,
     device: str | None,
@@ -41,23 +49,14 @@ def render_command(
     fast pathway see, which needs no weights.
     """
     from slowfast_zoo.inference.render.render import contact_sheet, render
-    from slowfast_zoo.weights.catalog import get_weights
+    from slowfast_zoo.runtime.devices import to_device
 
-    counts = parse_views(views)
     if out.suffix.lower() == ".png":
         if seconds is not None:
             raise InputError("--seconds belongs to .mp4 and .gif; a sheet shows what the model sees.")
-        if checkpoint is None:
-            row = get_weights(model or DEFAULT_MODEL, weights or "default")
-            contact_sheet(row, video, out, views=counts, fps=fps)  # type: ignore[arg-type]  # is checked there
-        else:
-            network = load_model(model, weights, checkpoint)
-            contact_sheet(network, video, out, views=counts, fps=fps)  # type: ignore[arg-type]  # as above
-        click.echo(f"Wrote {out}")
+        contact_sheet(model.entry or model.load(), video, out, views=views, fps=fps)
+        echo(f"Wrote {out}")
         return
-    import torch
-
-    network = load_model(model, weights, checkpoint).eval()
-    network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    answer = render(network, video, out, views=counts, topk=topk, fps=fps, seconds=seconds)  # type: ignore[arg-type]  # as above
-    click.echo(f"Wrote {out}: {answer!r}")
+    network = model.load().to(to_device(device))
+    answer = render(network, video, out, views=views, topk=topk, fps=fps, seconds=seconds)
+    echo(f"Wrote {out}: {answer!r}")

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import click
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import FILE, command, device_option, echo, json_option
 
 
-@click.command("verify")
-@click.option("--model", help="Also check the network of this model; needs no weights.")
-@click.option("--weights", help="Load these weights of it ('default': the starred ones) and check them too.")
+@command("verify", "verify", "verify --model slowfast_r50_4x16x1 --no-weights")
+@model_option(default=None, help_text="Also check this model, with its weights")
+@click.option("--no-weights", is_flag=True, help="Check the network of a published model without a download.")
 @click.option("--stage", "stages", multiple=True, help="Only this stage; may be given several times.")
 @click.option(
     "--demo-clip",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="MMAction2's demo/demo.mp4: also check published outputs of PyTorchVideo's R50 8x8 on it.",
 )
-@click.option("--device", help="Where networks run: cpu, cuda, cuda:1, mps.  [default: cpu]")
-@click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON.")
+@device_option
+@json_option
 def verify_command(
-    model: str | None,
-    weights: str | None,
+    model: ModelRef | None,
+    no_weights: bool,
     stages: tuple[str, ...],
     demo_clip: Path | None,
     device: str | None,
@@ -33,13 +34,10 @@ def verify_command(
 
     Names the first stage that differs; the exit status is 1 if one does.
     """
-    if weights is not None and model is None:
-        raise InputError("--weights belongs to a model: give --model too.")
     from slowfast_zoo.inference.verify.verify import verify
-    from slowfast_zoo.zoo import create_model
 
-    network = None if model is None else create_model(model, weights=weights)
+    network = None if model is None else model.untrained() if no_weights else model.load()
     report = verify(network, stages=stages or None, demo_clip=demo_clip, device=device)
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else str(report))
+    echo(json.dumps(report.to_dict(), indent=1) if as_json else report)
     if not report.ok:
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)

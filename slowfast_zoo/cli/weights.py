@@ -7,37 +7,34 @@ import fnmatch
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
 
 import click
 
-from slowfast_zoo.errors import CheckpointError, SlowFastZooError, quoted
-from slowfast_zoo.weights.catalog import get_weights, list_weights
-from slowfast_zoo.weights.catalog.entry import Dialect, WeightEntry
-
-if TYPE_CHECKING:
-    from slowfast_zoo.network.slowfast import SlowFast
-    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
-
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+from slowfast_zoo.cli.models import ModelRef, ModelType, model_argument, parse
+from slowfast_zoo.cli.options import FILE, FOLDER, command, echo
+from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.weights.catalog import list_weights
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 
-@click.command("download")
-@click.argument("model", required=False)
-@click.argument("tag", required=False)
+@command("download", "download slowfast_r50_8x8x1:pyslowfast/k400", "download --all --to mirror/")
+@click.argument("model", required=False, type=ModelType())
 @click.option("--all", "everything", is_flag=True, help="Every weight of MODEL, or of every model.")
-@click.option("--to", "folder", type=_FOLDER, help="Folder to fill instead of the cache.")
-def download_command(model: str | None, tag: str | None, everything: bool, folder: Path | None) -> None:
-    """Fetches and verifies the publishers' files of MODEL, its weights TAG.
+@click.option("--to", "folder", type=FOLDER, help="Folder to fill instead of the cache.")
+def download_command(model: str | None, everything: bool, folder: Path | None) -> None:
+    """Fetches and verifies the publisher's file of MODEL, a NAME or NAME:TAG.
 
     A folder that was filled with --to serves machines without a network: copy it there and set
     SLOWFAST_ZOO_MIRROR to its path. Files that can't be had are reported at the end; exit status 1.
     """
     from slowfast_zoo.weights.store import fetch_weights
 
-    if (model is None and not everything) or (tag is not None and everything):
-        raise click.UsageError("Give a MODEL with or without a TAG, or --all with or without a MODEL.")
-    entries = list_weights(model) if everything else [get_weights(str(model), tag or "default")]
+    if model is None and not everything:
+        raise click.UsageError("Give a MODEL, --all, or both for every weight of the MODEL.")
+    row = None if model is None else parse(model).entry
+    if model is not None and row is None:
+        raise InputError(f"'{model}' is there already; 'slowfast-zoo list' shows what can be downloaded.")
+    entries = [row] if row and not everything else list_weights(row.model if row else None)
 
     def fetch(entry: WeightEntry) -> str:
         fetched = fetch_weights(entry, folder=folder)
@@ -46,39 +43,33 @@ def download_command(model: str | None, tag: str | None, everything: bool, folde
 
     _for_each([entry for entry in entries if entry.urls], fetch)
     if folder is not None:
-        click.echo(f"On a machine without a network: SLOWFAST_ZOO_MIRROR={folder.resolve()}")
+        echo(f"On a machine without a network: SLOWFAST_ZOO_MIRROR={folder.resolve()}")
 
 
-@click.command("convert")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("folder", type=_FOLDER)
-@click.option("--model", help="The network in FILE; by default told from its content.")
-@click.option("--tag", help="Whose network, input and classes: a weight tag of the model.")
-@click.option("--dialect", type=click.Choice(get_args(Dialect)), help="Whose parameter names FILE has.")
-@click.option(
-    "--labels", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Class names, one a line."
+@command(
+    "convert",
+    "convert checkpoint.pyth my_model/ --like slowfast_r50_8x8x1:pyslowfast/k400",
+    "convert slowfast_r50_4x16x1 my_model/",
 )
-def convert_command(
-    file: Path, folder: Path, model: str | None, tag: str | None, dialect: str | None, labels: Path | None
-) -> None:
-    """Turns any publisher's FILE into a FOLDER that from_pretrained reads and push publishes."""
+@model_argument
+@click.argument("folder", type=FOLDER)
+@click.option("--labels", type=FILE, help="File with one class name a line.")
+def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
+    """Turns any publisher's file, or another MODEL, into a FOLDER that every command and push take."""
+    from slowfast_zoo.network.slowfast import check_labels
     from slowfast_zoo.weights.saved.hub import save_pretrained
 
-    if tag is not None and model is None:
-        raise click.UsageError("--tag belongs to a --model.")
-    converted = _convert(file, model, tag, dialect)
+    converted = model.load()
     if labels is not None:
-        from slowfast_zoo.network.slowfast import check_labels
-
         names = labels.read_text(encoding="utf-8").splitlines()
         converted.labels = check_labels(names, converted.spec.num_classes)
     save_pretrained(converted, folder)
     classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
-    click.echo(f"{folder}: {converted.provenance['model']}, {classes}")
+    echo(f"{folder}: {converted.provenance.get('model', 'a network of no catalog')}, {classes}")
 
 
-@click.command("push")
-@click.argument("folder", type=_FOLDER)
+@command("push", "push my_model/ owner/my-model --private")
+@click.argument("folder", type=FOLDER)
 @click.argument("repo_id")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--replace-card", is_flag=True, help="Write over the model card that the repository has.")
@@ -90,21 +81,21 @@ def push_command(folder: Path, repo_id: str, private: bool, replace_card: bool, 
     """
     from slowfast_zoo.weights.saved.hub import push_folder
 
-    click.echo(
+    echo(
         push_folder(
             folder, repo_id, private=private or None, replace_card=replace_card, commit_message=message
         )
     )
 
 
-@click.command("publish")
+@command("publish", "publish my-organization '*r50_4x16x1:pyslowfast*' --dry-run")
 @click.argument("organization")
 @click.argument("pattern", default="*")
 @click.option("--dry-run", is_flag=True, help="Fetch and convert, but write nothing to the Hub.")
 def publish_command(organization: str, pattern: str, dry_run: bool) -> None:
     """For maintainers: converts every published weight and publishes it under ORGANIZATION.
 
-    PATTERN is a shell pattern for "model/tag", such as '*r50_4x16x1/pyslowfast*'. What can't be reached is
+    PATTERN is a shell pattern for "model:tag", such as '*r50_4x16x1:pyslowfast*'. What can't be reached is
     skipped and reported at the end; exit status 1. The printed revisions go into the catalog.
     """
     from slowfast_zoo.weights.saved.hub import check_repo_id, push_to_hub
@@ -112,12 +103,10 @@ def publish_command(organization: str, pattern: str, dry_run: bool) -> None:
 
     check_repo_id(f"{organization}/name")
     entries = [
-        entry for entry in list_weights() if fnmatch.fnmatchcase(f"{entry.model}/{entry.tag}", pattern)
+        entry for entry in list_weights() if fnmatch.fnmatchcase(f"{entry.model}:{entry.tag}", pattern)
     ]
     if not entries:
-        raise click.ClickException(
-            f"No weight's 'model/tag' fits '{pattern}'; see 'slowfast-zoo list --all'."
-        )
+        raise InputError(f"No weight's 'model:tag' fits '{pattern}'; see 'slowfast-zoo list --all'.")
 
     def publish(entry: WeightEntry) -> str:
         # The publisher's file again, even where a copy is on the Hub already.
@@ -144,51 +133,14 @@ def _for_each(entries: list[WeightEntry], action: Callable[[WeightEntry], str]) 
         try:
             outcome = action(entry)
         except SlowFastZooError as error:
-            failed.append(f"{entry.model}  {entry.tag}: {error}")
+            failed.append(f"{entry.model}:{entry.tag}: {error}")
             outcome = "failed"
-        click.echo(f"{entry.model}  {entry.tag}: {outcome}")
+        echo(f"{entry.model}:{entry.tag}: {outcome}")
     for line in failed:
-        click.echo(line, err=True)
+        echo(line, err=True)
     if failed:
-        click.echo(f"{len(failed)} of {len(entries)} failed.", err=True)
+        echo(f"{len(failed)} of {len(entries)} failed.", err=True)
         raise click.exceptions.Exit(1)
-
-
-def _convert(file: Path, model: str | None, tag: str | None, dialect: str | None) -> SlowFast:
-    from slowfast_zoo.weights.checkpoint.loading import build, identify, spec_in_file
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-
-    checkpoint = read_checkpoint(file, dialect=dialect)
-    model = model or _model_of(checkpoint)
-    if tag is None and dialect is None:
-        entry, spec = identify(model, checkpoint)
-    else:
-        entry = get_weights(model, tag or "default")
-        spec = spec_in_file(checkpoint, entry.model_spec)
-    converted = build(spec, checkpoint)
-    converted.clip_spec = entry.clip_spec
-    if spec.num_classes == entry.model_spec.num_classes:
-        converted.labels = entry.labels
-    converted.provenance = {
-        "model": entry.model,
-        "file": file.name,
-        "sha256": checkpoint.sha256,
-        "source": entry.source,
-        "license": entry.license,
-    }
-    return converted
-
-
-def _model_of(checkpoint: Checkpoint) -> str:
-    """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
-    from slowfast_zoo.weights.checkpoint.loading import match_rows, published_rows
-
-    fitting = match_rows(checkpoint, list_weights())
-    models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
-    if len(models) != 1:
-        what = f"may be {quoted(models)}" if models else "is no network of the catalog"
-        raise CheckpointError(f"'{checkpoint.path}' {what}; say with --model which one is meant.")
-    return models[0]
 
 
 def _metrics(entry: WeightEntry) -> dict[str, float | str]:

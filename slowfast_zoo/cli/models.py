@@ -1,0 +1,244 @@
+"""MODEL, the one way in which every command is told which model to take.
+
+MODEL is a name (``slowfast_r50_4x16x1``: its default weights), a name with one of its weights
+(``slowfast_r50_8x8x1:pyslowfast/k400``), a publisher's own config name, a folder that
+``save_pretrained`` or a training wrote, or a checkpoint file: one of ours, or any publisher's. A name
+goes before a file that is called the same; ``./NAME`` is the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from slowfast_zoo.errors import (
+    CheckpointError,
+    DownloadError,
+    InputError,
+    UnknownNameError,
+    did_you_mean,
+    quoted,
+)
+from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
+from slowfast_zoo.weights.catalog.entry import WeightEntry
+
+if TYPE_CHECKING:
+    from slowfast_zoo.network.slowfast import SlowFast
+    from slowfast_zoo.spec import ClipSpec
+    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_MODEL = "slowfast_r50_4x16x1"
+HELP = "A name, NAME:TAG, a publisher's config name, a saved folder, or a checkpoint file"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRef:
+    """A MODEL that exists, before anything of it is read or fetched."""
+
+    text: str
+    """As it was given."""
+    entry: WeightEntry | None = None
+    """The published weights that a name means."""
+    path: Path | None = None
+    """The saved folder or the checkpoint file."""
+    like: WeightEntry | None = None
+    """Whose network and input a file has, where the file doesn't say."""
+
+    def load(self) -> SlowFast:
+        """The model with its weights.
+
+        Raises:
+            SlowFastZooError: as ``create_model`` and ``from_pretrained``.
+        """
+        if self.entry is not None:
+            from slowfast_zoo.zoo import create_model
+
+            try:
+                return create_model(self.entry.model, weights=self.entry)
+            except DownloadError as error:
+                if self.text != DEFAULT_MODEL:
+                    raise
+                raise DownloadError(
+                    f"{error}\nWithout any download, '--model slowfast_tiny' names the motion of the camera."
+                ) from error
+        assert self.path is not None
+        if self.path.is_dir():
+            from slowfast_zoo.weights.saved.hub import from_pretrained
+
+            return from_pretrained(self.path)
+        return _from_file(self.path, self.like)
+
+    def untrained(self) -> SlowFast:
+        """The model with random weights where it is a published one, so that nothing is downloaded."""
+        if self.entry is None:
+            return self.load()
+        from slowfast_zoo.network.slowfast import SlowFast
+
+        model = SlowFast(self.entry.model_spec)
+        model.clip_spec, model.labels = self.entry.clip_spec, self.entry.labels
+        model.provenance = {"model": self.entry.model, "tag": None}
+        return model
+
+    def clip_spec(self) -> ClipSpec:
+        """The input contract, without a download."""
+        return self.load().clip_spec if self.entry is None else self.entry.clip_spec
+
+
+def parse(text: str, like: str | None = None) -> ModelRef:
+    """What a MODEL means; names, tags, files and folders are looked up, none is opened.
+
+    Args:
+        text: the MODEL.
+        like: NAME or NAME:TAG, whose network and input a file has.
+
+    Raises:
+        UnknownNameError: there is no such model, weights, folder or file; the message has the nearest.
+        InputError: ``like`` beside a MODEL that is no file.
+    """
+    entry = _named(text)
+    path = Path(text).expanduser()
+    if entry is None and not path.exists():
+        names = [*list_models(), *(row.config_name for row in list_weights())]
+        hint = did_you_mean(text, names) or f" The models are: {quoted(list_models())}."
+        raise UnknownNameError(f"There is no model, folder or file '{text}'.{hint}")
+    if like is None:
+        return ModelRef(text, entry) if entry else ModelRef(text, path=path)
+    if entry is not None or path.is_dir():
+        raise InputError(f"--like says whose network a checkpoint file has; '{text}' says that itself.")
+    row = _named(like)
+    if row is None:
+        raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{_nearest(like)}")
+    return ModelRef(text, path=path, like=row)
+
+
+def resolve(text: str, like: str | None = None) -> SlowFast:
+    """The model that a MODEL means, with its weights.
+
+    Raises:
+        SlowFastZooError: as ``parse``, ``create_model`` and ``from_pretrained``.
+    """
+    return parse(text, like).load()
+
+
+def _named(text: str) -> WeightEntry | None:
+    """The row that a name, NAME:TAG or config name means; None for what is none of them.
+
+    Raises:
+        UnknownNameError: a model's name with weights that it doesn't have.
+    """
+    name, colon, tag = text.partition(":")
+    if name in list_models():
+        return get_weights(name, tag if colon else "default")
+    if colon and name.startswith("slowfast_") and not Path(text).exists():
+        raise UnknownNameError(f"There is no model '{name}'.{_nearest(name)}")
+    return find_config(text)
+
+
+def _nearest(name: str) -> str:
+    return did_you_mean(name.partition(":")[0], list_models()) or f" The models are: {quoted(list_models())}."
+
+
+class ModelType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
+    """MODEL as a click type: completes names, and tags behind a colon."""
+
+    name = "MODEL"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names that begin so, tags behind NAME:, else files."""
+        name, colon, _ = incomplete.partition(":")
+        if colon and name in list_models():
+            choices = [f"{name}:{row.tag}" for row in list_weights(name)]
+        else:
+            choices = list_models()
+        items = [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
+        return items or [CompletionItem(incomplete, type="file")]
+
+
+_LIKE = click.option(
+    "--like",
+    metavar="NAME[:TAG]",
+    type=ModelType(),
+    help="Whose network and input a checkpoint file has, where it doesn't say.",
+)
+
+
+def model_option(
+    *, default: str | None = DEFAULT_MODEL, required: bool = False, help_text: str = HELP
+) -> Callable[[F], F]:
+    """``--model`` and ``--like``; the command gets both as ``model: ModelRef`` (None: not given)."""
+
+    def decorate(command: F) -> F:
+        option = click.option(
+            "--model",
+            type=ModelType(),
+            default=default,
+            required=required,
+            show_default=default is not None,
+            help=f"{help_text}.",
+        )
+        return option(_LIKE(_joined(command)))
+
+    return decorate
+
+
+def model_argument(command: F) -> F:
+    """MODEL as the first argument, and ``--like``, for commands that are about a model only."""
+    return click.argument("model", type=ModelType())(_LIKE(_joined(command)))
+
+
+def _joined(command: F) -> F:
+    @functools.wraps(command)
+    def with_model(*, model: str | None, like: str | None, **options: Any) -> Any:
+        if model is None and like is not None:
+            raise InputError("--like says whose network the file of --model has: give --model too.")
+        return command(model=None if model is None else parse(model, like), **options)
+
+    return with_model  # type: ignore[return-value]  # click calls it by names
+
+
+def _from_file(path: Path, like: WeightEntry | None) -> SlowFast:
+    from slowfast_zoo.training.state import load_trained
+    from slowfast_zoo.weights.checkpoint.loading import build, identify, spec_in_file
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+
+    trained = load_trained(path)
+    if trained is not None:
+        return trained
+    checkpoint = read_checkpoint(path)
+    if like is None:
+        entry, spec = identify(_model_in(checkpoint), checkpoint)
+    else:
+        entry, spec = like, spec_in_file(checkpoint, like.model_spec)
+    model = build(spec, checkpoint)
+    model.clip_spec = entry.clip_spec
+    if spec.num_classes == entry.model_spec.num_classes:
+        model.labels = entry.labels
+    model.provenance = {
+        "model": entry.model,
+        "file": path.name,
+        "sha256": checkpoint.sha256,
+        "source": entry.source,
+        "license": entry.license,
+    }
+    return model
+
+
+def _model_in(checkpoint: Checkpoint) -> str:
+    """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
+    from slowfast_zoo.weights.checkpoint.loading import match_rows, published_rows
+
+    fitting = match_rows(checkpoint, list_weights())
+    models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
+    if len(models) != 1:
+        what = f"may be {quoted(models)}" if models else "is no network of the catalog"
+        raise CheckpointError(f"'{checkpoint.path}' {what}; say with --like which one is meant.")
+    return models[0]
