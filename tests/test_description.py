@@ -71,7 +71,7 @@ def test_list_as_json() -> None:
 def test_mistakes_get_one_sentence_and_status_1() -> None:
     result = CliRunner().invoke(main, ["describe", "slowfast_r50"])
     assert result.exit_code == 1
-    assert result.output.startswith("Error: There is no model 'slowfast_r50'. Did you mean")
+    assert result.output.startswith("Error: There is no model, folder or file 'slowfast_r50'. Did you mean")
     result = CliRunner().invoke(main, ["list", "x3d*"])
     assert result.exit_code == 1
     assert "Nothing fits" in result.output

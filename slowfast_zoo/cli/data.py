@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def check_command(
         reading["labels"] = reading.get("labels") or parts[name].labels
     spec = ClipSpec() if model is None else model.clip_spec()
     report = check_data(parts, spec, group_by=group_by)
-    echo(str(report))
+    echo(json.dumps(report.to_dict(), indent=1) if as_json else report)
     if out is not None:
         save_report(report, out)
     if report.problems:

@@ -18,8 +18,7 @@ from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, save_pretrained
-from slowfast_zoo.cli import main
-from slowfast_zoo.cli import predict as command
+from slowfast_zoo.cli import main, models
 from slowfast_zoo.errors import DownloadError
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=2, crops=3)
@@ -50,7 +49,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_one_video_is_a_block_with_bars(saved: Path, videos: Path) -> None:
-    result = run(videos / "a.mkv", "--checkpoint", saved, "--topk", 2)
+    result = run(videos / "a.mkv", "--model", saved, "--topk", 2)
     assert result.exit_code == 0, result.output
     first, *rows = result.output.splitlines()
     assert first == f"{videos / 'a.mkv'}  (1 clip x 1 crop, 0.1-0.6 s)"
@@ -59,13 +58,13 @@ def test_one_video_is_a_block_with_bars(saved: Path, videos: Path) -> None:
 
 
 def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, videos: Path) -> None:
-    result = run(videos, "--checkpoint", saved)
+    result = run(videos, "--model", saved)
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 2
     assert result.stderr.startswith("failed  ")
     assert "broken.mp4" in result.stderr
     (videos / "broken.mp4").unlink()
-    result = run(videos, videos / "a.mkv", "--recursive", "--checkpoint", saved)
+    result = run(videos, videos / "a.mkv", "--recursive", "--model", saved)
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 3, "a video that is named twice is predicted once"
 
@@ -73,13 +72,13 @@ def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
 def test_result_files(saved: Path, videos: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / f"results.{form}"
-    result = run(videos, "--checkpoint", saved, "--out", out, "--views", "2x3")
+    result = run(videos, "--model", saved, "--out", out, "--views", "2x3")
     assert result.exit_code == 1
     rows = read(out)
     assert [Path(row["source"]).name for row in rows] == ["a.mkv", "broken.mp4", "b|ü.mkv"]
     assert "broken.mp4" in rows[1]["error"]
-    assert run(videos, "--checkpoint", saved, "--format", form).stdout.count("a.mkv") == 1
-    again = run(videos, "--checkpoint", saved, "--out", out)
+    assert run(videos, "--model", saved, "--format", form).stdout.count("a.mkv") == 1
+    again = run(videos, "--model", saved, "--out", out)
     assert again.exit_code == 1
     assert "exists; give --resume" in again.output
 
@@ -96,17 +95,17 @@ def test_resume_removes_a_torn_row_and_adds_what_is_missing(
     saved: Path, videos: Path, tmp_path: Path, form: str
 ) -> None:
     out = tmp_path / f"results.{form}"
-    run(videos, "--checkpoint", saved, "--out", out)
+    run(videos, "--model", saved, "--out", out)
     whole = out.read_text(encoding="utf-8")
     lines = whole.splitlines(keepends=True)
     for kept in range(len(whole.encode())):
         if kept % 37:
             continue
         out.write_bytes(whole.encode()[:kept])
-        run(videos, "--checkpoint", saved, "--out", out, "--resume")
+        run(videos, "--model", saved, "--out", out, "--resume")
         assert out.read_text(encoding="utf-8") == whole
     assert len(lines) == 3 + (form == "csv")
-    result = run(videos, "--checkpoint", saved, "--out", out, "--resume")
+    result = run(videos, "--model", saved, "--out", out, "--resume")
     assert "Nothing to do" in result.stderr
 
 
@@ -122,7 +121,7 @@ def test_killed_half_way_and_resumed_every_video_has_one_row(saved: Path, tmp_pa
             path.hardlink_to(original)
     broken = len(range(5, 200, 12))
     assert broken == 17
-    arguments = [sys.executable, "-m", "slowfast_zoo", "predict", folder, "--checkpoint", saved, "--out", out]
+    arguments = [sys.executable, "-m", "slowfast_zoo", "predict", folder, "--model", saved, "--out", out]
     process = subprocess.Popen([str(a) for a in arguments], stderr=subprocess.DEVNULL, env=os.environ.copy())
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 60):
@@ -131,7 +130,7 @@ def test_killed_half_way_and_resumed_every_video_has_one_row(saved: Path, tmp_pa
     process.wait()
     done = out.read_bytes().count(b"\n")
     assert 60 <= done < 200, "the process was not killed half way"
-    assert run(folder, "--checkpoint", saved, "--out", out, "--resume").exit_code == 1
+    assert run(folder, "--model", saved, "--out", out, "--resume").exit_code == 1
     rows = read(out)
     assert len(rows) == 200
     assert len({row["source"] for row in rows}) == 200
@@ -146,28 +145,31 @@ def test_without_weights_the_way_out_is_said(videos: Path, monkeypatch: pytest.M
     assert "https://" in result.output
     assert "'--model slowfast_tiny' names the motion of the camera" in result.output
     with pytest.raises(DownloadError) as error:
-        command.load_model("slowfast_r50_8x8x1", None, None)
+        models.resolve("slowfast_r50_8x8x1")
     assert "slowfast_tiny" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "status", "says"),
     [
-        (["--out", "x.txt"], "end it in .jsonl, .csv or .json"),
-        (["--resume"], "--resume needs --out with rows"),
-        (["--out", "nowhere/x.csv"], "The folder 'nowhere' doesn't exist"),
-        (["--model", "slowfast_r50"], "Did you mean"),
-        (["--views", "10*3"], "views is '10*3'"),
-        (["--engine", "opnvino"], "There is no engine 'opnvino'. Did you mean 'openvino'?"),
-        (["--precision", "float17"], "float17"),
-        (["--weights", "a/b", "--checkpoint", "."], "not both"),
+        (["--out", "x.txt"], 1, "end it in .jsonl, .csv or .json"),
+        (["--resume"], 1, "--resume needs --out with rows"),
+        (["--out", "nowhere/x.csv"], 2, "there is no folder"),
+        (["--model", "slowfast_r50"], 1, "Did you mean"),
+        (["--views", "10*3"], 2, "'10*3' is neither quick nor published nor CLIPSxCROPS, such as 10x3"),
+        (["--engine", "opnvino"], 2, "'opnvino' is not one of 'auto', 'eager'"),
+        (["--precision", "float17"], 2, "'float17' is not one of"),
+        (["--topk", "0"], 2, "0 is not in the range"),
+        (["--fps", "-1"], 2, "-1.0 is not in the range"),
     ],
 )
-def test_mistakes_are_one_sentence(videos: Path, saved: Path, arguments: list[str], says: str) -> None:
-    if not {"--model", "--checkpoint"} & set(arguments):
-        arguments = [*arguments, "--checkpoint", str(saved)]
+def test_mistakes_are_one_sentence(
+    videos: Path, saved: Path, arguments: list[str], status: int, says: str
+) -> None:
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", str(saved)]
     result = run(videos / "a.mkv", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == status
     assert says in result.output
     assert "Traceback" not in result.output
 
@@ -175,7 +177,7 @@ def test_mistakes_are_one_sentence(videos: Path, saved: Path, arguments: list[st
 def test_a_foreign_file_is_not_resumed(videos: Path, saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "other.jsonl"
     out.write_text("my notes\n")
-    result = run(videos, "--checkpoint", saved, "--out", out, "--resume")
+    result = run(videos, "--model", saved, "--out", out, "--resume")
     assert result.exit_code == 1
     assert "holds no predictions to go on with" in result.output
     assert out.read_text() == "my notes\n"

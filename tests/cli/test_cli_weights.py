@@ -108,19 +108,19 @@ def numbers(model: torch.nn.Module) -> float:
 
 def test_download_one(publisher: FileServer) -> None:
     text = run("download", "tiny_a").stdout
-    assert "tiny_a  mmaction2/x: " in text
+    assert "tiny_a:mmaction2/x: " in text
     assert "MB, verified)" in text
-    run("download", "tiny_a", "mmaction2/x")
+    run("download", "tiny_a:mmaction2/x")
     assert publisher.count("/mmaction2/x.pth") == 1
-    assert "gluoncv" in run("download", "tiny_a", "gluoncv/x@01234567").stdout
+    assert "gluoncv" in run("download", "tiny_a:gluoncv/x@01234567").stdout
 
 
 def test_download_all_fills_a_mirror_and_goes_on_past_failures(
     publisher: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = run("download", "--all", "--to", tmp_path / "mirror", status=1)
-    assert "tiny_b  mmaction2/x26: " in result.stdout, "rows behind the failing one are fetched"
-    assert "tiny_a  pytorchvideo/gone: failed" in result.stdout
+    assert "tiny_b:mmaction2/x26: " in result.stdout, "rows behind the failing one are fetched"
+    assert "tiny_a:pytorchvideo/gone: failed" in result.stdout
     assert GONE in result.stderr
     assert "1 of 4 failed." in result.stderr
     publisher.files.clear()
@@ -135,13 +135,13 @@ def test_download_all_of_one_model(publisher: FileServer) -> None:
     assert "tiny_a" not in run("download", "tiny_b", "--all").stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("tiny_a", "mmaction2/x", "--all")])
-def test_download_of_what(files: dict[str, bytes], arguments: tuple[str, ...]) -> None:
-    assert "Give a MODEL" in run("download", *arguments, status=2).stderr
+def test_download_of_what(files: dict[str, bytes], tmp_path: Path) -> None:
+    assert "Give a MODEL" in run("download", status=2).stderr
+    assert "is there already" in run("download", tmp_path, status=1).stderr
 
 
 def test_download_of_an_unknown_name(files: dict[str, bytes]) -> None:
-    assert "no weights 'mmaction2/y'" in run("download", "tiny_a", "mmaction2/y", status=1).stderr
+    assert "no weights 'mmaction2/y'" in run("download", "tiny_a:mmaction2/y", status=1).stderr
 
 
 # --- convert -------------------------------------------------------------------------------------
@@ -163,9 +163,7 @@ def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> N
     WRITERS["openmmlab-1x"][0](tmp_path / "f.pth", trained(spec).state_dict(), spec)
     assert "tiny_b, 3 classes without names" in run("convert", tmp_path / "f.pth", tmp_path / "a").stdout
     (tmp_path / "names.txt").write_text("rot\ngrün\nblau\n", encoding="utf-8")
-    run(
-        "convert", tmp_path / "f.pth", tmp_path / "b", "--model", "tiny_b", "--labels", tmp_path / "names.txt"
-    )
+    run("convert", tmp_path / "f.pth", tmp_path / "b", "--labels", tmp_path / "names.txt")
     assert from_pretrained(tmp_path / "b").labels == ("rot", "grün", "blau")
     (tmp_path / "names.txt").write_text("rot\n", encoding="utf-8")
     result = run("convert", tmp_path / "f.pth", tmp_path / "c", "--labels", tmp_path / "names.txt", status=1)
@@ -173,28 +171,23 @@ def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> N
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--model", "tiny_a", "--tag", "mmaction2/x"),
-        ("--model", "tiny_a", "--dialect", "pyslowfast"),
-        ("--model", "tiny_a", "--tag", "gluoncv/x@01234567", "--dialect", "pyslowfast"),
-    ],
-)
-def test_convert_a_file_of_no_row(files: dict[str, bytes], options: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("like", ["tiny_a", "tiny_a:mmaction2/x", "tiny_a:gluoncv/x@01234567"])
+def test_convert_a_file_of_no_row(files: dict[str, bytes], like: str, tmp_path: Path) -> None:
     """No row of this catalog is PySlowFast's, so the user says whose network and input it is."""
     WRITERS["pyslowfast"][0](tmp_path / "f.pkl", trained(CLASSES).state_dict(), CLASSES)
     result = run("convert", tmp_path / "f.pkl", tmp_path / "out", status=1)
-    assert "is no network of the catalog; say with --model" in result.stderr
-    run("convert", tmp_path / "f.pkl", tmp_path / "out", *options)
+    assert "is no network of the catalog; say with --like" in result.stderr
+    run("convert", tmp_path / "f.pkl", tmp_path / "out", "--like", like)
     assert numbers(from_pretrained(tmp_path / "out")) == numbers(trained(CLASSES))
 
 
 def test_convert_what_is_no_checkpoint(files: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<!doctype html><html></html>")
     assert "is a web page" in run("convert", tmp_path / "page", tmp_path / "out", status=1).stderr
-    assert "is missing" in run("convert", tmp_path / "none", tmp_path / "out", status=1).stderr
-    assert "--tag belongs to a --model" in run("convert", "a", "b", "--tag", "x", status=2).stderr
+    missing = run("convert", tmp_path / "none", tmp_path / "out", status=1).stderr
+    assert "There is no model, folder or file" in missing
+    wrong = run("convert", tmp_path / "page", tmp_path / "out", "--like", "tiny_c", status=1).stderr
+    assert "Did you mean 'tiny_b' or 'tiny_a'" in wrong
     assert not (tmp_path / "out").exists()
 
 
@@ -211,7 +204,7 @@ def test_push(files: dict[str, bytes], hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_publish_converts_what_can_be_reached(publisher: FileServer, hub: HubServer) -> None:
-    result = run("publish", "org", "--dry-run", "tiny_a/mmaction2*")
+    result = run("publish", "org", "--dry-run", "tiny_a:mmaction2*")
     assert "would become org/tiny_a.mmaction2.x" in result.stdout
     assert not hub.repositories
     result = run("publish", "org", status=1)
@@ -220,14 +213,14 @@ def test_publish_converts_what_can_be_reached(publisher: FileServer, hub: HubSer
         "org/tiny_a.gluoncv.x.01234567",
         "org/tiny_b.mmaction2.x26",
     }
-    assert "tiny_a  pytorchvideo/gone: failed" in result.stdout
+    assert "tiny_a:pytorchvideo/gone: failed" in result.stdout
     assert "1 of 4 failed." in result.stderr
     repository = hub.repositories["org/tiny_a.gluoncv.x.01234567"]
     assert (
         f'hub_repo="org/tiny_a.gluoncv.x.01234567", hub_revision="{repository.refs["main"]}"' in result.stdout
     )
     assert b"| top1 | 61.5 |" in repository.commits[repository.refs["main"]]["README.md"]
-    assert "No weight's 'model/tag' fits" in run("publish", "org", "nothing*", status=1).stderr
+    assert "No weight's 'model:tag' fits" in run("publish", "org", "nothing*", status=1).stderr
 
 
 # --- a published copy takes the publisher's place ---------------------------------------------------
@@ -236,7 +229,7 @@ def test_publish_converts_what_can_be_reached(publisher: FileServer, hub: HubSer
 @pytest.fixture
 def copied(publisher: FileServer, hub: HubServer) -> WeightEntry:
     """The first row, knowing its copy on the Hub."""
-    run("publish", "org", "tiny_a/mmaction2*")
+    run("publish", "org", "tiny_a:mmaction2*")
     revision = hub.repositories["org/tiny_a.mmaction2.x"].refs["main"]
     entry = get_weights("tiny_a", "mmaction2/x")
     return dataclasses.replace(entry, hub_repo="org/tiny_a.mmaction2.x", hub_revision=revision)

@@ -78,7 +78,7 @@ def test_check_finds_every_fault(parts: Path) -> None:
 def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     shutil.rmtree(parts / "val/b")
     out = tmp_path / "report.json"
-    result = CliRunner().invoke(main, ["check", str(parts), "--json", str(out)])
+    result = CliRunner().invoke(main, ["check", str(parts), "--out", str(out)])
     assert result.exit_code == 1, result.output
     assert "6 problems found" in result.output
     assert json.loads(out.read_text())["problems"] == 6

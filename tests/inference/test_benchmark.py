@@ -380,7 +380,9 @@ def run(*arguments: object) -> Result:
 
 def test_command(tmp_path: Path, threads: int) -> None:
     out = tmp_path / "result.json"
-    done = run("slowfast_tiny", EXAMPLE, "--device", "cpu", "--threads", 1, "--repeats", 2, "--out", out)
+    done = run(
+        EXAMPLE, "--model", "slowfast_tiny", "--device", "cpu", "--threads", 1, "--repeats", 2, "--out", out
+    )
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0] == "slowfast_tiny, no published weights (as fast as with them)"
@@ -397,7 +399,7 @@ def test_command(tmp_path: Path, threads: int) -> None:
 
 
 def test_command_without_a_video(threads: int) -> None:
-    done = run("slowfast_tiny", "--views", "3x1", "--device", "cpu", "--repeats", 1)
+    done = run("--model", "slowfast_tiny", "--views", "3x1", "--device", "cpu", "--repeats", 1)
     assert done.exit_code == 0, done.output
     assert "(8+2)x3x1 frames" in done.stdout
     assert "reading" not in done.stdout
@@ -406,12 +408,12 @@ def test_command_without_a_video(threads: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["slowfast_tinny"], 1, "Did you mean 'slowfast_tiny'"),
-        (["slowfast_tiny", "nothing.mp4"], 1, "nothing.mp4"),
-        (["slowfast_tiny", "--engine", "fast"], 1, "no engine 'fast'"),
-        (["slowfast_tiny", "--views", "many"], 1, "views is 'many'"),
-        (["slowfast_tiny", "--repeats", "0"], 2, "0 is not in the range"),
-        (["slowfast_tiny", "--out", "no/such/folder/result.json"], 1, "there is no folder"),
+        (["--model", "slowfast_tinny"], 1, "Did you mean 'slowfast_tiny'"),
+        (["nothing.mp4", "--model", "slowfast_tiny"], 1, "nothing.mp4"),
+        (["--engine", "fast"], 2, "'fast' is not one of 'auto', 'eager'"),
+        (["--views", "many"], 2, "'many' is neither quick nor published nor CLIPSxCROPS"),
+        (["--repeats", "0"], 2, "0 is not in the range"),
+        (["--out", "no/such/folder/result.json"], 2, "there is no folder"),
     ],
 )
 def test_command_errors_are_one_sentence(arguments: list[str], status: int, message: str) -> None:

@@ -292,8 +292,8 @@ def saved(tmp_path: Path) -> Path:
 
 def test_command(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "net.pt2"
-    options = ["--checkpoint", str(saved), "--repeats", "1"]
-    done = CliRunner().invoke(main, ["export", "slowfast_r50_4x16x1", str(out), *options])
+    options = ["--model", str(saved), "--repeats", "1"]
+    done = CliRunner().invoke(main, ["export", str(out), *options])
     assert done.exit_code == 0, done.output
     assert "same logits: largest difference" in done.output
     assert "eager p50" in done.output and "exported p50" in done.output
@@ -305,8 +305,8 @@ def test_command_fails_when_the_file_differs(
 ) -> None:
     replaced(monkeypatch, wrong_twin(0.01))
     out = tmp_path / "net.pt2"
-    options = ["--checkpoint", str(saved), "--repeats", "1"]
-    done = CliRunner().invoke(main, ["export", "slowfast_r50_4x16x1", str(out), *options])
+    options = ["--model", str(saved), "--repeats", "1"]
+    done = CliRunner().invoke(main, ["export", str(out), *options])
     assert done.exit_code == 1
     assert "gives other answers" in done.output
     assert not out.exists()

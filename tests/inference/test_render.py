@@ -23,6 +23,7 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.decoding.reader import open_video, probe
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.catalog import get_weights
+from slowfast_zoo.weights.saved.hub import save_pretrained
 
 ANSWER = Prediction(
     source="x",
@@ -346,19 +347,19 @@ def test_without_x264_the_plain_encoder_serves(tmp_path: Path, monkeypatch: pyte
 # --- the command line -----------------------------------------------------------------------------
 
 
-def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line(tmp_path: Path) -> None:
     source = str(write_video(tmp_path / "in.mkv", moving_pattern(12), fps=12))
     run = CliRunner().invoke(main, ["render", source, str(tmp_path / "sheet.png")])
     assert run.exit_code == 0, run.output
     assert Image.open(tmp_path / "sheet.png").width > 1000
 
-    monkeypatch.setattr("slowfast_zoo.cli.render.load_model", lambda *_: small_model())
+    save_pretrained(small_model(), tmp_path / "model")
     arguments = ["render", source, str(tmp_path / "out.mp4"), "--topk", "2", "--seconds", "0", "0.5"]
-    run = CliRunner().invoke(main, [*arguments, "--device", "cpu"])
+    run = CliRunner().invoke(main, [*arguments, "--model", str(tmp_path / "model"), "--device", "cpu"])
     assert run.exit_code == 0, run.output
     assert "Wrote" in run.output
     assert probe(tmp_path / "out.mp4").num_frames == 6
 
-    run = CliRunner().invoke(main, ["render", source, str(tmp_path / "out.avi"), "--device", "cpu"])
+    run = CliRunner().invoke(main, ["render", source, str(tmp_path / "out.avi"), "--model", "slowfast_tiny"])
     assert run.exit_code == 1
     assert "accepted: .mp4, .gif" in run.output
