@@ -1,6 +1,6 @@
 """Serves an exported model with NumPy and ONNX Runtime alone: no torch, no slowfast_zoo.
 
-    slowfast-zoo export slowfast_r50_4x16x1 model.onnx
+    slowfast-zoo export model.onnx --model slowfast_r50_4x16x1
     python examples/serve_onnx_numpy.py model.onnx              # replays the reference clips
     python examples/serve_onnx_numpy.py model.onnx frames.npy   # uint8 RGB (frames, height, width, 3)
 

@@ -87,7 +87,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "slowfast_r51_8x8x1"], "There is no model, folder or file 'slowfast_r51_8x8x1'. Did you mean"),
+        (["--model", "slowfast_r51_8x8x1"], "file 'slowfast_r51_8x8x1'. Did you mean"),
         (["--linear-probe", "--from-scratch"], "trained features"),
         (["--like", "slowfast_tiny"], "--like says whose network a checkpoint file has"),
         (["--epochs", "0"], "epochs is 0"),
