@@ -519,7 +519,7 @@ def test_what_is_no_video_says_so_and_names_the_file(tmp_path: Path) -> None:
         "missing.mp4": "doesn't exist",
         "empty.mp4": "is empty: a file of 0 bytes",
         "text.txt": "can't be opened as a video: it is a text file",
-        "text.mp4": "can't be opened as a video: Invalid data",
+        "text.mp4": "can't be opened as a video: it is a text file; a list of videos is for predict_many",
         "list.m3u8": "can't be opened as a video: ",
         "one.png": "it is a single picture",
         "folder": "holds no pictures; accepted: .bmp",
@@ -575,7 +575,7 @@ def test_urls_that_fail(server: FileServer) -> None:
     with pytest.raises(VideoError, match=r"none\.mp4' can't be fetched"):
         open_video(server.url + "/none.mp4")
     with pytest.raises(VideoError, match="no http or https URL"):
-        open_video("file:///etc/passwd")
+        open_video("ftp://127.0.0.1/clip.mp4")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.video.decoding import packets
 from slowfast_zoo.video.decoding.rgb import RgbConverter
-from slowfast_zoo.video.decoding.sources import Media
+from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media, too_large
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
 _WORTH_A_SEEK = 24  # frames; skipping fewer costs less than refilling the decoder
+
+_SLOWEST = Fraction(1, 60)  # frames per second; stamps that say less are damaged, or say no seconds
 
 _MOST_THREADS = 8  # each thread of a decoder holds frames of its own
 
@@ -111,9 +113,9 @@ class DecodedVideo(Video):
         if index is None or not index.stamps or not index.span:
             return claimed
         measured = (len(index.stamps) - 1) / (index.span * Fraction(self._track.time_base))
-        if claimed is not None and abs(claimed - measured) <= measured / 10:
+        if claimed is not None and (abs(claimed - measured) <= measured / 10 or measured < _SLOWEST):
             return claimed
-        return measured.limit_denominator(1001)
+        return measured.limit_denominator(1001) or measured
 
     def _claimed_fps(self) -> Fraction | None:
         rate = self._track.average_rate or self._track.guessed_rate
@@ -141,6 +143,9 @@ class DecodedVideo(Video):
             context.thread_type = "NONE" if self._careful else "AUTO"
             context.thread_count = 1 if self._careful else min(os.cpu_count() or 1, _MOST_THREADS)
             self.codec = str(context.name)
+            if context.width * context.height > MAX_PIXELS:
+                raise VideoError(too_large(self.name, context.width, context.height))
+            context.options = {"max_pixels": str(MAX_PIXELS)}  # of later frames as well
         except BaseException:
             self.close()
             raise
@@ -160,6 +165,7 @@ class DecodedVideo(Video):
         if self._position:
             self._open()
         self._index = packets.scan(self._container, self._track)
+        self._media.check()
         self._careful = self._careful or not self._index.sound
         self._rewind()
 
@@ -342,6 +348,8 @@ def _best_track(container: Any, name: str) -> Any:
     tracks = [track for track in container.streams.video if not track.disposition & pictures]
     if not tracks:
         others = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        if container.streams.video:
+            raise VideoError(f"'{name}' holds sound with a cover picture, and no video.")
         raise VideoError(f"'{name}' has no video stream; it holds: {others}.")
     best = container.streams.best("video")
     track = next((track for track in tracks if best is not None and track.index == best.index), tracks[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES
+from slowfast_zoo.video.decoding.sources import MAX_PIXELS, PICTURE_SUFFIXES, display_name, mode_of, too_large
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
+
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError, struct.error)
+"""What Pillow raises over damaged files."""
 
 _PATTERN = re.compile(r"\{:0?\d*d?\}|%0?\d*d")
 
@@ -26,7 +30,7 @@ class FolderVideo(Video):
     codec = "images"
 
     def __init__(self, source: str | Path, fps: float | Fraction | None) -> None:
-        super().__init__(str(source), fps)
+        super().__init__(display_name(source), fps)
         self._paths = _matching(Path(source)) if is_pattern(source) else _pictures(Path(source))
         self.height, self.width = self._picture(0)[1].shape[:2]
 
@@ -49,19 +53,23 @@ class FolderVideo(Video):
         from PIL import Image, ImageOps
 
         path = self._paths[index]
+        name = display_name(path)
         try:
             with Image.open(path) as image:
+                # The header alone has been read: no memory is taken for what is refused here.
+                if image.width * image.height > MAX_PIXELS:
+                    raise VideoError(too_large(name, image.width, image.height))
                 if image.mode.startswith(("I", "F")):
-                    raise VideoError(f"'{path}' has {image.mode} pixels; accepted: 8 bits per channel.")
+                    raise VideoError(f"'{name}' has {image.mode} pixels; accepted: 8 bits per channel.")
                 pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, VideoError):
-                raise
-            raise VideoError(f"'{path}' can't be read as a picture: {error}.") from error
+        except VideoError:
+            raise
+        except (*_DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise VideoError(f"'{name}' can't be read as a picture: {error}.") from error
         size = pixels.shape[:2]
         if index and size != (self.height, self.width):
             raise VideoError(
-                f"'{path}' is {size[1]}x{size[0]} pixels, the first frame {self.width}x{self.height}: "
+                f"'{name}' is {size[1]}x{size[0]} pixels, the first frame {self.width}x{self.height}: "
                 "the frames of a video have one size."
             )
         return index, pixels
@@ -107,7 +115,7 @@ def is_pattern(source: object) -> bool:
     return (
         isinstance(source, (str, Path))
         and _PATTERN.search(Path(source).name) is not None
-        and not Path(source).exists()
+        and mode_of(Path(source)) is None
     )
 
 
@@ -116,7 +124,9 @@ def _matching(pattern: Path) -> list[Path]:
     shape = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
     found = [(match, path) for path in _listed(pattern.parent) if (match := shape.fullmatch(path.name))]
     if not found:
-        raise VideoError(f"No file in '{pattern.parent}' is called like '{pattern.name}'.")
+        raise VideoError(
+            f"No file in '{display_name(pattern.parent)}' is called like '{display_name(pattern.name)}'."
+        )
     return [path for _, path in sorted(found, key=lambda item: int(item[0][1]))]
 
 
@@ -126,13 +136,14 @@ def _pictures(folder: Path) -> list[Path]:
     ]
     if not paths:
         accepted = ", ".join(sorted(PICTURE_SUFFIXES))
-        raise VideoError(f"The folder '{folder}' holds no pictures; accepted: {accepted}.")
+        raise VideoError(f"The folder '{display_name(folder)}' holds no pictures; accepted: {accepted}.")
     series = sorted({re.sub(r"\d+$", "", path.stem) for path in paths})
     if len(series) > 1 and any(re.search(r"\d$", path.stem) for path in paths):
         names = ", ".join(f"'{name}*'" for name in series[:4])
         example = folder / f"{series[0]}{{:05}}{paths[0].suffix}"
         raise VideoError(
-            f"The folder '{folder}' holds several series ({names}): name one, such as '{example}'."
+            f"The folder '{display_name(folder)}' holds several series ({names}): "
+            f"name one, such as '{display_name(example)}'."
         )
     return sorted(paths, key=lambda path: _natural(path.name))
 
@@ -147,4 +158,6 @@ def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise VideoError(f"The folder '{folder}' can't be read: {error.strerror or error}.") from error
+        raise VideoError(
+            f"The folder '{display_name(folder)}' can't be read: {error.strerror or error}."
+        ) from error

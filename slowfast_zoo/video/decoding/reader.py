@@ -10,6 +10,7 @@ for index, seconds, frame in stream("long.mkv"):   # constant memory
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from slowfast_zoo.errors import FrameCountError, InputError
 from slowfast_zoo.video.decoding.file import DecodedVideo
 from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
-from slowfast_zoo.video.decoding.sources import is_url, media_of
+from slowfast_zoo.video.decoding.sources import is_url, local_path, media_of, mode_of
 from slowfast_zoo.video.decoding.video import Frame, Video, VideoInfo
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ def open_video(source: Source, *, fps: float | Fraction | None = None) -> Video:
     """A video, to be used in a ``with`` statement, whose frames are read by index.
 
     Args:
-        source: path of a file (whatever FFmpeg decodes, GIF too); path of a folder of frames, or a
-            pattern such as ``folder/img_{:05}.jpg``; http or https URL, which is fetched whole; the
-            file's bytes; a binary file object, which is left open; or a uint8 RGB array or tensor of
-            shape (T, H, W, 3).
+        source: path of a file (whatever FFmpeg decodes, GIF too; also as ``file://``); path of a folder of
+            frames, or a pattern such as ``folder/img_{:05}.jpg``; http or https URL, which is fetched whole
+            (at most 16 GiB; 1 GiB and a minute where the server doesn't say how long it is); the file's
+            bytes; a binary file object, which is left open; or a uint8 RGB array or tensor of shape
+            (T, H, W, 3).
         fps: frames per second, instead of what the file says. Folders and arrays say nothing, so
             that whatever needs their frame rate asks for it here.
 
     Raises:
         InputError: a source of another type or shape, or ``fps`` isn't a number above 0.
-        VideoError: nothing decodes; the message names the source and the reason.
+        VideoError: nothing decodes, or a frame has more than 8192x4320 pixels; the message names the
+            source and the reason.
     """
     return _opened(source, fps, count_first=True)
 
@@ -80,7 +83,8 @@ def _opened(source: Any, fps: float | Fraction | None, *, count_first: bool) -> 
         raise InputError(f"One video is expected here, got a {type(source).__name__} of {len(source)}.")
     if hasattr(source, "__array__"):
         return ArrayVideo(source, fps)
-    named = isinstance(source, (str, Path)) and not is_url(source)
-    if named and (is_pattern(source) or Path(source).is_dir()):
-        return FolderVideo(source, fps)
+    if isinstance(source, (str, Path)) and not is_url(source):
+        source = local_path(source)
+        if is_pattern(source) or stat.S_ISDIR(mode_of(source) or 0):
+            return FolderVideo(source, fps)
     return DecodedVideo(media_of(source), fps, count_first=count_first)

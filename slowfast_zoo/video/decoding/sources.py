@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import io
-import shutil
+import os
+import re
+import stat
+import string
 import tempfile
-import urllib.error
+import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
@@ -23,14 +29,27 @@ VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Endings that make a folder without videos one video, its frames."""
 
+MAX_PIXELS = 8192 * 4320
+"""Pixels that a frame may have: the largest 8K video. Larger ones are refused before memory is taken."""
+
+MAX_BYTES = 16 * 2**30
+"""What is fetched or read from a pipe at most."""
+
+MAX_UNSIZED_BYTES = 2**30
+MAX_UNSIZED_SECONDS = 60.0
+"""What is fetched at most where the server doesn't say how long the file is."""
+
+_SLOWEST_BYTES_PER_SECOND = 1024
+"""A server that is slower for a minute is given up."""
 
 _IN_MEMORY_BYTES = 64 * 2**20
 """A download up to this size stays in memory, a larger one goes to a temporary file."""
 
 _TIMEOUT_SECONDS = 30.0
+_PIECE_BYTES = 2**16
 
 _NOT_VIDEOS = {
-    "tty": "it is a text file",
+    "tty": "it is a text file; a list of videos is for predict_many",
     "hls": "it is a playlist, pass the video itself",
     "dash": "it is a playlist, pass the video itself",
     "concat": "it is a playlist, pass the video itself",
@@ -38,16 +57,66 @@ _NOT_VIDEOS = {
 }
 """Formats that FFmpeg would open, each with the reason why they aren't accepted."""
 
+_STREAM = "it is a stream without an end, not a file: record a part of it, or push its frames to a Stream"
+
+_NOT_FILES = {
+    "multipart/": _STREAM,
+    "text/html": "it is a web page, not a video: pass the address of the file itself",
+    "application/xhtml": "it is a web page, not a video: pass the address of the file itself",
+    "application/vnd.apple.mpegurl": _NOT_VIDEOS["hls"],
+    "application/x-mpegurl": _NOT_VIDEOS["hls"],
+    "application/dash+xml": _NOT_VIDEOS["dash"],
+}
+"""Beginnings of what a server calls its answer, each with the reason why it isn't fetched."""
+
 
 @runtime_checkable
 class _Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
+class _Guarded:
+    """A caller's file object that answers as FFmpeg needs it, or with an error of this library.
+
+    More bytes than were asked for would be written behind the end of FFmpeg's buffer.
+    """
+
+    def __init__(self, name: str, file: Any) -> None:
+        self._name, self._file = name, file
+        self.error: VideoError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._asked("read", size)
+        if data is None:
+            raise self._refused("it has no bytes yet; pass a file that blocks")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise self._refused(f"it gives {type(data).__name__}, no bytes; open it in binary mode")
+        if 0 <= size < len(data):
+            raise self._refused(f"it gives {len(data)} bytes where {size} are asked for")
+        return bytes(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        place = self._asked("seek", offset, whence)
+        return place if isinstance(place, int) else self.tell()
+
+    def tell(self) -> int:
+        return int(self._asked("tell"))
+
+    def _asked(self, verb: str, *arguments: int) -> Any:
+        try:
+            return getattr(self._file, verb)(*arguments)
+        except Exception as error:  # whatever a stranger's object raises
+            raise self._refused(_one_line(error)) from error
+
+    def _refused(self, reason: str) -> VideoError:
+        self.error = VideoError(f"'{self._name}' can't be read: {reason}.")
+        return self.error
+
+
 class Media:
     """One video's bytes, from wherever they come; owns what has to be cleaned up."""
 
-    def __init__(self, name: str, place: Path | BinaryIO, *, owned: bool) -> None:
+    def __init__(self, name: str, place: Path | BinaryIO | _Guarded, *, owned: bool) -> None:
         self.name = name
         self._place = place
         self._owned = owned
@@ -61,19 +130,31 @@ class Media:
         import av
 
         place = self._place
-        target: str | BinaryIO
+        head = b""
+        target: str | BinaryIO | _Guarded
         try:
             if isinstance(place, Path):
+                with place.open("rb") as file:
+                    head = file.read(512)
                 # Absolute, or FFmpeg takes "a:b.mp4" for a protocol. No nested file may be fetched.
                 target, protocols = str(place.absolute()), "file"
             else:
                 place.seek(0)
+                head = place.read(512)
+                place.seek(0)
                 target, protocols = place, "none"
+            if reason := _unmistakable(head):
+                raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
             # PyAV 18 gives up over metadata that isn't UTF-8 unless told not to; later ones can't be told.
             lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
             container = av.open(target, "r", options={"protocol_whitelist": protocols}, **lenient)
+            self.check()
+        except VideoError:
+            raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            self.check()
+            said = getattr(error, "strerror", None) or str(error)
+            reason = _NOT_VIDEOS["tty"] if _is_text(head) else said
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
         kind = str(container.format.name)
         reason = _NOT_VIDEOS.get("image2" if kind.endswith("_pipe") else kind)
@@ -82,15 +163,95 @@ class Media:
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
         return container
 
+    def check(self) -> None:
+        """Raises what a caller's file object has done wrong, which FFmpeg takes for the end of the file."""
+        if isinstance(self._place, _Guarded) and self._place.error is not None:
+            raise self._place.error
+
     def close(self) -> None:
         """Let go of what this object brought; a caller's file object stays open."""
         if self._owned and not isinstance(self._place, Path):
-            self._place.close()
+            cast(BinaryIO, self._place).close()
+
+
+def too_large(name: str, width: int, height: int) -> str:
+    """The sentence for a frame of more than ``MAX_PIXELS``."""
+    return (
+        f"'{name}' has frames of {width}x{height} pixels; accepted: up to {MAX_PIXELS} pixels, which is "
+        "8192x4320: scale it down first."
+    )
 
 
 def is_url(source: object) -> bool:
-    """Whether ``source`` is text that begins like a URL."""
-    return isinstance(source, str) and "://" in source
+    """Whether ``source`` is text that names something on a network; ``file://`` names a path."""
+    return isinstance(source, str) and "://" in source and not source.lower().startswith("file://")
+
+
+def display_name(source: object) -> str:
+    """What messages and results call a source: no credentials, no query, nothing that moves a cursor."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "<bytes>"
+    if hasattr(source, "__array__"):
+        return "<array>"
+    if hasattr(source, "read"):
+        name = getattr(source, "name", None)
+        return display_name(name) if isinstance(name, str) else "<file object>"
+    text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
+    text = _without_secrets(text) if is_url(source) else text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _without_secrets(address: str) -> str:
+    """An address, however malformed, without user, password, query and fragment."""
+    scheme, _, rest = address.partition("://")
+    host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    host = host.rpartition("@")[2]
+    name, colon, port = host.partition(":")
+    if colon and not host.startswith("[") and not port.isdigit():  # the begin of a password, perhaps
+        host = name
+    return f"{scheme}://{host}{slash}{path}"
+
+
+def local_path(source: str | Path) -> Path:
+    """The path that a text names: ``~`` is the user's folder, ``file://`` is taken off.
+
+    Raises:
+        InputError: no text, or a NUL byte in it.
+        VideoError: a ``file://`` address on another machine.
+    """
+    text = str(source)
+    name = display_name(source)
+    if not text.strip():
+        raise InputError("A source is '', which names nothing; pass the path of a video.")
+    if "\0" in text:
+        raise InputError(f"'{name}' has a NUL byte, which no file's name can have.")
+    if isinstance(source, str) and text.lower().startswith("file://"):
+        host, slash, rest = text[7:].partition("/")
+        if host not in ("", "localhost"):
+            raise VideoError(f"'{name}' lies on another machine, '{host}'; pass a path or an http URL.")
+        return Path(urllib.request.url2pathname(slash + rest))
+    path = Path(text)
+    if text.startswith("~") and not os.path.lexists(path):
+        try:
+            return path.expanduser()
+        except RuntimeError:  # nobody is called that here
+            return path
+    return path
+
+
+def mode_of(path: Path) -> int | None:
+    """What kind of file lies there (``stat.st_mode``), links followed; None where nothing is.
+
+    Raises:
+        VideoError: it can't be looked at: no permission, a name too long, links in a ring.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"'{display_name(path)}' can't be read: {reason}.") from error
 
 
 def media_of(source: object) -> Media:
@@ -103,7 +264,7 @@ def media_of(source: object) -> Media:
     if isinstance(source, str) and is_url(source):
         return _fetched(source)
     if isinstance(source, (str, Path)):
-        return _file(Path(source))
+        return _file(local_path(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise VideoError("'<bytes>' is empty: no video in it.")
@@ -117,57 +278,179 @@ def media_of(source: object) -> Media:
 
 
 def _file(path: Path) -> Media:
-    try:
-        if not path.exists():
-            raise VideoError(f"'{path}' doesn't exist.")
-        if not path.is_file():
-            raise VideoError(f"'{path}' is no regular file.")
-        if not path.stat().st_size:
-            raise VideoError(f"'{path}' is empty: a file of 0 bytes.")
-    except (OSError, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
-        raise VideoError(f"'{path}' can't be read: {getattr(error, 'strerror', None) or error}.") from error
-    return Media(str(path), path, owned=False)
+    name, mode = display_name(path), mode_of(path)
+    if mode is None:
+        hint = ": to read standard input, pass sys.stdin.buffer" if name == "-" else ""
+        raise VideoError(f"'{name}' doesn't exist{hint}.")
+    if stat.S_ISFIFO(mode):
+        raise VideoError(
+            f"'{name}' is a pipe, which can be read only once: open it and pass the file object."
+        )
+    if not stat.S_ISREG(mode):
+        raise VideoError(f"'{name}' is no regular file.")
+    if not path.stat().st_size:
+        raise VideoError(f"'{name}' is empty: a file of 0 bytes.")
+    return Media(name, path, owned=False)
 
 
 def _file_object(file: _Readable) -> Media:
-    name = getattr(file, "name", None)
-    name = name if isinstance(name, str) else "<file object>"
-    if isinstance(file, io.TextIOBase) or not isinstance(file.read(0), bytes):
+    name = display_name(file)
+    if isinstance(file, io.TextIOBase):
         raise InputError(f"'{name}' is a text file object; open it in binary mode.")
+    guarded = _Guarded(name, file)
+    guarded.read(0)
     seekable = getattr(file, "seekable", None)
     if seekable is not None and seekable():
-        return Media(name, cast(BinaryIO, file), owned=False)
+        return Media(name, guarded, owned=False)
     # Counting the frames takes a first pass, so what can't be read twice is kept.
-    return Media(name, _spooled(file), owned=True)
+    return Media(name, _spooled(name, guarded.read, MAX_BYTES), owned=True)
+
+
+def _unmistakable(head: bytes) -> str | None:
+    """Why a file that begins like this is no video, where its first bytes say so."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return _NOT_FILES["text/html"]
+    if head.startswith(b"\x93NUMPY"):
+        return "it is a NumPy file: pass the array itself, numpy.load(path), uint8 (T, H, W, 3)"
+    if head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X" and head[20:21] and head[20] & 2:
+        return "it is an animated WebP, which FFmpeg doesn't decode: convert it to GIF, PNG frames or MP4"
+    if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")):
+        return "it is an archive: unpack it first"
+    return None
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    try:
+        text = head[:-3].decode() if len(head) == 512 else head.decode()
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(c.isprintable() or c in "\t\r\n\ufeff" for c in text)
+
+
+# Fetching ---------------------------------------------------------------------------------------------
 
 
 def _fetched(url: str) -> Media:
-    parts = urllib.parse.urlsplit(url)
-    # Neither passwords nor signed queries belong into messages and result files.
-    name = urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    if parts.scheme not in ("http", "https"):
+    name = display_name(url)
+    if url.partition("://")[0].lower() not in ("http", "https"):
         raise VideoError(f"'{name}' is no http or https URL; other protocols aren't fetched.")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-            file = _spooled(response)
-            expected = response.headers.get("Content-Length")
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", None) or error
+        with _opener().open(_request(url), timeout=_TIMEOUT_SECONDS) as response:
+            length = _checked_length(name, response)
+            limit = MAX_UNSIZED_BYTES if length is None else MAX_BYTES
+            file = _spooled(name, response.read1, limit, _Pace(name, sized=length is not None))
+    except (VideoError, InputError):
+        raise
+    except (http.client.InvalidURL, UnicodeError):
+        # Their text holds the query.
+        raise VideoError(f"'{name}' is no address that can be fetched.") from None
+    except http.client.IncompleteRead as error:
+        raise VideoError(f"'{name}' came incomplete: the connection ended early.") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = _one_line(getattr(error, "reason", None) or error)
         raise VideoError(f"'{name}' can't be fetched: {reason}.") from error
     received = file.seek(0, io.SEEK_END)
-    if not received or (expected is not None and expected.isdigit() and int(expected) != received):
+    if not received or (length is not None and length != received):
         file.close()
-        raise VideoError(f"'{name}' came incomplete: {received} of {expected or 'unknown'} bytes.")
+        told = "unknown" if length is None else length
+        raise VideoError(f"'{name}' came incomplete: {received} of {told} bytes.")
     return Media(name, file, owned=True)
 
 
-def _spooled(source: _Readable) -> BinaryIO:
+def _opener() -> urllib.request.OpenerDirector:
+    """Fetches http and https alone, wherever an answer redirects to."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _request(url: str) -> urllib.request.Request:
+    """The request for a URL as people write it: letters of any language, ``user:password@``."""
+    parts = urllib.parse.urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    path, query = (urllib.parse.quote(part, safe=string.punctuation) for part in (parts.path, parts.query))
+    host = host if host.isascii() else host.encode("idna").decode()
+    plain = urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
+    request = urllib.request.Request(plain, headers={"User-Agent": "slowfast-zoo"})
+    if user:
+        secret = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {secret}")
+    return request
+
+
+def _checked_length(name: str, response: Any) -> int | None:
+    """The bytes that an answer announces; refuses what is too long or says that it is no file."""
+    kind = str(response.headers.get("Content-Type") or "").strip().lower()
+    text = str(response.headers.get("Content-Length") or "").strip()
+    unsized = response.chunked or not re.fullmatch("[0-9]+", text)
+    radio = any(header.lower().startswith(("icy-", "ice-")) for header in response.headers)
+    reason = next((why for beginning, why in _NOT_FILES.items() if kind.startswith(beginning)), None)
+    if radio or (unsized and kind.startswith("audio/")):
+        reason = _STREAM
+    if reason:
+        raise VideoError(f"'{name}' can't be opened as a video: {reason}.")
+    if unsized:
+        return None
+    if len(text) > 18 or int(text) > MAX_BYTES:
+        size = text if len(text) <= 18 else f"{text[:6]}... ({len(text)} digits)"
+        raise VideoError(f"'{name}' is {size} bytes; at most {MAX_BYTES} are fetched: download it yourself.")
+    return int(text)
+
+
+class _Pace:
+    """Ends what takes too long: a file of unknown length after a minute, any that only drips."""
+
+    def __init__(self, name: str, *, sized: bool) -> None:
+        self._name, self._sized = name, sized
+        self._begun = time.monotonic()
+
+    def check(self, received: int) -> None:
+        seconds = time.monotonic() - self._begun
+        if seconds <= MAX_UNSIZED_SECONDS:
+            return
+        if not self._sized:
+            raise VideoError(f"'{self._name}' has no end after {seconds:.0f} s: {_STREAM}.")
+        if received < seconds * _SLOWEST_BYTES_PER_SECOND:
+            raise VideoError(f"'{self._name}' came too slowly: {received} bytes in {seconds:.0f} s.")
+
+
+def _spooled(name: str, read: Callable[[int], bytes], limit: int, pace: _Pace | None = None) -> BinaryIO:
+    """All bytes that ``read`` gives, at most ``limit``, in memory or in a file without a name."""
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
+    received = 0
     try:
-        shutil.copyfileobj(cast(BinaryIO, source), file)
+        while piece := read(_PIECE_BYTES):
+            received += len(piece)
+            if received > limit:
+                raise VideoError(f"'{name}' has no end after {received} bytes: {_STREAM}.")
+            if pace is not None:
+                pace.check(received)
+            file.write(piece)
+    except OSError as error:
+        file.close()
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"'{name}' can't be fetched: {_one_line(error)}.") from error
     except BaseException:
         file.close()
         raise
     return cast(BinaryIO, file)
+
+
+def _one_line(error: object) -> str:
+    """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = re.sub(r"[a-z]+://\S+", lambda found: _without_secrets(found[0]), text)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")

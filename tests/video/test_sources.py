@@ -1,0 +1,290 @@
+"""Whatever is named as a video: one sentence of the library's own, no secret in it, no memory taken."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.movies import moving_pattern, write_video
+from support.servers import Fault, FileServer
+
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.video.decoding import sources
+from slowfast_zoo.video.decoding.reader import open_video, probe
+from slowfast_zoo.video.decoding.sources import display_name
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mkv", moving_pattern(frames=8))
+
+
+@pytest.fixture
+def server(clip: Path) -> Iterator[FileServer]:
+    with FileServer({"/clip.mkv": clip}) as running:
+        yield running
+
+
+def refusal(source: Any) -> str:
+    """The sentence with which a source is refused, by an error of the library's own."""
+    with pytest.raises((VideoError, InputError)) as caught:
+        open_video(source)
+    message = str(caught.value)
+    assert message.endswith(".") and "\n" not in message and "SECRET" not in message
+    assert len(message) < 700
+    return message
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("", "names nothing"),
+        ("  ", "names nothing"),
+        ("a\0b.mp4", "NUL byte"),
+        ("x" * 300 + ".mp4", "can't be read: "),
+        ("x" * 300 + "/img_%05d.png", "can't be read: "),
+        ("-", "pass sys.stdin.buffer"),
+        (os.devnull, "no regular file"),
+        ("~nobody-of-this-name/clip.mp4", "doesn't exist"),
+        ("new\nline\x1b[31m.mp4", r"new\nline\x1b[31m.mp4' doesn't exist"),
+        ("file://elsewhere/clip.mp4", "another machine"),
+        ("ftp://127.0.0.1/a.mp4", "no http or https URL"),
+        ("http://:80/x.mp4?sig=SECRET", ""),
+        ("http://", ""),
+        ("http:///x.mp4", ""),
+        ("http://127.0.0.1: /x.mp4?sig=SECRET", ""),
+        ("http://127.0.0.1:99999/x.mp4", ""),
+        ("http://127.0.0.1:port/x.mp4?sig=SECRET", ""),
+        ("http://[::1/x.mp4?sig=SECRET", ""),
+        (
+            "http://user:SECRET@127.0.0.1:1/x y.mp4?sig=SECRET",
+            "127.0.0.1:1/x y.mp4' can't be fetched",
+        ),
+        ("http://127.0.0.1:1/ü\n.mp4?sig=SECRET", ""),
+        (f"http://{'a' * 300}.invalid/x.mp4", ""),
+        ("http://\u2100.invalid/x.mp4", ""),
+    ],
+)
+def test_names_that_lead_nowhere(source: str, reason: str) -> None:
+    assert reason in refusal(source)
+
+
+def test_links_in_a_ring_and_pipes(tmp_path: Path) -> None:
+    (tmp_path / "ring.mp4").symlink_to(tmp_path / "ring.mp4")
+    assert "can't be read" in refusal(tmp_path / "ring.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "is a pipe, which can be read only once" in refusal(tmp_path / "pipe.mp4")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")
+    assert "doesn't exist" in refusal(tmp_path / "gone.mp4")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
+def test_folders_without_permission(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    assert "can't be read" in refusal(closed / "clip.mp4")
+    assert "can't be read" in refusal(closed)
+
+
+def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(clip.parent))
+    assert probe("~/clip.mkv").num_frames == 8
+    assert probe(Path("~/clip.mkv")).num_frames == 8
+    assert probe(clip.as_uri()).name == str(clip)
+    assert probe(f"file://localhost{clip}").num_frames == 8
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("https://me:SECRET@host:81/a/b.mp4?sig=SECRET#SECRET", "https://host:81/a/b.mp4"),
+        ("http://me:SEC?RET@host/b.mp4", "http://me"),
+        ("http://[::1]:80/b.mp4", "http://[::1]:80/b.mp4"),
+        ("http://[::1/b.mp4", "http://[::1/b.mp4"),
+        ("clip é.mp4", "clip é.mp4"),
+        (Path("a\x1b]0;x\x07.mp4"), r"a\x1b]0;x\x07.mp4"),
+        ("bad\udcff.mp4", r"bad\udcff.mp4"),
+        (b"abc", "<bytes>"),
+        (np.zeros((1, 1, 1, 3), np.uint8), "<array>"),
+        (io.BytesIO(), "<file object>"),
+    ],
+)
+def test_what_a_source_is_called(source: Any, name: str) -> None:
+    assert display_name(source) == name
+
+
+def test_passwords_reach_the_server_and_nobody_else(server: FileServer) -> None:
+    address = server.url.replace("http://", "http://me:SECRET@") + "/clip.mkv?sig=SECRET"
+    info = probe(address)
+    assert (info.num_frames, info.name) == (8, server.url + "/clip.mkv")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(chunked=True, cut_after=1000), "came incomplete"),
+        (Fault(cut_after=1000), "came incomplete"),
+        (Fault(headers={"Content-Length": "9" * 5000}), "(5000 digits) bytes; at most"),
+        (Fault(headers={"Content-Length": "9" * 15}), "at most 17179869184 are fetched"),
+        (Fault(headers={"Content-Length": "-5"}, cut_after=1000), ""),
+        (Fault(headers={"Content-Type": "multipart/x-mixed-replace; boundary=x"}), "a stream without an end"),
+        (
+            Fault(headers={"Content-Type": "audio/mpeg"}, chunked=True, drop_headers=("Content-Length",)),
+            "stream",
+        ),
+        (Fault(headers={"icy-name": "radio"}), "a stream without an end"),
+        (Fault(headers={"Content-Type": "text/html; charset=utf-8"}), "is a web page, not a video"),
+        (Fault(body=b"\xef\xbb\xbf\n<!DOCTYPE HTML><p>Please log in"), "is a web page, not a video"),
+        (Fault(body=b""), "came incomplete: 0 of 0 bytes"),
+        (Fault(status=404), "can't be fetched: Not Found"),
+        (Fault(status=302, headers={"Location": "file:///etc/passwd?SECRET"}), "can't be fetched"),
+        (Fault(status=302, headers={"Location": "ftp://me:SECRET@host/x"}), "can't be fetched"),
+        (Fault(status=302, headers={"Location": "http://[::1/SECRET"}), ""),
+    ],
+)
+def test_answers_that_are_no_video(server: FileServer, fault: Fault, reason: str) -> None:
+    server.faults["/clip.mkv"] = fault
+    assert reason in refusal(server.url + "/clip.mkv?sig=SECRET")
+
+
+def test_streams_end_by_a_limit_where_the_type_says_nothing(
+    server: FileServer, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults["/clip.mkv"] = Fault(chunked=True)
+    assert probe(server.url + "/clip.mkv").num_frames == 8
+    monkeypatch.setattr(sources, "MAX_UNSIZED_BYTES", 5000)
+    assert "has no end after " in refusal(server.url + "/clip.mkv")
+    monkeypatch.setattr(sources, "MAX_UNSIZED_BYTES", 10**9)
+    monkeypatch.setattr(sources, "MAX_UNSIZED_SECONDS", 0.2)
+    with Endless() as address:
+        assert "has no end after 0 s: it is a stream without an end" in refusal(address)
+
+
+class Endless:
+    """A server that answers with a byte now and then, for ever."""
+
+    def __enter__(self) -> str:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._answer, daemon=True)
+        self._thread.start()
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/live"
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\n\r\n")
+            try:
+                while True:
+                    connection.sendall(b"\0")
+                    time.sleep(0.02)
+            except OSError:
+                return
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.close()
+        self._thread.join(5)
+
+
+class Strange(io.BytesIO):
+    """A file object that does what file objects don't."""
+
+    def __init__(self, content: bytes, manner: str) -> None:
+        super().__init__(content)
+        self.manner = manner
+
+    def read(self, size: int | None = -1) -> Any:
+        data = super().read(size)
+        if not size or self.tell() < 600:
+            return data
+        return {"more": data + b"x" * 100_000, "text": "text", "nothing yet": None}[self.manner]
+
+
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [("more", "bytes where"), ("text", "binary mode"), ("nothing yet", "no bytes yet")],
+)
+def test_file_objects_that_answer_wrongly(clip: Path, manner: str, reason: str) -> None:
+    assert reason in refusal(Strange(clip.read_bytes(), manner))
+
+
+def test_file_objects_whose_errors_are_their_own(clip: Path) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 600:
+                raise RuntimeError("the line is dead: http://me:SECRET@host/x?SECRET")
+            return super().read(size)
+
+    assert "the line is dead: http://host/x" in refusal(Broken(clip.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html><body>no</body></html>", "a web page"),
+        (b"<HTML>", "a web page"),
+        (b"PK\x03\x04" + b"\0" * 100, "an archive: unpack it"),
+        (b"a.mp4 1\nb.mp4 2\n" * 50, "a list of videos is for predict_many"),
+        ("\ufeffé.mp4 1\n".encode("utf-16"), "a list of videos is for predict_many"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    assert reason in refusal(path)
+    assert reason in refusal(content)
+
+
+def test_arrays_pictures_and_sound_are_called_what_they_are(tmp_path: Path) -> None:
+    import av
+
+    np.save(tmp_path / "frames.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    assert "pass the array itself, numpy.load(path)" in refusal(tmp_path / "frames.npy")
+    pictures = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    pictures[0].save(tmp_path / "moving.webp", save_all=True, append_images=pictures[1:])
+    assert "an animated WebP" in refusal(tmp_path / "moving.webp")
+    pictures[0].save(tmp_path / "still.webp")
+    assert "a single picture" in refusal(tmp_path / "still.webp")
+    with av.open(str(tmp_path / "song.mp3"), "w") as output:
+        sound = output.add_stream("mp3", rate=44100)
+        cover = output.add_stream("mjpeg")
+        cover.width = cover.height = 16
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), format="fltp", layout="mono")
+        samples.rate = 44100
+        for packet in sound.encode(samples):
+            output.mux(packet)
+        output.mux(cover.encode(av.VideoFrame(16, 16, "yuvj420p")))
+        output.mux(sound.encode(None))
+    assert "holds sound with a cover picture, and no video" in refusal(tmp_path / "song.mp3")
+
+
+def test_frames_too_large_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    lines = b"\x2c" + b"\0" * 4 + (9000).to_bytes(2, "little") * 2 + b"\0\x02\x02\x4c\x01\0"
+    gif = (
+        b"GIF89a"
+        + (9000).to_bytes(2, "little") * 2
+        + b"\x80\0\0"
+        + b"\0" * 3
+        + b"\xff" * 3
+        + lines * 2
+        + b";"
+    )
+    assert "has frames of 9000x9000 pixels; accepted: up to 35389440" in refusal(gif)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    Image.new("1", (9000, 9000)).save(folder / "0.png")
+    assert "frames of 9000x9000 pixels" in refusal(folder)
+    Image.new("1", (20000, 10000)).save(folder / "0.png")
+    assert "0.png' " in refusal(folder)
