@@ -235,9 +235,14 @@ class ModelSpec(Spec):
         return tuple(i * (frames - 1) // max(slow - 1, 1) for i in range(slow))
 
     @property
+    def slow_features(self) -> int:
+        """Channels of the slow pathway's last map."""
+        return 32 * self.base_width
+
+    @property
     def num_features(self) -> int:
         """Pooled features in front of the classifier, slow ones first."""
-        return 32 * self.base_width + 32 * self.base_width // self.beta_inv
+        return self.slow_features + self.slow_features // self.beta_inv
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,14 @@ STAGES = ("stage1", "stage2", "stage3", "stage4")
 """The attributes of a pathway that hold its residual stages (res2 ... res5 in the paper)."""
 
 
+class Block(nn.Module):
+    """Convolutions, each followed by a batch norm or by none."""
+
+    def conv_norm_pairs(self) -> list[tuple[str, str]]:
+        """Attributes of each convolution and of the batch norm behind it, where there is one."""
+        raise NotImplementedError
+
+
 class Pathway(nn.Module):
     """One ResNet of bottlenecks over time and space: ``stem``, ``stage1`` ... ``stage4``.
 
@@ -59,7 +67,7 @@ class Pathway(nn.Module):
         return [getattr(self, name) for name in STAGES]
 
 
-class Stem(nn.Module):
+class Stem(Block):
     """``(B, C, T, H, W)`` to ``(B, width, T, H/4, W/4)``: convolution, norm, ReLU, max pool."""
 
     def __init__(self, in_channels: int, width: int, kernel: int) -> None:
@@ -71,11 +79,14 @@ class Stem(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.pool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
 
+    def conv_norm_pairs(self) -> list[tuple[str, str]]:
+        return [("conv", "norm")]
+
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.relu(self.norm(self.conv(x))))  # type: ignore[no-any-return]
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Block):
     """A residual block: 1x1 (over time), 3x3 (over space, with the stride), 1x1 to 4 x ``inner``."""
 
     def __init__(self, in_channels: int, inner: int, kernel: int, stride: int, *, shortcut: bool) -> None:
@@ -93,6 +104,10 @@ class Bottleneck(nn.Module):
             self.shortcut_conv = nn.Conv3d(in_channels, out_channels, 1, stride=strides, bias=False)
             self.shortcut_norm = nn.BatchNorm3d(out_channels)
 
+    def conv_norm_pairs(self) -> list[tuple[str, str]]:
+        pairs = [(f"conv{i}", f"norm{i}") for i in (1, 2, 3)]
+        return [*pairs, ("shortcut_conv", "shortcut_norm")] if self.has_shortcut else pairs
+
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.norm1(self.conv1(x)))
         out = self.relu(self.norm2(self.conv2(out)))
@@ -101,7 +116,7 @@ class Bottleneck(nn.Module):
         return self.relu(out + residual)  # type: ignore[no-any-return]
 
 
-class Lateral(nn.Module):
+class Lateral(Block):
     """Fast features at the slow pathway's rate: a convolution over time with stride alpha."""
 
     def __init__(self, spec: ModelSpec, channels: int) -> None:
@@ -111,6 +126,9 @@ class Lateral(nn.Module):
         self.conv = nn.Conv3d(channels, fused, (kernel, 1, 1), stride=strides, padding=padding, bias=False)
         self.norm = nn.BatchNorm3d(fused) if spec.lateral_norm else None
         self.relu = nn.ReLU(inplace=True)
+
+    def conv_norm_pairs(self) -> list[tuple[str, str]]:
+        return [] if self.norm is None else [("conv", "norm")]
 
     def forward(self, fast: Tensor) -> Tensor:
         fused = self.conv(fast)

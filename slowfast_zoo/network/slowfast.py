@@ -14,15 +14,15 @@ Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.network.heads import head_of, init_classifier
 from slowfast_zoo.network.pathway import STAGES, Bottleneck, Lateral, Pathway, checkpoint_block
-from slowfast_zoo.spec import Activation, ClipSpec, ModelSpec, SlowSampling
+from slowfast_zoo.spec import ClipSpec, ModelSpec, SlowSampling
 
 PARTS = ("stem", *STAGES)
 """The parts of both pathways in the order of computation."""
@@ -43,7 +43,6 @@ class SlowFast(nn.Module):
     Attributes:
         spec: what was built; follows ``reset_classifier``.
         clip_spec: the input contract of the weights.
-        labels: class names in the classifier's order, or None.
         provenance: where the weights come from; empty for random ones.
     """
 
@@ -51,9 +50,9 @@ class SlowFast(nn.Module):
         super().__init__()
         self.spec = spec
         self.clip_spec = ClipSpec(num_frames=spec.num_frames)
-        self.labels: tuple[str, ...] | None = None
+        self._labels: tuple[str, ...] | None = None
         self.provenance: dict[str, Any] = {}
-        self.activation_checkpointing = False
+        self._grad_checkpointing = False
         self._frozen_up_to: str | None = None
         self._norms_frozen = False
 
@@ -66,9 +65,32 @@ class SlowFast(nn.Module):
             spec, fast_depth, fast_width, [0] * 4, stem_kernel=5, temporal_stages=(1, 2, 3, 4)
         )
         self.laterals = nn.ModuleList(Lateral(spec, channels) for channels in lateral_inputs)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.classifier: nn.Module = _classifier(spec)
+        for name, layer in head_of(spec).layers().items():
+            self.register_module(name, layer)
         self.reset_parameters()
+
+    if TYPE_CHECKING:  # nn.Module's own says Any
+        dropout: nn.Module
+        classifier: nn.Module
+
+        def __call__(self, clip: Tensor) -> Tensor: ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names in the classifier's order, or None.
+
+        Assigning names renames the classes and keeps the classifier; ``num_classes`` names, else InputError.
+        """
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: Sequence[str] | None) -> None:
+        self._labels = check_labels(labels, self.spec.num_classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Rows of the classifier; 0 for a model that returns pooled features."""
+        return self.spec.num_classes
 
     @property
     def num_features(self) -> int:
@@ -114,11 +136,7 @@ class SlowFast(nn.Module):
             features: slow and fast map.
             pre_logits: return the pooled features ``(B, num_features)`` instead.
         """
-        pooled = torch.cat([_pool(feature, self.spec.head_window) for feature in features], dim=1)
-        if pre_logits or self.spec.head_pool != "window_probs" or self.training:
-            pooled = pooled.mean(dim=2)  # a linear layer commutes with the mean over places
-            return pooled if pre_logits else self.classifier(self.dropout(pooled))
-        return _log_mean_probability(self.classifier(pooled.transpose(1, 2)), self.spec.activation)
+        return head_of(self.spec).forward(features, self, pre_logits=pre_logits)
 
     def get_classifier(self) -> nn.Module:
         """The last layer: ``nn.Linear``, or ``nn.Identity`` when num_classes is 0."""
@@ -138,10 +156,17 @@ class SlowFast(nn.Module):
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)
         example = self.slow.stem.conv.weight
-        classifier = _classifier(spec).to(device=example.device, dtype=example.dtype)
-        if isinstance(classifier, nn.Linear) and not example.is_meta:
-            _init_classifier(classifier)
-        self.spec, self.classifier, self.labels = spec, classifier.train(self.training), labels
+        classifier = head_of(spec).layers()["classifier"].to(device=example.device, dtype=example.dtype)
+        init_classifier(classifier)
+        self.spec, self.classifier, self._labels = spec, classifier.train(self.training), labels
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether training keeps each block's input only and computes the block again on the way back.
+
+        Args:
+            enable: less memory for about a third more time; gradients stay what they are.
+        """
+        self._grad_checkpointing = enable
 
     def freeze(self, up_to: str | None = "stage4", *, norms: bool = False) -> None:
         """Stops both pathways from learning up to and including a part; replaces earlier freezing.
@@ -194,8 +219,7 @@ class SlowFast(nn.Module):
         for module in self.modules():
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.norm3.weight)
-        if isinstance(self.classifier, nn.Linear):
-            _init_classifier(self.classifier)
+        init_classifier(self.classifier)
 
     def _parts(self, up_to: str | None) -> Iterator[nn.Module]:
         count = 0 if up_to is None else PARTS.index(up_to) + 1
@@ -205,7 +229,7 @@ class SlowFast(nn.Module):
         yield from list(self.laterals)[:count]
 
     def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if not (self.activation_checkpointing and self.training):
+        if not (self._grad_checkpointing and self.training):
             return stage(x)  # type: ignore[no-any-return]
         for block in stage:
             x = checkpoint_block(block, x)
@@ -230,6 +254,11 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # sizes are tensors there, and the example input was checked in eager mode
         return
+    if not isinstance(clip, Tensor):
+        raise InputError(
+            f"SlowFast takes one torch.Tensor (B, C, T, H, W) of the fast pathway's frames and picks the"
+            f" slow ones itself, got {type(clip).__name__}; torch.from_numpy makes a tensor of an array."
+        )
     shape = tuple(clip.shape)
     if clip.ndim != 5:
         raise InputError(f"SlowFast takes clips (B, C, T, H, W), got shape {shape}; add a batch dimension?")
@@ -273,27 +302,3 @@ def check_labels(labels: Sequence[str] | None, num_classes: int) -> tuple[str, .
     if len(labels) != num_classes:
         raise InputError(f"labels has {len(labels)} names for {num_classes} classes; give one per class.")
     return tuple(labels)
-
-
-def _classifier(spec: ModelSpec) -> nn.Module:
-    return nn.Linear(spec.num_features, spec.num_classes) if spec.num_classes else nn.Identity()
-
-
-def _init_classifier(classifier: nn.Linear) -> None:
-    nn.init.normal_(classifier.weight, std=0.01)
-    nn.init.zeros_(classifier.bias)
-
-
-def _pool(feature: Tensor, window: int | None) -> Tensor:
-    """``(B, C, T, h, w)`` averaged over time and space, or over time and each window: ``(B, C, places)``."""
-    if window is None:
-        return feature.mean(dim=(2, 3, 4)).unsqueeze(2)
-    return F.avg_pool2d(feature.mean(dim=2), window, stride=1).flatten(2)
-
-
-def _log_mean_probability(logits: Tensor, activation: Activation) -> Tensor:
-    """Logits ``(B, places, classes)`` as those ``(B, classes)`` whose probabilities are the places' mean."""
-    if activation == "softmax":  # the outer log_softmax divides by the number of places
-        return torch.logsumexp(logits.log_softmax(dim=2), dim=1).log_softmax(dim=1)
-    # -softplus(-x) is logsigmoid(x), which ONNX lacks: exported as log(sigmoid(x)) it becomes infinite.
-    return torch.logsumexp(-F.softplus(-logits), dim=1) - torch.logsumexp(-F.softplus(logits), dim=1)

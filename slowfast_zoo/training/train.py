@@ -129,7 +129,7 @@ class _Trainer:
         self.plan = Plan.of(config, len(dataset), group.world)
         self.layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
         model.to(group.device).to(memory_format=self.layout).train()
-        model.activation_checkpointing = config.activation_checkpointing
+        model.set_grad_checkpointing(config.activation_checkpointing)
         self.optimizer = make_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
         self.done = 0

@@ -118,6 +118,33 @@ def test_slow_pathway_sees_the_frames_that_the_spec_names(rule: Any) -> None:
         assert torch.equal(seen.pop(), x[:, :, list(spec.slow_indices(frames))])
 
 
+def test_what_is_no_clip_gets_one_sentence() -> None:
+    model, x = build(), clip(1)
+    for given, kind in (
+        ([x[:, :, ::4], x], "list"),
+        ((x,), "tuple"),
+        (x.numpy(), "ndarray"),
+        (None, "NoneType"),
+    ):
+        with pytest.raises(InputError, match=f"one torch.Tensor .* got {kind}"):
+            model(given)  # type: ignore[arg-type]
+
+
+def test_labels_can_be_renamed_and_are_checked() -> None:
+    model = build()
+    before = model.classifier.weight.clone()
+    model.labels = ["a", "b", "c", "d", "e"]
+    assert model.labels == ("a", "b", "c", "d", "e")
+    assert torch.equal(model.classifier.weight, before)
+    assert model.num_classes == 5
+    with pytest.raises(InputError, match="labels has 2 names for 5 classes"):
+        model.labels = ["a", "b"]
+    assert copy.deepcopy(model).labels == pickle.loads(pickle.dumps(model)).labels == model.labels
+    model.reset_classifier(2)
+    assert model.labels is None
+    assert model.num_classes == 2
+
+
 def test_num_classes_zero_returns_pooled_features() -> None:
     model = build(SMALL.replace(num_classes=0))
     assert isinstance(model.get_classifier(), nn.Identity)
@@ -215,7 +242,7 @@ def test_freeze(up_to: str | None, norms: bool) -> None:
 def test_activation_checkpointing_changes_neither_gradients_nor_statistics() -> None:
     plain = build(SMALL.replace(dropout=0))
     saving = copy.deepcopy(plain)
-    saving.activation_checkpointing = True
+    saving.set_grad_checkpointing()
     x = clip()
     for model in (plain, saving):
         model.train()
@@ -230,7 +257,7 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics() -> 
 def test_checkpointed_blocks_keep_no_activations() -> None:
     def kept(checkpointing: bool) -> int:
         model, total = build(), 0
-        model.activation_checkpointing = checkpointing
+        model.set_grad_checkpointing(checkpointing)
         model.train()
 
         def count(tensor: Tensor) -> Tensor:

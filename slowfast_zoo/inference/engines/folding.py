@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.network.pathway import Stem
+from slowfast_zoo.network.pathway import Block, Stem
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision, check_precision, to_dtype
 
@@ -58,12 +58,10 @@ def fold_batch_norms(model: SlowFast) -> SlowFast:
     """
     check_model(model)
     folded = copy.deepcopy(model).eval().float().requires_grad_(False)
-    for module in list(folded.modules()):
-        for name, norm in list(module.named_children()):
-            if isinstance(norm, nn.BatchNorm3d):
-                conv_name = name.replace("norm", "conv")
-                setattr(module, conv_name, _folded(getattr(module, conv_name), norm))
-                setattr(module, name, nn.Identity())
+    for block in (module for module in list(folded.modules()) if isinstance(module, Block)):
+        for conv, norm in block.conv_norm_pairs():
+            setattr(block, conv, _folded(getattr(block, conv), getattr(block, norm)))
+            setattr(block, norm, nn.Identity())
     return folded
 
 

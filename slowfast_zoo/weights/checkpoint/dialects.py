@@ -267,4 +267,4 @@ def strip_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def slow_first(weight: Tensor, spec: ModelSpec) -> Tensor:
     """A classifier ``(classes, features)`` with columns [fast | slow] turned into [slow | fast]."""
-    return torch.roll(weight, 32 * spec.base_width - spec.num_features, dims=1)
+    return torch.roll(weight, spec.slow_features - spec.num_features, dims=1)
