@@ -52,7 +52,7 @@ class Ours:
 
     def __init__(self, engine: str, precision: str, options: argparse.Namespace) -> None:
         import slowfast_zoo as zoo
-        from slowfast_zoo.inference.engines.engine import OptimizedModel
+        from slowfast_zoo.inference.engines.optimize import OptimizedModel
         from slowfast_zoo.weights.checkpoint.loading import canonical_state_dict
 
         entry = zoo.get_weights(MODEL, TAG)

@@ -116,7 +116,7 @@ class Bench:
 
     def _add_engine(self, engine: str, precision: str) -> None:
         from slowfast_zoo.errors import SlowFastZooError
-        from slowfast_zoo.inference.engines.engine import optimize
+        from slowfast_zoo.inference.engines.optimize import optimize
 
         allow_tf32(precision == "tf32")
         asked = "float32" if precision == "tf32" else precision

@@ -30,7 +30,7 @@ HELD_OUT_SEED = 2_000_003  # as camera_motion.py: neither training nor validatio
 def candidates(plain: Any, options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Every engine and precision that starts here."""
     from slowfast_zoo.errors import SlowFastZooError
-    from slowfast_zoo.inference.engines.engine import optimize
+    from slowfast_zoo.inference.engines.optimize import optimize
 
     for engine, precision in CANDIDATES["cpu"]:
         if engine in options.engines and precision in options.precisions:

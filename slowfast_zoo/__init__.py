@@ -24,7 +24,7 @@ _HOMES = {
         "slowfast_tiny",
     ),
     "description": ("Description", "describe"),
-    "inference.engines.engine": ("OptimizedModel", "optimize"),
+    "inference.engines.optimize": ("OptimizedModel", "optimize"),
     "inference.export.export": ("Export", "export"),
     "inference.predict": ("Prediction", "predict"),
     "inference.render.render": ("contact_sheet", "render"),

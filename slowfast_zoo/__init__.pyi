@@ -6,8 +6,8 @@ from slowfast_zoo.description import Description as Description
 from slowfast_zoo.description import describe as describe
 from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
 from slowfast_zoo.evaluation.evaluate import evaluate as evaluate
-from slowfast_zoo.inference.engines.engine import OptimizedModel as OptimizedModel
-from slowfast_zoo.inference.engines.engine import optimize as optimize
+from slowfast_zoo.inference.engines.optimize import OptimizedModel as OptimizedModel
+from slowfast_zoo.inference.engines.optimize import optimize as optimize
 from slowfast_zoo.inference.export.export import Export as Export
 from slowfast_zoo.inference.export.export import export as export
 from slowfast_zoo.inference.predict import Prediction as Prediction

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.inference.engines import Engine
-from slowfast_zoo.inference.engines.engine import OptimizedModel
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.inference.measurement import Benchmark, Machine, Timing
 from slowfast_zoo.inference.predict import predict
@@ -44,7 +44,7 @@ def benchmark(
     source: str | Path | bytes | None = None,
     *,
     views: Views = "published",
-    engine: Engine = "auto",
+    engine: EngineName = "auto",
     precision: Precision = "float32",
     device: str | torch.device | None = None,
     repeats: int = 5,

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, SlowFastZooError, VideoError
-from slowfast_zoo.inference.engines import Engine
-from slowfast_zoo.inference.engines.engine import OptimizedModel
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import many
 from slowfast_zoo.inference.runner import Forward, check_model, runner_for
 from slowfast_zoo.network.slowfast import SlowFast
@@ -87,7 +87,7 @@ def predict(
     topk: int | None = 5,
     fps: float | Fraction | None = None,
     device: str | torch.device | None = None,
-    engine: Engine = "auto",
+    engine: EngineName = "auto",
     precision: Precision = "float32",
 ) -> Iterator[Prediction]: ...
 
@@ -101,7 +101,7 @@ def predict(
     topk: int | None = 5,
     fps: float | Fraction | None = None,
     device: str | torch.device | None = None,
-    engine: Engine = "auto",
+    engine: EngineName = "auto",
     precision: Precision = "float32",
 ) -> Any: ...
 
@@ -114,7 +114,7 @@ def predict(
     topk: int | None = 5,
     fps: float | Fraction | None = None,
     device: str | torch.device | None = None,
-    engine: Engine = "auto",
+    engine: EngineName = "auto",
     precision: Precision = "float32",
 ) -> Prediction | Iterator[Prediction]:
     """What the model sees in a video; for many videos an iterator, one prediction each, in order.

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.inference.engines import Engine
-from slowfast_zoo.inference.engines.backends import onednn_is_fast
-from slowfast_zoo.inference.engines.engine import OptimizedModel, choose_engine, optimize
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, to_device
@@ -16,12 +15,6 @@ from slowfast_zoo.runtime.precision import Precision
 
 _VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
 """Views that go through the network at once: a CPU gains nothing from more, a GPU little."""
-
-_SMALL = 0.1
-"""Size of a model, as ``_size`` counts it, below which "auto" takes it as it is."""
-
-_COPY_PAYS = 3
-"""Clips from which on the eager engine, where it is faster, has earned the copy that ``optimize`` makes."""
 
 
 def check_model(model: object) -> None:
@@ -42,7 +35,7 @@ def check_model(model: object) -> None:
 
 def runner_for(
     model: SlowFast | OptimizedModel,
-    engine: Engine,
+    engine: EngineName,
     precision: Precision,
     device: str | torch.device | None,
     clips: int | None,
@@ -55,25 +48,10 @@ def runner_for(
         if engine not in ("auto", model.engine) or device is not None:
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
         return model
-    place = next(model.parameters()).device if device is None else to_device(device)
-    if engine == "auto" and precision == "float32":
-        size = _size(model)
-        # A model that takes milliseconds never earns back the seconds that an engine needs to start.
-        if size < _SMALL:
-            return eval_twin(model, place)
-        few = clips is not None and clips < _COPY_PAYS
-        clips = None if clips is None else round(clips * size)
-        faster = onednn_is_fast(place) and next(model.parameters()).dtype == torch.float32
-        if choose_engine(place, clips) == "eager" and (few or not faster):
-            return eval_twin(model, place)
-    return optimize(model, engine, precision, device=place, clips=clips)
-
-
-def _size(model: SlowFast) -> float:
-    """Roughly how long a clip takes, in clips of R50 4x16 at 224 pixels: what engines are weighed with."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    pixels = model.spec.num_frames * model.clip_spec.test_crop**2
-    return parameters / 34.5e6 * pixels / (32 * 224**2)
+    index = next(model.parameters()).device if device is None else to_device(device)
+    if engine == "auto" and choose(model, index, precision, clips) is None:
+        return eval_twin(model, index)
+    return optimize(model, engine, precision, device=index, clips=clips)
 
 
 class Forward:

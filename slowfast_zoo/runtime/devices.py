@@ -75,8 +75,8 @@ class Halving:
                 if len(part) == 1:
                     raise OutOfMemoryError(
                         f"Memory doesn't suffice for one clip {tuple(part.shape[1:])} ("
-                        f"{str(error).partition(chr(10))[0] or type(error).__name__}); choose a smaller model,"
-                        " precision 'bfloat16', or another device."
+                        f"{str(error).partition(chr(10))[0] or type(error).__name__}); choose a smaller model"
+                        " or another device."
                     ) from error
             else:
                 rows = rows[len(part) :]

@@ -20,18 +20,17 @@ def check_precision(precision: str) -> None:
     Raises:
         UnknownNameError: names the ones that there are.
     """
-    names = get_args(Precision)
-    if precision not in names:
-        hint = did_you_mean(str(precision), names) or f" The precisions are: {quoted(names)}."
-        raise UnknownNameError(f"There is no precision {precision!r}.{hint}")
+    if precision not in get_args(Precision):
+        hint = did_you_mean(str(precision), get_args(Precision))
+        accepted = quoted(get_args(Precision))
+        raise UnknownNameError(f"There is no precision '{precision}'.{hint} Accepted: {accepted}.")
 
 
 def to_dtype(precision: Precision) -> torch.dtype:
-    """torch's name for it."""
+    """torch's name of it."""
     import torch
 
-    dtype: torch.dtype = getattr(torch, precision)
-    return dtype
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
 
 
 @contextlib.contextmanager

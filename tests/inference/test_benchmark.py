@@ -24,7 +24,6 @@ from slowfast_zoo.inference import benchmark as module
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference import runner as forward_module
 from slowfast_zoo.inference.benchmark import benchmark
-from slowfast_zoo.inference.engines import engine as engine_module
 from slowfast_zoo.inference.measurement import Benchmark, Machine, Timing
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
@@ -121,9 +120,7 @@ def test_the_frames_of_the_published_times(
         return torch.zeros(len(clip), 400)
 
     monkeypatch.setattr(SlowFast, "forward", seen)
-    for home in (forward_module, engine_module):
-        monkeypatch.setattr(home, "choose_engine", lambda *_: "eager")
-    measured = benchmark(create_model(name), repeats=1)
+    measured = benchmark(create_model(name), engine="eager", repeats=1)
     assert {shape[1:] for shape in shapes} == {(3, 32, 256, 256)}, "the crop of the test, not of training"
     assert sum(shape[0] for shape in shapes) == 60, "thirty views to warm up, and thirty that count"
     assert measured.protocol == frames

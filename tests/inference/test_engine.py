@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.small_nets import NETWORKS, SMALL, block, make_model
+from support.small_nets import NETWORKS, SMALL, block, heavy, make_model
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from slowfast_zoo import SlowFast, optimize
+from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
-from slowfast_zoo.inference.engines import artifacts, backends, engine
+from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, openvino
+from slowfast_zoo.inference.engines.engine import Engine
+from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
 
 HALF_PRECISION = 3e-2
 """Accepted in bfloat16, of the largest logit; these nets measure up to 0.9e-2."""
@@ -32,7 +36,7 @@ def relative(logits: Tensor, expected: Tensor) -> float:
     return float((logits - expected).abs().max() / expected.abs().max())
 
 
-def assert_same(fast: engine.OptimizedModel, model: SlowFast, tolerance: float = 1e-5) -> None:
+def assert_same(fast: OptimizedModel, model: SlowFast, tolerance: float = 1e-5) -> None:
     for batch in (1, 3):
         with torch.no_grad():
             assert relative(fast(clips(batch)), model(clips(batch))) <= tolerance
@@ -46,7 +50,7 @@ HEADS = ("global-strided", "window-logits", "window-probs", "window-sigmoid")
     [("eager", network) for network in NETWORKS]
     + [(name, network) for name in ("openvino", "onnxruntime") for network in HEADS],
 )
-def test_logits_are_the_modules(name: engine.Engine, network: str) -> None:
+def test_logits_are_the_modules(name: EngineName, network: str) -> None:
     model = make_model(NETWORKS[network])
     fast = optimize(model, name)
     assert fast.engine == name
@@ -66,7 +70,7 @@ def test_compiled_logits_are_the_modules_without_compiling_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["eager", "openvino"])
-def test_bfloat16_is_near(name: engine.Engine) -> None:
+def test_bfloat16_is_near(name: EngineName) -> None:
     model = make_model(NETWORKS["global-linspace"])
     fast = optimize(model, name, "bfloat16")
     assert_same(fast, model, HALF_PRECISION)
@@ -153,14 +157,15 @@ def test_start_up_is_reported_and_kept_on_disk(monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_: object) -> None:
         raise AssertionError("captured again")
 
-    monkeypatch.setattr(backends, "capture", refuse)
+    monkeypatch.setattr(openvino, "capture", refuse)
+    monkeypatch.setattr(onnxruntime, "capture", refuse)
     for name in ("openvino", "onnxruntime"):
         again = optimize(model, name)  # type: ignore[arg-type]
         again.warm_up()
         assert relative(again(clips(2, 48, 48)), model(clips(2, 48, 48)).detach()) <= 1e-5
     nn.init.normal_(model.fast.stem.conv.weight)
     with pytest.raises(AssertionError, match="captured again"):
-        optimize(model, "openvino").warm_up()
+        optimize(model, "openvino")(clips(1))
 
 
 def test_the_same_weights_in_another_network_are_another_artifact() -> None:
@@ -205,7 +210,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
         (("opnvino",), UnknownNameError, "Did you mean 'openvino'"),
         (("eager", "fp16"), UnknownNameError, "Accepted: 'float32'"),
         (("eager", "float16"), InputError, "needs a GPU"),
-        (("onnxruntime", "bfloat16"), InputError, "no CPU kernels for bfloat16"),
+        (("onnxruntime", "bfloat16"), InputError, "has no kernels for bfloat16"),
     ],
 )
 def test_wrong_arguments(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
@@ -218,8 +223,8 @@ def test_wrong_models_and_devices() -> None:
         optimize(nn.Linear(1, 1), "eager")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="accepted: 'cpu', 'cuda'"):
         optimize(make_model(), "eager", device="gpu0")
-    with pytest.raises(InputError, match="computes on the CPU"):
-        optimize(make_model(), "openvino", device="cuda")
+    with pytest.raises(InputError, match="give device='cpu', or"):
+        ENGINES["openvino"].refuse(torch.device("cuda"), "float32")
     with torch.device("meta"):
         empty = SlowFast(SMALL)
     with pytest.raises(InputError, match="load weights first"):
@@ -227,18 +232,18 @@ def test_wrong_models_and_devices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "extra"),
+    ("name", "package", "needed"),
     [
         ("openvino", "openvino", "openvino"),
-        ("onnxruntime", "onnxruntime", "onnx"),
-        ("onnxruntime", "onnxscript", "onnx"),
+        ("onnxruntime", "onnxruntime", "onnx onnxscript onnxruntime"),
+        ("onnxruntime", "onnxscript", "onnx onnxscript onnxruntime"),
     ],
 )
-def test_missing_engines_name_their_extra(
-    monkeypatch: pytest.MonkeyPatch, name: engine.Engine, package: str, extra: str
+def test_missing_engines_name_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, name: EngineName, package: str, needed: str
 ) -> None:
     block(monkeypatch, package)
-    with pytest.raises(MissingDependencyError, match=rf"'{package}'.*pip install 'slowfast-zoo\[{extra}\]'"):
+    with pytest.raises(MissingDependencyError, match=rf"'{package}'.*pip install {needed}$"):
         optimize(make_model(), name)
 
 
@@ -252,40 +257,73 @@ def test_missing_compiler_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_p
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
+@pytest.fixture(scope="module")
+def published() -> SlowFast:
+    """A network of the published size, which needs no memory; a clip of it costs 1.3."""
+    with torch.device("meta"):
+        return SlowFast(ModelSpec())
+
+
 @pytest.mark.parametrize(
-    ("missing", "device", "expected_clips", "chosen"),
+    ("missing", "clips", "chosen"),
     [
-        ((), CPU, None, "openvino"),
-        ((), CPU, 24, "eager"),
-        ((), CPU, 25, "openvino"),
-        ((), CPU, 999, "openvino"),
-        ((), CPU, 1000, "compile"),
-        (("compiler",), CPU, 1000, "openvino"),
-        (("onednn",), CPU, 1000, "openvino"),
-        (("onednn", "openvino"), CPU, 400, "compile"),
-        (("openvino",), CPU, None, "eager"),
-        (("openvino",), CPU, 399, "eager"),
-        (("openvino",), CPU, 400, "compile"),
-        (("openvino", "compiler"), CPU, 10**6, "eager"),
-        ((), GPU, None, "eager"),
-        ((), GPU, 100, "eager"),
-        ((), GPU, 10_000, "compile"),
-        ((), torch.device("mps"), 10**6, "eager"),
+        ((), None, "openvino"),
+        ((), 1, None),
+        ((), 3, "eager"),
+        ((), 18, "eager"),
+        ((), 20, "openvino"),
+        ((), 760, "openvino"),
+        ((), 770, "compile"),
+        (("compiler",), 770, "openvino"),
+        (("onednn",), 770, "openvino"),
+        (("onednn",), 3, None),
+        (("onednn", "openvino"), 400, "compile"),
+        (("openvino",), None, "eager"),
+        (("openvino",), 300, "eager"),
+        (("openvino",), 310, "compile"),
+        (("openvino", "compiler"), 10**6, "eager"),
     ],
 )
-def test_the_rule_of_auto(
+def test_the_rule_of_auto_on_a_processor(
     monkeypatch: pytest.MonkeyPatch,
+    published: SlowFast,
+    tmp_path: Path,
     missing: tuple[str, ...],
-    device: torch.device,
-    expected_clips: int | None,
-    chosen: str,
+    clips: int | None,
+    chosen: str | None,
 ) -> None:
-    monkeypatch.setattr(backends, "installed", lambda package: package not in missing)
-    monkeypatch.setattr(backends, "can_compile", lambda device: "compiler" not in missing)
-    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: "onednn" not in missing)
-    assert engine.choose_engine(device, expected_clips) == chosen
-    if "openvino" not in missing and device is CPU and expected_clips == 1000:
-        assert engine.choose_engine(device, expected_clips, "bfloat16") == "openvino"
+    block(monkeypatch, *missing)
+    if "compiler" in missing:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    capability = "DEFAULT" if "onednn" in missing else "AVX2"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert choose(published, CPU, "float32", clips) == chosen
+
+
+def test_the_rule_of_auto_elsewhere(published: SlowFast) -> None:
+    assert choose(published, CPU, "bfloat16", 1) == "eager"
+    assert choose(published, CPU, "bfloat16", 10**6) == "openvino"
+    for clips, chosen in ((None, None), (100, None), (10**6, "compile" if find_spec("triton") else None)):
+        assert choose(published, GPU, "float32", clips) == chosen
+    assert choose(published, torch.device("mps"), "float32", 10**6) is None
+
+
+def test_small_models_and_other_numbers_are_taken_as_they_are(published: SlowFast) -> None:
+    assert choose(make_model(), CPU, "float32", 10**6) is None
+    assert optimize(make_model(), clips=10**6).engine == "eager"
+    assert choose(SlowFast(SMALL).double(), CPU, "float32", 10**6, (always("other"),)) is None
+
+
+def always(name: str) -> Engine:
+    """An engine that pays at once and does what eager does."""
+    return dataclasses.replace(ENGINES["eager"], name=name, pays_from=lambda device, precision: 0)
+
+
+def test_the_last_engine_that_pays_and_works_is_chosen(published: SlowFast) -> None:
+    first, second = always("first"), always("second")
+    assert choose(published, CPU, engines=(first, second)) == "second"
+    lacking = dataclasses.replace(second, packages=("no_such_package",))
+    assert choose(published, CPU, engines=(first, lacking)) == "first"
 
 
 def test_auto_goes_on_with_eager_when_its_choice_fails(
@@ -294,8 +332,8 @@ def test_auto_goes_on_with_eager_when_its_choice_fails(
     def fail(*_: object, batch: int) -> None:
         raise ExportError("no such operator")
 
-    monkeypatch.setattr(backends, "to_openvino", fail)
-    model = make_model()
+    monkeypatch.setattr(openvino, "to_openvino", fail)
+    model = heavy(make_model())
     fast = optimize(model)
     assert fast.engine == "openvino"
     assert_same(fast, model)
@@ -313,15 +351,15 @@ def test_a_compiler_that_does_not_work_is_said_in_one_line(monkeypatch: pytest.M
     model = make_model()
     with pytest.raises(ExportError, match=r"\(No working C\+\+ compiler found\): take engine='openvino' or"):
         optimize(model, "compile").warm_up()
-    monkeypatch.setattr(engine, "choose_engine", lambda *_: "compile")
-    fast = optimize(model)
+    fast = optimize(heavy(model), clips=10**6)
+    assert fast.engine == "compile"
     assert_same(fast, model)
     assert fast.engine == "eager"
 
 
 @pytest.mark.parametrize("name", ["eager", "compile", "openvino", "onnxruntime"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_clip_that_is_not_finite_has_no_finite_logits(name: engine.Engine, value: float) -> None:
+def test_a_clip_that_is_not_finite_has_no_finite_logits(name: EngineName, value: float) -> None:
     model = make_model()
     clip = clips(2)
     clip[0, 0, 3, 5, 5] = value

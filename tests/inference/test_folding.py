@@ -8,7 +8,7 @@ from support.small_nets import NETWORKS, SMALL, make_model
 from torch import Tensor, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines import backends
+from slowfast_zoo.inference.engines import eager
 from slowfast_zoo.inference.engines.folding import (
     OneDnnConv3d,
     PairedStem,
@@ -82,7 +82,7 @@ def test_onednn_computes_every_convolution_the_same() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_eager_engine_with_and_without_onednn(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
-    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: fast)
+    monkeypatch.setattr(eager, "onednn_is_fast", lambda device: fast)
     model = make_model()
     with torch.no_grad():
         assert relative(optimize(model, "eager")(clips(3)), model(clips(3))) <= 1e-5
@@ -98,8 +98,8 @@ def test_eager_engine_takes_few_large_clips_at_a_time(monkeypatch: pytest.Monkey
 
     model = make_model()
     expected = model(clips(5)).detach()
-    monkeypatch.setattr(backends, "onednn_is_fast", lambda device: True)
-    monkeypatch.setattr(backends, "_CACHED", 2 * clips(1).numel())
+    monkeypatch.setattr(eager, "onednn_is_fast", lambda device: True)
+    monkeypatch.setattr(eager, "_CACHED", 2 * clips(1).numel())
     monkeypatch.setattr(SlowFast, "forward", seen)
     assert relative(optimize(model, "eager")(clips(5)), expected) <= 1e-5
     assert sizes == [2, 2, 1]

@@ -18,9 +18,8 @@ from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimi
 from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, VideoError
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference import runner as forward_module
-from slowfast_zoo.inference.engines import backends
-from slowfast_zoo.inference.engines import engine as engine_module
-from slowfast_zoo.inference.engines.engine import OptimizedModel
+from slowfast_zoo.inference.engines import openvino
+from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.predict import Prediction, probabilities
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=3, crops=3)
@@ -214,7 +213,7 @@ def test_out_of_memory_with_one_view_is_an_error(
         raise torch.OutOfMemoryError("no more")
 
     monkeypatch.setattr(SlowFast, "forward", full)
-    with pytest.raises(OutOfMemoryError, match="suffice for one clip .*no more.*choose a smaller model"):
+    with pytest.raises(OutOfMemoryError, match=r"suffice for one clip .*no more.*choose a smaller model"):
         predict(model, folder / "clip 0.mkv")
 
 
@@ -316,14 +315,14 @@ def test_engines_give_the_same_answer(model: SlowFast, folder: Path) -> None:
         predict(fast, folder / "clip 0.mkv", engine="eager")
 
 
-def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_told_how_many_views_will_come(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int | None] = []
 
-    def choose(device: torch.device, clips: int | None, precision: str = "float32") -> str:
-        asked.append(clips)
-        return "eager"
+    def seen(*arguments: Any) -> str | None:
+        asked.append(arguments[-1])
+        return None
 
-    monkeypatch.setattr(forward_module, "choose_engine", choose)
+    monkeypatch.setattr(forward_module, "choose", seen)
     videos = [np.zeros((70, 32, 32, 3), np.uint8)] * 3
     with torch.device("meta"):
         big = SlowFast(ModelSpec())
@@ -332,22 +331,7 @@ def test_auto_starts_another_engine_only_where_it_pays(monkeypatch: pytest.Monke
     assert predict_module._count(iter(videos), big.clip_spec, "quick") is None
     for clips in (90, None):
         assert isinstance(forward_module.runner_for(big, "auto", "float32", None, clips), SlowFast)
-    assert asked == [117, None]  # 256 pixels: 1.3 times the 224 that engines are weighed at
-    small = SlowFast(ModelSpec(depth=14, base_width=8))
-    assert isinstance(forward_module.runner_for(small, "auto", "float32", None, 100_000), SlowFast)
-    assert len(asked) == 2
-    monkeypatch.setattr(forward_module, "_SMALL", 0)
-    monkeypatch.setattr(forward_module, "_size", lambda model: 1.0)
-    monkeypatch.setattr(forward_module, "onednn_is_fast", lambda device: True)
-    assert isinstance(forward_module.runner_for(small, "auto", "float32", None, 2), SlowFast)
-    monkeypatch.setattr(engine_module, "choose_engine", choose)
-    for clips in (3, None):
-        fast = forward_module.runner_for(small, "auto", "float32", None, clips)
-        assert isinstance(fast, OptimizedModel)
-        assert fast.engine == "eager"
-    assert isinstance(forward_module.runner_for(small.double(), "auto", "float32", None, 3), SlowFast)
-    monkeypatch.setattr(forward_module, "onednn_is_fast", lambda device: False)
-    assert isinstance(forward_module.runner_for(small.float(), "auto", "float32", None, 3), SlowFast)
+    assert asked == [90, None]
 
 
 def test_a_chosen_engine_that_fails_is_replaced(
@@ -357,8 +341,9 @@ def test_a_chosen_engine_that_fails_is_replaced(
         raise ExportError("no such operator")
 
     expected = scores(predict(model, folder / "clip 0.mkv", views="published", topk=None))
-    monkeypatch.setattr(forward_module, "_size", lambda model: 10.0)
-    monkeypatch.setattr(backends, "to_openvino", fail)
+    monkeypatch.setattr(forward_module, "choose", lambda *_: "openvino")
+    monkeypatch.setattr(optimize_module, "choose", lambda *_: "openvino")
+    monkeypatch.setattr(openvino, "to_openvino", fail)
     answer = predict(model, folder / "clip 0.mkv", views="published", topk=None)
     assert scores(answer) == pytest.approx(expected, abs=1e-5)
     assert "eager takes its place: no such operator" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines import backends, winograd
+from slowfast_zoo.inference.engines import inductor, winograd
+from slowfast_zoo.inference.engines.engine import onednn_is_fast
 from slowfast_zoo.inference.engines.folding import fold_batch_norms
 
 CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.skipif(
-    not (backends.can_compile(CPU) and backends.onednn_is_fast(CPU)), reason="no compiler, or another CPU"
+    not (shutil.which("g++") and onednn_is_fast(CPU)), reason="no compiler, or another CPU"
 )
 
 WIDE = ModelSpec(depth=14, base_width=64, beta_inv=8, alpha=2, num_frames=8, num_classes=5)
@@ -38,7 +40,7 @@ def relative(numbers: Tensor, expected: Tensor) -> float:
 
 
 def graph(model: SlowFast) -> fx.GraphModule:
-    return backends._traced(fold_batch_norms(model))
+    return inductor.traced_copy(fold_batch_norms(model))
 
 
 def replaced(network: fx.GraphModule) -> set[str]:
@@ -64,7 +66,7 @@ def test_outputs_are_those_of_the_convolution_and_its_relu(
 def test_wide_convolutions_of_stride_1_are_replaced_in_the_graph_only(model: SlowFast) -> None:
     folded = fold_batch_norms(model)
     before = dict(folded.named_modules())
-    network = backends._traced(folded)
+    network = inductor.traced_copy(folded)
     clip = torch.randn(1, 3, 8, 40, 56)
     with torch.no_grad():
         expected = network(clip)
@@ -95,7 +97,7 @@ def test_the_compiled_engine_computes_so(model: SlowFast, monkeypatch: pytest.Mo
         use(network, frames)
         asked.append(replaced(network))
 
-    monkeypatch.setattr(backends, "use_winograd", seen)
+    monkeypatch.setattr(inductor, "use_winograd", seen)
     clips = torch.randn(2, 3, 8, 48, 48)
     with torch.no_grad():
         assert relative(optimize(model, "compile")(clips), model(clips)) <= 1e-5

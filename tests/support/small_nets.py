@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import importlib.util
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast
-from slowfast_zoo.inference.engines import backends
 
 SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=6)
 NETWORKS = {
@@ -40,6 +40,12 @@ def make_model(spec: ModelSpec = SMALL) -> SlowFast:
     return model.eval()
 
 
+def heavy(model: SlowFast) -> SlowFast:
+    """The model, said to read clips so large that engines pay."""
+    model.clip_spec = model.clip_spec.replace(size=8192, crop=8192, test_crop=8192)
+    return model
+
+
 def block(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     """Makes these packages impossible to import, as if they weren't installed."""
     real_import, real_module = builtins.__import__, importlib.import_module
@@ -58,4 +64,7 @@ def block(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
     monkeypatch.setattr(builtins, "__import__", import_)
     monkeypatch.setattr(importlib, "import_module", import_module)
-    monkeypatch.setattr(backends, "installed", lambda package: package not in packages)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name in packages else find(name, *rest)
+    )

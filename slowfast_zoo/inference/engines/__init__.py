@@ -2,4 +2,5 @@
 
 from typing import Literal
 
-Engine = Literal["auto", "eager", "compile", "openvino", "onnxruntime"]
+EngineName = Literal["auto", "eager", "compile", "openvino", "onnxruntime"]
+"""What ``engine=`` takes; here, so that a list of choices needs no torch."""

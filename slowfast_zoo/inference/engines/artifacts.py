@@ -16,7 +16,7 @@ import torch
 
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import DownloadError
-from slowfast_zoo.inference.engines.folding import Prepared
+from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.weights.download.download import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _KEPT = 8
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def fingerprint(module: Prepared, *facts: object) -> str:
+def fingerprint(module: FoldedNetwork, *facts: object) -> str:
     """A name for what is compiled from this network under these facts.
 
     Args:

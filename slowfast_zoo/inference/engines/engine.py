@@ -1,226 +1,83 @@
-"""``optimize``: the same model, made fast; one object that is called like the module.
-
-Which engine "auto" takes, by device and by how many clips will come:
-
-- CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
-  starts in 5 to 8 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. From
-  1000 announced clips on ``compile`` instead, in float32 on x86 and where there is a C++ compiler: it
-  saves 0.03 s more per clip and starts in 10 to 27 s. Without OpenVINO ``compile`` from 400 announced
-  clips on. Else eager.
-- CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
-- any other device: eager.
-
-An engine that "auto" chose and that fails to start is replaced by eager, with a warning.
-"""
+"""What an engine is: a folded network and the shape of a clip in, a fast function out."""
 
 from __future__ import annotations
 
-import copy
-import logging
-import threading
-import time
-from typing import Any, Literal, get_args
+import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import (
-    ExportError,
-    InputError,
-    MissingDependencyError,
-    UnknownNameError,
-    did_you_mean,
-    quoted,
-)
-from slowfast_zoo.inference.engines import Engine, backends
-from slowfast_zoo.inference.engines.folding import Prepared, check_model, prepare
-from slowfast_zoo.network.slowfast import SlowFast, check_clip
-from slowfast_zoo.runtime.devices import to_device
-from slowfast_zoo.runtime.packages import installed
+from slowfast_zoo.errors import InputError, quoted
+from slowfast_zoo.inference.engines.folding import FoldedNetwork
+from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision
 
-_LOGGER = logging.getLogger(__name__)
+Run = Callable[[Tensor], Tensor]
+"""Clips float32 ``(B, C, T, H, W)`` on the engine's device to logits float32, B at least 1."""
+
+Shape = tuple[int, int, int, int]
+"""(C, T, H, W) of a clip."""
 
 
-_BUILDERS = {
-    "eager": backends.eager,
-    "compile": backends.compiled,
-    "openvino": backends.openvino,
-    "onnxruntime": backends.onnxruntime,
-}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Engine:
+    """One way to compute a network; ``ENGINES`` in optimize.py lists them.
 
-_WORTHWHILE_CLIPS = {"openvino": 25, "compile": 400, "compile-not-openvino": 1000, "compile-cuda": 10_000}
-"""Clips from which on an engine has earned its start."""
-
-
-def optimize(
-    model: SlowFast,
-    engine: Engine = "auto",
-    precision: Precision = "float32",
-    *,
-    device: str | torch.device | None = None,
-    clips: int | None = None,
-) -> OptimizedModel:
-    """A fast copy of a model for inference, called like it: clips ``(B, C, T, H, W)`` to logits.
-
-    The model stays as it is, and what happens to its weights later doesn't reach the copy. An engine
-    starts at the first clip of each size, or in ``warm_up``.
-
-    Args:
-        model: the model.
-        engine: "eager" (batch norms folded; on x86 every convolution by oneDNN), "compile"
-            (torch.compile, with fewer products on x86), "openvino" or "onnxruntime" (extras ``openvino``
-            and ``onnx``, CPU only); "auto" chooses as this module's text says.
-        precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
-            to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
-        device: where to compute; None: where the model is.
-        clips: how many clips will come, where that is known; only "auto" looks at it.
-
-    Raises:
-        UnknownNameError: no such engine or precision.
-        InputError: it is no SlowFast, or the engine, precision and device don't go together.
-        MissingDependencyError: what the engine needs isn't installed.
-    """
-    if engine not in get_args(Engine):
-        near = did_you_mean(str(engine), get_args(Engine))
-        raise UnknownNameError(f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(Engine))}.")
-    check_model(model)
-    place = to_device(device) if device is not None else next(model.parameters()).device
-    prepared = prepare(model, precision, paired=backends.onednn_is_fast(place))
-    if precision == "float16" and place.type == "cpu":
-        raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
-    chosen = choose_engine(place, clips, precision) if engine == "auto" else engine
-    if engine in ("openvino", "onnxruntime"):
-        backends.check_package(engine, place, precision)
-    elif engine == "compile":
-        backends.check_compiler(place)
-    return OptimizedModel(model, prepared, chosen, precision, place, replaceable=engine == "auto")
-
-
-def choose_engine(
-    device: torch.device, clips: int | None = None, precision: Precision = "float32"
-) -> Literal["eager", "compile", "openvino"]:
-    """The engine that "auto" stands for; see the text of this module.
-
-    Args:
-        device: where to compute.
-        clips: how many clips will come; None: not known.
-        precision: what to compute in.
-    """
-    announced = 0 if clips is None else clips
-    if device.type == "cuda":
-        worthwhile = announced >= _WORTHWHILE_CLIPS["compile-cuda"] and backends.can_compile(device)
-        return "compile" if worthwhile else "eager"
-    if device.type != "cpu":
-        return "eager"
-    openvino = installed("openvino")
-    faster = not openvino or (precision == "float32" and backends.onednn_is_fast(device))
-    needed = _WORTHWHILE_CLIPS["compile-not-openvino" if openvino else "compile"]
-    if faster and announced >= needed and backends.can_compile(device):
-        return "compile"
-    if openvino and (clips is None or clips >= _WORTHWHILE_CLIPS["openvino"]):
-        return "openvino"
-    return "eager"
-
-
-class OptimizedModel:
-    """A model behind an engine; ``optimize`` makes it.
-
-    Attributes:
-        spec: what the network computes.
-        clip_spec: the input contract of the weights.
-        labels: class names in the order of the logits, or None.
-        provenance: where the weights come from.
-        engine: "eager", "compile", "openvino" or "onnxruntime".
-        precision: of the two pathways.
-        device: where it computes.
-        startup_seconds: what starting the engine has taken so far, first inferences included.
+    On a CPU the compiled ones take one clip at a time: larger batches are no faster there, one graph serves
+    every batch size, and a clip's logits don't depend on its company.
     """
 
-    training = False
+    name: str
+    """What ``engine=`` calls it."""
+    devices: tuple[str, ...]
+    """Types of devices that it computes on; () for any."""
+    precisions: tuple[Precision, ...]
+    """What it computes in."""
+    packages: tuple[str, ...] = ()
+    """Packages that it needs beside torch."""
+    pays_from: Callable[[torch.device, Precision], float]
+    """How many clips, in clips of R50 4x16 at 224 pixels, it takes to earn its start; infinity: never."""
+    check: Callable[[torch.device], None] = lambda device: None
+    """Refuses a machine that it doesn't work on, with MissingDependencyError."""
+    build: Callable[[FoldedNetwork, Precision, torch.device, Shape], Run]
+    """Starts it; the network is its own from then on. ExportError: it can't take this network."""
 
-    def __init__(
-        self,
-        model: SlowFast,
-        prepared: Prepared,
-        engine: str,
-        precision: Precision,
-        device: torch.device,
-        *,
-        replaceable: bool,
-    ) -> None:
-        self.spec, self.clip_spec, self.labels = model.spec, model.clip_spec, model.labels
-        self.provenance: dict[str, Any] = copy.deepcopy(model.provenance)
-        self.engine, self.precision, self.device = engine, precision, device
-        self.startup_seconds = 0.0
-        self._prepared = prepared.to(device)
-        self._replaceable = replaceable
-        self._runs: dict[backends.Shape, backends.Run] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, clip: Tensor) -> Tensor:
-        """Logits float32 ``(B, num_classes)`` on ``device``, without gradients.
-
-        Args:
-            clip: float ``(B, C, T, H, W)`` on any device, normalized as ``clip_spec`` says.
+    def refuse(self, device: torch.device, precision: Precision) -> None:
+        """Refuses what it can't do here.
 
         Raises:
-            InputError: a rank, dtype or size that the network can't take.
-            ExportError: the engine can't take this model.
+            InputError: a device that it doesn't compute on, or a precision that it has no kernels for.
+            MissingDependencyError: something isn't installed.
         """
-        check_clip(clip, self.spec)
-        with torch.inference_mode():
-            clip = clip.to(self.device, torch.float32)
-            if not len(clip):
-                return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
-            channels, frames, height, width = clip.shape[1:]
-            return self._run_for((channels, frames, height, width))(clip)
+        if self.devices and device.type not in self.devices:
+            raise InputError(
+                f"engine='{self.name}' computes on {quoted(self.devices)}, the device is '{device}': give"
+                f" device='{self.devices[0]}', or take engine='eager'."
+            )
+        if precision not in self.precisions:
+            raise InputError(
+                f"engine='{self.name}' has no kernels for {precision}: take precision="
+                f"{quoted(self.precisions)}, or another engine."
+            )
+        if precision == "float16" and device.type == "cpu":
+            raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
+        for package in self.packages:
+            require(package, *self.packages)
+        self.check(device)
 
-    def warm_up(self, height: int | None = None, width: int | None = None) -> float:
-        """Starts the engine for one size of clips; gives the seconds that it took.
 
-        Args:
-            height: in pixels; None: the clip spec's test crop.
-            width: in pixels; None: as the height.
-        """
-        height = self.clip_spec.test_crop if height is None else height
-        width = height if width is None else width
-        before = time.perf_counter()
-        self(torch.zeros(1, self.spec.in_channels, self.spec.num_frames, height, width))
-        return time.perf_counter() - before
+def onednn_is_fast(device: torch.device) -> bool:
+    """Whether the device is a processor that oneDNN has kernels of its own for."""
+    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return there and device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
-    def eval(self) -> OptimizedModel:
-        """Itself: it has no other mode."""
-        return self
 
-    def __repr__(self) -> str:
-        return f"OptimizedModel(engine={self.engine!r}, precision={self.precision!r}, device='{self.device}')"
+def in_pieces(call: Run, size: int) -> Run:
+    """``call`` with at most ``size`` clips at a time."""
+    return lambda clips: torch.cat([call(piece) for piece in torch.split(clips, size)])
 
-    def _run_for(self, shape: backends.Shape) -> backends.Run:
-        with self._lock:
-            run = self._runs.get(shape)
-            if run is None:
-                run = self._runs[shape] = self._started(shape)
-        return run
 
-    def _started(self, shape: backends.Shape) -> backends.Run:
-        """The engine for one size of clips, after its first inference."""
-        before = time.perf_counter()
-        try:
-            run = self._build(shape)
-        except (ExportError, MissingDependencyError) as error:
-            if not self._replaceable or self.engine == "eager":
-                raise
-            _LOGGER.warning("The engine '%s' doesn't start, eager takes its place: %s", self.engine, error)
-            self.engine = "eager"
-            run = self._build(shape)
-        seconds = time.perf_counter() - before
-        self.startup_seconds += seconds
-        _LOGGER.info("%s started for clips %s in %.1f s.", self.engine, shape, seconds)
-        return run
-
-    def _build(self, shape: backends.Shape) -> backends.Run:
-        run = _BUILDERS[self.engine](self._prepared, self.precision, self.device, shape)
-        if self.engine != "eager":  # which does nothing the first time that it doesn't do every time
-            run(torch.zeros((1, *shape), device=self.device))
-        return run
+def keeping_nan(call: Run) -> Run:
+    """NaN for a clip that isn't finite: compiled engines' ReLU and max pool would hide it, unlike torch's."""
+    return lambda clip: call(clip) if clip.sum().isfinite() else call(clip).fill_(torch.nan)

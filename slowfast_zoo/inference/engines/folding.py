@@ -17,7 +17,7 @@ _HALF_VECTOR = 8
 """Channels that fill half of a vector of 512 bits."""
 
 
-def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> Prepared:
+def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> FoldedNetwork:
     """A folded copy for inference: float32 clips ``(B, C, T, H, W)`` to float32 logits.
 
     Args:
@@ -151,7 +151,7 @@ class Lowered(nn.Module):
         return self.model.forward_head((slow.float(), fast.float()), pre_logits)
 
 
-Prepared = SlowFast | Lowered
+FoldedNetwork = SlowFast | Lowered
 """A folded network, in whichever precision."""
 
 

@@ -15,6 +15,9 @@ from torch import nn
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.runtime.packages import require
 
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""What writing, checking and running ONNX files needs."""
+
 
 def capture(module: nn.Module, shape: Sequence[int]) -> torch.export.ExportedProgram:
     """The graph of a module for clips of one shape and any number of them.
@@ -42,11 +45,11 @@ def to_onnx(program: torch.export.ExportedProgram) -> Any:
     """The graph as an ``onnx.ModelProto``: input ``clip``, output ``logits``, batch dimension "batch".
 
     Raises:
-        MissingDependencyError: the extra ``onnx`` isn't installed.
+        MissingDependencyError: one of ``ONNX_PACKAGES`` isn't installed.
         ExportError: the exporter refuses the graph.
     """
-    require("onnx", extra="onnx")
-    require("onnxscript", extra="onnx")
+    for package in ("onnx", "onnxscript"):
+        require(package, *ONNX_PACKAGES)
     try:
         with _quiet():
             exported = torch.onnx.export(
@@ -74,10 +77,10 @@ def to_openvino(program: torch.export.ExportedProgram, shape: Sequence[int], bat
         batch: clips at a time; None for any number.
 
     Raises:
-        MissingDependencyError: the extra ``openvino`` isn't installed.
+        MissingDependencyError: OpenVINO isn't installed.
         ExportError: the converter refuses the graph.
     """
-    openvino = require("openvino", extra="openvino")
+    openvino = require("openvino")
     try:
         with _quiet():
             model = openvino.convert_model(program)
@@ -98,9 +101,9 @@ def openvino_core() -> Any:
     signal that Python handles in the first thread ends the process.
 
     Raises:
-        MissingDependencyError: the extra ``openvino`` isn't installed.
+        MissingDependencyError: OpenVINO isn't installed.
     """
-    return require("openvino", extra="openvino").Core()
+    return require("openvino").Core()
 
 
 @contextlib.contextmanager

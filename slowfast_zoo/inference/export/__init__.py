@@ -3,3 +3,4 @@
 from typing import Literal
 
 Format = Literal["onnx", "torch", "openvino"]
+"""What ``format=`` takes; here, so that a list of choices needs no torch."""

@@ -30,7 +30,7 @@ from torch import Tensor
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import hash_file
-from slowfast_zoo.inference.engines.backends import Shape
+from slowfast_zoo.inference.engines.engine import Shape
 from slowfast_zoo.inference.engines.folding import check_model
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.inference.export.formats import FORMATS, FileFormat
@@ -79,8 +79,8 @@ def export(
     Args:
         model: stays as it is.
         path: of the file: ".onnx", ".pt2" or ".xml" (with a ".bin" beside it).
-        format: "onnx" (the extra ``onnx``), "torch" or "openvino" (the extra ``openvino``); None: as the
-            path's ending says.
+        format: "onnx" (needs onnx, onnxscript and onnxruntime), "torch" or "openvino" (needs openvino);
+            None: as the path's ending says.
         precision: "float32" for the same logits; "float16" (every format) and "bfloat16" ("torch",
             "openvino") for about the same.
         size: side in pixels, or (height, width); None: the clip spec's test crop.
@@ -89,7 +89,7 @@ def export(
     Raises:
         UnknownNameError: no such format or precision.
         InputError: arguments that don't go together, or no SlowFast.
-        MissingDependencyError: the format's extra isn't installed.
+        MissingDependencyError: what the format needs isn't installed.
         ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
     """
     target = Path(path)
@@ -97,8 +97,8 @@ def export(
     check_precision(precision)
     if precision not in kind.precisions:
         raise InputError(f"{name} files are made in {quoted(kind.precisions)}, not in '{precision}'.")
-    for package, extra in kind.packages.items():
-        require(package, extra=extra)
+    for package in kind.packages:
+        require(package, *kind.packages)
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
     frames = reference_frames(_REFERENCE_CLIPS, *shape[1:], channels=shape[0])

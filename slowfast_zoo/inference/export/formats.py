@@ -12,9 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slowfast_zoo.inference.engines.backends import Shape, onnxruntime_session, openvino_settings
+from slowfast_zoo.inference.engines.engine import Shape
 from slowfast_zoo.inference.engines.folding import prepare
-from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_onnx, to_openvino
+from slowfast_zoo.inference.engines.graph import (
+    ONNX_PACKAGES,
+    capture,
+    openvino_core,
+    to_onnx,
+    to_openvino,
+)
+from slowfast_zoo.inference.engines.onnxruntime import onnxruntime_session
+from slowfast_zoo.inference.engines.openvino import openvino_settings
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision
@@ -34,8 +42,8 @@ class FileFormat:
     """Ending of the file that is named, then of those beside it."""
     precisions: tuple[Precision, ...]
     """What it can be exported in."""
-    packages: dict[str, str]
-    """Packages that writing and proving need, and the extras that bring them."""
+    packages: tuple[str, ...]
+    """What writing and proving need beside torch."""
     write: Callable[[SlowFast, Shape, Precision, Path, str], None]
     """Writes a model for clips of a shape (C, T, H, W) to a path, with that JSON inside."""
     open: Callable[[Path, Precision], Exported]
@@ -67,7 +75,7 @@ def _write_openvino(model: SlowFast, shape: Shape, precision: Precision, path: P
     # bfloat16 is a matter of compiling, not of the file; float16 halves the file and computes as told.
     graph = to_openvino(capture(prepare(model, "float32"), shape), shape, batch=None)
     graph.set_rt_info(embedded, [EMBEDDED])
-    require("openvino", extra="openvino").save_model(graph, path, compress_to_fp16=precision == "float16")
+    require("openvino").save_model(graph, path, compress_to_fp16=precision == "float16")
 
 
 def _open_openvino(path: Path, precision: Precision) -> Exported:
@@ -81,15 +89,15 @@ FORMATS: dict[str, FileFormat] = {
     "onnx": FileFormat(
         (".onnx",),
         ("float32", "float16"),
-        {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"},
+        ONNX_PACKAGES,
         _write_onnx,
         _open_onnx,
     ),
-    "torch": FileFormat((".pt2",), ("float32", "bfloat16", "float16"), {}, _write_torch, _open_torch),
+    "torch": FileFormat((".pt2",), ("float32", "bfloat16", "float16"), (), _write_torch, _open_torch),
     "openvino": FileFormat(
         (".xml", ".bin"),
         ("float32", "bfloat16", "float16"),
-        {"openvino": "openvino"},
+        ("openvino",),
         _write_openvino,
         _open_openvino,
     ),

@@ -1,0 +1,242 @@
+"""``optimize``: the same model, made fast; one object that is called like the module.
+
+Which engine "auto" takes is what each engine's ``pays_from`` says of the clips that will come:
+
+- CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
+  starts in 5 to 8 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. From
+  1000 announced clips on ``compile`` instead, in float32 on x86 and where there is a C++ compiler: it
+  saves 0.03 s more per clip and starts in 10 to 27 s. Without OpenVINO ``compile`` from 400 announced
+  clips on. Else eager.
+- CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
+- any other device: eager.
+
+An engine that "auto" chose and that fails to start is replaced by eager, with a warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import (
+    ExportError,
+    InputError,
+    MissingDependencyError,
+    UnknownNameError,
+    did_you_mean,
+    quoted,
+)
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.eager import EAGER
+from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, onednn_is_fast
+from slowfast_zoo.inference.engines.folding import FoldedNetwork, check_model, prepare
+from slowfast_zoo.inference.engines.inductor import COMPILE
+from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
+from slowfast_zoo.inference.engines.openvino import OPENVINO
+from slowfast_zoo.network.slowfast import SlowFast, check_clip
+from slowfast_zoo.runtime.devices import to_device
+from slowfast_zoo.runtime.precision import Precision, check_precision
+
+_LOGGER = logging.getLogger(__name__)
+
+ENGINES = {engine.name: engine for engine in (EAGER, ONNXRUNTIME, OPENVINO, COMPILE)}
+"""By name, from the one that pays first to the one that is fastest once it runs."""
+
+_SMALL = 0.1
+"""Clips of R50 4x16 at 224 pixels that a clip costs; a model below never earns an engine's start."""
+
+_UNANNOUNCED = 100
+"""Clips that are expected of a caller who doesn't know how many will come, whatever their size."""
+
+
+def optimize(
+    model: SlowFast,
+    engine: EngineName = "auto",
+    precision: Precision = "float32",
+    *,
+    device: str | torch.device | None = None,
+    clips: int | None = None,
+) -> OptimizedModel:
+    """A fast copy of a model for inference, called like it: clips ``(B, C, T, H, W)`` to logits.
+
+    The model stays as it is, and what happens to its weights later doesn't reach the copy. An engine
+    starts at the first clip of each size, or in ``warm_up``.
+
+    Args:
+        model: the model.
+        engine: "eager" (batch norms folded; on x86 every convolution by oneDNN), "compile"
+            (torch.compile, with fewer products on x86), "openvino" or "onnxruntime" (further packages,
+            CPU only); "auto" chooses as this module's text says.
+        precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
+            to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
+        device: where to compute; None: where the model is.
+        clips: how many clips will come, where that is known; only "auto" looks at it.
+
+    Raises:
+        UnknownNameError: no such engine or precision.
+        InputError: it is no SlowFast, or the engine, precision and device don't go together.
+        MissingDependencyError: what the engine needs isn't installed.
+    """
+    if engine not in get_args(EngineName):
+        near = did_you_mean(str(engine), get_args(EngineName))
+        raise UnknownNameError(
+            f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(EngineName))}."
+        )
+    check_precision(precision)
+    check_model(model)
+    index = to_device(device) if device is not None else next(model.parameters()).device
+    name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
+    ENGINES[name].refuse(index, precision)
+    folded = prepare(model, precision, paired=onednn_is_fast(index))
+    return OptimizedModel(model, folded, ENGINES[name], precision, index, replaceable=engine == "auto")
+
+
+def choose(
+    model: SlowFast,
+    device: torch.device,
+    precision: Precision = "float32",
+    clips: int | None = None,
+    engines: Iterable[Engine] = ENGINES.values(),
+) -> str | None:
+    """The engine that "auto" stands for; see the text of this module.
+
+    Args:
+        model: what will be computed.
+        device: where to compute.
+        precision: what to compute in.
+        clips: how many clips will come; None: not known.
+        engines: to choose from; the last one that pays is taken.
+
+    Returns:
+        its name; None where none pays, so that the model as it is does best. So does one that is small, or
+        computes in other numbers than float32 as its owner has chosen.
+    """
+    cost = _cost(model)
+    if precision == "float32" and (cost < _SMALL or next(model.parameters()).dtype != torch.float32):
+        return None
+    announced = _UNANNOUNCED if clips is None else clips * cost
+    best = None
+    for engine in engines:
+        if announced >= engine.pays_from(device, precision):
+            with contextlib.suppress(InputError, MissingDependencyError):
+                engine.refuse(device, precision)
+                best = engine.name
+    return best
+
+
+def _cost(model: SlowFast) -> float:
+    """Roughly how long a clip takes, in clips of R50 4x16 at 224 pixels: what engines are weighed with."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    pixels = model.spec.num_frames * model.clip_spec.test_crop**2
+    return parameters / 34.5e6 * pixels / (32 * 224**2)
+
+
+class OptimizedModel:
+    """A model behind an engine; ``optimize`` makes it.
+
+    Attributes:
+        spec: what the network computes.
+        clip_spec: the input contract of the weights.
+        labels: class names in the order of the logits, or None.
+        provenance: where the weights come from.
+        engine: "eager", "compile", "openvino" or "onnxruntime".
+        precision: of the two pathways.
+        device: where it computes.
+        startup_seconds: what starting the engine has taken so far, first inferences included.
+    """
+
+    training = False
+
+    def __init__(
+        self,
+        model: SlowFast,
+        folded: FoldedNetwork,
+        engine: Engine,
+        precision: Precision,
+        device: torch.device,
+        *,
+        replaceable: bool,
+    ) -> None:
+        self.spec, self.clip_spec, self.labels = model.spec, model.clip_spec, model.labels
+        self.provenance: dict[str, Any] = copy.deepcopy(model.provenance)
+        self.engine, self.precision, self.device = engine.name, precision, device
+        self.startup_seconds = 0.0
+        self._folded = folded.to(device)
+        self._replaceable = replaceable
+        self._runs: dict[Shape, Run] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """Logits float32 ``(B, num_classes)`` on ``device``, without gradients.
+
+        Args:
+            clip: float ``(B, C, T, H, W)`` on any device, normalized as ``clip_spec`` says.
+
+        Raises:
+            InputError: a rank, dtype or size that the network can't take.
+            ExportError: the engine can't take this model.
+        """
+        check_clip(clip, self.spec)
+        with torch.inference_mode():
+            clip = clip.to(self.device, torch.float32)
+            if not len(clip):
+                return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
+            channels, frames, height, width = clip.shape[1:]
+            return self._run_for((channels, frames, height, width))(clip)
+
+    def warm_up(self, height: int | None = None, width: int | None = None) -> float:
+        """Starts the engine for one size of clips; gives the seconds that it took.
+
+        Args:
+            height: in pixels; None: the clip spec's test crop.
+            width: in pixels; None: as the height.
+        """
+        height = self.clip_spec.test_crop if height is None else height
+        width = height if width is None else width
+        before = time.perf_counter()
+        self(torch.zeros(1, self.spec.in_channels, self.spec.num_frames, height, width))
+        return time.perf_counter() - before
+
+    def eval(self) -> OptimizedModel:
+        """Itself: it has no other mode."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"OptimizedModel(engine={self.engine!r}, precision={self.precision!r}, device='{self.device}')"
+
+    def _run_for(self, shape: Shape) -> Run:
+        with self._lock:
+            run = self._runs.get(shape)
+            if run is None:
+                run = self._runs[shape] = self._started(shape)
+        return run
+
+    def _started(self, shape: Shape) -> Run:
+        """The engine for one size of clips, after its first inference."""
+        before = time.perf_counter()
+        try:
+            run = self._build(shape)
+        except (ExportError, MissingDependencyError) as error:
+            if not self._replaceable or self.engine == "eager":
+                raise
+            _LOGGER.warning("The engine '%s' doesn't start, eager takes its place: %s", self.engine, error)
+            self.engine = "eager"
+            run = self._build(shape)
+        seconds = time.perf_counter() - before
+        self.startup_seconds += seconds
+        _LOGGER.info("%s started for clips %s in %.1f s.", self.engine, shape, seconds)
+        return run
+
+    def _build(self, shape: Shape) -> Run:
+        run = ENGINES[self.engine].build(self._folded, self.precision, self.device, shape)
+        if self.engine != "eager":  # which does nothing the first time that it doesn't do every time
+            run(torch.zeros((1, *shape), device=self.device))
+        return run
