@@ -13,7 +13,7 @@ import click
 
 from slowfast_zoo.data import Form
 from slowfast_zoo.errors import DataError
-from slowfast_zoo.inference.engines import Engine
+from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import NamedViews
 
