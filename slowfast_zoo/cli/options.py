@@ -122,7 +122,7 @@ device_option = click.option(
     "--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.  [default: a GPU if there is one]"
 )
 engine_option = click.option(
-    "--engine", type=choice(Engine), default="auto", show_default=True, help="What runs the network."
+    "--engine", type=choice(EngineName), default="auto", show_default=True, help="What runs the network."
 )
 precision_option = click.option(
     "--precision",
