@@ -19,6 +19,7 @@ from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import class_accuracies, compute_metrics, confusion_matrix
+from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.distributed import Processes, join
@@ -268,7 +269,7 @@ def _score(
             ]
             views_of = torch.split(torch.cat(parts), batch.views)
             for index, target, views in zip(batch.indices, batch.targets, views_of, strict=True):
-                scores = average_views(views, model.spec.activation, rule)
+                scores = views if rule == "none" else average_views(views, model.spec.activation, rule)
                 rows.append((index, target.numpy(), scores.cpu().numpy(), len(views)))
     return rows, failed
 
@@ -277,18 +278,3 @@ def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Pre
     clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
         return model(clips).float()
-
-
-def average_views(logits: Tensor, activation: str, rule: Aggregate | Literal["none"]) -> Tensor:
-    """One item's scores (classes,) of its views' logits (views, classes); "none" leaves the logits alone.
-
-    "mean-logit" averages before, the others after the activation.
-    """
-    if rule == "none":
-        return logits
-    if rule == "mean-logit":
-        return logits.mean(dim=0)
-    probabilities = logits.softmax(dim=1) if activation == "softmax" else logits.sigmoid()
-    if rule == "max-prob":
-        return probabilities.amax(dim=0)
-    return probabilities.sum(dim=0) if rule == "sum-prob" else probabilities.mean(dim=0)

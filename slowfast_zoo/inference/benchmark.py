@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,18 +27,167 @@ import torch
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.inputs import many
-from slowfast_zoo.inference.measurement import Benchmark, Machine, Timing
-from slowfast_zoo.inference.predict import predict
-from slowfast_zoo.inference.runner import Forward, check_model, runner_for
+from slowfast_zoo.inference.inputs import check_single
+from slowfast_zoo.inference.predict import Predictor
+from slowfast_zoo.inference.runner import BatchRunner, check_predictable
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.machine import processor
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.video.clips import Views, read_clips, view_counts
+from slowfast_zoo.video.clips import Views, view_counts
+from slowfast_zoo.video.decoding.sources import display_name
 
 _LOGGER = logging.getLogger(__name__)
 
 _now = time.perf_counter
 
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """The timed runs of one thing."""
+
+    seconds: tuple[float, ...]
+    """Of each run, in order, at least one."""
+
+    @property
+    def per_second(self) -> float:
+        """Runs divided by the sum of their seconds, as the publishers count."""
+        return len(self.seconds) / sum(self.seconds)
+
+    def percentile(self, share: float) -> float:
+        """Seconds that ``share`` (0 to 100) of the runs stay below, interpolated; 50 is the median."""
+        return float(np.percentile(self.seconds, share))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The runs and what follows from them, as plain JSON values."""
+        quantiles = {f"p{share}_seconds": self.percentile(share) for share in (5, 50, 95)}
+        return {"per_second": self.per_second, **quantiles, "seconds": list(self.seconds)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where something was measured."""
+
+    device: str
+    """Where the network ran, with a GPU's name."""
+    processor: str
+    """Where everything else ran."""
+    threads: int
+    """torch's; the decoder has threads of its own."""
+    torch_version: str
+    """As torch says it."""
+
+    @classmethod
+    def of(cls, device: torch.device) -> Machine:
+        """This machine, with the network on ``device``."""
+        name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+        return cls(
+            device=f"{device}{name}",
+            processor=processor(),
+            threads=torch.get_num_threads(),
+            torch_version=str(torch.__version__),
+        )
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.device}; {self.processor}, {threads}; torch {self.torch_version}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What was measured, and on what."""
+
+    model: str
+    """Its name."""
+    weights: str | None
+    """Tag of its published weights; None for others and for random ones, which are as fast."""
+    engine: str
+    """What computed; "module" is the model as it is."""
+    precision: str
+    """Of the computation."""
+    machine: Machine
+    """Where it ran."""
+    views: tuple[int, int]
+    """Clips in time and crops in space of a video."""
+    view_shape: tuple[int, int, int, int]
+    """(C, T, H, W) of a view."""
+    slow_frames: int
+    """Of the T frames, how many the slow pathway sees."""
+    views_per_batch: int
+    """Views that were given to the network at once; on a CPU the engines take large ones one by one."""
+    network: Timing
+    """One video's views through the network; the published protocol when ``views`` is "published"."""
+    per_view: Timing
+    """One view through the network: its share of its batch's seconds."""
+    source: str | None = None
+    """The video; None where only the network was measured."""
+    reading: Timing | None = None
+    """Decoding the video and making its views, alone."""
+    frames_read: int | None = None
+    """Different frames of the video that its views show."""
+    predict: Timing | None = None
+    """``predict``: from the file to the answer, one video at a time."""
+    peak_memory_bytes: int | None = None
+    """On a GPU what torch had allocated at most in this call; else the largest resident set of the process
+    so far. None where the system doesn't tell."""
+
+    @property
+    def protocol(self) -> str:
+        """Frames per video as the publishers write them: "(32+4)x10x3 frames"."""
+        clips, crops = self.views
+        return f"({self.view_shape[1]}+{self.slow_frames})x{clips}x{crops} frames"
+
+    @property
+    def bottleneck(self) -> Literal["reading", "network"] | None:
+        """Which of the two takes longer, and so limits a list of videos; None without a video."""
+        if self.reading is None:
+            return None
+        return "reading" if self.reading.percentile(50) > self.network.percentile(50) else "network"
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """``frames_read`` by the second of reading; None without a video."""
+        if self.reading is None or self.frames_read is None:
+            return None
+        return self.frames_read * self.reading.per_second
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field and what follows from them, as plain JSON values."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Timing):
+                values[name] = value.to_dict()
+            elif isinstance(value, Machine):
+                values[name] = dataclasses.asdict(value)
+            elif isinstance(value, tuple):
+                values[name] = list(value)
+        derived = ("protocol", "bottleneck", "frames_per_second")
+        return values | {name: getattr(self, name) for name in derived}
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.view_shape))
+        weights = f"weights {self.weights}" if self.weights else "no published weights (as fast as with them)"
+        lines = [
+            f"{self.model}, {weights}",
+            f"{self.protocol}, views of {shape}, {self.views_per_batch} at a time;"
+            f" engine {self.engine}, {self.precision}",
+            str(self.machine),
+            f"{'':9}{'video/s':>9}{'seconds per video: median (p5 - p95)':>40}",
+        ]
+        for name, timing in (("network", self.network), ("reading", self.reading), ("predict", self.predict)):
+            if timing is not None:
+                p5, p50, p95 = (timing.percentile(share) for share in (5, 50, 95))
+                seconds = f"{p50:.4f} ({p5:.4f} - {p95:.4f})"
+                lines.append(f"{name:9}{timing.per_second:9.3f}{seconds:>40}")
+        p5, p50, p95 = (1000 * self.per_view.percentile(share) for share in (5, 50, 95))
+        lines.append(f"one view through the network: median {p50:.2f} ms (p5 {p5:.2f}, p95 {p95:.2f})")
+        if self.reading is not None:
+            rate = f"{self.frames_per_second:.0f} frames/s"
+            lines.append(f"reading: {self.frames_read} frames of {self.source}, {rate}")
+            lines.append(f"bottleneck: {self.bottleneck}")
+        if self.peak_memory_bytes is not None:
+            kind = "allocated on the GPU" if self.machine.device.startswith("cuda") else "resident"
+            lines.append(f"peak memory: {self.peak_memory_bytes / 2**20:.0f} MiB {kind}")
+        return "\n".join(lines)
 
 def benchmark(
     model: SlowFast | OptimizedModel,
@@ -68,27 +218,27 @@ def benchmark(
         MissingDependencyError: what the engine needs isn't installed.
         VideoError: the video can't be read.
     """
-    check_model(model)
+    check_predictable(model)
     _check(source, repeats, warmup)
     clips, crops = view_counts(model.clip_spec, views)
-    runner = runner_for(model, engine, precision, device, clips * crops)
-    runs = _Runs(warmup, repeats)
-    forward = Forward(runner)
-    if forward.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(forward.device)
+    predictor = Predictor(
+        model, views=views, device=device, engine=engine, precision=precision, clips=clips * crops
+    )
+    runner, runs = predictor.runner, _Runs(warmup, repeats)
+    if runner.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(runner.device)
     if source is None:
-        return _network_alone(model, runner, forward, (clips, crops), runs)
+        return _network_alone(model, runner, (clips, crops), runs)
     # Reading comes first, so that a video that can't be read is said at once.
-    frames = _read(source, model, views, forward.size)
-    reading = runs.timed("reading", lambda: _read(source, model, views, forward.size))
-    alone = _network_alone(model, runner, forward, (clips, crops), runs)
+    frames = _read(predictor, source)
+    reading = runs.timed("reading", lambda: _read(predictor, source))
     return dataclasses.replace(
-        alone,
+        _network_alone(model, runner, (clips, crops), runs),
         source=_name(source),
         reading=reading,
         frames_read=frames,
-        predict=runs.timed("predict", lambda: predict(runner, source, views=views)),
-        peak_memory_bytes=_peak_memory_bytes(forward.device),
+        predict=runs.timed("predict", lambda: predictor(source)),
+        peak_memory_bytes=_peak_memory_bytes(runner.device),
     )
 
 
@@ -96,8 +246,10 @@ def _check(source: object, repeats: int, warmup: int) -> None:
     for name, count in (("repeats", repeats), ("warmup", warmup)):
         if type(count) is not int or count < 1:
             raise InputError(f"{name} is {count!r}; accepted: an integer of at least 1.")
-    if source is not None and (not isinstance(source, (str, Path, bytes)) or many(source) is not None):
-        raise InputError(f"benchmark reads one video: a path, URL or bytes; got {_name(source)}.")
+    if source is not None:
+        if not isinstance(source, (str, Path, bytes)):
+            raise InputError(f"benchmark reads one video: a path, URL or bytes; got {_name(source)}.")
+        check_single(source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,57 +270,53 @@ class _Runs:
         return Timing(tuple(seconds[self.warmup :]))
 
 
-def _read(source: str | Path | bytes, model: SlowFast | OptimizedModel, views: Views, size: int) -> int:
+def _read(predictor: Predictor, source: str | Path | bytes) -> int:
     """Makes every view, a batch at a time, and drops it; says how many different frames they show."""
-    clips = read_clips(source, model.clip_spec, views=views)
-    for _ in clips.batches(size):
+    clips = predictor.read(source)
+    for _ in clips.batches(predictor.runner.batch_size):
         pass
     return len(np.unique(clips.indices))
 
 
 def _network_alone(
-    model: SlowFast | OptimizedModel,
-    runner: SlowFast | OptimizedModel,
-    forward: Forward,
-    views: tuple[int, int],
-    runs: _Runs,
+    model: SlowFast | OptimizedModel, runner: BatchRunner, views: tuple[int, int], runs: _Runs
 ) -> Benchmark:
     spec = model.clip_spec
     shape = (model.spec.in_channels, spec.num_frames, spec.test_crop, spec.test_crop)
-    network, per_view = _network(forward, shape, views[0] * views[1], runs)
+    network, per_view = _network(runner, shape, views[0] * views[1], runs)
     return Benchmark(
         model=str(model.provenance.get("model", "SlowFast")),
         weights=model.provenance.get("tag"),
-        engine=runner.engine if isinstance(runner, OptimizedModel) else "module",
-        precision=_precision(runner),
-        machine=Machine.of(forward.device),
+        engine=runner.model.engine if isinstance(runner.model, OptimizedModel) else "module",
+        precision=_precision(runner.model),
+        machine=Machine.of(runner.device),
         views=views,
         view_shape=shape,
         slow_frames=spec.num_frames // model.spec.alpha,
-        views_per_batch=min(forward.size, views[0] * views[1]),
+        views_per_batch=min(runner.batch_size, views[0] * views[1]),
         network=network,
         per_view=per_view,
-        peak_memory_bytes=_peak_memory_bytes(forward.device),
+        peak_memory_bytes=_peak_memory_bytes(runner.device),
     )
 
 
 def _network(
-    forward: Forward, shape: tuple[int, int, int, int], views: int, runs: _Runs
+    runner: BatchRunner, shape: tuple[int, int, int, int], views: int, runs: _Runs
 ) -> tuple[Timing, Timing]:
     """The network over all views of a video: by video, and by view.
 
     One batch stands for all of them: what is in it costs nothing, and thirty views would be 750 MB.
     """
     generator = torch.Generator().manual_seed(0)
-    batch = torch.randn((min(forward.size, views), *shape), generator=generator)
+    batch = torch.randn((min(runner.batch_size, views), *shape), generator=generator)
     shares: list[float] = []
 
     def video() -> None:
         left = views
         while left:
-            count = min(forward.size, left)  # which falls when memory runs out
+            count = min(runner.batch_size, left)  # which falls when memory runs out
             before = _now()
-            forward.run(batch[:count])
+            runner(batch[:count])
             shares.extend([(_now() - before) / count] * count)
             left -= count
 
@@ -178,14 +326,14 @@ def _network(
 
 def _name(source: object) -> str:
     if isinstance(source, (str, Path)):
-        return str(source)
+        return display_name(source)
     return f"{len(source)} bytes" if isinstance(source, bytes) else type(source).__name__
 
 
-def _precision(runner: SlowFast | OptimizedModel) -> str:
-    if isinstance(runner, OptimizedModel):
-        return runner.precision
-    return str(next(runner.parameters()).dtype).removeprefix("torch.")
+def _precision(model: SlowFast | OptimizedModel) -> str:
+    if isinstance(model, OptimizedModel):
+        return model.precision
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def _peak_memory_bytes(device: torch.device) -> int | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import glob
+import os
+import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from slowfast_zoo.errors import VideoError
+from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -16,54 +21,193 @@ if TYPE_CHECKING:
     Sources: TypeAlias = Source | Iterable[Source]
 
 
-def many(source: object) -> Sequence[Source] | Iterator[Source] | None:
-    """The videos of a folder, a glob pattern or an iterable, in order; None when ``source`` is one video.
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The videos of a folder, and what else lies there."""
+
+    videos: list[Path]
+    """Sorted by path."""
+    skipped: Counter[str]
+    """How many of what were left out; the words fit behind a number."""
+
+
+def expand_sources(source: Sources) -> Sequence[Source] | Iterator[Source]:
+    """The videos of a folder, a glob pattern or an iterable, in order; of one video, that.
 
     Where their number is known they come as a list or tuple, else as an iterator.
 
     A folder that holds videos stands for them, one with only pictures is a video itself. A pattern
-    ("clips/*.mp4", "clips/**/*.mp4") names the videos that it matches, sorted by path.
+    ("clips/*.mp4", "clips/**/*.mp4") names the videos that it matches, sorted by path; folders that link to
+    each other are entered once.
 
     Raises:
+        InputError: an empty text.
         VideoError: a folder without videos and pictures, or a pattern that nothing matches.
     """
     if isinstance(source, (str, Path)):
         return _named(source)
-    single = isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")
-    if single or hasattr(source, "__array__") or not isinstance(source, Iterable):
-        return None
-    return source if isinstance(source, (list, tuple)) else iter(source)
+    if not _is_several(source):
+        return [cast("Source", source)]
+    several = cast("Iterable[Source]", source)
+    return several if isinstance(several, (list, tuple)) else iter(several)
 
 
-def videos_in(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The videos of a folder, sorted by path; hidden files and folders are left out.
+def check_single(source: object) -> None:
+    """Refuses what stands for several videos.
+
+    Raises:
+        InputError: names ``predict_many``.
+    """
+    if isinstance(source, (str, Path)):
+        text = _text(source)
+        folder = _is_folder(text) and bool(list_videos(Path(text)).videos)
+        if not folder and not _is_pattern(text):
+            return
+        kind = "is a folder of videos" if folder else "is a pattern"
+    elif _is_several(source):
+        kind = f"is a {type(source).__name__}"
+    else:
+        return
+    raise InputError(
+        f"One video is expected, and {str(source)!r:.80} {kind}; predict_many answers for each of many."
+    )
+
+
+def resolved(source: Source) -> Source:
+    """The source, "~" and "file://" in a text resolved.
+
+    Raises:
+        InputError: an empty text.
+    """
+    return _text(source) if isinstance(source, str) else source
+
+
+def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
+    """The videos of a folder; hidden files and folders are left out, linked folders entered once.
 
     Raises:
         VideoError: the folder can't be read.
     """
-    try:
-        found = folder.rglob("*") if recursive else folder.iterdir()
-        paths = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
-    except OSError as error:
-        raise VideoError(f"The folder '{folder}' can't be read: {error.strerror or error}.") from error
-    return sorted(
-        path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    videos: list[Path] = []
+    skipped: Counter[str] = Counter()
+    for place in _folders(folder) if recursive else [folder]:
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            if place == folder:
+                raise VideoError(f"The folder '{folder}' can't be read: {error.strerror or error}.") from error
+            skipped["folders that can't be read"] += 1
+            continue
+        for entry in entries:
+            reason = _left_out(entry, recursive)
+            if reason is None:
+                videos.append(place / entry.name)
+            elif reason:
+                skipped[reason] += 1
+    return Listing(sorted(videos), skipped)
 
 
-def _named(source: str | Path) -> Sequence[Source] | None:
-    text, path = str(source), Path(source)
-    if path.is_dir():
-        videos = videos_in(path)
-        if videos:
-            return videos
+def videos_in(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The videos of a folder, sorted by path; see ``list_videos``.
+
+    Raises:
+        VideoError: the folder can't be read.
+    """
+    return list_videos(folder, recursive=recursive).videos
+
+
+def _left_out(entry: os.DirEntry[str], recursive: bool) -> str | None:
+    """Why an entry of a folder is no video, "" where nobody needs to know; None for a video."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if _is_folder(entry.path):
+        return "" if recursive else "folders inside"
+    with contextlib.suppress(OSError):  # of a link that leads in circles
+        if entry.is_file():
+            return None if Path(entry.name).suffix.lower() in VIDEO_SUFFIXES else "without a video's ending"
+    return "dangling links" if entry.is_symlink() else "no regular files"
+
+
+def _folders(top: Path) -> Iterator[Path]:
+    """A folder and those below it, hidden ones left out, each real one once; links are followed last."""
+    seen: set[tuple[int, int]] = set()
+    waiting, links = [top], list[Path]()
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
+        try:
+            facts = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            yield folder  # whoever reads it says why it can't be read
+            continue
+        if (facts.st_dev, facts.st_ino) in seen:
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        yield folder
+        for entry in entries:
+            if not entry.name.startswith(".") and _is_folder(entry.path):
+                (links if entry.is_symlink() else waiting).append(folder / entry.name)
+
+
+def _is_several(source: object) -> bool:
+    single = isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
+    return not single and not hasattr(source, "__array__") and isinstance(source, Iterable)
+
+
+def _text(source: str | Path) -> str:
+    """A path in words, "~" and "file://" resolved; other URLs as they are."""
+    if source == "":
+        raise InputError("The source is an empty text; accepted: a path, URL, folder, pattern; '.' is this folder.")
+    text = str(source)
+    if text.startswith("file://"):
+        return urllib.request.url2pathname(text.removeprefix("file://").removeprefix("localhost"))
+    if text.startswith("~") and not os.path.lexists(text):
+        return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
+    return text
+
+
+def _is_folder(path: str) -> bool:
+    with contextlib.suppress(OSError):  # pathlib raises where a name is too long, or a folder forbidden
+        return Path(path).is_dir()
+    return False
+
+
+def _is_pattern(text: str) -> bool:
+    return "://" not in text and glob.has_magic(text) and not os.path.lexists(text)
+
+
+def _named(source: str | Path) -> Sequence[Source]:
+    text = _text(source)
+    path = Path(text)
+    if _is_folder(text):
+        listing = list_videos(path)
+        if listing.videos:
+            return listing.videos
         if any(child.suffix.lower() in PICTURE_SUFFIXES for child in path.iterdir()):
-            return None
-        raise VideoError(f"The folder '{path}' holds neither videos nor frames; 'folder/**/*' looks deeper.")
-    if "://" in text or path.exists() or not glob.has_magic(text):
-        return None
-    matches = sorted(Path(match) for match in glob.glob(text, recursive=True))  # noqa: PTH207
-    files = [match for match in matches if match.suffix.lower() in VIDEO_SUFFIXES and match.is_file()]
+            return [path]
+        deeper = " the folders inside it aren't searched ('folder/**/*', or -r on the command line)."
+        inside = listing.skipped["folders inside"]
+        raise VideoError(
+            f"The folder '{path}' holds neither videos nor frames{';' + deeper if inside else '.'}"
+        )
+    if not _is_pattern(text):
+        return [source if text == str(source) else path]
+    pattern = f"{path.as_posix()}/*" if path.name == "**" else path.as_posix()
+    found = sorted(match for match in map(Path, _matches(pattern)) if match.suffix.lower() in VIDEO_SUFFIXES)
+    files = [match for match in found if match.is_file()]
     if not files:
         raise VideoError(f"No video matches '{text}'.")
     return files
+
+
+def _matches(pattern: str) -> set[str]:
+    """As ``glob.glob(pattern, recursive=True)``, which enters linked folders again and again."""
+    before, star, after = f"/{pattern}".partition("/**/")
+    if not star:
+        return set(glob.glob(pattern))  # noqa: PTH207
+    before = before[1:] or ("/" if pattern.startswith("/") else "")
+    found: set[str] = set()
+    for top in glob.glob(before) if before else [os.curdir]:  # noqa: PTH207
+        for folder in _folders(Path(top)):
+            found |= _matches(f"{glob.escape(str(folder))}/{after}")
+    return found

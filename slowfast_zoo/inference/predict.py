@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import InputError, SlowFastZooError, VideoError
+from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
+from slowfast_zoo.inference.aggregate import probabilities
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.inputs import many
-from slowfast_zoo.inference.runner import Forward, check_model, runner_for
+from slowfast_zoo.inference.inputs import check_single, expand_sources, resolved
+from slowfast_zoo.inference.runner import BatchRunner, check_predictable
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.spec import Activation, Aggregate, ClipSpec, class_names
+from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
+from slowfast_zoo.video.decoding.sources import display_name
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.inputs import Sources
+    from slowfast_zoo.video.decoding.reader import Source
+
+_LOGGER = logging.getLogger(__name__)
 
 _VIDEOS_AHEAD = 3
 """Videos that are decoded before the network asks for them."""
@@ -36,7 +45,7 @@ class Prediction:
     """The answer for one video, or the reason why there is none."""
 
     source: str
-    """Path or name of the video."""
+    """Path or name of the video; of a URL without credentials and query."""
     labels: tuple[str, ...] = ()
     """The best classes, best first; "class 7" where the model has no names."""
     scores: tuple[float, ...] = ()
@@ -44,11 +53,13 @@ class Prediction:
     views: tuple[int, int] = (0, 0)
     """Clips in time and crops in space that were looked at."""
     seconds: tuple[float, float] | None = None
-    """Part of the video that was looked at: start and end; None where no frame rate is known."""
+    """Part of the video that was looked at, start and end, in a player's time; None where no time is known."""
     padded: bool = False
     """Whether the video is shorter than a clip, so that frames were repeated."""
+    damaged_frames: int = 0
+    """Frames known to be damaged or lost when this was answered; what decoded was used all the same."""
     error: str | None = None
-    """Why the video could not be read; None when all went well."""
+    """Why there is no answer; None when all went well."""
 
     def to_dict(self) -> dict[str, Any]:
         """Every field as plain JSON values."""
@@ -60,28 +71,14 @@ class Prediction:
         best = ", ".join(
             f"{label} {score:.1%}" for label, score in zip(self.labels, self.scores, strict=True)
         )
-        padded = ", padded" if self.padded else ""
-        return f"Prediction({self.source!r}: {best}; {self.views[0]}x{self.views[1]} views{padded})"
+        notes = ", padded" * self.padded
+        notes += f", {self.damaged_frames} damaged frames" if self.damaged_frames else ""
+        return f"Prediction({self.source!r}: {best}; {self.views[0]}x{self.views[1]} views{notes})"
 
 
-@dataclasses.dataclass
-class _Job:
-    """One video on its way through the network."""
-
-    source: str
-    clips: Clips | None
-    error: str | None = None
-    logits: list[Tensor] = dataclasses.field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return self.clips is None or len(self.logits) == len(self.clips)
-
-
-@overload
 def predict(
     model: SlowFast | OptimizedModel,
-    source: list[Any] | tuple[Any, ...] | Iterator[Any],
+    source: Source,
     *,
     views: Views = "quick",
     topk: int | None = 5,
@@ -89,40 +86,13 @@ def predict(
     device: str | torch.device | None = None,
     engine: EngineName = "auto",
     precision: Precision = "float32",
-) -> Iterator[Prediction]: ...
-
-
-@overload
-def predict(
-    model: SlowFast | OptimizedModel,
-    source: Any,
-    *,
-    views: Views = "quick",
-    topk: int | None = 5,
-    fps: float | Fraction | None = None,
-    device: str | torch.device | None = None,
-    engine: EngineName = "auto",
-    precision: Precision = "float32",
-) -> Any: ...
-
-
-def predict(
-    model: SlowFast | OptimizedModel,
-    source: Any,
-    *,
-    views: Views = "quick",
-    topk: int | None = 5,
-    fps: float | Fraction | None = None,
-    device: str | torch.device | None = None,
-    engine: EngineName = "auto",
-    precision: Precision = "float32",
-) -> Prediction | Iterator[Prediction]:
-    """What the model sees in a video; for many videos an iterator, one prediction each, in order.
+) -> Prediction:
+    """What the model sees in a video.
 
     Args:
         model: a model with a classifier, in whatever mode: it is only read; or what ``optimize`` made of one.
         source: one video: a path, URL, bytes, binary file object, folder of frames, or uint8 RGB array
-            (T, H, W, 3). Or many: a folder of videos, a glob pattern, a list or any iterable.
+            (T, H, W, 3).
         views: "quick" looks once, at the middle of the video and of the picture; "published" as the
             weights were scored; (clips, crops) anything between.
         topk: how many classes to give, best first; None for all.
@@ -134,142 +104,263 @@ def predict(
         precision: "float32", or for speed "bfloat16" or "float16", with their rounding.
 
     Raises:
-        InputError: an argument or source that is not accepted.
-        VideoError: a single video that can't be read. Among many it gives a Prediction with ``error``.
+        InputError: an argument or source that is not accepted, such as a folder of videos, which
+            ``predict_many`` takes.
+        VideoError: the video can't be read.
     """
-    check_model(model)
-    if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
-        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes.")
-    sources = many(source)
-    clips = _count(source if sources is None else sources, model.clip_spec, views)
-    runner = runner_for(model, engine, precision, device, clips)
-    if sources is None:
-        (prediction,) = _predictions(model, runner, iter([source]), views, topk, fps, strict=True)
-        return prediction
-    return _predictions(model, runner, iter(sources), views, topk, fps, strict=False)
+    check_single(source)
+    clips = _views_of(model, views)
+    return Predictor(
+        model, views=views, topk=topk, fps=fps, device=device, engine=engine, precision=precision, clips=clips
+    )(source)
 
 
-def probabilities(logits: Tensor, activation: Activation, aggregate: Aggregate) -> Tensor:
-    """Views' logits ``(views, classes)`` as one probability per class ``(classes,)``, float32.
-
-    "sum-prob" (PySlowFast) ranks as "mean-prob" does; both give the mean, which is a probability.
-    """
-    logits = logits.float()
-    if aggregate == "mean-logit":
-        logits = logits.mean(dim=0, keepdim=True)
-    scores = logits.softmax(dim=1) if activation == "softmax" else logits.sigmoid()
-    return scores.amax(dim=0) if aggregate == "max-prob" else scores.mean(dim=0)
-
-
-def _count(source: object, clip_spec: ClipSpec, views: Views) -> int | None:
-    """How many views will go through the network; None where the number of videos isn't known."""
-    clips, crops = view_counts(clip_spec, views)
-    if isinstance(source, Iterator):
-        return None
-    return clips * crops * (len(source) if isinstance(source, (list, tuple)) else 1)
-
-
-def _predictions(
+def predict_many(
     model: SlowFast | OptimizedModel,
-    runner: SlowFast | OptimizedModel,
-    sources: Iterator[Any],
-    views: Views,
-    topk: int | None,
-    fps: float | Fraction | None,
+    sources: Sources,
     *,
-    strict: bool,
+    views: Views = "quick",
+    topk: int | None = 5,
+    fps: float | Fraction | None = None,
+    device: str | torch.device | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
 ) -> Iterator[Prediction]:
-    waiting: deque[_Job] = deque()
-    with contextlib.closing(_read_ahead(model, sources, views, fps)) as jobs:
-        queue = _Queue(Forward(runner))
-        for job in jobs:
-            if job.error is not None and strict:
-                raise VideoError(job.error)
-            waiting.append(job)
-            queue.add(job)
-            while waiting and waiting[0].done:
-                yield _answer(model, waiting.popleft(), topk)
+    """What the model sees in each of many videos, in order, as they are answered.
+
+    A video that can't be answered gives a ``Prediction`` with ``error`` and ends nothing.
+
+    Args:
+        model: as for ``predict``.
+        sources: a folder of videos, a pattern ("clips/**/*.mp4"), a list, or any iterable of what ``predict``
+            takes.
+        views: as for ``predict``.
+        topk: as for ``predict``.
+        fps: as for ``predict``, of every video.
+        device: as for ``predict``.
+        engine: as for ``predict``.
+        precision: as for ``predict``.
+        batch_size: views that go through the network at once; None: as many as the device gains from. It is
+            halved where memory runs out.
+
+    Raises:
+        InputError: an argument that is not accepted.
+        VideoError: a folder without videos, or a pattern that nothing matches.
+    """
+    found = expand_sources(sources)
+    clips = None if isinstance(found, Iterator) else len(found) * _views_of(model, views)
+    return Predictor(
+        model,
+        views=views,
+        topk=topk,
+        fps=fps,
+        device=device,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        clips=clips,
+    ).many(found)
+
+
+class Predictor:
+    """A model with everything that was decided about predicting with it; for any number of videos.
+
+    Attributes:
+        runner: the network in batches, for whoever makes his own clips.
+
+    Args:
+        model: as for ``predict``.
+        views: as for ``predict``.
+        topk: as for ``predict``.
+        fps: as for ``predict``, of every video.
+        device: as for ``predict``.
+        engine: as for ``predict``.
+        precision: as for ``predict``.
+        batch_size: as for ``predict_many``.
+        clips: how many views will come, which decides what engine "auto" is; None: not known.
+
+    Raises:
+        InputError: an argument that is not accepted.
+    """
+
+    def __init__(
+        self,
+        model: SlowFast | OptimizedModel,
+        *,
+        views: Views = "quick",
+        topk: int | None = 5,
+        fps: float | Fraction | None = None,
+        device: str | torch.device | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        clips: int | None = None,
+    ) -> None:
+        if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
+            raise InputError(
+                f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes."
+            )
+        _views_of(model, views)
+        self.runner = BatchRunner(model, engine, precision, device, clips=clips, batch_size=batch_size)
+        # What the model's owner does to it later reaches no answer of this object.
+        self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
+        self._views, self._topk, self._fps = views, topk, fps
+
+    def __call__(self, source: Source) -> Prediction:
+        """The answer for one video.
+
+        Raises:
+            InputError, VideoError: as ``predict``.
+        """
+        job = _Job(display_name(source), self.read(source))
+        queue = _Queue(self.runner, keep_errors=False)
+        queue.add(job)
         queue.flush()
-        while waiting:
-            yield _answer(model, waiting.popleft(), topk)
+        return self._answer(job)
+
+    def many(self, sources: Iterable[Source]) -> Iterator[Prediction]:
+        """The answers for many videos, in order; one that fails ends nothing."""
+        waiting: deque[_Job] = deque()
+        with contextlib.closing(self._read_ahead(iter(sources))) as jobs:
+            queue = _Queue(self.runner, keep_errors=True)
+            for job in jobs:
+                waiting.append(job)
+                queue.add(job)
+                while waiting and waiting[0].done:
+                    yield self._told(waiting.popleft())
+            queue.flush()
+            while waiting:
+                yield self._told(waiting.popleft())
+
+    def read(self, source: Source) -> Clips:
+        """The views of a video, as ``read_clips``."""
+        return read_clips(resolved(source), self._clip_spec, views=self._views, fps=self._fps)
+
+    def _read_ahead(self, sources: Iterator[Source]) -> Generator[_Job, None, None]:
+        """The videos in order, read by a thread of their own, never more than a few ahead."""
+        pending: deque[tuple[str, Future[Clips]]] = deque()
+        with ThreadPoolExecutor(1, "slowfast-read") as reader:
+            try:
+                for source in sources:
+                    pending.append((display_name(source), reader.submit(self.read, source)))
+                    if len(pending) > _VIDEOS_AHEAD:
+                        yield _job(*pending.popleft())
+                while pending:
+                    yield _job(*pending.popleft())
+            finally:
+                for _, future in pending:
+                    future.cancel()
+
+    def _told(self, job: _Job) -> Prediction:
+        """The answer, or in its place why there is none."""
+        error = job.error
+        if error is None:
+            try:
+                return self._answer(job)
+            except SlowFastZooError as failure:
+                error = failure
+        own = isinstance(error, SlowFastZooError)
+        if not own:  # a fault of ours rather than of the video; the row says what, the log says where
+            _LOGGER.debug("'%s' failed.", job.source, exc_info=error)
+        text = str(error) if own else f"{type(error).__name__}: {error}".rstrip(": ")
+        return Prediction(source=job.source, error=text)
+
+    def _answer(self, job: _Job) -> Prediction:
+        assert job.clips is not None
+        scores = probabilities(torch.stack(job.logits), self._spec.activation, self._clip_spec.aggregate)
+        if not torch.isfinite(scores).all():
+            raise InputError(
+                f"The model returned NaN for '{job.source}': its weights are damaged, or its precision"
+                " overflows."
+            )
+        best = scores.topk(min(self._topk or len(scores), len(scores)))
+        names = class_names(self._labels, len(scores))
+        spans = job.clips.seconds
+        clips = len(job.clips.indices)
+        return Prediction(
+            source=job.source,
+            labels=tuple(names[index] for index in best.indices.tolist()),
+            scores=tuple(best.values.tolist()),
+            views=(clips, len(job.clips) // clips),
+            seconds=(min(start for start, _ in spans), max(end for _, end in spans)) if spans else None,
+            padded=job.clips.padded,
+            damaged_frames=job.clips.damaged_frames,
+        )
 
 
-def _read_ahead(
-    model: SlowFast | OptimizedModel, sources: Iterator[Any], views: Views, fps: float | Fraction | None
-) -> Generator[_Job, None, None]:
-    """The videos in order, read by a thread of their own, never more than a few ahead."""
+@dataclasses.dataclass
+class _Job:
+    """One video on its way through the network."""
 
-    def read(source: Any) -> _Job:
-        name = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "<video>"
-        try:
-            clips = read_clips(source, model.clip_spec, views=views, fps=fps)
-        except VideoError as error:
-            return _Job(name, None, str(error))
-        return _Job(name if name != "<video>" else clips.source, clips)
+    source: str
+    clips: Clips | None
+    error: BaseException | None = None
+    logits: list[Tensor] = dataclasses.field(default_factory=list)
 
-    pending: deque[Future[_Job]] = deque()
-    with ThreadPoolExecutor(1, "slowfast-read") as reader:
-        try:
-            for source in sources:
-                pending.append(reader.submit(read, source))
-                if len(pending) > _VIDEOS_AHEAD:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    @property
+    def done(self) -> bool:
+        return self.error is not None or self.clips is None or len(self.logits) == len(self.clips)
+
+
+def _job(source: str, future: Future[Clips]) -> _Job:
+    """What became of reading a video."""
+    error = future.exception()
+    if error is not None and not isinstance(error, Exception):
+        raise error  # an interrupt
+    return _Job(source, None, error) if error else _Job(source, future.result())
 
 
 class _Queue:
     """Views of any number of videos on their way through the network, a batch at a time."""
 
-    def __init__(self, forward: Forward) -> None:
-        self._forward = forward
+    def __init__(self, runner: BatchRunner, *, keep_errors: bool) -> None:
+        self._runner = runner
+        self._keep_errors = keep_errors
         self._jobs: list[_Job] = []
         self._batch = torch.empty(0)
 
     def add(self, job: _Job) -> None:
         """Takes a video's views, and runs the batches that they fill."""
-        if job.clips is None:
-            return
-        for view in range(len(job.clips)):
+        for view in range(0 if job.clips is None else len(job.clips)):
+            assert job.clips is not None
             if not len(self._batch):
                 # Every view is written here, batch after batch: fresh memory costs as much as the writing.
-                shape = (self._forward.size, *job.clips.view_shape)
+                shape = (self._runner.batch_size, *job.clips.view_shape)
                 self._batch = torch.empty(shape, dtype=torch.float32)
             job.clips.put(view, self._batch[len(self._jobs)])
             self._jobs.append(job)
-            if len(self._jobs) >= self._forward.size:
+            if len(self._jobs) >= self._runner.batch_size:
                 self.flush()
+            if job.error is not None:
+                return
 
     def flush(self) -> None:
         """Runs what is left."""
-        if self._jobs:
-            logits = self._forward.run(self._batch[: len(self._jobs)])
-            for job, row in zip(self._jobs, logits, strict=True):
+        jobs, self._jobs = self._jobs, []
+        if jobs:
+            self._run(jobs, self._batch[: len(jobs)])
+
+    def _run(self, jobs: Sequence[_Job], views: Tensor) -> None:
+        try:
+            logits = self._runner(views)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            # What else the library itself refuses lies with the model or the engine, not with a video.
+            ours = isinstance(error, SlowFastZooError) and not isinstance(error, OutOfMemoryError)
+            if ours or not self._keep_errors:
+                raise
+            if len(jobs) == 1:
+                jobs[0].error = error
+            else:
+                for index, job in enumerate(jobs):  # so that none fails for its company
+                    self._run([job], views[index : index + 1])
+        else:
+            for job, row in zip(jobs, logits, strict=True):
                 job.logits.append(row)
-            self._jobs.clear()
 
 
-def _answer(model: SlowFast | OptimizedModel, job: _Job, topk: int | None) -> Prediction:
-    if job.clips is None:
-        return Prediction(source=job.source, error=job.error)
-    scores = probabilities(torch.stack(job.logits), model.spec.activation, model.clip_spec.aggregate)
-    if not torch.isfinite(scores).all():
-        raise SlowFastZooError(
-            f"The model returned NaN for '{job.source}': its weights are damaged, or its precision overflows."
-        )
-    best = scores.topk(min(topk or len(scores), len(scores)))
-    names = class_names(model.labels, len(scores))
-    spans = job.clips.seconds
-    seconds = (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
-    clips, crops = len(job.clips.indices), len(job.clips) // len(job.clips.indices)
-    return Prediction(
-        source=job.source,
-        labels=tuple(names[index] for index in best.indices.tolist()),
-        scores=tuple(best.values.tolist()),
-        views=(clips, crops),
-        seconds=seconds,
-        padded=job.clips.padded,
-    )
+def _views_of(model: SlowFast | OptimizedModel, views: Views) -> int:
+    """How many views a video has."""
+    check_predictable(model)
+    clips, crops = view_counts(model.clip_spec, views)
+    return clips * crops

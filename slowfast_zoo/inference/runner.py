@@ -13,11 +13,11 @@ from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, to_device
 from slowfast_zoo.runtime.precision import Precision
 
-_VIEWS_PER_BATCH = {"cpu": 2, "cuda": 32}
+_BATCH_SIZES = {"cpu": 2, "cuda": 32}
 """Views that go through the network at once: a CPU gains nothing from more, a GPU little."""
 
 
-def check_model(model: object) -> None:
+def check_predictable(model: object) -> None:
     """Refuses what ``predict`` can't use.
 
     Raises:
@@ -54,30 +54,60 @@ def runner_for(
     return optimize(model, engine, precision, device=index, clips=clips)
 
 
-class Forward:
-    """What ``runner_for`` gave, called on any number of clips.
+class BatchRunner:
+    """The network on any number of clips: the model's twin, or the engine that pays, a batch at a time.
+
+    Any number of threads may call it.
 
     Attributes:
+        model: what computes.
         device: where it computes.
-        size: views that go through it at once.
+        batch_size: clips that go through it at once; halved where memory runs out.
+
+    Args:
+        model: as for ``predict``.
+        engine: as for ``predict``.
+        precision: as for ``predict``.
+        device: as for ``predict``.
+        clips: how many will come; None: not known.
+        batch_size: None: what the device gains from.
+
+    Raises:
+        InputError: an argument that is not accepted.
     """
 
-    def __init__(self, model: SlowFast | OptimizedModel) -> None:
-        self._model = model
-        if isinstance(model, SlowFast):
-            weight = next(model.parameters())
+    def __init__(
+        self,
+        model: SlowFast | OptimizedModel,
+        engine: EngineName = "auto",
+        precision: Precision = "float32",
+        device: str | torch.device | None = None,
+        *,
+        clips: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        check_predictable(model)
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
+        self.model = runner_for(model, engine, precision, device, clips)
+        if isinstance(self.model, SlowFast):
+            weight = next(self.model.parameters())
             self.device, self._dtype = weight.device, weight.dtype
         else:
-            self.device, self._dtype = model.device, torch.float32
-        self.size = _VIEWS_PER_BATCH.get(self.device.type, 4)
+            self.device, self._dtype = self.model.device, torch.float32
+        self.batch_size = batch_size or _BATCH_SIZES.get(self.device.type, 4)
 
-    def run(self, clips: Tensor) -> Tensor:
-        """Logits float32 on the CPU of clips (n, C, T, H, W); ``size`` is halved where memory runs out."""
-        compute = Halving(self._logits, self.size)
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Logits float32 on the CPU of clips (n, C, T, H, W).
+
+        Raises:
+            OutOfMemoryError: one clip is too much.
+        """
+        compute = Halving(self._logits, self.batch_size)
         logits = compute(clips)
-        self.size = compute.size
+        self.batch_size = compute.size
         return logits
 
     @torch.inference_mode()
     def _logits(self, clips: Tensor) -> Tensor:
-        return self._model(clips.to(self.device, self._dtype)).float().cpu()
+        return self.model(clips.to(self.device, self._dtype)).float().cpu()

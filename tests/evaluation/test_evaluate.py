@@ -17,7 +17,7 @@ from slowfast_zoo.cli import test as test_module
 from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.cli.options import open_data
 from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, UnknownNameError, VideoError
-from slowfast_zoo.evaluation.evaluate import average_views, evaluate
+from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
     compute_metrics,
@@ -143,17 +143,6 @@ def test_what_can_t_be_scored_is_refused(
 ) -> None:
     with pytest.raises(error):
         compute_metrics(scores, targets, names)
-
-
-def test_views_are_averaged_as_asked() -> None:
-    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
-    soft = logits.softmax(1)
-    torch.testing.assert_close(average_views(logits, "softmax", "mean-prob"), soft.mean(0))
-    torch.testing.assert_close(average_views(logits, "softmax", "sum-prob"), soft.sum(0))
-    torch.testing.assert_close(average_views(logits, "softmax", "max-prob"), soft.amax(0))
-    torch.testing.assert_close(average_views(logits, "sigmoid", "mean-prob"), logits.sigmoid().mean(0))
-    torch.testing.assert_close(average_views(logits, "softmax", "mean-logit"), logits.mean(0))
-    assert average_views(logits, "softmax", "none") is logits
 
 
 @pytest.mark.parametrize("batch_size, max_views, workers", [(1, 8, 0), (4, 3, 0), (2, 1, 2)])

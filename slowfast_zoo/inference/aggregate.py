@@ -1,0 +1,54 @@
+"""The views of a video as one answer; the one place where they are averaged."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from torch import Tensor
+
+from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.spec import Activation, Aggregate
+
+
+def average_views(logits: Tensor, activation: Activation, rule: Aggregate) -> Tensor:
+    """One item's scores ``(classes,)``, float32, as the publisher of ``rule`` makes them.
+
+    Args:
+        logits: of its views, ``(views, classes)``.
+        activation: what makes probabilities of them.
+        rule: "mean-logit" averages before the activation and leaves it out; "mean-prob" and "max-prob"
+            take the mean and the largest probability; "sum-prob" (PySlowFast) adds probabilities, so
+            that scores go up to the number of views.
+
+    Raises:
+        UnknownNameError: no such rule.
+    """
+    logits = logits.float()
+    if rule == "mean-logit":
+        return logits.mean(dim=0)
+    if rule == "mean-prob":
+        return _activated(logits, activation).mean(dim=0)
+    if rule == "max-prob":
+        return _activated(logits, activation).amax(dim=0)
+    if rule == "sum-prob":
+        return _activated(logits, activation).sum(dim=0)
+    rules = get_args(Aggregate)
+    raise UnknownNameError(
+        f"Views can't be averaged by {rule!r}.{did_you_mean(str(rule), rules)} Accepted: {quoted(rules)}."
+    )
+
+
+def probabilities(logits: Tensor, activation: Activation, rule: Aggregate) -> Tensor:
+    """``average_views`` as one probability per class ``(classes,)``, ranked as the publisher's scores.
+
+    Raises:
+        UnknownNameError: no such rule.
+    """
+    scores = average_views(logits, activation, rule)
+    if rule == "mean-logit":
+        return _activated(scores[None], activation)[0]
+    return scores / len(logits) if rule == "sum-prob" else scores
+
+
+def _activated(logits: Tensor, activation: Activation) -> Tensor:
+    return logits.softmax(dim=1) if activation == "softmax" else logits.sigmoid()
