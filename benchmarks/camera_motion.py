@@ -39,7 +39,7 @@ def accuracy(model: zoo.SlowFast, clips: Iterable[tuple[npt.NDArray[np.uint8], i
             truth.append(label)
             yield clip
 
-    for index, answer in enumerate(zoo.predict(model, iter(frames()), topk=1, fps=fps)):
+    for index, answer in enumerate(zoo.predict_many(model, iter(frames()), topk=1, fps=fps)):
         confusion[truth[index], CAMERA_MOTIONS.index(answer.labels[0])] += 1
     return {
         "clips": int(confusion.sum()),
@@ -133,7 +133,8 @@ def main() -> None:
             clips = filmed(real, options.clips, **options_of)
             results[name] = accuracy(model, clips, options_of.get("fps", 30)) | {"pictures": len(real)}
     if options.fixed:
-        answers = [a for a in zoo.predict(model, videos_in(options.fixed, recursive=True)) if not a.error]
+        videos = videos_in(options.fixed, recursive=True)
+        answers = [answer for answer in zoo.predict_many(model, videos) if not answer.error]
         static = [answer.labels[0] == "static" for answer in answers]
         results["static on fixed cameras"] = {
             "clips": len(static),

@@ -112,7 +112,7 @@ class Ours:
         """Resident memory after each of some predictions, made by one call."""
         import slowfast_zoo as zoo
 
-        resident = [resident_mib() for _ in zoo.predict(self.fast, [path] * videos, views=self.views)]
+        resident = [resident_mib() for _ in zoo.predict_many(self.fast, [path] * videos, views=self.views)]
         return {"resident": resident}
 
 

@@ -6,12 +6,15 @@ from slowfast_zoo.description import Description as Description
 from slowfast_zoo.description import describe as describe
 from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
 from slowfast_zoo.evaluation.evaluate import evaluate as evaluate
+from slowfast_zoo.inference.benchmark import Benchmark as Benchmark
+from slowfast_zoo.inference.benchmark import benchmark as benchmark
 from slowfast_zoo.inference.engines.optimize import OptimizedModel as OptimizedModel
 from slowfast_zoo.inference.engines.optimize import optimize as optimize
 from slowfast_zoo.inference.export.export import Export as Export
 from slowfast_zoo.inference.export.export import export as export
 from slowfast_zoo.inference.predict import Prediction as Prediction
 from slowfast_zoo.inference.predict import predict as predict
+from slowfast_zoo.inference.predict import predict_many as predict_many
 from slowfast_zoo.inference.render.render import contact_sheet as contact_sheet
 from slowfast_zoo.inference.render.render import render as render
 from slowfast_zoo.inference.verify.verify import verify as verify

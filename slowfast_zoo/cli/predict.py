@@ -70,11 +70,11 @@ def predict_command(
     network = model.load()
     from tqdm import tqdm
 
-    from slowfast_zoo.inference.predict import predict
+    from slowfast_zoo.inference.predict import predict_many
     from slowfast_zoo.runtime.devices import to_device
 
     options: Any = {"views": views, "engine": engine, "precision": precision}
-    predictions = predict(network, sources, topk=topk, fps=fps, device=to_device(device), **options)
+    predictions = predict_many(network, sources, topk=topk, fps=fps, device=to_device(device), **options)
     failed = 0
     block = len(sources) == 1
     with results, tqdm(total=len(sources), unit="video", disable=None if len(sources) > 1 else True) as bar:
@@ -93,7 +93,7 @@ def predict_command(
 
 def _sources(paths: tuple[str, ...], recursive: bool) -> Iterator[str]:
     """Every video that the arguments name, once, in order; what doesn't exist is kept to be reported."""
-    from slowfast_zoo.inference.inputs import many, videos_in
+    from slowfast_zoo.inference.inputs import expand_sources, videos_in
 
     seen = set()
     for text in paths:
@@ -103,8 +103,7 @@ def _sources(paths: tuple[str, ...], recursive: bool) -> Iterator[str]:
             if not found:
                 raise VideoError(f"The folder '{folder}' holds no videos.")
         else:
-            videos = many(text)
-            found = [text] if videos is None else list(videos)
+            found = list(expand_sources(text))
         for source in map(str, found):
             if source not in seen:
                 seen.add(source)

@@ -7,7 +7,7 @@ timed beside the network, and ``predict`` as a whole.
 
 Source: note 2 of MMAction2's SlowFast page and its ``tools/analysis/benchmark.py``
 (https://github.com/open-mmlab/mmaction2/blob/v0.21.0/tools/analysis/benchmark.py), which times 195 videos
-after 5. What differs here: a GPU takes at most 32 views at once and a CPU 2, as in ``predict``, so that
+after 5. What differs here: a GPU takes at most 32 views at once and a CPU one, as in ``predict``, so that
 memory stays bounded; and the views are random numbers, which cost the network the same as pictures.
 """
 
@@ -189,6 +189,7 @@ class Benchmark:
             lines.append(f"peak memory: {self.peak_memory_bytes / 2**20:.0f} MiB {kind}")
         return "\n".join(lines)
 
+
 def benchmark(
     model: SlowFast | OptimizedModel,
     source: str | Path | bytes | None = None,
@@ -199,6 +200,7 @@ def benchmark(
     device: str | torch.device | None = None,
     repeats: int = 5,
     warmup: int = 1,
+    batch_size: int | None = None,
 ) -> Benchmark:
     """How many videos a second the network, the reading and ``predict`` manage, and what limits them.
 
@@ -211,6 +213,7 @@ def benchmark(
         device: as in ``predict``.
         repeats: videos that are timed; the publishers take 195.
         warmup: videos before those, at least one: engines start there; the publishers take 5.
+        batch_size: as in ``predict_many``.
 
     Raises:
         InputError: an argument or source that is not accepted.
@@ -222,7 +225,13 @@ def benchmark(
     _check(source, repeats, warmup)
     clips, crops = view_counts(model.clip_spec, views)
     predictor = Predictor(
-        model, views=views, device=device, engine=engine, precision=precision, clips=clips * crops
+        model,
+        views=views,
+        device=device,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        clips=clips * crops,
     )
     runner, runs = predictor.runner, _Runs(warmup, repeats)
     if runner.device.type == "cuda":

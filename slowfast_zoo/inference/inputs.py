@@ -6,14 +6,13 @@ import contextlib
 import dataclasses
 import glob
 import os
-import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
@@ -73,15 +72,6 @@ def check_single(source: object) -> None:
     )
 
 
-def resolved(source: Source) -> Source:
-    """The source, "~" and "file://" in a text resolved.
-
-    Raises:
-        InputError: an empty text.
-    """
-    return _text(source) if isinstance(source, str) else source
-
-
 def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
     """The videos of a folder; hidden files and folders are left out, linked folders entered once.
 
@@ -95,7 +85,9 @@ def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except OSError as error:
             if place == folder:
-                raise VideoError(f"The folder '{folder}' can't be read: {error.strerror or error}.") from error
+                raise VideoError(
+                    f"The folder '{folder}' can't be read: {error.strerror or error}."
+                ) from error
             skipped["folders that can't be read"] += 1
             continue
         for entry in entries:
@@ -156,14 +148,7 @@ def _is_several(source: object) -> bool:
 
 def _text(source: str | Path) -> str:
     """A path in words, "~" and "file://" resolved; other URLs as they are."""
-    if source == "":
-        raise InputError("The source is an empty text; accepted: a path, URL, folder, pattern; '.' is this folder.")
-    text = str(source)
-    if text.startswith("file://"):
-        return urllib.request.url2pathname(text.removeprefix("file://").removeprefix("localhost"))
-    if text.startswith("~") and not os.path.lexists(text):
-        return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
-    return text
+    return str(source) if is_url(source) else str(local_path(source))
 
 
 def _is_folder(path: str) -> bool:
@@ -173,7 +158,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _is_pattern(text: str) -> bool:
-    return "://" not in text and glob.has_magic(text) and not os.path.lexists(text)
+    return not is_url(text) and glob.has_magic(text) and not os.path.lexists(text)
 
 
 def _named(source: str | Path) -> Sequence[Source]:
@@ -193,11 +178,13 @@ def _named(source: str | Path) -> Sequence[Source]:
     if not _is_pattern(text):
         return [source if text == str(source) else path]
     pattern = f"{path.as_posix()}/*" if path.name == "**" else path.as_posix()
-    found = sorted(match for match in map(Path, _matches(pattern)) if match.suffix.lower() in VIDEO_SUFFIXES)
-    files = [match for match in found if match.is_file()]
+    found = [match for match in map(Path, _matches(pattern)) if match.suffix.lower() in VIDEO_SUFFIXES]
+    # A file that two ways lead to, because folders are linked, counts once, by the shorter way.
+    found.sort(key=lambda match: (-len(match.parts), match))
+    files = {(os.path.realpath(match.parent), match.name): match for match in found if match.is_file()}
     if not files:
         raise VideoError(f"No video matches '{text}'.")
-    return files
+    return sorted(files.values())
 
 
 def _matches(pattern: str) -> set[str]:

@@ -22,7 +22,7 @@ from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
 from slowfast_zoo.inference.aggregate import probabilities
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.inputs import check_single, expand_sources, resolved
+from slowfast_zoo.inference.inputs import check_single, expand_sources
 from slowfast_zoo.inference.runner import BatchRunner, check_predictable
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
@@ -53,7 +53,7 @@ class Prediction:
     views: tuple[int, int] = (0, 0)
     """Clips in time and crops in space that were looked at."""
     seconds: tuple[float, float] | None = None
-    """Part of the video that was looked at, start and end, in a player's time; None where no time is known."""
+    """Part of the video that was looked at, start and end, in a player's time; None where unknown."""
     padded: bool = False
     """Whether the video is shorter than a clip, so that frames were repeated."""
     damaged_frames: int = 0
@@ -235,7 +235,7 @@ class Predictor:
 
     def read(self, source: Source) -> Clips:
         """The views of a video, as ``read_clips``."""
-        return read_clips(resolved(source), self._clip_spec, views=self._views, fps=self._fps)
+        return read_clips(source, self._clip_spec, views=self._views, fps=self._fps)
 
     def _read_ahead(self, sources: Iterator[Source]) -> Generator[_Job, None, None]:
         """The videos in order, read by a thread of their own, never more than a few ahead."""
@@ -285,7 +285,7 @@ class Predictor:
             views=(clips, len(job.clips) // clips),
             seconds=(min(start for start, _ in spans), max(end for _, end in spans)) if spans else None,
             padded=job.clips.padded,
-            damaged_frames=job.clips.damaged_frames,
+            damaged_frames=getattr(job.clips, "damaged_frames", 0),
         )
 
 

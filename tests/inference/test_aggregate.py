@@ -32,5 +32,7 @@ def test_probabilities_rank_alike_and_stay_probabilities() -> None:
 @pytest.mark.parametrize("average", [average_views, probabilities])
 def test_an_unknown_rule_is_an_error(average: object) -> None:
     assert callable(average)
-    with pytest.raises(UnknownNameError, match="can't be averaged by 'mean-probs'.* Did you mean 'mean-prob'"):
+    with pytest.raises(
+        UnknownNameError, match=r"can't be averaged by 'mean-probs'.* Did you mean 'mean-prob'"
+    ):
         average(LOGITS, "softmax", "mean-probs")

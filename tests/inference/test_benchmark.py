@@ -23,8 +23,7 @@ from slowfast_zoo.errors import InputError, UnknownNameError, VideoError
 from slowfast_zoo.inference import benchmark as module
 from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference import runner as forward_module
-from slowfast_zoo.inference.benchmark import benchmark
-from slowfast_zoo.inference.measurement import Benchmark, Machine, Timing
+from slowfast_zoo.inference.benchmark import Benchmark, Machine, Timing, benchmark
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
 
@@ -75,15 +74,14 @@ def slow_network(
 def slow_reading(monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: float) -> list[Any]:
     """Makes every video take so long to open; gives the sources that were asked for."""
     asked: list[Any] = []
-    read = module.read_clips
+    read = predict_module.read_clips
 
     def counted(source: Any, *arguments: Any, **named: Any) -> Any:
         asked.append(source)
         clock.seconds += seconds
         return read(source, *arguments, **named)
 
-    for home in (module, predict_module):
-        monkeypatch.setattr(home, "read_clips", counted)
+    monkeypatch.setattr(predict_module, "read_clips", counted)
     return asked
 
 
@@ -92,7 +90,7 @@ def test_the_published_protocol_counts_all_views_of_one_video_after_a_warm_up(
 ) -> None:
     batches = 15  # of two views, thirty views a video
     shapes = slow_network(monkeypatch, clock, [100.0] * 2 * batches + [0.5] * batches + [1.5])
-    measured = benchmark(model, repeats=3, warmup=2)
+    measured = benchmark(model, repeats=3, warmup=2, batch_size=2)
     assert shapes == [(2, 3, 8, 48, 48)] * batches * 5
     assert measured.views == (10, 3) and measured.protocol == "(8+2)x10x3 frames"
     assert measured.view_shape == (3, 8, 48, 48) and measured.views_per_batch == 2
@@ -130,7 +128,7 @@ def test_an_odd_number_of_views_ends_with_a_smaller_batch(
     model: SlowFast, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = slow_network(monkeypatch, clock, [2.0])
-    measured = benchmark(model, views=(5, 1), repeats=1)
+    measured = benchmark(model, views=(5, 1), repeats=1, batch_size=2)
     assert [shape[0] for shape in shapes] == [2, 2, 1] * 2
     assert measured.per_view.seconds == (2.0,) * 5
     assert measured.network.seconds == (10.0,)
@@ -166,7 +164,6 @@ def test_a_video_is_read_alone_then_seen_then_predicted(
 def test_memory_that_runs_out_makes_smaller_batches(
     model: SlowFast, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", 8)
     shapes = slow_network(monkeypatch, clock, [1.0])
     forward = SlowFast.forward
 
@@ -176,7 +173,7 @@ def test_memory_that_runs_out_makes_smaller_batches(
         return forward(self, clip)
 
     monkeypatch.setattr(SlowFast, "forward", limited)
-    measured = benchmark(model, views=(9, 1), repeats=2)
+    measured = benchmark(model, views=(9, 1), repeats=2, batch_size=8)
     assert [shape[0] for shape in shapes] == [4, 4, 1] * 3
     assert measured.views_per_batch == 4
     assert measured.network.seconds == (9, 9)
@@ -348,7 +345,7 @@ def test_what_cannot_be_read_is_said_before_the_network_runs(
     for source in (audio, broken, tmp_path / "nothing.mp4"):
         with pytest.raises(VideoError, match=source.name):
             benchmark(model, source)
-    with pytest.raises(InputError, match="reads one video"):
+    with pytest.raises(InputError, match="is a folder of videos; predict_many"):
         benchmark(model, tmp_path / "two")
 
 

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
 from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, VideoError
-from slowfast_zoo.inference import predict as predict_module
 from slowfast_zoo.inference import runner as forward_module
 from slowfast_zoo.inference.engines import openvino
 from slowfast_zoo.inference.engines import optimize as optimize_module
-from slowfast_zoo.inference.predict import Prediction, probabilities
+from slowfast_zoo.inference.inputs import list_videos, videos_in
+from slowfast_zoo.inference.predict import Prediction, predict_many
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=3, crops=3)
 LABELS = ("walk", "run", "jump", "wave")
@@ -82,20 +82,8 @@ def test_published_views_are_averaged_as_the_spec_says(model: SlowFast, folder: 
     assert predict(model, path, views=(2, 1)).views == (2, 1)
 
 
-def test_probabilities() -> None:
-    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 0.5]])
-    soft, sigmoid = logits.softmax(1), logits.sigmoid()
-    assert torch.equal(probabilities(logits, "softmax", "mean-prob"), soft.mean(0))
-    assert torch.equal(probabilities(logits, "softmax", "sum-prob"), soft.mean(0))
-    assert torch.equal(probabilities(logits, "softmax", "mean-logit"), logits.mean(0).softmax(0))
-    assert torch.equal(probabilities(logits, "sigmoid", "max-prob"), sigmoid.amax(0))
-    assert probabilities(logits.bfloat16(), "softmax", "mean-prob").dtype == torch.float32
-
-
 @pytest.mark.parametrize("views", ["quick", "published"])
-def test_every_route_gives_the_same_scores(
-    model: SlowFast, folder: Path, tmp_path: Path, views: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_route_gives_the_same_scores(model: SlowFast, folder: Path, tmp_path: Path, views: Any) -> None:
     from PIL import Image
 
     path = folder / "clip 0.mkv"
@@ -118,35 +106,152 @@ def test_every_route_gives_the_same_scores(
         answer = predict(model, source, views=views, topk=None, fps=30)
         assert scores(answer) == pytest.approx(reference, abs=1e-5), name
     for batch in (1, 2, 3, 7, 50):
-        monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", batch)
-        answers = list(predict(model, folder, views=views, topk=None))
+        answers = list(predict_many(model, folder, views=views, topk=None, batch_size=batch))
         assert [Path(answer.source).name for answer in answers] == [f"clip {i}.mkv" for i in range(4)]
         assert scores(answers[0]) == pytest.approx(reference, abs=1e-5), batch
 
 
 def test_many_videos(model: SlowFast, folder: Path) -> None:
     paths = sorted(folder.glob("*.mkv"))
-    by_folder = [scores(answer) for answer in predict(model, folder)]
+    by_folder = [scores(answer) for answer in predict_many(model, folder)]
     assert len(by_folder) == 4
-    for route in (str(folder / "*.mkv"), paths, (path for path in paths)):
-        assert by_folder == [pytest.approx(scores(answer), abs=1e-6) for answer in predict(model, route)]
-    assert list(predict(model, [])) == []
+    routes: list[Any] = [str(folder / "*.mkv"), paths, (path for path in paths)]
+    for route in routes:
+        assert by_folder == [scores(answer) for answer in predict_many(model, route)], "to the bit"
+    assert list(predict_many(model, [])) == []
+    assert [scores(answer) for answer in predict_many(model, paths[0])] == by_folder[:1]
+    assert [scores(predict(model, path)) for path in paths] == by_folder, "in company as alone"
 
 
-def test_a_bad_video_among_many_does_not_end_the_run(model: SlowFast, folder: Path, tmp_path: Path) -> None:
+def test_predict_takes_one_video_and_names_the_other(model: SlowFast, folder: Path) -> None:
+    many: list[Any] = [folder, str(folder), str(folder / "*.mkv"), [folder / "clip 0.mkv"], iter([])]
+    for source in many:
+        with pytest.raises(InputError, match=r"One video is expected, and .*; predict_many answers"):
+            predict(model, source)
+
+
+class Fails:
+    """A file object that fails as no library of videos does."""
+
+    name = "odd.mp4"
+
+    def read(self, size: int = -1) -> bytes:
+        raise ZeroDivisionError("a fault of ours")
+
+
+def test_a_bad_video_among_many_does_not_end_the_run(
+    model: SlowFast, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     empty, cut = tmp_path / "empty.mp4", tmp_path / "cut.mkv"
     empty.touch()
     cut.write_bytes((folder / "clip 0.mkv").read_bytes()[:300])
     good = folder / "clip 1.mkv"
-    answers = list(predict(model, [empty, good, tmp_path / "missing.mp4", cut, good]))
-    assert [answer.error is None for answer in answers] == [False, True, False, False, True]
-    assert "empty.mp4' is empty" in (answers[0].error or "")
-    assert "missing.mp4' doesn't exist" in (answers[2].error or "")
-    assert "cut.mkv" in (answers[3].error or "")
-    assert scores(answers[1]) == scores(answers[4])
-    for bad in (empty, cut, tmp_path / "missing.mp4"):
-        with pytest.raises(VideoError, match=bad.name):
-            predict(model, bad)
+    bad: dict[Any, str] = {
+        empty: "empty.mp4' is empty",
+        tmp_path / "missing.mp4": "missing.mp4' doesn't exist",
+        cut: "cut.mkv",
+        tmp_path / ("x" * 300): "File name too long",
+        "": "names nothing",
+        7: "got int",
+        "http://[::1/x": "",
+        Fails(): "ZeroDivisionError: a fault of ours",
+        "nul\0byte.mp4": "",
+    }
+    with caplog.at_level("DEBUG", logger="slowfast_zoo"):
+        answers = list(predict_many(model, [good, *bad, np.zeros((3, 3)), good]))
+    assert len(answers) == len(bad) + 3
+    for answer, says in zip(answers[1:-2], bad.values(), strict=True):
+        assert answer.error, answer
+        assert says in answer.error, answer
+        assert answer.labels == ()
+    assert "uint8 RGB" in (answers[-2].error or "")
+    assert scores(answers[0]) == pytest.approx(scores(answers[-1]), abs=1e-6)
+    assert "Traceback" in caplog.text and "a fault of ours" in caplog.text
+    for path in (empty, cut, tmp_path / "missing.mp4"):
+        with pytest.raises(VideoError, match=path.name):
+            predict(model, path)
+    with pytest.raises(ZeroDivisionError):
+        predict(model, cast(Any, Fails()))
+
+
+def test_an_interrupt_ends_the_run(model: SlowFast, folder: Path) -> None:
+    class Interrupted(Fails):
+        def read(self, size: int = -1) -> bytes:
+            raise KeyboardInterrupt
+
+    sources: list[Any] = [folder / "clip 0.mkv", Interrupted()]
+    with pytest.raises(KeyboardInterrupt):
+        list(predict_many(model, sources))
+
+
+def test_what_fails_in_the_network_fails_alone(model: SlowFast, folder: Path) -> None:
+    """NaN, an odd error, no memory for one view: each is a row, and its neighbors are answered."""
+    black = np.zeros((24, 48, 64, 3), np.uint8)
+    for error in (RuntimeError("odd"), torch.OutOfMemoryError("no more"), ValueError("odd"), None):
+
+        def refuse(module: nn.Module, arguments: tuple[Any, ...], error: Any = error) -> Any:
+            dark = arguments[0].mean(dim=(1, 2, 3, 4)) < -1.9
+            if error is not None and dark.any():
+                raise error
+            return (arguments[0].masked_fill(dark.view(-1, 1, 1, 1, 1), float("nan")),)
+
+        hook = model.register_forward_pre_hook(refuse)
+        try:
+            sources: list[Any] = [folder / "clip 0.mkv", black, folder / "clip 1.mkv"]
+            answers = list(predict_many(model, sources, fps=30, batch_size=3))
+        finally:
+            hook.remove()
+        assert [answer.error is None for answer in answers] == [True, False, True]
+        assert any(word in (answers[1].error or "") for word in ("odd", "NaN", "Memory")), answers[1].error
+
+
+def test_urls_are_named_without_secrets(model: SlowFast) -> None:
+    urls = ["http://me:SECRET@127.0.0.1:1/a.mp4?sig=SECRET#SECRET", "https://x:SECRET@[::1/b.mp4?SECRET"]
+    answers = list(predict_many(model, urls))
+    assert answers[0].source == "http://127.0.0.1:1/a.mp4"
+    assert all(answer.error and "SECRET" not in repr(answer) + answer.error for answer in answers)
+
+
+def test_folders_that_link_to_each_other_are_entered_once(model: SlowFast, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    write_video(one / "a.mkv", moving_pattern(20))
+    (one / "b.mkv").symlink_to("a.mkv")
+    (one / "self").symlink_to(one, target_is_directory=True)
+    (one / "two").symlink_to(two, target_is_directory=True)
+    (two / "one").symlink_to(one, target_is_directory=True)
+    (two / "circle.mkv").symlink_to("circle.mkv")
+    for pattern in ("**/*.mkv", "one/**", "*/**/*.mkv", "**/one/**/*.mkv"):
+        found = [answer.source for answer in predict_many(model, str(tmp_path / pattern))]
+        assert len(found) == 2, (pattern, found)
+        assert [Path(source).name for source in found] == ["a.mkv", "b.mkv"]
+    assert [path.name for path in videos_in(tmp_path, recursive=True)] == ["a.mkv", "b.mkv"]
+
+
+def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
+    for name in (".hidden.mp4", "notes.txt", "noending", "in/side.mp4", "b.MP4", "a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    listing = list_videos(tmp_path)
+    assert [path.name for path in listing.videos] == ["a.mp4", "b.MP4"]
+    assert dict(listing.skipped) == {
+        "hidden": 1,
+        "without a video's ending": 2,
+        "folders inside": 1,
+        "dangling links": 1,
+    }
+    assert "folders inside" not in list_videos(tmp_path, recursive=True).skipped
+
+
+def test_home_and_file_urls(model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = scores(predict(model, folder / "clip 0.mkv"))
+    monkeypatch.setenv("HOME", str(folder))
+    for source in ("~/clip 0.mkv", (folder / "clip 0.mkv").as_uri()):
+        assert scores(predict(model, source)) == expected
+    assert len(list(predict_many(model, "~"))) == len(list(predict_many(model, folder.as_uri()))) == 4
+    assert len(list(predict_many(model, "~/*.mkv"))) == 4
 
 
 def test_short_videos_say_so(model: SlowFast, folder: Path) -> None:
@@ -157,9 +262,9 @@ def test_the_mode_is_restored(model: SlowFast, folder: Path) -> None:
     model.train()
     try:
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        answers = predict(model, folder)
+        answers = predict_many(model, folder)
         next(answers)
-        answers.close()
+        del answers
         assert model.training
         with pytest.raises(VideoError):
             predict(model, folder / "missing.mp4")
@@ -178,43 +283,41 @@ def test_the_iterator_is_lazy_and_reads_ahead_only_a_little(model: SlowFast, fol
             asked.append(index)
             yield folder / "clip 0.mkv"
 
-    answers = predict(model, sources())
+    answers = predict_many(model, sources())
     for _ in range(3):
         next(answers)
     assert len(asked) < 15
-    answers.close()
 
 
-def test_out_of_memory_halves_the_batch(
-    model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", 8)
+def test_out_of_memory_halves_the_batch(model: SlowFast, folder: Path) -> None:
     sizes = []
-    forward = SlowFast.forward
 
-    def limited(self: SlowFast, clip: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(clip))
-        if len(clip) > 2:
+    def limited(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(arguments[0]))
+        if len(arguments[0]) > 2:
             raise torch.OutOfMemoryError("no more")
-        return forward(self, clip)
 
-    reference = scores(predict(model, folder / "clip 0.mkv", views="published"))
-    monkeypatch.setattr(SlowFast, "forward", limited)
-    sizes.clear()
-    answer = predict(model, folder / "clip 0.mkv", views="published")
+    path = folder / "clip 0.mkv"
+    reference = scores(predict(model, path, views="published"))
+    hook = model.register_forward_pre_hook(limited)
+    try:
+        (answer,) = predict_many(model, [path], views="published", batch_size=8)
+    finally:
+        hook.remove()
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
     assert scores(answer) == pytest.approx(reference, abs=1e-6)
 
 
-def test_out_of_memory_with_one_view_is_an_error(
-    model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: SlowFast, clip: torch.Tensor) -> torch.Tensor:
+def test_out_of_memory_with_one_view_is_an_error(model: SlowFast, folder: Path) -> None:
+    def full(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr(SlowFast, "forward", full)
-    with pytest.raises(OutOfMemoryError, match=r"suffice for one clip .*no more.*choose a smaller model"):
-        predict(model, folder / "clip 0.mkv")
+    hook = model.register_forward_pre_hook(full)
+    try:
+        with pytest.raises(OutOfMemoryError, match=r"suffice for one clip .*no more.*choose a smaller model"):
+            predict(model, folder / "clip 0.mkv")
+    finally:
+        hook.remove()
 
 
 def test_nan_is_never_an_answer(model: SlowFast, folder: Path) -> None:
@@ -248,56 +351,64 @@ def test_lower_precision_models_are_fed_their_own(model: SlowFast, folder: Path)
         ({"views": "publised"}, "Did you mean 'published'"),
         ({"views": (2, 2)}, r"\(clips, crops\) with 1 or 3 crops"),
         ({"fps": -1}, "fps"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.0}, "batch_size is 2.0"),
     ],
 )
 def test_wrong_arguments(model: SlowFast, folder: Path, change: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        predict(model, folder / "clip 0.mkv", **change)
+        if "batch_size" in change:
+            predict_many(model, folder / "clip 0.mkv", **change)
+        else:
+            predict(model, folder / "clip 0.mkv", **change)
 
 
 def test_wrong_models_and_sources(model: SlowFast, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes a SlowFast model, got str"):
-        predict("slowfast_r50_4x16x1", folder)  # type: ignore[call-overload]
+        predict("slowfast_r50_4x16x1", folder / "clip 0.mkv")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no classifier"):
-        predict(SlowFast(model.spec.replace(num_classes=0)), folder)
+        predict_many(SlowFast(model.spec.replace(num_classes=0)), folder)
     with pytest.raises(InputError, match="takes 1 channels"):
-        predict(SlowFast(model.spec.replace(in_channels=1)), folder)
+        predict_many(SlowFast(model.spec.replace(in_channels=1)), folder)
     with pytest.raises(InputError, match="got int"):
-        predict(model, 3)
+        predict(model, 3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="uint8 RGB of shape"):
-        predict(model, np.zeros((8, 32, 32, 3), np.float32))
-    with pytest.raises(VideoError, match="holds neither videos nor frames"):
-        predict(model, tmp_path)
+        predict(model, np.zeros((8, 32, 32, 3), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="names nothing"):
+        predict(model, "")
+    with pytest.raises(VideoError, match=r"holds neither videos nor frames.$"):
+        predict_many(model, tmp_path)
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(VideoError, match=r"the folders inside it aren't searched .*-r on the command line"):
+        predict_many(model, tmp_path)
     with pytest.raises(VideoError, match="No video matches"):
-        predict(model, str(tmp_path / "*.mp4"))
+        predict_many(model, str(tmp_path / "*.mp4"))
 
 
-def test_decoding_overlaps_with_the_network(
-    model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoding_overlaps_with_the_network(model: SlowFast, folder: Path) -> None:
     """While the network holds the first batch, later videos get decoded."""
-    decoded: list[float] = []
-    original = predict_module.read_clips
+    content = (folder / "clip 0.mkv").read_bytes()
+    opened: set[int] = set()
 
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        clips = original(*args, **kwargs)
-        decoded.append(time.monotonic())
-        return clips
+    class Noted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            opened.add(id(self))
+            return super().read(size)
 
-    monkeypatch.setattr(predict_module, "read_clips", noted)
-    monkeypatch.setitem(forward_module._VIEWS_PER_BATCH, "cpu", 1)
-    forward, started = SlowFast.forward, []
+    seen: list[int] = []
 
-    def slow(self: SlowFast, clip: torch.Tensor) -> torch.Tensor:
-        started.append(time.monotonic())
+    def slow(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         deadline = time.monotonic() + 20
-        while len(started) == 1 and len(decoded) < 3 and time.monotonic() < deadline:
+        while not seen and len(opened) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
-        return forward(self, clip)
+        seen.append(len(opened))
 
-    monkeypatch.setattr(SlowFast, "forward", slow)
-    assert len(list(predict(model, [folder / "clip 0.mkv"] * 5))) == 5
-    assert decoded[2] < started[1], "videos 2 and 3 were not read while the first was in the network"
+    hook = model.register_forward_pre_hook(slow)
+    try:
+        assert len(list(predict_many(model, [Noted(content) for _ in range(5)], batch_size=1))) == 5
+    finally:
+        hook.remove()
+    assert seen[0] >= 3, "videos 2 and 3 were not read while the first was in the network"
 
 
 def test_engines_give_the_same_answer(model: SlowFast, folder: Path) -> None:
@@ -326,12 +437,10 @@ def test_auto_is_told_how_many_views_will_come(monkeypatch: pytest.MonkeyPatch) 
     videos = [np.zeros((70, 32, 32, 3), np.uint8)] * 3
     with torch.device("meta"):
         big = SlowFast(ModelSpec())
-    assert predict_module._count(videos, big.clip_spec, "quick") == 3
-    assert predict_module._count(videos[0], big.clip_spec, "published") == 30
-    assert predict_module._count(iter(videos), big.clip_spec, "quick") is None
-    for clips in (90, None):
-        assert isinstance(forward_module.runner_for(big, "auto", "float32", None, clips), SlowFast)
-    assert asked == [90, None]
+    predict_many(big, videos)
+    predict_many(big, videos, views="published")
+    predict_many(big, iter(videos))
+    assert asked == [3, 90, None]
 
 
 def test_a_chosen_engine_that_fails_is_replaced(

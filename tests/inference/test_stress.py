@@ -15,13 +15,13 @@ from support.movies import moving_pattern
 from support.small_nets import SMALL, make_model
 from torch import Tensor, nn
 
-from slowfast_zoo import SlowFast, evaluate, predict
+from slowfast_zoo import SlowFast, evaluate, predict, predict_many
 from slowfast_zoo.inference.verify.stages import run_network
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.training.finetune.probe import extract_features
 
 CALLERS = 8
-ROUNDS = 6
+ROUNDS = 5
 VIDEOS = [moving_pattern(12, 32, 40, seed) for seed in range(4)]
 
 
@@ -48,7 +48,7 @@ def model() -> SlowFast:
 
 def answers_of(model: SlowFast) -> list[Any]:
     """What a quiet caller is told."""
-    told = list(predict(model, VIDEOS, topk=None))
+    told = list(predict_many(model, VIDEOS, topk=None))
     return [(answer.labels, answer.scores) for answer in told]
 
 
@@ -79,10 +79,12 @@ def test_many_callers_share_a_model_whose_owner_changes_its_mode(model: SlowFast
             wrong.append(name)
 
     def interleaved(caller: int) -> None:
-        runs: list[Iterator[Any]] = [iter(predict(model, VIDEOS, topk=None)) for _ in range(3)]
-        dropped = iter(predict(model, VIDEOS, topk=None))
+        runs: list[Iterator[Any]] = [iter(predict_many(model, VIDEOS, topk=None)) for _ in range(3)]
+        dropped = iter(predict_many(model, VIDEOS, topk=None))
         next(dropped)
         for number, expected in enumerate(quiet):
+            alone = predict(model, VIDEOS[number], topk=None)
+            checked(caller, "alone", (alone.labels, alone.scores) == expected)
             for run in runs:
                 answer = next(run)
                 checked(caller, "interleaved", (answer.labels, answer.scores) == expected)
@@ -137,7 +139,7 @@ def test_readers_leave_the_mode_alone(model: SlowFast, mode: bool) -> None:
 
 def test_train_between_two_answers_changes_neither(model: SlowFast) -> None:
     quiet = answers_of(model)
-    run = iter(predict(model, VIDEOS, topk=None))
+    run = iter(predict_many(model, VIDEOS, topk=None))
     told = [next(run)]
     model.train()
     told += run

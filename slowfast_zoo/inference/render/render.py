@@ -93,7 +93,9 @@ def render(
             f"A GIF of {float(len(part) / info.fps):.0f} seconds would be huge; give seconds=(start, end),"
             f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
         )
-    answer = model if isinstance(model, Prediction) else _ask(model, source, views, topk, fps)
+    answer = (
+        model if isinstance(model, Prediction) else predict(model, source, views=views, topk=topk, fps=fps)
+    )
     if answer.error is not None:
         raise VideoError(answer.error)
     size = output_size(
@@ -205,15 +207,6 @@ def _refuse(model: object, source: object, path: Path, topk: int) -> None:
 def _rereadable(source: Any) -> Source:
     """The source in a form that can be read twice: once to predict, once to draw."""
     return source.read() if hasattr(source, "read") else source  # type: ignore[no-any-return]
-
-
-def _ask(
-    model: SlowFast, source: Source, views: Views, topk: int, fps: float | Fraction | None
-) -> Prediction:
-    answer = predict(model, source, views=views, topk=topk, fps=fps)
-    if not isinstance(answer, Prediction):
-        raise InputError(f"{source!r} stands for many videos; render draws on one.")
-    return answer
 
 
 def _part(seconds: tuple[float, float] | None, rate: Fraction, count: int) -> range:
