@@ -50,7 +50,7 @@ def runner_for(
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
         return model
     index = next(model.parameters()).device if device is None else to_device(device)
-    if engine == "auto" and choose(model, index, precision, clips) is None:
+    if engine == "auto" and precision == "float32" and choose(model, index, precision, clips) is None:
         return eval_twin(model, index)
     return optimize(model, engine, precision, device=index, clips=clips)
 

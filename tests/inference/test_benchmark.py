@@ -22,7 +22,6 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError, UnknownNameError, VideoError
 from slowfast_zoo.inference import benchmark as module
 from slowfast_zoo.inference import predict as predict_module
-from slowfast_zoo.inference import runner as forward_module
 from slowfast_zoo.inference.benchmark import Benchmark, Machine, Timing, benchmark
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
