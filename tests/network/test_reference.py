@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, names_between
+from slowfast_zoo.weights.checkpoint.dialects import find_network, names_between
 from slowfast_zoo.weights.checkpoint.loading import canonical_state_dict
 
 TOLERANCE = 1e-5
@@ -176,7 +176,7 @@ def test_names_and_shapes_are_a_bijection(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_dialect_is_told_from_the_names(name: str) -> None:
-    assert detect_dialect(references()[name].shapes) == dialect_of(name)
+    assert find_network(references()[name].shapes) == [(dialect_of(name), "")]
 
 
 @pytest.mark.parametrize("name", SPECS)

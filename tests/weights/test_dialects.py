@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slowfast_zoo.errors import CheckpointError, UnknownNameError
+from slowfast_zoo.errors import UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.checkpoint.dialects import (
     DIALECTS,
-    detect_dialect,
+    find_network,
     get_table,
     names_between,
     slow_first,
-    strip_wrappers,
 )
 
 FOREIGN = ["openmmlab", "pyslowfast", "caffe2", "pytorchvideo", "gluoncv"]
@@ -152,10 +151,19 @@ def test_caffe2_ignores_what_only_training_needs():
     assert not get_table("pyslowfast").ignores("lr")
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.module."])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_detection_by_names(dialect):
+def test_detection_by_names(dialect: str, prefix: str) -> None:
     names = names_between(ModelSpec(depth=26, base_width=16), dialect)
-    assert detect_dialect(name for name in names.values() if name) == dialect
+    given = [prefix + name for name in names.values() if name]
+    assert find_network([*given, "criterion.weight"]) == [(dialect, prefix)]
+    assert find_network(given, "gluoncv") == ([("gluoncv", prefix)] if dialect == "gluoncv" else [])
+
+
+def test_a_teacher_beside_a_student_are_two_networks() -> None:
+    names = [name for name in names_between(ModelSpec(), "pyslowfast").values() if name]
+    both = [*(f"student.{name}" for name in names), *(f"teacher.{name}" for name in names)]
+    assert find_network(both) == [("pyslowfast", "student."), ("pyslowfast", "teacher.")]
 
 
 @pytest.mark.parametrize(
@@ -166,24 +174,16 @@ def test_detection_by_names(dialect):
         ["conv1_w", "res_conv1_bn_s"],  # caffe2's single-pathway networks
         ["s1.pathway0_stem.conv.weight"],
         ["backbone.conv1.conv.weight", "cls_head.fc_cls.weight"],
+        ["a.slow_conv1.weight", "b.fast_conv1.weight"],
     ],
 )
-def test_other_networks_are_no_dialect(names):
-    with pytest.raises(CheckpointError, match="two-pathway"):
-        detect_dialect(names)
+def test_other_networks_are_no_dialect(names: list[str]) -> None:
+    assert find_network(names) == []
 
 
 def test_unknown_dialect_gets_the_nearest():
     with pytest.raises(UnknownNameError, match="'pyslowfast'"):
         get_table("pyslowfst")
-
-
-def test_wrappers_are_stripped_only_when_all_names_share_them():
-    one = torch.ones(1)
-    assert set(strip_wrappers({"module.model.a": one, "module.model.b": one})) == {"a", "b"}
-    assert set(strip_wrappers({"_orig_mod.module.a": one})) == {"a"}
-    assert set(strip_wrappers({"module.a": one, "b": one})) == {"module.a", "b"}
-    assert strip_wrappers({}) == {}
 
 
 def test_classifier_columns_change_sides():

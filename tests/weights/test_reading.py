@@ -257,9 +257,8 @@ def test_flipped_bytes_are_refused_or_harmless(tmp_path, kind):
             broken[chance.randrange(region)] = chance.randrange(256)
         path.write_bytes(bytes(broken))
         try:
-            tensors = read_checkpoint(path).tensors
+            checkpoint = read_checkpoint(path)
+            assert all(checkpoint.read(name).shape == shape for name, shape in checkpoint.shapes.items())
         except CheckpointError:
             refused += 1
-        else:
-            assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
     assert refused > 0

@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import CheckpointError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec, SlowSampling
 from slowfast_zoo.weights.catalog.entry import Dialect
 
 LayerKind = Literal["conv", "norm", "linear"]
-
-WRAPPERS = ("module.", "model.", "_orig_mod.")
-"""Prefixes that DataParallel, a wrapping module and torch.compile put in front of every name."""
 
 CLASSIFIER = ("classifier.weight", "classifier.bias")
 """Our names of the head's two tensors."""
@@ -75,8 +72,8 @@ class NameTable:
     """The last layer."""
     suffixes: Mapping[LayerKind, Mapping[str, str]] = dataclasses.field(default_factory=_TORCH_SUFFIXES.copy)
     """What a layer's tensors append to its name; a tensor without suffix isn't stored."""
-    ignored: tuple[str, ...] = ()
-    """Shell patterns of names that such files hold beside the network's."""
+    ignored: tuple[str, ...] = ("cls_head.loss_cls.*", "criterion.*", "loss.*", "loss_fn.*")
+    """Shell patterns of names that such files hold beside the network's: losses keep their class weights."""
     fast_first: bool = False
     """Whether the classifier's columns are [fast | slow] instead of [slow | fast]."""
     slow_sampling: SlowSampling | None = None
@@ -232,37 +229,27 @@ def names_between(spec: ModelSpec, dialect: str) -> dict[str, str | None]:
     return {name: their for name, their in zip(ours, theirs, strict=True) if name is not None}
 
 
-def detect_dialect(names: Iterable[str]) -> Dialect:
-    """The dialect in which both pathways' stems are named.
+def find_network(names: Collection[str], dialect: str | None = None) -> list[tuple[str, str]]:
+    """Where in a state dict a network is: the dialect and the prefix of its names, for each one.
+
+    It is where both pathways' stems are. Prefixes come from what wraps a network (DataParallel's
+    "module.", a training's "model.", a teacher beside a student).
 
     Args:
-        names: names of a whole state dict, without wrappers' prefixes.
-
-    Raises:
-        CheckpointError: no dialect fits, so this isn't a SlowFast network of the four publishers.
+        names: names of a whole state dict.
+        dialect: the only one to look for; None: any.
     """
-    given = set(names)
     smallest = ModelSpec(depth=14, num_classes=0)
-    for dialect in DIALECTS:
-        table = names_between(smallest, dialect)
-        if all(table[stem] in given for stem in STEMS):
-            return dialect
-    examples = quoted(sorted(given)[:3]) or "none at all"
-    raise CheckpointError(
-        "The file doesn't hold a two-pathway SlowFast network of a known publisher: its names"
-        f" ({examples}, ...) fit none of {quoted(DIALECTS)}. Single-pathway networks (Slow, I3D) aren't read."
-    )
-
-
-def strip_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the prefixes of DataParallel and other wrappers that all names share."""
-    stripped = dict(tensors)
-    while stripped:
-        shared = [prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in stripped)]
-        if not shared:
-            break
-        stripped = {name.removeprefix(shared[0]): tensor for name, tensor in stripped.items()}
-    return stripped
+    given, found = set(names), []
+    for candidate in DIALECTS if dialect is None else (dialect,):
+        table = names_between(smallest, candidate)
+        slow, fast = (str(table[stem]) for stem in STEMS)
+        for name in names:
+            prefix = name.removesuffix(slow)
+            whole = name.endswith(slow) and (not prefix or prefix.endswith("."))
+            if whole and prefix + fast in given:
+                found.append((candidate, prefix))
+    return found
 
 
 def slow_first(weight: Tensor, spec: ModelSpec) -> Tensor:

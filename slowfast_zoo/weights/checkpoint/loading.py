@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,6 @@ from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import (
     CLASSIFIER,
     STEMS,
-    detect_dialect,
     get_table,
     names_between,
     slow_first,
@@ -85,22 +84,20 @@ def build(spec: ModelSpec, checkpoint: Checkpoint) -> SlowFast:
     return model.eval()
 
 
-def canonical_state_dict(
-    tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str | None = None
-) -> dict[str, Tensor]:
+def canonical_state_dict(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> dict[str, Tensor]:
     """A publisher's tensors as the complete state dict of ``SlowFast(spec)``: our names, float32.
 
     Args:
-        tensors: name to tensor, as ``read_checkpoint`` gives them.
-        spec: the network exactly as the file has it, classes and channels included.
-        dialect: whose names they are; None: told from the names.
+        tensors: name to tensor, without wrappers' prefixes.
+        spec: the network exactly as the tensors have it, classes and channels included.
+        dialect: whose names they are.
 
     Raises:
         CheckpointError: something is missing, left over, of another shape, or not finite.
         UnknownNameError: no such dialect.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return _renamed(tensors, shapes, spec, dialect or detect_dialect(tensors))
+    return _renamed(shapes, tensors.__getitem__, spec, dialect)
 
 
 def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]:
@@ -110,17 +107,17 @@ def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]
         CheckpointError: the file doesn't hold exactly this network.
     """
     try:
-        return _renamed(checkpoint.tensors, checkpoint.shapes, spec, checkpoint.dialect)
+        return _renamed(checkpoint.shapes, checkpoint.read, spec, checkpoint.dialect)
     except CheckpointError as error:
         raise _at(checkpoint.path, error) from error
 
 
 def _renamed(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], spec: ModelSpec, dialect: str
+    shapes: Mapping[str, Shape], read: Callable[[str], Tensor], spec: ModelSpec, dialect: str
 ) -> dict[str, Tensor]:
     state = {}
     for name, theirs in _pair_names(shapes, spec, dialect).items():
-        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
+        state[name] = _as_stored(name, read(theirs)) if theirs else torch.zeros((), dtype=torch.int64)
     if get_table(dialect).fast_first and CLASSIFIER[0] in state:
         state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)
     return state
@@ -166,8 +163,8 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
         CheckpointError: it fits no row, or several that mean different networks or inputs.
     """
     if checkpoint.dialect == "slowfast_zoo":
-        entry, header = get_weights(model), checkpoint.meta.get("model_spec")
-        if isinstance(header, str):
+        entry, header = get_weights(model), checkpoint.header.get("model_spec")
+        if header is not None:
             return entry, ModelSpec.from_dict(json.loads(header))
         return entry, spec_in_file(checkpoint, entry.model_spec)
     fitting = match_rows(checkpoint, list_weights(model))

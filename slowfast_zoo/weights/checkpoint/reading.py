@@ -1,54 +1,57 @@
-"""A checkpoint file, from whom ever it comes, as plain tensors; nothing in it is ever executed.
+"""A checkpoint file, from whom ever it comes, as a value: opened once, nothing in it ever executed.
 
-The container is told by content, not by ending. torch files go through ``weights_only=True``, where
-numpy's and mmengine's log objects are replaced by inert stand-ins; caffe2 pickles have a reader of their own,
-which knows numpy arrays and nothing else. Everything else is refused with the reason.
+The container is told by content, not by ending. No reader of torch, numpy or Python's pickle is asked:
+``pickles`` turns a pickle into plain values, ``containers`` says where the tensors lie and holds their
+sizes against the file's own, and a tensor is read when it is asked for.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import logging
 import pickle
-import re
 import struct
-import threading
+import weakref
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, quoted
-from slowfast_zoo.files import hash_file
 from slowfast_zoo.weights.catalog.entry import FileKind
-from slowfast_zoo.weights.checkpoint.caffe2 import read_arrays
-from slowfast_zoo.weights.checkpoint.dialects import detect_dialect, get_table, strip_wrappers
+from slowfast_zoo.weights.checkpoint.containers import (
+    LEGACY_MAGIC,
+    Content,
+    NotWeightsError,
+    Stored,
+    check_sizes,
+    read_numpy_pickle,
+    read_safetensors,
+    read_torch_legacy,
+    read_torch_zip,
+)
+from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table
+from slowfast_zoo.weights.checkpoint.pickles import RefusedName
 
-STATE_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "blobs")
-"""Where publishers put the tensors inside a file; also read: a file that is the tensors itself."""
-
-# torch before 1.6 starts its files with this pickled integer
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_LOGGER = logging.getLogger(__name__)
 
 _FOREIGN = {
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'",
 }
 
-# What a crafted or damaged file makes torch, numpy and pickle raise.
+# What a crafted or damaged file makes the readers, zipfile and json raise.
 _MALFORMED = (
     ArithmeticError,
-    AssertionError,
     AttributeError,
-    EOFError,
-    ImportError,
     LookupError,
     MemoryError,
-    OSError,
-    RuntimeError,
+    NotImplementedError,
+    RecursionError,
     TypeError,
     ValueError,
     pickle.UnpicklingError,
@@ -57,41 +60,40 @@ _MALFORMED = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A file that was read once: its tensors under the publisher's own names, without wrappers' prefixes."""
+    """A file of tensors, opened and understood once; names are without wrappers' prefixes."""
 
     path: Path
     """The file."""
     kind: FileKind
     """The container."""
-    tensors: Mapping[str, Tensor]
-    """CPU tensors."""
-    meta: Mapping[str, str | int | float | bool]
-    """Texts and numbers stored beside the tensors (epoch, version, config), nothing nested."""
-    given_dialect: str | None = None
-    """Whose names the caller says that they are."""
+    stored: Mapping[str, Stored]
+    """The tensors of the network where they lie, under the publisher's own names."""
+    header: Mapping[str, str]
+    """The texts in the header of a safetensors file; empty for other containers."""
+    file: BinaryIO
+    """Open as long as this value lives."""
+    known_dialect: str | None
+    """Whose names these are; None: nobody's."""
+    names: tuple[str, ...]
+    """All names in the file, as they are there."""
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor."""
-        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+        return {name: tensor.shape for name, tensor in self.stored.items()}
 
-    @functools.cached_property
+    @property
     def dialect(self) -> str:
         """Whose names these are.
 
         Raises:
             CheckpointError: nobody's whose networks are read.
-            UnknownNameError: the caller named a dialect that doesn't exist.
         """
-        if self.given_dialect is not None:
-            get_table(self.given_dialect)
-            return self.given_dialect
-        try:
-            return detect_dialect(self.tensors)
-        except CheckpointError as error:
-            raise CheckpointError(f"'{self.path}': {error}") from None
+        if self.known_dialect is None:
+            raise CheckpointError(f"'{self.path}' {_no_network(self.names)}")
+        return self.known_dialect
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -101,44 +103,119 @@ class Checkpoint:
             CheckpointError: the file can't be read any more.
         """
         try:
-            return hash_file(self.path)
+            self.file.seek(0)
+            return hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
         except OSError as error:
-            raise CheckpointError(f"'{self.path}' can't be read: {error}.") from error
+            raise CheckpointError(f"'{self.path}' can't be read: {error.strerror}.") from error
+
+    def read(self, name: str) -> Tensor:
+        """A tensor as it is stored, on the CPU, in memory of its own.
+
+        Raises:
+            CheckpointError: its bytes are damaged or gone.
+        """
+        try:
+            return self.stored[name].read(self.file)
+        except OSError as error:
+            raise CheckpointError(f"'{self.path}' can't be read: {error.strerror}.") from error
+        except NotWeightsError as error:
+            raise CheckpointError(f"'{self.path}' {error} ('{name}').") from error
 
 
 def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoint:
     """What a ``.pth``, ``.pyth``, ``.pkl`` or ``.safetensors`` file of any publisher holds.
+
+    Names and shapes are checked against the file's own size here; numbers are read later, when it is known
+    that they are wanted.
 
     Args:
         path: the file, whatever its name ends in.
         dialect: whose names it uses; None: told from the names.
 
     Raises:
-        CheckpointError: not a checkpoint, damaged, larger inside than outside, or a pickle that asks
-            for code to be run.
+        CheckpointError: not a checkpoint, damaged, larger inside than outside, with two networks, or a
+            pickle that names code.
+        UnknownNameError: no such dialect.
     """
     path = Path(path)
+    if dialect is not None:
+        get_table(dialect)
     try:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "missing"
             raise CheckpointError(f"'{path}' is {what}; give the path of a weights file.")
-        with path.open("rb") as file:
-            head = file.read(512)
-        size = path.stat().st_size
-        if head.startswith(b"PK\x03\x04"):
-            checkpoint = _read_torch(path, zipped=True)
-        elif head.startswith(_LEGACY_MAGIC):
-            checkpoint = _read_torch(path, zipped=False)
-        elif size > 8 and head[8:9] == b"{":
-            checkpoint = _read_safetensors(path)
-        elif head.startswith((b"\x80", b"(dp", b"(lp")):
-            checkpoint = _read_pickle(path)
-        else:
-            raise CheckpointError(f"'{path}' is {_describe(head)}.")
-        _check_tensors(checkpoint.tensors, path, size)
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"'{path}' can't be read: {reason}.") from error
+    try:
+        checkpoint = _read(path, file, dialect)
+    except BaseException:
+        file.close()
+        raise
+    weakref.finalize(checkpoint, file.close)
+    return checkpoint
+
+
+def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
+    try:
+        size = file.seek(0, 2)
+        kind, content = _content(file, size)
+        check_sizes(content.tensors, size)
+    except RefusedName as error:
+        raise CheckpointError(
+            f"'{path}' wants {ascii(error.name)[:100]} to be run while it is read, which is refused. If you"
+            " trust it, open it where it was made and save the weights alone:"
+            " torch.save(model.state_dict(), path)."
+        ) from error
+    except NotWeightsError as error:
+        raise CheckpointError(f"'{path}' {error}.") from error
     except OSError as error:
-        raise CheckpointError(f"'{path}' can't be read: {error}.") from error
-    return dataclasses.replace(checkpoint, tensors=strip_wrappers(checkpoint.tensors), given_dialect=dialect)
+        raise CheckpointError(f"'{path}' can't be read: {error.strerror or error}.") from error
+    except _MALFORMED as error:
+        raise CheckpointError(f"'{path}' is damaged, or no file of weights: {_first_line(error)}") from error
+    names = tuple(content.tensors)
+    networks = find_network(names, dialect)
+    if len(networks) > 1:
+        raise CheckpointError(
+            f"'{path}' holds {len(networks)} networks, under the names"
+            f" {quoted(f'{prefix}...' for _, prefix in networks[:4])}: save the wanted one alone,"
+            " torch.save(network.state_dict(), path)."
+        )
+    found, prefix = networks[0] if networks else (None, "")
+    beside = [name for name in names if not name.startswith(prefix)]
+    if beside or content.others:
+        _LOGGER.info("%s: read is '%s*'; not read: %s", path, prefix, quoted((*content.others, *beside[:5])))
+    stored = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in content.tensors.items()
+        if name.startswith(prefix)
+    }
+    return Checkpoint(path, kind, stored, content.header, file, dialect or found, names)
+
+
+def _content(file: BinaryIO, size: int) -> tuple[FileKind, Content]:
+    file.seek(0)
+    head = file.read(512)
+    file.seek(0)
+    if head.startswith(b"PK\x03\x04"):
+        return "torch", read_torch_zip(file, size)
+    if head.startswith(LEGACY_MAGIC):
+        return "torch", read_torch_legacy(file, size)
+    if size > 8 and head[8:9] == b"{":
+        return "safetensors", read_safetensors(file, size)
+    if head.startswith((b"\x80", b"(dp", b"(lp")):
+        try:
+            return "caffe2", read_numpy_pickle(file, size)
+        except RefusedName:
+            raise
+        except _MALFORMED as error:
+            reason = _first_line(error).rstrip(".")
+            raise NotWeightsError(
+                f"is no caffe2 checkpoint that can be read safely ({reason}); only arrays of numbers are read"
+                " from bare pickles, torch files come from torch.save"
+            ) from error
+    raise NotWeightsError(f"is {_describe(head)}")
 
 
 def _describe(head: bytes) -> str:
@@ -149,150 +226,25 @@ def _describe(head: bytes) -> str:
             return what
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it first"
-    if head.lstrip().startswith(b"<"):
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         return "a web page, not weights; a proxy or a login page may have answered instead of the publisher"
     return f"no torch, caffe2 or safetensors file (it starts with {head[:16]!r})"
 
 
-def _check_tensors(tensors: Mapping[str, Tensor], path: Path, size: int) -> None:
-    """Refuses what isn't a plain tensor on the CPU, and what would grow when it is copied."""
-    for name, tensor in tensors.items():
-        plain = (
-            isinstance(tensor, Tensor)
-            and tensor.layout == torch.strided
-            and tensor.device.type == "cpu"
-            and not tensor.is_quantized
-            and not tensor.is_complex()
+def _no_network(names: tuple[str, ...]) -> str:
+    if any("roi_head." in name or "detection_head." in name for name in names):
+        return (
+            "holds a network for person-action detection (an ROI head), not one that classifies clips;"
+            " the networks for detection have their own models."
         )
-        if not isinstance(name, str) or not plain:
-            kind = type(tensor).__name__
-            raise CheckpointError(f"'{path}' holds {name!r:.80}, which is no plain tensor ({kind}).")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise CheckpointError(f"'{path}' declares '{name}' larger than its data: damaged or hostile.")
-    declared = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if declared > size:
-        raise CheckpointError(
-            f"'{path}' declares {declared} bytes of tensors in {size} bytes: damaged or hostile."
-        )
+    examples = quoted(sorted(names)[:3]) or "none at all"
+    return (
+        f"doesn't hold a two-pathway SlowFast network of a known publisher: its names ({examples}, ...) fit"
+        " none. Single-pathway networks (Slow, I3D) aren't read."
+    )
 
 
-def _find_state(content: object, path: Path) -> Checkpoint:
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"'{path}' holds a {type(content).__name__}, not a state dict; save it as model.state_dict()."
-        )
-    states = [content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)]
-    if not states and not any(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(
-            f"'{path}' holds {quoted(map(str, list(content)[:8]))} and no state dict;"
-            f" read are {quoted(STATE_KEYS)}, or tensors at the top."
-        )
-    nested = content.get("meta")
-    scalars = {**content, **nested} if isinstance(nested, Mapping) else content
-    meta = {
-        key: value
-        for key, value in scalars.items()
-        if isinstance(key, str) and isinstance(value, (str, int, float, bool))
-    }
-    return Checkpoint(path, "torch", dict(states[0] if states else content), meta)
-
-
-class _Inert:
-    """Stands in for a class or function that a file names: takes anything, keeps and does nothing."""
-
-    def __new__(cls, *args: object) -> _Inert:
-        return object.__new__(cls)
-
-    def __init__(self, *args: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-# Scores in MMAction2's meta are numpy scalars; MMEngine's training log holds buffers with bound functions.
-# All of it stands beside the tensors, so that none of it is needed. Anything else is refused by torch.
-_INERT_NAMES = (
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "builtins.getattr",
-)
-_inert_lock = threading.Lock()  # torch keeps the allowed names in one global set
-
-
-def _read_torch(path: Path, *, zipped: bool) -> Checkpoint:
-    try:
-        if zipped:
-            _check_zip(path)
-        with path.open("rb") as file:  # given a path, torch goes by its ending
-            try:
-                content = torch.load(file, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError:
-                inert: list[Any] = [(_Inert, name) for name in _INERT_NAMES]
-                file.seek(0)
-                with _inert_lock, torch.serialization.safe_globals(inert):
-                    content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found is None:
-            reason = str(error).rpartition("WeightsUnpickler error: ")[2]  # torch's advice comes before it
-            raise CheckpointError(f"'{path}' is damaged, or no state dict: {_first_line(reason)}") from error
-        raise CheckpointError(
-            f"'{path}' wants '{found[1]}' to be run while it is read, which is refused. If you trust it,"
-            " open it where it was made and save the weights alone: torch.save(model.state_dict(), path)."
-        ) from error
-    except CheckpointError:
-        raise
-    except _MALFORMED as error:
-        raise CheckpointError(f"'{path}' is damaged, or no state dict: {_first_line(error)}") from error
-    return _find_state(content, path)
-
-
-def _check_zip(path: Path) -> None:
-    """Refuses archives that unpack to more than their own size; torch stores its records as they are."""
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-    if not any(record.filename.rpartition("/")[2] == "data.pkl" for record in records):
-        raise CheckpointError(
-            f"'{path}' is a zip archive but not one of torch; unpack it if weights are inside."
-        )
-    unpacked = sum(record.file_size for record in records)
-    compressed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
-    if compressed or unpacked > path.stat().st_size:
-        raise CheckpointError(
-            f"'{path}' unpacks to {unpacked} bytes, but torch stores nothing compressed: damaged or hostile."
-        )
-
-
-def _first_line(error: BaseException | str) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{lines[0][:200].rstrip('.')}." if lines else f"{type(error).__name__}."
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            meta: dict[str, str | int | float | bool] = dict(file.metadata() or {})
-            # clones, because safetensors' own tensors are the file: they change when it changes
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, *_MALFORMED) as error:
-        raise CheckpointError(f"'{path}' is a damaged safetensors file: {_first_line(error)}") from error
-    return Checkpoint(path, "safetensors", tensors, meta)
-
-
-def _read_pickle(path: Path) -> Checkpoint:
-    try:
-        arrays = read_arrays(path.read_bytes())
-    except _MALFORMED as error:
-        raise CheckpointError(
-            f"'{path}' is no caffe2 checkpoint that can be read safely: {_first_line(error)} Only arrays of"
-            " numbers are read from bare pickles; torch files come from torch.save."
-        ) from error
-    return Checkpoint(path, "caffe2", {name: torch.from_numpy(array) for name, array in arrays.items()}, {})
+    text = ascii(lines[0][:200])[1:-1].rstrip(".") if lines else ""
+    return f"{text or type(error).__name__}."

@@ -19,7 +19,7 @@ from slowfast_zoo import __version__
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, SpecError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.weights.checkpoint.loading import canonical_state_dict
+from slowfast_zoo.weights.checkpoint.loading import read_canonical
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.conversion import save_canonical
@@ -176,11 +176,11 @@ def read_folder(folder: Path) -> SlowFast:
                 " A publisher's file is loaded with create_model(name, weights=Path(file))."
             )
     config = read_config(folder / CONFIG)
-    checkpoint = read_checkpoint(folder / WEIGHTS)
+    checkpoint = read_checkpoint(folder / WEIGHTS, dialect="slowfast_zoo")
     if checkpoint.kind != "safetensors":
         raise CheckpointError(f"'{folder / WEIGHTS}' is a {checkpoint.kind} file and no safetensors.")
     try:
-        state = canonical_state_dict(checkpoint.tensors, config.model_spec, "slowfast_zoo")
+        state = read_canonical(checkpoint, config.model_spec)
     except CheckpointError as error:
         raise _misfit(folder, error) from error
     with torch.device("meta"):

@@ -1,0 +1,488 @@
+"""Where the tensors of a file lie: torch's two containers, safetensors, and pickles of numpy arrays.
+
+Everything is described first (``Stored``: place, type, shape) and checked against the file's own size;
+memory is taken for a tensor when it is asked for, and the caller asks when names and shapes are right.
+
+Source: torch/serialization.py (https://github.com/pytorch/pytorch), the format of
+https://github.com/huggingface/safetensors, and what ``numpy.ndarray.__reduce__`` writes
+(https://numpy.org/doc/stable/reference/generated/numpy.ndarray.__reduce__.html).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import quoted
+from slowfast_zoo.weights.checkpoint.pickles import DICTS, Blob, Call, Name, Persistent, read_pickle
+
+STATE_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "blobs")
+"""Where publishers put the tensors inside a file; also read: a file that is the tensors itself."""
+
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""torch before 1.6 starts its files with this pickled integer."""
+
+_MAX_PICKLE = 1 << 26  # bytes beside the tensors of a torch file; trainings' logs take some
+_MAX_HEADER = 1 << 23  # bytes of a safetensors header; those of the largest network are 200,000
+
+_STORAGES = {
+    "torch.FloatStorage": torch.float32,
+    "torch.DoubleStorage": torch.float64,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+}
+_SAFETENSORS = {
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NUMPY = {
+    "f4": torch.float32,
+    "f8": torch.float64,
+    "f2": torch.float16,
+    "i8": torch.int64,
+    "i4": torch.int32,
+    "i2": torch.int16,
+    "i1": torch.int8,
+    "u1": torch.uint8,
+    "b1": torch.bool,
+}
+
+_TENSORS = frozenset({"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"})
+_PARAMETERS = frozenset({"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"})
+_ARRAYS = frozenset(
+    {
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "_codecs.encode",
+    }
+)
+# Data that stands beside the tensors in trainings' files (configs, logs, schedules); none of it is needed.
+_BESIDE = frozenset(
+    {
+        "argparse.Namespace",
+        "builtins.getattr",  # MMEngine's log holds methods of the next one
+        "mmengine.logging.history_buffer.HistoryBuffer",
+        "datetime.datetime",
+        "datetime.timedelta",
+        "fvcore.common.config.CfgNode",
+        "yacs.config.CfgNode",
+        "pathlib.Path",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "torch.Size",
+        "torch.device",
+        "builtins.set",
+        "builtins.frozenset",
+        "builtins.slice",
+        *(str(dtype) for dtype in _STORAGES.values()),
+    }
+)
+_NAMES = frozenset(_STORAGES) | _TENSORS | _PARAMETERS | DICTS | _ARRAYS | _BESIDE
+
+
+class NotWeightsError(ValueError):
+    """The file can't be read as weights; the text says why, as the end of a sentence."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor that lies in a file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    """In elements, as of torch tensors; none is negative."""
+    where: int | bytes | Blob
+    """Position of its first element in the file; the bytes themselves; or a text that stands for them."""
+    is_big_endian: bool = False
+    crc32: int | None = None
+    """Of all its bytes, where the container has it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes between its first and its last element."""
+        elements = 1 + sum((side - 1) * step for side, step in zip(self.shape, self.stride, strict=True))
+        return elements * self.dtype.itemsize if math.prod(self.shape) else 0
+
+    def read(self, file: BinaryIO) -> Tensor:
+        """The tensor, in memory of its own.
+
+        Raises:
+            NotWeightsError: its bytes aren't there, or aren't those that were written.
+            OSError: the file can't be read.
+        """
+        raw = torch.empty(self.nbytes, dtype=torch.uint8)
+        if isinstance(self.where, int):
+            file.seek(self.where)
+            got = file.readinto(raw.numpy()) if self.nbytes else 0  # type: ignore[attr-defined]
+        else:
+            data = self._inline(file)
+            got = len(data)
+            if got == self.nbytes and got:
+                raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        if got != self.nbytes:
+            raise NotWeightsError(f"is damaged: {got} bytes of a tensor are there instead of {self.nbytes}")
+        if self.crc32 is not None and zlib.crc32(raw.numpy().data) != self.crc32:
+            raise NotWeightsError("is damaged: a tensor isn't what was written")
+        size = self.dtype.itemsize
+        if self.is_big_endian and size > 1:
+            raw = raw.view(-1, size).flip(1).reshape(-1)
+        if self.dtype == torch.bool:
+            raw = raw.clamp(max=1)  # another byte is no bool
+        return raw.view(self.dtype).as_strided(self.shape, self.stride).contiguous()
+
+    def _inline(self, file: BinaryIO) -> bytes:
+        if isinstance(self.where, bytes):
+            return self.where
+        assert isinstance(self.where, Blob)
+        file.seek(self.where.offset)
+        try:
+            return file.read(self.where.length).decode("utf-8").encode("latin-1")
+        except UnicodeError as error:
+            raise NotWeightsError(f"is damaged: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What a container holds."""
+
+    tensors: dict[str, Stored]
+    """Under the names in the file."""
+    header: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The texts in the header of a safetensors file."""
+    others: tuple[str, ...] = ()
+    """Other tables of tensors in the file, which aren't read."""
+
+
+def read_torch_zip(file: BinaryIO, size: int) -> Content:
+    """What ``torch.save`` wrote, since torch 1.6.
+
+    Raises:
+        NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` and ``zipfile`` raise.
+    """
+    with zipfile.ZipFile(file) as archive:
+        records = {record.filename: record for record in archive.infolist()}
+    main = [name for name in records if name.rpartition("/")[2] == "data.pkl"]
+    if len(main) != 1:
+        raise NotWeightsError("is a zip archive but not one of torch; unpack it if weights are inside")
+    prefix = main[0].removesuffix("data.pkl")
+
+    def place(name: str) -> tuple[int, int, int]:
+        """Position, bytes and CRC-32 of a record."""
+        record = records.get(prefix + name)
+        if record is None:
+            raise NotWeightsError(f"is damaged: it lacks '{name:.40}'")
+        if record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1:
+            raise NotWeightsError("has compressed parts, but torch compresses nothing: damaged or hostile")
+        file.seek(record.header_offset)
+        local = file.read(30)
+        if local[:4] != b"PK\x03\x04" or len(local) < 30:
+            raise NotWeightsError(f"is damaged: '{name:.40}' isn't where its directory says")
+        start = record.header_offset + 30 + sum(struct.unpack("<HH", local[26:]))
+        if start + record.file_size > size:
+            raise NotWeightsError(f"declares '{name:.40}' larger than the file: damaged or hostile")
+        return start, record.file_size, record.CRC
+
+    start, length, crc = place("data.pkl")
+    if length > _MAX_PICKLE:
+        raise NotWeightsError(f"has {length} bytes beside its tensors, more than {_MAX_PICKLE}")
+    file.seek(start)
+    if zlib.crc32(file.read(length)) != crc:
+        raise NotWeightsError("is damaged: its table isn't what was written")
+    order = b"little"
+    if prefix + "byteorder" in records:
+        at, count, _ = place("byteorder")
+        file.seek(at)
+        order = file.read(min(count, 16))
+    file.seek(start)
+    state, others = _find_state(read_pickle(file, start + length, _NAMES.__contains__))
+
+    def find(key: str, nbytes: int) -> tuple[int, int | None]:
+        at, count, crc = place(f"data/{key}")
+        if count != nbytes:
+            raise NotWeightsError(f"is damaged: a storage has {count} bytes instead of {nbytes}")
+        return at, crc
+
+    return Content(_tensors(state, find, order == b"big"), others=others)
+
+
+def read_torch_legacy(file: BinaryIO, size: int) -> Content:
+    """What ``torch.save`` wrote before torch 1.6, and since with ``_use_new_zipfile_serialization=False``.
+
+    Raises:
+        NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` raise.
+    """
+
+    def following(limit: int = _MAX_PICKLE) -> Any:
+        return read_pickle(file, min(size, file.tell() + limit), _NAMES.__contains__)
+
+    for _ in range(2):  # the magic number, the version
+        following(100)
+    system = following(10_000)
+    content, keys = following(), following()
+    if not isinstance(system, dict) or not isinstance(keys, list):
+        raise NotWeightsError("is damaged: its parts are no state dict")
+    state, others = _find_state(content)
+    sizes = dict(_storages(content, keys))
+    places: dict[str, tuple[int, int]] = {}
+    at = file.tell()
+    for key in keys:
+        file.seek(at)
+        (count,) = struct.unpack("<q", file.read(8))
+        nbytes = count * sizes.get(key, 0)
+        at += 8
+        places[key] = at, nbytes
+        at += nbytes
+        if count < 0 or at > size:
+            raise NotWeightsError("is cut off, or declares more than it has: damaged or hostile")
+
+    def find(key: str, nbytes: int) -> tuple[int, None]:
+        at, count = places.get(key, (0, -1))
+        if count != nbytes:
+            raise NotWeightsError(f"is damaged: a storage has {count} bytes instead of {nbytes}")
+        return at, None
+
+    return Content(_tensors(state, find, system.get("little_endian") is False), others=others)
+
+
+def read_numpy_pickle(file: BinaryIO, size: int) -> Content:
+    """A pickle of numpy arrays, as caffe2's tools wrote them: ``{'blobs': {name: array}}`` or the inner one.
+
+    Blobs that aren't arrays (iteration counts) are left out.
+
+    Raises:
+        NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` raise.
+    """
+    content = read_pickle(file, size, (_ARRAYS | DICTS).__contains__)
+    blobs = content.get("blobs", content) if isinstance(content, dict) else None
+    tensors = {
+        name: _array(blob)
+        for name, blob in (blobs.items() if isinstance(blobs, dict) else ())
+        if isinstance(blob, Call) and blob.name.endswith("._reconstruct")
+    }
+    if not tensors:
+        raise NotWeightsError("holds no table of arrays")
+    return Content(tensors)
+
+
+def read_safetensors(file: BinaryIO, size: int) -> Content:
+    """A safetensors file.
+
+    Raises:
+        NotWeightsError, and what a damaged header makes ``json`` raise.
+    """
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > min(size - 8, _MAX_HEADER):
+        raise NotWeightsError(f"is a damaged safetensors file: its header would have {length} bytes")
+    rows = json.loads(file.read(length))
+    texts = rows.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise NotWeightsError("is a damaged safetensors file: its metadata holds other things than texts")
+    start, tensors, spans = 8 + length, {}, []
+    for name, row in rows.items():
+        dtype = _SAFETENSORS.get(row["dtype"])
+        if dtype is None:
+            raise NotWeightsError(
+                f"holds {name!r:.80} as '{row['dtype']!s:.20}'; read are {quoted(_SAFETENSORS)}"
+            )
+        shape, (first, last) = _sides(row["shape"]), _sides(row["data_offsets"])
+        tensors[name] = Stored(dtype, shape, _contiguous(shape), start + first)
+        if last - first != tensors[name].nbytes:
+            raise NotWeightsError(f"is a damaged safetensors file: {name!r:.80} isn't as large as its shape")
+        spans.append((first, last))
+    at = 0
+    for first, last in sorted(spans):
+        if first != at:
+            raise NotWeightsError("is a damaged safetensors file: its tensors overlap or have gaps")
+        at = last
+    if at != size - start:
+        raise NotWeightsError(
+            f"is a damaged safetensors file: {size - start} bytes of tensors are there, not {at}"
+        )
+    return Content(tensors, texts)
+
+
+def _find_state(content: object) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The table of tensors, and the keys of other tables."""
+    if not isinstance(content, dict):
+        kind = content.name if isinstance(content, Call | Name) else type(content).__name__
+        raise NotWeightsError(f"holds a {kind:.80}, not a state dict; save it as model.state_dict()")
+    states = [key for key in STATE_KEYS if isinstance(content.get(key), dict)]
+    if not states and not any(_is_tensor(value) for value in content.values()):
+        raise NotWeightsError(
+            f"holds {quoted(f'{key!s:.40}' for key in list(content)[:8])} and no state dict;"
+            f" read are {quoted(STATE_KEYS)}, or tensors at the top"
+        )
+    others = tuple(
+        key
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, dict) and any(map(_is_tensor, value.values()))
+    )
+    return (content[states[0]] if states else content), tuple(key for key in others if key not in states[:1])
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Call) and value.name in _TENSORS | _PARAMETERS
+
+
+def _storages(content: object, keys: list[Any]) -> Iterator[tuple[str, int]]:
+    """Key and bytes per element of every storage that a legacy file's content refers to."""
+    wanted, waiting, seen = set(map(str, keys)), [content], set[int]()
+    while waiting and wanted:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Persistent):
+            dtype, key, _ = _storage(value)
+            wanted.discard(key)
+            yield key, dtype.itemsize
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, Call):
+            waiting.extend((value.args, value.state))
+
+
+def _storage(reference: object) -> tuple[torch.dtype, str, int]:
+    """Type, key and elements of a storage.
+
+    Its device doesn't matter: everything is read into the computer's own memory.
+    """
+    match reference:
+        case Persistent(("storage", Name(kind), str(key), _, int(count), *rest)) if (
+            kind in _STORAGES and count >= 0 and rest in ([], [None])
+        ):
+            return _STORAGES[kind], key, count
+    raise NotWeightsError("is damaged: a tensor refers to something that is no storage")
+
+
+def _tensors(
+    state: Mapping[Any, Any], find: Callable[[str, int], tuple[int, int | None]], is_big_endian: bool
+) -> dict[str, Stored]:
+    """Every entry of a state dict; ``find`` tells where a storage lies, and its CRC-32."""
+    tensors = {}
+    for name, value in state.items():
+        if isinstance(value, Call) and value.name in _PARAMETERS:
+            value = value.args[0]
+        if not isinstance(name, str) or not isinstance(value, Call) or value.name not in _TENSORS:
+            kind = value.name if isinstance(value, Call | Name) else type(value).__name__
+            raise NotWeightsError(f"holds {ascii(name)[:80]}, which is no plain tensor ({kind:.80})")
+        storage, offset, shape, stride = value.args[:4]
+        dtype, key, count = _storage(storage)
+        shape, stride = _sides(shape), _sides(stride)
+        at, crc = find(key, count * dtype.itemsize)
+        tensor = Stored(dtype, shape, stride, at + offset * dtype.itemsize, is_big_endian)
+        whole = offset == 0 and tensor.nbytes == count * dtype.itemsize
+        if (
+            type(offset) is not int
+            or offset < 0
+            or offset * dtype.itemsize + tensor.nbytes > count * dtype.itemsize
+        ):
+            raise NotWeightsError(f"declares {ascii(name)[:80]} larger than its data: damaged or hostile")
+        tensors[name] = dataclasses.replace(tensor, crc32=crc) if whole else tensor
+    return tensors
+
+
+def check_sizes(tensors: Mapping[str, Stored], size: int) -> None:
+    """Refuses what would grow when it is read, and names that a message can't show.
+
+    Args:
+        tensors: what a file holds.
+        size: bytes of the file.
+
+    Raises:
+        NotWeightsError: the text says which tensor.
+    """
+    total = 0
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or len(name) > 500 or not name.isprintable():
+            raise NotWeightsError(f"has a tensor whose name is no name ({ascii(name)[:40]})")
+        least = math.prod(tensor.shape) * tensor.dtype.itemsize
+        total += tensor.nbytes
+        if least > tensor.nbytes or tensor.nbytes > 8 * least:
+            raise NotWeightsError(f"declares '{name:.80}' larger than its data: damaged or hostile")
+    if total > size:
+        raise NotWeightsError(f"declares {total} bytes of tensors in {size} bytes: damaged or hostile")
+
+
+def _array(call: Call) -> Stored:
+    """A numpy array: its type, shape, order and bytes."""
+    match call.state:
+        case (_, shape, Call("numpy.dtype", (str(code), *_), flags), fortran, data):
+            pass
+        case _:
+            raise NotWeightsError("is damaged: an array lacks its type or its data")
+    if code not in _NUMPY:
+        raise NotWeightsError(
+            f"holds arrays of type {ascii(code)[:40]}, which aren't numbers that torch knows"
+        )
+    is_big_endian = isinstance(flags, tuple) and len(flags) > 1 and flags[1] == ">"
+    if isinstance(data, Call) and data.name == "_codecs.encode" and data.args[1:] == ("latin1",):
+        data = data.args[0]  # how Python 3 writes bytes into protocol 2
+    sides = _sides(shape)
+    stride = _contiguous(sides[::-1])[::-1] if fortran else _contiguous(sides)
+    where: int | bytes | Blob
+    if isinstance(data, Blob):
+        where, given = (data if data.is_utf8 else data.offset), data.length
+    elif isinstance(data, str | bytes):
+        where = data.encode("latin-1") if isinstance(data, str) else data
+        given = len(where)
+    else:
+        raise NotWeightsError("is damaged: an array lacks its data")
+    array = Stored(_NUMPY[code], sides, stride, where, is_big_endian)
+    if given < array.nbytes or (given > array.nbytes and not isinstance(where, Blob)):
+        raise NotWeightsError(f"is damaged: an array has {given} bytes instead of {array.nbytes}")
+    return array
+
+
+def _sides(values: object) -> tuple[int, ...]:
+    """A shape or strides.
+
+    Raises:
+        NotWeightsError: not at most eight whole numbers, or a product that no file has.
+    """
+    if isinstance(values, Call) and values.name == "torch.Size":
+        values = values.args[0] if values.args else ()
+    if not isinstance(values, list | tuple) or len(values) > 8:
+        raise NotWeightsError("is damaged: a shape is no shape")
+    for value in values:
+        if type(value) is not int or not 0 <= value < 1 << 40:
+            raise NotWeightsError("is damaged or hostile: a shape is no shape")
+    return tuple(values)
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    stride, steps = 1, []
+    for side in reversed(shape):
+        steps.append(stride)
+        stride *= max(side, 1)
+    return tuple(reversed(steps))
