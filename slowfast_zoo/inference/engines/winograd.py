@@ -132,7 +132,12 @@ def winograd_factors(x: Tensor, over_time: bool) -> Tensor:
     return factors
 
 
-@torch.library.custom_op("slowfast_zoo::winograd_outputs", mutates_args=())
+# torch 2.6 can't read list[int] from the signature.
+@torch.library.custom_op(
+    "slowfast_zoo::winograd_outputs",
+    mutates_args=(),
+    schema="(Tensor products, Tensor bias, int[] shape, bool over_time) -> Tensor",
+)
 def winograd_outputs(products: Tensor, bias: Tensor, shape: list[int], over_time: bool) -> Tensor:
     """``relu(outputs + bias)``, ``(B, K, T, H, W)``, of the products.
 
