@@ -67,7 +67,7 @@ PY
 mapfile -t wanted < <(requirements)
 inside "$python" -m pip install --quiet --upgrade "${wanted[@]}" build
 inside "$python" -m build --wheel --outdir "$place/dist" "$place" > /dev/null
-inside "$python" -m pip install --quiet --no-deps --force-reinstall "$place"/dist/*.whl
+inside "$python" -m pip install --quiet --no-deps --force-reinstall "$place/dist/$(ls "$home/dist")"
 rm -rf "$home/dist" "$home/build"
 inside "$python" -m pip list --format freeze |
     grep -iE '^(av|click|filelock|huggingface|numpy|onnx|openvino|safetensors|slowfast|torch|tqdm)' | tr '\n' ' '
