@@ -89,10 +89,11 @@ class Clips:
         spec: the clip contract.
         source: name of the video.
         indices: int64 of shape (clips, spec.num_frames): the source frames of each clip.
-        seconds: per clip, the start of its first and the end of its last frame, in seconds of
-            the video, taking its frame rate as constant; None where no frame rate is known.
+        seconds: per clip, the start of its first and the end of its last frame, in seconds as a
+            player counts (``Video.seconds_of``); None where no frame rate is known.
         views: (clip, crop) of each view, in the publisher's order.
         padded: whether the video is shorter than a clip, so that frames repeat or are squeezed.
+        damaged_frames: frames of the video known to be lost or damaged.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Clips:
         padded: bool,
         pipeline: FramePipeline,
         frames: torch.Tensor,
+        damaged_frames: int = 0,
     ) -> None:
         """Hold prepared frames; ``read_clips`` is the way to make one.
 
@@ -115,12 +117,14 @@ class Clips:
             padded: as the attribute.
             pipeline: what prepared the frames and cuts views out of them.
             frames: the different frames of ``indices``, in increasing order, prepared: (n, C, h, w).
+            damaged_frames: as the attribute.
         """
         self.spec = spec
         self.source = source
         self.indices = indices
         self.seconds = seconds
         self.padded = padded
+        self.damaged_frames = damaged_frames
         self.views = _view_order(spec, len(indices), len(pipeline.boxes))
         self._pipeline = pipeline
         self._frames = frames
@@ -202,11 +206,11 @@ def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centerd: bool
     pipeline = FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
     wanted = np.unique(indices).tolist()
     frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))
-    known = video.info.fps
     seconds = None
-    if known is not None:
-        seconds = tuple((float(row.min() / known), float((row.max() + 1) / known)) for row in indices)
-    return Clips(spec, video.name, indices, seconds, count < clip_span(spec, fps), pipeline, frames)
+    if video.info.fps is not None:
+        seconds = tuple((video.seconds_of(row.min()), video.seconds_of(row.max() + 1)) for row in indices)
+    padded = count < clip_span(spec, fps)
+    return Clips(spec, video.name, indices, seconds, padded, pipeline, frames, video.damaged_frames)
 
 
 def _view_order(spec: ClipSpec, clips: int, crops: int) -> tuple[tuple[int, int], ...]:

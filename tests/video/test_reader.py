@@ -18,8 +18,7 @@ from PIL import Image
 from support.servers import Fault, FileServer
 
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
-from slowfast_zoo.video.decoding import file as decoding
-from slowfast_zoo.video.decoding import packets
+from slowfast_zoo.video.decoding import decoders, packets
 from slowfast_zoo.video.decoding.reader import open_video, probe, stream
 
 N, HEIGHT, WIDTH = 60, 48, 64
@@ -99,14 +98,14 @@ def plain_clip(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> 
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one entry for each frame that the reader decodes."""
     decoded: list[int] = []
-    original = decoding.DecodedVideo._step
+    original = decoders.PacketDecoder.step
 
-    def counted(video: decoding.DecodedVideo) -> Any:
-        item = original(video)
+    def counted(decoder: decoders.PacketDecoder) -> Any:
+        item = original(decoder)
         decoded.append(-1 if item is None else item[0])
         return item
 
-    monkeypatch.setattr(decoding.DecodedVideo, "_step", counted)
+    monkeypatch.setattr(decoders.PacketDecoder, "step", counted)
     return decoded
 
 
@@ -122,7 +121,7 @@ def test_facts(clip: Path) -> None:
     assert info.name == str(clip)
     assert info.codec == "h264"
     assert info.duration_seconds == N / 25
-    assert info.corrupt_frames == 0
+    assert info.damaged_frames == 0
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "avi", "ts", "flv"])
@@ -251,7 +250,7 @@ def test_refused_packets_are_counted_and_cost_no_other_frame(tmp_path: Path, pla
     with open_video(path) as video:
         assert video.num_frames == len(expected)
         assert np.array_equal(video.frames(range(video.num_frames)), expected)
-        assert video.corrupt_frames >= 1
+        assert video.damaged_frames >= 1
     assert [index for index, _, _ in stream(path)] == list(range(len(expected)))
 
 

@@ -2,7 +2,7 @@
 
 Containers claim frame counts and key frames that aren't so. The packets are nearer to the truth:
 nearly every codec gives one frame for each packet that is meant to be shown. What is read here is
-a hypothesis which ``decoding`` checks against every frame that it decodes.
+a hypothesis which ``decoders`` checks against every frame that it decodes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ ONE_FRAME_PER_PACKET = frozenset(
 )
 """Decoders that return one frame for each packet that is meant to be shown."""
 
+CODED_BY_FIELDS = frozenset(("h264", "hevc", "mpeg2video", "vc1"))
+"""Decoders that may take two packets for a frame whose fields are coded apart."""
+
 _SMALLEST_MPEG4_FRAME = 16
 """Bytes. A shorter MPEG-4 packet is a "not coded" place holder."""
 
@@ -49,6 +52,8 @@ class PacketIndex:
     """Time stamps of the frames in order, in the stream's time base; None when they are ambiguous."""
     first_pts: int | None
     """Time stamp of the first packet; None when that doesn't mark the beginning."""
+    missing: int
+    """Frames that the header lists behind the end of the file: it was cut, or not copied whole."""
     entries: tuple[tuple[int, int], ...]
     """(index of a frame, time stamp) where decoding can start: nothing behind it refers to before it."""
 
@@ -99,7 +104,18 @@ def scan(container: InputContainer, stream: VideoStream) -> PacketIndex:
         stamps = None
     seekable = sound and plain and stamps is not None and family(container) in EXACT_STAMPS
     entries = _closed_entries(order, stamps, keys) if seekable and stamps else ()
-    return PacketIndex(count, sound, stamps, first_pts if plain and stamps else None, entries)
+    first_pts = first_pts if plain and stamps else None
+    return PacketIndex(count, sound, stamps, first_pts, _missing(container, stream), entries)
+
+
+def _missing(container: InputContainer, stream: VideoStream) -> int:
+    entries, size = stream.index_entries, container.size
+    if family(container) != "mov" or not size or size < 0:
+        return 0
+    cut = 0
+    while cut < len(entries) and entries[len(entries) - 1 - cut].pos >= size:
+        cut += 1
+    return cut
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:

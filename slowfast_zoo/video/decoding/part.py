@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+import numpy as np
+import numpy.typing as npt
+
 from slowfast_zoo.errors import VideoError
 from slowfast_zoo.video.decoding.video import Frame, Video
 
@@ -48,26 +51,34 @@ class VideoPart(Video):
         """Numbers of the frames in the whole video; asked anew, as decoding may correct their count."""
         first, end = self._first, self._whole.num_frames
         if self._start is not None:
-            first += self._index_at(self._start)
+            first = max(first, self._index_at(self._start))
         if self._count is not None:
             end = min(end, self._first + self._count)
         if self._end is not None:
-            end = min(end, max(self._first + self._index_at(self._end), first + 1))
+            end = min(end, max(self._index_at(self._end), first + 1))
         return range(first, end)
 
     def _index_at(self, seconds: float) -> int:
-        return round(Fraction(seconds) * self._whole.fps)
+        """The frame whose begin is nearest to that time; the number of frames behind the end."""
+        whole = self._whole
+        moment = seconds + (whole.seconds_of(self._first) if self._first else 0.0)
+        index = whole.index_at(moment)
+        return index + (moment - whole.seconds_of(index) >= whole.seconds_of(index + 1) - moment)
 
     @property
     def num_frames(self) -> int:
         return len(self._span())
 
     @property
-    def corrupt_frames(self) -> int:
-        return self._whole.corrupt_frames
+    def damaged_frames(self) -> int:
+        return self._whole.damaged_frames
 
     def _own_fps(self) -> Fraction | None:
         return self._whole.info.fps
+
+    def _seconds(self) -> npt.NDArray[np.float64] | None:
+        times, span = self._whole._seconds(), self._span()
+        return None if times is None else times[span.start : span.stop] - times[span.start]
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
         first = self._span().start
@@ -75,9 +86,8 @@ class VideoPart(Video):
             yield index - first, frame
 
     def _stream(self) -> Iterator[tuple[int, float, Frame]]:
-        fps = self.fps
         for index, frame in self._read(range(self.num_frames)):
-            yield index, float(index / fps), frame
+            yield index, self.seconds_of(index), frame
 
     def close(self) -> None:
         super().close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from slowfast_zoo.errors import FrameCountError, InputError
-from slowfast_zoo.video.decoding.file import DecodedVideo
+from slowfast_zoo.video.decoding.file import FileVideo
 from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
 from slowfast_zoo.video.decoding.sources import is_url, local_path, media_of, mode_of
 from slowfast_zoo.video.decoding.video import Frame, Video, VideoInfo
@@ -63,7 +63,7 @@ def probe(source: Source, *, fps: float | Fraction | None = None) -> VideoInfo:
 
 
 def stream(source: Source, *, fps: float | Fraction | None = None) -> Iterator[tuple[int, float, Frame]]:
-    """(index, seconds since the first frame, uint8 RGB (H, W, 3)) of every frame, in constant memory.
+    """(index, seconds as players count, uint8 RGB (H, W, 3)) of every frame, in constant memory.
 
     The source is opened at once, closed when the iteration ends or is dropped.
 
@@ -87,4 +87,4 @@ def _opened(source: Any, fps: float | Fraction | None, *, count_first: bool) -> 
         source = local_path(source)
         if is_pattern(source) or stat.S_ISDIR(mode_of(source) or 0):
             return FolderVideo(source, fps)
-    return DecodedVideo(media_of(source), fps, count_first=count_first)
+    return FileVideo(media_of(source), fps, count_first=count_first)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +30,11 @@ _WORKERS = 2
 """Threads that convert frames while the next ones are decoded; two keep up with any decoder met."""
 
 _AHEAD = 6
-"""Frames that may be decoded before the first of them is taken: the bound on memory."""
+_AHEAD_PIXELS = 2**26
+"""Frames, and pixels, that may be decoded before the first of them is taken: the bound on memory."""
+
+_SAME_SECONDS = 1e-6
+"""Times that are nearer to each other are one: seconds are rounded on their way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class VideoInfo:
     """Pixels of the upright frame."""
     codec: str
     """The decoder's name, or "images" or "array"."""
-    corrupt_frames: int
+    damaged_frames: int
     """Frames known to be damaged or lost when this was asked."""
 
     @property
@@ -83,8 +88,8 @@ class Video(abc.ABC):
         """Frames that decode."""
 
     @property
-    def corrupt_frames(self) -> int:
-        """Frames that the decoder marked as damaged, and packets that it refused, so far."""
+    def damaged_frames(self) -> int:
+        """Frames known so far to be lost (promised and not there) or damaged (refused, or marked so)."""
         return 0
 
     @property
@@ -118,7 +123,7 @@ class Video(abc.ABC):
             width=self.width,
             height=self.height,
             codec=self.codec,
-            corrupt_frames=self.corrupt_frames,
+            damaged_frames=self.damaged_frames,
         )
 
     def iter_frames(self, indices: Iterable[int]) -> Iterator[tuple[int, Frame]]:
@@ -152,8 +157,51 @@ class Video(abc.ABC):
                 result[place] = frame
         return result
 
+    def seconds_of(self, index: int) -> float:
+        """When a frame begins to be shown, in seconds, as players count: from the begin of the file.
+
+        By time stamps where those are sound, so that a variable frame rate, or a picture that comes later
+        than the sound, is as a player has it; else by the frame rate. Always increasing.
+
+        Args:
+            index: of a frame, or ``num_frames`` for the end of the last one.
+
+        Raises:
+            InputError: no such frame, or neither stamps nor a frame rate are known.
+        """
+        count = self.num_frames
+        number = _checked_index(index, count + 1, self.name)
+        times = self._seconds() if self._given_fps is None else None
+        if times is None:
+            return float(number / self.fps)
+        return float(times[number]) if number < count else float(times[-1]) + float(1 / self.fps)
+
+    def index_at(self, seconds: float) -> int:
+        """The frame that a player shows at ``seconds``; the first before the begin, the last behind the end.
+
+        Raises:
+            InputError: no number, or neither stamps nor a frame rate are known.
+        """
+        if not isinstance(seconds, (int, float, np.number)) or not math.isfinite(seconds):
+            raise InputError(f"A time is {seconds!r}; accepted: seconds, a finite number.")
+        times = self._seconds() if self._given_fps is None else None
+        moment = float(seconds) + _SAME_SECONDS
+        if times is None:
+            number = math.floor(moment * self.fps)
+        else:
+            number = int(np.searchsorted(times, moment, side="right")) - 1
+        return min(max(number, 0), self.num_frames - 1)
+
+    def frames_at(self, seconds: Iterable[float]) -> Frame:
+        """What a player shows at these times, uint8 RGB of shape (n, H, W, 3).
+
+        Raises:
+            InputError, FrameCountError, VideoError: as ``index_at`` and ``iter_frames``.
+        """
+        return self.frames([self.index_at(moment) for moment in seconds])
+
     def stream(self) -> Iterator[tuple[int, float, Frame]]:
-        """(index, seconds since the first frame, frame) of every frame, in constant memory.
+        """(index, seconds as in ``seconds_of``, frame) of every frame, in constant memory.
 
         Works without counting the frames first, so that it begins at once however long the video is.
 
@@ -189,6 +237,10 @@ class Video(abc.ABC):
                     "open the video once for each loop over its frames."
                 )
 
+    def _seconds(self) -> npt.NDArray[np.float64] | None:
+        """When each frame begins to be shown, float64 (num_frames,); None: only the rate tells."""
+        return None
+
     @abc.abstractmethod
     def _own_fps(self) -> Fraction | None:
         """The frame rate that the source itself tells."""
@@ -202,13 +254,20 @@ class Video(abc.ABC):
         """(index, seconds, frame) of every frame."""
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``work`` of each item, in order, done by threads while the next items are being made."""
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], pixels: int = 0) -> Iterator[Result]:
+    """``work`` of each item, in order, done by threads while the next items are being made.
+
+    Args:
+        work: what to do with an item.
+        items: made in this thread.
+        pixels: of each item; fewer of large ones are in memory at a time.
+    """
+    most = max(2, min(_AHEAD, _AHEAD_PIXELS // max(pixels, 1)))
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="frames") as pool:
         for item in items:
             pending.append(pool.submit(work, item))
-            if len(pending) == _AHEAD:
+            if len(pending) == most:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -1,0 +1,164 @@
+"""Seconds are those of a player, counts those of a decoder, and damage is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from support.movies import Frames, moving_pattern, write_video
+
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import read_clips
+from slowfast_zoo.video.decoding.part import VideoPart
+from slowfast_zoo.video.decoding.reader import open_video, stream
+
+FRAMES = moving_pattern(frames=24)
+
+
+def write_stamped(
+    path: Path, milliseconds: Sequence[int], codec: str = "ffv1", *, sound_seconds: float = 0.0
+) -> Path:
+    """A file whose frames are shown at given times, with sound from 0 on if some is wished."""
+    with av.open(str(path), "w") as output:
+        track = output.add_stream(codec, rate=25)
+        track.height, track.width = FRAMES.shape[1:3]
+        track.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        track.codec_context.time_base = Fraction(1, 1000)
+        if sound_seconds:
+            sound = output.add_stream("pcm_s16le", rate=8000)
+            samples = np.zeros((1, round(8000 * sound_seconds)), np.int16)
+            piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            piece.rate, piece.pts = 8000, 0
+            output.mux(sound.encode(piece))
+        for stamp, pixels in zip(milliseconds, FRAMES, strict=False):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=track.pix_fmt)
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    return path
+
+
+VARIABLE = [0, 20, 40, 60, 500, 520, 540, 1500, 1520, 1540, 1560, 1600]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mkv", "ffv1"), ("mp4", "mpeg4"), ("webm", "libvpx")])
+def test_a_variable_frame_rate_is_as_a_player_has_it(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = write_stamped(tmp_path / f"variable.{suffix}", VARIABLE, codec)
+    with open_video(path) as video:
+        seconds = [video.seconds_of(index) for index in range(len(VARIABLE))]
+        assert np.allclose(seconds, np.array(VARIABLE) / 1000, atol=1e-3)
+        assert seconds[-1] < video.seconds_of(len(VARIABLE)) < 1.9
+        assert [video.index_at(second) for second in seconds] == list(range(len(VARIABLE)))
+        assert [video.index_at(moment) for moment in (-1, 0.03, 0.499, 1.2, 99)] == [0, 1, 3, 6, 11]
+        assert np.array_equal(video.frames_at([0.3, 1.55]), video.frames([3, 9]))
+        for wrong in (-1, len(VARIABLE) + 1):
+            with pytest.raises(InputError, match="was asked for"):
+                video.seconds_of(wrong)
+        with pytest.raises(InputError, match="A time is nan"):
+            video.index_at(float("nan"))
+    assert [second for _, second, _ in stream(path)] == seconds
+    clips = read_clips(path, ClipSpec(num_frames=2, frame_stride=3, size=16, crop=16, test_crop=16))
+    first, last = clips.indices[0][[0, -1]]
+    assert clips.seconds is not None and clips.seconds[0][0] == seconds[first]
+    assert clips.seconds[0][1] == seconds[last + 1]
+
+
+def test_a_frame_rate_that_is_given_counts(tmp_path: Path) -> None:
+    path = write_stamped(tmp_path / "variable.mkv", VARIABLE)
+    with open_video(path, fps=10) as video:
+        assert video.seconds_of(7) == 0.7 and video.index_at(0.7) == 7
+
+
+def test_a_picture_that_comes_behind_the_sound_is_late(tmp_path: Path) -> None:
+    path = write_stamped(tmp_path / "late.mkv", range(700, 1180, 40), sound_seconds=1.2)
+    with open_video(path) as video:
+        assert video.seconds_of(0) == pytest.approx(0.7, abs=2e-3)
+        assert video.index_at(0.1) == 0 and video.index_at(0.75) == 1
+    assert next(stream(path))[1] == pytest.approx(0.7, abs=2e-3)
+    alone = write_stamped(tmp_path / "alone.mkv", range(10_000, 10_480, 40))
+    with open_video(alone) as video:
+        assert video.seconds_of(0) == 0.0 and video.seconds_of(3) == pytest.approx(0.12)
+
+
+def test_stamps_that_say_nothing_leave_the_frame_rate(tmp_path: Path) -> None:
+    far = write_stamped(tmp_path / "far.mkv", range(0, 12 * 10**9, 10**9))
+    with open_video(far) as video:
+        assert (video.fps, video.num_frames, video.seconds_of(6)) == (25, 12, 0.24)
+        assert np.array_equal(video.frames(range(12)), FRAMES[:12])
+    interleaved = write_video(tmp_path / "b.avi", FRAMES, fps=25, codec="mpeg4", pixels="yuv420p")
+    with open_video(interleaved) as video:
+        assert [video.seconds_of(index) for index in (0, 6, 24)] == [0.0, 0.24, 0.96]
+
+
+def test_parts_by_seconds_are_cut_where_a_player_shows_them(tmp_path: Path) -> None:
+    path = write_stamped(tmp_path / "variable.mkv", VARIABLE)
+    with VideoPart(open_video(path), "part", start_seconds=0.5, end_seconds=1.5) as part:
+        assert part.num_frames == 3
+        assert np.array_equal(part.frames(range(3)), FRAMES[4:7])
+        assert [part.seconds_of(index) for index in range(3)] == pytest.approx([0, 0.02, 0.04])
+        assert [second for _, second, _ in part.stream()] == pytest.approx([0, 0.02, 0.04])
+    with VideoPart(open_video(path), "part", start_seconds=1.4, end_seconds=9.0) as part:
+        assert part.num_frames == 5
+
+
+def by_decoding(path: Path) -> list[Frames]:
+    frames: list[Frames] = []
+    with av.open(str(path)) as container:
+        track = container.streams.video[0]
+        track.thread_type, track.codec_context.thread_count = "NONE", 1
+        for packet in container.demux(track):
+            try:
+                decoded = track.codec_context.decode(packet if packet.size else None)
+            except av.FFmpegError:
+                continue
+            frames += [frame.to_ndarray(format="rgb24", interpolation="BICUBIC") for frame in decoded]
+    return frames
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_transport_stream_that_was_cut_counts_as_it_decodes(tmp_path: Path, codec: str) -> None:
+    frames = moving_pattern(frames=60)
+    whole = tmp_path / "whole.ts"
+    with av.open(str(whole), "w") as output:
+        track = output.add_stream(codec, rate=25, options={"g": "24"})
+        track.height, track.width, track.pix_fmt = 48, 64, "yuv420p"
+        for pixels in frames:
+            output.mux(track.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(track.encode(None))
+    content = whole.read_bytes()
+    (tmp_path / "cut.ts").write_bytes(content[: 188 * 2] + content[188 * 20 :])
+    expected = by_decoding(tmp_path / "cut.ts")
+    assert 10 < len(expected) < 60
+    with open_video(tmp_path / "cut.ts") as video:
+        assert video.num_frames == len(expected)
+        middle = len(expected) // 2
+        assert np.array_equal(video.frames([0, middle]), np.stack([expected[0], expected[middle]]))
+        assert video.damaged_frames == 0
+
+
+def test_what_a_file_has_lost_is_told(tmp_path: Path) -> None:
+    whole, moved = tmp_path / "whole.mp4", tmp_path / "moved.mp4"
+    write_video(whole, FRAMES, codec="mjpeg", pixels="yuvj420p")
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(moved), "w", options={"movflags": "+faststart"}) as output,
+    ):
+        track = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                output.mux(packet)
+    content = moved.read_bytes()
+    half = tmp_path / "half.mp4"
+    half.write_bytes(content[: len(content) * 6 // 10])
+    spec = ClipSpec(num_frames=2, frame_stride=1, size=16, crop=16, test_crop=16)
+    with open_video(moved) as video, open_video(half) as rest:
+        assert video.damaged_frames == read_clips(moved, spec).damaged_frames == 0
+        assert 2 < rest.num_frames < 20
+        assert len(FRAMES) - rest.num_frames <= rest.damaged_frames <= len(FRAMES) - rest.num_frames + 1
+        assert read_clips(half, spec).damaged_frames == rest.info.damaged_frames == rest.damaged_frames
