@@ -38,6 +38,20 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuses a path where ``written_whole`` would fail, before the work whose result goes there.
+
+    Raises:
+        OSError: no folder, no permission, or a folder of that name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}")
+    temporary.open("xb").close()
+    temporary.unlink()
+
+
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
     """Hex digits of a file's content.
 

@@ -12,7 +12,7 @@ from slowfast_zoo.cli.catalog import describe_command, list_command
 from slowfast_zoo.cli.data import cache_command, check_command, split_command
 from slowfast_zoo.cli.doctor import doctor_command
 from slowfast_zoo.cli.export import export_command
-from slowfast_zoo.cli.finetune import finetune_command
+from slowfast_zoo.cli.finetune import finetune_command, report_command
 from slowfast_zoo.cli.options import echo, printable
 from slowfast_zoo.cli.predict import predict_command
 from slowfast_zoo.cli.render import render_command
@@ -67,6 +67,7 @@ for _command in (
     train_command,
     test_command,
     finetune_command,
+    report_command,
     check_command,
     split_command,
     cache_command,

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--batch-size", type=int, help="Clips per step; scales the rate.  [default: 8]")
 @click.option(
-    "--optimizer", type=click.Choice(("sgd", "adamw")), help="adamw wants --lr 0.016.  [default: sgd]"
+    "--optimizer", type=click.Choice(("sgd", "adamw")), help="Each has its own default rate.  [default: sgd]"
 )
-@click.option("--lr", type=float, help="Learning rate for 64 clips per step.  [default: 0.02]")
+@click.option("--lr", type=float, help="Rate for 64 clips per step.  [default: 0.02, adamw 0.016]")
 @click.option("--precision", type=choice(Precision), help="Of the network.  [default: float32]")
 @click.option("--workers", type=int, help="Processes that read clips.  [default: 2]")
 @click.option("--seed", type=click.IntRange(0), help="Of the split, classifier, order and augmentation.")
@@ -94,11 +94,12 @@ def finetune_command(
     import torch
 
     from slowfast_zoo.data.lists import read_annotations, read_splits
-    from slowfast_zoo.training.finetune.finetune import FINETUNE, finetune
+    from slowfast_zoo.training.finetune.finetune import FINETUNE, FINETUNE_ADAMW, finetune
 
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
-    given |= {"optimizer": optimizer, "workers": workers, "seed": seed}
-    config = FINETUNE.replace(**{name: value for name, value in given.items() if value is not None})
+    given |= {"workers": workers, "seed": seed}
+    config = FINETUNE_ADAMW if optimizer == "adamw" else FINETUNE
+    config = config.replace(**{name: value for name, value in given.items() if value is not None})
     source: Path | Annotations | dict[str, Annotations] = data
     if any(option is not None for option in reading.values()):
         source = read_splits(data, **reading) or read_annotations(data, **reading)
@@ -126,4 +127,22 @@ def finetune_command(
         resume=resume,
         device=device,
     )
-    echo(result)
+    echo(result.scores())  # the rest of the report was said when it was decided
+
+
+@command("report", "report work_dirs/finetune-clips")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def report_command(folder: Path) -> None:
+    """Draws the curves and the confusion matrix of the training in FOLDER, finished or not.
+
+    FOLDER is the work directory of train or finetune. The report of a fine-tuning is printed as well.
+    """
+    from slowfast_zoo.runtime.packages import require
+    from slowfast_zoo.training.finetune.finetune import REPORT
+    from slowfast_zoo.training.finetune.report import draw_report
+
+    require("matplotlib")
+    if (folder / REPORT).exists():
+        echo((folder / REPORT).read_text(encoding="utf-8", errors="replace"))
+    for path in draw_report(folder):
+        echo(path)

@@ -18,7 +18,9 @@ from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import NamedViews
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.dataset import ClipDataset
+    from slowfast_zoo.data.dataset import ClipDataset, VideoDataset
+    from slowfast_zoo.data.lists import ReadOptions
+    from slowfast_zoo.data.motion.clips import MotionClips
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.training.recipe import Recipe
 
@@ -189,16 +191,18 @@ def open_data(
     clip_spec: ClipSpec,
     purpose: Purpose,
     *,
-    labels: Sequence[str] | None = None,
+    reading: ReadOptions | None = None,
+    like: ClipDataset | None = None,
     recipe: Recipe | None = None,
-) -> ClipDataset:
+) -> VideoDataset | MotionClips:
     """The dataset of that name or path.
 
     Args:
         source: "camera-motion", a folder or a list.
         clip_spec: how its videos become clips.
         purpose: "train": random clips; "validate": one center clip; "test": the views of the spec.
-        labels: class names that its own have to fit; None: as it has them.
+        reading: how it is written down.
+        like: has the classes that it has to have as well; None: its own.
         recipe: says more about training clips.
 
     Raises:
@@ -218,15 +222,18 @@ def open_data(
         )
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
-    from slowfast_zoo.data.dataset import open_dataset
-    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.dataset import VideoDataset, open_dataset
+    from slowfast_zoo.data.lists import read_annotations, read_like
 
-    if purpose == "train":
-        known = None if recipe is None or labels is not None else recipe.model_spec.num_classes
-        annotations = read_annotations(source, labels=labels, num_classes=known)
-        pairs = () if recipe is None else recipe.flip_pairs
-        return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
-    if purpose == "validate":
-        clip_spec = clip_spec.replace(test_crop=clip_spec.crop)
-    annotations = read_annotations(source, labels=labels)
-    return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
+    options: ReadOptions = {} if reading is None else reading
+    if isinstance(like, VideoDataset):
+        annotations = read_like(source, like.annotations, **options)
+    else:
+        annotations = read_annotations(source, **options)
+    if purpose != "train":
+        return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
+    pairs = () if recipe is None else recipe.flip_pairs
+    if recipe is not None and pairs and annotations.labels != recipe.labels:
+        # Which of these classes a flip exchanges, nobody knows.
+        pairs, clip_spec = (), clip_spec.replace(flip=0.0)
+    return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)

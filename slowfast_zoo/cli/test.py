@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -12,13 +12,20 @@ from slowfast_zoo.cli.options import (
     Command,
     choice,
     command,
+    data_options,
     device_option,
     echo,
     open_data,
     out_option,
     precision_option,
 )
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.evaluation import Average, Metric
+from slowfast_zoo.files import check_writable
+
+if TYPE_CHECKING:
+    from slowfast_zoo.data.lists import ReadOptions
+    from slowfast_zoo.evaluation.evaluate import Evaluation
 
 _METRICS = get_args(Metric)
 
@@ -48,7 +55,7 @@ class _SpacedEval(Command):
 @out_option("Result file (JSON).")
 @click.option(
     "--format",
-    "form",
+    "file_form",
     type=click.Choice(("named", "mmaction2")),
     default="named",
     show_default=True,
@@ -68,12 +75,13 @@ class _SpacedEval(Command):
 )
 @precision_option
 @device_option
+@data_options
 def test_command(
     data: str,
     model: ModelRef,
     metrics: tuple[str, ...],
     out: Path | None,
-    form: Any,
+    file_form: Any,
     average_clips: str | None,
     confusion: Path | None,
     per_class: bool,
@@ -82,17 +90,29 @@ def test_command(
     workers: int,
     precision: Any,
     device: str | None,
+    reading: ReadOptions,
 ) -> None:
     """Scores a model on DATA, a folder or a list.
 
     A saved folder or a training's file brings its own network, classes and preprocessing. Under torchrun
-    every video is scored by one process.
+    every video is scored by one process. Weights that don't say what their classes are called take the names
+    from --labels, in their own order.
     """
-    from slowfast_zoo.evaluation.evaluate import evaluate
+    from slowfast_zoo.data.lists import read_labels
+    from slowfast_zoo.evaluation.evaluate import evaluate, format_table
     from slowfast_zoo.runtime.distributed import join
 
+    for path in (out, confusion):
+        if path is not None:
+            _check_writable(path)
+    if average_clips == "none" and (confusion is not None or per_class):
+        raise InputError("Scores of single views have no classes to count; average them.")
     network = model.load()
-    dataset = open_data(data, network.clip_spec, "test", labels=network.labels)
+    if confusion is not None and network.spec.activation == "sigmoid":
+        raise InputError("A confusion matrix needs one label per video; this model gives several.")
+    if network.labels is None:
+        network.labels = read_labels(reading["labels"])
+    dataset = open_data(data, network.clip_spec, "test", reading=reading | {"labels": network.labels})
     group = join(device)
     result = evaluate(
         network,
@@ -107,15 +127,32 @@ def test_command(
     )
     if not group.first:
         return
+    if out is not None:
+        _save(result, out, file_form)
+    if confusion is not None and not result.error:
+        result.save_confusion(confusion)
     echo(f"{len(result.names)} of {len(dataset)} decoded")
     for name, value in result.metrics.items():
         echo(f"{name}: {value:.4f}")
-    if per_class:
-        for row in result.per_class():
-            echo(f"  {row['label']}: {row['accuracy']:.4f} of {row['videos']}")
+    if per_class and not result.error:
+        echo(format_table(result.class_table()))
     for name, error in result.failed:
         echo(f"not decoded: {name}: {error}", err=True)
-    if confusion is not None:
-        result.save_confusion(confusion)
-    if out is not None:
-        result.save(out, form)
+    if result.error:
+        raise InputError(result.error)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise InputError(f"The result file {path} can't be written: {error}.") from error
+
+
+def _save(result: Evaluation, path: Path, form: Any) -> None:
+    try:
+        result.save(path, form)
+    except InputError as error:  # MMAction2's form can't say that videos are missing
+        named = path.with_name(f"{path.stem}.named{path.suffix}")
+        result.save(named)
+        raise InputError(f"{error} The scores are in {named}.") from error

@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.cli.models import ModelRef, model_option
-from slowfast_zoo.cli.options import CAMERA_MOTION, choice, command, device_option, echo, open_data
+from slowfast_zoo.cli.options import (
+    CAMERA_MOTION,
+    choice,
+    command,
+    data_options,
+    device_option,
+    echo,
+    open_data,
+)
 from slowfast_zoo.errors import SpecError, UnknownNameError, did_you_mean
 from slowfast_zoo.runtime.precision import Precision
 
 if TYPE_CHECKING:
+    from slowfast_zoo.data.dataset import VideoDataset
+    from slowfast_zoo.data.lists import ReadOptions
+    from slowfast_zoo.data.motion.clips import MotionClips
     from slowfast_zoo.network.slowfast import SlowFast
-    from slowfast_zoo.training.plan import Plan
+    from slowfast_zoo.spec import ModelSpec
     from slowfast_zoo.training.recipe import Recipe, TrainConfig
+    from slowfast_zoo.training.schedule import Plan
 
 
 @command(
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on where the training in the work directory stopped.")
 @model_option(default=None, help_text="Weights to start from instead of the recipe's: a MODEL")
 @click.option("--from-scratch", is_flag=True, help="Start from random weights, whatever the recipe says.")
+@click.option("--recipe-labels", is_flag=True, help="DATA's numbers are classes of the recipe's dataset.")
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout.")
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @click.option("--epochs", type=int, help="Passes over the data.")
@@ -44,6 +57,7 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of TrainConfig."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@data_options
 def train_command(
     recipe: str,
     data: tuple[str, ...],
@@ -52,6 +66,7 @@ def train_command(
     resume: bool,
     model: ModelRef | None,
     from_scratch: bool,
+    recipe_labels: bool,
     seed: int | None,
     deterministic: bool,
     epochs: int | None,
@@ -62,17 +77,19 @@ def train_command(
     device: str | None,
     settings: tuple[str, ...],
     dry_run: bool,
+    reading: ReadOptions,
 ) -> None:
     """Trains by a RECIPE on DATA: training data, then validation data.
 
     RECIPE is a publisher's config name, or a model's name for the recipe of its default weights. The
-    recipe camera-motion makes its own data. On several GPUs or machines:
-    torchrun --nproc-per-node 8 --no-python slowfast-zoo train ...
+    recipe camera-motion makes its own data. The network gets the classes of the data: their names are those
+    of its folders or labels; a list of numbers is named by --labels or --recipe-labels. On several GPUs or
+    machines: torchrun --nproc-per-node 8 --no-python slowfast-zoo train ...
     """
     import torch
 
     from slowfast_zoo.runtime.distributed import join
-    from slowfast_zoo.training.plan import Plan
+    from slowfast_zoo.training.schedule import Plan
     from slowfast_zoo.training.state import load_trained
     from slowfast_zoo.training.train import train
     from slowfast_zoo.weights.saved.hub import save_pretrained
@@ -85,22 +102,30 @@ def train_command(
         raise click.UsageError("--validate needs validation data behind the training data.")
     if not data and chosen.name != CAMERA_MOTION:
         raise click.UsageError(f"The recipe {chosen.name} needs DATA to train on.")
-    training = open_data(data[0] if data else CAMERA_MOTION, chosen.clip_spec, "train", recipe=chosen)
-    labels = getattr(training, "labels", None) or chosen.labels
+    if recipe_labels:
+        if reading["labels"] is not None:
+            raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
+        reading["labels"] = chosen.labels
+    if chosen.model_spec.activation == "sigmoid":
+        reading["multi_label"] = True
+    source = data[0] if data else CAMERA_MOTION
+    training = open_data(source, chosen.clip_spec, "train", reading=reading, recipe=chosen)
     validation = None
     if validate:
         held_out = data[1] if len(data) > 1 else CAMERA_MOTION
-        validation = open_data(held_out, chosen.clip_spec, "validate", labels=labels)
+        validation = open_data(held_out, chosen.validation_spec, "validate", reading=reading, like=training)
+    spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
     if group.first:
         plan = Plan.of(config, len(training), group.world)
         echo(_summary(chosen, config, plan, data[0] if data else chosen.dataset, folder))
+        echo(_named(chosen, training.labels, spec.num_classes))
     if dry_run:
         return
     torch.manual_seed(config.seed)
     fresh = from_scratch or resume
-    network = _model(chosen, labels, None if fresh else model, use_recipe=not fresh)
+    network = _model(chosen, spec, training.labels, None if fresh else model, use_recipe=not fresh)
     result = train(
         network,
         training,
@@ -146,17 +171,48 @@ def _configured(
         except ValueError:
             parsed = value
         changes[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+    if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
+        raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
     return config.replace(**changes)
 
 
-def _model(recipe: Recipe, labels: Sequence[str], start: ModelRef | None, *, use_recipe: bool) -> SlowFast:
-    """The recipe's network with those classes, and the weights to start from."""
+def _spec(recipe: Recipe, dataset: VideoDataset | MotionClips) -> ModelSpec:
+    """The recipe's network for the classes of the data."""
+    annotations = getattr(dataset, "annotations", None)
+    if annotations is None:
+        return recipe.model_spec.replace(num_classes=len(dataset.labels or ()))
+    activation = "sigmoid" if annotations.multi_label else "softmax"
+    return recipe.model_spec.replace(num_classes=annotations.num_classes, activation=activation)
+
+
+def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
+    """What the classes are called, and what follows from that."""
+    if labels is None:
+        text = (
+            f"{classes} classes without names; --labels FILE names them, --recipe-labels as in"
+            f" {recipe.dataset}."
+        )
+    else:
+        text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else ''}."
+    if recipe.flip_pairs and labels != recipe.labels:
+        text += " No flips: only of the recipe's own classes it is known which ones a flip exchanges."
+    return text
+
+
+def _model(
+    recipe: Recipe,
+    spec: ModelSpec,
+    labels: Sequence[str] | None,
+    start: ModelRef | None,
+    *,
+    use_recipe: bool,
+) -> SlowFast:
+    """The network for those classes, and the weights to start from."""
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.zoo import create_model
 
-    spec = recipe.model_spec.replace(num_classes=len(labels))
     model = SlowFast(spec)
-    model.clip_spec, model.labels = recipe.clip_spec, tuple(labels)
+    model.clip_spec, model.labels = recipe.clip_spec, None if labels is None else tuple(labels)
     model.provenance = {"model": recipe.model, "recipe": recipe.name}
     loaded = None
     if start is not None:
@@ -179,6 +235,6 @@ def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder:
     ]
     if recipe.initialize_from:
         lines.append(f"The recipe starts from {' '.join(recipe.initialize_from)}.")
-    if recipe.departs:
-        lines.append(f"Not as published: {recipe.departs}")
+    if recipe.deviations:
+        lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)

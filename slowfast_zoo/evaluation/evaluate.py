@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +19,22 @@ from torch import Tensor
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.evaluation.metrics import class_accuracies, compute_metrics, confusion_matrix
+from slowfast_zoo.evaluation.metrics import (
+    average_precisions,
+    check_metrics,
+    compute_metrics,
+    confusion_matrix,
+    wilson_interval,
+)
+from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
-from slowfast_zoo.spec import Aggregate
+from slowfast_zoo.runtime.progress import shown
+from slowfast_zoo.spec import Aggregate, class_names
 
 AVERAGES: dict[str, Aggregate | Literal["none"]] = {
     "prob": "mean-prob",
@@ -56,11 +66,18 @@ class Evaluation:
     """Items that couldn't be read, and why; they count in no metric."""
     protocol: Mapping[str, Any]
     """How the scores were made."""
+    error: str = ""
+    """Why there are no metrics although there are scores; "" in order."""
 
     def __str__(self) -> str:
         total = len(self.names) + len(self.failed)
         parts = [f"{len(self.names)} of {total} decoded"]
-        return ", ".join(parts + [f"{name} {value:.4f}" for name, value in self.metrics.items()])
+        parts += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
+        if "top1_acc" in self.metrics:
+            right = round(self.metrics["top1_acc"] * len(self.names))
+            low, high = wilson_interval(right, len(self.names))
+            parts.append(f"top-1 is {right} of {len(self.names)}, 95 % interval {low:.3f} to {high:.3f}")
+        return ", ".join(parts)
 
     def confusion_matrix(self) -> npt.NDArray[np.int64]:
         """Counts (classes, classes): rows true, columns predicted.
@@ -72,12 +89,42 @@ class Evaluation:
             raise InputError("A confusion matrix needs one label per video, and one score per class.")
         return confusion_matrix(np.stack(self.scores), self.targets)
 
-    def per_class(self) -> list[dict[str, Any]]:
-        """For each class its name, its number of videos and the share of them that was recognized."""
+    def class_table(self) -> list[dict[str, Any]]:
+        """A row per class: label, videos, accuracy with its 95 % interval, precision, most frequent mistake.
+
+        For several labels per item: label, videos, average precision. NaN where nothing was measured.
+
+        Raises:
+            InputError: scores of single views.
+        """
+        if self.targets.ndim == 2 and self.metrics:
+            scores = np.stack(self.scores)
+            names = class_names(self.labels, scores.shape[1])
+            found = zip(
+                names, self.targets.sum(axis=0), average_precisions(scores, self.targets), strict=True
+            )
+            return [{"label": n, "videos": int(v), "average_precision": float(p)} for n, v, p in found]
         confusion = self.confusion_matrix()
-        names = self.labels or [str(index) for index in range(len(confusion))]
-        rows = zip(names, confusion.sum(axis=1).tolist(), class_accuracies(confusion).tolist(), strict=True)
-        return [{"label": name, "videos": videos, "accuracy": accuracy} for name, videos, accuracy in rows]
+        names = class_names(self.labels, len(confusion))
+        table = []
+        for index, name in enumerate(names):
+            videos, named = int(confusion[index].sum()), int(confusion[:, index].sum())
+            right = int(confusion[index, index])
+            wrong = confusion[index].copy()
+            wrong[index] = 0
+            low, high = wilson_interval(right, videos)
+            table.append(
+                {
+                    "label": name,
+                    "videos": videos,
+                    "accuracy": right / videos if videos else math.nan,
+                    "from": low,
+                    "to": high,
+                    "precision": right / named if named else math.nan,
+                    "most_often_taken_for": names[int(wrong.argmax())] if wrong.any() else "",
+                }
+            )
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """Metrics, protocol, labels, failures and every video's name, target and scores, as JSON values."""
@@ -88,8 +135,7 @@ class Evaluation:
             "labels": None if self.labels is None else list(self.labels),
             "failed": [{"video": name, "error": error} for name, error in self.failed],
             "videos": [
-                {"video": name, "target": target, "scores": scores.tolist()}
-                for name, target, scores in videos
+                {"video": name, "target": target, "scores": _json(scores)} for name, target, scores in videos
             ],
         }
 
@@ -105,7 +151,7 @@ class Evaluation:
                     f"MMAction2's result file tells videos apart by their place in the list, and"
                     f" {len(self.failed)} couldn't be read (first: {self.failed[0][0]}); use the named form."
                 )
-            content: Any = [scores.tolist() for scores in self.scores]
+            content: Any = [_json(scores) for scores in self.scores]
         elif form == "named":
             content = self.to_dict()
         else:
@@ -119,7 +165,7 @@ class Evaluation:
             InputError: as ``confusion_matrix``.
         """
         confusion = self.confusion_matrix()
-        names = self.labels or [str(index) for index in range(len(confusion))]
+        names = class_names(self.labels, len(confusion))
         table = io.StringIO()
         writer = csv.writer(table)
         writer.writerow(["true \\ predicted", *names])
@@ -162,8 +208,13 @@ def evaluate(
         UnknownNameError: no such metric or average.
     """
     rule = _average(average, model)
+    metrics = tuple(metrics or ())
+    check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")
+    if metrics and rule == "none":
+        raise InputError("Scores of single views have no metrics; average them, or ask for no metric.")
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
+    check_classes(model, dataset)
     group = join(device)
     twin = eval_twin(model, group.device)
     rows, failed = _score(twin, dataset, rule, batch_size, max_views, workers, group, precision, progress)
@@ -173,12 +224,15 @@ def evaluate(
         raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
     targets = np.stack([target for _, target, _, _ in rows])
     scores = [score for _, _, score, _ in rows]
-    single = all(score.ndim == 1 for score in scores)
-    if metrics and not single:
-        raise InputError("Scores of single views have no metrics; average them, or ask for no metric.")
+    results, problem = dict[str, float](), ""
+    if rule != "none":
+        try:
+            results = compute_metrics(np.stack(scores), targets, metrics)
+        except InputError as error:  # scores that took hours are not thrown away
+            problem = str(error)
     views = sorted({count for _, _, _, count in rows})
     return Evaluation(
-        metrics=compute_metrics(np.stack(scores), targets, tuple(metrics or ())) if single else {},
+        metrics=results,
         scores=scores,
         targets=targets,
         names=[name_of(dataset, index) for index, _, _, _ in rows],
@@ -191,7 +245,57 @@ def evaluate(
             "clip_spec": model.clip_spec.to_dict(),
             "model_spec": model.spec.to_dict(),
         },
+        error=problem,
     )
+
+
+def format_table(table: Sequence[dict[str, Any]]) -> str:
+    """The table as aligned text; a dash where nothing was measured."""
+    heads = [name.replace("_", " ") for name in table[0]]
+    rows = [[_cell(value) for value in row.values()] for row in table]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    numeric = [isinstance(value, (int, float)) for value in table[0].values()]
+    lines = []
+    for row in [heads, *rows]:
+        cells = [
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def check_classes(model: SlowFast, dataset: ClipDataset) -> None:
+    """Refuses a dataset whose classes, where it names them, aren't the model's in the model's order.
+
+    Raises:
+        DataError: names the first that differs.
+    """
+    names, own, classes = getattr(dataset, "labels", None), model.labels, model.spec.num_classes
+    if names is None:
+        annotations = getattr(dataset, "annotations", None)
+        if annotations is not None and annotations.num_classes > classes:
+            raise DataError(
+                f"The dataset has labels up to {annotations.num_classes - 1}, the model {classes} classes."
+            )
+        return
+    if len(names) != classes:
+        raise DataError(
+            f"The dataset has {len(names)} classes ({', '.join(names[:3])} ...), the model {classes};"
+            " give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
+        )
+    if own is not None and tuple(names) != tuple(own):
+        index = next(index for index, pair in enumerate(zip(names, own, strict=True)) if pair[0] != pair[1])
+        raise DataError(
+            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}'; open the"
+            " dataset with labels=model.labels."
+        )
 
 
 def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
@@ -200,23 +304,33 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
     Raises:
         DataError: names the item, its target and what is accepted.
     """
-    classes, several = model.spec.num_classes, model.spec.activation == "sigmoid"
+    classes, multi_label = model.spec.num_classes, model.spec.activation == "sigmoid"
     targets = batch.targets
-    if targets.ndim != (2 if several else 1) or (several and targets.shape[1] != classes):
-        wanted = f"multi-hot tensors of {classes} classes" if several else "one int per clip"
+    if targets.ndim != (2 if multi_label else 1) or (multi_label and targets.shape[1] != classes):
+        wanted = f"multi-hot tensors of {classes} classes" if multi_label else "one int per clip"
         raise DataError(
             f"Targets are {tuple(targets.shape)}; a model with {model.spec.activation} takes {wanted}."
         )
-    wrong = ((targets < 0) | (targets > (1 if several else classes - 1))).nonzero()
+    wrong = ((targets < 0) | (targets > (1 if multi_label else classes - 1))).nonzero()
     if len(wrong):
         item, target = batch.indices[int(wrong[0, 0])], targets[int(wrong[0, 0])]
-        accepted = "zeros and ones" if several else f"0 to {classes - 1}"
+        accepted = "zeros and ones" if multi_label else f"0 to {classes - 1}"
         raise DataError(f"{name_of(dataset, item)} has the label {target.tolist()}; accepted: {accepted}.")
+
+
+def _json(scores: npt.NDArray[np.float32]) -> Any:
+    finite = np.isfinite(scores)
+    if finite.all():
+        return scores.tolist()
+    values = scores.astype(object)
+    values[~finite] = None
+    return values.tolist()
 
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"The result file {path} can't be written: {error}.") from error
 
@@ -247,8 +361,6 @@ def _score(
     progress: bool,
 ) -> tuple[list[_Row], list[tuple[int, str]]]:
     """This process's share: (index, target, scores, views) of each item, and what couldn't be read."""
-    from tqdm import tqdm
-
     share = range(group.rank, len(dataset), group.world)
     starts = range(0, len(share), batch_size)
     shares = [share[start : start + batch_size] for start in starts]
@@ -256,25 +368,22 @@ def _score(
     rows: list[_Row] = []
     failed: list[tuple[int, str]] = []
     loader = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, group.device)
-    bar = tqdm(loader, desc="evaluate", leave=False, disable=None if progress and group.first else True)
+    compute = Halving(lambda clips: _logits(model, clips, group.device, precision), max_views)
+    batches = shown(loader, "evaluate", len(keys), unit="batch", show=progress and group.first)
     with torch.inference_mode():
-        for batch in bar:
+        for batch in batches:
             failed += batch.errors
             if not batch.indices:
                 continue
             check_targets(batch, model, dataset)
-            parts = [
-                _logits(model, clips, group.device, precision)
-                for clips in torch.split(batch.clips, max(max_views, 1))
-            ]
-            views_of = torch.split(torch.cat(parts), batch.views)
+            views_of = torch.split(compute(batch.clips), batch.views)
             for index, target, views in zip(batch.indices, batch.targets, views_of, strict=True):
                 scores = views if rule == "none" else average_views(views, model.spec.activation, rule)
-                rows.append((index, target.numpy(), scores.cpu().numpy(), len(views)))
+                rows.append((index, target.numpy(), scores.numpy(), len(views)))
     return rows, failed
 
 
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
     clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
-        return model(clips).float()
+        return model(clips).float().cpu()

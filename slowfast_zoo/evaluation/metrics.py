@@ -6,6 +6,8 @@ Source: ``mmaction/evaluation/functional/accuracy.py`` of MMAction2 1.2.0 (``mma
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -34,17 +36,11 @@ def compute_metrics(
         InputError: nothing to score, or a metric that doesn't fit the targets.
         UnknownNameError: there is no such metric.
     """
-    several = targets.ndim == 2
-    names = names or (METRICS[2:] if several else METRICS[:2])
+    multi_label = targets.ndim == 2
+    names = names or (METRICS[2:] if multi_label else METRICS[:2])
+    check_metrics(names, multi_label=multi_label)
     results: dict[str, float] = {}
     for name in names:
-        if name not in METRICS:
-            raise UnknownNameError(
-                f"There is no metric '{name}'.{did_you_mean(name, METRICS)} Accepted: {quoted(METRICS)}."
-            )
-        if several != (name == "mean_average_precision"):
-            kind = "several labels per video" if several else "one label per video"
-            raise InputError(f"The metric {name} doesn't fit a dataset with {kind}.")
         if name == "top_k_accuracy":
             results |= {f"top{k}_acc": value for k, value in top_k_accuracy(scores, targets, (1, 5)).items()}
         elif name == "mean_class_accuracy":
@@ -52,6 +48,37 @@ def compute_metrics(
         else:
             results[name] = mean_average_precision(scores, targets)
     return results
+
+
+def check_metrics(names: Sequence[str], *, multi_label: bool) -> None:
+    """Refuses metrics that don't exist or don't fit the kind of labels.
+
+    Raises:
+        InputError: a metric that doesn't fit.
+        UnknownNameError: there is no such metric.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UnknownNameError(
+                f"There is no metric '{name}'.{did_you_mean(name, METRICS)} Accepted: {quoted(METRICS)}."
+            )
+        if multi_label != (name == "mean_average_precision"):
+            kind = "several labels per video" if multi_label else "one label per video"
+            raise InputError(f"The metric {name} doesn't fit a dataset with {kind}.")
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Between which shares the true one lies in 95 of 100 such samples; NaN without a sample.
+
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
+    """
+    if total == 0:
+        return math.nan, math.nan
+    z = 1.959964
+    share, spread = right / total, z**2 / total
+    center = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def top_k_accuracy(scores: Scores, targets: Targets, ks: tuple[int, ...] = (1, 5)) -> dict[int, float]:

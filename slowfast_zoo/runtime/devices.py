@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -73,10 +75,10 @@ class Halving:
                 if not is_out_of_memory(error):
                     raise
                 if len(part) == 1:
+                    reason = str(error).partition("\n")[0] or type(error).__name__
                     raise OutOfMemoryError(
-                        f"Memory doesn't suffice for one clip {tuple(part.shape[1:])} ("
-                        f"{str(error).partition(chr(10))[0] or type(error).__name__}); choose a smaller model"
-                        " or another device."
+                        f"Memory doesn't suffice for one clip {tuple(part.shape[1:])} ({reason}); choose a"
+                        " smaller model or another device."
                     ) from error
             else:
                 rows = rows[len(part) :]
@@ -87,3 +89,26 @@ class Halving:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return torch.cat(results)
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Deterministic algorithms inside, the caller's settings afterwards.
+
+    On a GPU the backward pass of max pooling has no deterministic form; torch warns of it.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    if wanted:
+        # cuBLAS reads it when it starts; https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = wanted, not wanted
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

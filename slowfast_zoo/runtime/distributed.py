@@ -40,13 +40,13 @@ class Processes:
         distributed.all_gather_object(values, value)
         return values
 
-    def average_norms(self, model: nn.Module) -> None:
+    def average_batch_norms(self, model: nn.Module) -> None:
         """Replaces running statistics of batch norms by their mean over the processes."""
         for name, buffer in model.named_buffers():
             if self.world > 1 and name.endswith(("running_mean", "running_var")):
                 buffer.copy_(self.sum(buffer.clone()) / self.world)
 
-    def share_norms(self, model: nn.Module) -> None:
+    def share_batch_norms(self, model: nn.Module) -> None:
         """Gives every process the first one's buffers, as OpenMMLab does before it evaluates."""
         if self.world > 1:
             for buffer in model.buffers():

@@ -1,4 +1,4 @@
-"""Precise BN: batch norm statistics as plain averages over many batches, instead of a moving average.
+"""Batch norm statistics as plain averages over many batches (Precise BN), instead of a moving average.
 
 Source: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, section 3; MMAction2's ``PreciseBNHook``
 (https://github.com/open-mmlab/mmaction2) averages per-batch means and unbiased variances in the same way.
@@ -6,14 +6,26 @@ Source: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, section 3; MMActi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slowfast_zoo.data.dataset import ClipDataset
+from slowfast_zoo.data.loader import PRECISE_BN, KeyedItems, StepKeys, load, normalized
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import is_out_of_memory, to_device
+from slowfast_zoo.runtime.precision import autocast
+from slowfast_zoo.training.recipe import TrainConfig
 
-def update_norms(model: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object]) -> int:
+_LOGGER = logging.getLogger(__name__)
+
+
+def update_batch_norms(
+    model: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object]
+) -> int:
     """Replaces the statistics of every batch norm that is learning them; the count of batches used.
 
     Running means become the plain average of the batches' means, running variances that of their unbiased
@@ -43,3 +55,55 @@ def update_norms(model: nn.Module, batches: Iterable[Tensor], forward: Callable[
         for norm, momentum, tracked in before:
             norm.momentum, norm.num_batches_tracked = momentum, tracked
     return used
+
+
+def measure_batch_norms(
+    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: str | torch.device | None = None
+) -> None:
+    """Batch norms get the statistics of random training clips, which training with learning norms shows.
+
+    Args:
+        model: is moved to the device and left in the mode that it had.
+        dataset: clips as training has them; each is looked at at most once.
+        config: batch, seed, precision.
+        device: None: the GPU, or the CPU where there is none.
+    """
+    device = to_device(device)
+    batch = min(config.batch_size, len(dataset))
+    was_training = model.training
+    model.to(device)
+    try:
+        while not _measured(model, dataset, config, device, batch):
+            batch //= 2
+            _LOGGER.warning("Out of memory: measuring batch norms with %d clips at a time.", batch)
+    finally:
+        model.train(was_training)
+
+
+def _measured(
+    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: torch.device, batch: int
+) -> bool:
+    """Whether the memory held that many clips at a time."""
+    steps = len(dataset) // batch
+    keys = StepKeys(
+        len(dataset),
+        micro_batch=batch,
+        micro_batches=1,
+        steps_per_epoch=steps,
+        steps=range(steps),
+        seed=config.seed,
+        stream=PRECISE_BN,
+    )
+
+    def forward(clips: Tensor) -> None:
+        with autocast(device, config.precision):
+            model(normalized(clips.to(device), model.clip_spec))
+
+    batches = load(KeyedItems(dataset, config.seed), keys, config.workers, device)
+    try:
+        update_batch_norms(model, (batch.clips for batch in batches), forward)
+    except (RuntimeError, MemoryError) as error:
+        if batch == 1 or not is_out_of_memory(error):
+            raise
+        return False
+    return True

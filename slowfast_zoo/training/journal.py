@@ -1,7 +1,8 @@
-"""A training's log: JSON lines in the spirit of MMAction2's ``log.json``, and a progress bar."""
+"""A training's log: JSON lines in the spirit of MMAction2's ``log.json``, and what is shown meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.runtime.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class Journal:
-    """Appends lines to a file and moves a bar; without a path (all processes but the first) silent."""
+class TrainLog:
+    """Appends lines to a file and shows how far it is; without a path (later processes) silent."""
 
     def __init__(self, path: Path | None, *, done: int, steps: int, progress: bool) -> None:
         """
@@ -27,13 +29,11 @@ class Journal:
             path: of the log.
             done: optimizer steps done before.
             steps: optimizer steps of the whole training.
-            progress: show a bar when stderr is a terminal.
+            progress: show a bar, or a line every so often where stderr is no terminal.
         """
-        from tqdm import tqdm
-
         self.path = path
-        hidden = None if progress and path is not None else True
-        self.bar = tqdm(desc="train", total=steps, initial=done, unit="step", disable=hidden)
+        self._progress = Progress("train", steps, done=done, unit="step", show=progress and path is not None)
+        self._score = ""
 
     def __enter__(self) -> Self:
         return self
@@ -41,26 +41,77 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.close()
+        self._progress.__exit__(kind, error, trace)
 
     def write(self, mode: str, **values: Any) -> None:
         """Appends one line; floats are kept to six digits."""
-        if self.path is None:
-            return
-        line = {"mode": mode} | {name: _short(value) for name, value in values.items() if value is not None}
-        _LOGGER.info("%s", ", ".join(f"{name} {value}" for name, value in line.items() if name != "config"))
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise TrainingError(
-                f"{self.path} can't be written ({error}); checkpoints written so far are intact."
-            ) from error
+        if self.path is not None:
+            write_line(self.path, mode, values)
 
     def step(self, loss: float) -> None:
-        """Moves the bar by one optimizer step."""
-        self.bar.update()
-        self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        """One optimizer step more."""
+        self._progress.step(note=f"loss {loss:.4f}{self._score}")
+
+    def validated(self, epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+        """Shows the scores of a validation, and the first of them until the next."""
+        scores = [f"{name} {value:.4f}" for name, value in metrics.items()]
+        self._score = f", validation {scores[0]}" if scores else ""
+        self._progress.tell(f"epoch {epoch} of {epochs}, validation: {', '.join(scores)}")
+
+
+def write_line(path: Path, mode: str, values: dict[str, Any]) -> None:
+    """Appends one line to a log.
+
+    Raises:
+        TrainingError: no room, no permission.
+    """
+    line = {"mode": mode} | {name: _short(value) for name, value in values.items() if value is not None}
+    _LOGGER.info("%s", ", ".join(f"{name} {value}" for name, value in line.items() if name != "config"))
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                # A killed process may have left half a line.
+                file.write(b"" if file.read() == b"\n" else b"\n")
+            file.write(json.dumps(line).encode() + b"\n")
+    except OSError as error:
+        raise TrainingError(
+            f"{path} can't be written ({error}); checkpoints written so far are intact."
+        ) from error
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a training's log, each with its steps per epoch, without the starts.
+
+    A resumed training goes on in the log of the first part; what it repeats replaces what was there. Lines
+    that a kill cut or a disk damaged are left out, with a warning: nothing is trained by them.
+    """
+    kept: list[dict[str, Any]] = []
+    damaged: list[str] = []
+    steps_per_epoch = 1
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not text.strip():
+            continue
+        line: Any = None
+        with contextlib.suppress(ValueError):
+            line = json.loads(text)
+        try:
+            if line["mode"] == "start":
+                first, steps_per_epoch = int(line["step"]), max(int(line["steps_per_epoch"]), 1)
+                kept = [old for old in kept if steps_before(old, steps_per_epoch) <= first]
+            else:
+                steps_before(line, steps_per_epoch)
+                kept.append(line | {"steps_per_epoch": steps_per_epoch})
+        except (KeyError, TypeError, ValueError):
+            damaged.append(str(number))
+    if damaged:
+        _LOGGER.warning("%s: left out damaged lines: %s.", path, ", ".join(damaged))
+    return kept
+
+
+def steps_before(line: dict[str, Any], steps_per_epoch: int) -> int:
+    """Optimizer steps before that line was written."""
+    return int((line.get("epoch", 1) - 1) * steps_per_epoch + line.get("iter", 0))
 
 
 def _short(value: Any) -> Any:

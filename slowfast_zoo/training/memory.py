@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
-from slowfast_zoo.training.plan import Plan
 from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.training.train import TrainResult, train
 
@@ -37,7 +38,8 @@ def train_within_memory(
 
     Whenever memory doesn't suffice, half as many clips (or the next smaller divisor of a step) go through the
     network at a time and gradients are accumulated, so that a step still sees the same clips and the same
-    learning rate; at one clip activations are computed twice. Training goes on behind the last checkpoint, or
+    learning rate; with frozen batch norms it is the same step, with learning ones their statistics are of
+    fewer clips. At one clip activations are computed twice. Training goes on behind the last checkpoint, or
     starts anew.
 
     Args:
@@ -80,9 +82,13 @@ def train_within_memory(
         if not resume:
             model.load_state_dict(initial)
         again = ", activations computed twice" if config.activation_checkpointing else ""
+        norms = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+        other = (
+            " Batch norms that learn see fewer clips at a time, so the result is another." if norms else ""
+        )
         notes.append(
             f"Out of memory: went on with {config.batch_size} clips at a time, {config.accumulate} times per"
-            f" step{again}."
+            f" step{again}.{other}"
         )
         _LOGGER.warning("%s", notes[-1])
 

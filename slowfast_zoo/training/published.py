@@ -110,7 +110,13 @@ _CONFIGS: dict[tuple[str, str], TrainConfig] = {
 }
 """By model and tag. Multigrid trainings change the clip's size while they run and are left out."""
 
-_STHV1_FLIPS = ((2, 4), (30, 41), (52, 66))
+_STARTS = {
+    "mmaction2": ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p"),
+    "pyslowfast": ("slowfast_r50_8x8x1", "pyslowfast/k400"),
+}
+"""What each publisher fine-tuned from."""
+_FLIP_PAIRS = {"something_something_v1": ((2, 4), (30, 41), (52, 66))}
+_VALIDATION_CROPS = {"something_something_v1": 256}
 
 
 def list_recipes() -> list[str]:
@@ -143,22 +149,20 @@ def get_recipe(name: str) -> Recipe:
 @functools.cache
 def _recipes() -> dict[str, Recipe]:
     published = [_published(model, tag, config) for (model, tag), config in _CONFIGS.items()]
-    names = [recipe.name for recipe in published]
-    recipes = {
-        recipe.name if names.count(recipe.name) == 1 else f"{recipe.model}/{recipe.tag}": recipe
-        for recipe in published
-    }
-    recipes = {name: dataclasses.replace(recipe, name=name) for name, recipe in recipes.items()}
+    recipes: dict[str, Recipe] = {}
+    for recipe in published:
+        entry = find_config(recipe.name)
+        # A config of two rows is the newer one's.
+        newest = entry is None or entry.tag == recipe.tag
+        name = recipe.name if newest else f"{recipe.model}/{recipe.tag}"
+        recipes[name] = dataclasses.replace(recipe, name=name)
     return recipes | {"camera-motion": _camera_motion()}
 
 
 def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
     entry = get_weights(model, tag)
-    pyslowfast = tag.startswith("pyslowfast/")
-    start = None
-    if entry.initialized_from is not None:
-        start = ("slowfast_r50_8x8x1", "pyslowfast/k400" if pyslowfast else "mmaction2/k400-256e-320p")
-    sthv1 = config is _STHV1
+    pyslowfast = entry.publisher == "pyslowfast"
+    start = None if entry.initialized_from is None else _STARTS[entry.publisher]
     return Recipe(
         name=entry.config_name,
         model=model,
@@ -170,8 +174,9 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         dataset=entry.training_data,
         gpus=8 if pyslowfast else math.prod(int(part) for part in (entry.gpus or "8").split("x")),
         initialize_from=start,
-        flip_pairs=_STHV1_FLIPS if sthv1 else (),
-        departs=_SYNC if pyslowfast and start else "",
+        flip_pairs=_FLIP_PAIRS.get(entry.label_set, ()),
+        validation_crop=_VALIDATION_CROPS.get(entry.label_set),
+        deviations=_SYNC if pyslowfast and start else "",
     )
 
 

@@ -156,5 +156,12 @@ class Recipe:
     """Model and tag of the weights that the training started from; None: random weights."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
     """Classes that a horizontal flip exchanges."""
-    departs: str = ""
+    validation_crop: int | None = None
+    """Side of the center crop that its training validated on, in pixels; None: the training crop's."""
+    deviations: str = ""
     """What of the publisher's training this library doesn't do; empty when nothing."""
+
+    @property
+    def validation_spec(self) -> ClipSpec:
+        """The clips to validate on while training: center crops."""
+        return self.clip_spec.replace(test_crop=self.validation_crop or self.clip_spec.crop)

@@ -58,19 +58,36 @@ def replaced(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def new_directory(path: str | Path, *, resume: bool) -> Path:
+    """The folder, made, for a training that starts or goes on there.
+
+    Raises:
+        TrainingError: it can't be made, or holds a training already.
+    """
+    folder = Path(path)
+    if not resume and (folder / RESUME).exists():
+        raise TrainingError(
+            f"{folder} holds a training already; resume it, or choose another work directory."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
+    return folder
+
+
 @contextlib.contextmanager
 def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
-    """Makes the folder and keeps other trainings out of it.
+    """``new_directory``, with other trainings kept out of it.
 
     Raises:
         TrainingError: it can't be written, another training uses it, or it holds one already.
     """
     import filelock
 
-    folder = Path(path)
+    folder = new_directory(path, resume=resume)
     lock = filelock.FileLock(folder / ".lock", blocking=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
         raise TrainingError(
@@ -79,10 +96,6 @@ def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
     except OSError as error:
         raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
     try:
-        if not resume and (folder / RESUME).exists():
-            raise TrainingError(
-                f"{folder} holds a training already; resume it, or choose another work directory."
-            )
         for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
         yield folder

@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import logging
 import math
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,16 +25,17 @@ from torch.nn import functional as F
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import TrainingError
-from slowfast_zoo.evaluation.evaluate import check_targets, evaluate
+from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
-from slowfast_zoo.runtime.precision import autocast
-from slowfast_zoo.training.batch_norm import update_norms
-from slowfast_zoo.training.journal import Journal, Meter
-from slowfast_zoo.training.numerics import check_gradients_are_right, determinism, make_optimizer
-from slowfast_zoo.training.plan import Plan, check_trainable
+from slowfast_zoo.runtime.precision import Precision, autocast
+from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.training.batch_norm import update_batch_norms
+from slowfast_zoo.training.journal import Meter, TrainLog
+from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import learning_rate
+from slowfast_zoo.training.schedule import Plan, check_trainable, learning_rate
 from slowfast_zoo.training.state import (
     BEST,
     LAST,
@@ -101,12 +104,21 @@ def train(
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
     check_trainable(model, dataset, validation, sample_weights)
+    for data in (dataset, validation):
+        if data is not None:
+            check_classes(model, data)
     group = join(device)
     with contextlib.ExitStack() as stack:
-        folder = Path(work_dir)
+        folder, refusal = Path(work_dir), ""
         if group.first:
-            folder = stack.enter_context(work_directory(work_dir, resume=resume))
-        stack.enter_context(determinism(config.deterministic))
+            try:
+                folder = stack.enter_context(work_directory(work_dir, resume=resume))
+            except TrainingError as error:
+                refusal = str(error)
+        refusal = group.gather(refusal)[0]  # else the other processes would wait for the first
+        if refusal:
+            raise TrainingError(refusal)
+        stack.enter_context(deterministic(config.deterministic))
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         return trainer.run(resume, progress)
 
@@ -136,16 +148,21 @@ class _Trainer:
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.validated = 0
+        self.progress = True
 
     def run(self, resume: bool, progress: bool) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
         config, plan = self.config, self.plan
+        self.progress = progress
         if resume:
             self._restore()
-        network = self._distributed() if self.group.world > 1 else self.model
-        log = self.folder / LOG if self.group.first else None
-        with Journal(log, done=self.done, steps=plan.steps, progress=progress) as journal:
-            journal.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
+        network = _distributed(self.model, self.group) if self.group.world > 1 else self.model
+        path = self.folder / LOG if self.group.first else None
+        with (
+            TrainLog(path, done=self.done, steps=plan.steps, progress=progress) as log,
+            _stop_signals() as signals,
+        ):
+            log.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
             batches = iter(self._load(range(self.done, plan.steps)))
             meter = Meter(self.group)
             while self.done < plan.steps:
@@ -153,14 +170,16 @@ class _Trainer:
                 lr = learning_rate(config, self.done, plan.steps_per_epoch, plan.lr)
                 grad_norm = self._step(network, batches, lr, meter)
                 self.done += 1
-                journal.step(meter.loss)
+                log.step(meter.loss)
                 if (iteration + 1) % config.log_every == 0 or iteration + 1 == plan.steps_per_epoch:
                     where = {"epoch": epoch + 1, "iter": iteration + 1, "lr": lr}
-                    journal.write("train", **where, **meter.read(), grad_norm=grad_norm)
+                    log.write("train", **where, **meter.read(), grad_norm=grad_norm)
                 if iteration + 1 == plan.steps_per_epoch:
-                    self._end_epoch(network, epoch + 1, lr, journal)
+                    self._end_epoch(network, epoch + 1, lr, log)
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
                     self._save()
+                if self._asked_to_stop(signals):
+                    raise self._stopped(signals)
         return TrainResult(
             work_dir=self.folder,
             last=self.folder / LAST,
@@ -170,16 +189,22 @@ class _Trainer:
             steps=self.done,
         )
 
-    def _distributed(self) -> nn.Module:
-        """The model with gradients averaged over processes.
+    def _asked_to_stop(self, signals: list[int]) -> bool:
+        # All processes stop behind the same step.
+        asked = torch.tensor(float(len(signals)), device=self.group.device)
+        return self.done < self.plan.steps and bool(
+            self.group.sum(asked) if self.group.world > 1 else signals
+        )
 
-        Each process keeps its own batch norm statistics while it trains, as the publishers' do.
-        """
-        gpus = [self.group.device] if self.group.device.type == "cuda" else None
-        with warnings.catch_warnings():
-            # torch 2.15 has another name for broadcast_buffers, the versions before it only this one.
-            warnings.simplefilter("ignore", FutureWarning)
-            return nn.parallel.DistributedDataParallel(self.model, gpus, broadcast_buffers=False)
+    def _stopped(self, signals: list[int]) -> BaseException:
+        """Saves what is done; what to end with."""
+        self._save()
+        _LOGGER.warning(
+            "Stopped behind step %d of %d; --resume (resume=True) goes on from there.",
+            self.done,
+            self.plan.steps,
+        )
+        return SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in signals else KeyboardInterrupt()
 
     def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float, meter: Meter) -> float:
         """One optimizer step; the L2 norm of its gradients before clipping."""
@@ -227,19 +252,20 @@ class _Trainer:
             logits: Tensor = network(clips.contiguous(memory_format=self.layout))
         return logits.float()
 
-    def _end_epoch(self, network: nn.Module, epoch: int, lr: float, journal: Journal) -> None:
+    def _end_epoch(self, network: nn.Module, epoch: int, lr: float, log: TrainLog) -> None:
         """Statistics, validation and checkpoints after that many epochs."""
         config, last = self.config, epoch == self.config.epochs
         if config.precise_bn_batches and (last or epoch % config.precise_bn_every == 0):
             self._precise_bn(epoch)
         improved = False
         if self.validation is not None and (last or epoch % config.validate_every == 0):
-            self.group.share_norms(self.model)
+            self.group.share_batch_norms(self.model)
             self.metrics, self.validated = self._validate(self.validation), self.done
-            improved = not self.best or rank(self.metrics) >= rank(self.best)
+            improved = not self.best or selection_score(self.metrics) >= selection_score(self.best)
             if improved:
                 self.best = {"epoch": epoch, **self.metrics}
-            journal.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
+            log.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
+            log.validated(epoch, config.epochs, self.metrics)
         if improved and self.group.first:
             save_weights(self.model, self.folder / BEST, self._notes())
         if last or epoch % config.checkpoint_every == 0:
@@ -255,7 +281,14 @@ class _Trainer:
             workers=config.workers,
             device=self.group.device,
             precision=config.precision,
+            progress=self.progress,
         )
+        if result.error:
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise TrainingError(
+                f"Validation behind step {self.done}: {result.error} The learning rate is {rate:g}; lower it."
+                f" Checkpoints in {self.folder} are from before."
+            )
         if result.failed:
             _LOGGER.warning("Validation: %s; the first failure: %s", result, result.failed[0])
         return dict(result.metrics)
@@ -265,8 +298,8 @@ class _Trainer:
         count = min(self.config.precise_bn_batches, len(self.dataset) // clips_per_pass)
         steps = range((epoch - 1) * count, epoch * count)
         clips = (batch.clips for batch in self._load(steps, stream=PRECISE_BN, steps_per_epoch=count))
-        update_norms(self.model, clips, lambda batch: self._logits(self.model, batch))
-        self.group.average_norms(self.model)
+        update_batch_norms(self.model, clips, lambda batch: self._logits(self.model, batch))
+        self.group.average_batch_norms(self.model)
 
     def _load(self, steps: range, *, stream: int = TRAINING, steps_per_epoch: int | None = None) -> Any:
         keys = StepKeys(
@@ -329,13 +362,75 @@ class _Trainer:
 
     def _not_finite(self, what: str, batch: Batch) -> TrainingError:
         names = ", ".join(name_of(self.dataset, index) for index in batch.indices)
+        rate = self.optimizer.param_groups[0]["lr"]
         return TrainingError(
             f"{what} at step {self.done + 1} of {self.plan.steps}; the last clips were: {names}. Look for"
-            f" broken clips, or lower the learning rate; checkpoints in {self.folder} are from before."
+            f" broken clips, or lower the learning rate ({rate:g} at this step, {self.plan.lr:g} at"
+            f" most); checkpoints in {self.folder} are from before."
         )
 
 
-def rank(metrics: dict[str, float]) -> float:
+def _distributed(model: nn.Module, group: Processes) -> nn.Module:
+    """The model with gradients averaged over processes.
+
+    Each process keeps its own batch norm statistics while it trains, as the publishers' do.
+    """
+    gpus = [group.device] if group.device.type == "cuda" else None
+    # A 1x1x1 kernel's strides say nothing about its layout, and DDP warns of them.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    with warnings.catch_warnings():
+        # torch 2.15 has another name for broadcast_buffers, the versions before it only this one.
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(model, gpus, broadcast_buffers=False)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """The requests to stop that have come, Ctrl-C or SIGTERM; a second one acts at once, as without this."""
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            number, handler = before.popitem()
+            signal.signal(number, handler)
+
+    def remember(number: int, _: object) -> None:
+        came.append(number)
+        restore()
+
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not None:
+                before[number] = signal.signal(number, remember)
+    try:
+        yield came
+    finally:
+        restore()
+
+
+def selection_score(metrics: dict[str, float]) -> float:
     """What best is chosen by, higher is better; of equals, common with few videos, the later is taken."""
     score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
     return -math.inf if math.isnan(score) else score
+
+
+def check_gradients_are_right(
+    spec: ModelSpec, num_frames: int, device: torch.device, precision: Precision
+) -> None:
+    """Refuses clips so short that torch computes wrong gradients.
+
+    In torch 2.15 the CPU's bfloat16 convolution reads beyond clips that are longer than one frame and
+    shorter than the kernel when it computes the weights' gradient: the result is NaN, or just wrong.
+
+    Raises:
+        TrainingError: the clips are too short for this precision on this device.
+    """
+    if device.type != "cpu" or precision != "bfloat16":
+        return
+    slow_frames = num_frames // spec.alpha
+    if slow_frames == 2 or 1 < num_frames < 5:  # kernels of 3 in both pathways, of 5 in the fast stem
+        raise TrainingError(
+            f"torch computes wrong gradients in bfloat16 on the CPU for clips of {num_frames} frames, "
+            f"{slow_frames} in the slow pathway; train in float32, or with {3 * spec.alpha} frames or more."
+        )

@@ -40,13 +40,26 @@ def run(folders: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in command])
 
 
-def test_finetune_prints_the_report_and_leaves_a_model_for_predict(folders: Path, tmp_path: Path) -> None:
+def test_finetune_prints_the_report_and_leaves_a_model_for_predict(
+    folders: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     work = tmp_path / "w"
     options = ["--epochs", "1", "--batch-size", "3", "--lr", "0.64", "--seed", "5", "--val", "0.25"]
     result = run(folders, "--work-dir", work, *options)
     assert result.exit_code == 0, result.output
+    report = (work / "report.txt").read_text()
     for words in ("2 classes; clips: 6 in train and 2 in val", "learning rate 0.03", "most often taken for"):
-        assert words in result.output
+        assert words in report
+    assert "most often taken for" in result.output
+    told = [record.message for record in caplog.records]
+    assert all(told.count(line) == 1 for line in report.split("\n\n")[0].splitlines()), (
+        "said once, and not again"
+    )
+    assert "2 classes" not in result.output
+    drawn = CliRunner().invoke(main, ["report", str(work)])
+    assert drawn.exit_code == 0, drawn.output
+    assert drawn.output.startswith(report)
+    assert drawn.output.rstrip().endswith("curves.png")
     assert from_pretrained(work / "model").labels == ("dark", "light")
     video = folders / "clips" / "dark" / "0.mkv"
     command = ["predict", str(video), "--model", str(work / "model"), "--device", "cpu"]
@@ -60,11 +73,12 @@ def test_finetune_prints_the_report_and_leaves_a_model_for_predict(folders: Path
     assert resumed.exit_code == 0, resumed.output
 
 
-def test_optimizer_is_what_was_asked_for(folders: Path, tmp_path: Path) -> None:
-    options = ["--epochs", "1", "--optimizer", "adamw", "--lr", "0.016", "--work-dir", tmp_path / "w"]
+def test_an_optimizer_brings_its_own_rate(folders: Path, tmp_path: Path) -> None:
+    options = ["--epochs", "1", "--optimizer", "adamw", "--work-dir", tmp_path / "w"]
     result = run(folders, *options)
     assert result.exit_code == 0, result.output
-    assert '"optimizer": "adamw"' in (tmp_path / "w" / "log.jsonl").read_text()
+    log = (tmp_path / "w" / "log.jsonl").read_text()
+    assert '"optimizer": "adamw", "lr": 0.016' in log
 
 
 def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
@@ -81,7 +95,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [str(part) for part in command])
     assert result.exit_code == 0, result.output
     assert from_pretrained(tmp_path / "w" / "model").labels == ("night", "day")
-    assert "Linear probe" in result.output
+    assert "Linear probe" in (tmp_path / "w" / "report.txt").read_text()
 
 
 @pytest.mark.parametrize(

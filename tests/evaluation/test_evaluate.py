@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from slowfast_zoo.cli import main
 from slowfast_zoo.cli import test as test_module
 from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.cli.options import open_data
-from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, UnknownNameError, VideoError
+from slowfast_zoo.errors import (
+    DataError,
+    InputError,
+    OutOfMemoryError,
+    SlowFastZooError,
+    UnknownNameError,
+    VideoError,
+)
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
@@ -25,11 +35,14 @@ from slowfast_zoo.evaluation.metrics import (
     mean_average_precision,
     mean_class_accuracy,
     top_k_accuracy,
+    wilson_interval,
 )
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.published import get_recipe
+from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import load_trained, save_weights
+from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
 SPEC = ModelSpec(
@@ -179,8 +192,11 @@ def test_unreadable_videos_are_reported_and_not_counted(model: SlowFast) -> None
 def test_single_views_have_scores_and_no_metrics(model: SlowFast, tmp_path: Path) -> None:
     result = evaluate(model, Videos(3), average="none", device="cpu")
     assert [scores.shape for scores in result.scores] == [(2, 3)] * 3 and not result.metrics
-    with pytest.raises(InputError, match="average them"):
-        evaluate(model, Videos(3), average="none", metrics=["top_k_accuracy"], device="cpu")
+    untouched = Videos(3, broken=0)
+    untouched.__class__ = type("Untouched", (Videos,), {"__getitem__": None})
+    for metrics, message in ((["top_k_accuracy"], "average them"), (["mean_average_precision"], "one label")):
+        with pytest.raises(InputError, match=message):  # before anything is read
+            evaluate(model, untouched, average="none", metrics=metrics, device="cpu")
     with pytest.raises(InputError):
         result.confusion_matrix()
     result.save(tmp_path / "raw.json", "mmaction2")
@@ -217,7 +233,7 @@ def test_result_files(model: SlowFast, tmp_path: Path) -> None:
         rows = list(csv.reader(file))
     assert rows[0][1:] == ["walk", "run, fast", "jump"]
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result.confusion_matrix().tolist()
-    assert [row["videos"] for row in result.per_class()] == [2, 1, 1]
+    assert [row["videos"] for row in result.class_table()] == [2, 1, 1]
     with pytest.raises(InputError, match="can't be written"):
         result.save(tmp_path / "nowhere" / "file.json")
     broken = evaluate(model, Videos(3, broken=0), device="cpu")
@@ -255,13 +271,27 @@ def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.M
     files = ["--out", str(tmp_path / "result.json"), "--confusion", str(tmp_path / "c.csv"), "--per-class"]
     result = run(test_module.test_command, [*spaced, *files, "--workers", "0"])
     assert result.exit_code == 0, result.output
-    for part in ("3 of 4 decoded", "top1_acc: ", "top5_acc: 1.0000", "mean_class_accuracy: ", "run, fast: "):
+    for part in ("3 of 4 decoded", "top1_acc: ", "top5_acc: 1.0000", "mean_class_accuracy: ", "run, fast  "):
         assert part in result.output
     assert "not decoded: vidéos/3.mp4" in result.output
     assert json.loads((tmp_path / "result.json").read_text())["protocol"]["average"] == "mean-logit"
     one = run(test_module.test_command, [*args, "--eval=mean_class_accuracy", "--workers", "0"])
     assert "mean_class_accuracy" in one.output and "top1_acc" not in one.output
     assert run(test_module.test_command, [*args, "--eval", "top_1"]).exit_code == 2
+    bare = run(
+        test_module.test_command, [*args, "--format", "mmaction2", "--out", str(tmp_path / "bare.json")]
+    )
+    assert "couldn't be read" in str(bare.exception) and "bare.named.json" in str(bare.exception)
+    assert len(json.loads((tmp_path / "bare.named.json").read_text())["videos"]) == 3, "scores aren't lost"
+    monkeypatch.setattr(test_module, "open_data", None)  # what is refused is refused before anything is read
+    for wrong in (
+        ["--out", str(tmp_path / "nowhere" / "file.json")],
+        ["--confusion", str(tmp_path / "nowhere" / "file.csv")],
+        ["--out", "/proc/file.json"],
+        ["--average-clips", "none", "--per-class"],
+    ):
+        refused = run(test_module.test_command, [*args, *wrong])
+        assert refused.exit_code and not isinstance(refused.exception, TypeError), wrong
     missing = run(test_module.test_command, ["x", "--model", str(tmp_path / "no.pth")])
     assert isinstance(missing.exception, SlowFastZooError)
 
@@ -303,6 +333,100 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "slowfast_r50_4x16x1" in str(unknown.exception)
     needs = run(train_module.train_command, ["slowfast_r50_4x16x1", "x", "--validate"])
     assert needs.exit_code == 2 and "needs validation data" in needs.output
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """A list of two classes by number, a folder with the same and one class less, and names."""
+    for index, name in enumerate(("b", "a", "b", "a")):
+        (tmp_path / "clips" / name).mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "clips" / name / f"{index}.npy", RNG.integers(0, 255, (8, 36, 36, 3), np.uint8))
+    (tmp_path / "list.txt").write_text("clips/b/0.npy 0\nclips/a/1.npy 1\nclips/b/2.npy 0\n")
+    (tmp_path / "names.txt").write_text("b\na\n")
+    (tmp_path / "three.txt").write_text("b\na\nc\n")
+    return tmp_path
+
+
+def test_a_training_takes_number_and_names_of_its_classes_from_the_data(numbered: Path) -> None:
+    def trained(*options: str) -> SlowFast:
+        work = numbered / "w"
+        shutil.rmtree(work, ignore_errors=True)
+        command = ["train", "camera-motion", str(numbered / "list.txt"), "--work-dir", str(work)]
+        command += ["--device", "cpu", "--workers", "0", "--fps", "10", *options]
+        command += ["--epochs", "1", "--batch-size", "2"]
+        result = click.testing.CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
+        assert ("2 classes without names; --labels FILE" in result.output) == (not options)
+        return from_pretrained(work / "model")
+
+    assert (trained().labels, trained().spec.num_classes) == (None, 2)
+    assert trained("--labels", str(numbered / "names.txt")).labels == ("b", "a")
+    assert trained("--recipe-labels").spec.num_classes == 10
+
+
+def test_classes_of_data_and_weights_are_matched_by_name_or_refused(numbered: Path) -> None:
+    torch.manual_seed(0)
+    network = SlowFast(SPEC)
+    network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
+    save_weights(network, numbered / "w.safetensors", {})
+
+    def tested(*options: str) -> click.testing.Result:
+        command = ["test", str(numbered / "clips"), "--model", str(numbered / "w.safetensors"), "--device"]
+        command += ["cpu", "--workers", "0", "--out", str(numbered / "out.json"), *options]
+        return click.testing.CliRunner().invoke(main, command)
+
+    refused = tested()
+    assert refused.exit_code == 1
+    assert "The dataset has 2 classes (a, b ...), the model 3" in refused.output
+    named = tested("--labels", str(numbered / "three.txt"))
+    assert named.exit_code == 0, named.output
+    found = json.loads((numbered / "out.json").read_text())
+    assert found["labels"] == ["b", "a", "c"]
+    assert [video["target"] for video in found["videos"]] == [1, 1, 0, 0]
+    other = open_data(str(numbered / "clips"), network.clip_spec, "test")
+    network.labels = ("b", "c", "a")
+    with pytest.raises(DataError, match="has 2 classes"):
+        evaluate(network, other)
+    network.reset_classifier(2, ("b", "a"))
+    with pytest.raises(DataError, match="class 0 is 'a', the model's is 'b'; open the dataset"):
+        evaluate(network, other)
+    with pytest.raises(DataError, match="class 0 is 'a', the model's is 'b'"):
+        train(network, other, TrainConfig(epochs=1, batch_size=2), work_dir=numbered / "t")
+
+
+def test_scores_are_kept_when_there_is_no_metric_for_them(model: SlowFast, tmp_path: Path) -> None:
+    broken = copy.deepcopy(model)
+    broken.get_classifier().bias.data.fill_(float("nan"))
+    result = evaluate(broken, Videos(2), device="cpu")
+    assert "NaN" in result.error and not result.metrics and len(result.scores) == 2
+    result.save(tmp_path / "nan.json")
+    assert json.loads((tmp_path / "nan.json").read_text())["videos"][0]["scores"] == [None] * 3
+
+
+def test_out_of_memory_halves_the_views(model: SlowFast) -> None:
+    expected = evaluate(model, Videos(3, views=(5,)), device="cpu")
+    hungry = copy.deepcopy(model)
+    sizes: list[int] = []
+
+    class Hungry(SlowFast):
+        def forward(self, clip: Tensor) -> Tensor:
+            sizes.append(len(clip))
+            if len(clip) > 2:
+                raise torch.OutOfMemoryError("no more\nand so on")
+            return super().forward(clip)
+
+    hungry.__class__ = Hungry
+    result = evaluate(hungry, Videos(3, views=(5,)), device="cpu")
+    assert sizes[:5] == [5, 2, 2, 1, 2]
+    np.testing.assert_allclose(np.stack(result.scores), np.stack(expected.scores), atol=1e-6)
+    hungry.forward = lambda clip: torch.empty(2**60)  # type: ignore[method-assign]
+    with pytest.raises(OutOfMemoryError, match=r"one clip \(3, 4, 32, 32\)"):
+        evaluate(hungry, Videos(1), device="cpu")
+
+
+@pytest.mark.parametrize(("right", "total", "low", "high"), [(13, 20, 0.4329, 0.8188), (0, 5, 0, 0.4345)])
+def test_wilson_interval(right: int, total: int, low: float, high: float) -> None:
+    assert wilson_interval(right, total) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_the_procedural_data_differ_between_training_and_scoring() -> None:

@@ -55,8 +55,8 @@ class Clips(torch.utils.data.Dataset[Any]):
             clip[0] = float("nan")
         if index == self.poison and self.act == "unreadable":
             raise VideoError(f"clip {index} is truncated")
-        if self.act == "kill" and len(self.seen) == self.poison:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.act.startswith("SIG") and len(self.seen) == self.poison:
+            os.kill(os.getpid(), signal.Signals[self.act])
         return clip, self.targets[index] if len(self.targets) else index % 3
 
     def name_of(self, index: int) -> str:

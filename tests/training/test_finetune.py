@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,22 @@ from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalized
 from slowfast_zoo.errors import DataError, InputError, TrainingError
-from slowfast_zoo.evaluation.evaluate import Evaluation
+from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.inference.predict import predict
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.training.finetune.finetune import FINETUNE, PROBE, finetune
-from slowfast_zoo.training.finetune.model import mirrored_classes
+from slowfast_zoo.training.batch_norm import measure_batch_norms
+from slowfast_zoo.training.finetune.data import FinetuneData, collect
+from slowfast_zoo.training.finetune.finetune import FINETUNE, PROBE, finetune, mirrored_classes
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     Features,
     extract_features,
     fit_classifier,
-    settle_norms,
 )
-from slowfast_zoo.training.finetune.report import class_table, format_table, read_log, write_report
+from slowfast_zoo.training.finetune.report import draw_curves, draw_report, write_tables
+from slowfast_zoo.training.journal import read_log
 from slowfast_zoo.training.memory import smaller_pieces
 from slowfast_zoo.training.state import RESUME, load_trained
 from slowfast_zoo.weights.saved.hub import from_pretrained
@@ -120,7 +120,8 @@ def test_two_classes_and_a_test_part_and_their_defaults(tmp_path: Path) -> None:
         assert torch.equal(model.state_dict()[name], value), name
     assert "Frozen: the statistics of all batch norms." in result.notes
     assert any("learning rate 0.025 (scaled from 0.4 for 64 clips)" in note for note in result.notes)
-    start = json.loads((tmp_path / "w" / "log.jsonl").read_text().splitlines()[0])
+    probe, start, *_ = map(json.loads, (tmp_path / "w" / "log.jsonl").read_text().splitlines())
+    assert (probe["mode"], probe["top1_acc"]) == ("probe", result.probe_metrics["top1_acc"])
     assert (start["step_clips"], start["lr"]) == (4, 0.025)
 
 
@@ -132,11 +133,11 @@ def test_learning_from_scratch_lets_norms_learn(clips: Path, tmp_path: Path) -> 
     assert result.probe_metrics is None
 
 
-def test_settled_norms_have_the_statistics_of_the_training_clips(clips: Path) -> None:
+def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -> None:
     model = make_model().eval()
     dataset = VideoDataset(read_annotations(clips), CLIP_SPEC.replace(smallest_area=1, flip=0), train=True)
     config = CONFIG.replace(batch_size=15)
-    settle_norms(model, dataset, config, "cpu")
+    measure_batch_norms(model, dataset, config, "cpu")
     assert not model.training
     keys = [ItemKey(PRECISE_BN, 0, index) for index in range(15)]
     batch = torch.stack([KeyedItems(dataset, config.seed)[key][1] for key in keys])
@@ -147,25 +148,14 @@ def test_settled_norms_have_the_statistics_of_the_training_clips(clips: Path) ->
     torch.testing.assert_close(norm.running_var, out.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
 
 
-def test_norms_that_learn_are_settled_before_the_probe(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slowfast_zoo.training.finetune.finetune as module
-
-    calls: list[str] = []
-    for name in ("settle_norms", "fit_classifier"):
-        original = getattr(module, name)
-
-        def watched(*args: Any, name: str = name, original: Any = original) -> Any:
-            calls.append(name)
-            return original(*args)
-
-        monkeypatch.setattr(module, name, watched)
-    config = CONFIG.replace(epochs=1)
-    tune(clips, tmp_path / "learn", freeze_norms=False, config=config)
-    tune(clips, tmp_path / "frozen", config=config)
-    tune(clips, tmp_path / "scratch", freeze_norms=False, probe="no", config=config)
-    assert calls == ["settle_norms", "fit_classifier", "fit_classifier"]
+@pytest.mark.parametrize("learn", [False, True])
+def test_norms_that_learn_are_measured_before_the_probe(clips: Path, tmp_path: Path, learn: bool) -> None:
+    model = make_model()
+    before = model.slow.stem.norm.running_mean.clone()
+    tune(clips, tmp_path, model, freeze_norms=not learn, config=CONFIG.replace(epochs=1, lr=1e-12))
+    probed = load_trained(tmp_path / PROBE)
+    assert probed is not None
+    assert torch.equal(probed.slow.stem.norm.running_mean, before) == (not learn)
 
 
 def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -> None:
@@ -302,25 +292,21 @@ def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     assert kept.model.clip_spec.flip == 0.5
 
 
-def test_uneven_classes_are_drawn_equally(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slowfast_zoo.training.finetune.finetune as module
+def test_uneven_classes_are_drawn_equally(clips: Path, tmp_path: Path) -> None:
+    found = collect_parts(clips, tmp_path)
+    assert found.uneven
+    assert sorted(set(found.train.class_weights())) == [1 / 5, 1 / 2]
+    balanced = tune(clips, tmp_path / "a", config=CONFIG.replace(epochs=1))
+    assert any("drawn equally often" in note for note in balanced.notes)
+    as_they_come = tune(clips, tmp_path / "b", balance=False, config=CONFIG.replace(epochs=1))
+    assert not any("drawn equally often" in note for note in as_they_come.notes)
+    losses = [read_log(tmp_path / name / "log.jsonl")[1]["loss"] for name in ("a", "b")]
+    assert losses[0] != losses[1], "other clips were drawn"
 
-    seen: list[Sequence[float] | None] = []
-    original = module.train_within_memory
 
-    def watched(*args: Any, sample_weights: Sequence[float] | None, **options: Any) -> Any:
-        seen.append(sample_weights)
-        return original(*args, sample_weights=sample_weights, **options)
-
-    monkeypatch.setattr(module, "train_within_memory", watched)
-    result = tune(clips, tmp_path / "a")
-    assert seen[0] is not None
-    assert sorted(set(seen[0])) == [1 / 5, 1 / 2]
-    assert any("drawn equally often" in note for note in result.notes)
-    tune(clips, tmp_path / "b", balance=False)
-    assert seen[1] is None
+def collect_parts(clips: Path, folder: Path) -> FinetuneData:
+    options = {"resume": False, "val": 0.2, "group_by": None, "seed": 0, "max_unreadable": 0.1}
+    return collect(clips, None, folder, progress=False, **options)  # type: ignore[arg-type]
 
 
 class Hungry(SlowFast):
@@ -354,6 +340,50 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(clips: Path, tmp_path
     model.__class__ = type("Starving", (Hungry,), {"limit": 0})
     with pytest.raises(TrainingError, match="suffice for one clip"):
         tune(clips, tmp_path / "starving", model)
+
+
+def test_out_of_memory_with_norms_that_learn_is_told_apart(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model()
+    model.__class__ = Hungry
+    result = tune(clips, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1))
+    assert "measuring batch norms with 1 clips at a time" in caplog.text
+    told = [note for note in result.notes if note.startswith("Out of memory")]
+    assert all(
+        "Batch norms that learn see fewer clips at a time: the result is another" in note for note in told
+    )
+    assert len(told) == 2
+
+
+def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
+    class Full(SlowFast):
+        def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+            if len(clip) > 1:
+                raise MemoryError
+            return super().forward_features(clip)
+
+    model = make_model()
+    dataset = VideoDataset(read_annotations(clips), CLIP_SPEC, train=False, views=(2, 1))
+    plain = extract_features(model, dataset, device="cpu", progress=False)
+    model.__class__ = Full
+    halved = extract_features(model, dataset, device="cpu", progress=False)
+    torch.testing.assert_close(halved.features, plain.features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_split_that_was_changed_is_not_gone_on_with(clips: Path, tmp_path: Path) -> None:
+    tune(clips, tmp_path, probe="only")
+    path = tmp_path / "data" / "train.csv"
+    before = path.read_text()
+    path.write_text(before.replace("dark", "light", 1))
+    with pytest.raises(
+        DataError, match=r"train\.csv isn't as the training began with; put the old one back, or"
+    ):
+        tune(clips, tmp_path, probe="only", resume=True)
+    path.write_text(before)
+    (tmp_path / "data" / "checksums.json").write_text("{")
+    with pytest.raises(DataError, match=r"checksums\.json is damaged"):
+        tune(clips, tmp_path, probe="only", resume=True)
 
 
 def test_smaller_pieces_divide_the_step() -> None:
@@ -501,38 +531,72 @@ def evaluation(scores: list[list[float]], targets: list[int], labels: tuple[str,
 
 def test_class_table_says_what_is_taken_for_what() -> None:
     scores = [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0], [0, 1, 0]]
-    table = class_table(evaluation(scores, [0, 0, 0, 1], ("a", "b", "c")))
+    table = evaluation(scores, [0, 0, 0, 1], ("a", "b", "c")).class_table()
     assert table[0] == {
         "label": "a",
         "videos": 3,
         "accuracy": 1 / 3,
+        "from": pytest.approx(0.0615, abs=1e-4),
+        "to": pytest.approx(0.7923, abs=1e-4),
         "precision": 1.0,
         "most_often_taken_for": "b",
     }
     assert (table[1]["precision"], table[1]["most_often_taken_for"]) == (1 / 3, "")
     assert np.isnan(table[2]["accuracy"])
     lines = format_table(table).splitlines()
-    assert lines[0].split() == ["label", "videos", "accuracy", "precision", "most", "often", "taken", "for"]
-    assert lines[3].split() == ["c", "0", "-", "-"]
+    assert lines[0].split() == [
+        "label",
+        "videos",
+        "accuracy",
+        "from",
+        "to",
+        "precision",
+        "most",
+        "often",
+        "taken",
+        "for",
+    ]
+    assert lines[3].split() == ["c", "0", "-", "-", "-", "-"]
 
 
-def test_pictures_are_left_out_without_matplotlib(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.mark.usefixtures("no_matplotlib")
+def test_missing_matplotlib_is_said_before_the_training(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = builtins.__import__
+    caplog.set_level("INFO", "slowfast_zoo.training.finetune.finetune")
+    result = tune(clips, tmp_path, probe="only")
+    assert caplog.messages[0].startswith(
+        "No pictures in the report: they need matplotlib; pip install matplotlib"
+    )
+    assert f"'slowfast-zoo report {tmp_path}' draws them later" in str(result)
+    assert not list(tmp_path.glob("*.png"))
+    assert draw_report(tmp_path) == []
 
-    def without(name: str, *args: Any, **options: Any) -> Any:
-        if name.partition(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return original(name, *args, **options)
 
-    monkeypatch.setattr(builtins, "__import__", without)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    result = evaluation([[1, 0], [0, 1]], [0, 1], ("a", "b"))
-    written = write_report(result, None, tmp_path, title="Validation data")
-    assert [path.name for path in written] == ["per_class.csv", "confusion.csv"]
-    assert "slowfast-zoo[train]" in caplog.text
+def test_a_report_is_drawn_later_from_what_is_in_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"neither log\.jsonl with training steps nor confusion\.csv"):
+        draw_report(tmp_path)
+    write_tables(evaluation([[1, 0], [0, 1]], [0, 1], ("a", "b")), tmp_path)
+    assert [path.name for path in draw_report(tmp_path)] == ["confusion.png"]
+    lines = [
+        {"mode": "probe", "top1_acc": 0.5},
+        {"mode": "start", "step": 0, "steps_per_epoch": 1},
+        {"mode": "train", "epoch": 1, "iter": 1, "loss": 1.0, "lr": 0.1},
+        {"mode": "val", "epoch": 1, "iter": 1, "top1_acc": 0.7},
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [path.name for path in draw_report(tmp_path)] == ["confusion.png", "curves.png"]
+    legend = draw_curves(read_log(tmp_path / "log.jsonl")).axes[1].get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert sorted(texts) == ["linear probe before training 50.0%", "validation, best 70.0% in epoch 1"]
+    (tmp_path / "confusion.csv").write_text("true,a,b\na,1\n")
+    with pytest.raises(TrainingError, match=r"confusion\.csv is damaged"):
+        draw_report(tmp_path)
 
 
 @pytest.fixture
@@ -545,11 +609,13 @@ def many() -> Iterator[Evaluation]:
 
 
 def test_pictures_of_many_classes(many: Evaluation, tmp_path: Path) -> None:
-    written = write_report(many, None, tmp_path, title="Test data")
+    written = [*write_tables(many, tmp_path), *draw_report(tmp_path)]
     assert [path.name for path in written] == ["per_class.csv", "confusion.csv", "confusion.png"]
 
 
-def test_log_of_a_resumed_training_counts_repeated_steps_once(tmp_path: Path) -> None:
+def test_log_of_a_resumed_training_counts_repeated_steps_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     start = {"mode": "start", "steps_per_epoch": 4}
     lines: list[dict[str, Any]] = [
         start | {"step": 0},
@@ -558,6 +624,8 @@ def test_log_of_a_resumed_training_counts_repeated_steps_once(tmp_path: Path) ->
         start | {"step": 4},
         {"mode": "train", "epoch": 2, "iter": 1, "loss": 2.0},
     ]
-    (tmp_path / "log").write_text("\n".join(json.dumps(line) for line in lines))
+    text = "\n".join(json.dumps(line) for line in lines)
+    (tmp_path / "log").write_text(text.replace('"iter": 3', '"iter": \0') + '\n{"mode": "train", "ep')
     kept = read_log(tmp_path / "log")
+    assert "left out damaged lines: 4, 9" in caplog.text
     assert [(line["epoch"], line["iter"], line["loss"]) for line in kept[-2:]] == [(1, 4, 1.0), (2, 1, 2.0)]

@@ -9,7 +9,7 @@ from support.training_clips import CONFIG, SPEC, Fixed, assert_same, make_model,
 from torch import Tensor, nn
 
 from slowfast_zoo.data.loader import PRECISE_BN, StepKeys
-from slowfast_zoo.training.batch_norm import update_norms
+from slowfast_zoo.training.batch_norm import update_batch_norms
 from slowfast_zoo.training.train import train
 
 
@@ -27,7 +27,7 @@ def test_precise_bn_is_the_plain_average_over_the_batches() -> None:
         mean, var = x.mean((0, 2, 3, 4)), x.var((0, 2, 3, 4), unbiased=False)
         normed = (x - mean.view(-1, 1, 1, 1)) / (var.view(-1, 1, 1, 1) + 1e-5).sqrt()
         inputs[1].append(normed.relu())
-    assert update_norms(net, batches, net) == 3
+    assert update_batch_norms(net, batches, net) == 3
     for norm, seen in zip((net[1], net[3]), inputs, strict=True):
         means = torch.stack([x.mean((0, 2, 3, 4)) for x in seen]).mean(0)
         variances = torch.stack([x.var((0, 2, 3, 4), unbiased=True) for x in seen]).mean(0)
@@ -36,7 +36,7 @@ def test_precise_bn_is_the_plain_average_over_the_batches() -> None:
     assert (net[1].momentum, net[3].momentum) == (0.1, 0.3)
     assert torch.equal(frozen.running_mean, torch.zeros(4)), "a frozen norm keeps its statistics"
     before = weights_of(net)
-    assert update_norms(net, [], net) == 0
+    assert update_batch_norms(net, [], net) == 0
     assert_same(weights_of(net), before)
 
 

@@ -6,17 +6,16 @@ import math
 import pytest
 
 from slowfast_zoo.errors import DataError, SpecError, UnknownNameError
-from slowfast_zoo.training.plan import Plan
 from slowfast_zoo.training.published import get_recipe, list_recipes
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import learning_rate
+from slowfast_zoo.training.schedule import Plan, learning_rate
 from slowfast_zoo.weights.catalog import get_weights
 
 PAGE = {
     # recipe: GPUs, clips per GPU, epochs
     "slowfast_r50_4x16x1/mmaction2/k400-256e-256p": (32, 8, 256),
     "slowfast_r50_video_4x16x1_256e_kinetics400_rgb": (8, 8, 256),
-    "slowfast_r50_4x16x1/mmaction2/k400-256e-320p": (16, 8, 256),
+    "slowfast_r50_4x16x1_256e_kinetics400_rgb": (16, 8, 256),
     "slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb": (16, 8, 256),
     "slowfast_r50_8x8x1_256e_kinetics400_rgb": (24, 8, 256),
     "slowfast_r101_r50_4x16x1_256e_kinetics400_rgb": (8, 8, 256),
@@ -150,11 +149,15 @@ def test_something_something_recipe_has_its_flips_start_and_crops() -> None:
         assert swapped == recipe.labels[right]
     assert recipe.initialize_from == ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p")
     assert recipe.clip_spec.augmentation == "random-resized-crop-of-source"
+    assert (recipe.validation_spec.test_crop, recipe.clip_spec.crop) == (256, 224)
+    assert get_recipe("slowfast_r50_8x8x1_256e_kinetics400_rgb").validation_spec.test_crop == 224
     assert recipe.config.weight_decay == 1e-6
 
 
 def test_a_config_of_two_rows_means_the_newer_one() -> None:
     assert get_recipe("slowfast_r50_4x16x1_256e_kinetics400_rgb").tag == "mmaction2/k400-256e-320p"
+    with pytest.raises(UnknownNameError, match="Did you mean 'slowfast_r50_4x16x1_256e_kinetics400_rgb'"):
+        get_recipe("slowfast_r50_4x16x1_256e_kinetics400_rg")
 
 
 @pytest.mark.parametrize("name", ["slowfast_prebn_r50_4x16x1_256e_kinetics400_rbg", "", "slowfast_r50"])

@@ -31,19 +31,18 @@ from torch import Tensor, nn
 from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
-from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.training.numerics import make_optimizer
+from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import LAST, RESUME, load_trained
 from slowfast_zoo.training.train import train
 
 
-def in_child(folder: Path, **environment: str) -> subprocess.Popen[bytes]:
-    """This module as a process of its own; see the foot."""
+def in_child(script: str | Path, *arguments: str | Path, **environment: str) -> subprocess.Popen[bytes]:
+    """A script as a process of its own; this module's is at the foot."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     folders = [str(Path(__file__).parents[up]) for up in (2, 1)]
     env["PYTHONPATH"] = os.pathsep.join([*folders, env.get("PYTHONPATH", "")])
-    return subprocess.Popen([sys.executable, __file__, str(folder)], env=env)
+    return subprocess.Popen([sys.executable, script, *arguments], env=env)
 
 
 @pytest.fixture(autouse=True)
@@ -85,29 +84,52 @@ def test_of_equally_good_epochs_the_last_is_best(tmp_path: Path) -> None:
     assert result.best_metrics["epoch"] == 3
 
 
-def test_a_killed_training_resumes_bit_by_bit(tmp_path: Path) -> None:
-    unbroken = make_model()
-    config = CONFIG.replace(epochs=3, checkpoint_steps=1, precise_bn_batches=2)
-    train(unbroken, Clips(), config, work_dir=tmp_path / "unbroken", validation=Clips(3))
-    killed = tmp_path / "killed"
-    # Each epoch reads 8 clips to train on and 4 for Precise BN: some clip of the second or third epoch.
-    fatal = random.randrange(14, 34)
-    child = in_child(killed, MODE="killed", FATAL=str(fatal))
-    assert child.wait(120) == -signal.SIGKILL, "the child was to die while reading a clip"
-    resumed = SlowFast(SPEC)
-    result = train(resumed, Clips(), config, work_dir=killed, validation=Clips(3), resume=True)
-    assert result.steps == 12
-    assert log_of(killed)[-1]["epoch"] == 3
-    assert any(line["mode"] == "start" and line["step"] > 0 for line in log_of(killed))
+def test_killed_trainings_resume_bit_by_bit(tmp_path: Path) -> None:
+    child = in_child(Path(__file__).with_name("kills.py"), tmp_path, "5", str(random.randrange(1000)))
+    assert child.wait(300) == 0
+
+
+@pytest.mark.parametrize(("name", "error"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", SystemExit)])
+def test_asked_to_stop_it_keeps_what_is_done(
+    name: str, error: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unbroken, config = make_model(), CONFIG.replace(precise_bn_batches=2)
+    train(unbroken, Clips(), config, work_dir=tmp_path / "unbroken")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(error):
+        train(make_model(), Clips(poison=5, act=name), config, work_dir=tmp_path / "asked")
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert "Stopped behind step 3 of 8; --resume (resume=True) goes on from there." in caplog.text
+    resumed = make_model()
+    train(resumed, Clips(), config, work_dir=tmp_path / "asked", resume=True)
     assert_same(weights_of(resumed), weights_of(unbroken))
+    assert [line["step"] for line in log_of(tmp_path / "asked") if line["mode"] == "start"] == [0, 3]
+
+
+def test_progress_is_shown_off_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(make_model(), Clips(4), CONFIG.replace(validate_every=1), work_dir=tmp_path, validation=Clips(3))
+    lines = capsys.readouterr().err.splitlines()
+    found = [line for line in lines if line.startswith("train: epoch")]
+    assert len(found) == 2
+    assert found[0].startswith("train: epoch 1 of 2, validation: top1_acc 0.")
+
+
+def test_a_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
+    config = CONFIG.replace(lr=1e4, schedule="constant", warmup_epochs=0, validate_every=1)
+    with pytest.raises(
+        TrainingError, match=r"NaN.*The learning rate is 10000; lower it|learning rate \(10000 at"
+    ):
+        train(make_model(), Clips(), config, work_dir=tmp_path, validation=Clips(3))
 
 
 def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    group = {"MODE": "group", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    children = [in_child(tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **group) for rank in range(2)]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    children = [
+        in_child(__file__, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **group) for rank in range(2)
+    ]
     model = make_model(SPEC.replace(dropout=0.0))
     model.freeze(None, norms=True)
     alone = CONFIG.replace(batch_size=4)
@@ -118,6 +140,10 @@ def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> No
     for name, tensor in weights_of(both).items():
         torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-5, rtol=0, msg=name)
     reports = [json.loads((tmp_path / f"report{rank}.json").read_text()) for rank in range(2)]
+    for report in reports:
+        assert report["refusal"].endswith(
+            "holds a training already; resume it, or choose another work directory."
+        )
     assert sorted(reports[0]["read"] + reports[1]["read"]) == list(range(7))
     assert reports[0]["videos"] == reports[1]["videos"] == [f"clips/{index}.mp4" for index in range(7)]
     expected = evaluate(both, Fixed(7), device="cpu")
@@ -283,17 +309,22 @@ def test_the_callers_settings_come_back(tmp_path: Path) -> None:
 
 def _child(folder: Path) -> None:
     torch.set_num_threads(1)
-    if os.environ["MODE"] == "killed":
-        config = CONFIG.replace(epochs=3, checkpoint_steps=1, precise_bn_batches=2)
-        data = Clips(poison=int(os.environ["FATAL"]), act="kill")
-        train(make_model(), data, config, work_dir=folder, validation=Clips(3))
-        return
     model = make_model(SPEC.replace(dropout=0.0))
     model.freeze(None, norms=True)
     train(model, Clips(10), CONFIG, work_dir=folder / "two", validation=Clips(7))
     data = Seen(7)
     result = evaluate(model, data, device="cpu")
-    report = {"read": data.seen, "videos": result.names, "scores": [row.tolist() for row in result.scores]}
+    try:
+        train(model, Clips(10), CONFIG, work_dir=folder / "two")
+        refusal = ""
+    except TrainingError as error:
+        refusal = str(error)
+    report = {
+        "refusal": refusal,
+        "read": data.seen,
+        "videos": result.names,
+        "scores": [row.tolist() for row in result.scores],
+    }
     (folder / f"report{os.environ['RANK']}.json").write_text(json.dumps(report))
 
 

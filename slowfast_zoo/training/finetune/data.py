@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
 from slowfast_zoo.data.splits import leaks, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError
+from slowfast_zoo.files import hash_file
+from slowfast_zoo.training.state import replaced
 
 Data = str | Path | Annotations
 Parts = Mapping[str, Annotations]
 
+_SUMS = "checksums.json"
+_WAY_OUT = "put the old one back, or start a new fine-tuning in another work directory."
 _UNEVEN = 1.5
 """Classes are uneven when the largest has more than so many times the clips of the smallest."""
 
@@ -58,7 +63,8 @@ def collect(
     Raises:
         DataError: as ``finetune``.
     """
-    if resume and (folder / "train.csv").exists():
+    if resume and (folder / _SUMS).exists():
+        _check_unchanged(folder)
         parts = read_splits(folder, labels=folder / "labels.txt")
         return FinetuneData(parts["train"], parts["val"], parts.get("test"), tuple(_counted(parts)))
     parts = _given(data, validation)
@@ -75,7 +81,22 @@ def collect(
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         parts = {"train": train, "val": held_out} | {name: parts[name] for name in parts if name != "train"}
     write_split(folder, parts)
+    sums = {
+        path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")
+    }
+    with replaced(folder / _SUMS) as temporary:
+        temporary.write_text(json.dumps(sums), encoding="utf-8")
     return FinetuneData(parts["train"], parts["val"], parts.get("test"), (*_counted(parts), *notes))
+
+
+def _check_unchanged(folder: Path) -> None:
+    try:
+        sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
+        changed = [name for name, digest in sums.items() if hash_file(folder / name) != digest]
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder / _SUMS} is damaged ({error}); {_WAY_OUT}") from error
+    if changed:
+        raise DataError(f"{folder / changed[0]} isn't as the training began with; {_WAY_OUT}")
 
 
 def _given(data: Data | Parts, validation: Data | None) -> dict[str, Annotations]:

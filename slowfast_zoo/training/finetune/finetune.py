@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,18 +18,22 @@ import torch
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
-from slowfast_zoo.errors import InputError, TrainingError
-from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
+from slowfast_zoo.errors import InputError, TrainingError, quoted
+from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate, format_table
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import to_device
+from slowfast_zoo.runtime.packages import installed
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.model import prepare_model
-from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, settle_norms
-from slowfast_zoo.training.finetune.report import class_table, format_table, write_report
+from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier
+from slowfast_zoo.training.finetune.report import draw_report, write_tables
+from slowfast_zoo.training.journal import write_line
 from slowfast_zoo.training.memory import train_within_memory
-from slowfast_zoo.training.plan import Plan
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.state import LOG, RESUME, load_trained, replaced, save_weights
-from slowfast_zoo.training.train import rank
+from slowfast_zoo.training.schedule import Plan
+from slowfast_zoo.training.state import LOG, RESUME, load_trained, new_directory, replaced, save_weights
+from slowfast_zoo.training.train import selection_score
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.saved.hub import save_pretrained
 
@@ -46,7 +51,13 @@ FINETUNE = TrainConfig(
 )
 """What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
 they were trained with from scratch keeps the features that the probe found useful. Features that must change
-more take AdamW with 0.016, norms that learn and more epochs (``benchmarks/weizmann.py``)."""
+more take ``FINETUNE_ADAMW``, norms that learn and more epochs (``benchmarks/weizmann.py``)."""
+
+FINETUNE_ADAMW = FINETUNE.replace(optimizer="adamw", lr=0.016)
+"""The same with AdamW, which takes another rate than SGD."""
+
+_SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 MODEL, REPORT, PROBE = "model", "report.txt", "probe.safetensors"
 _DRAWS = 8
@@ -75,8 +86,11 @@ class FinetuneResult:
     """Tables and pictures."""
 
     def __str__(self) -> str:
-        lines = [*self.notes, "", f"{self.evaluated}: {self.evaluation}", ""]
-        lines += [format_table(class_table(self.evaluation)), ""]
+        return "\n".join([*self.notes, "", self.scores()])
+
+    def scores(self) -> str:
+        """The end of the report: scores, the table of classes, where the model is."""
+        lines = [f"{self.evaluated}: {self.evaluation}", "", format_table(self.evaluation.class_table()), ""]
         return "\n".join([*lines, f"The model, for from_pretrained and predict: {self.model_dir}"])
 
 
@@ -108,7 +122,7 @@ def finetune(
     random weights (Kumar et al. 2022, https://arxiv.org/abs/2202.10054); the validation data choose its L2
     penalty. The model ends with the weights of the best epoch, or of the probe if no epoch was as good. When
     memory runs out, half as many clips go through the network at a time, twice as often: the step stays the
-    same.
+    same, but for batch norms that learn, whose statistics are of fewer clips then.
 
     Args:
         data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
@@ -145,7 +159,13 @@ def finetune(
     """
     if probe not in ("first", "only", "no"):
         raise InputError(f"probe is {probe!r}; accepted: 'first', 'only', 'no'.")
-    folder = _work_directory(Path(work_dir).expanduser(), resume)
+    folder = new_directory(Path(work_dir).expanduser(), resume=resume)
+    with replaced(folder / REPORT) as temporary:
+        temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
+    notes: list[str] = []
+    if not installed("matplotlib"):
+        later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
+        _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
     found = collect(
         data,
         validation,
@@ -158,25 +178,29 @@ def finetune(
         progress=progress,
     )
     config = _evenly(config, len(found.train.samples))
-    notes = list(found.notes)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    notes += prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
-    run = _Run(model, found, config, folder, place, views, max_unreadable, progress)
+    _say(notes, *found.notes)
+    prepared = _prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
+    _say(notes, *prepared)
+    run = _Run(model, found, config, folder, to_device(device), views, max_unreadable, progress, notes)
     fresh = probe == "only" or not (resume and (folder / RESUME).exists())
     if fresh:
         (folder / PROBE).unlink(missing_ok=True)
     if fresh and probe == "first" and not freeze_norms:
         # Else the probe would fit features that training, with the norms of each batch, never shows.
-        settle_norms(model, run.dataset(found.train, train=True), config, place)
+        measure_batch_norms(model, run.dataset(found.train, train=True), config, run.device)
     probed = {} if probe == "no" else run.probe(probe) if fresh else run.earlier_probe()
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)
-        notes += run.describe(freeze_up_to, freeze_norms, balance)
-    for note in notes:
-        _LOGGER.info("%s", note)
-    if probe != "only":
-        notes += run.train(balance, resume and not fresh, probed)
-    return run.finish(notes, probed, trained=probe != "only")
+        run.describe(freeze_up_to, freeze_norms, balance)
+        run.train(balance, resume and not fresh, probed)
+    return run.finish(probed, trained=probe != "only")
+
+
+def _say(notes: list[str], *texts: str) -> None:
+    """Keeps for the report what was decided, and says it now."""
+    for text in texts:
+        notes.append(text)
+        _LOGGER.info("%s", text)
 
 
 @dataclasses.dataclass
@@ -191,6 +215,7 @@ class _Run:
     views: Views
     max_unreadable: float
     progress: bool
+    notes: list[str]
 
     def dataset(self, annotations: Annotations, *, train: bool = False) -> VideoDataset:
         """Those clips as training or as evaluation has them."""
@@ -213,6 +238,7 @@ class _Run:
         fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
         metrics = _measured(self.evaluate(self.data.val))
         save_weights(self.model, self.folder / PROBE, {"metrics": metrics})
+        write_line(self.folder / LOG, "probe", metrics)
         return metrics
 
     def earlier_probe(self) -> dict[str, float]:
@@ -245,8 +271,8 @@ class _Run:
             progress=self.progress,
         )
 
-    def describe(self, freeze_up_to: str | None, freeze_norms: bool, balance: bool) -> list[str]:
-        """What training is going to do, as sentences."""
+    def describe(self, freeze_up_to: str | None, freeze_norms: bool, balance: bool) -> None:
+        """Says what training is going to do."""
         plan = Plan.of(self.config, len(self.data.train.samples), 1)
         notes = [f"{plan.describe(self.config)}."]
         spec = self.model.clip_spec
@@ -258,9 +284,9 @@ class _Run:
             notes.append(f"Frozen: {' and '.join(frozen)}.")
         if balance and self.data.uneven:
             notes.append("Classes are drawn equally often, as their numbers of clips differ.")
-        return notes
+        _say(self.notes, *notes)
 
-    def train(self, balance: bool, resume: bool, probe_metrics: dict[str, float]) -> list[str]:
+    def train(self, balance: bool, resume: bool, probe_metrics: dict[str, float]) -> None:
         """Trains; the model has the best weights afterwards, those of the probe if no epoch was as good."""
         balanced = balance and self.data.uneven
         result, notes = train_within_memory(
@@ -275,28 +301,33 @@ class _Run:
             progress=self.progress,
         )
         path = result.best or result.last
+        _say(self.notes, *notes)
         if result.best:
-            notes.append(f"Best of {self.config.epochs} epochs: {result.best_metrics['epoch']:.0f}.")
-        if probe_metrics and rank(probe_metrics) > rank(result.best_metrics):
+            epoch = f"{result.best_metrics['epoch']:.0f}"
+            _say(
+                self.notes,
+                f"Best of {self.config.epochs} epochs: {epoch}, by the validation data (of equals the last).",
+            )
+        if probe_metrics and selection_score(probe_metrics) > selection_score(result.best_metrics):
             path = self.folder / PROBE
-            notes.append("No epoch was as good as the linear probe on the validation data, which is kept.")
+            _say(
+                self.notes, "No epoch was as good as the linear probe on the validation data, which is kept."
+            )
         best = load_trained(path)
         if best is None:
             raise TrainingError(f"{path} was changed by someone else during training.")
         self.model.load_state_dict(best.state_dict())
         self.model.provenance = best.provenance
-        return notes
 
-    def finish(self, notes: list[str], probe_metrics: dict[str, float], *, trained: bool) -> FinetuneResult:
+    def finish(self, probe_metrics: dict[str, float], *, trained: bool) -> FinetuneResult:
         """Evaluates, writes the report and the model."""
         tested = self.data.test is not None
         result = self.evaluate(self.data.test or self.data.val)
         if probe_metrics:
             values = ", ".join(f"{name} {value:.4f}" for name, value in probe_metrics.items())
-            notes.append(f"Linear probe on the validation data: {values}.")
+            _say(self.notes, f"Linear probe on the validation data: {values}.")
         title = "Test data" if tested else "Validation data"
-        log = self.folder / LOG if trained else None
-        files = write_report(result, log, self.folder, title=title)
+        files = [*write_tables(result, self.folder), *draw_report(self.folder, title)]
         save_pretrained(self.model, self.folder / MODEL, metrics=_measured(result))
         finished = FinetuneResult(
             model=self.model,
@@ -305,7 +336,7 @@ class _Run:
             evaluation=result,
             evaluated=f"{title}, which chose the epoch" if trained and not tested else title,
             probe_metrics=probe_metrics or None,
-            notes=tuple(notes),
+            notes=tuple(self.notes),
             files=(self.folder / REPORT, *files),
         )
         with replaced(self.folder / REPORT) as temporary:
@@ -324,20 +355,52 @@ def _measured(evaluation: Evaluation) -> dict[str, float]:
     return {name: value for name, value in evaluation.metrics.items() if value == value}  # not NaN
 
 
-def _work_directory(folder: Path, resume: bool) -> Path:
-    """The folder, made and known to be writable before anything takes time.
+def _prepare_model(
+    model: SlowFast, train: Annotations, *, seed: int, flip: bool | None, smallest_area: float
+) -> list[str]:
+    """Gives the model a random classifier for the classes, and its training clips; what to tell about it.
+
+    Args:
+        model: changed in place; the network's own weights stay.
+        train: clips to train with.
+        seed: of the classifier.
+        flip, smallest_area: as in ``finetune``.
 
     Raises:
-        TrainingError: it can't be written, or holds a training already.
+        InputError: no SlowFast, or none for RGB.
+        SpecError: an area that is no part of the picture.
     """
-    if (folder / RESUME).exists() and not resume:
-        raise TrainingError(
-            f"{folder} holds a training already; resume it, or choose another work directory."
-        )
-    try:
-        (folder / "data").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
-    with replaced(folder / REPORT) as temporary:
-        temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
-    return folder
+    if not isinstance(model, SlowFast):
+        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
+    if model.spec.in_channels != 3:
+        raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
+    clip_spec, notes = _training_clips(model, train.class_names, flip, smallest_area)
+    torch.manual_seed(seed)
+    model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
+    model.reset_classifier(train.num_classes, train.class_names)
+    model.clip_spec = clip_spec
+    if "training" in model.provenance:
+        # What was trained and measured before isn't this classifier's.
+        earlier = dict(model.provenance)
+        model.provenance = {**earlier, "pretraining": earlier.pop("training")}
+        del model.provenance["training"]
+    return notes
+
+
+def mirrored_classes(names: Sequence[str]) -> list[str]:
+    """The classes whose names say that a horizontal flip makes another class of them."""
+    return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
+
+
+def _training_clips(
+    model: SlowFast, names: Sequence[str], flip: bool | None, smallest_area: float
+) -> tuple[ClipSpec, list[str]]:
+    """The clip spec that flips only where it may and whose random crops keep that much, and notes."""
+    spec = model.clip_spec.replace(smallest_area=smallest_area)
+    sided = mirrored_classes(names)
+    if flip is None and sided and spec.flip:
+        note = f"No flips: they would make another class of {quoted(sided[:4])}."
+        return spec.replace(flip=0.0), [note]
+    if flip is not None and bool(spec.flip) != flip:
+        spec = spec.replace(flip=0.5 if flip else 0.0)
+    return spec, []

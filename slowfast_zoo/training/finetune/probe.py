@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
-from slowfast_zoo.data.loader import EVALUATION, PRECISE_BN, ItemKey, KeyedItems, StepKeys, load, normalized
+from slowfast_zoo.data.loader import EVALUATION, ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.devices import to_device
+from slowfast_zoo.runtime.devices import Halving, to_device
 from slowfast_zoo.runtime.precision import Precision, autocast
-from slowfast_zoo.training.batch_norm import update_norms
-from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.runtime.progress import shown
 
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 """L2 penalties to choose from, on weights of scaled features: features outnumber clips in small data."""
@@ -65,24 +64,24 @@ def extract_features(
     Raises:
         DataError: none of the clips could be read.
     """
-    from tqdm import tqdm
-
-    place = to_device(device)
-    twin = eval_twin(model, place)
+    device = to_device(device)
+    twin = eval_twin(model, device)
     keys = [[ItemKey(EVALUATION, draw, index)] for draw in range(draws) for index in range(len(dataset))]
-    batches = load(KeyedItems(dataset, seed, keep_errors=True), keys, workers, place)
+    batches = load(KeyedItems(dataset, seed, keep_errors=True), keys, workers, device)
     rows, targets, indices, errors = [], [], [], []
+
+    def features(clips: Tensor) -> Tensor:
+        with autocast(device, precision):
+            maps = twin.forward_features(normalized(clips.to(device), twin.clip_spec))
+            return twin.forward_head(maps, pre_logits=True).float().cpu()
+
+    compute = Halving(features, max_views)
     with torch.no_grad():
-        for batch in tqdm(batches, "features", len(keys), disable=None if progress else True):
+        for batch in shown(batches, "features", len(keys), show=progress):
             errors += batch.errors
             if not batch.indices:
                 continue
-            views = []
-            for clips in batch.clips.split(max_views):
-                with autocast(place, precision):
-                    maps = twin.forward_features(normalized(clips.to(place), twin.clip_spec))
-                    views.append(twin.forward_head(maps, pre_logits=True).float().cpu())
-            rows.append(torch.cat(views).mean(dim=0))
+            rows.append(compute(batch.clips).mean(dim=0))
             targets.append(batch.targets[0])
             indices += batch.indices
     if not rows:
@@ -92,49 +91,12 @@ def extract_features(
     return Features(torch.stack(rows), torch.stack(targets), indices)
 
 
-def settle_norms(
-    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: str | torch.device | None = None
-) -> None:
-    """Batch norms get the statistics of random training clips, which training with learning norms shows.
-
-    Args:
-        model: is moved to the device and left in the mode that it had.
-        dataset: clips as training has them; each is looked at at most once.
-        config: batch, seed, precision.
-        device: None: the GPU, or the CPU where there is none.
-    """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    was_training = model.training
-    batch = min(config.batch_size, len(dataset))
-    steps = len(dataset) // batch
-    keys = StepKeys(
-        len(dataset),
-        micro_batch=batch,
-        micro_batches=1,
-        steps_per_epoch=steps,
-        steps=range(steps),
-        seed=config.seed,
-        stream=PRECISE_BN,
-    )
-    model.to(place)
-
-    def forward(clips: Tensor) -> None:
-        with autocast(place, config.precision):
-            model(normalized(clips.to(place), model.clip_spec))
-
-    batches = load(KeyedItems(dataset, config.seed), keys, config.workers, place)
-    try:
-        update_norms(model, (batch.clips for batch in batches), forward)
-    finally:
-        model.train(was_training)
-
-
 def fit_classifier(
     model: SlowFast, data: Features, held_out: Features | None = None, *, balance: bool = True
 ) -> float:
     """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
 
-    Logistic regression, solved rather than stepped. Features are centerd and scaled while fitting; that is
+    Logistic regression, solved rather than stepped. Features are centered and scaled while fitting; that is
     folded into the weights afterwards.
 
     Args:

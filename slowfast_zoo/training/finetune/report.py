@@ -1,14 +1,11 @@
 """What a fine-tuning ends with: a per-class table, the confusion matrix and training curves, as files.
 
-Tables are always written. Pictures need matplotlib, which the extra "train" brings.
+Tables are always written. Pictures need matplotlib, and can be drawn later: ``slowfast-zoo report FOLDER``.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +15,12 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
-from slowfast_zoo.evaluation.metrics import average_precisions
+from slowfast_zoo.runtime.packages import installed
+from slowfast_zoo.training.journal import read_log, steps_before
+from slowfast_zoo.training.state import LOG, replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_LOGGER = logging.getLogger(__name__)
 
 PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES = (
     "per_class.csv",
@@ -38,117 +35,57 @@ _MOST_COUNTED = 25
 _BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
 
 
-def class_table(result: Evaluation) -> list[dict[str, Any]]:
-    """For each class: label, videos, accuracy, precision and most frequent mistake; or average precision."""
-    if result.targets.ndim == 2:
-        scores = np.stack(result.scores)
-        names = result.labels or tuple(map(str, range(scores.shape[1])))
-        rows = zip(names, result.targets.sum(axis=0), average_precisions(scores, result.targets), strict=True)
-        return [{"label": n, "videos": int(v), "average_precision": float(p)} for n, v, p in rows]
-    confusion = result.confusion_matrix()
-    names = result.labels or tuple(map(str, range(len(confusion))))
-    table = []
-    for index, name in enumerate(names):
-        videos, named = int(confusion[index].sum()), int(confusion[:, index].sum())
-        right = int(confusion[index, index])
-        wrong = confusion[index].copy()
-        wrong[index] = 0
-        table.append(
-            {
-                "label": name,
-                "videos": videos,
-                "accuracy": right / videos if videos else math.nan,
-                "precision": right / named if named else math.nan,
-                "most_often_taken_for": names[int(wrong.argmax())] if wrong.any() else "",
-            }
-        )
-    return table
-
-
-def format_table(table: Sequence[dict[str, Any]]) -> str:
-    """The table as aligned text; a dash where nothing was measured."""
-    heads = [name.replace("_", " ") for name in table[0]]
-    rows = [[_cell(value) for value in row.values()] for row in table]
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    numeric = [isinstance(value, (int, float)) for value in table[0].values()]
-    lines = []
-    for row in [heads, *rows]:
-        cells = [
-            text.rjust(width) if number else text.ljust(width)
-            for text, width, number in zip(row, widths, numeric, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.3f}"
-    return str(value)
-
-
-def write_report(result: Evaluation, log: Path | None, folder: Path, *, title: str) -> list[Path]:
-    """Writes per_class.csv, and for one label per clip confusion.csv; with matplotlib also the pictures.
-
-    Args:
-        result: of the final evaluation.
-        log: the training's JSON lines; None gives no curves.
-        folder: an existing one.
-        title: what was evaluated, for the pictures.
-
-    Returns:
-        The files written.
+def write_tables(result: Evaluation, folder: Path) -> list[Path]:
+    """Writes per_class.csv, and for one label per clip confusion.csv; the files written.
 
     Raises:
         TrainingError: the folder can't be written.
     """
-    written = [folder / PER_CLASS]
-    table = class_table(result)
-    try:
-        with written[0].open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
-    except OSError as error:
-        raise TrainingError(f"The report in '{folder}' can't be written: {error}.") from error
-    single = result.targets.ndim == 1
-    if single:
-        result.save_confusion(folder / CONFUSION)
-        written.append(folder / CONFUSION)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        _LOGGER.warning("No pictures: they need matplotlib, which pip install 'slowfast-zoo[train]' brings.")
-        return written
-    if single:
-        confusion = result.confusion_matrix()
-        names = result.labels or tuple(map(str, range(len(confusion))))
+    table = result.class_table()
+    with replaced(folder / PER_CLASS) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    if result.targets.ndim == 2:
+        return [folder / PER_CLASS]
+    result.save_confusion(folder / CONFUSION)
+    return [folder / PER_CLASS, folder / CONFUSION]
+
+
+def draw_report(folder: str | Path, title: str = "Scores") -> list[Path]:
+    """Draws confusion.png and curves.png from what ``train`` or ``finetune`` wrote into the folder.
+
+    Returns:
+        The pictures; none where matplotlib isn't installed.
+
+    Raises:
+        TrainingError: nothing in the folder can be drawn, or it can't be written.
+    """
+    folder = Path(folder)
+    if not installed("matplotlib"):
+        return []
+    written = []
+    if (folder / CONFUSION).exists():
+        confusion, names = _read_confusion(folder / CONFUSION)
         written.append(_save(draw_confusion(confusion, names, title), folder / CONFUSION_PICTURE))
-    lines = read_log(log) if log is not None else []
+    lines = read_log(folder / LOG) if (folder / LOG).exists() else []
     if any(line["mode"] == "train" for line in lines):
         written.append(_save(draw_curves(lines), folder / CURVES))
+    if not written:
+        raise TrainingError(f"{folder} holds neither {LOG} with training steps nor {CONFUSION} to draw.")
     return written
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a training's log, each with its steps per epoch, without the starts.
-
-    A resumed training goes on in the log of the first part; what it repeats replaces what was there.
-    """
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    kept: list[dict[str, Any]] = []
-    steps_per_epoch = 1
-    for line in lines:
-        if line["mode"] == "start":
-            steps_per_epoch = line["steps_per_epoch"]
-            kept = [old for old in kept if _step(old, steps_per_epoch) <= line["step"]]
-        else:
-            kept.append(line | {"steps_per_epoch": steps_per_epoch})
-    return kept
-
-
-def _step(line: dict[str, Any], steps_per_epoch: int) -> int:
-    return int((line["epoch"] - 1) * steps_per_epoch + line["iter"])
+def _read_confusion(path: Path) -> tuple[npt.NDArray[np.int64], list[str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+        confusion = np.array([[int(cell) for cell in row[1:]] for row in rows], np.int64)
+    except (OSError, ValueError, csv.Error) as error:
+        raise TrainingError(f"{path} is damaged ({error}); delete it, or evaluate again.") from error
+    if confusion.shape != (len(head) - 1,) * 2:
+        raise TrainingError(f"{path} is damaged: {confusion.shape} counts; delete it, or evaluate again.")
+    return confusion, head[1:]
 
 
 def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
@@ -215,9 +152,9 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
     loss_axes, score_axes, rate_axes = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": [3, 3, 1.3]}
     )
-    train = [line for line in lines if line["mode"] == "train"]
+    train = [line for line in lines if line["mode"] == "train" and "loss" in line and "lr" in line]
     val = [line for line in lines if line["mode"] == "val"]
-    times = [_step(line, line["steps_per_epoch"]) / line["steps_per_epoch"] for line in train]
+    times = [steps_before(line, line["steps_per_epoch"]) / line["steps_per_epoch"] for line in train]
     marker = "o" if len(train) <= 40 else ""
     style = {"linewidth": 1.6, "markersize": 3.5}
     loss_axes.plot(times, [line["loss"] for line in train], marker, ls="-", color=_BLUE, **style)
@@ -237,6 +174,10 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
         score_axes.plot(epochs, values, marker, ls="-", color=_ORANGE, label=label, **style)
         ring = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.6}
         score_axes.plot(epochs[best], values[best], "o", color=_ORANGE, **ring)
+    probe = next((line.get(score) for line in reversed(lines) if line["mode"] == "probe"), None)
+    if probe is not None:
+        label = f"linear probe before training {probe:.1%}"
+        score_axes.axhline(probe, color=_GRAY, linestyle="--", linewidth=1.2, label=label)
     score_axes.set_ylabel("mean average precision" if score == "mean_average_precision" else "top-1 accuracy")
     score_axes.set_ylim(0, 1.04)
     score_axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -260,8 +201,6 @@ def _short(name: str, limit: int = 28) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise TrainingError(f"The picture '{path}' can't be written: {error}.") from error
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png")
     return path
