@@ -17,6 +17,7 @@ from slowfast_zoo.cli.options import (
     json_option,
     out_option,
     precision_option,
+    set_threads,
     threads_option,
     views_option,
 )
@@ -55,13 +56,10 @@ def benchmark_command(
     Nothing is downloaded: a published model gets random weights, with which a network is as fast as with
     any others.
     """
-    import torch
-
     from slowfast_zoo.inference.benchmark import benchmark
     from slowfast_zoo.runtime.devices import to_device
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     options: Any = {"views": views, "engine": engine, "precision": precision}
     measured = benchmark(model.untrained(), video, device=to_device(device), repeats=repeats, **options)
     text = json.dumps(measured.to_dict(), indent=1)

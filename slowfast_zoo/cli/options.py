@@ -139,6 +139,17 @@ fps_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Processor threads.  [default: what this process may use]"
 )
+
+
+def set_threads(threads: int | None) -> None:
+    """torch's threads: so many; None: at most what this process may use, by affinity and cgroup."""
+    import torch
+
+    from slowfast_zoo.runtime.machine import usable_cpus
+
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cpus()))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Write over what is there.")
 

@@ -1,11 +1,14 @@
-"""Predictions as text: tables to read, and result files that survive an interruption."""
+"""Predictions as text: tables to read, and result files that survive whatever ends the run."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,38 +16,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.files import written_whole
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.predict import Prediction
 
 FORMATS = ("table", "json", "csv", "jsonl")
-_CSV_COLUMNS = (
-    "source",
-    "label",
-    "score",
-    "labels",
-    "scores",
-    "clips",
-    "crops",
-    "start",
-    "end",
-    "padded",
-    "error",
-)
 _BAR_CELLS = 24
-_ODD_NAMES = "surrogateescape"  # file names need not be UTF-8; they come back as they were
+_JSON_END = "\n]\n"
+_LONGEST_CELL = 2**31 - 1  # the csv module stops at 128 kB otherwise
 
 
 def table_block(prediction: Prediction) -> str:
     """Several lines for one video: what was looked at, and a bar for each class."""
     if prediction.error is not None:
-        return f"{prediction.source}: {prediction.error}"
+        return _failure(prediction)
     clips, crops = prediction.views
     looked = f"{clips} clip{'s' * (clips > 1)} x {crops} crop{'s' * (crops > 1)}"
     if prediction.seconds is not None:
         looked += f", {prediction.seconds[0]:.1f}-{prediction.seconds[1]:.1f} s"
     if prediction.padded:
         looked += ", shorter than a clip: frames repeat"
+    looked += _damage(prediction)
     cell = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
     width = max(map(len, prediction.labels))
     lines = [f"{prediction.source}  ({looked})"]
@@ -53,63 +46,75 @@ def table_block(prediction: Prediction) -> str:
     return "\n".join(lines)
 
 
-def table_row(prediction: Prediction) -> str:
-    """One line for one of many videos."""
+def table_row(prediction: Prediction, topk: int) -> str:
+    """One line for one of many videos: its best classes."""
     if prediction.error is not None:
-        return f"failed  {prediction.error}"
-    return f"{prediction.scores[0]:6.1%}  {prediction.labels[0]}  {prediction.source}"
+        return f"failed  {_failure(prediction)}"
+    best = list(zip(prediction.scores, prediction.labels, strict=True))[:topk]
+    answers = "".join(f"{score:6.1%}  {label}  " for score, label in best)
+    return f"{answers}{prediction.source}{_damage(prediction)}"
+
+
+def columns(topk: int) -> tuple[str, ...]:
+    """The columns of a result file, in every format: a row per video, a pair of columns per rank."""
+    ranks = [f"{name}_{rank}" for rank in range(1, topk + 1) for name in ("label", "score")]
+    looked = ("clips", "crops", "start", "end", "padded", "damaged_frames")
+    return ("source", "error", *ranks, *looked, "model", "weights", "views", "topk")
 
 
 class ResultFile:
-    """Where predictions go: rows of a file, flushed one by one, or standard output.
+    """Where predictions go: rows of a file, each on the disk at once, or standard output.
+
+    Whatever ends the run, what was answered is there, and JSON is whole after every row.
 
     Args:
         path: the file; None for standard output.
         form: one of ``FORMATS``; None: told by the file's ending, a table without a file.
-        resume: whether to go on with an existing file.
+        resume: whether to go on with an existing file; rows of videos that failed are taken out of it.
+        settings: what every row says of its making: model, weights, views and topk.
 
     Attributes:
-        known: sources that the file already has a whole row of.
+        known: how many answers the file has for each source.
 
     Raises:
-        InputError: a format or file that doesn't fit.
+        InputError: a format or file that doesn't fit, or rows that were made with other settings.
     """
 
-    def __init__(self, path: Path | None, form: str | None, *, resume: bool) -> None:
+    def __init__(
+        self, path: Path | None, form: str | None, *, resume: bool, settings: Mapping[str, object]
+    ) -> None:
         self.form = form or ("table" if path is None else path.suffix.lower().lstrip("."))
         if self.form not in FORMATS or (path is not None and self.form == "table"):
             raise InputError(
                 f"'{path}' doesn't say which format: end it in .jsonl, .csv or .json, or give --format."
             )
-        if resume and (path is None or self.form == "json"):
-            raise InputError("--resume needs --out with rows: a .jsonl or .csv file.")
-        if path is not None and path.exists() and not resume:
-            raise InputError(f"'{path}' exists; give --resume to go on with it, or another name.")
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"The folder '{path.parent}' doesn't exist.")
-        self._path = path
-        self._rows: list[dict[str, Any]] = []
-        self._file: io.TextIOBase | None = None
-        self.known: set[str] = self._whole_rows() if path is not None and path.exists() else set()
+        if resume and path is None:
+            raise InputError("--resume needs --out, the file to go on with.")
+        self._path, self._settings = path, settings
+        self._columns = columns(int(str(settings["topk"])))
+        self._file: io.RawIOBase | None = None
+        self._size = self._rows = 0
+        self.known: Counter[str] = Counter()
+        try:
+            if path is not None and path.exists():
+                if not resume:
+                    raise InputError(f"'{path}' exists; give --resume to go on with it, or another name.")
+                self._take_over(path)
+        except OSError as error:
+            raise InputError(f"'{path}' can't be read: {error.strerror or error}.") from error
 
     @property
     def is_table(self) -> bool:
         """Whether predictions are printed for people."""
         return self.form == "table"
 
-    @property
-    def streams(self) -> bool:
-        """Whether ``write`` takes predictions."""
-        return not self.is_table
-
     def __enter__(self) -> ResultFile:
-        if self._path is not None and self.form != "json":
-            fresh = not self._path.exists() or not self._path.stat().st_size
-            self._file = self._path.open("a", encoding="utf-8", errors=_ODD_NAMES, newline="")
-            if self.form == "csv" and fresh:
-                self._append(_csv_line(_CSV_COLUMNS))
-        elif self.form == "csv":
-            click.echo(_csv_line(_CSV_COLUMNS), nl=False)
+        if self._path is not None:
+            with self._said():
+                self._file = self._path.open("r+b" if self._path.exists() else "x+b", buffering=0)
+                self._size = self._file.seek(0, io.SEEK_END)
+        if not self._size:
+            self._append(self._head())
         return self
 
     def __exit__(
@@ -117,61 +122,137 @@ class ResultFile:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        if self.form == "json":  # also after Ctrl-C: what was answered is kept
-            text = json.dumps(self._rows, indent=1, ensure_ascii=False) + "\n"
-            if self._path is None:
-                click.echo(text, nl=False)
-            else:
-                temporary = self._path.with_name(f".{self._path.name}.tmp")
-                temporary.write_text(text, encoding="utf-8", errors=_ODD_NAMES)
-                temporary.replace(self._path)
+        elif self.form == "json":
+            click.echo(_JSON_END, nl=False)
 
     def write(self, prediction: Prediction) -> None:
-        """One row more; on the disk when this returns."""
-        row = prediction.to_dict()
-        if self.form == "json":
-            self._rows.append(row)
-        elif self.form == "jsonl":
-            self._append(json.dumps(row, ensure_ascii=False) + "\n")
-        else:
-            self._append(_csv_line(_csv_cells(prediction)))
+        """One row more; on the disk when this returns.
 
-    def _append(self, line: str) -> None:
+        Raises:
+            InputError: the disk is full, or gone; the rows before this one are there.
+        """
+        if not self.is_table:
+            self._append(self._line(self._row(prediction), first=not self._rows and not self.known))
+        self._rows += 1
+
+    def _head(self) -> str:
+        return {"json": "[", "csv": _csv_line(self._columns)}.get(self.form, "")
+
+    def _line(self, row: Mapping[str, Any], *, first: bool) -> str:
+        """A row as its format has it; JSON's begins with what parts it from the one before."""
+        if self.form == "csv":
+            return _csv_line(row[column] for column in self._columns)
+        text = json.dumps(row, ensure_ascii=False)
+        return f"{text}\n" if self.form == "jsonl" else f"\n{text}" if first else f",\n{text}"
+
+    def _row(self, prediction: Prediction) -> dict[str, object]:
+        start, end = prediction.seconds or (None, None)
+        clips, crops = prediction.views
+        looked: dict[str, object] = {"clips": clips, "crops": crops, "start": start, "end": end}
+        looked |= {"padded": prediction.padded, "damaged_frames": prediction.damaged_frames}
+        ranks: dict[str, object] = {}
+        for rank, (label, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), 1):
+            ranks |= {f"label_{rank}": label, f"score_{rank}": score}
+        error = prediction.error and " ".join(prediction.error.split())
+        row = {"source": prediction.source, "error": error, **ranks, **self._settings}
+        row |= {} if error else looked
+        return {column: row.get(column) for column in self._columns}
+
+    def _append(self, text: str) -> None:
+        # What is no UTF-8, such as parts of file names, becomes \udc80: in JSON that is what it means.
+        data = text.encode("utf-8", "backslashreplace")
         if self._file is None:
-            click.echo(line, nl=False)
-        else:
-            self._file.write(line)
-            self._file.flush()
+            if not self.is_table:
+                click.echo(data, nl=False)
+            return
+        end = _JSON_END.encode() if self.form == "json" else b""
+        before = self._size - (len(end) if self._size else 0)
+        with self._said():
+            try:
+                self._overwrite(before, data + end)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(before)
+                    self._overwrite(before, end)
+                raise
 
-    def _whole_rows(self) -> set[str]:
-        """The sources of the file's rows; a row that was cut off while being written is removed."""
-        assert self._path is not None
-        content = self._path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
+    def _overwrite(self, start: int, data: bytes) -> None:
+        assert self._file is not None
+        self._file.seek(start)
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        self._size = start + len(data)
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """A disk's error in one sentence that says what is kept."""
         try:
-            text = whole.decode("utf-8", errors=_ODD_NAMES)
-            if self.form == "jsonl":
-                known = {json.loads(line)["source"] for line in text.split("\n") if line}
-            else:
-                known = {row["source"] for row in csv.DictReader(io.StringIO(text, newline=""))}
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"'{self._path}' holds no predictions to go on with: {error}.") from error
-        if len(whole) < len(content):
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
-        return known
+            yield
+        except OSError as error:
+            total = self._rows + self.known.total()
+            kept = f" Its {total} rows are kept; the same command with --resume goes on." if total else ""
+            raise InputError(f"'{self._path}' can't be written: {error.strerror or error}.{kept}") from error
+
+    def _take_over(self, path: Path) -> None:
+        """Learns what the file has, and takes out rows that failed and one that was cut off."""
+        content = path.read_bytes()
+        try:
+            rows = self._parsed(content)
+            self._check_settings(rows)
+            kept = [row for row in rows if not row["error"]]
+            self.known = Counter(row["source"] for row in kept)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+            if isinstance(error, InputError):
+                raise
+            reason = f"it has no column {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"'{path}' holds no predictions to go on with: {reason}.") from error
+        lines = [self._line(row, first=not index) for index, row in enumerate(kept)]
+        end = _JSON_END if self.form == "json" else ""
+        whole = ("".join([self._head(), *lines, end]) if content else "").encode("utf-8", "backslashreplace")
+        if whole != content:
+            with written_whole(path) as part:
+                part.write_bytes(whole)
+
+    def _parsed(self, content: bytes) -> list[dict[str, Any]]:
+        if self.form == "json":
+            rows = json.loads(content) if content else []
+            return rows if isinstance(rows, list) else [rows]
+        lines = content[: content.rfind(b"\n") + 1].decode("utf-8")  # a row that was cut off has no end
+        if self.form == "jsonl":
+            return [json.loads(line) for line in lines.split("\n") if line]
+        limit = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            reader = csv.DictReader(io.StringIO(lines, newline=""))
+            rows = list(reader)
+        finally:
+            csv.field_size_limit(limit)
+        if lines and tuple(reader.fieldnames or ()) != self._columns and not rows:
+            raise InputError(f"'{self._path}' has other columns; give the same --topk, or another --out.")
+        return rows
+
+    def _check_settings(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            for name, value in self._settings.items():
+                if str(row[name]) != str(value):
+                    raise InputError(
+                        f"'{self._path}' was made with {name} {row[name]}, and this is {name} {value}: go on"
+                        " with the same settings, or write another file."
+                    )
 
 
-def _csv_cells(prediction: Prediction) -> tuple[object, ...]:
-    label, score = (prediction.labels[0], prediction.scores[0]) if prediction.labels else ("", "")
-    start, end = prediction.seconds or ("", "")
-    labels, scores = "|".join(prediction.labels), "|".join(f"{value:.6g}" for value in prediction.scores)
-    looked = (*prediction.views, start, end, prediction.padded)
-    return (prediction.source, label, score, labels, scores, *looked, prediction.error or "")
+def _failure(prediction: Prediction) -> str:
+    error = prediction.error or ""
+    return error if prediction.source in error else f"{prediction.source}: {error}"
 
 
-def _csv_line(cells: tuple[object, ...]) -> str:
+def _damage(prediction: Prediction) -> str:
+    return f", {prediction.damaged_frames} damaged frames" if prediction.damaged_frames else ""
+
+
+def _csv_line(cells: Any) -> str:
     line = io.StringIO()
     # A line break inside a cell would make a row that is half there look whole.
-    csv.writer(line, lineterminator="\n").writerow([str(cell).replace("\n", " ") for cell in cells])
+    whole = ["" if cell is None else " ".join(str(cell).splitlines()) for cell in cells]
+    csv.writer(line, lineterminator="\n").writerow(whole)
     return line.getvalue()

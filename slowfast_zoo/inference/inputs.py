@@ -59,7 +59,7 @@ def check_single(source: object) -> None:
     """
     if isinstance(source, (str, Path)):
         text = _text(source)
-        folder = _is_folder(text) and bool(list_videos(Path(text)).videos)
+        folder = is_folder(text) and bool(list_videos(Path(text)).videos)
         if not folder and not _is_pattern(text):
             return
         kind = "is a folder of videos" if folder else "is a pattern"
@@ -112,7 +112,7 @@ def _left_out(entry: os.DirEntry[str], recursive: bool) -> str | None:
     """Why an entry of a folder is no video, "" where nobody needs to know; None for a video."""
     if entry.name.startswith("."):
         return "hidden"
-    if _is_folder(entry.path):
+    if is_folder(entry.path):
         return "" if recursive else "folders inside"
     with contextlib.suppress(OSError):  # of a link that leads in circles
         if entry.is_file():
@@ -137,7 +137,7 @@ def _folders(top: Path) -> Iterator[Path]:
         seen.add((facts.st_dev, facts.st_ino))
         yield folder
         for entry in entries:
-            if not entry.name.startswith(".") and _is_folder(entry.path):
+            if not entry.name.startswith(".") and is_folder(entry.path):
                 (links if entry.is_symlink() else waiting).append(folder / entry.name)
 
 
@@ -151,7 +151,8 @@ def _text(source: str | Path) -> str:
     return str(source) if is_url(source) else str(local_path(source))
 
 
-def _is_folder(path: str) -> bool:
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder lies there and may be looked at."""
     with contextlib.suppress(OSError):  # pathlib raises where a name is too long, or a folder forbidden
         return Path(path).is_dir()
     return False
@@ -164,16 +165,15 @@ def _is_pattern(text: str) -> bool:
 def _named(source: str | Path) -> Sequence[Source]:
     text = _text(source)
     path = Path(text)
-    if _is_folder(text):
+    if is_folder(text):
         listing = list_videos(path)
         if listing.videos:
             return listing.videos
         if any(child.suffix.lower() in PICTURE_SUFFIXES for child in path.iterdir()):
             return [path]
-        deeper = " the folders inside it aren't searched ('folder/**/*', or -r on the command line)."
-        inside = listing.skipped["folders inside"]
         raise VideoError(
-            f"The folder '{path}' holds neither videos nor frames{';' + deeper if inside else '.'}"
+            f"The folder '{path}' holds neither videos nor frames; '{path}/**/*', or -r on the command line,"
+            " also searches the folders inside it."
         )
     if not _is_pattern(text):
         return [source if text == str(source) else path]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, save_pretrained
 from slowfast_zoo.cli import main, models
+from slowfast_zoo.cli.predict import Found, Progress
 from slowfast_zoo.errors import DownloadError
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=2, crops=3)
@@ -61,8 +66,11 @@ def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, 
     result = run(videos, "--model", saved)
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 2
-    assert result.stderr.startswith("failed  ")
-    assert "broken.mp4" in result.stderr
+    failure, summary = result.stderr.splitlines()
+    assert failure.startswith("failed  ") and "broken.mp4" in failure
+    counts, _, left_out = summary.partition("; left out: ")
+    assert re.fullmatch(r"2 answered, 1 failed, in [\d.]+ s \([\d.e+]+ videos/s\)", counts)
+    assert left_out == "folders inside, which -r searches, 1"
     (videos / "broken.mp4").unlink()
     result = run(videos, videos / "a.mkv", "--recursive", "--model", saved)
     assert result.exit_code == 0
@@ -72,12 +80,13 @@ def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
 def test_result_files(saved: Path, videos: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / f"results.{form}"
-    result = run(videos, "--model", saved, "--out", out, "--views", "2x3")
+    result = run(videos, "--model", saved, "--out", out, "--views", "2x3", "--topk", 2)
     assert result.exit_code == 1
     rows = read(out)
     assert [Path(row["source"]).name for row in rows] == ["a.mkv", "broken.mp4", "b|ü.mkv"]
     assert "broken.mp4" in rows[1]["error"]
-    assert run(videos, "--model", saved, "--format", form).stdout.count("a.mkv") == 1
+    printed = run(videos, "--model", saved, "--format", form, "--views", "2x3", "--topk", 2).stdout
+    assert printed == out.read_text(encoding="utf-8")
     again = run(videos, "--model", saved, "--out", out)
     assert again.exit_code == 1
     assert "exists; give --resume" in again.output
@@ -86,27 +95,226 @@ def test_result_files(saved: Path, videos: Path, tmp_path: Path, form: str) -> N
 def read(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines()))
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_the_same_columns_in_every_format(saved: Path, videos: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / f"results.{form}" for form in ("jsonl", "csv", "json")]
+    for out in outs:
+        run(videos, "--model", saved, "--out", out, "--topk", 4)
+    jsonl, table, whole = map(read, outs)
+    assert jsonl == whole
+    assert [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in whole] == table
+    good, bad = whole[0], whole[1]
+    ranks = [f"{name}_{rank}" for rank in (1, 2, 3, 4) for name in ("label", "score")]
+    looked = ["clips", "crops", "start", "end", "padded", "damaged_frames"]
+    assert list(good) == ["source", "error", *ranks, *looked, "model", "weights", "views", "topk"]
+    assert good["score_1"] >= good["score_2"] >= good["score_3"]
+    assert good["label_4"] is None, "the model has three classes"
+    assert good["weights"].startswith("sha256:")
+    assert (good["model"], good["views"], good["topk"]) == (str(saved), "quick", 4)
+    assert [name for name, cell in bad.items() if cell is not None] == [
+        "source",
+        "error",
+        "model",
+        "weights",
+        "views",
+        "topk",
+    ]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
 def test_resume_removes_a_torn_row_and_adds_what_is_missing(
     saved: Path, videos: Path, tmp_path: Path, form: str
 ) -> None:
     out = tmp_path / f"results.{form}"
+    (videos / "broken.mp4").unlink()
     run(videos, "--model", saved, "--out", out)
     whole = out.read_text(encoding="utf-8")
-    lines = whole.splitlines(keepends=True)
-    for kept in range(len(whole.encode())):
-        if kept % 37:
-            continue
+    for kept in range(0, len(whole.encode()), 97 if form != "json" else len(whole.encode()) + 1):
         out.write_bytes(whole.encode()[:kept])
-        run(videos, "--model", saved, "--out", out, "--resume")
+        assert run(videos, "--model", saved, "--out", out, "--resume").exit_code == 0
         assert out.read_text(encoding="utf-8") == whole
-    assert len(lines) == 3 + (form == "csv")
     result = run(videos, "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 0
     assert "Nothing to do" in result.stderr
+    write_video(videos / "z.mkv", moving_pattern(20))
+    result = run(videos, "--model", saved, "--out", out, "--resume")
+    assert "1 answered, 0 failed" in result.stderr and "answered before 2" in result.stderr
+    assert len(read(out)) == 3
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
+def test_resume_tries_failed_videos_again(saved: Path, videos: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / f"results.{form}"
+    assert run(videos, "--model", saved, "--out", out).exit_code == 1
+    result = run(videos, "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 1, "it failed again"
+    assert "0 answered, 1 failed" in result.stderr
+    assert len(read(out)) == 3
+    (videos / "broken.mp4").unlink()
+    write_video(videos / "broken.mp4", moving_pattern(20), codec="libx264", pixels="yuv420p")
+    result = run(videos, "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 0
+    assert sorted(Path(row["source"]).name for row in read(out)) == ["a.mkv", "broken.mp4", "b|ü.mkv"]
+    assert not any(row["error"] for row in read(out))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--topk", "3"], "made with topk 5, and this is topk 3"),
+        (["--views", "2x3"], "made with views quick, and this is views 2x3"),
+        (["--model", "slowfast_tiny"], "and this is model slowfast_tiny"),
+    ],
+)
+def test_resume_refuses_other_settings(
+    saved: Path, videos: Path, tmp_path: Path, change: list[str], says: str
+) -> None:
+    for form in ("csv", "jsonl", "json"):
+        out = tmp_path / f"results.{form}"
+        run(videos / "a.mkv", "--model", saved, "--out", out)
+        before = out.read_bytes()
+        result = run(videos, "--model", saved, "--out", out, "--resume", *change)
+        assert result.exit_code == 1
+        assert says in result.output
+        assert out.read_bytes() == before
+
+
+def test_odd_names_are_one_row_each(saved: Path, tmp_path: Path) -> None:
+    """A line break, quotes, bytes that are no UTF-8: written as text, and known again."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    original = write_video(tmp_path / "a.mkv", moving_pattern(20)).read_bytes()
+    names = [b"new\nline.mkv", b'"quoted", 1.mkv', b"caf\xe9.mkv", b"tab\t.mkv"]
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(original)
+    for form in ("csv", "jsonl", "json"):
+        out = tmp_path / f"results.{form}"
+        assert run(folder, "--model", saved, "--out", out).exit_code == 0
+        before = out.read_bytes()
+        assert len(read(out)) == len({row["source"] for row in read(out)}) == 4
+        assert "Nothing to do" in run(folder, "--model", saved, "--out", out, "--resume").stderr
+        assert out.read_bytes() == before
+
+
+def test_a_full_disk_keeps_the_finished_rows(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    original = write_video(folder / "000.mkv", moving_pattern(20))
+    for index in range(1, 12):
+        (folder / f"{index:03}.mkv").hardlink_to(original)
+    limit = 1500
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    for form in ("csv", "jsonl", "json"):
+        out = tmp_path / f"results.{form}"
+        arguments = [sys.executable, "-m", "slowfast_zoo", "predict", folder, "--model", saved, "--out", out]
+        done = subprocess.run(
+            list(map(str, arguments)), capture_output=True, text=True, preexec_fn=small_files
+        )
+        assert done.returncode == 1
+        assert "can't be written: File too large. Its " in done.stderr
+        assert "--resume goes on" in done.stderr
+        assert "Traceback" not in done.stderr
+        rows = read(out)
+        assert 1 <= len(rows) < 12
+        assert run(folder, "--model", saved, "--out", out, "--resume").exit_code == 0
+        assert len({row["source"] for row in read(out)}) == 12
+
+
+def test_a_cell_of_any_length_is_resumed(saved: Path, videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.csv"
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    head, row = out.read_text(encoding="utf-8").splitlines()
+    long = row.replace(str(videos / "a.mkv"), "x" * 200_000)
+    out.write_text(f"{head}\n{row}\n{long}\n", encoding="utf-8")
+    assert run(videos / "a.mkv", "--model", saved, "--out", out, "--resume").exit_code == 0
+    assert csv.field_size_limit() == 131072, "the module's own limit is back"
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_ended_half_way_what_was_answered_is_there(saved: Path, tmp_path: Path, signal_number: int) -> None:
+    video, out = write_video(tmp_path / "000.mkv", moving_pattern(20)), tmp_path / "results.json"
+    names = tmp_path / "names.txt"
+    links = [tmp_path / f"{index:04}.mkv" for index in range(1, 3000)]
+    for link in links:
+        link.hardlink_to(video)
+    names.write_text("\n".join(map(str, [video, *links])))
+    arguments = [sys.executable, "-m", "slowfast_zoo", "predict", "--from", names, "--model", saved]
+    process = subprocess.Popen(
+        [*map(str, arguments), "--out", str(out)], stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 20):
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    said = process.communicate(timeout=60)[1]
+    assert len(read(out)) >= 18
+    if signal_number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "not looked at" in said and "--resume goes on" in said
+
+
+def test_folders_patterns_and_names_without_videos_end_nothing(
+    saved: Path, videos: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = run(empty, tmp_path / "*.avi", videos / "a.mkv", tmp_path / "gone.mp4", "--model", saved)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert "empty' holds neither videos nor frames" in result.stderr and "-r" in result.stderr
+    assert "No video matches" in result.stderr and "gone.mp4' doesn't exist" in result.stderr
+    assert "1 answered, 3 failed" in result.stderr
+
+
+def test_topk_in_the_table_of_many(saved: Path, videos: Path) -> None:
+    plain = run(videos, "--model", saved, "-r").stdout.splitlines()
+    asked = run(videos, "--model", saved, "-r", "--topk", 2).stdout.splitlines()
+    assert [line.count("%") for line in plain] == [1, 1, 1]
+    assert [line.count("%") for line in asked] == [2, 2, 2]
+
+
+def test_names_from_a_file_and_a_video_from_standard_input(saved: Path, videos: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_bytes(f"\ufeff{videos / 'a.mkv'}\r\n\n{videos / 'inside'}\n".encode())
+    result = run("--from", names, videos / "b|ü.mkv", "--model", saved)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 3
+    content = (videos / "a.mkv").read_bytes()
+    result = CliRunner().invoke(main, ["predict", "-", "--model", str(saved)], input=content)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("%") == 3
+    listed = CliRunner().invoke(
+        main, ["predict", "--from", "-", "--model", str(saved)], input=names.read_bytes()
+    )
+    assert len(listed.stdout.splitlines()) == 2
+    assert CliRunner().invoke(main, ["predict"]).exit_code == 2
+
+
+def test_off_a_terminal_a_line_comes_every_so_often(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(0, 1000, 20))
+    progress = Progress(5, Found(skipped=Counter(hidden=2)), clock=lambda: next(seconds))
+    with progress:
+        for error in (None, None, "broken", None):
+            progress.count(error)
+    lines = capsys.readouterr().err.splitlines()
+    assert any(re.match(r"2 of 5 videos, 0 failed, in \d+\.0 s", line) for line in lines), lines
+    assert re.match(r"3 answered, 1 failed, in .* s \(.* videos/s\), 1 not looked at; ", lines[-1])
+    assert lines[-1].endswith("left out: hidden 2")
+
+
+def test_threads(saved: Path, videos: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert run(videos / "a.mkv", "--model", saved, "--threads", 1).exit_code == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_killed_half_way_and_resumed_every_video_has_one_row(saved: Path, tmp_path: Path) -> None:
@@ -153,7 +361,7 @@ def test_without_weights_the_way_out_is_said(videos: Path, monkeypatch: pytest.M
     ("arguments", "status", "says"),
     [
         (["--out", "x.txt"], 1, "end it in .jsonl, .csv or .json"),
-        (["--resume"], 1, "--resume needs --out with rows"),
+        (["--resume"], 1, "--resume needs --out"),
         (["--out", "nowhere/x.csv"], 2, "there is no folder"),
         (["--model", "slowfast_r50"], 1, "Did you mean"),
         (["--views", "10*3"], 2, "'10*3' is neither quick nor published nor CLIPSxCROPS, such as 10x3"),
