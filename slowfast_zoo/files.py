@@ -1,16 +1,27 @@
-"""A file on disk: written whole or not at all, and its hash."""
+"""A file on disk: written whole or not at all, its hash, and its text."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 TEMPORARY_SUFFIX = ".slowfast-tmp"
 """Ends the names of files that are being written; what a killed process left may be deleted."""
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins alike
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @contextlib.contextmanager
@@ -60,3 +71,26 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def kind_of(path: Path) -> Literal["folder", "file", ""]:
+    """What is there; nothing where the system can't say, as of names that are too long."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark; line ends stay as they are.
+
+    Raises:
+        OSError: the file can't be read.
+        UnicodeDecodeError: it is in another encoding, or no text.
+    """
+    content = path.read_bytes()
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding)
+    return content.decode("utf-8")

@@ -22,7 +22,6 @@ from slowfast_zoo.cli.options import (
 from slowfast_zoo.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.annotations import Annotations
     from slowfast_zoo.data.lists import ReadOptions
 
 
@@ -50,10 +49,7 @@ def check_command(
     from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.spec import ClipSpec
 
-    parts: dict[str, Annotations] = {}
-    for name, path in _parts(data).items():
-        parts[name] = read_annotations(path, **reading)
-        reading["labels"] = reading.get("labels") or parts[name].labels
+    parts = {name: read_annotations(path, **reading) for name, path in _parts(data).items()}
     spec = ClipSpec() if model is None else model.clip_spec()
     report = check_data(parts, spec, group_by=group_by)
     echo(json.dumps(report.to_dict(), indent=1) if as_json else report)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slowfast_zoo.data.dataset import ClipDataset, VideoDataset
     from slowfast_zoo.data.lists import ReadOptions
     from slowfast_zoo.data.motion.clips import MotionClips
+    from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.training.recipe import Recipe
 
@@ -178,7 +179,7 @@ def out_option(help_text: str) -> Callable[[F], F]:
 
 def data_options(command: F) -> F:
     """The options that say how a dataset is written down; they arrive as ``reading: ReadOptions``."""
-    names = ("form", "root", "labels", "separator", "frame_pattern", "fps")
+    names = ("form", "root", "labels", "separator", "multi_label", "frame_pattern", "fps")
 
     @functools.wraps(command)
     def with_reading(**options: Any) -> Any:
@@ -188,10 +189,20 @@ def data_options(command: F) -> F:
     for option in (
         click.option("--fps", type=float, help="Frame rate of folders of frames."),
         click.option("--frames", "frame_pattern", metavar="PATTERN", help="Such as img_{:05}.jpg."),
+        click.option(
+            "--multi-label/--single-label", default=None, help="Whether a clip may have several classes."
+        ),
         click.option("--separator", help="Between the fields of a list."),
-        click.option("--labels", type=FILE, help="File with one class name a line."),
+        click.option(
+            "--labels", type=FILE, help="Class names: one a line, '1 name', id,name, JSON or pbtxt."
+        ),
         click.option("--root", type=FOLDER, help="Where relative paths begin."),
-        click.option("--form", type=choice(Form), help="Of lists; by default what they look like."),
+        click.option(
+            "--form",
+            type=choice(Form),
+            help="Of a list, by default what it looks like: a header path,label above 'clips/a.mp4,jump'"
+            " (table); 'clips/a.mp4 0' (videos); 'frames/a 300 0' (rawframes).",
+        ),
     ):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
@@ -203,7 +214,7 @@ def open_data(
     purpose: Purpose,
     *,
     reading: ReadOptions | None = None,
-    like: ClipDataset | None = None,
+    like: ClipDataset | SlowFast | None = None,
     recipe: Recipe | None = None,
 ) -> VideoDataset | MotionClips:
     """The dataset of that name or path.
@@ -213,7 +224,7 @@ def open_data(
         clip_spec: how its videos become clips.
         purpose: "train": random clips; "validate": one center clip; "test": the views of the spec.
         reading: how it is written down.
-        like: has the classes that it has to have as well; None: its own.
+        like: training data or a model, whose classes it has to have; None: its own.
         recipe: says more about training clips.
 
     Raises:
@@ -235,12 +246,18 @@ def open_data(
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
     from slowfast_zoo.data.lists import read_annotations, read_like
+    from slowfast_zoo.network.slowfast import SlowFast
 
     options: ReadOptions = {} if reading is None else reading
     if isinstance(like, VideoDataset):
         annotations = read_like(source, like.annotations, **options)
     else:
         annotations = read_annotations(source, **options)
+        labels = getattr(like, "labels", None)
+        if isinstance(like, SlowFast):
+            annotations = annotations.with_classes(labels, like.spec.num_classes, of="the model")
+        elif labels is not None:
+            annotations = annotations.with_classes(labels, len(labels), of="the training data")
     if purpose != "train":
         return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
     pairs = () if recipe is None else recipe.flip_pairs

@@ -95,10 +95,10 @@ def test_command(
     """Scores a model on DATA, a folder or a list.
 
     A saved folder or a training's file brings its own network, classes and preprocessing. Under torchrun
-    every video is scored by one process. Weights that don't say what their classes are called take the names
-    from --labels, in their own order.
+    every video is scored by one process. Classes are matched by name, numbers are the model's; weights that
+    don't say what their classes are called take the names from --labels, in their own order.
     """
-    from slowfast_zoo.data.lists import read_labels
+    from slowfast_zoo.data.labels import read_labels
     from slowfast_zoo.evaluation.evaluate import evaluate, format_table
     from slowfast_zoo.runtime.distributed import join
 
@@ -110,9 +110,12 @@ def test_command(
     network = model.load()
     if confusion is not None and network.spec.activation == "sigmoid":
         raise InputError("A confusion matrix needs one label per video; this model gives several.")
-    if network.labels is None:
-        network.labels = read_labels(reading["labels"])
-    dataset = open_data(data, network.clip_spec, "test", reading=reading | {"labels": network.labels})
+    labels = reading.get("labels")
+    if network.labels is None and labels is not None:
+        network.labels = read_labels(labels).names
+    if reading.get("multi_label") is None:
+        reading["multi_label"] = network.spec.activation == "sigmoid"
+    dataset = open_data(data, network.clip_spec, "test", reading=reading, like=network)
     group = join(device)
     result = evaluate(
         network,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.data.labels import MOST_CLASSES, LabelMap, fault_of_name
+from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
+from slowfast_zoo.files import kind_of
+from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
@@ -72,7 +76,7 @@ class Sample:
             video = open_video(_stored_frames(self.path), fps=self.fps)
             video.name = str(self.path)
         else:
-            pattern = self.frame_pattern if self.path.is_dir() else None
+            pattern = self.frame_pattern if kind_of(self.path) == "folder" else None
             video = open_video(self.path / pattern if pattern else self.path, fps=self.fps)
         if self.part == (0, None, None, None):
             return video
@@ -96,6 +100,16 @@ def _stored_frames(path: Path) -> Frame:
     return frames  # type: ignore[no-any-return]
 
 
+class Listing(NamedTuple):
+    """The clips of a folder or a list, with their labels as they are written."""
+
+    samples: list[Sample]
+    multi_label: bool = False
+    """Whether its form says that a clip may have several classes."""
+    named: bool = False
+    """Whether labels are names even where they consist of digits."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Annotations:
     """The clips of a dataset and what their classes are called."""
@@ -108,6 +122,8 @@ class Annotations:
     """Whether a clip may have several classes."""
     num_classes: int
     """How many classes: as named, or up to the highest number met."""
+    first_number: int | None = 0
+    """The number that its list gives to the first class; None: the list has names."""
 
     def subset(self, indices: Sequence[int]) -> Annotations:
         """Some of the clips, with the same classes."""
@@ -115,8 +131,8 @@ class Annotations:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The labels, or the numbers as text."""
-        return self.labels or tuple(str(index) for index in range(self.num_classes))
+        """The labels, or "class 0" and so on."""
+        return class_names(self.labels, self.num_classes)
 
     def counts(self) -> list[int]:
         """Clips per class."""
@@ -130,3 +146,163 @@ class Annotations:
         """Each clip's chance in a balanced draw, where each has one class: all classes equally often."""
         counts = self.counts()
         return [1 / counts[sample.labels[0]] for sample in self.samples]
+
+    def with_classes(
+        self, labels: Sequence[str] | None, num_classes: int, *, of: str, first_number: int | None = 0
+    ) -> Annotations:
+        """The same clips with the classes of something else: by name where both have names, else by number.
+
+        Args:
+            labels: its class names; None: it has none.
+            num_classes: how many it has.
+            of: what that is, for messages: "the model".
+            first_number: what lists call its first class; None: by its name only.
+
+        Raises:
+            DataError: a class that it lacks, or names on one side only, so that nobody knows which is which.
+        """
+        names = None if labels is None else tuple(labels)
+        if self.labels is not None:
+            if names is None:
+                raise DataError(
+                    f"The data have named classes ({quoted(self.labels[:3])} ...), {of} has {num_classes}"
+                    " without names: a label map (labels, --labels) has to say which is which."
+                )
+            known = {name: index for index, name in enumerate(names)}
+            used = {label for sample in self.samples for label in sample.labels}
+            lost = [name for index, name in enumerate(self.labels) if name not in known and index in used]
+            if lost:
+                raise DataError(
+                    f"The data have {'classes' if len(lost) > 1 else 'a class'} that {of} lacks: "
+                    f"{quoted(lost[:5])}.{did_you_mean(lost[0], names)} Its {num_classes} classes are"
+                    f" {quoted(names[:5])} ...; a label map (labels, --labels) says how they are called."
+                )
+            places = [known.get(name, -1) for name in self.labels]
+        elif names is not None and first_number is None:
+            raise DataError(
+                f"The data number their classes (0 to {self.num_classes - 1}), {of} names them"
+                f" ({quoted(names[:3])} ...): a label map (labels, --labels) has to say which is which."
+            )
+        else:
+            places = [number - (first_number or 0) for number in range(self.num_classes)]
+        return self._renumbered(places, names, num_classes, of)
+
+    def _renumbered(
+        self, places: Sequence[int], labels: tuple[str, ...] | None, num_classes: int, of: str
+    ) -> Annotations:
+        samples = []
+        for sample in self.samples:
+            moved = tuple(places[label] for label in sample.labels)
+            if any(not 0 <= place < num_classes for place in moved):
+                raise DataError(
+                    f"{sample.where or sample.name}: label {max(sample.labels)} is out of range; {of} has"
+                    f" {num_classes} classes, numbered from 0. Other classes need names: a label map (labels,"
+                    " --labels)."
+                )
+            samples.append(dataclasses.replace(sample, labels=moved))
+        return dataclasses.replace(self, samples=tuple(samples), labels=labels, num_classes=num_classes)
+
+
+def unite_classes(parts: Mapping[str, Annotations]) -> dict[str, Annotations]:
+    """The parts with the classes of all of them: by name, or by number where no part has names.
+
+    Args:
+        parts: annotations by the part's name.
+
+    Raises:
+        DataError: some parts have names, others numbers.
+    """
+    named = [name for name, part in parts.items() if part.labels is not None]
+    if not named:
+        count = max(part.num_classes for part in parts.values())
+        return {name: dataclasses.replace(part, num_classes=count) for name, part in parts.items()}
+    if len(named) < len(parts):
+        other = next(name for name in parts if name not in named)
+        raise DataError(
+            f"The classes of {named[0]} have names, those of {other} numbers: a label map (labels, --labels)"
+            " has to say which is which."
+        )
+    names = tuple(dict.fromkeys(name for part in parts.values() for name in part.labels or ()))
+    return {name: part.with_classes(names, len(names), of="the data") for name, part in parts.items()}
+
+
+def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> Annotations:
+    """Clips whose labels as written have become class numbers.
+
+    Args:
+        listing: at least one clip.
+        labels: the classes; None: the sorted names, or numbers up to the highest.
+        source: the list, for messages.
+
+    Raises:
+        DataError: a label that isn't among the classes, or that could be a name as well as a number.
+    """
+    first_at = {text: sample.where for sample in reversed(listing.samples) for text in sample.written}
+    numeric = not listing.named and all(text.isascii() and text.isdigit() for text in first_at)
+    if not numeric:
+        for text, where in first_at.items():
+            if (fault := fault_of_name(text)) is not None:
+                raise DataError(f"{where}: the class name {text!r:.80} {fault}.")
+    first: int | None = None
+    if labels is None and not numeric:
+        # Folders called 1, 2 and 5 are three classes, in that order.
+        names = sorted(first_at, key=lambda name: (int(name) if _is_number(name) else -1, name))
+        labels = LabelMap(tuple(names), None)
+    if labels is None or (numeric and not set(first_at) & set(labels.names)):
+        numbers = {text: _class_number(text, where) for text, where in first_at.items()}
+        first = 0 if labels is None else _first_number(labels, numbers, source)
+        known = {text: number - first for text, number in numbers.items()}
+        count = len(labels.names) if labels else max(numbers.values(), default=0) + 1
+        for text, number in known.items():
+            if number >= count:
+                raise DataError(
+                    f"{first_at[text]}: label {text} is out of range; accepted: {first} to"
+                    f" {first + count - 1}, as {count} classes have names."
+                )
+    else:
+        known = {name: index for index, name in enumerate(labels.names)}
+        count = len(known)
+        for text, where in first_at.items():
+            if text not in known:
+                also = " Labels are numbers, or names; not both." if numeric else ""
+                raise DataError(
+                    f"{where}: '{text:.80}' is none of the {count} classes.{did_you_mean(text, known)}{also}"
+                    " A label map (labels, --labels) says which there are."
+                )
+    samples = tuple(
+        dataclasses.replace(sample, labels=tuple(known[text] for text in sample.written), written=())
+        for sample in listing.samples
+    )
+    return Annotations(
+        samples=samples,
+        labels=None if labels is None else labels.names,
+        multi_label=listing.multi_label,
+        num_classes=count,
+        first_number=first,
+    )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _class_number(text: str, where: str) -> int:
+    if not _is_number(text) or int(text) >= MOST_CLASSES:
+        raise DataError(f"{where}: label {text:.20} is no class number; accepted: 0 to {MOST_CLASSES - 1}.")
+    return int(text)
+
+
+def _first_number(labels: LabelMap, numbers: Mapping[str, int], source: str) -> int:
+    """Whether the numbers of a list are those of a label map that begins at 1, or begin at 0.
+
+    Both are met with UCF101's classInd.txt: its own lists begin at 1, MMAction2's at 0.
+    """
+    if not labels.first or 0 in numbers.values():
+        return 0
+    if len(labels.names) in numbers.values():
+        return 1
+    raise DataError(
+        f"The label map numbers its {len(labels.names)} classes from 1, and '{source}' has neither 0 nor"
+        f" {len(labels.names)}: whether its numbers begin at 0 or 1 can't be known. Give names without"
+        " numbers, one a line, for a list that begins at 0."
+    )

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.data.annotations import Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
@@ -82,16 +82,19 @@ def check_data(
     """What is wrong with a dataset: every clip is opened, its first frame decoded and its frames counted.
 
     Args:
-        parts: annotations by the part's name, such as "train" and "val".
+        parts: annotations by the part's name, such as "train" and "val"; classes that one has and another
+            lacks are found.
         clip_spec: how long a clip has to be.
         group_by: as in ``splits.source_of``; decides what leaks between parts.
         workers: threads that open clips.
         progress: show a bar when stderr is a terminal.
 
     Raises:
-        DataError, InputError: as ``splits.source_of``.
+        DataError: some parts name their classes, others don't; or as ``splits.source_of``.
+        InputError: as ``splits.source_of``.
     """
-    shared = leaks(dict(parts), group_by)
+    parts = unite_classes(parts)
+    shared = leaks(parts, group_by)
     samples = [(part, sample) for part, annotations in parts.items() for sample in annotations.samples]
     unreadable, short = [], []
     clips = [sample for _, sample in samples]
@@ -108,12 +111,10 @@ def check_data(
         if len({part for part, _ in group}) > 1 or len({s.labels for _, s in group}) > 1
     ]
     names = next(iter(parts.values())).class_names
+    counts = {part: annotations.counts() for part, annotations in parts.items()}
     return DataReport(
         clips={part: len(annotations.samples) for part, annotations in parts.items()},
-        classes={
-            name: {part: annotations.counts()[index] for part, annotations in parts.items()}
-            for index, name in enumerate(names)
-        },
+        classes={name: {part: counts[part][index] for part in parts} for index, name in enumerate(names)},
         unreadable=unreadable,
         short=short,
         duplicates=[tuple(s.name for _, s in group) for group in same if group not in conflicts],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Sample
+from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Listing, Sample
 from slowfast_zoo.errors import DataError, quoted
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES
 
 SPLITS = {
@@ -52,8 +53,8 @@ def find_splits(folder: Path) -> dict[str, Path]:
     return found if len(found) > 1 else {}
 
 
-def read_folder(folder: Path) -> list[Sample]:
-    """A sample for each video, stored clip and folder of frames below each class folder, sorted by path.
+def read_folder(folder: Path) -> Listing:
+    """A clip for each video, stored clip and folder of frames below each class folder, sorted by path.
 
     Raises:
         DataError: no class folders, or one that holds no clip.
@@ -65,7 +66,7 @@ def read_folder(folder: Path) -> list[Sample]:
         )
     samples = []
     for path in classes:
-        clips = list(_clips(path))
+        clips = list(_walk(path, lambda path: not path.is_dir() or is_frame_folder(path)))
         if not clips:
             raise DataError(
                 f"The class folder '{path}' holds no clips: neither videos nor folders of frames."
@@ -75,44 +76,75 @@ def read_folder(folder: Path) -> list[Sample]:
         raise DataError(
             f"'{folder}' holds parts of a dataset ({quoted(p.name for p in classes)}), not classes."
         )
-    return samples
+    return Listing(samples, named=True)
 
 
 def is_frame_folder(path: Path) -> bool:
     """Whether it is a folder with a picture in it."""
-    return path.is_dir() and any(child.suffix.lower() in PICTURE_SUFFIXES for child in path.iterdir())
+    return kind_of(path) == "folder" and any(
+        child.suffix.lower() in PICTURE_SUFFIXES for child in _listed(path)
+    )
 
 
 def find_ids(samples: Sequence[Sample], root: Path) -> list[Sample]:
-    """The samples with the files that belong to their ids: ``id.mp4``, ``id_000010_000020.mp4``, or a folder.
+    """The samples with the files that belong to their ids: ``id_000010_000020.mp4``, ``id.mp4``, or a folder.
 
-    A sample whose file isn't there keeps ``root/id``: reading it will say so.
+    A file with the times of a sample in its name is that part, so that the sample has none any more. A
+    sample whose file isn't there keeps ``root/id``: reading it will say so.
 
     Args:
-        samples: ids as paths.
+        samples: ids as paths; parts in seconds choose between files of one id.
         root: searched with all its folders.
     """
-    wanted = {sample.path.name for sample in samples}
-    found: dict[str, Path] = {}
-    waiting = [root]
-    while waiting:
-        for path in _listed(waiting.pop()):
-            folder = path.is_dir()
-            name = path.name if folder else path.stem
-            timed = _TIMED.fullmatch(name)
-            known = name if name in wanted else timed[1] if timed and timed[1] in wanted else None
-            if known is not None and (folder or path.suffix.lower() in CLIP_SUFFIXES):
-                found.setdefault(known, path)
-            elif folder:
-                waiting.append(path)
-    return [replace(sample, path=found.get(sample.path.name, sample.path)) for sample in samples]
+    ids = {sample.path.name for sample in samples}
+    parts = {_timed_name(sample) for sample in samples if sample.start_seconds is not None}
+
+    def name_of(path: Path) -> str:
+        return path.name if path.is_dir() else path.stem
+
+    def id_of(path: Path) -> str:
+        timed = _TIMED.fullmatch(name_of(path))
+        return timed[1] if timed else name_of(path)
+
+    by_name: dict[str, Path] = {}
+    by_id: dict[str, Path] = {}
+    for path in _walk(root, lambda path: id_of(path) in ids or name_of(path) in parts):
+        by_name.setdefault(name_of(path), path)
+        by_id.setdefault(id_of(path), path)
+    result = []
+    for sample in samples:
+        name = sample.path.name
+        if sample.start_seconds is None:
+            result.append(replace(sample, path=by_name.get(name, by_id.get(name, sample.path))))
+        elif (part := by_name.get(_timed_name(sample))) is not None:
+            result.append(replace(sample, path=part, start_seconds=None, end_seconds=None))
+        else:
+            result.append(replace(sample, path=by_name.get(name, sample.path)))
+    return result
 
 
-def _clips(folder: Path) -> Iterator[Path]:
+def _timed_name(sample: Sample) -> str:
+    """What Kinetics' file of a part is called."""
+    start, end = sample.start_seconds or 0, sample.end_seconds or 0
+    return f"{sample.path.name}_{int(start):06}_{int(end):06}"
+
+
+def _walk(
+    folder: Path, is_clip: Callable[[Path], bool], seen: set[tuple[int, int]] | None = None
+) -> Iterator[Path]:
+    """The clips below a folder in the order of their paths; each folder is entered once, links or not."""
+    seen = set() if seen is None else seen
+    try:
+        here = folder.stat()
+    except OSError as error:
+        raise DataError(f"The folder '{folder}' can't be read: {error.strerror or error}.") from error
+    if (here.st_dev, here.st_ino) in seen:
+        return
+    seen.add((here.st_dev, here.st_ino))
     for path in _listed(folder):
-        if path.is_dir():
-            yield from [path] if is_frame_folder(path) else _clips(path)
-        elif path.suffix.lower() in CLIP_SUFFIXES:
+        if kind_of(path) == "folder":
+            yield from [path] if is_clip(path) else _walk(path, is_clip, seen)
+        elif path.suffix.lower() in CLIP_SUFFIXES and is_clip(path):
             yield path
 
 

@@ -4,36 +4,56 @@ The forms, and what ``read_annotations`` takes each for without being told:
 
 =================  =============================================================  =======================
 "folders"          one folder per class, of videos or of folders of frames        a folder
-"table"            CSV, TSV or JSON lines with a header: path, label or labels;   path and label in the
-                   optional start, end (seconds), fps, first_frame, num_frames    first line
+"table"            CSV, TSV or JSON with a path and a label or labels; optional    a header, or JSON, in
+                   start, end (seconds), fps, first_frame, num_frames             the first line
 "videos"           ``path label [label ...]``                                     path of a video
-"rawframes"        ``folder frames label [label ...]``                            path of a folder
+"rawframes"        ``folder frames label [label ...]``, or a video for the folder  path of a folder
 "rawframes-offset" ``folder first_frame frames label [label ...]``                never: has to be named
 "ids"              ``video_id, num_frames, label_index``; files or folders of     two numbers behind what
                    frames are searched below ``root``                             is no path
 =================  =============================================================  =======================
 
+A table that has ``youtube_id, time_start, time_end`` for a path is Kinetics' own: its files, called
+``id_000010_000020.mp4`` or ``id.mp4``, are searched below ``root``. More of each form: docs/data.md.
+
 Source: ``RawframeDataset`` and ``VideoDataset`` of MMAction2 (https://github.com/open-mmlab/mmaction2), whose
 model zoo page describes the lists with video ids; ``slowfast/datasets/kinetics.py`` of PySlowFast
-(https://github.com/facebookresearch/SlowFast): "videos" with one label.
+(https://github.com/facebookresearch/SlowFast): "videos" with one label; ``TSNDataSet`` of TSN
+(https://github.com/yjxiong/tsn-pytorch): "rawframes"; https://github.com/cvdfoundation/kinetics-dataset.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack, get_args
+from typing import NamedTuple, TypedDict, Unpack, get_args
 
 from slowfast_zoo.data import Form
-from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Sample
+from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Listing, Sample, number_classes
 from slowfast_zoo.data.folders import find_ids, find_splits, is_frame_folder, read_folder
-from slowfast_zoo.data.tables import is_table, read_table
-from slowfast_zoo.errors import DataError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.data.labels import lines_of, read_labels, text_of
+from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
+from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError, did_you_mean, quoted
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 
-_NUMBERS = re.compile(r"(?:[\s,;]+\d+)+\s*$")
+_ACCEPTED = (
+    f"accepted: a header with {COLUMNS}, such as {EXAMPLE}; or lines such as 'clips/a.mp4 0' (path label),"
+    " 'frames/a 300 0' (folder frames label) or 'video_id, frames, label'"
+)
+_SHAPES: dict[str, tuple[str, int]] = {
+    "videos": ("path label", 0),
+    "rawframes": ("folder frames label", 1),
+    "rawframes-offset": ("folder first_frame frames label", 2),
+    "ids": ("video_id, frames, label", 1),
+}
+"""What a line of each form looks like, and how many numbers are in front of its labels."""
+_TOKEN = re.compile(r"[^\s,;]+")
+_TRIED = 50
+"""Lines that are looked at to find out the form of a list."""
 
 
 class ReadOptions(TypedDict, total=False):
@@ -48,6 +68,21 @@ class ReadOptions(TypedDict, total=False):
     fps: float | None
 
 
+class _Line(NamedTuple):
+    """A line of a list as its text and the numbers behind it; paths may hold spaces, numbers can't."""
+
+    where: str
+    text: str
+    numbers: list[str]
+    ends: list[int]
+    """Where the text ends that has so many of the numbers in it."""
+
+    def path(self, numbers: int = 0) -> str:
+        """The text with so many of the numbers behind it."""
+        path = self.text[: self.ends[numbers]].strip(" \t,;")
+        return path[1:-1] if len(path) > 1 and path[0] == path[-1] == '"' else path
+
+
 def read_annotations(
     source: str | Path,
     *,
@@ -56,7 +91,6 @@ def read_annotations(
     labels: Sequence[str] | str | Path | None = None,
     separator: str | None = None,
     multi_label: bool | None = None,
-    num_classes: int | None = None,
     frame_pattern: str | None = None,
     fps: float | None = None,
 ) -> Annotations:
@@ -66,47 +100,52 @@ def read_annotations(
         source: a folder, or a list in one of the forms above.
         form: of the list; None: what it looks like.
         root: where relative paths begin; None: the list's own folder.
-        labels: class names in the order of their numbers, or a file with one a line. None: the sorted
-            names of folders or labels; numbers stay numbers.
+        labels: class names in the order of their numbers, or a label map (see ``slowfast_zoo.data.labels``).
+            None: the sorted names of folders or labels; numbers stay numbers without names.
         separator: between the fields of a line; None: white space, commas or semicolons, or what a
             table's header shows.
         multi_label: whether a clip may have several classes; None: whether some clip has.
-        num_classes: numbers from 0 to below it are classes; None: as many as there are labels.
         frame_pattern: which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all.
         fps: frames per second of folders of frames, where the list doesn't say.
 
     Raises:
-        DataError: nothing there, nothing in it, no such form, a line that can't be read, a label that
-            isn't one of those accepted, or none of the files exists.
+        DataError: nothing there, nothing in it, a line that can't be read or could mean two things, a label
+            that isn't one of those accepted, or none of the files exists.
+        UnknownNameError: no such form.
+        InputError: a separator or a frame rate that is none.
     """
-    path = Path(source).expanduser()
+    path = _user_path(source)
     if form is not None and form not in get_args(Form):
         near = did_you_mean(form, get_args(Form))
         raise UnknownNameError(
             f"There is no form '{form}' of lists.{near} Accepted: {quoted(get_args(Form))}."
         )
-    base = Path(root).expanduser() if root is not None else path if path.is_dir() else path.parent
-    if not path.exists():
+    separator = "\t" if separator == "\\t" else separator
+    if separator is not None and (not separator or set(separator) & set('\r\n"0123456789')):
+        raise InputError(
+            f"The separator {separator!r} can't stand between fields; accepted: such as ',' or '|'."
+        )
+    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < 1e6):
+        raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
+    base = _user_path(root) if root is not None else path if kind_of(path) == "folder" else path.parent
+    if not kind_of(path):
         raise DataError(f"There is no dataset at '{path}'; give a folder of class folders, or a list.")
-    if not base.is_dir():
+    if kind_of(base) != "folder":
         raise DataError(f"The root '{base}' of the dataset '{path}' isn't a folder.")
-    rows, several = _rows(path, form, base, separator, bool(multi_label))
-    if not rows:
-        raise DataError(f"The dataset '{path}' is empty: it names no clip.")
-    names = read_labels(labels)
-    if names is None and path.is_dir():
-        # Folders called 1, 2 and 5 are three classes, in that order.
-        folders = {row.written[0] for row in rows}
-        names = tuple(sorted(folders, key=lambda name: (int(name) if name.isdecimal() else -1, name)))
-    annotations = _annotated(rows, names, num_classes)
+    listing = _read(path, form, base, separator, multi_label)
+    if not listing.samples:
+        raise DataError(f"The dataset '{path}' is empty: it names no clip; {_ACCEPTED}.")
+    annotations = number_classes(listing, None if labels is None else read_labels(labels), str(path))
     most = max(len(sample.labels) for sample in annotations.samples)
     if multi_label is False and most > 1:
         raise DataError(
             f"'{path}' has clips with {most} labels; a dataset with one label each was asked for."
         )
-    samples = tuple(_as_read(sample, frame_pattern, fps) for sample in annotations.samples)
-    several = several or most > 1 if multi_label is None else multi_label
-    return dataclasses.replace(annotations, samples=samples, multi_label=several)
+    return dataclasses.replace(
+        annotations,
+        samples=tuple(_as_read(sample, frame_pattern, fps) for sample in annotations.samples),
+        multi_label=listing.multi_label or most > 1 if multi_label is None else multi_label,
+    )
 
 
 def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:
@@ -119,7 +158,7 @@ def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
     Raises:
         DataError: as ``read_annotations``, or a part has other classes than "train".
     """
-    paths = find_splits(Path(folder).expanduser())
+    paths = find_splits(_user_path(folder))
     if not paths:
         return {}
     parts = {"train": read_annotations(paths.pop("train"), **options)}
@@ -131,11 +170,28 @@ def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
 def read_like(source: str | Path, train: Annotations, **options: Unpack[ReadOptions]) -> Annotations:
     """The clips of a folder or a list with the classes of those that are there already.
 
+    Args:
+        source: as in ``read_annotations``.
+        train: whose classes; a list of numbers means them where that list had numbers.
+        options: as in ``read_annotations``.
+
     Raises:
         DataError: as ``read_annotations``, or other classes.
     """
-    options |= {"labels": train.labels, "multi_label": train.multi_label}
-    return read_annotations(source, num_classes=train.num_classes, **options)
+    if train.first_number is not None:
+        options["labels"] = None
+    options["multi_label"] = train.multi_label
+    found = read_annotations(source, **options)
+    return found.with_classes(
+        train.labels, train.num_classes, of="the training data", first_number=train.first_number
+    )
+
+
+def _user_path(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"There is no '{path}': {error}") from error
 
 
 def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sample:
@@ -147,171 +203,190 @@ def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sa
     )
 
 
-def read_labels(labels: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
-    """Class names: as given, or the lines of a file.
+def _read(
+    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool | None
+) -> Listing:
+    if form == "folders" or (form is None and kind_of(path) == "folder"):
+        return read_folder(path)
+    text = text_of(path, "list")
+    lines = list(lines_of(text))
+    if not lines:
+        return Listing([])
+    ids = "label_index" in lines[0][1].lower() and "video_id" in lines[0][1].lower()
+    if form == "table" or (form is None and not ids and is_table(lines[0][1], separator)):
+        listing, ids = read_table(path, text, separator)
+    else:
+        if ids:
+            form, lines = form or "ids", lines[1:]
+        parsed = [_parsed(f"{path}:{number}", line, separator) for number, line in lines]
+        form = form or _guessed(parsed, base, multi_label)
+        listing = Listing([_sample(line, form, bool(multi_label)) for line in parsed])
+        ids = form == "ids"
+    samples = [_placed(sample, base) for sample in listing.samples]
+    if ids:
+        samples = _uncut(find_ids(samples, base))
+    if samples and not any(kind_of(sample.path) for sample in samples):
+        raise DataError(_none_there(path, samples, ids, base))
+    return listing._replace(samples=samples)
+
+
+def _placed(sample: Sample, base: Path) -> Sample:
+    """The sample with its path below the base; with backslashes read as Windows does where that exists."""
+    path = base / sample.path
+    written = str(sample.path)
+    if "\\" in written and os.sep == "/" and not kind_of(path):
+        other = base / written.replace("\\", "/")
+        path = other if kind_of(other) else path
+    return dataclasses.replace(sample, path=path)
+
+
+def _none_there(path: Path, samples: Sequence[Sample], ids: bool, base: Path) -> str:
+    first = samples[0].path
+    shown = str(first) if len(str(first)) < 300 else f"{str(first)[:100]}...{str(first)[-100:]}"
+    message = f"None of the {len(samples)} clips of '{path}' exists, such as '{shown}'"
+    if ids:
+        return f"{message}: '{first.name:.100}.mp4' and the like are searched below '{base}'; give root."
+    if re.search(r"(?<![A-Za-z])[A-Za-z]:[\\/]|\\", str(first)) and os.sep == "/":
+        return f"{message}: these are paths of Windows; write them relative to a folder (root), with '/'."
+    if re.search(r"https?:/", str(first)):
+        return f"{message}: addresses aren't fetched; download the videos first."
+    return f"{message}; relative paths begin at the list's folder, or at the root that is given."
+
+
+def _uncut(samples: list[Sample]) -> list[Sample]:
+    """The samples without the bounds that their files have been cut to already.
+
+    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means: three of the files
+    say which, as a part is no longer than it should be.
 
     Raises:
-        DataError: the file can't be read or is empty, or a name occurs twice.
+        DataError: there are both.
     """
-    if labels is None:
-        return None
-    if isinstance(labels, (str, Path)):
+    bounded = [s for s in samples if s.start_seconds is not None and s.end_seconds is not None]
+    cut: set[bool] = set()
+    tried = 0
+    for sample in bounded:
+        if tried == 3 or not kind_of(sample.path):
+            continue
+        tried += 1
         try:
-            lines = Path(labels).expanduser().read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"The label map '{labels}' can't be read: {error}.") from error
-        labels = [line.strip() for line in lines]
-        while labels and not labels[-1]:
-            labels.pop()
-    names = tuple(labels)
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if not names or "" in names or twice:
-        what = f"names '{twice[0]}' twice" if twice else "has an empty line" if names else "is empty"
-        raise DataError(f"The label map {what}; accepted: one class name a line, each once.")
-    return names
-
-
-def _rows(
-    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool
-) -> tuple[list[Sample], bool]:
-    """Clips with labels as they are written, and whether the form says that a clip may have more than one."""
-    if form == "folders" or (form is None and path.is_dir()):
-        return read_folder(path), False
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The list '{path}' can't be read: {error}.") from error
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        return [], False
-    several = multi_label
-    if form == "table" or (form is None and is_table(path, numbered[0][1], separator)):
-        rows, several = read_table(path, separator)
-    else:
-        rows = _list_rows(path, numbered, form, base, separator, multi_label)
-    rows = [dataclasses.replace(row, path=base / row.path) for row in rows]
-    if rows and not any(row.path.exists() for row in rows):
+            with dataclasses.replace(sample, start_seconds=None, end_seconds=None).open() as video:
+                seconds = float(video.duration_seconds)
+        except (VideoError, InputError):
+            continue
+        cut.add(seconds <= (sample.end_seconds or 0) - (sample.start_seconds or 0) + 1)
+    if len(cut) > 1:
         raise DataError(
-            f"None of the {len(rows)} clips of '{path}' exists, such as '{rows[0].path}'; relative paths"
-            " begin at the list's folder, or at the root that is given."
+            f"{bounded[0].where}: some files called by their id are whole videos, others the part that the"
+            " table means; keep them apart, or give cut ones their times as well, id_000010_000020.mp4."
         )
-    return rows, several
+    if cut != {True}:
+        return samples
+    return [dataclasses.replace(sample, start_seconds=None, end_seconds=None) for sample in samples]
 
 
-def _list_rows(
-    path: Path,
-    numbered: list[tuple[int, str]],
-    form: Form | None,
-    base: Path,
-    separator: str | None,
-    multi_label: bool,
-) -> list[Sample]:
-    if "label_index" in numbered[0][1].lower():
-        form, numbered = form or "ids", numbered[1:]
-    form = form or _guessed(path, numbered[0], base, separator)
-    rows = [_parse(f"{path}:{number}", line, form, separator, multi_label) for number, line in numbered]
-    return find_ids(rows, base) if form == "ids" else rows
+def _parsed(where: str, line: str, separator: str | None) -> _Line:
+    """The line as a text and the numbers behind it.
+
+    Raises:
+        DataError: there is no number.
+    """
+    if separator is None:
+        spans = [match.span() for match in _TOKEN.finditer(line)]
+    else:
+        spans, end = [], 0
+        for field in line.split(separator):
+            start = end + len(field) - len(field.lstrip())
+            spans.append((start, start + len(field.strip())))
+            end += len(field) + len(separator)
+    count = 0
+    while count < len(spans) - 1 and re.fullmatch("[0-9]+", line[slice(*spans[-1 - count])]):
+        count += 1
+    if not count:
+        last = line[slice(*spans[-1])] if spans else ""
+        fault = (
+            f"label {last:.20} is below 0" if re.fullmatch("-[0-9]+", last) else "no label number at the end"
+        )
+        raise DataError(f"{where}: {fault} in '{line:.80}'; {_ACCEPTED}.")
+    numbers = [line[slice(*span)] for span in spans[len(spans) - count :]]
+    return _Line(where, line, numbers, [end for _, end in spans[len(spans) - count - 1 :]])
 
 
-def _guessed(path: Path, first: tuple[int, str], base: Path, separator: str | None) -> Form:
-    where = f"{path}:{first[0]}"
-    text, numbers = _fields(where, first[1], separator)
-    for count in range(len(numbers) + 1):
-        # A path may end in a number itself: what exists decides, then what a video is called.
-        candidate = base / _joined(text, numbers[:count])
-        if is_frame_folder(candidate):
-            return "rawframes"
-        if candidate.is_file():
-            return "videos"
-    if Path(text).suffix.lower() in CLIP_SUFFIXES:
+def _guessed(lines: list[_Line], base: Path, multi_label: bool | None) -> Form:
+    """The form of a list.
+
+    Raises:
+        DataError: it looks like none, or like two.
+    """
+    found: Form | None = None
+    lost = False
+    for line in lines[:_TRIED]:
+        known = _candidate(line, base)
+        lost |= known is None and "/" not in line.path()
+        if known is not None and found is None:
+            inside, kind = known
+            found = _by_numbers(lines, line, len(line.numbers) - inside, kind == "folder", multi_label)
+    line = lines[0]
+    if found is not None:
+        # Some folders are called by an id alone, other clips of the list by more.
+        return "ids" if found == "rawframes" and lost and len(line.numbers) == 2 else found
+    if Path(line.path()).suffix.lower() in CLIP_SUFFIXES:
+        return _by_numbers(lines, line, len(line.numbers), False, multi_label)
+    if len(line.numbers) == 2:
+        return "ids" if "/" not in line.path() else "rawframes"
+    raise DataError(f"{line.where}: '{line.text:.80}' is no line of a known list; {_ACCEPTED}.")
+
+
+def _candidate(line: _Line, base: Path) -> tuple[int, str] | None:
+    """How many numbers belong to the path, and what is there; None: neither a folder of frames nor a file.
+
+    A path may end in a number itself: what exists decides, then what a video is called.
+    """
+    for inside in range(min(len(line.numbers), 4)):
+        path = base / line.path(inside)
+        if is_frame_folder(path) or kind_of(path) == "file":
+            return inside, kind_of(path)
+    return None
+
+
+def _by_numbers(lines: list[_Line], line: _Line, count: int, frames: bool, multi_label: bool | None) -> Form:
+    """The form of a list that has so many numbers behind the path of a folder of frames, or of a video."""
+    alike = {len(other.numbers) for other in lines} == {len(line.numbers)}
+    if count == 1 or (not frames and (multi_label or not alike)):
         return "videos"
-    if len(numbers) == 2:
-        return "ids" if "/" not in text else "rawframes"
+    if multi_label is False and count == 3:
+        return "rawframes-offset"
+    if multi_label is not None or not alike or (frames and count == 2):
+        return "rawframes"
+    meanings = "frames and labels" if frames else "labels"
+    form, shape = (
+        ("rawframes", "frames label") if count == 2 else ("rawframes-offset", "first_frame frames label")
+    )
     raise DataError(
-        f"{where}: '{first[1].strip():.80}' is no line of a known list; accepted: a header with path and"
-        " label, 'path label', 'folder frames label' or 'video_id, num_frames, label_index'."
+        f"{line.where}: {count} numbers behind each path, as in '{line.text:.80}', could be '{shape}' (form"
+        f" '{form}') or {count} {meanings} (multi_label, --multi-label); say which."
     )
 
 
-def _parse(where: str, line: str, form: Form, separator: str | None, multi_label: bool) -> Sample:
-    text, numbers = _fields(where, line, separator)
-    head = {"videos": 0, "rawframes": 1, "rawframes-offset": 2, "ids": 1}[form]
+def _sample(line: _Line, form: Form, multi_label: bool) -> Sample:
+    """A line's clip, with its labels as they are written."""
+    shape, head = _SHAPES[form]
+    numbers = line.numbers
     if form == "videos":
         # "my clip 7.mp4 3": numbers in front of the ending belong to the path.
-        labels = numbers if multi_label or Path(text).suffix.lower() in CLIP_SUFFIXES else numbers[-1:]
-        counts: list[str] = []
+        many = multi_label or Path(line.path()).suffix.lower() in CLIP_SUFFIXES
+        counts, labels = [], numbers if many else numbers[-1:]
     else:
-        labels = numbers[head:] if multi_label else numbers[-1:]
         counts = numbers[:head] if multi_label else numbers[-1 - head : -1]
+        labels = numbers[head:] if multi_label else numbers[-1:]
     if not labels or len(counts) < head:
-        shape = {"videos": "path label", "rawframes": "folder frames label", "ids": "video_id, frames, label"}
-        raise DataError(
-            f"{where}: '{line.strip():.80}' isn't '{shape.get(form, 'folder first_frame frames label')}'."
-        )
-    path = _joined(text, numbers[: len(numbers) - len(labels) - len(counts)])
-    frames = [int(count) for count in counts]
+        raise DataError(f"{line.where}: '{line.text:.80}' isn't '{shape}'.")
+    if any(len(count) > 9 for count in counts):
+        raise DataError(f"{line.where}: '{line.text:.80}' has a number of frames with over 9 digits.")
     return Sample(
-        where=where,
-        path=Path(path),
+        where=line.where,
+        path=Path(line.path(len(numbers) - len(labels) - len(counts))),
         written=tuple(labels),
-        first_frame=frames[0] if form == "rawframes-offset" else 0,
-        num_frames=frames[-1] if form.startswith("rawframes") else None,
+        first_frame=int(counts[0]) if form == "rawframes-offset" else 0,
+        num_frames=int(counts[-1]) if form.startswith("rawframes") else None,
     )
-
-
-def _fields(where: str, line: str, separator: str | None) -> tuple[str, list[str]]:
-    """A line as its path and the numbers behind it; paths may hold spaces, numbers can't."""
-    if separator is not None:
-        first, *rest = [field.strip() for field in line.strip().split(separator)]
-        while rest and not all(field.isdecimal() for field in rest):
-            first = f"{first}{separator}{rest.pop(0)}"
-        return first, rest
-    found = _NUMBERS.search(line)
-    if found is None:
-        negative = re.search(r"[\s,;](-\d+)\s*$", line)
-        what = f"label {negative[1]} is below 0" if negative else "no label number at the end"
-        raise DataError(f"{where}: {what} in '{line.strip():.80}'.")
-    return line[: found.start()].strip(), re.findall(r"\d+", found[0])
-
-
-def _joined(text: str, numbers: Sequence[str]) -> str:
-    return " ".join([text, *numbers])
-
-
-def _annotated(rows: list[Sample], labels: tuple[str, ...] | None, num_classes: int | None) -> Annotations:
-    """Samples whose labels as written have become class numbers."""
-    texts = {label for row in rows for label in row.written}
-    numeric = all(text.isdecimal() for text in texts)
-    if labels is None and not numeric:
-        labels = tuple(sorted(texts))
-    if labels is not None:
-        num_classes = len(labels)
-    index_of = _indexer(labels, num_classes, numeric)
-    samples = tuple(
-        dataclasses.replace(
-            row, labels=tuple(index_of(label, row.where) for label in row.written), written=()
-        )
-        for row in rows
-    )
-    highest = max((label for sample in samples for label in sample.labels), default=0)
-    return Annotations(
-        samples=samples, labels=labels, multi_label=False, num_classes=num_classes or highest + 1
-    )
-
-
-def _indexer(
-    labels: tuple[str, ...] | None, num_classes: int | None, numeric: bool
-) -> Callable[[str, str], int]:
-    places = {label: index for index, label in enumerate(labels or ())}
-
-    def index_of(label: str, where: str) -> int:
-        if label in places:
-            return places[label]
-        if not numeric:
-            near = did_you_mean(label, places)
-            raise DataError(f"{where}: '{label}' is none of the {len(places)} classes.{near}")
-        if num_classes is not None and int(label) >= num_classes:
-            raise DataError(f"{where}: label {label} is out of range; accepted: 0 to {num_classes - 1}.")
-        return int(label)
-
-    return index_of

@@ -1,57 +1,99 @@
-"""Tables with a header (CSV, TSV, JSON lines): reading and writing."""
+"""Tables with a header (CSV, TSV, JSON): reading and writing."""
 
 from __future__ import annotations
 
 import csv
+import functools
+import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.errors import DataError, did_you_mean, quoted
+from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Listing, Sample
+from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
+from slowfast_zoo.errors import DataError, quoted
+from slowfast_zoo.files import written_whole
 
+# What a column is called here, and what else. The first name decides; of the others a table may have one.
+_PATHS: tuple[str, ...] = ("path", "video", "video_path", "filename", "file", "file_name", "filepath")
+_PATHS += ("file_path", "clip", "clip_path", "frame_dir", "video_file")
+_IDS = ("youtube_id", "video_id", "ytid")
+_LABELS: tuple[str, ...] = ("label", "labels", "label_name", "label_names", "class", "classes", "class_name")
+_LABELS += ("classname", "category", "action", "activity")
+_NUMBERS = ("class_id", "label_id", "label_index", "class_index", "label_idx", "class_idx", "target")
+_MULTI_LABEL = {"labels", "label_names", "classes"}
+_NAMED = {"label_name", "label_names", "class_name", "classname"}
 _FIELDS = {
-    "start": "start_seconds",
-    "end": "end_seconds",
-    "fps": "fps",
-    "first_frame": "first_frame",
-    "num_frames": "num_frames",
-    "frame_pattern": "frame_pattern",
+    "start_seconds": ("start", "start_seconds", "time_start", "start_time"),
+    "end_seconds": ("end", "end_seconds", "time_end", "end_time"),
+    "fps": ("fps", "frame_rate"),
+    "first_frame": ("first_frame",),
+    "num_frames": ("num_frames", "total_frames"),
+    "frame_pattern": ("frame_pattern",),
 }
-_KNOWN = ("path", "label", "labels", *_FIELDS)
+_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+EXAMPLE = "'path,label' and below it 'clips/a.mp4,jump'"
+_OBJECT = '{"path": "clips/a.mp4", "label": "jump"}'
+COLUMNS = f"path (or {', '.join(_PATHS[1:4])}), label (or labels, class, class_id)"
+"""The columns that a table needs, for messages."""
 
 
-def is_table(path: Path, first_line: str, separator: str | None) -> bool:
-    """Whether a list begins with a header, or is JSON lines."""
-    if first_line.lstrip().startswith("{"):
+class _Columns(NamedTuple):
+    """Which columns of a table are which."""
+
+    path: str
+    label: str
+    fields: dict[str, str]
+    """Field of ``Sample``: column."""
+    is_id: bool
+    """Whether paths are ids of videos."""
+    multi_label: bool
+    named: bool
+    """Whether labels are names even where they consist of digits."""
+
+
+def is_table(line: str, separator: str | None) -> bool:
+    """Whether a list's first line is a header, of names one of which at least is known, or begins JSON."""
+    if line.lstrip()[:1] in ("{", "["):
         return True
-    names = _header(first_line, separator)
-    return "path" in names and bool({"label", "labels"} & set(names))
+    names = [_normal(name) for name in _split(line, separator)]
+    if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & set(names):
+        return False
+    return not any(name.isdigit() or Path(name).suffix in CLIP_SUFFIXES for name in names)
 
 
-def read_table(path: Path, separator: str | None) -> tuple[list[Sample], bool]:
-    """The clips of a table, with their labels as they are written, and whether it has a column "labels".
+def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, bool]:
+    """The clips of a table, and whether their paths are ids of videos.
+
+    Args:
+        path: of the table, for messages.
+        text: what it holds.
+        separator: between fields; None: what the header shows.
 
     Raises:
-        DataError: a column is missing, or a line can't be read.
+        DataError: a header that isn't understood, or a line that can't be read.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            json_lines = first.lstrip().startswith("{")
-            records = _json_records(path, file) if json_lines else _csv_records(path, file, first, separator)
-            multi_label, samples = False, []
-            for where, record in records:
-                multi_label = multi_label or "labels" in record
-                samples.append(_parse(where, record))
-            return samples, multi_label
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table '{path}' can't be read: {error}.") from error
+    start = text.lstrip()[:1]
+    if start == "{":
+        records = _json_lines(path, text)
+    elif start == "[":
+        records = _json_list(path, text)
+    else:
+        records = _csv_records(path, text, separator)
+    samples, multi_label, named, ids = [], False, False, False
+    for where, record in records:
+        columns = _columns(tuple(record))
+        if isinstance(columns, str):
+            raise DataError(f"{where}: {columns}")
+        multi_label |= columns.multi_label or isinstance(record[columns.label], list)
+        named |= columns.named
+        ids |= columns.is_id
+        samples.append(_parse(where, record, columns))
+    return Listing(samples, multi_label, named), ids
 
 
 def write_table(path: Path, annotations: Annotations) -> None:
@@ -60,132 +102,28 @@ def write_table(path: Path, annotations: Annotations) -> None:
     Raises:
         DataError: it can't be written.
     """
-    others = sorted({name for sample in annotations.samples for name, _ in sample.columns})
-    used = [
-        column
-        for column, field in _FIELDS.items()
-        if any(getattr(sample, field) not in (None, 0) for sample in annotations.samples)
-    ]
-    names = annotations.class_names
-    label = "labels" if annotations.multi_label else "label"
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", label, *used, *others])
-            for sample in annotations.samples:
-                columns = dict(sample.columns)
-                values = [getattr(sample, _FIELDS[column]) for column in used]
-                writer.writerow(
-                    [
-                        _relative(sample.path, path.parent),
-                        ";".join(names[index] for index in sample.labels),
-                        *("" if value is None else str(value) for value in values),
-                        *(columns.get(name, "") for name in others),
-                    ]
-                )
-    except OSError as error:
-        raise DataError(f"The table '{path}' can't be written: {error}.") from error
-
-
-def _relative(path: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive
-        return path.absolute().as_posix()
-
-
-def _header(line: str, separator: str | None) -> list[str]:
-    return [
-        name.strip().lower() for name in next(csv.reader([line], delimiter=separator or _delimiter(line)))
-    ]
-
-
-def _delimiter(header: str) -> str:
-    counts = {mark: header.count(mark) for mark in (",", "\t", ";", " ")}
-    return max(counts, key=lambda mark: (counts[mark], mark == ","))
-
-
-def _csv_records(
-    path: Path, file: Any, first: str, separator: str | None
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    names = _header(first, separator)
-    if "path" not in names or not {"label", "labels"} & set(names):
-        missing = "path" if "path" not in names else "label"
-        near = did_you_mean(missing, names)
-        raise DataError(f"The table '{path}' has no column '{missing}'; it has {quoted(names)}.{near}")
-    reader = csv.reader(file, delimiter=separator or _delimiter(first))
-    next(reader)
-    for values in reader:
-        where = f"{path}:{reader.line_num}"
-        if not any(value.strip() for value in values):
-            continue
-        if len(values) != len(names):
-            raise DataError(f"{where}: {len(values)} fields under a header of {len(names)}; quote commas.")
-        yield where, {name: value.strip() for name, value in zip(names, values, strict=True)}
-
-
-def _json_records(path: Path, file: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: no JSON: {error}.") from error
-        if not isinstance(record, dict) or "path" not in record or not {"label", "labels"} & set(record):
-            raise DataError(f"{path}:{number}: accepted is an object with path and label (or labels).")
-        yield f"{path}:{number}", record
-
-
-def _parse(where: str, record: Mapping[str, Any]) -> Sample:
-    multi_label = "labels" in record
-    labels = _labels(record["labels"]) if multi_label else (str(record["label"]).strip(),)
-    start, end, fps = (_number(where, name, record.get(name)) for name in ("start", "end", "fps"))
-    if not str(record["path"]) or "" in labels or (not multi_label and labels == ("None",)):
-        raise DataError(f"{where}: a clip without a path or a label.")
-    if end is not None and end <= (start or 0):
-        raise DataError(
-            f"{where}: the part ends at {end:g} s, which isn't behind its start {start or 0:g} s."
-        )
-    negative = next((label for label in labels if re.fullmatch(r"-\d+", label)), None)
-    if negative is not None:
-        raise DataError(f"{where}: label {negative} is below 0.")
-    first, frames = (_number(where, name, record.get(name)) for name in ("first_frame", "num_frames"))
-    others = tuple((name, str(value)) for name, value in record.items() if name not in _KNOWN)
-    return Sample(
-        where=where,
-        path=Path(str(record["path"])),
-        written=labels,
-        start_seconds=start,
-        end_seconds=end,
-        fps=fps,
-        first_frame=int(first or 0),
-        num_frames=None if frames is None else int(frames),
-        frame_pattern=str(record.get("frame_pattern") or "") or None,
-        columns=others,
+    samples, names = annotations.samples, annotations.labels
+    others = sorted({name for sample in samples for name, _ in sample.columns})
+    used = [field for field in _FIELDS if any(getattr(sample, field) not in (None, 0) for sample in samples)]
+    label = "label" if names is None or not all(name.isdigit() for name in names) else "label_name"
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(
+        ["path", label + "s" * annotations.multi_label, *(_FIELDS[field][0] for field in used), *others]
     )
-
-
-def _labels(value: Any) -> tuple[str, ...]:
-    """Several labels: a JSON list, or text with semicolons or bars; numbers also with spaces or commas."""
-    if isinstance(value, list):
-        return tuple(str(label) for label in value)
-    text = str(value).strip()
-    mark = r"[;|,\s]+" if re.fullmatch(r"[\d;|,\s]*", text) else r"\s*[;|]\s*"
-    return tuple(re.split(mark, text)) if text else ()
-
-
-def _number(where: str, name: str, value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or number < 0 or (name == "fps" and number == 0):
-        least = "above 0" if name == "fps" else "of at least 0"
-        raise DataError(f"{where}: {name} is {value!r}; accepted: a number {least}.")
-    return number
+    for sample in samples:
+        labels = [str(index) if names is None else names[index] for index in sample.labels]
+        columns = dict(sample.columns)
+        values = [getattr(sample, field) for field in used]
+        writer.writerow(
+            [
+                _relative(sample.path, path.parent),
+                _joined(labels) if annotations.multi_label else labels[0],
+                *("" if value is None else str(value) for value in values),
+                *(columns.get(name, "") for name in others),
+            ]
+        )
+    write_text(path, lines.getvalue())
 
 
 def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
@@ -196,9 +134,201 @@ def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = next(iter(parts.values())).class_names
-        (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     except OSError as error:
         raise DataError(f"The folder '{folder}' can't be written: {error}.") from error
+    write_text(folder / "labels.txt", format_labels(next(iter(parts.values())).class_names))
     for part, clips in parts.items():
         write_table(folder / f"{part}.csv", clips)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file of UTF-8 whole or not at all.
+
+    Raises:
+        DataError: it can't be written.
+    """
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_bytes(text.encode())
+    except UnicodeEncodeError as error:
+        name = text[max(error.start - 60, 0) : error.start + 60].encode("utf-8", "backslashreplace").decode()
+        raise DataError(
+            f"'{path}' can't be written: a file's name isn't UTF-8, near '{name.strip():.120}'; rename it."
+        ) from error
+    except OSError as error:
+        raise DataError(f"'{path}' can't be written: {error}.") from error
+
+
+def _joined(labels: Sequence[str]) -> str:
+    plain = ";".join(labels)
+    if plain.startswith("["):
+        return json.dumps(labels, ensure_ascii=False)
+    return plain if tuple(labels) == _several(plain) else json.dumps(labels, ensure_ascii=False)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return path.absolute().as_posix()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _split(line: str, separator: str | None) -> list[str]:
+    """The fields of a header."""
+    try:
+        return next(csv.reader([line], delimiter=separator or _delimiter(line)), [])
+    except (csv.Error, TypeError, ValueError):
+        return []
+
+
+def _delimiter(header: str) -> str:
+    return max(",\t; ", key=lambda mark: (header.count(mark), mark == ","))
+
+
+@functools.lru_cache(maxsize=64)
+def _columns(names: tuple[str, ...]) -> _Columns | str:
+    """What the columns are; text: why that isn't clear."""
+    known = {_normal(name): name for name in names}
+    if len(known) < len(names):
+        return f"the header {quoted(names)} has a name twice."
+    found: dict[str, str | None] = {}
+    for what, choices in (("path", (_PATHS, _IDS)), ("label", (("labels",), _LABELS, _NUMBERS))):
+        found[what] = None
+        for group in choices:
+            there = [name for name in group if name in known]
+            if len(there) > 1 and there[0] != group[0]:
+                return f"{quoted(known[name] for name in there)} could each be the {what}; call one '{what}'."
+            if there:
+                found[what] = there[0]
+                break
+    path, label = found["path"], found["label"]
+    if path is None or label is None:
+        lost = "path" if path is None else "label"
+        return f"the header {quoted(names)} has no column '{lost}'; accepted: {COLUMNS}, such as {EXAMPLE}."
+    fields = {
+        field: next(known[name] for name in choices if name in known)
+        for field, choices in _FIELDS.items()
+        if known.keys() & set(choices)
+    }
+    return _Columns(known[path], known[label], fields, path in _IDS, label in _MULTI_LABEL, label in _NAMED)
+
+
+def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    header = text.lstrip().partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator or _delimiter(header))
+    names: list[str] = []
+    try:
+        for values in reader:
+            where = f"{path}:{reader.line_num}"
+            if not any(value.strip() for value in values):
+                continue
+            if not names:
+                names = [value.strip().lower() for value in values]
+                if isinstance(fault := _columns(tuple(names)), str):
+                    raise DataError(f"{where}: {fault}")
+                continue
+            if len(values) != len(names):
+                raise DataError(
+                    f"{where}: {len(values)} fields under a header of {len(names)}; quote commas."
+                )
+            yield where, {name: value.strip() for name, value in zip(names, values, strict=True)}
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, line in lines_of(text):
+        where = f"{path}:{number}"
+        try:
+            yield _record(where, parse_json(where, line))
+        except DataError as error:
+            raise DataError(f"{error} Each line is an object, or the file a list of objects.") from error
+
+
+def _json_list(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    value = parse_json(str(path), text)
+    for number, record in enumerate(value, 1):
+        yield _record(f"{path}, entry {number}", record)
+
+
+def _record(where: str, record: Any) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(record, dict) or isinstance(_columns(tuple(record)), str):
+        raise DataError(f"{where}: this is no object with path and label (or labels), such as {_OBJECT}.")
+    return where, record
+
+
+def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
+    path = record[columns.path]
+    if not isinstance(path, str) or not path:
+        raise DataError(f"{where}: a clip without a path.")
+    labels = _labels(where, record[columns.label], columns.multi_label)
+    values = {field: record.get(column) for field, column in columns.fields.items()}
+    start, end, fps = (
+        _number(where, field, values.get(field)) for field in ("start_seconds", "end_seconds", "fps")
+    )
+    first, frames = (_number(where, field, values.get(field)) for field in ("first_frame", "num_frames"))
+    if end is not None and end <= (start or 0):
+        raise DataError(
+            f"{where}: the part ends at {end:g} s, which isn't behind its start {start or 0:g} s."
+        )
+    known = {columns.path, columns.label, *columns.fields.values(), ""}
+    return Sample(
+        where=where,
+        path=Path(path),
+        written=labels,
+        start_seconds=start,
+        end_seconds=end,
+        fps=fps,
+        first_frame=int(first or 0),
+        num_frames=None if frames is None else int(frames),
+        frame_pattern=str(values.get("frame_pattern") or "") or None,
+        columns=tuple((name, str(value)) for name, value in record.items() if name not in known),
+    )
+
+
+def _labels(where: str, value: Any, multi_label: bool) -> tuple[str, ...]:
+    """Labels as they are written: one, or where there may be more a list, or text with marks between them."""
+    if isinstance(value, str) and multi_label:
+        value = parse_json(where, value) if value.startswith("[") else _several(value)
+    elif not isinstance(value, list):
+        value = [value]
+    labels = []
+    for label in value:
+        text = str(label).strip() if type(label) in (str, int) else ""
+        if text in ("", "nan", "NaN"):
+            raise DataError(
+                f"{where}: a clip without a label."
+                if label in ("", None)
+                else f"{where}: {label!r:.40} is no label."
+            )
+        if re.fullmatch(r"-[0-9]+(\.0*)?", text):
+            raise DataError(f"{where}: label {text:.20} is below 0.")
+        if re.fullmatch(r"[0-9]+\.[0-9]*", text):
+            raise DataError(f"{where}: label {text:.20} is no whole number.")
+        labels.append(text)
+    return tuple(labels)
+
+
+def _several(text: str) -> tuple[str, ...]:
+    """Labels between semicolons or bars; numbers also between spaces or commas."""
+    if re.fullmatch(r"[0-9;|,\s]*", text):
+        return tuple(re.findall(r"[0-9]+", text))
+    return tuple(label.strip() for label in re.split(r"[;|]", text))
+
+
+def _number(where: str, field: str, value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    name, whole = _FIELDS[field][0], field in ("first_frame", "num_frames")
+    least, most = (0.0, 1e6) if field == "fps" else (0.0, 1e9)
+    written = str(value) if type(value) in (float, str) or (type(value) is int and abs(value) < most) else ""
+    number = float(written) if len(written) < 40 and _NUMBER.fullmatch(written) else math.nan
+    if not least <= number < most or (field == "fps" and not number) or (whole and number % 1):
+        kind = "a whole number" if whole else "a number"
+        bound = "above 0" if field == "fps" else "of at least 0"
+        raise DataError(f"{where}: {name} is {value!r:.40}; accepted: {kind} {bound}, below {most:g}.")
+    return number

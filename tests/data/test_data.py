@@ -373,7 +373,7 @@ WRONG = {
     "negative": ("jump/clip 0.mkv -1\n", {}, r"l\.txt:1: label -1 is below 0"),
     "no label": ("jump/clip 0.mkv\n", {}, "no label number"),
     "unknown name": ("path,label\njump/clip 0.mkv,jmp\n", {"labels": ["jump", "run"]}, "Did you mean 'jump'"),
-    "no column": ("file,label\njump/clip 0.mkv,0\n", {"form": "table"}, "no column 'path'"),
+    "no column": ("movie,label\njump/clip 0.mkv,0\n", {"form": "table"}, "no column 'path'"),
     "fields": ("path,label\njump, clip 0.mkv,0\n", {}, "3 fields under a header of 2"),
     "no json": ('{"path": "a"\n', {}, "no JSON"),
     "no json label": ('{"path": "a"}\n', {}, "object with path and label"),

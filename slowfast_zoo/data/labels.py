@@ -1,0 +1,347 @@
+"""Label maps: what classes are called, in the forms that other tools write.
+
+=======================  ==========================================================================
+plain                    one name a line, from 0
+numbered                 ``1 drinking`` (UCF101's classInd.txt), ``0: drinking``, ``drinking,0``
+CSV                      a header with a number and a name, such as ``id,name``
+JSON                     a list of names; an object from names to numbers, or from numbers to names
+pbtxt                    ``item { name: "drinking" id: 1 }``
+=======================  ==========================================================================
+
+Numbers run from 0 or 1 without a gap, in any order.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slowfast_zoo.errors import DataError
+from slowfast_zoo.files import read_text
+
+MOST_CLASSES = 100_000
+"""More are a mistake: a number of frames or an id where a class is expected."""
+NAME_COLUMNS = {"name", "label", "class", "label_name", "class_name", "category", "action", "display_name"}
+NUMBER_COLUMNS = {
+    "id",
+    "index",
+    "number",
+    "label_id",
+    "class_id",
+    "label_index",
+    "class_index",
+    "category_id",
+}
+
+_LONGEST = 300
+_LEADING = re.compile(r"([0-9]{1,9})\s*(?:[\s:,;]|[.)]\s)\s*(\S.*)")
+_TRAILING = re.compile(r"(.*\S)\s*[\t:,;]\s*([0-9]{1,9})")
+_SPACED = re.compile(r"(.*\S)\s+([0-9]{1,9})")
+_PBTXT = re.compile(
+    r"""(?:(?P<comment>\#[^\n]*)|(?P<open>item|label)\s*:?\s*\{|(?P<close>\})|(?P<key>\w+)\s*:\s*"""
+    r"""(?:"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'|(?P<word>[\w./-]+)))[ \t]*[,;]?"""
+)
+
+_SOLID = re.compile(r"\S")
+
+
+class LabelMap(NamedTuple):
+    """Class names in the order of their numbers."""
+
+    names: tuple[str, ...]
+    first: int | None
+    """The number of the first name in the file: 0 or 1; None: the file has no numbers."""
+
+
+class _Entry(NamedTuple):
+    where: str
+    number: int | None
+    name: str
+
+
+def read_labels(source: Sequence[str] | str | Path) -> LabelMap:
+    """Class names: as given, or from a file in one of the forms above.
+
+    Raises:
+        DataError: the file can't be read or is empty, a line isn't understood, a name occurs twice, or
+            numbers have gaps.
+    """
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        entries = _entries(path, text_of(path, "label map"))
+        title = f"The label map '{path}'"
+    else:
+        entries = [_Entry(f"class {index}", None, name) for index, name in enumerate(source)]
+        title = "The label map"
+    if not entries:
+        raise DataError(f"{title} is empty; accepted: one class name a line, each once.")
+    if len(entries) > MOST_CLASSES:
+        raise DataError(f"{title} names {len(entries)} classes; accepted: up to {MOST_CLASSES}.")
+    seen: dict[str, str] = {}
+    for where, _, name in entries:
+        if (fault := fault_of_name(name)) is not None:
+            raise DataError(f"{where}: the class name {name!r:.80} {fault}.")
+        if name in seen:
+            raise DataError(f"{where}: the label map names '{name}' twice, first at {seen[name]}.")
+        seen[name] = where
+    if entries[0].number is None:
+        return LabelMap(tuple(seen), None)
+    return _in_order(entries)
+
+
+def fault_of_name(name: Any) -> str | None:
+    """What is wrong with a class name, as the end of a sentence; None: nothing."""
+    if not isinstance(name, str):
+        return f"is a {type(name).__name__}, not text"
+    if not name.strip():
+        return "is empty"
+    if any(unicodedata.category(mark) in ("Cc", "Cs") for mark in name):
+        return "has a control character or half a character in it"
+    return f"is {len(name)} characters long" if len(name) > _LONGEST else None
+
+
+def text_of(path: Path, what: str) -> str:
+    """The text of a list, table or label map.
+
+    Raises:
+        DataError: it can't be read, or isn't text.
+    """
+    try:
+        text = read_text(path.expanduser())
+    except UnicodeError as error:
+        raise DataError(f"The {what} '{path}' can't be read: {error}; save it as UTF-8 text.") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"The {what} '{path}' can't be read: {error}.") from error
+    if "\0" in text:
+        raise DataError(f"The {what} '{path}' can't be read: it is no text; save it as UTF-8 text.")
+    return text
+
+
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of every line with something in it."""
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def parse_json(where: str, text: str) -> Any:
+    """The JSON value; of keys that occur twice none is dropped silently.
+
+    Raises:
+        DataError: no JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise DataError(f"{where}: '{key:.80}' occurs twice.")
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: no JSON: {error}.") from error
+
+
+def format_labels(names: Sequence[str]) -> str:
+    """The text of a label map that reads back as these names: plain lines where they do, else JSON."""
+    plain = "".join(f"{name}\n" for name in names)
+    try:
+        same = [(entry.number, entry.name) for entry in _entries(Path(), plain)] == [(None, n) for n in names]
+    except DataError:
+        same = False
+    return plain if same else json.dumps(list(names), ensure_ascii=False, indent=0) + "\n"
+
+
+def _entries(path: Path, text: str) -> list[_Entry]:
+    start = text.lstrip()[:1]
+    if start and start in "[{":
+        return list(_from_json(str(path), parse_json(str(path), text)))
+    if re.match(r"\s*(#[^\n]*\s*)*(item|label)\s*:?\s*\{", text):
+        return list(_from_pbtxt(path, text))
+    lines = list(lines_of(text))
+    if lines and lines[0][0] > 1:
+        raise DataError(f"{path}:1: the label map has an empty line; accepted: one class name a line.")
+    return _from_lines(path, lines)
+
+
+def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
+    if not lines:
+        return []
+    long = next((place for place, (_, line) in enumerate(lines) if len(line) > 3 * _LONGEST), None)
+    if long is not None:
+        raise DataError(
+            f"{path}:{lines[long][0]}: a line of {len(lines[long][1])} characters is no class name."
+        )
+    mark = max(",\t;", key=lines[0][1].count)
+    header = [field.strip().lower().replace(" ", "_") for field in _fields(lines[0][1], mark)]
+    if len(header) > 1 and set(header) & NUMBER_COLUMNS and set(header) & NAME_COLUMNS:
+        return list(_from_table(path, header, mark, lines[1:]))
+    if set(header) <= NAME_COLUMNS | NUMBER_COLUMNS:
+        raise DataError(
+            f"{path}:{lines[0][0]}: '{lines[0][1]}' is a header without classes' numbers; leave it out, or"
+            " write 'id,name'."
+        )
+    for pattern, number, name in ((_LEADING, 1, 2), (_TRAILING, 2, 1)):
+        found = [pattern.fullmatch(_unquoted(line)) for _, line in lines]
+        numbered = sum(match is not None for match in found)
+        if numbered * 2 > len(lines):
+            for (line, text), match in zip(lines, found, strict=True):
+                if match is None:
+                    raise DataError(f"{path}:{line}: '{text:.80}' has no number, as the other lines have.")
+            return [
+                _Entry(f"{path}:{line}", int(match[number]), match[name].strip())
+                for (line, _), match in zip(lines, found, strict=True)
+                if match is not None
+            ]
+    spaced = [_SPACED.fullmatch(line) for _, line in lines]
+    numbers = [int(match[2]) for match in spaced if match]
+    # "drinking 1" is numbered where that leaves names that differ; "class 0", "class 1" are names.
+    if len({match[1] for match in spaced if match}) == len(lines) > 1 and numbers in _runs(len(lines)):
+        return [
+            _Entry(f"{path}:{line}", int(m[2]), m[1]) for (line, _), m in zip(lines, spaced, strict=True) if m
+        ]
+    return list(_plain(path, lines))
+
+
+def _runs(count: int) -> tuple[list[int], list[int]]:
+    return list(range(count)), list(range(1, count + 1))
+
+
+def _plain(path: Path, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
+    for place, (line, name) in enumerate(lines, 1):
+        where = f"{path}:{line}"
+        if line != place:
+            raise DataError(
+                f"{path}:{place}: the label map has an empty line; accepted: one class name a line."
+            )
+        if name.startswith(("#", "//", "<", "- ")) or "\t" in name:
+            raise DataError(
+                f"{where}: '{name:.80}' is no class name; accepted: one name a line, and nothing else."
+            )
+        yield _Entry(where, None, name)
+
+
+def _fields(line: str, mark: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=mark, skipinitialspace=True), [""])
+    except csv.Error:
+        return [line]
+
+
+def _unquoted(line: str) -> str:
+    """``"a, b",3`` as ``a, b,3``."""
+    if '"' not in line:
+        return line
+    fields = _fields(line, ",")
+    return ",".join(fields) if len(fields) == 2 else line
+
+
+def _from_table(path: Path, header: list[str], mark: str, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
+    number = next(place for place, field in enumerate(header) if field in NUMBER_COLUMNS)
+    name = next(place for place, field in enumerate(header) if field in NAME_COLUMNS)
+    for line, text in lines:
+        fields = _fields(text, mark)
+        where = f"{path}:{line}"
+        if len(fields) != len(header) or not re.fullmatch(r"[0-9]{1,9}", fields[number].strip()):
+            raise DataError(f"{where}: '{text:.80}' isn't '{','.join(header)}'.")
+        yield _Entry(where, int(fields[number]), fields[name].strip())
+
+
+def _from_json(path: str, value: Any) -> Iterator[_Entry]:
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        # [{"id": 0, "name": "drinking"}, ...]
+        keys = [(set(entry) & NUMBER_COLUMNS, set(entry) & NAME_COLUMNS) for entry in value]
+        if not all(len(numbers) == len(names) == 1 for numbers, names in keys):
+            raise DataError(f"{path}: objects of a label map have a number (id) and a name each.")
+        pairs = [
+            (entry[names.pop()], entry[numbers.pop()])
+            for entry, (numbers, names) in zip(value, keys, strict=True)
+        ]
+    elif isinstance(value, list):
+        yield from (_Entry(f"{path}, entry {index}", None, name) for index, name in enumerate(value, 1))
+        return
+    elif isinstance(value, dict):
+        pairs = list(value.items())
+        if all(_is_number(key) for key in value) and all(
+            isinstance(name, str) and not _is_number(name) for name in value.values()
+        ):
+            pairs = [(name, number) for number, name in value.items()]
+        elif all(_is_number(key) for key in value):
+            raise DataError(f"{path}: keys and values are both numbers; which are the names can't be known.")
+    else:
+        raise DataError(f"{path}: a label map in JSON is a list of names, or an object of names and numbers.")
+    for name, number in pairs:
+        if not _is_number(number):
+            raise DataError(
+                f"{path}: {name!r:.80} has {number!r:.40} where its number is expected; a label map in JSON"
+                " is a list of names, or an object of names and numbers."
+            )
+        yield _Entry(f"{path}, {number}", int(number), name)
+
+
+def _is_number(value: Any) -> bool:
+    text = str(value) if type(value) is int and abs(value) < 10**9 else value
+    return isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text) is not None
+
+
+def _from_pbtxt(path: Path, text: str) -> Iterator[_Entry]:
+    fields: dict[str, str] = {}
+    where = ""  # the beginning of the item that is being read
+    position, line, end = 0, 1, len(text.rstrip())
+    while position < end:
+        begin = next(mark.start() for mark in _SOLID.finditer(text, position))
+        match = _PBTXT.match(text, begin)
+        line += text.count("\n", position, begin)
+        position = match.end() if match else position
+        if match is None or (match["comment"] is None and bool(match["open"]) == bool(where)):
+            raise DataError(
+                f"{path}:{line}: no item of a label map, such as 'item {{ name: \"drinking\" id: 1 }}'."
+            )
+        if match["open"]:
+            where, fields = f"{path}:{line}", {}
+        elif match["key"]:
+            value = next(text for text in match.group("double", "single", "word") if text is not None)
+            fields[match["key"]] = re.sub(r"\\(.)", r"\1", value)
+        elif match["close"]:
+            name, number = (
+                fields.get("display_name", fields.get("name", "")),
+                fields.get("id", fields.get("label_id")),
+            )
+            if not name or not _is_number(number):
+                raise DataError(f"{where}: an item without a name or a number (id).")
+            yield _Entry(where, int(str(number)), name)
+            where = ""
+    if where:
+        raise DataError(f"{where}: this item has no end.")
+
+
+def _in_order(entries: list[_Entry]) -> LabelMap:
+    by_number: dict[int, _Entry] = {}
+    for entry in entries:
+        if entry.number is None:
+            raise DataError(f"{entry.where}: '{entry.name}' has no number, as others have.")
+        if entry.number in by_number:
+            first = by_number[entry.number]
+            raise DataError(
+                f"{entry.where}: number {entry.number} is taken by '{first.name}' at {first.where}."
+            )
+        by_number[entry.number] = entry
+    least = min(by_number)
+    missing = next((n for n in range(least, least + len(by_number)) if n not in by_number), None)
+    if least > 1 or missing is not None:
+        what = f"{least} is the least" if least > 1 else f"{missing} is missing"
+        raise DataError(
+            f"{by_number[max(by_number)].where}: classes are numbered from 0 or 1 without a gap, but {what};"
+            " names that begin with numbers can be given as a JSON list."
+        )
+    return LabelMap(tuple(by_number[number].name for number in sorted(by_number)), least)

@@ -1,0 +1,401 @@
+"""Lists, tables and label maps of other tools: read as they are meant, or refused by line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.data.annotations import Annotations, unite_classes
+from slowfast_zoo.data.labels import format_labels, read_labels
+from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
+from slowfast_zoo.data.tables import write_split
+from slowfast_zoo.errors import DataError, InputError
+
+LABEL_MAPS: dict[str, tuple[str, int | None]] = {
+    "plain": ("run\njump\n\n", None),
+    "classInd from 1": ("1 run\n2 jump\n", 1),
+    "classInd from 0": ("0 run\r\n1 jump\r\n", 0),
+    "out of order": ("1 jump\n0 run\n", 0),
+    "with points": ("1. run\n2. jump\n", 1),
+    "AVA's text": ("1: run\n2: jump\n", 1),
+    "CSV": ("0,run\n1,jump\n", 0),
+    "CSV, names first": ("run,0\njump,1\n", 0),
+    "CSV with a header": ("id,name\n0,run\n1,jump\n", 0),
+    "CSV with a header, names first": ("name,id\njump,1\nrun,0\n", 0),
+    "TSV": ("run\t0\njump\t1\n", 0),
+    "names in front": ("run 0\njump 1\n", 0),
+    "JSON list": ('["run", "jump"]', None),
+    "JSON, names to numbers": ('{"jump": 1, "run": 0}', 0),
+    "JSON, numbers to names": ('{\n "1": "run",\n "2": "jump"\n}', 1),
+    "JSON objects": ('[{"id": 1, "name": "run"}, {"id": 2, "name": "jump"}]', 1),
+    "pbtxt": ('item {\n  name: "run"\n  id: 1\n}\nitem {\n  name: "jump"\n  id: 2\n}\n', 1),
+    "pbtxt of AVA 2.1": ('label {\n  name: "run"\n  label_id: 1\n  label_type: PERSON\n}\n', 1),
+    "pbtxt with displayed names": ("# map\nitem { id: 1 name: '/m/1' display_name: 'run' }", 1),
+}
+
+
+@pytest.mark.parametrize("case", LABEL_MAPS)
+def test_label_maps_of_every_tool(tmp_path: Path, case: str) -> None:
+    text, first = LABEL_MAPS[case]
+    (tmp_path / "map").write_text(text, newline="")
+    found = read_labels(tmp_path / "map")
+    assert found.names in (("run", "jump"), ("run",))
+    assert found.first == first
+
+
+WRONG_MAPS = {
+    "empty": ("\n\n", "is empty"),
+    "empty line": ("a\n\nb\n", r"map:2: .*empty line"),
+    "twice": ("a\nb\na\n", r"map:3: .*'a' twice, first at .*map:1"),
+    "number twice": ("0 a\n0 b\n", r"map:2: number 0 is taken by 'a'"),
+    "gap": ("0 a\n1 b\n3 c\n", r"map:3: .*2 is missing"),
+    "from 5": ("5 a\n6 b\n", "5 is the least"),
+    "a line without number": ("1 a\n2 b\nc\n", r"map:3: 'c' has no number"),
+    "a header alone": ("label\na\nb\n", r"map:1: 'label' is a header"),
+    "comment": ("# classes\na\n", r"map:1: '# classes' is no class name"),
+    "YAML": ("- a\n- b\n", r"map:1: '- a' is no class name"),
+    "HTML": ("<html>\nb\n", "no class name"),
+    "escape code": ("a\x1b[31m\nb\n", r"map:1: .*control character"),
+    "CSV line": ("id,name\n0,a\n1;b\n", r"map:3: '1;b' isn't 'id,name'"),
+    "JSON key twice": ('{"a": 0, "a": 1}', "'a' occurs twice"),
+    "JSON bool": ('{"a": true}', "'a' has True"),
+    "JSON numbers only": ('{"0": "1"}', "both numbers"),
+    "JSON cut": ('{"a": 0', "no JSON"),
+    "JSON deep": ("[" * 100_000, "no JSON"),
+    "JSON names": ("[1, 2]", "is a int, not text"),
+    "pbtxt cut": ('item {\n name: "a"\n', r"map:1: this item has no end"),
+    "pbtxt odd": ('item {\n name: "a"\n id: 1\n}\n!\n', r"map:5: no item"),
+    "pbtxt without id": ('item {\n name: "a"\n}\n', r"map:1: an item without a name or a number"),
+    "many digits": ("9" * 5000 + " a\n", "characters"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_MAPS)
+def test_odd_label_maps_are_refused_by_line(tmp_path: Path, case: str) -> None:
+    text, message = WRONG_MAPS[case]
+    (tmp_path / "map").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_labels(tmp_path / "map")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "b"],
+        ["1 a", "2 b"],
+        ["run 0", "jump 1"],
+        ["label", "b"],
+        [" a", "b "],
+        ["1", "5"],
+        ["a,0", "b,1"],
+    ],
+)
+def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "map").write_text(format_labels(names))
+    assert list(read_labels(tmp_path / "map").names) == names
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Files that are called like videos, and folders of frames."""
+    for name in ("jump/a.mp4", "jump/b.mp4", "run/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("f 1", "g"):
+        (tmp_path / "frames" / name).mkdir(parents=True)
+        for index in range(1, 4):
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "frames" / name / f"{index}.png")
+    return tmp_path
+
+
+def read(root: Path, text: str | bytes, **options: Any) -> Annotations:
+    path = root / "list.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_annotations(path, **options)
+
+
+def described(annotations: Annotations, root: Path) -> list[tuple[str, tuple[int, ...]]]:
+    return [(sample.path.relative_to(root).as_posix(), sample.labels) for sample in annotations.samples]
+
+
+HEADERS = {
+    "path,label": "{p},{n}",
+    "video_path,label": "{p},{n}",
+    "filename,class": "{p},{n}",
+    "video,label": "{p},{n}",
+    "path,class_id": "{p},{i}",
+    "Video Path,Class-ID": "{p},{i}",
+    "class;filename": "{n};{p}",
+    "label\tfile_path\tlabel_id": "{n}\t{p}\t{i}",
+    ",filename,label": "0,{p},{n}",
+    "clip_name,clip_path,label": "x,{p},{n}",
+    "path,label,path_of_thumbnail": "{p},{n},t.jpg",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_of_other_tools(clips: Path, header: str) -> None:
+    rows = [("jump/a.mp4", "jump", 0), ("jump/b.mp4", "jump", 0), ("run/c.mp4", "run", 1)]
+    lines = [header, *(HEADERS[header].format(p=path, n=name, i=index) for path, name, index in rows)]
+    annotations = read(clips, "\n".join(lines))
+    assert described(annotations, clips) == [(path, (index,)) for path, _, index in rows]
+    assert annotations.labels == (
+        None if "{i}" in HEADERS[header] and "{n}" not in HEADERS[header] else ("jump", "run")
+    )
+
+
+@pytest.mark.parametrize("text", ["jump/a.mp4 0\nrun/c.mp4 1\n", "path,label\njump/a.mp4,x\nrun/c.mp4,ü\n"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_lists_with_a_byte_order_mark(clips: Path, text: str, encoding: str) -> None:
+    content = text.encode(encoding)
+    content = b"\xff\xfe" + content if encoding == "utf-16-le" else content
+    assert described(read(clips, content), clips) == [("jump/a.mp4", (0,)), ("run/c.mp4", (1,))]
+
+
+def test_mmaction2s_json_and_json_lines(clips: Path) -> None:
+    records = [
+        {"filename": "jump/a.mp4", "label": [0, 2]},
+        {"frame_dir": "frames/g", "total_frames": 3, "label": [1]},
+    ]
+    for text in (json.dumps(records, indent=1), "\n".join(map(json.dumps, records))):
+        annotations = read(clips, text)
+        assert described(annotations, clips) == [("jump/a.mp4", (0, 2)), ("frames/g", (1,))]
+        assert annotations.multi_label and annotations.samples[1].num_frames == 3
+
+
+def test_paths_of_windows(clips: Path) -> None:
+    assert described(read(clips, "jump\\a.mp4 0\nrun\\c.mp4 1\n"), clips)[1] == ("run/c.mp4", (1,))
+    with pytest.raises(DataError, match=r"paths of Windows; write them relative"):
+        read(clips, "C:\\data\\a.mp4 0\n")
+    with pytest.raises(DataError, match="addresses aren't fetched"):
+        read(clips, "https://example.org/a.mp4 0\n")
+
+
+def test_kinetics_own_table_finds_its_files(tmp_path: Path) -> None:
+    first, second = "-abcdefghij", "ABCDEFGHIJK"
+    root = tmp_path / "videos"
+    (root / "riding a bike").mkdir(parents=True)
+    for name in (f"{first}_000012_000022", f"{first}_000030_000040", second):
+        (root / "riding a bike" / f"{name}.mp4").write_bytes(b"x")
+    (tmp_path / "train.csv").write_text(
+        "label,youtube_id,time_start,time_end,split\n"
+        f"riding a bike,{first},12,22,train\nriding a bike,{first},30,40,train\n"
+        f"swimming,{second},3,13,train\n"
+    )
+    annotations = read_annotations(tmp_path / "train.csv", root=root)
+    assert [sample.path.name for sample in annotations.samples] == [
+        f"{first}_000012_000022.mp4",
+        f"{first}_000030_000040.mp4",
+        f"{second}.mp4",
+    ]
+    assert [sample.labels for sample in annotations.samples] == [(0,), (0,), (1,)]
+    assert annotations.samples[0].part == (0, None, None, None)  # cut to its part already
+    assert annotations.samples[0].columns == (("split", "train"),)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_called_by_its_id_alone_is_the_part_where_it_is_no_longer(tmp_path: Path, whole: bool) -> None:
+    write_video(tmp_path / "ABCDEFGHIJK.mkv", moving_pattern(60, 32, 32), fps=15)
+    end = 2 if whole else 4
+    (tmp_path / "t.csv").write_text(
+        f"label,youtube_id,time_start,time_end,split\nx,ABCDEFGHIJK,{end - 1 if whole else 0},{end},train\n"
+    )
+    with read_annotations(tmp_path / "t.csv").samples[0].open() as video:
+        assert video.num_frames == (15 if whole else 60)
+
+
+def test_linked_folders_are_entered_once(clips: Path) -> None:
+    (clips / "jump" / "loop").symlink_to(clips, target_is_directory=True)
+    (clips / "l.txt").write_text("a, 3, 0\nc, 3, 1\n")
+    assert described(read_annotations(clips / "l.txt"), clips) == [("jump/a.mp4", (0,)), ("run/c.mp4", (1,))]
+    shutil.rmtree(clips / "frames")
+    assert len(read_annotations(clips).samples) == 4  # jump holds run, by its link
+
+
+def test_tsns_lists_are_never_taken_for_many_labels(clips: Path) -> None:
+    text = "jump/a.mp4 90 0\njump/b.mp4 64 0\nrun/c.mp4 30 1\n"
+    with pytest.raises(
+        DataError, match=r"list.txt:1: 2 numbers.*'frames label' \(form 'rawframes'\).*--multi-label"
+    ):
+        read(clips, text)
+    for options in ({"form": "rawframes"}, {"multi_label": False}):
+        annotations = read(clips, text, **options)
+        assert described(annotations, clips)[2] == ("run/c.mp4", (1,))
+        assert annotations.samples[0].num_frames == 90 and annotations.num_classes == 2
+    assert read(clips, text, multi_label=True).samples[0].labels == (90, 0)
+    mixed = read(clips, "jump/a.mp4 0 2\nrun/c.mp4 1\n")
+    assert mixed.multi_label and mixed.samples[0].labels == (0, 2)
+
+
+def test_offsets_have_to_be_named(clips: Path) -> None:
+    text = "frames/f 1 1 2 0\nframes/g 0 3 1\n"
+    with pytest.raises(DataError, match=r"'first_frame frames label' \(form 'rawframes-offset'\)"):
+        read(clips, "frames/f 1 0 3 0\nframes/g 0 3 1\n".replace("f 1 ", "g "))
+    annotations = read(clips, text, form="rawframes-offset")
+    assert [sample.part[:2] for sample in annotations.samples] == [(1, 2), (0, 3)]
+    assert described(annotations, clips) == [("frames/f 1", (0,)), ("frames/g", (1,))]
+
+
+UNREADABLE: dict[str, tuple[str | bytes, str]] = {
+    "unknown header": ("name,tag\njump/a.mp4,x\n", "path,label"),
+    "no label column": (
+        "video_path,tag\njump/a.mp4,x\n",
+        r"no column 'label'; accepted: path .*such as 'path,label'",
+    ),
+    "no path column": ("label,text\nx,y\n", "no column 'path'"),
+    "Kinetics' test table": (
+        "youtube_id,time_start,time_end,split\nABCDEFGHIJK,1,2,test\n",
+        "no column 'label'",
+    ),
+    "two labels": ("path,class,category\njump/a.mp4,x,y\n", "'class', 'category' could each be the label"),
+    "a name twice": ("path,label,Label\njump/a.mp4,x,y\n", "has a name twice"),
+    "names without header": ("jump/a.mp4,jump\n", r"list.txt:1: no label number.*'path,label' and below it"),
+    "many digits": (f"jump/a.mp4 {'9' * 5000}\n", "no class number"),
+    "many digits of frames": (f"frames/g {'9' * 5000} 1\n", "over 9 digits"),
+    "a class of millions": ("jump/a.mp4 123456789\n", "no class number; accepted: 0 to 99999"),
+    "negative": ("path,label\njump/a.mp4,-1\n", r"list.txt:2: label -1 is below 0"),
+    "pandas' floats": ("path,label\njump/a.mp4,1.0\n", r"list.txt:2: label 1.0 is no whole number"),
+    "pandas' missing label": ("path,label\njump/a.mp4,nan\n", r"list.txt:2: 'nan' is no label"),
+    "no label": ("path,label\njump/a.mp4,\n", r"list.txt:2: a clip without a label"),
+    "no path": ("path,label\n,x\n", r"list.txt:2: a clip without a path"),
+    "seconds that are none": ("path,label,start\njump/a.mp4,x,nan\n", r"list.txt:2: start is 'nan'"),
+    "infinite seconds": ("path,label,end\njump/a.mp4,x,1e999\n", r"list.txt:2: end is '1e999'"),
+    "half a frame": ("path,label,num_frames\njump/a.mp4,x,2.5\n", "accepted: a whole number"),
+    "a clock's time": ("path,label,start\njump/a.mp4,x,0:12\n", "start is '0:12'"),
+    "no rate": ("path,label,fps\njump/a.mp4,x,0\n", "accepted: a number above 0"),
+    "escape code": ("path,label\njump/a.mp4,\x1b[31m\n", r"list.txt:2: .*control character"),
+    "JSON of no list": ('{\n "a": 1\n}', "Each line is an object"),
+    "JSON number": ('{"path": "jump/a.mp4", "label": 1.5}', "1.5 is no label"),
+    "JSON null": ('{"path": "jump/a.mp4", "label": null}', "without a label"),
+    "JSON bool": ('{"path": "jump/a.mp4", "label": true}', "True is no label"),
+    "JSON path": ('{"path": 3, "label": "x"}', "without a path"),
+    "JSON half a character": ('{"path": "jump/a.mp4", "label": "\\ud800"}', "half a character"),
+    "JSON deep": ("[" * 100_000, "no JSON"),
+    "NUL": (b"jump/a.mp4 0\0\n", "no text"),
+    "other encoding": ("jump/ü.mp4 0\n".encode("latin-1"), "save it as UTF-8"),
+    "long name": ("x" * 5000 + ".mp4 0\n", "None of the 1 clips"),
+    "quote": ('path,label\n"jump/a.mp4,x\n' + "y" * 200_000, r"list.txt:\d: "),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_cant_be_read_is_refused_by_line(clips: Path, case: str) -> None:
+    text, message = UNREADABLE[case]
+    with pytest.raises(DataError, match=message) as caught:
+        read(clips, text)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_long_lines_and_lists_take_linear_time(clips: Path) -> None:
+    with pytest.raises(DataError):
+        read(clips, "jump/a.mp4 " + "1 " * 100_000 + "x\n")
+    assert read(clips, "path,labels\njump/a.mp4," + " " * 120_000 + "x" + " " * 9000 + "\n")
+    with pytest.raises(DataError):
+        read_labels([f"class {index}" for index in range(200_000)])
+
+
+@pytest.mark.parametrize("separator", ["", "\n", '"', "7"])
+def test_separators_that_are_none_are_refused(clips: Path, separator: str) -> None:
+    with pytest.raises(InputError, match="can't stand between fields"):
+        read(clips, "jump/a.mp4 0\n", separator=separator)
+    assert described(read(clips, "jump/a.mp4\t0\n", separator="\\t"), clips) == [("jump/a.mp4", (0,))]
+
+
+def test_numbers_without_names_get_none(clips: Path) -> None:
+    annotations = read(clips, "jump/a.mp4 0\nrun/c.mp4 1\n")
+    assert (annotations.labels, annotations.class_names) == (None, ("class 0", "class 1"))
+    named = read(clips, "jump/a.mp4 0\nrun/c.mp4 1\n", labels=["jump", "run", "walk"])
+    assert named.class_names == ("jump", "run", "walk")
+
+
+def test_label_maps_that_begin_at_1(clips: Path) -> None:
+    (clips / "classInd.txt").write_text("1 jump\n2 run\n3 walk\n")
+    from_1, from_0 = "jump/a.mp4 1\nrun/c.mp4 3\n", "jump/a.mp4 0\nrun/c.mp4 2\n"
+    for text in (from_1, from_0):
+        annotations = read(clips, text, labels=clips / "classInd.txt")
+        assert [sample.labels for sample in annotations.samples] == [(0,), (2,)]
+    with pytest.raises(DataError, match="begin at 0 or 1 can't be known"):
+        read(clips, "jump/a.mp4 1\n", labels=clips / "classInd.txt")
+    train = read(clips, from_1, labels=clips / "classInd.txt")
+    (clips / "val.txt").write_text("run/c.mp4 2\n")
+    assert read_like(clips / "val.txt", train).samples[0].labels == (1,)
+
+
+def test_labels_that_are_names_as_well_as_numbers_are_refused(clips: Path) -> None:
+    assert read(clips, "jump/a.mp4 5\n", labels=["2", "5"]).samples[0].labels == (1,)
+    with pytest.raises(DataError, match=r"list.txt:2: '0' is none of the 2 classes.*not both"):
+        read(clips, "jump/a.mp4 5\nrun/c.mp4 0\n", labels=["2", "5"])
+
+
+def test_a_part_that_lacks_a_class_shifts_none(clips: Path) -> None:
+    for part, classes in (("train", ("a", "b", "c")), ("val", ("a", "c"))):
+        for name in classes:
+            (clips / "data" / part / name).mkdir(parents=True)
+            (clips / "data" / part / name / "x.mp4").write_bytes(b"x")
+    parts = read_splits(clips / "data")
+    assert parts["val"].labels == ("a", "b", "c")
+    assert [sample.labels for sample in parts["val"].samples] == [(0,), (2,)]
+    (clips / "data" / "val" / "d").mkdir()
+    (clips / "data" / "val" / "d" / "x.mp4").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"a class that the training data lacks: 'd'.*--labels"):
+        read_splits(clips / "data")
+
+
+def test_classes_of_a_model_are_matched_by_name_or_number_and_never_guessed(clips: Path) -> None:
+    folders = read(clips, "path,label\njump/a.mp4,jump\nrun/c.mp4,run\n")
+    matched = folders.with_classes(["walk", "run", "jump"], 3, of="the model")
+    assert [sample.labels for sample in matched.samples] == [(2,), (1,)]
+    with pytest.raises(DataError, match=r"lacks: 'jump', 'run'.*--labels"):
+        folders.with_classes(["pan", "tilt"], 2, of="the model")
+    with pytest.raises(DataError, match=r"the model has 2 without names: a label map"):
+        folders.with_classes(None, 2, of="the model")
+    numbers = read(clips, "jump/a.mp4 0\nrun/c.mp4 2\n")
+    assert numbers.with_classes(["x", "y", "z"], 3, of="the model").labels == ("x", "y", "z")
+    with pytest.raises(
+        DataError, match=r"list.txt:2: label 2 is out of range; the model has 2 classes.*--labels"
+    ):
+        numbers.with_classes(["x", "y"], 2, of="the model")
+    with pytest.raises(DataError, match="the training data names them"):
+        numbers.with_classes(["x", "y", "z"], 3, of="the training data", first_number=None)
+
+
+def test_parts_are_united_by_name_or_by_number(clips: Path) -> None:
+    one = read(clips, "path,label\njump/a.mp4,jump\nrun/c.mp4,run\n")
+    two = read(clips, "path,label\njump/b.mp4,fly\nrun/c.mp4,run\n")
+    united = unite_classes({"one": one, "two": two})
+    assert {part.labels for part in united.values()} == {("jump", "run", "fly")}
+    assert [sample.labels for sample in united["two"].samples] == [(2,), (1,)]
+    three, less = read(clips, "jump/a.mp4 2\n"), read(clips, "jump/a.mp4 1\n")
+    assert {part.num_classes for part in unite_classes({"a": three, "b": less}).values()} == {3}
+    with pytest.raises(DataError, match="classes of one have names, those of three numbers"):
+        unite_classes({"three": three, "one": one})
+
+
+def test_names_that_are_numbers_and_unnamed_classes_come_back_from_their_files(clips: Path) -> None:
+    folders = clips / "by number"
+    for name in ("1", "2", "5"):
+        (folders / name).mkdir(parents=True)
+        (folders / name / "x.mp4").write_bytes(b"x")
+    for written in (read_annotations(folders), read(clips, "jump/a.mp4 0\nrun/c.mp4 2\n")):
+        write_split(clips / "out", {"train": written, "val": written})
+        for options in ({}, {"labels": clips / "out" / "labels.txt"}):
+            parts = read_splits(clips / "out", **options)  # type: ignore[arg-type]
+            assert parts["train"].class_names == written.class_names
+            assert [s.labels for s in parts["val"].samples] == [s.labels for s in written.samples]
+
+
+def test_label_names_with_marks_come_back_from_a_table(clips: Path) -> None:
+    records = [{"path": "jump/a.mp4", "labels": ["a;b", "c|d"]}, {"path": "run/c.mp4", "labels": ["[e", "1"]}]
+    annotations = read(clips, "\n".join(map(json.dumps, records)))
+    write_split(clips / "out", {"train": annotations, "val": annotations})
+    again = read_splits(clips / "out")["train"]
+    assert again.labels == annotations.labels
+    assert [sample.labels for sample in again.samples] == [sample.labels for sample in annotations.samples]
