@@ -377,7 +377,7 @@ def test_classes_of_data_and_weights_are_matched_by_name_or_refused(numbered: Pa
 
     refused = tested()
     assert refused.exit_code == 1
-    assert "The dataset has 2 classes (a, b ...), the model 3" in refused.output
+    assert "the model has 3 without names: a label map (labels, --labels)" in refused.output
     named = tested("--labels", str(numbered / "three.txt"))
     assert named.exit_code == 0, named.output
     found = json.loads((numbered / "out.json").read_text())
