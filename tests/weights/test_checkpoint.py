@@ -33,10 +33,6 @@ def clip(channels: int = 3) -> torch.Tensor:
     return torch.randn(1, channels, 8, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def everything(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    return {name: checkpoint.read(name) for name in checkpoint.stored}
-
-
 def copied(model: SlowFast) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
@@ -64,7 +60,7 @@ def test_every_publishers_file_gives_the_same_logits(tmp_path, kind):
 def test_each_source_tensor_is_used_once_and_each_target_filled(tmp_path, kind):
     write, dialect = WRITERS[kind]
     write(tmp_path / "file", trained().state_dict(), SPEC)
-    source = everything(read_checkpoint(tmp_path / "file"))
+    source = read_checkpoint(tmp_path / "file").tensors
     model = SlowFast(SPEC)
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
@@ -83,7 +79,7 @@ def test_caffe2_arrays_of_any_order_and_byte_order(tmp_path):
     import pickle
 
     (tmp_path / "file").write_bytes(pickle.dumps(blobs, protocol=4))
-    tensors = everything(read_checkpoint(tmp_path / "file"))
+    tensors = read_checkpoint(tmp_path / "file").tensors
     assert all(torch.equal(tensors[name].float(), state[name]) for name in state)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -97,7 +97,7 @@ def canonical_state_dict(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect
         UnknownNameError: no such dialect.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return _renamed(shapes, tensors.__getitem__, spec, dialect)
+    return _renamed(shapes, tensors, spec, dialect)
 
 
 def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]:
@@ -107,17 +107,17 @@ def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]
         CheckpointError: the file doesn't hold exactly this network.
     """
     try:
-        return _renamed(checkpoint.shapes, checkpoint.read, spec, checkpoint.dialect)
+        return _renamed(checkpoint.shapes, checkpoint.tensors, spec, checkpoint.dialect)
     except CheckpointError as error:
         raise _at(checkpoint.path, error) from error
 
 
 def _renamed(
-    shapes: Mapping[str, Shape], read: Callable[[str], Tensor], spec: ModelSpec, dialect: str
+    shapes: Mapping[str, Shape], tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str
 ) -> dict[str, Tensor]:
     state = {}
     for name, theirs in _pair_names(shapes, spec, dialect).items():
-        state[name] = _as_stored(name, read(theirs)) if theirs else torch.zeros((), dtype=torch.int64)
+        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
     if get_table(dialect).fast_first and CLASSIFIER[0] in state:
         state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)
     return state

@@ -15,13 +15,14 @@ import pickle
 import struct
 import weakref
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, quoted
+from slowfast_zoo.files import hash_file
 from slowfast_zoo.weights.catalog.entry import FileKind
 from slowfast_zoo.weights.checkpoint.containers import (
     LEGACY_MAGIC,
@@ -68,21 +69,22 @@ class Checkpoint:
     """The file."""
     kind: FileKind
     """The container."""
-    stored: Mapping[str, Stored]
-    """The tensors of the network where they lie, under the publisher's own names."""
-    header: Mapping[str, str]
-    """The texts in the header of a safetensors file; empty for other containers."""
-    file: BinaryIO
-    """Open as long as this value lives."""
+    tensors: Mapping[str, Tensor]
+    """The network's tensors under the publisher's own names, each read from the file when it is asked for."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Name and shape of each, known without reading it."""
     known_dialect: str | None
     """Whose names these are; None: nobody's."""
-    names: tuple[str, ...]
-    """All names in the file, as they are there."""
+    header: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The texts in the header of a safetensors file; empty for other containers."""
+    file: BinaryIO | None = None
+    """Open as long as ``tensors`` lives."""
 
-    @functools.cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every tensor."""
-        return {name: tensor.shape for name, tensor in self.stored.items()}
+    @staticmethod
+    def of(path: Path, tensors: Mapping[str, Tensor], dialect: str) -> Checkpoint:
+        """Tensors in memory, as what was read from ``path``."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        return Checkpoint(path, "safetensors", tensors, shapes, dialect)
 
     @property
     def dialect(self) -> str:
@@ -92,7 +94,7 @@ class Checkpoint:
             CheckpointError: nobody's whose networks are read.
         """
         if self.known_dialect is None:
-            raise CheckpointError(f"'{self.path}' {_no_network(self.names)}")
+            raise CheckpointError(f"'{self.path}' {_no_network(self.shapes)}")
         return self.known_dialect
 
     @functools.cached_property
@@ -103,23 +105,33 @@ class Checkpoint:
             CheckpointError: the file can't be read any more.
         """
         try:
+            if self.file is None:
+                return hash_file(self.path)
             self.file.seek(0)
             return hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
         except OSError as error:
             raise CheckpointError(f"'{self.path}' can't be read: {error.strerror}.") from error
 
-    def read(self, name: str) -> Tensor:
-        """A tensor as it is stored, on the CPU, in memory of its own.
 
-        Raises:
-            CheckpointError: its bytes are damaged or gone.
-        """
+class _Unread(Mapping[str, Tensor]):
+    """Tensors that are read when they are asked for, each into memory of its own."""
+
+    def __init__(self, path: Path, file: BinaryIO, stored: Mapping[str, Stored]) -> None:
+        self._path, self._file, self._stored = path, file, stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, name: str) -> Tensor:
         try:
-            return self.stored[name].read(self.file)
+            return self._stored[name].read(self._file)
         except OSError as error:
-            raise CheckpointError(f"'{self.path}' can't be read: {error.strerror}.") from error
+            raise CheckpointError(f"'{self._path}' can't be read: {error.strerror}.") from error
         except NotWeightsError as error:
-            raise CheckpointError(f"'{self.path}' {error} ('{name}').") from error
+            raise CheckpointError(f"'{self._path}' {error} ('{name}').") from error
 
 
 def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoint:
@@ -153,7 +165,7 @@ def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoi
     except BaseException:
         file.close()
         raise
-    weakref.finalize(checkpoint, file.close)
+    weakref.finalize(checkpoint.tensors, file.close)
     return checkpoint
 
 
@@ -191,7 +203,8 @@ def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
         for name, tensor in content.tensors.items()
         if name.startswith(prefix)
     }
-    return Checkpoint(path, kind, stored, content.header, file, dialect or found, names)
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    return Checkpoint(path, kind, _Unread(path, file, stored), shapes, dialect or found, content.header, file)
 
 
 def _content(file: BinaryIO, size: int) -> tuple[FileKind, Content]:
@@ -231,7 +244,7 @@ def _describe(head: bytes) -> str:
     return f"no torch, caffe2 or safetensors file (it starts with {head[:16]!r})"
 
 
-def _no_network(names: tuple[str, ...]) -> str:
+def _no_network(names: Collection[str]) -> str:
     if any("roi_head." in name or "detection_head." in name for name in names):
         return (
             "holds a network for person-action detection (an ROI head), not one that classifies clips;"
