@@ -285,7 +285,7 @@ class Predictor:
             views=(clips, len(job.clips) // clips),
             seconds=(min(start for start, _ in spans), max(end for _, end in spans)) if spans else None,
             padded=job.clips.padded,
-            damaged_frames=getattr(job.clips, "damaged_frames", 0),
+            damaged_frames=job.clips.damaged_frames,
         )
 
 

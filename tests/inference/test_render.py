@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -323,17 +325,71 @@ def test_an_old_file_survives_what_goes_wrong(
     assert probe(out).num_frames >= 4
 
 
-def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(drawing.tempfile, "mkstemp", refused)
+def test_what_the_disk_refuses_is_one_sentence(tmp_path: Path) -> None:
+    long = "x" * 300
     for call in (
-        lambda: render(ANSWER, moving_pattern(4), tmp_path / "a.mp4", fps=4),
-        lambda: contact_sheet(small_model(), moving_pattern(9), tmp_path / "a.png"),
+        lambda: render(ANSWER, moving_pattern(4), tmp_path / f"{long}.mp4", fps=4),
+        lambda: render(ANSWER, moving_pattern(4), tmp_path / f"{long}.gif", fps=4),
+        lambda: contact_sheet(small_model(), moving_pattern(9), tmp_path / f"{long}.png"),
     ):
-        with pytest.raises(VideoError, match="can't be written: Permission denied"):
+        with pytest.raises(VideoError, match="can't be written: File name too long"):
             call()
+    assert not list(tmp_path.iterdir())
+
+
+def uneven(path: Path, milliseconds: list[int], aspect: tuple[int, int] = (1, 1)) -> Path:
+    """A video whose frames, brighter one by one, are shown at these times; .mkv without loss."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        codec, pixels = ("ffv1", "bgr0") if path.suffix == ".mkv" else ("libx264", "yuv420p")
+        stream: Any = container.add_stream(codec, rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        for number, time in enumerate(milliseconds):
+            picture = np.full((48, 64, 3), 10 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+UNEVEN = [0, 33, 66, 100, 133, 633, 700, 1500, 1533, 1566, 2800, 2833]
+
+
+def test_frames_keep_their_times(tmp_path: Path) -> None:
+    source = uneven(tmp_path / "in.mkv", UNEVEN)
+    render(ANSWER, source, tmp_path / "out.mp4")
+    with open_video(source) as before, open_video(tmp_path / "out.mp4") as after:
+        assert after.num_frames == len(UNEVEN)
+        for index in range(len(UNEVEN)):
+            assert after.seconds_of(index) == pytest.approx(before.seconds_of(index), abs=2e-3)
+    render(ANSWER, source, tmp_path / "part.mp4", seconds=(0.2, 1.55))
+    with open_video(tmp_path / "part.mp4") as part:  # at 0.2 s the frame of 0.133 s is shown
+        levels = part.frames(range(part.num_frames))[:, :60].mean(axis=(1, 2, 3))
+        assert levels == pytest.approx([40, 50, 60, 70, 80], abs=2)
+        assert [part.seconds_of(index) for index in range(5)] == pytest.approx(
+            [0, 0.5, 0.567, 1.367, 1.4], abs=2e-3
+        )
+    render(ANSWER, source, tmp_path / "out.gif")
+    with Image.open(tmp_path / "out.gif") as gif:
+        durations = []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            durations.append(gif.info["duration"])
+    assert durations[:4] == [100, 530, 870, 1300], "at most 12.5 pictures a second"
+    assert sum(durations) == pytest.approx(2833 + 1000 / 4.24, abs=300)
+
+
+@pytest.mark.parametrize(("aspect", "shape"), [((32, 27), 64 * 32 / 27 / 48), ((1, 2), 64 / 96)])
+def test_pixels_become_square(tmp_path: Path, aspect: tuple[int, int], shape: float) -> None:
+    source = uneven(tmp_path / "in.mp4", list(range(0, 400, 40)), aspect)
+    for name in ("out.mp4", "out.gif"):
+        render(ANSWER, source, tmp_path / name)
+        with open_video(tmp_path / name) as video:
+            assert video.pixel_aspect == 1
+            assert video.width / video.height == pytest.approx(shape, rel=0.01)
 
 
 def test_without_x264_the_plain_encoder_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.files import written_whole
+from slowfast_zoo.inference.inputs import is_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -205,34 +205,29 @@ def checked_path(path: str | Path, suffixes: Sequence[str]) -> Path:
     if path.suffix.lower() not in suffixes:
         given = f"ends in '{path.suffix}'" if path.suffix else "has no ending"
         raise InputError(f"'{path}' {given}; accepted: {', '.join(suffixes)}.")
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise VideoError(f"'{path}' can't be written: there is no folder '{path.parent}'.")
-    if path.is_dir():
+    if is_folder(path):
         raise VideoError(f"'{path}' can't be written: it is a folder.")
     return path
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A place beside ``path`` to write to; it takes the path's name when all went well, else goes.
+def written(path: Path) -> Iterator[Path]:
+    """As ``files.written_whole``, with one sentence for whatever the disk or the encoder says.
 
     Raises:
         VideoError: the folder doesn't take files, or is full.
     """
+    import av
+
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
+        with written_whole(path) as part:
+            yield part
+    except VideoError:
+        raise
+    except (av.FFmpegError, OSError) as error:
         raise VideoError(f"'{path}' can't be written: {error.strerror or error}.") from error
-    part = Path(name)
-    try:
-        yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)  # mkstemp's files are for their owner only
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def as_bytes(clip: Any, mean: Sequence[float], std: Sequence[float], scale: float) -> Frame:

@@ -7,7 +7,8 @@ contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,25 +27,28 @@ from slowfast_zoo.inference.render.drawing import (
     output_size,
     stacked,
     tiles,
-    written_whole,
+    written,
 )
 from slowfast_zoo.network.slowfast import SlowFast, slow_frames
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
-from slowfast_zoo.video.decoding.reader import open_video, probe
+from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from slowfast_zoo.video.decoding.reader import Source
-    from slowfast_zoo.video.decoding.video import Frame, VideoInfo
+    from slowfast_zoo.video.decoding.video import Frame
 
 _SMALLEST = 240  # pixels of the shorter side below which no readable text fits
 _LARGEST = {".mp4": 1280, ".gif": 480}
 _GIF_FPS = 12.5  # GIF counts in 1/100 s, and players slow down what is faster than a few of those
 _GIF_SECONDS = 30.0
 _MOST_VIEWS = 30
+_FINEST_RATE = 60_000  # ticks in a second; MPEG-4's encoder takes up to 65,535
+_REGULAR_SECONDS = 2e-3  # stamps of whole milliseconds are regular
+_SAME_SECONDS = 1e-6
 
 
 def render(
@@ -60,8 +64,9 @@ def render(
 ) -> Prediction:
     """Writes the clip with its best labels and their probabilities drawn on it; returns what was drawn.
 
-    The longer side has at most 1280 pixels (480 in a GIF), tiny videos are enlarged. A line at the
-    bottom stands for the time; its colored part is what the model looked at. Sound is left out.
+    The longer side has at most 1280 pixels (480 in a GIF), tiny videos are enlarged; every frame keeps its
+    time, and pixels that aren't square become square. A line at the bottom stands for the time; its colored
+    part is what the model looked at. Sound is left out.
 
     Args:
         model: a model to ask, or its answer for this source.
@@ -83,14 +88,19 @@ def render(
     path = checked_path(path, tuple(_LARGEST))
     _refuse(model, source, path, topk)
     source = _rereadable(source)
-    info = probe(source, fps=fps)
-    if info.fps is None:
-        raise InputError(f"The frame rate of '{info.name}' isn't known: pass fps= (frames per second).")
-    part = _part(seconds, info.fps, info.num_frames)
+    with open_video(source, fps=fps) as video:
+        name, count, rate = video.name, video.num_frames, video.info.fps
+        if rate is None:
+            raise InputError(f"The frame rate of '{name}' isn't known: pass fps= (frames per second).")
+        times = [video.seconds_of(index) for index in range(count + 1)]
+        aspect, shape = video.pixel_aspect, (video.width, video.height)
+    shape = (round(shape[0] * aspect), shape[1]) if aspect > 1 else (shape[0], round(shape[1] / aspect))
+    part = _part(seconds, times)
     as_gif = path.suffix.lower() == ".gif"
-    if as_gif and len(part) / info.fps > _GIF_SECONDS:
+    length = times[part.stop] - times[part.start]
+    if as_gif and length > _GIF_SECONDS:
         raise InputError(
-            f"A GIF of {float(len(part) / info.fps):.0f} seconds would be huge; give seconds=(start, end),"
+            f"A GIF of {length:.0f} seconds would be huge; give seconds=(start, end),"
             f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
         )
     answer = (
@@ -98,18 +108,16 @@ def render(
     )
     if answer.error is not None:
         raise VideoError(answer.error)
-    size = output_size(
-        info.width, info.height, smallest=_SMALLEST, largest=_LARGEST[".gif" if as_gif else ".mp4"]
-    )
+    size = output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[".gif" if as_gif else ".mp4"])
     rows = tuple(zip(answer.labels, answer.scores, strict=True))[:topk]
-    overlay = Overlay(width=size[0], height=size[1], rows=rows, span=_span(answer, info))
-    with written_whole(path) as file:
-        pictures = _drawn(source, info, overlay, part)
+    overlay = Overlay(width=size[0], height=size[1], rows=rows, span=_span(answer, times))
+    with written(path) as file:
+        pictures = _drawn(source, fps, overlay, part, times)
         bar = tqdm(pictures, total=len(part), unit="frame", disable=None if progress else True)
         if as_gif:
-            _write_gif(file, iter(bar), info.fps)
+            _write_gif(file, iter(bar), length)
         else:
-            _write_mp4(file, iter(bar), info.fps, size, path)
+            _write_mp4(file, iter(bar), _ticks(times, part, rate), size)
     return answer
 
 
@@ -154,11 +162,8 @@ def contact_sheet(
     if rate is not None:
         title += f", {float(rate):.4g} fps"
     sheet = _sheet(clips, spec, clip_spec, rate, title)
-    with written_whole(path) as part:
-        try:
-            sheet.save(part, format="PNG", compress_level=3)
-        except OSError as error:
-            raise VideoError(f"'{path}' can't be written: {error.strerror or error}.") from error
+    with written(path) as part:
+        sheet.save(part, format="PNG", compress_level=3)
 
 
 def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, rate: Fraction | None, title: str) -> Image:
@@ -209,32 +214,49 @@ def _rereadable(source: Any) -> Source:
     return source.read() if hasattr(source, "read") else source  # type: ignore[no-any-return]
 
 
-def _part(seconds: tuple[float, float] | None, rate: Fraction, count: int) -> range:
-    """The frames to draw."""
+def _part(seconds: tuple[float, float] | None, times: Sequence[float]) -> range:
+    """The frames to draw: those that a player shows in that time.
+
+    Args:
+        seconds: start and end; None: all.
+        times: when each frame begins to be shown, and when the last one ends.
+    """
     if seconds is None:
-        return range(count)
+        return range(len(times) - 1)
     pair = isinstance(seconds, (tuple, list)) and len(seconds) == 2
     if not pair or not all(isinstance(s, (int, float)) and math.isfinite(s) for s in seconds):
         raise InputError(f"seconds is {seconds!r}; accepted: (start, end) in seconds.")
     start, end = seconds
-    part = range(max(0, math.floor(start * rate)), min(count, math.ceil(end * rate)))
-    if not part:
-        length = float(count / rate)
-        raise InputError(f"seconds is {seconds!r}, where no frame is; the video lasts {length:.2f} seconds.")
+    part = range(
+        max(bisect_right(times, start + _SAME_SECONDS) - 1, 0),
+        min(bisect_left(times, end - _SAME_SECONDS), len(times) - 1),
+    )
+    if not part or start >= end:
+        raise InputError(
+            f"seconds is {seconds!r}, where no frame is; the video lasts {times[-1]:.2f} seconds."
+        )
     return part
 
 
-def _span(answer: Prediction, info: VideoInfo) -> tuple[float, float] | None:
+def _span(answer: Prediction, times: Sequence[float]) -> tuple[float, float] | None:
     """What the model looked at, from 0 to 1 of the video."""
-    length = info.duration_seconds
-    if answer.seconds is None or not length:
+    if answer.seconds is None:
         return None
-    start, end = (min(max(second / length, 0.0), 1.0) for second in answer.seconds)
+    start, end = (_share(second, times) for second in answer.seconds)
     return start, end
 
 
-def _drawn(source: Source, info: VideoInfo, overlay: Overlay, part: range) -> Iterator[Image]:
-    with open_video(source, fps=info.fps) as video:
+def _share(second: float, times: Sequence[float]) -> float:
+    """Where a time lies between the begin (0) and the end (1) of the video."""
+    return min(max((second - times[0]) / (times[-1] - times[0]), 0.0), 1.0)
+
+
+def _drawn(
+    source: Source, fps: float | Fraction | None, overlay: Overlay, part: range, times: Sequence[float]
+) -> Iterator[tuple[float, Image]]:
+    """Each frame with what is drawn on it, and its seconds since the first of them."""
+    last = max(len(times) - 2, 1)
+    with open_video(source, fps=fps) as video:
         if part.start:
             wanted: Iterator[tuple[int, Frame]] = video.iter_frames(part)
         else:  # the stream also reads files that hold fewer frames than they promise
@@ -242,52 +264,73 @@ def _drawn(source: Source, info: VideoInfo, overlay: Overlay, part: range) -> It
         for index, frame in wanted:
             if index >= part.stop:
                 break
-            yield overlay.draw(frame, min(index / max(info.num_frames - 1, 1), 1.0))
+            share = min((times[index] - times[0]) / max(times[last] - times[0], 1e-9), 1.0)
+            yield times[index] - times[part.start], overlay.draw(frame, share)
+
+
+def _ticks(times: Sequence[float], part: range, rate: Fraction) -> Fraction:
+    """The unit that the drawn frames' times are written in: a frame where they are regular, else fine."""
+    exact = rate.limit_denominator(_FINEST_RATE)
+    regular = all(
+        abs(times[index] - times[part.start] - float(number / exact)) < _REGULAR_SECONDS
+        for number, index in enumerate(part)
+    )
+    return exact if regular else Fraction(_FINEST_RATE)
 
 
 def _write_mp4(
-    part: Path, pictures: Iterator[Image], rate: Fraction, size: tuple[int, int], path: Path
+    part: Path, pictures: Iterator[tuple[float, Image]], ticks: Fraction, size: tuple[int, int]
 ) -> None:
+    """Encodes pictures, each at its seconds, in units of 1 / ``ticks``."""
     import av
     from av.video.reformatter import Colorspace
 
     codec, options = "libx264", {"crf": "20", "preset": "veryfast"}
     if codec not in av.codecs_available:
         codec, options = "mpeg4", {"qscale": "3"}
-    try:
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream: Any = container.add_stream(codec, rate=rate.limit_denominator(65535), options=options)
-            stream.width, stream.height = size
-            stream.pix_fmt = "yuv420p"
-            # BT.709, limited range, and said so: players guess otherwise, by size.
-            stream.codec_context.colorspace = stream.codec_context.color_primaries = 1
-            stream.codec_context.color_trc = stream.codec_context.color_range = 1
-            for picture in pictures:
-                frame = av.VideoFrame.from_image(picture)
-                container.mux(
-                    stream.encode(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709))
-                )
-            container.mux(stream.encode(None))
-    except (av.FFmpegError, OSError) as error:
-        if isinstance(error, VideoError):
-            raise
-        raise VideoError(f"'{path}' can't be written: {error.strerror or error}.") from error
+    with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream: Any = container.add_stream(codec, rate=ticks, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        # BT.709, limited range, and said so: players guess otherwise, by size.
+        stream.codec_context.colorspace = stream.codec_context.color_primaries = 1
+        stream.codec_context.color_trc = stream.codec_context.color_range = 1
+        last = -1
+        for seconds, picture in pictures:
+            frame = av.VideoFrame.from_image(picture).reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709
+            )
+            last = max(round(seconds * ticks), last + 1)
+            frame.pts, frame.time_base = last, 1 / ticks
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
-def _write_gif(part: Path, pictures: Iterator[Image], rate: Fraction) -> None:
+def _write_gif(part: Path, pictures: Iterator[tuple[float, Image]], length: float) -> None:
+    """Writes pictures that last ``length`` seconds together, fewer than there are."""
     from PIL import Image
 
-    step = max(1, math.ceil(float(rate) / _GIF_FPS))
-    kept = [picture for index, picture in enumerate(pictures) if index % step == 0]
+    kept: list[tuple[float, Image.Image]] = []
+    for seconds, picture in pictures:
+        if not kept or seconds - kept[-1][0] > 1 / _GIF_FPS - _REGULAR_SECONDS:
+            kept.append((seconds, picture))
     # One palette for all frames, from a few of them, undithered: nothing flickers, files stay small.
-    few = kept[:: max(1, len(kept) // 8)]
+    few = [picture for _, picture in kept[:: max(1, len(kept) // 8)]]
     width, height = few[0].size
     together = Image.new("RGB", (width, height * len(few)))
     for index, picture in enumerate(few):
         together.paste(picture, (0, index * height))
     palette = together.quantize(256, method=Image.Quantize.MEDIANCUT)
-    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in kept]
-    duration = max(20, round(float(1000 * step / rate) / 10) * 10)
+    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for _, picture in kept]
+    ends = [round(100 * seconds) for seconds, _ in kept[1:]] + [round(100 * length)]
+    starts = [round(100 * seconds) for seconds, _ in kept]
+    durations = [max(20, 10 * (end - start)) for start, end in zip(starts, ends, strict=True)]
     shown[0].save(
-        part, format="GIF", save_all=True, append_images=shown[1:], duration=duration, loop=0, optimize=False
+        part,
+        format="GIF",
+        save_all=True,
+        append_images=shown[1:],
+        duration=durations if len(durations) > 1 else durations[0],
+        loop=0,
+        optimize=False,
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SLOWEST = Fraction(1, 60)  # frames per second; stamps that say less are damaged, or count no seconds
 
+_WIDEST_PIXEL = 8  # times its height; what says more is damaged
+
 
 class FileVideo(Video):
     """A video file, decoded by FFmpeg's libraries.
@@ -70,6 +72,14 @@ class FileVideo(Video):
         lost = 0 if self._count is None else self._index.count - self._count
         # Where fields have packets of their own, or packets lead nowhere, nothing is damaged.
         return self._index.missing + (max(known, lost) if known or not self._index.sound else 0)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        told = self._decoder.track.sample_aspect_ratio
+        aspect = Fraction(told) if told else Fraction(1)
+        if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
+            return Fraction(1)
+        return 1 / aspect if self._rgb.turned else aspect
 
     def close(self) -> None:
         super().close()

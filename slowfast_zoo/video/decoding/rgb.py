@@ -30,6 +30,7 @@ class RgbConverter:
     Attributes:
         width: pixels of the upright frame.
         height: pixels of the upright frame.
+        turned: whether its rows are the coded frame's columns.
     """
 
     def __init__(self, name: str, first: VideoFrame) -> None:
@@ -38,6 +39,7 @@ class RgbConverter:
         self._matrix = display_matrix(first)
         empty = np.empty((first.height, first.width, 0), np.uint8)
         self.height, self.width = upright(empty, self._matrix).shape[:2]
+        self.turned = _is_turned(self._matrix)
         self._local = threading.local()
 
     def __call__(self, frame: VideoFrame) -> Frame:
@@ -100,8 +102,13 @@ def display_matrix(frame: VideoFrame) -> Matrix:
 
 def upright(pixels: Frame, matrix: Matrix) -> Frame:
     """A view of (H, W, C) pixels in the nearest of the eight orientations."""
-    a, b, c, d = matrix
-    across, down = a, d
-    if abs(b) + abs(c) > abs(a) + abs(d):
+    _, b, c, _ = matrix
+    across, down = matrix[0], matrix[3]
+    if _is_turned(matrix):
         pixels, across, down = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+
+
+def _is_turned(matrix: Matrix) -> bool:
+    a, b, c, d = matrix
+    return abs(b) + abs(c) > abs(a) + abs(d)

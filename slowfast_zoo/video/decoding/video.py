@@ -93,6 +93,11 @@ class Video(abc.ABC):
         return 0
 
     @property
+    def pixel_aspect(self) -> Fraction:
+        """How much wider than high a player shows a pixel of the upright frame; frames come as coded."""
+        return Fraction(1)
+
+    @property
     def fps(self) -> Fraction:
         """Frames per second: as given, else as the file has it.
 
