@@ -19,9 +19,11 @@ from torch._dynamo.exc import TorchDynamoException
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
-from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, openvino
-from slowfast_zoo.inference.engines.engine import Engine
+from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, openvino, trial
+from slowfast_zoo.inference.engines.engine import Engine, Run
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
+from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.probe import Convolution
 
 HALF_PRECISION = 3e-2
 """Accepted in bfloat16, of the largest logit; these nets measure up to 0.9e-2."""
@@ -152,7 +154,7 @@ def test_start_up_is_reported_and_kept_on_disk(monkeypatch: pytest.MonkeyPatch) 
         assert first.warm_up() >= first.startup_seconds > 0
     folder = artifacts.engine_folder()
     assert folder is not None
-    assert sorted(path.suffix for path in folder.iterdir()) == [".blob", ".onnx"]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".blob", ".onnx", ".proven", ".proven"]
 
     def refuse(*_: object) -> None:
         raise AssertionError("captured again")
@@ -367,6 +369,102 @@ def test_a_clip_that_is_not_finite_has_no_finite_logits(name: EngineName, value:
     assert logits[0].isnan().all()
     with torch.no_grad():
         assert relative(logits[1:], model(clip)[1:]) <= 1e-5
+
+
+def wrong(engine: str, factor: float = 1.1, start: list[str] | None = None) -> Engine:
+    """The engine with logits that are too large."""
+    right = ENGINES[engine]
+
+    def build(*arguments: Any) -> Run:
+        if start is not None:
+            start.append(engine)
+        run = right.build(*arguments)
+        return lambda clip: run(clip) * factor
+
+    return dataclasses.replace(right, build=build)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("factor", [1.1, -1.0, float("nan"), float("inf")])
+def test_an_engine_that_is_wrong_is_refused(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, factor: float
+) -> None:
+    monkeypatch.setitem(ENGINES, "openvino", wrong("openvino", factor))
+    fast = optimize(make_model(), "openvino", precision)
+    for _ in range(2):
+        with pytest.raises(ExportError, match=r"'openvino' in .* is refused: .* largest logit, accepted"):
+            fast(clips(1))
+
+
+def test_auto_takes_the_next_engine_when_one_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = heavy(make_model())
+    monkeypatch.setitem(ENGINES, "openvino", wrong("openvino"))
+    fast = optimize(model)
+    assert fast.engine == "openvino"
+    assert_same(fast, model)
+    assert fast.engine == "eager"
+    assert "The engine 'openvino' isn't used, eager takes its place: " in caplog.text
+    monkeypatch.setitem(ENGINES, "eager", wrong("eager"))
+    fast = optimize(model, precision="bfloat16", clips=1)
+    assert_same(fast, model)
+    assert (fast.engine, fast.precision) == ("module", "float32")
+
+
+def test_an_engine_is_proven_once_for_each_network_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    forward = SlowFast.forward
+
+    def seen(self: SlowFast, clip: Tensor) -> Tensor:
+        measured.append("module")
+        return forward(self, clip)
+
+    model = make_model()
+    optimize(model, "openvino")(clips(1))
+    monkeypatch.setattr(SlowFast, "forward", seen)
+    optimize(model, "openvino")(clips(1))
+    assert measured == []
+    optimize(model, "openvino")(clips(1, 32, 32))
+    assert measured.pop() == "module"
+    with torch.no_grad():
+        model.get_classifier().bias += 1  # type: ignore[operator]
+    measured.clear()
+    optimize(model, "openvino")(clips(1))
+    assert measured.pop() == "module"
+
+
+def test_a_clip_without_numbers_proves_and_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, nan = make_model(), clips(1).fill_(torch.nan)
+    fast = optimize(model, "openvino")
+    assert fast(nan).isnan().all()
+    assert_same(fast, model)
+    monkeypatch.setitem(ENGINES, "openvino", wrong("openvino"))
+    model.get_classifier().bias.data += 1  # type: ignore[operator]
+    with pytest.raises(ExportError, match="is refused"):
+        optimize(model, "openvino")(nan)
+
+
+def test_half_precision_that_a_processor_gets_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the process that tries convolutions: one of them ends it."""
+    asked: list[tuple[Convolution, ...]] = []
+
+    def tried(convolutions: tuple[Convolution, ...], *_: object, **__: object) -> dict[Convolution, str]:
+        asked.append(convolutions)
+        return {each: "it ends the process (SIGABRT)" if each.weight[2] == 5 else "" for each in convolutions}
+
+    monkeypatch.setattr(trial, "try_convolutions", tried)
+    monkeypatch.setattr(trial, "processor_features", lambda: ("avx", "avx512f", "amx_bf16"))
+    model = make_model()
+    for _ in range(2):  # the second time from disk
+        with pytest.raises(ExportError, match=r"bfloat16 is refused: .*kernel \(5, .*SIGABRT"):
+            optimize(model, "eager", "bfloat16")(clips(1))
+    assert len(asked) == 1
+    assert all(each.stride[0] == 1 for each in asked[0])
+    fast = optimize(model, "auto", "bfloat16", clips=1)
+    assert_same(fast, model)
+    assert fast.engine == "module"
+    assert_same(optimize(model, "eager"), model)
 
 
 DROPPED_ELSEWHERE = """

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support.small_nets import NETWORKS, SMALL, make_model
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines import eager
+from slowfast_zoo.inference.engines import eager, inductor
 from slowfast_zoo.inference.engines.folding import (
+    GatheredConv3d,
     OneDnnConv3d,
     PairedStem,
     Precision,
@@ -64,6 +68,49 @@ def test_stems_are_paired_where_that_pays_and_frames_are_even() -> None:
     clip = torch.randn(1, 3, 5, 48, 48)
     with torch.no_grad():
         assert relative(optimize(odd, "eager")(clip), odd(clip)) <= 1e-5
+
+
+@pytest.mark.parametrize("frames", [4, 5, 8, 9, 16, 32])
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_frames_as_channels_give_what_the_strided_convolution_gives(
+    kernel: int, stride: int, frames: int
+) -> None:
+    conv = nn.Conv3d(6, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(kernel // 2, 0, 0))
+    x = torch.randn(2, 6, frames, 5, 3)
+    with torch.no_grad():
+        assert torch.allclose(GatheredConv3d(conv)(x), conv(x), rtol=0, atol=1e-6)
+
+
+class Strides(TorchDispatchMode):
+    """Collects the strides of all convolutions that torch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if "conv" in str(func):
+            self.seen.add(tuple(args[3]))
+        return func(*args, **kwargs or {})
+
+
+def test_no_convolution_strides_through_time_in_half_precision() -> None:
+    """Such convolutions damage memory on processors with AMX."""
+    model = make_model(SMALL.replace(alpha=8, fusion_kernel=5))
+    clip = torch.randn(2, 3, 16, 48, 48)
+    fast = optimize(model, "eager", "bfloat16")
+    with torch.no_grad():
+        expected = model(clip)
+    with Strides() as strides:
+        logits = fast(clip)
+    assert strides.seen and all(stride[0] == 1 for stride in strides.seen)
+    assert relative(logits, expected) <= 3e-2
+    traced = inductor.traced_copy(fast._network)  # what compile gives to the compiler
+    assert not any(isinstance(m, nn.Conv3d) and m.stride[0] > 1 for m in traced.modules())
+    assert torch.equal(traced(clip), fast._network(clip))
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")

@@ -80,7 +80,7 @@ def test_the_wheel_carries_the_data_and_nothing_else(wheel: Path) -> None:
     others = {name for name in names if ".dist-info/" not in name} - inside
     assert not others
     assert {"slowfast_zoo/py.typed", "slowfast_zoo/__init__.pyi"} <= inside
-    assert "slowfast_zoo/inference/engines/winograd.cpp" in inside
+    assert "slowfast_zoo/inference/engines/winograd/winograd.cpp" in inside
     for data in (
         *(ROOT / "slowfast_zoo/weights/catalog/labels").iterdir(),
         *(ROOT / "slowfast_zoo/weights/catalog/embedded").iterdir(),

@@ -27,6 +27,11 @@ _KEPT = 8
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
+def digest(facts: object) -> str:
+    """A name for what follows from these facts, as their ``repr`` says them, and this version."""
+    return hashlib.sha256(repr((__version__, facts)).encode()).hexdigest()[:32]
+
+
 def fingerprint(module: FoldedNetwork, *facts: object) -> str:
     """A name for what is compiled from this network under these facts.
 
@@ -90,7 +95,7 @@ def store(name: str, content: bytes) -> None:
 
 
 def _prune(folder: Path) -> None:
-    files = [path for path in folder.iterdir() if path.suffix in (".blob", ".onnx")]
+    files = [path for path in folder.iterdir() if path.suffix in (".blob", ".onnx")]  # large ones
     files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in files[_KEPT:]:
         path.unlink(missing_ok=True)

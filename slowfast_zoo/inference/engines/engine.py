@@ -38,6 +38,10 @@ class Engine:
     """Packages that it needs beside torch."""
     pays_from: Callable[[torch.device, Precision], float]
     """How many clips, in clips of R50 4x16 at 224 pixels, it takes to earn its start; infinity: never."""
+    torch_kernels: bool = False
+    """Whether its convolutions are torch's, whose half precision not every processor gets right."""
+    starts_late: bool = True
+    """Whether its first inference does what others needn't do again."""
     check: Callable[[torch.device], None] = lambda device: None
     """Refuses a machine that it doesn't work on, with MissingDependencyError."""
     build: Callable[[FoldedNetwork, Precision, torch.device, Shape], Run]

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.pathway import Block, Stem
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.precision import Precision, check_precision, to_dtype
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.precision import Precision, to_dtype
 
 _HALF_VECTOR = 8
 """Channels that fill half of a vector of 512 bits."""
@@ -27,13 +28,16 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> F
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.
-        UnknownNameError: no such precision.
     """
-    check_precision(precision)
-    folded = fold_batch_norms(model)
-    if paired and PairedStem.suits(folded):
-        folded.fast.register_module("stem", PairedStem(folded.fast.stem, even=precision != "float32"))
-    return folded if precision == "float32" else Lowered(folded, to_dtype(precision))
+    return lower(fold_batch_norms(model), precision, paired=paired)
+
+
+def lower(folded: SlowFast, precision: Precision, *, paired: bool = False) -> FoldedNetwork:
+    """``prepare`` of a folded network, which stays as it is; in float32 both share their weights."""
+    network = eval_twin(folded) if precision == "float32" else copy.deepcopy(folded)
+    if paired and PairedStem.suits(network):
+        network.fast.register_module("stem", PairedStem(network.fast.stem, even=precision != "float32"))
+    return network if precision == "float32" else Lowered(network, to_dtype(precision))
 
 
 def check_model(model: object) -> None:
@@ -127,6 +131,52 @@ def use_onednn(module: nn.Module) -> None:
     for child in module.modules():
         if type(child) is nn.Conv3d:
             child.__class__ = OneDnnConv3d
+
+
+class GatheredConv3d(nn.Module):
+    """A convolution ``(k, 1, 1)`` that strides through time, as one product: k frames as channels.
+
+    oneDNN's bfloat16 kernels for AMX (torch 2.14.1) damage the process's memory, or give NaN, for stride 8
+    and kernels of 3 or 5, as in the third lateral connection of every alpha-8 network. A product is like the
+    other convolutions of kernel 1, with which no processor was seen to have trouble.
+
+    Args:
+        conv: of any precision; its padding is in time only.
+    """
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        super().__init__()
+        weight = conv.weight.transpose(1, 2).flatten(1, 2)  # (outputs, k, channels, 1, 1)
+        self.weight = nn.Parameter(weight.unsqueeze(2).contiguous(), requires_grad=False)
+        self.bias = conv.bias
+        self.kernel, self.stride, self.padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, T, H, W)`` as the convolution takes it, and what it gives."""
+        gathered = gather_frames(x, self.kernel, self.stride, self.padding)
+        return F.conv3d(gathered, self.weight, self.bias)
+
+
+def gather_frames(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """``(B, C, T, H, W)`` to ``(B, kernel * C, T', H, W)``: the frames that each output of T' reads."""
+    outputs = (x.shape[2] + 2 * padding - kernel) // stride + 1
+    taps = []
+    for first in range(-padding, kernel - padding):  # of the clip's frames, the one that output 0 reads
+        before = max(-(first // stride), 0)  # outputs that read zeros in front of the clip
+        frames = x[:, :, first + before * stride :: stride][:, :, : max(outputs - before, 0)]
+        taps.append(F.pad(frames, (0, 0, 0, 0, before, outputs - before - frames.shape[2])))
+    return torch.cat(taps, dim=1)
+
+
+torch.fx.wrap("gather_frames")  # its sizes are numbers, which symbolic tracing doesn't know
+
+
+def use_products(module: nn.Module) -> None:
+    """Makes every convolution that strides through time, and there alone, a ``GatheredConv3d``, in place."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv3d) and child.stride[0] > 1 and child.kernel_size[1:] == (1, 1):
+                setattr(parent, name, GatheredConv3d(child))
 
 
 class Lowered(nn.Module):

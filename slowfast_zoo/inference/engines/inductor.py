@@ -16,7 +16,7 @@ from slowfast_zoo.errors import ExportError, MissingDependencyError
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, keeping_nan, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
-from slowfast_zoo.inference.engines.winograd import use_winograd
+from slowfast_zoo.inference.engines.winograd.winograd import use_winograd
 from slowfast_zoo.network.slowfast import check_clip
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import Precision
@@ -125,6 +125,7 @@ COMPILE = Engine(
     devices=(),
     precisions=("float32", "bfloat16", "float16"),
     pays_from=_pays_from,
+    torch_kernels=True,
     check=_check,
     build=_build,
 )

@@ -10,7 +10,9 @@ Which engine "auto" takes is what each engine's ``pays_from`` says of the clips 
 - CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
 - any other device: eager.
 
-An engine that "auto" chose and that fails to start is replaced by eager, with a warning.
+An engine's first answer for a network, precision and size on a machine is compared with the module's, see
+trial.py. One that "auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and
+eager by the network as torch computes it; any other is refused.
 """
 
 from __future__ import annotations
@@ -37,10 +39,11 @@ from slowfast_zoo.errors import (
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.eager import EAGER
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, onednn_is_fast
-from slowfast_zoo.inference.engines.folding import FoldedNetwork, check_model, prepare
+from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms, lower, use_products
 from slowfast_zoo.inference.engines.inductor import COMPILE
 from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
 from slowfast_zoo.inference.engines.openvino import OPENVINO
+from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.precision import Precision, check_precision
@@ -49,6 +52,9 @@ _LOGGER = logging.getLogger(__name__)
 
 ENGINES = {engine.name: engine for engine in (EAGER, ONNXRUNTIME, OPENVINO, COMPILE)}
 """By name, from the one that pays first to the one that is fastest once it runs."""
+
+MODULE = "module"
+"""What takes the place of "auto"'s choice where no engine is right: the network as torch computes it."""
 
 _SMALL = 0.1
 """Clips of R50 4x16 at 224 pixels that a clip costs; a model below never earns an engine's start."""
@@ -95,7 +101,7 @@ def optimize(
     index = to_device(device) if device is not None else next(model.parameters()).device
     name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
     ENGINES[name].refuse(index, precision)
-    folded = prepare(model, precision, paired=onednn_is_fast(index))
+    folded = fold_batch_norms(model)
     return OptimizedModel(model, folded, ENGINES[name], precision, index, replaceable=engine == "auto")
 
 
@@ -147,7 +153,7 @@ class OptimizedModel:
         clip_spec: the input contract of the weights.
         labels: class names in the order of the logits, or None.
         provenance: where the weights come from.
-        engine: "eager", "compile", "openvino" or "onnxruntime".
+        engine: "eager", "compile", "openvino" or "onnxruntime"; "module" where none was right.
         precision: of the two pathways.
         device: where it computes.
         startup_seconds: what starting the engine has taken so far, first inferences included.
@@ -158,7 +164,7 @@ class OptimizedModel:
     def __init__(
         self,
         model: SlowFast,
-        folded: FoldedNetwork,
+        folded: SlowFast,
         engine: Engine,
         precision: Precision,
         device: torch.device,
@@ -169,7 +175,8 @@ class OptimizedModel:
         self.provenance: dict[str, Any] = copy.deepcopy(model.provenance)
         self.engine, self.precision, self.device = engine.name, precision, device
         self.startup_seconds = 0.0
-        self._folded = folded.to(device)
+        self._folded = folded.to(device)  # in float32: what an engine's first answer is compared with
+        self._network = lower(self._folded, precision, paired=onednn_is_fast(device))
         self._replaceable = replaceable
         self._runs: dict[Shape, Run] = {}
         self._lock = threading.Lock()
@@ -220,23 +227,33 @@ class OptimizedModel:
         return run
 
     def _started(self, shape: Shape) -> Run:
-        """The engine for one size of clips, after its first inference."""
+        """The engine for one size of clips, after it has proven itself."""
         before = time.perf_counter()
-        try:
-            run = self._build(shape)
-        except (ExportError, MissingDependencyError) as error:
-            if not self._replaceable or self.engine == "eager":
-                raise
-            _LOGGER.warning("The engine '%s' doesn't start, eager takes its place: %s", self.engine, error)
-            self.engine = "eager"
-            run = self._build(shape)
+        while (run := self._attempt(shape)) is None:
+            pass
         seconds = time.perf_counter() - before
         self.startup_seconds += seconds
         _LOGGER.info("%s started for clips %s in %.1f s.", self.engine, shape, seconds)
         return run
 
-    def _build(self, shape: Shape) -> Run:
-        run = ENGINES[self.engine].build(self._folded, self.precision, self.device, shape)
-        if self.engine != "eager":  # which does nothing the first time that it doesn't do every time
-            run(torch.zeros((1, *shape), device=self.device))
-        return run
+    def _attempt(self, shape: Shape) -> Run | None:
+        """The engine, or None after another has taken its place."""
+        if self.engine == MODULE:
+            return self._folded
+        engine = ENGINES[self.engine]
+        try:
+            if engine.torch_kernels and self.device.type == "cpu" and self.precision != "float32":
+                use_products(self._network)
+                check_half_precision(self._network, (1, *shape), self.precision)
+            run = engine.build(self._network, self.precision, self.device, shape)
+            prove(engine, run, self._folded, self.precision, self.device, shape)
+            return run
+        except (ExportError, MissingDependencyError) as error:
+            if not self._replaceable:
+                raise
+            instead = MODULE if engine is EAGER else EAGER.name
+            _LOGGER.warning("The engine '%s' isn't used, %s takes its place: %s", engine.name, instead, error)
+            self.engine = instead
+            if instead == MODULE:
+                self.precision = "float32"
+            return None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.inference.engines.engine import Shape
-from slowfast_zoo.inference.engines.folding import prepare
+from slowfast_zoo.inference.engines.folding import prepare, use_products
 from slowfast_zoo.inference.engines.graph import (
     ONNX_PACKAGES,
     capture,
@@ -63,7 +63,10 @@ def _open_onnx(path: Path, precision: Precision) -> Exported:
 
 
 def _write_torch(model: SlowFast, shape: Shape, precision: Precision, path: Path, embedded: str) -> None:
-    program = capture(prepare(model, precision), shape)
+    network = prepare(model, precision)
+    if precision != "float32":
+        use_products(network)
+    program = capture(network, shape)
     torch.export.save(program, path, extra_files={f"{EMBEDDED}.json": embedded})
 
 

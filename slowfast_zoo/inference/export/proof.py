@@ -13,11 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import ExportError
-from slowfast_zoo.runtime.precision import Precision
-
-TOLERANCES: dict[str, float] = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 1e-2}
-"""Largest accepted difference of logits, as a share of the largest absolute logit. On the published
-networks half precision measures 0.3-0.8 % (bfloat16), which grows with depth."""
+from slowfast_zoo.runtime.precision import TOLERANCES, Precision
 
 _WARM_UP = 2
 _SEED = 20191027

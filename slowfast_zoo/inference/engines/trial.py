@@ -1,0 +1,114 @@
+"""Engines prove themselves before they answer: on a clip of fixed numbers they give the module's logits.
+
+What was proven is kept beside the artifacts, by network, engine, precision, size, versions and processor,
+so that it is proven once.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+
+from slowfast_zoo.errors import ExportError
+from slowfast_zoo.inference.engines import artifacts
+from slowfast_zoo.inference.engines.engine import Engine, Run, Shape
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.machine import processor, processor_features, versions
+from slowfast_zoo.runtime.precision import TOLERANCES, Precision
+from slowfast_zoo.runtime.probe import UNFINISHED, recorded, try_convolutions
+
+_SEED = 20191027
+
+
+def prove(
+    engine: Engine, run: Run, module: SlowFast, precision: Precision, device: torch.device, shape: Shape
+) -> None:
+    """Refuses an engine whose logits aren't the module's, as far as its precision allows.
+
+    Args:
+        engine: which it is.
+        run: the engine, built for this network and shape.
+        module: the network in float32 and eval mode on the device.
+        precision: what the engine computes in.
+        device: where.
+        shape: (C, T, H, W) of a clip.
+
+    Raises:
+        ExportError: says by how much it is off, and what to take instead.
+    """
+    facts = (precision, shape, str(device), *_machine(device), versions(*engine.packages))
+    name = f"{artifacts.fingerprint(module, engine.name, *facts)}.proven"
+    clip = torch.randn((1, *shape), generator=torch.Generator().manual_seed(_SEED)).to(device)
+    if artifacts.load(name) is not None:
+        if engine.starts_late:
+            run(clip)
+        return
+    logits, expected = run(clip), module(clip)
+    if not expected.isfinite().all():
+        return  # weights that give no numbers are no measure of an engine
+    difference = float((logits - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    tolerance = _tolerance(precision, device)
+    if not difference <= tolerance:
+        raise ExportError(
+            f"engine='{engine.name}' in {precision} is refused: on this machine ({processor()}, torch"
+            f" {torch.__version__}) it is off by {difference:.1e} of the model's largest logit, accepted"
+            f" {tolerance:.0e}; take another engine{'' if precision == 'float32' else ' or float32'}."
+        )
+    artifacts.store(name, b"")
+
+
+def check_half_precision(
+    network: nn.Module, clips: tuple[int, ...], precision: Precision, *, channels_last: bool = True
+) -> None:
+    """Refuses a network whose convolutions this processor gets wrong in half precision.
+
+    Each is tried in another process first, because some damage the memory of theirs. Only processors with
+    such kernels are asked: torch has none for x86 without AVX-512, and computes bfloat16 otherwise there.
+
+    Args:
+        network: called with clips.
+        clips: the shape (B, C, T, H, W) of those.
+        precision: what it will compute in; nothing is wrong with "float32".
+        channels_last: whether it computes in that memory format.
+
+    Raises:
+        ExportError: names the convolution and what is wrong with it.
+    """
+    features = processor_features()
+    if precision == "float32" or ("avx" in features and "avx512f" not in features):
+        return
+    meta = torch.device("meta")
+    twin = eval_twin(network, meta)
+    convolutions = recorded(lambda: twin(torch.empty(clips, device=meta)))
+    facts = (precision, channels_last, torch.__version__, *_machine(torch.device("cpu")), convolutions)
+    name = f"{artifacts.digest(facts)}.tried"
+    kept = artifacts.load(name)
+    if kept is None:
+        answers = try_convolutions(convolutions, precision, channels_last=channels_last)
+        wrong = [f"{each}: {answer}" for each, answer in answers.items() if answer]
+        kept = "; ".join(wrong[:1]).encode()
+        if not any(answer == UNFINISHED for answer in answers.values()):
+            artifacts.store(name, kept)
+    if kept:
+        raise ExportError(
+            f"{precision} is refused: torch {torch.__version__} computes a convolution wrongly on this"
+            f" processor ({processor()}; {kept.decode()}); take float32, or another torch."
+        )
+
+
+def _machine(device: torch.device) -> tuple[object, ...]:
+    """What decides which kernels compute."""
+    if device.type == "cuda":
+        return (torch.cuda.get_device_name(device), torch.backends.cudnn.allow_tf32)
+    settings = (os.environ.get(name) for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"))
+    return (processor(), processor_features(), torch.get_num_threads(), *settings)
+
+
+def _tolerance(precision: Precision, device: torch.device) -> float:
+    """GPUs multiply float32 in TF32 unless they are told not to, and sum in many orders."""
+    if precision != "float32" or device.type == "cpu":
+        return TOLERANCES[precision]
+    return 2e-2 if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else 1e-4

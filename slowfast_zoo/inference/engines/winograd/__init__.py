@@ -1,0 +1,1 @@
+"""Convolutions of three taps with fewer products: the arithmetic, and its C++."""

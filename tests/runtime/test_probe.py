@@ -1,0 +1,73 @@
+"""Convolutions tried in a process of their own: which, how, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.small_nets import SMALL, make_model
+
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime import probe
+from slowfast_zoo.runtime.probe import Convolution, recorded, try_convolutions
+
+LATERAL = Convolution((1, 8, 16, 4, 4), (16, 8, 5, 1, 1), (8, 1, 1), (2, 0, 0))
+OTHER = Convolution((1, 8, 2, 4, 4), (16, 8, 1, 1, 1), (1, 1, 1), (0, 0, 0))
+
+
+def test_the_convolutions_of_a_network_are_recorded_without_computing() -> None:
+    meta = torch.device("meta")
+    twin = eval_twin(make_model(SMALL.replace(alpha=8)), meta)
+    found = recorded(lambda: twin(torch.empty(1, 3, 16, 64, 64, device=meta)))
+    assert Convolution((1, 8, 16, 8, 8), (16, 8, 5, 1, 1), (8, 1, 1), (2, 0, 0)) in found
+    assert len(found) == len(set(found)) > 20
+
+
+def test_right_convolutions_are_right_and_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_KNOWN", {})
+    for precision in ("float32", "bfloat16"):
+        assert try_convolutions([LATERAL, OTHER], precision) == {LATERAL: "", OTHER: ""}
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert try_convolutions([LATERAL], "bfloat16") == {LATERAL: ""}
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        ("os.abort()", "it ends the process (SIGABRT)"),
+        ("raise RuntimeError('no such primitive')", "RuntimeError: no such primitive"),
+        ("return output * float('nan')", "it gives NaN"),
+        ("return output * 1.5", "it is off by 0.5 of the largest output"),
+    ],
+)
+def test_a_wrong_convolution_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str, answer: str
+) -> None:
+    """A stand-in for a processor's broken kernel, in the other process alone."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, torch\n"
+        "from torch.nn import functional as F\n"
+        "conv3d = F.conv3d\n"
+        "def broken(x, weight, bias, stride, padding):\n"
+        "    output = conv3d(x, weight, bias, stride, padding)\n"
+        "    if x.dtype == torch.bfloat16 and stride[0] == 8:\n"
+        f"        {fault}\n"
+        "    return output\n"
+        "F.conv3d = broken\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(probe, "_KNOWN", {})
+    found = try_convolutions([OTHER, LATERAL], "bfloat16")
+    assert found[OTHER] == ""
+    assert answer in found[LATERAL]
+
+
+def test_python_inside_another_program_tries_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(probe, "_KNOWN", {})
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert try_convolutions([OTHER], "bfloat16") == {OTHER: ""}
+    assert "aren't tried" in caplog.text
