@@ -93,7 +93,7 @@ class Strides(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if "conv" in str(func):
-            self.seen.add(tuple(args[3]))
+            self.seen.add(tuple(args[3]) if len(args) > 3 else (1, 1, 1))
         return func(*args, **kwargs or {})
 
 
