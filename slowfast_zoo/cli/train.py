@@ -193,7 +193,7 @@ def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
             f" {recipe.dataset}."
         )
     else:
-        text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else ''}."
+        text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else '.'}"
     if recipe.flip_pairs and labels != recipe.labels:
         text += " No flips: only of the recipe's own classes it is known which ones a flip exchanges."
     return text

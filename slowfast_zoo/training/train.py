@@ -89,7 +89,7 @@ def train(
 
     Args:
         model: what to train; ``spec.activation`` decides the loss, ``clip_spec`` how bytes are normalized.
-        dataset: training clips.
+        dataset: training clips; its class names become those of a model without any.
         config: optimizer, schedule and numerics.
         work_dir: folder for ``log.jsonl``, ``last.safetensors``, ``best.safetensors`` and ``resume.pt``.
         validation: scored every ``config.validate_every`` epochs; decides what is best.
@@ -100,13 +100,15 @@ def train(
 
     Raises:
         TrainingError: files can't be written or resumed, or a loss or gradient isn't finite.
-        DataError: the dataset is empty, or a target doesn't fit the model.
+        DataError: the dataset is empty, has other classes than the model, or a target doesn't fit.
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
     check_trainable(model, dataset, validation, sample_weights)
     for data in (dataset, validation):
         if data is not None:
             check_classes(model, data)
+    if model.labels is None:
+        model.labels = getattr(dataset, "labels", None)
     group = join(device)
     with contextlib.ExitStack() as stack:
         folder, refusal = Path(work_dir), ""
@@ -238,8 +240,7 @@ class _Trainer:
         return norm
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        config, frames = self.config, batch.clips.shape[2]
-        check_gradients_are_right(self.model.spec, frames, self.group.device, config.precision)
+        config = self.config
         logits = self._logits(network, batch.clips)
         targets = batch.targets.to(self.group.device, non_blocking=True)
         if self.model.spec.activation == "sigmoid":
@@ -248,6 +249,7 @@ class _Trainer:
 
     def _logits(self, network: nn.Module, clips: Tensor) -> Tensor:
         clips = normalized(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+        check_gradients_are_right(self.model.spec, clips.shape[2], self.group.device, self.config.precision)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout))
         return logits.float()

@@ -191,10 +191,11 @@ def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any
 def test_bfloat16_refuses_clips_that_torch_gets_wrong(tmp_path: Path) -> None:
     model = make_model()
     before = weights_of(model)
-    with pytest.raises(
-        TrainingError, match=r"wrong gradients in bfloat16.*clips of 4 frames.*train in float32"
-    ):
-        train(model, Clips(4), CONFIG.replace(precision="bfloat16"), work_dir=tmp_path)
+    for name, data in (("floats", Clips(4)), ("bytes", [(np.zeros((4, 32, 32, 3), np.uint8), 0)] * 4)):
+        with pytest.raises(
+            TrainingError, match=r"wrong gradients in bfloat16.*clips of 4 frames.*train in float32"
+        ):
+            train(model, data, CONFIG.replace(precision="bfloat16"), work_dir=tmp_path / name)
     assert_same(weights_of(model), before)
 
 

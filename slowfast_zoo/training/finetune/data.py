@@ -64,8 +64,10 @@ def collect(
         DataError: as ``finetune``.
     """
     if resume and (folder / _SUMS).exists():
-        _check_unchanged(folder)
+        named = _check_unchanged(folder)
         parts = read_splits(folder, labels=folder / "labels.txt")
+        if not named:
+            parts = {name: dataclasses.replace(part, labels=None) for name, part in parts.items()}
         return FinetuneData(parts["train"], parts["val"], parts.get("test"), tuple(_counted(parts)))
     parts = _given(data, validation)
     notes: list[str] = []
@@ -85,18 +87,26 @@ def collect(
         path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")
     }
     with replaced(folder / _SUMS) as temporary:
-        temporary.write_text(json.dumps(sums), encoding="utf-8")
+        named = parts["train"].labels is not None
+        temporary.write_text(json.dumps({"named": named, "sha256": sums}), encoding="utf-8")
     return FinetuneData(parts["train"], parts["val"], parts.get("test"), (*_counted(parts), *notes))
 
 
-def _check_unchanged(folder: Path) -> None:
+def _check_unchanged(folder: Path) -> bool:
+    """Whether the classes have names, when the lists are as they were written.
+
+    Raises:
+        DataError: they aren't.
+    """
     try:
-        sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
-        changed = [name for name, digest in sums.items() if hash_file(folder / name) != digest]
-    except (OSError, ValueError, AttributeError) as error:
+        kept = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
+        named = bool(kept["named"])
+        changed = [name for name, digest in kept["sha256"].items() if hash_file(folder / name) != digest]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / _SUMS} is damaged ({error}); {_WAY_OUT}") from error
     if changed:
         raise DataError(f"{folder / changed[0]} isn't as the training began with; {_WAY_OUT}")
+    return named
 
 
 def _given(data: Data | Parts, validation: Data | None) -> dict[str, Annotations]:

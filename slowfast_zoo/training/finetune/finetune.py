@@ -377,7 +377,7 @@ def _prepare_model(
     clip_spec, notes = _training_clips(model, train.class_names, flip, smallest_area)
     torch.manual_seed(seed)
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
-    model.reset_classifier(train.num_classes, train.class_names)
+    model.reset_classifier(train.num_classes, train.labels)
     model.clip_spec = clip_spec
     if "training" in model.provenance:
         # What was trained and measured before isn't this classifier's.
