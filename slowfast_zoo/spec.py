@@ -32,8 +32,10 @@ Sampling = Literal[
     "openmmlab-0.x",
     "openmmlab-1.x",
     "pyslowfast",
+    "pyslowfast-stamps",
     "pyslowfast-segments",
     "pyslowfast-charades",
+    "pytorchvideo-0.1",
     "pytorchvideo",
     "gluoncv",
 ]

@@ -1,27 +1,21 @@
 """Which frames of a video make a clip: every publisher's rule, as arithmetic on frame numbers.
 
 Nothing here reads a video or imports torch. A video is a count of frames and, where the rule
-looks at time, a frame rate; a clip is a row of frame numbers, 0 being the first frame that
-decodes. ``s`` marks the frames of one clip below, ``.`` those that it skips::
+looks at time, a frame rate or the times of its frames; a clip is a row of frame numbers, 0 being the
+first frame that decodes. ``s`` marks the frames of one clip below, ``.`` those that it skips::
 
     frame    0  1  2  3  4  5  6  7  8  9 10 11
     clip 0   s  .  s  .  s                            num_frames=3, frame_stride=2, clips=2,
     clip 1                        s  .  s  .  s       sampling="openmmlab-1.x"
 
-Where a publisher computes in floating point, the same precision is used on purpose: its rounding
-decides which frame is taken. Which frames of a clip the slow pathway sees belongs to the network:
-see ``ModelSpec.slow_indices``.
-
-Sources of the rules:
-    OpenMMLab: ``SampleFrames`` of MMAction2 0.24.1 and 1.2.0 (https://github.com/open-mmlab/mmaction2).
-    PySlowFast: ``slowfast/datasets`` (https://github.com/facebookresearch/SlowFast).
-    PyTorchVideo: ``clip_sampling`` and ``uniform_temporal_subsample``
-    (https://github.com/facebookresearch/pytorchvideo).
-    GluonCV: ``VideoClsDataset`` (https://github.com/dmlc/gluon-cv).
+A rule is one class below and one line in ``RULES``. Where a publisher computes in floating point, the
+same precision is used on purpose: its rounding decides which frame is taken. Which frames of a clip the
+slow pathway sees belongs to the network: see ``ModelSpec.slow_indices``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -31,13 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.spec import ClipSpec, Sampling
 
 Indices = npt.NDArray[np.int64]
+Row = npt.NDArray[np.integer | np.floating]
 Rate = float | Fraction | None
 Start = int | float | Fraction
-
-_RULES_OF_TIME = ("openmmlab-1.x", "pyslowfast", "pytorchvideo")
 
 
 class Random(Protocol):
@@ -50,21 +43,70 @@ class Random(Protocol):
         """``size`` numbers from ``low`` to ``high``."""
 
 
-def clip_indices(spec: ClipSpec, num_frames: int, fps: Rate = None, clips: int | None = None) -> Indices:
+@dataclasses.dataclass(frozen=True)
+class Stamps:
+    """When the frames of a video are shown, in the container's own ticks."""
+
+    ticks: Indices
+    """Of each frame, from the first one's 0, increasing."""
+    tick: Fraction
+    """Seconds."""
+    duration: int
+    """Ticks from the first frame to the end, as the container says; else to the last frame."""
+
+    def first_from(self, seconds: Start) -> int:
+        """The first frame at or after that time, which is cut to whole ticks; ``len(ticks)`` if none."""
+        return int(np.searchsorted(self.ticks, int(float(seconds) / float(self.tick)), side="left"))
+
+    def behind(self, seconds: Start) -> int:
+        """The first frame after that time, cut to whole ticks."""
+        return int(np.searchsorted(self.ticks, int(float(seconds) / float(self.tick)), side="right"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What a rule knows of one video, for one spec."""
+
+    count: int
+    """Frames that decode."""
+    span: Fraction
+    """Source frames that a clip covers, as the rule counts them."""
+    rate: Fraction | None
+    """Frames per second, where the spec chooses by time."""
+    stamps: Stamps | None = None
+    """When frames are shown, for rules that look."""
+
+    @property
+    def room(self) -> Fraction:
+        """Source frames that a clip can be moved by."""
+        return max(self.count - self.span, Fraction(0))
+
+
+def clip_indices(
+    spec: ClipSpec,
+    num_frames: int,
+    fps: Rate = None,
+    clips: int | None = None,
+    *,
+    stamps: Stamps | None = None,
+) -> Indices:
     """The frames of the test clips, int64 of shape (clips, spec.num_frames), each in 0..num_frames-1.
 
     Starts of 10 clips of 32 frames, stride 2, in a video of 300 frames at 30 frames per second::
 
-        openmmlab-0.x   11  35  59  82 106 130 154 177 201 225   middles of ten equal parts
-        openmmlab-1.x    0  26  53  79 105 132 158 184 211 237   first to last possible start
-        pyslowfast       0  23  47  70  94 118 141 165 188 212   never reaches the end
-        pytorchvideo     0  27  53  79 105 132 158 184 210 236   in seconds, first to last
-        gluoncv          0  26  52  78 104 130 156 182 208 236   on every second frame
+        openmmlab-0.x     11  35  59  82 106 130 154 177 201 225   middles of ten equal parts
+        openmmlab-1.x      0  26  53  79 105 132 158 184 211 237   first to last possible start
+        pyslowfast         0  23  47  70  94 118 141 165 188 212   never reaches the end
+        pyslowfast-stamps  0  24  48  71  95 118 142 166 189 213   the next frame behind such a start
+        pytorchvideo-0.1   0  24  48  71  95 118 142 166 189 213   the same, in seconds
+        pytorchvideo       0  27  53  79 105 132 158 184 210 236   in seconds, first to last
+        gluoncv            0  26  52  78 104 130 156 182 208 236   on every second frame
 
     and inside a clip that starts at 0::
 
         openmmlab, gluoncv          0 2 4 ... 58 60 62
         pyslowfast, pytorchvideo    0 2 4 ... 58 60 63     evenly from the first to the last frame
+        pytorchvideo-0.1            0 2 4 ... 59 61 64     also the frame that is shown when the clip ends
 
     "pyslowfast-segments" cuts the video into ``num_frames`` parts and takes the middle of each, so
     all its clips are equal; "pyslowfast-charades" spreads starts like openmmlab-1.x.
@@ -81,17 +123,21 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: Rate = None, clips: int |
         num_frames: frames of the video that decode, at least 1.
         fps: frames per second of the video; needed unless ``spec.time_base`` is "frames".
         clips: how many clips; None means ``spec.clips``.
+        stamps: when each frame is shown, for a spec whose ``time_base`` is "seconds"; None takes the
+            frame rate as constant.
 
     Raises:
         InputError: a count below 1, a missing or impossible frame rate, or a rule that has no
             notion of time in a spec that asks for one.
     """
-    span = _source_span(spec, num_frames, fps)
+    rule, video = RULES[spec.sampling], _timing(spec, num_frames, fps, stamps)
     clips = _check_count("clips", spec.clips if clips is None else clips)
-    return _frames_of(spec, num_frames, span, _test_starts(spec, num_frames, span, clips))
+    return _frames_of(rule, spec, video, rule.test_starts(spec, video, clips))
 
 
-def center_indices(spec: ClipSpec, num_frames: int, fps: Rate = None) -> Indices:
+def center_indices(
+    spec: ClipSpec, num_frames: int, fps: Rate = None, *, stamps: Stamps | None = None
+) -> Indices:
     """The frames of one clip in the middle of the video, int64 of shape (1, spec.num_frames).
 
     OpenMMLab's rules place a single clip there themselves, the others at the start::
@@ -100,58 +146,32 @@ def center_indices(spec: ClipSpec, num_frames: int, fps: Rate = None) -> Indices
         clip          s  .  s  .  s             num_frames=3, frame_stride=2
 
     Args:
-        spec: the clip contract.
-        num_frames: frames of the video that decode, at least 1.
-        fps: frames per second of the video; needed unless ``spec.time_base`` is "frames".
+        spec, num_frames, fps, stamps: as in ``clip_indices``.
 
     Raises:
         InputError: as ``clip_indices``.
     """
-    if spec.sampling.startswith("openmmlab"):
-        return clip_indices(spec, num_frames, fps, clips=1)
-    span = _source_span(spec, num_frames, fps)
-    return _frames_of(spec, num_frames, span, [max(num_frames - math.ceil(span), 0) // 2])
+    rule, video = RULES[spec.sampling], _timing(spec, num_frames, fps, stamps)
+    return _frames_of(rule, spec, video, [rule.center_start(spec, video)])
 
 
 def train_indices(
-    spec: ClipSpec,
-    num_frames: int,
-    fps: Rate = None,
-    *,
-    rng: Random,
-    clips: int = 1,
-    keep_tail: bool = False,
+    spec: ClipSpec, num_frames: int, fps: Rate = None, *, rng: Random, stamps: Stamps | None = None
 ) -> Indices:
-    """The frames of randomly placed clips, int64 of shape (clips, spec.num_frames).
-
-    OpenMMLab cuts the possible starts into ``clips`` equal parts and draws one start in each; the
-    others draw every clip anywhere::
-
-        possible starts   |-----------|-----------|
-        drawn             |  ^        |        ^  |      clips=2
+    """The frames of one randomly placed clip, int64 of shape (1, spec.num_frames).
 
     "pyslowfast-segments" draws one frame in each of ``num_frames`` parts of the video.
 
     Args:
-        spec: the clip contract.
-        num_frames: frames of the video that decode, at least 1.
-        fps: frames per second of the video; needed unless ``spec.time_base`` is "frames".
+        spec, num_frames, fps, stamps: as in ``clip_indices``.
         rng: where chance comes from: a ``numpy.random.Generator``.
-        clips: how many clips.
-        keep_tail: OpenMMLab's ``keep_tail_frames``: parts of fractional length, so that the last
-            few starts can be drawn too.
 
     Raises:
         InputError: as ``clip_indices``.
     """
-    span = _source_span(spec, num_frames, fps)
-    _check_count("clips", clips)
-    if spec.sampling == "pyslowfast-segments":
-        low, high = _segment_borders(spec, num_frames)
-        return np.stack([_draw_between(rng, low, high) for _ in range(clips)])
-    if spec.sampling == "gluoncv":
-        return np.stack([_gluoncv_train_clip(spec, num_frames, rng) for _ in range(clips)])
-    return _frames_of(spec, num_frames, span, _train_starts(spec, num_frames, span, clips, rng, keep_tail))
+    rule, video = RULES[spec.sampling], _timing(spec, num_frames, fps, stamps)
+    row = rule.train_clip(spec, video, rng)
+    return rule.fill(spec, video, np.maximum(row.astype(np.int64), 0)[None])
 
 
 def clip_span(spec: ClipSpec, fps: Rate = None) -> int:
@@ -166,12 +186,311 @@ def clip_span(spec: ClipSpec, fps: Rate = None) -> int:
     Raises:
         InputError: as ``clip_indices``.
     """
-    if spec.sampling == "pyslowfast-segments":
-        return spec.num_frames
-    span = _source_span(spec, 1, fps)
-    if spec.sampling == "openmmlab-0.x":
-        span -= spec.frame_stride - 1
-    return max(1, math.floor(span))
+    return max(1, math.floor(RULES[spec.sampling].needed(spec, _timing(spec, 1, fps, None))))
+
+
+class Rule:
+    """One publisher's way to choose frames; this is the plain one, which counts frames."""
+
+    looks_at_time = False
+    """Whether a clip can be so many seconds long, whatever the video's frame rate."""
+    counts_last_stride = False
+    """Whether the frames skipped behind a clip's last one belong to its span."""
+
+    def needed(self, spec: ClipSpec, video: Timing) -> Fraction:
+        """Source frames from the first to the last frame of a clip."""
+        return video.span
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        """First frames of the test clips, in source frames; fractions where the rule has them."""
+        raise NotImplementedError
+
+    def center_start(self, spec: ClipSpec, video: Timing) -> Start:
+        """First frame of a clip in the middle."""
+        return max(video.count - math.ceil(video.span), 0) // 2
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        """The frames of a clip that chance places."""
+        start = Fraction(rng.uniform(0.0, float(video.room), 1)[0])
+        return self.frames(spec, video, start)
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        """The clip that begins at ``start``; it may reach beyond the video."""
+        return int(start) + np.arange(spec.num_frames) * spec.frame_stride
+
+    def fill(self, spec: ClipSpec, video: Timing, indices: Indices) -> Indices:
+        """Frame numbers (clips, num_frames) that exist, by the spec's rule for short videos."""
+        beyond = indices >= video.count
+        if not beyond.any():
+            return indices
+        if spec.short_video == "loop":
+            return indices % video.count
+        if spec.short_video == "stretch":
+            for row in np.flatnonzero(beyond.any(axis=1)):
+                first = min(int(indices[row, 0]), video.count - 1)
+                spread = _linspace(0, video.count - 1 - first, spec.num_frames)
+                indices[row] = first + spread.astype(np.int64)
+            return indices
+        return self.repeat_last(video, indices)
+
+    def repeat_last(self, video: Timing, indices: Indices) -> Indices:
+        """The video's last frame in place of those behind it."""
+        return np.minimum(indices, video.count - 1)
+
+
+class _RepeatOwnLast(Rule):
+    def repeat_last(self, video: Timing, indices: Indices) -> Indices:
+        """The clip's last frame that exists in place of those behind the video."""
+        beyond = indices >= video.count
+        return np.where(beyond, np.where(beyond, 0, indices).max(axis=1, keepdims=True), indices)
+
+
+class _OpenMMLab1(_RepeatOwnLast):
+    """From the first to the last possible start.
+
+    Source: ``SampleFrames`` of MMAction2 1.2.0 (https://github.com/open-mmlab/mmaction2).
+    """
+
+    looks_at_time = True
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        if spec.num_frames == 1:
+            part = video.count / clips
+            return [int(clip * part + part / 2) for clip in range(clips)]
+        if clips == 1:
+            return [math.floor(video.room / 2)]
+        if video.rate is not None:
+            return [clip * math.floor(video.room / (clips - 1)) for clip in range(clips)]
+        return [round(clip * (int(video.room) / (clips - 1))) for clip in range(clips)]
+
+    def center_start(self, spec: ClipSpec, video: Timing) -> Start:
+        return self.test_starts(spec, video, 1)[0]
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        span = Fraction(spec.span_frames) if video.rate is None else video.span
+        starts = math.floor(video.count - span + 1)
+        start = int(rng.integers(0, starts, 1)[0]) if starts > 0 else 0
+        return self.frames(spec, video, start)
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        if video.rate is None:
+            return super().frames(spec, video, start)
+        return int(start) + np.linspace(0, float(video.span) - 1, spec.num_frames).astype(np.int64)
+
+
+class _OpenMMLab0(_OpenMMLab1):
+    """The middles of equal parts.
+
+    Source: ``SampleFrames`` of MMAction2 0.24.1 (https://github.com/open-mmlab/mmaction2).
+    """
+
+    looks_at_time = False
+    counts_last_stride = True
+
+    def needed(self, spec: ClipSpec, video: Timing) -> Fraction:
+        return video.span - (spec.frame_stride - 1)
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        part = (video.count - int(video.span) + 1) / clips
+        return [int(clip * part + part / 2) if video.count >= video.span else 0 for clip in range(clips)]
+
+
+class _PySlowFast(Rule):
+    """Starts i / clips of the room, rounded down, and frames evenly to the clip's end.
+
+    This is what PySlowFast does with a video that it has decoded whole.
+    Source: ``slowfast/datasets/decoder.py`` (https://github.com/facebookresearch/SlowFast).
+    """
+
+    looks_at_time = True
+    counts_last_stride = True
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        return [float(video.room) * clip / clips for clip in range(clips)]
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        return _linspace(float(start), float(start) + float(video.span) - 1, spec.num_frames)
+
+
+class _PySlowFastStamps(_PySlowFast):
+    """The same starts, but the part from start to end is cut out by time stamps first.
+
+    This is PySlowFast's default, decoding by torchvision: the first frame is the next one behind a
+    fractional start, and what would lie behind the part is its last frame.
+    Source: ``torchvision_decode`` in the same file.
+    """
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        first = min(math.ceil(start), video.count - 1)
+        last = min(math.floor(start + float(video.span) - 1), video.count - 1)
+        inside = _linspace(0, float(video.span) - 1, spec.num_frames)
+        if spec.short_video == "repeat_last":
+            inside = np.minimum(inside, np.float32(max(last - first, 0)))
+        return first + inside.astype(np.int64)
+
+
+class _Charades(Rule):
+    """Whole frames from the first to the last possible start.
+
+    Source: ``slowfast/datasets/charades.py`` (https://github.com/facebookresearch/SlowFast).
+    """
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        return [round(float(video.room) / max(clips - 1, 1) * clip) for clip in range(clips)]
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        # A clip longer than the video may start before it; those frames become the first one.
+        last = video.count - int(video.span)
+        return self.frames(spec, video, int(rng.integers(min(last, 0), max(last, 0) + 1, 1)[0]))
+
+
+class _Segments(Rule):
+    """One frame in each of ``num_frames`` equal parts of the video.
+
+    Source: ``slowfast/datasets/ssv2.py`` (https://github.com/facebookresearch/SlowFast).
+    """
+
+    def needed(self, spec: ClipSpec, video: Timing) -> Fraction:
+        return Fraction(spec.num_frames)
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        return [0] * clips
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        low, high = self._borders(spec, video)
+        return (low + high) // 2
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        borders = zip(*(border.tolist() for border in self._borders(spec, video)), strict=True)
+        return np.array([rng.integers(first, last + 1, 1)[0] for first, last in borders])
+
+    def _borders(self, spec: ClipSpec, video: Timing) -> tuple[Indices, Indices]:
+        parts = np.arange(spec.num_frames + 1)
+        borders = np.round((video.count - 1) / spec.num_frames * parts).astype(np.int64)
+        return borders[:-1], borders[1:]
+
+
+class _PyTorchVideo(Rule):
+    """Every frame shown from the start to before the end of the clip, thinned out evenly.
+
+    Starts are seconds where stamps are known, else source frames.
+    Source: ``clip_sampling``, ``EncodedVideo`` and ``uniform_temporal_subsample`` since April 2022
+    (https://github.com/facebookresearch/pytorchvideo/commit/9368f30).
+    """
+
+    looks_at_time = True
+    counts_last_stride = True
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        return [self._room(spec, video) * clip / max(clips - 1, 1) for clip in range(clips)]
+
+    def center_start(self, spec: ClipSpec, video: Timing) -> Start:
+        return super().center_start(spec, video) if video.stamps is None else self._room(spec, video) / 2
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        return self.frames(spec, video, rng.uniform(0.0, float(self._room(spec, video)), 1)[0])
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        first, end = self._shown(spec, video, start)
+        first = min(first, video.count - 1)
+        if spec.short_video == "stretch" or video.stamps is not None:
+            end = min(end, video.count)
+        return first + _linspace(0, max(end - first, 1) - 1, spec.num_frames).astype(np.int64)
+
+    def _shown(self, spec: ClipSpec, video: Timing, start: Start) -> tuple[int, int]:
+        """The first frame of a clip, and the first one behind it."""
+        if video.stamps is None:
+            return math.ceil(start), math.ceil(Fraction(start) + video.span)
+        return video.stamps.first_from(start), video.stamps.first_from(start + _seconds(spec))
+
+    def _room(self, spec: ClipSpec, video: Timing) -> Fraction:
+        """How far a start can be from the video's."""
+        if video.stamps is None:
+            return video.room
+        return max(video.stamps.duration * video.stamps.tick - _seconds(spec), Fraction(0))
+
+
+_FOLDER_FPS = 30.0
+"""What PyTorchVideo takes folders of frames for."""
+
+
+class _PyTorchVideo01(_PyTorchVideo):
+    """Starts i / clips of the room; a frame shown exactly at the end belongs to the clip.
+
+    The rule that the published scores of 2021 were measured with, in its floating point. A spec that
+    counts frames gets the rule for folders of frames: of 1/30 second, starts and ends rounded, the end left
+    out.
+    Source: releases 0.1.0 to 0.1.3 (https://pypi.org/project/pytorchvideo/0.1.3).
+    """
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        room = self._room(spec, video)
+        part: Start = room / clips if self._counts_frames(video) else float(room) / clips
+        return [part * clip for clip in range(clips)]
+
+    def center_start(self, spec: ClipSpec, video: Timing) -> Start:
+        return (
+            Rule.center_start(self, spec, video)
+            if self._counts_frames(video)
+            else self._room(spec, video) / 2
+        )
+
+    def _shown(self, spec: ClipSpec, video: Timing, start: Start) -> tuple[int, int]:
+        if self._counts_frames(video):
+            return math.ceil(start), math.floor(Fraction(start) + video.span) + 1
+        end = float(start) + spec.span_frames / (spec.fps or _FOLDER_FPS)
+        if video.stamps is None:
+            return round(_FOLDER_FPS * float(start)), round(_FOLDER_FPS * end)
+        return video.stamps.first_from(start), video.stamps.behind(end)
+
+    def _room(self, spec: ClipSpec, video: Timing) -> Fraction:
+        if self._counts_frames(video):
+            return video.room
+        seconds = video.count / _FOLDER_FPS
+        if video.stamps is not None:
+            seconds = video.stamps.duration * float(video.stamps.tick)
+        return Fraction(max(seconds - spec.span_frames / (spec.fps or _FOLDER_FPS), 0.0))
+
+    def _counts_frames(self, video: Timing) -> bool:
+        """Whether starts are source frames of a constant rate; else they are seconds."""
+        return video.stamps is None and video.rate is not None
+
+
+class _GluonCV(_RepeatOwnLast):
+    """Whole frames of a video of which every ``frame_stride``-th is kept.
+
+    Source: ``VideoClsDataset`` (https://github.com/dmlc/gluon-cv).
+    """
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        kept = -(-video.count // spec.frame_stride)
+        step = max(kept - spec.num_frames, 0) / max(clips - 1, 1)
+        return [int(clip * step) * spec.frame_stride for clip in range(clips)]
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        """A span drawn anywhere, or the whole short video followed by its last frame."""
+        count = video.count
+        if count <= spec.span_frames:
+            spread = np.linspace(0, count, count // spec.frame_stride)
+            still = np.full(spec.num_frames - len(spread), float(count))
+            places: Row = np.concatenate([spread, still])
+            return np.minimum(places, count - 1)
+        end = int(rng.integers(spec.span_frames, count, 1)[0])
+        places = np.linspace(end - spec.span_frames, end, spec.num_frames)
+        return np.minimum(places, end - 1)
+
+
+RULES: dict[Sampling, Rule] = {
+    "openmmlab-0.x": _OpenMMLab0(),
+    "openmmlab-1.x": _OpenMMLab1(),
+    "pyslowfast": _PySlowFast(),
+    "pyslowfast-stamps": _PySlowFastStamps(),
+    "pyslowfast-segments": _Segments(),
+    "pyslowfast-charades": _Charades(),
+    "pytorchvideo-0.1": _PyTorchVideo01(),
+    "pytorchvideo": _PyTorchVideo(),
+    "gluoncv": _GluonCV(),
+}
 
 
 def _check_count(name: str, value: int) -> int:
@@ -180,17 +499,17 @@ def _check_count(name: str, value: int) -> int:
     return int(value)
 
 
-def _source_span(spec: ClipSpec, num_frames: int, fps: Rate) -> Fraction:
-    """Source frames that a test clip covers, as its rule counts them, after checking the arguments."""
-    _check_count("num_frames", num_frames)
-    to_last = (spec.num_frames - 1) * spec.frame_stride + 1
+def _timing(spec: ClipSpec, num_frames: int, fps: Rate, stamps: Stamps | None) -> Timing:
+    """What the spec's rule has to know, after checking the arguments."""
+    rule, count = RULES[spec.sampling], _check_count("num_frames", num_frames)
     if spec.time_base == "frames" or spec.fps is None:
-        whole = spec.sampling in ("openmmlab-0.x", "pyslowfast", "pytorchvideo")
-        return Fraction(spec.span_frames if whole else to_last)
-    if spec.sampling not in _RULES_OF_TIME:
+        to_last = (spec.num_frames - 1) * spec.frame_stride + 1
+        return Timing(count, Fraction(spec.span_frames if rule.counts_last_stride else to_last), None)
+    if not rule.looks_at_time:
+        timed = ", ".join(name for name, other in RULES.items() if other.looks_at_time)
         raise InputError(
             f"The sampling '{spec.sampling}' counts frames, but time_base is '{spec.time_base}'; "
-            f"give time_base 'frames', or one of the samplings {', '.join(_RULES_OF_TIME)}."
+            f"give time_base 'frames', or one of the samplings {timed}."
         )
     if fps is None:
         raise InputError(
@@ -200,96 +519,21 @@ def _source_span(spec: ClipSpec, num_frames: int, fps: Rate) -> Fraction:
     number = isinstance(fps, (int, float, Fraction)) and not isinstance(fps, bool)
     if not number or not math.isfinite(fps) or fps <= 0:
         raise InputError(f"fps is {fps!r}; accepted: frames per second as a finite number above 0.")
-    return max(Fraction(1), spec.span_frames * Fraction(fps) / Fraction(spec.fps))
+    if stamps is not None and (spec.time_base != "seconds" or len(stamps.ticks) != count):
+        stamps = None
+    span = max(Fraction(1), spec.span_frames * Fraction(fps) / Fraction(spec.fps))
+    return Timing(count, span, Fraction(fps), stamps)
 
 
-def _test_starts(spec: ClipSpec, num_frames: int, span: Fraction, clips: int) -> Sequence[Start]:
-    """First frames of the test clips, in source frames; fractions where the rule has them."""
-    room = max(num_frames - span, Fraction(0))
-    if spec.sampling == "pyslowfast":
-        return [float(room) * clip / clips for clip in range(clips)]
-    if spec.sampling == "pytorchvideo":
-        return [room * clip / max(clips - 1, 1) for clip in range(clips)]
-    if spec.sampling == "pyslowfast-charades":
-        return [round(float(room) / max(clips - 1, 1) * clip) for clip in range(clips)]
-    if spec.sampling == "gluoncv":
-        kept = -(-num_frames // spec.frame_stride)
-        step = max(kept - spec.num_frames, 0) / max(clips - 1, 1)
-        return [int(clip * step) * spec.frame_stride for clip in range(clips)]
-    if spec.sampling == "openmmlab-0.x":
-        part = (num_frames - int(span) + 1) / clips
-        return [int(clip * part + part / 2) if num_frames >= span else 0 for clip in range(clips)]
-    if spec.num_frames == 1:
-        return [int(clip * (num_frames / clips) + num_frames / clips / 2) for clip in range(clips)]
-    if clips == 1:
-        return [math.floor(room / 2)]
-    if spec.time_base != "frames":
-        return [clip * math.floor(room / (clips - 1)) for clip in range(clips)]
-    return [round(clip * (int(room) / (clips - 1))) for clip in range(clips)]
-
-
-def _train_starts(
-    spec: ClipSpec, num_frames: int, span: Fraction, clips: int, rng: Random, keep_tail: bool
-) -> Sequence[Start]:
-    if spec.sampling == "pyslowfast-charades":
-        # A clip longer than the video may start before it; those frames become the first one.
-        last = num_frames - int(span)
-        return [int(start) for start in rng.integers(min(last, 0), max(last, 0) + 1, clips)]
-    if not spec.sampling.startswith("openmmlab"):
-        room = max(num_frames - span, Fraction(0))
-        return [Fraction(start) for start in rng.uniform(0.0, float(room), clips)]
-    if spec.time_base == "frames":
-        span = Fraction(spec.span_frames)
-    starts = num_frames - span + 1
-    if keep_tail and starts > 0:
-        part = float(starts) / clips
-        return [int(clip * part + shift) for clip, shift in enumerate(rng.uniform(0.0, part, clips))]
-    if keep_tail:
-        return [0] * clips
-    whole = math.floor(starts / clips)
-    if whole > 0:
-        return [clip * whole + int(shift) for clip, shift in enumerate(rng.integers(0, whole, clips))]
-    if num_frames > clips and num_frames > span:
-        return sorted(int(start) for start in rng.integers(0, math.floor(starts), clips))
-    if whole == 0:
-        return [round(clip * float(starts) / clips) for clip in range(clips)]
-    return [0] * clips
-
-
-def _frames_of(spec: ClipSpec, num_frames: int, span: Fraction, starts: Sequence[Start]) -> Indices:
+def _frames_of(rule: Rule, spec: ClipSpec, video: Timing, starts: Sequence[Start]) -> Indices:
     """The clips that begin at ``starts``, filled where they reach beyond the video."""
-    if spec.sampling == "pyslowfast-segments":
-        low, high = _segment_borders(spec, num_frames)
-        return np.repeat(((low + high) // 2)[None], len(starts), axis=0)
-    rows: list[npt.NDArray[np.integer | np.floating]]
-    if spec.sampling == "pyslowfast":
-        firsts = [float(start) for start in starts]
-        rows = [_linspace(first, first + float(span) - 1, spec.num_frames) for first in firsts]
-    elif spec.sampling == "pytorchvideo":
-        rows = [_pytorchvideo_clip(spec, num_frames, span, Fraction(start)) for start in starts]
-    elif spec.sampling == "openmmlab-1.x" and spec.time_base != "frames":
-        inside = np.linspace(0, float(span) - 1, spec.num_frames).astype(np.int64)
-        rows = [int(start) + inside for start in starts]
-    else:
-        rows = [int(start) + np.arange(spec.num_frames) * spec.frame_stride for start in starts]
-    return _fill(spec, num_frames, np.maximum(np.stack(rows).astype(np.int64), 0))
+    rows = np.stack([rule.frames(spec, video, start) for start in starts])
+    return rule.fill(spec, video, np.maximum(rows.astype(np.int64), 0))
 
 
-def _fill(spec: ClipSpec, num_frames: int, indices: Indices) -> Indices:
-    """Frame numbers that exist, by the spec's rule for short videos."""
-    beyond = indices >= num_frames
-    if not beyond.any():
-        return indices
-    if spec.short_video == "loop":
-        return indices % num_frames
-    if spec.short_video == "stretch":
-        for row in np.flatnonzero(beyond.any(axis=1)):
-            first = min(int(indices[row, 0]), num_frames - 1)
-            indices[row] = first + _linspace(0, num_frames - 1 - first, spec.num_frames).astype(np.int64)
-        return indices
-    if spec.sampling.startswith("openmmlab") or spec.sampling == "gluoncv":
-        return np.where(beyond, np.where(beyond, 0, indices).max(axis=1, keepdims=True), indices)
-    return np.minimum(indices, num_frames - 1)
+def _seconds(spec: ClipSpec) -> Fraction:
+    """Of a clip, by the spec's own frame rate."""
+    return spec.span_frames / Fraction(spec.fps or 1)
 
 
 def _linspace(first: float, last: float, count: int) -> npt.NDArray[np.float32]:
@@ -304,35 +548,3 @@ def _linspace(first: float, last: float, count: int) -> npt.NDArray[np.float32]:
     number = np.arange(count, dtype=np.float64)
     from_ends = np.where(number < count // 2, low + step * number, high - step * (count - 1 - number))
     return from_ends.astype(np.float32)
-
-
-def _pytorchvideo_clip(spec: ClipSpec, num_frames: int, span: Fraction, start: Fraction) -> Indices:
-    """Every frame shown from the start to before the end of the clip, thinned out evenly."""
-    first = min(math.ceil(start), num_frames - 1)
-    end = math.ceil(start + span)
-    if spec.short_video == "stretch":
-        end = min(end, num_frames)
-    return first + _linspace(0, max(end - first, 1) - 1, spec.num_frames).astype(np.int64)
-
-
-def _segment_borders(spec: ClipSpec, num_frames: int) -> tuple[Indices, Indices]:
-    """First and last frame of each of ``spec.num_frames`` equal parts of the video."""
-    borders = np.round((num_frames - 1) / spec.num_frames * np.arange(spec.num_frames + 1)).astype(np.int64)
-    return borders[:-1], borders[1:]
-
-
-def _draw_between(rng: Random, low: Indices, high: Indices) -> Indices:
-    borders = zip(low.tolist(), high.tolist(), strict=True)
-    return np.array([int(rng.integers(first, last + 1, 1)[0]) for first, last in borders], dtype=np.int64)
-
-
-def _gluoncv_train_clip(spec: ClipSpec, num_frames: int, rng: Random) -> Indices:
-    """A span drawn anywhere, or the whole short video followed by its last frame."""
-    if num_frames <= spec.span_frames:
-        spread = np.linspace(0, num_frames, num_frames // spec.frame_stride)
-        still = np.full(spec.num_frames - len(spread), float(num_frames))
-        places: npt.NDArray[np.float64] = np.concatenate([spread, still])
-        return np.minimum(places, num_frames - 1).astype(np.int64)
-    end = int(rng.integers(spec.span_frames, num_frames, 1)[0])
-    start = end - spec.span_frames
-    return np.clip(np.linspace(start, end, spec.num_frames), start, end - 1).astype(np.int64)
