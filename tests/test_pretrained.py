@@ -10,6 +10,7 @@ files, by the row's own algorithm and number of digits, and none where the publi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -77,6 +78,7 @@ class Publishers:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file, self.server, self.monkeypatch = folder / "file", FileServer(), monkeypatch
+        self.stack = contextlib.ExitStack()
         self.cache = folder / "cache"
         monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(self.cache))
 
@@ -92,16 +94,16 @@ class Publishers:
             with self.file.open("rb") as file:
                 found = hashlib.file_digest(file, kind.removesuffix("-prefix")).hexdigest()
             entry = dataclasses.replace(entry, digest=f"{kind}:{found[: len(digits)]}")
-        table = {model: dict(rows) for model, rows in catalog._rows().items()}
-        table[entry.model][entry.tag] = entry
-        self.monkeypatch.setattr(catalog, "_rows", lambda: table)
+        same = (entry.model, entry.tag)
+        rows = [entry if (row.model, row.tag) == same else row for row in list_weights()]
+        self.stack.enter_context(catalog.using(rows))
         return state, entry
 
 
 @pytest.fixture
 def publishers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publishers]:
     publishers = Publishers(tmp_path, monkeypatch)
-    with publishers.server:
+    with publishers.server, publishers.stack:
         yield publishers
     publishers.file.unlink(missing_ok=True)  # pytest would keep some gigabytes
     shutil.rmtree(publishers.cache, ignore_errors=True)
@@ -151,9 +153,9 @@ socket.socket = Blocked
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.zoo import create_model
 model, tag, digest = json.loads(sys.argv[1])
-rows = catalog._rows()[model]
-rows[tag] = dataclasses.replace(rows[tag], digest=digest)
-loaded = create_model(model, weights=tag)
+entry = dataclasses.replace(catalog.get_weights(model, tag), digest=digest)
+with catalog.using([entry]):
+    loaded = create_model(model, weights=tag)
 names = [name for name, tensor in loaded.state_dict().items() if tensor.is_floating_point()]
 print(json.dumps([sum(loaded.state_dict()[name].double().mean().item() for name in names), len(names)]))
 """

@@ -9,7 +9,7 @@ import click
 from slowfast_zoo.cli.models import ModelRef, model_argument
 from slowfast_zoo.cli.options import command, echo, json_option
 from slowfast_zoo.errors import UnknownNameError
-from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_models, list_weights
+from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 _COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
@@ -61,6 +61,6 @@ def _cells(entry: WeightEntry) -> tuple[str, ...]:
     scores = [
         "" if value is None else f"{value:.2f}" for value in (metrics.top1, metrics.top5, metrics.mean_ap)
     ]
-    star = " *" if DEFAULT_TAGS[entry.model] == entry.tag else ""
+    star = " *" if get_weights(entry.model) is entry else ""
     views = f"{metrics.views[0]}x{metrics.views[1]}"
     return (entry.model, entry.tag + star, entry.training_data, *scores, views)

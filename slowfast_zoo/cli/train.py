@@ -144,15 +144,15 @@ def train_command(
 
 def _recipe(name: str) -> Recipe:
     from slowfast_zoo.training.published import get_recipe, list_recipes
-    from slowfast_zoo.weights.catalog import DEFAULT_TAGS
+    from slowfast_zoo.weights.catalog import get_weights, list_models
 
-    if name in DEFAULT_TAGS:
-        tag = DEFAULT_TAGS[name]
+    if name in list_models():
+        tag = get_weights(name).tag
         return get_recipe(tag if tag == CAMERA_MOTION else f"{name}/{tag}")
     try:
         return get_recipe(name)
     except UnknownNameError as error:
-        near = did_you_mean(name, DEFAULT_TAGS)
+        near = did_you_mean(name, list_models())
         if not near or did_you_mean(name, list_recipes()):
             raise
         raise UnknownNameError(f"There is no model or recipe '{name}'.{near}") from error

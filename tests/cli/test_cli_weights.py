@@ -21,6 +21,7 @@ from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.compiled import library
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import get_weights
+from slowfast_zoo.weights.catalog.datasets import CHARADES
 from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
 from slowfast_zoo.weights.download import transfer
 from slowfast_zoo.weights.saved.hub import from_pretrained
@@ -42,16 +43,17 @@ def row(model: str, tag: str, kind: str, content: bytes | None) -> WeightEntry:
         dialect=dialect,  # type: ignore[arg-type]
         model_spec=CLASSES if model == "tiny_a" else CLASSES.replace(depth=26),
         clip_spec=CLIP,
-        label_set="charades",
+        data=CHARADES,
         metrics=Metrics.measured(CLIP, top1=61.5),
-        training_data="Charades",
         source="https://publisher.example/zoo",
         config_name=f"config_{model}_{kind}",
     )
 
 
 @pytest.fixture
-def files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def files(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, bytes]]:
     """The catalog is replaced by two models; three of its four files are on the publisher's server."""
     folder, served, rows = tmp_path_factory.mktemp("publisher"), {}, []
     for seed, (model, tag, kind) in enumerate(
@@ -68,11 +70,9 @@ def files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         rows.append(row(model, tag, kind, content))
         if content:
             served[f"/{tag}.pth"] = content
-    tables = {model: {r.tag: r for r in rows if r.model == model} for model in ("tiny_a", "tiny_b")}
-    monkeypatch.setattr(catalog, "_rows", lambda: tables)
-    monkeypatch.setattr(catalog, "DEFAULT_TAGS", {"tiny_a": "mmaction2/x", "tiny_b": "mmaction2/x26"})
     monkeypatch.setattr(transfer, "_BACKOFF_SECONDS", 0.0)
-    return served
+    with catalog.using(rows):
+        yield served
 
 
 @pytest.fixture
@@ -324,8 +324,8 @@ def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.Monk
     with FileServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         entry = dataclasses.replace(get_weights("tiny_a"), urls=(GONE,))
-        monkeypatch.setattr(catalog, "_rows", lambda: {"tiny_a": {entry.tag: entry}, "tiny_b": {}})
-        network = json.loads(run("doctor", "--json").stdout)["network"]
+        with catalog.using([entry]):
+            network = json.loads(run("doctor", "--json").stdout)["network"]
     assert network[server.url].startswith("reached")  # it answers 404, which is an answer
     assert network["https://127.0.0.1:9"].startswith("not reached")
 

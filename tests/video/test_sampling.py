@@ -15,18 +15,24 @@ import torch
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span, train_indices
+from slowfast_zoo.video.sampling import Stamps, center_indices, clip_indices, clip_span, train_indices
 
 PYSLOWFAST = ClipSpec(sampling="pyslowfast", time_base="fps-scaled", fps=30, short_video="repeat_last")
 PYTORCHVIDEO = ClipSpec(sampling="pytorchvideo", time_base="seconds", fps=30, short_video="stretch")
 GLUONCV = ClipSpec(sampling="gluoncv", short_video="repeat_last")
 CHARADES = ClipSpec(sampling="pyslowfast-charades", num_frames=64, short_video="repeat_last")
+STAMPS = PYSLOWFAST.replace(sampling="pyslowfast-stamps")
+PTV_2021 = PYTORCHVIDEO.replace(sampling="pytorchvideo-0.1")
+PTV_FOLDER = ClipSpec(sampling="pytorchvideo-0.1", short_video="stretch")
 SEGMENTS = ClipSpec(sampling="pyslowfast-segments", num_frames=64, short_video="stretch", clips=1, crops=1)
 EVERY_RULE = [
     ClipSpec(sampling="openmmlab-0.x"),
     ClipSpec(),
     PYSLOWFAST,
+    STAMPS,
     PYTORCHVIDEO,
+    PTV_2021,
+    PTV_FOLDER,
     GLUONCV,
     CHARADES,
     SEGMENTS,
@@ -54,14 +60,10 @@ TEST_CRCS = {
     ("openmmlab-0.x", 64, 1, "repeat_last"): 310155987,
 }
 TRAIN_CRCS = {
-    (32, 10, "loop"): 743197061,
-    (32, 10, "repeat_last"): 2937198275,
-    (32, 1, "loop"): 3868763624,
-    (32, 1, "repeat_last"): 47770820,
-    (64, 10, "loop"): 1112280916,
-    (64, 10, "repeat_last"): 1137501262,
-    (64, 1, "loop"): 2256137586,
-    (64, 1, "repeat_last"): 1453877761,
+    (32, "loop"): 3868763624,
+    (32, "repeat_last"): 47770820,
+    (64, "loop"): 2256137586,
+    (64, "repeat_last"): 1453877761,
 }
 STARTS = {
     ("openmmlab-0.x", 300): [11, 35, 59, 82, 106, 130, 154, 177, 201, 225],
@@ -104,12 +106,12 @@ def test_openmmlab_test_clips(case: tuple[Any, ...], expected: int) -> None:
 @pytest.mark.parametrize(("case", "expected"), TRAIN_CRCS.items(), ids=str)
 @pytest.mark.parametrize("sampling", ["openmmlab-0.x", "openmmlab-1.x"])
 def test_openmmlab_train_clips(case: tuple[Any, ...], expected: int, sampling: Any) -> None:
-    num_frames, clips, short_video = case
+    num_frames, short_video = case
     spec = ClipSpec(sampling=sampling, num_frames=num_frames, short_video=short_video)
     rows = []
     for length in LENGTHS:
         rng = LegacyRandom(0)
-        rows += [train_indices(spec, length, rng=rng, clips=clips) for _ in range(3)]
+        rows += [train_indices(spec, length, rng=rng) for _ in range(3)]
     assert crc(rows) == expected
 
 
@@ -134,16 +136,6 @@ def test_openmmlab_single_clip_differs_between_generations_at_stride_4() -> None
     old = ClipSpec(sampling="openmmlab-0.x", num_frames=8, frame_stride=4, clips=1)
     assert clip_indices(old, 100)[0, 0] == 34
     assert clip_indices(old.replace(sampling="openmmlab-1.x"), 100)[0, 0] == 35
-
-
-def test_openmmlab_keep_tail_reaches_the_last_start() -> None:
-    spec = ClipSpec(num_frames=2, frame_stride=1)
-    rng = np.random.default_rng(0)
-    kept = np.concatenate([train_indices(spec, 10, rng=rng, clips=4, keep_tail=True) for _ in range(400)])
-    cut = np.concatenate([train_indices(spec, 10, rng=rng, clips=4) for _ in range(400)])
-    # Nine starts in four parts: 2.25 each, or 2 each with the last start never drawn.
-    assert (kept[:, 0].max(), cut[:, 0].max()) == (8, 7)
-    assert train_indices(spec.replace(num_frames=20), 10, rng=rng, keep_tail=True)[0, 0] == 0
 
 
 @pytest.mark.parametrize("fps", [15.0, 24.0, 25.0, 29.97, 30.0, 60.0, Fraction(30000, 1001)])
@@ -184,6 +176,80 @@ def test_pytorchvideo_subsampling_keeps_first_and_last() -> None:
     assert clip_indices(spec.replace(num_frames=1, frame_stride=20), 20, 30).tolist() == [[0]]
 
 
+@pytest.mark.parametrize("fps", [15.0, 24.0, 25.0, 60.0])
+def test_pyslowfasts_default_equals_its_two_cuts(fps: float) -> None:
+    """``torchvision_decode`` keeps the frames between two stamps, then ``temporal_sampling`` thins them."""
+    ticks = 12288 if fps == 24.0 else 12800 if fps == 25.0 else 15360
+    for length in (1, 40, 128, 250, 301):
+        size, per_frame, rows = 2 * 32 / 30 * fps, ticks / fps, []
+        for clip in range(10):
+            start = max(length - size, 0) * clip / 10
+            low, high = int(start * per_frame), int((start + size - 1) * per_frame)
+            kept = [frame for frame in range(length) if low <= frame * per_frame <= high]
+            places = torch.linspace(0, size - 1, 32).clamp(0, len(kept) - 1).long()
+            rows.append([kept[place] for place in places])
+        assert clip_indices(STAMPS, length, fps).tolist() == rows
+
+
+def ptv_clips(
+    ticks: list[int], tick: Fraction, duration: int, *, at_end: bool, parts: int
+) -> list[list[int]]:
+    """Frames of ten clips as PyTorchVideo's ``EncodedVideo`` and clip sampler choose them, in floats."""
+    rows, clip_seconds = [], 32 * 2 / 30
+    for clip in range(10):
+        start = max(duration * float(tick) - clip_seconds, 0) / parts * clip
+        low, high = (int(seconds / float(tick)) for seconds in (start, start + clip_seconds))
+        shown = [frame for frame, at in enumerate(ticks) if low <= at < high + at_end]
+        places = torch.linspace(0, len(shown) - 1, 32).clamp(0, len(shown) - 1).long()
+        rows.append([shown[place] for place in places])
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("fps", "tick"),
+    [
+        (Fraction(30), Fraction(1, 15360)),
+        (Fraction(25), Fraction(1, 12800)),
+        (Fraction(30000, 1001), Fraction(1, 30000)),
+        (Fraction(60), Fraction(1, 1000)),  # WebM's milliseconds: frames at 0, 17, 33, 50
+        (Fraction(24), Fraction(1, 1000)),
+    ],
+    ids=str,
+)
+def test_pytorchvideo_by_time_stamps(fps: Fraction, tick: Fraction) -> None:
+    for length in (3, 64, 65, 130, 184, 300, 301):
+        ticks = [round(frame / fps / tick) for frame in range(length)]
+        duration = ticks[-1] if tick == Fraction(1, 1000) else round(length / fps / tick)
+        stamps = Stamps(np.array(ticks), tick, duration)
+        for spec, at_end, parts in ((PTV_2021, True, 10), (PYTORCHVIDEO, False, 9)):
+            expected = ptv_clips(ticks, tick, duration, at_end=at_end, parts=parts)
+            assert clip_indices(spec, length, fps, stamps=stamps).tolist() == expected
+
+
+def test_stamps_of_a_varying_rate_choose_by_time() -> None:
+    """Ten frames in the first second, then sixty in each: two seconds in the middle are mostly the latter."""
+    ticks = [*range(0, 1000, 100), *(1000 + round(frame * 1000 / 60) for frame in range(180))]
+    stamps = Stamps(np.array(ticks), Fraction(1, 1000), 4000)
+    spec = PYTORCHVIDEO.replace(num_frames=4, frame_stride=15, clips=2)
+    assert clip_indices(spec, 190, 47.5, stamps=stamps).tolist() == [[0, 23, 46, 69], [70, 109, 149, 189]]
+    assert center_indices(spec, 190, 47.5, stamps=stamps).tolist() == [[10, 49, 89, 129]]
+    row = train_indices(spec, 190, 47.5, rng=np.random.default_rng(0), stamps=stamps)[0]
+    assert 1.9 < (ticks[row[-1]] - ticks[row[0]]) / 1000 < 2
+    counted = clip_indices(ClipSpec(num_frames=4), 190, stamps=stamps)
+    assert counted.tolist() == clip_indices(ClipSpec(num_frames=4), 190).tolist()
+
+
+def test_pytorchvideo_folders_of_frames_round() -> None:
+    for length in (3, 64, 69, 101, 300):
+        rows, clip_seconds = [], 32 * 2 / 30
+        for clip in range(10):
+            start = max(length / 30 - clip_seconds, 0) / 10 * clip
+            end = min(start + clip_seconds, length / 30)
+            kept = list(range(round(30.0 * start), round(30.0 * end)))
+            rows.append([kept[place] for place in torch.linspace(0, len(kept) - 1, 32).long()])
+        assert clip_indices(PTV_FOLDER, length).tolist() == rows
+
+
 def test_gluoncv_counts_every_second_frame() -> None:
     rows = clip_indices(GLUONCV, 300)
     assert rows[:, 0].tolist() == [2 * int(clip * (150 - 32) / 9) for clip in range(10)]
@@ -215,7 +281,8 @@ def test_charades_clips() -> None:
     rows = clip_indices(CHARADES, 400)
     assert rows[:, 0].tolist() == [round(clip * (400 - 127) / 9) for clip in range(10)]
     assert rows[-1, -1] == 399
-    drawn = train_indices(CHARADES, 30, rng=np.random.default_rng(3), clips=50)
+    rng = np.random.default_rng(3)
+    drawn = np.concatenate([train_indices(CHARADES, 30, rng=rng) for _ in range(50)])
     assert (drawn >= 0).all() and (drawn <= 29).all()
     # A clip may start before a short video; its first frame repeats then.
     assert (drawn[:, 1] == 0).any()
@@ -253,7 +320,7 @@ def test_every_rule_stays_inside_the_video(spec: ClipSpec, short_video: Any) -> 
             for rows, clips in (
                 (clip_indices(spec, length, fps, 3), 3),
                 (center_indices(spec, length, fps), 1),
-                (train_indices(spec, length, fps, rng=rng, clips=2), 2),
+                (train_indices(spec, length, fps, rng=rng), 1),
             ):
                 assert rows.shape == (clips, spec.num_frames)
                 assert rows.dtype == np.int64

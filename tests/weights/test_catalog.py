@@ -15,6 +15,7 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import (
     DEFAULT_TAGS,
+    Dataset,
     WeightEntry,
     find_config,
     get_weights,
@@ -40,10 +41,27 @@ def test_names_are_unique() -> None:
 def test_a_second_row_of_one_name_is_refused() -> None:
     row = ROWS[0]
     twin = dataclasses.replace(row, note="Another file.")
-    with pytest.raises(ValueError, match=f"{row.model} has two rows with the tag {row.tag}"):
-        catalog._index([*ROWS, twin])
-    with pytest.raises(ValueError, match="slowfast_r18 has no tag"):
-        catalog._index([*ROWS, dataclasses.replace(row, model="slowfast_r18")])
+    with (
+        pytest.raises(ValueError, match=f"{row.model} has two rows with the tag {row.tag}"),
+        catalog.using([*ROWS, twin]),
+    ):
+        pass
+    assert list_weights() == ROWS
+
+
+def test_other_rows_take_the_place_of_the_catalog() -> None:
+    mine = dataclasses.replace(ROWS[0], model="mine", tag="me/k400")
+    other = dataclasses.replace(ROWS[1], model="slowfast_r50_4x16x1")
+    with catalog.using([mine, other, ROWS[0]]):
+        assert list_models() == ["slowfast_r50_4x16x1", "mine"]
+        assert list_weights() == [ROWS[0], other, mine], "the default one of a published model comes first"
+        assert get_weights("mine") is mine
+        with (
+            pytest.raises(UnknownNameError, match="The models are: 'slowfast_r50_4x16x1', 'mine'"),
+            catalog.using([other, mine]),
+        ):
+            get_weights("slowfast_tiny")
+    assert list_weights() == ROWS
 
 
 @pytest.mark.parametrize("model", list_models())
@@ -148,9 +166,12 @@ def test_to_dict_is_json_and_specs_come_back(row: WeightEntry) -> None:
     assert ClipSpec.from_dict(values["clip_spec"]) == row.clip_spec
 
 
-@pytest.mark.parametrize("label_set", sorted({row.label_set for row in ROWS}))
-def test_labels_are_clean(label_set: str) -> None:
-    labels = next(row.labels for row in ROWS if row.label_set == label_set)
+@pytest.mark.parametrize("data", {row.data for row in ROWS}, ids=lambda data: data.label_set)
+def test_labels_are_clean_and_in_their_order(data: Dataset) -> None:
+    labels = data.labels
+    assert len(labels) == data.classes
+    assert data.labels_are_whole()
+    assert not dataclasses.replace(data, labels_sha256=data.labels_sha256[::-1]).labels_are_whole()
     assert len(set(labels)) == len(labels)
     assert all(label and label == " ".join(label.split()) for label in labels)
 

@@ -28,15 +28,15 @@ SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=400
 
 
 @pytest.fixture(autouse=True)
-def _small_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_rows() -> Iterator[None]:
     """The catalog's rows of one model with a network that is quick to write and to load."""
-    rows = {}
+    rows = [entry for entry in catalog.list_weights() if entry.model != NAME]
     for entry in catalog.list_weights(NAME):
         kept = {"slow_sampling", "head_pool", "head_window", "activation", "num_classes", "lateral_norm"}
         spec = SMALL.replace(**{name: getattr(entry.model_spec, name) for name in kept})
-        rows[entry.tag] = _with(entry, model_spec=spec)
-    whole = {**catalog._rows(), NAME: rows}
-    monkeypatch.setattr(catalog, "_rows", lambda: whole)
+        rows.append(_with(entry, model_spec=spec))
+    with catalog.using(rows):
+        yield
 
 
 def _with(entry: WeightEntry, **changes: object) -> WeightEntry:
@@ -98,7 +98,7 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
         create_model(NAME, weights=path)
     assert len(seen) == 1
     with opens(path) as seen:
-        result = CliRunner().invoke(convert_command, [str(path), str(tmp_path / "folder"), "--model", NAME])
+        result = CliRunner().invoke(convert_command, [str(path), str(tmp_path / "folder")])
     assert result.exit_code == 0, result.output
     assert len(seen) == 1
 
@@ -128,15 +128,14 @@ def test_a_file_that_fits_several_contracts_is_refused_and_the_way_out_works(tmp
     assert_same_state(model, written.state_dict())
 
 
-def test_a_published_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_file_is_known_by_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "renamed.pth"
-    written = write(path, "mmaction2-1x/k400-256e")
-    rows = dict(catalog._rows()[NAME])
-    digest = f"sha256-prefix:{hash_file(path)[:8]}"
-    rows["mmaction2-1x/k400-256e"] = _with(rows["mmaction2-1x/k400-256e"], digest=digest)
-    monkeypatch.setattr(catalog, "_rows", lambda: {NAME: rows})
-    monkeypatch.setattr(catalog, "list_models", lambda pattern=None: [NAME])
-    model = create_model(NAME, weights=path)
+    written_as = "mmaction2-1x/k400-256e"
+    written = write(path, written_as)
+    published = _with(get_weights(NAME, written_as), digest=f"sha256-prefix:{hash_file(path)[:8]}")
+    rows = [published if row.tag == written_as else row for row in catalog.list_weights(NAME)]
+    with catalog.using(rows):
+        model = create_model(NAME, weights=path)
     assert_same_state(model, written.state_dict())
     assert model.clip_spec.sampling == "openmmlab-1.x"
 

@@ -29,8 +29,8 @@ slowfast_r50_16x8x1_22e_sthv1_rgb              height-100     8   50+50   49.67 
 PUBLISHERS = {
     "mmaction2": (17, {"openmmlab"}, "openmmlab-0.x", "strided", "global"),
     "mmaction2-1x": (5, {"openmmlab"}, "openmmlab-1.x", "strided", "global"),
-    "pyslowfast": (8, {"pyslowfast", "caffe2"}, "pyslowfast", "linspace", "window_probs"),
-    "pytorchvideo": (6, {"pytorchvideo"}, "pytorchvideo", "linspace", "window_logits"),
+    "pyslowfast": (8, {"pyslowfast", "caffe2"}, "pyslowfast-stamps", "linspace", "window_probs"),
+    "pytorchvideo": (6, {"pytorchvideo"}, "pytorchvideo-0.1", "linspace", "window_logits"),
     "gluoncv": (4, {"gluoncv"}, "gluoncv", "strided", "global"),
 }
 DATA = {
@@ -82,8 +82,13 @@ def test_schema(row: WeightEntry) -> None:
     assert row.license == "Apache-2.0"
     assert row.released is None or re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", row.released)
     assert row.parameters and 30e6 < row.parameters < 90e6
+    # OpenMMLab's pages give GPUs, memory and a log for every row; the others give none.
+    openmmlab = row.publisher.startswith("mmaction2")
+    assert (row.gpus is None) == (row.gpu_mem_mb is None) == (row.log_url is None) == (not openmmlab)
+    assert (row.json_url is None) == (row.publisher != "mmaction2")
     assert row.gpus is None or re.fullmatch(r"\d+(x\d)?", row.gpus)
     assert row.gpu_mem_mb is None or 5000 < row.gpu_mem_mb < 30000
+    assert row.publisher != "mmaction2-1x" or row.stored_resolution == "224x224"
     assert not row.note or (row.note == row.note.strip() and row.note.endswith("."))
     assert (row.hub_repo is None) == (row.hub_revision is None)
     assert row.training_data == DATA[row.label_set][0]
@@ -151,8 +156,12 @@ def test_clip_spec_is_the_publishers(row: WeightEntry) -> None:
     facebook = row.publisher in ("pyslowfast", "pytorchvideo")
     if facebook and data != "kinetics400":
         sampling = "pyslowfast-charades" if data == "charades" else "pyslowfast-segments"
+        if row.tag == "pytorchvideo/charades":
+            sampling = "pytorchvideo-0.1"
     assert clip.sampling == sampling
-    time_base = {"pyslowfast": "fps-scaled", "pytorchvideo": "seconds"}.get(sampling, "frames")
+    time_base = "frames"
+    if facebook and data == "kinetics400":
+        time_base = "fps-scaled" if row.publisher == "pyslowfast" else "seconds"
     assert (clip.time_base, clip.fps) == (time_base, None if time_base == "frames" else 30)
     assert (clip.mean[0] < 1) == (clip.pixel_range == "0-1") == (not openmmlab)
     assert (clip.mean == (0.45,) * 3 and clip.std == (0.225,) * 3) == facebook
@@ -176,7 +185,7 @@ def test_clip_spec_is_the_publishers(row: WeightEntry) -> None:
         assert clip.aggregate == "max-prob"
     else:
         assert clip.aggregate == ("mean-prob" if openmmlab else "sum-prob" if facebook else "mean-logit")
-    assert (clip.approximate != "") == (row.publisher == "gluoncv" or row.tag == "pytorchvideo/charades")
+    assert (clip.approximate != "") == (row.publisher == "gluoncv" or (facebook and data == "kinetics400"))
     if data == "something_something_v1":
         assert clip.augmentation == "random-resized-crop-of-source"
     elif row.publisher == "pyslowfast" and data != "kinetics400":

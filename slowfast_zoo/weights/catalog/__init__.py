@@ -5,16 +5,19 @@ Plain data: nothing here imports torch, and the tables are built at the first qu
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.weights.catalog.datasets import Dataset
 from slowfast_zoo.weights.catalog.entry import Dialect, FileKind, Metrics, WeightEntry
 
 __all__ = [
     "DEFAULT_TAGS",
+    "Dataset",
     "Dialect",
     "FileKind",
     "Metrics",
@@ -24,6 +27,7 @@ __all__ = [
     "list_models",
     "list_weights",
     "model_spec",
+    "using",
 ]
 
 DEFAULT_TAGS: dict[str, str] = {
@@ -42,7 +46,7 @@ the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a
 
 def list_models(pattern: str | None = None) -> list[str]:
     """Model names, smallest network first; ``pattern`` is a shell pattern such as "*r50*"."""
-    names = list(DEFAULT_TAGS)
+    names = list(_catalog())
     return names if pattern is None else [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
@@ -52,8 +56,9 @@ def list_weights(model: str | None = None) -> list[WeightEntry]:
     Raises:
         UnknownNameError: there is no such model.
     """
-    models = list_models() if model is None else [_known(model)]
-    return [entry for name in models for entry in _rows()[name].values()]
+    rows = _catalog()
+    models = list(rows) if model is None else [_known(model)]
+    return [entry for name in models for entry in rows[name].values()]
 
 
 def get_weights(model: str, tag: str = "default") -> WeightEntry:
@@ -62,12 +67,13 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
     Raises:
         UnknownNameError: there is no such model, or the model has no such tag.
     """
-    entries = _rows()[_known(model)]
+    rows = _catalog()
+    entries = rows[_known(model)]
     if tag == "default":
-        return entries[DEFAULT_TAGS[model]]
+        return next(iter(entries.values()))
     if tag in entries:
         return entries[tag]
-    elsewhere = [name for name in list_models() if tag in _rows()[name]]
+    elsewhere = [name for name in rows if tag in rows[name]]
     hint = f" It belongs to {quoted(elsewhere)}." if elsewhere else did_you_mean(str(tag), entries)
     raise UnknownNameError(f"'{model}' has no weights '{tag}'.{hint} It has: 'default', {quoted(entries)}.")
 
@@ -87,39 +93,57 @@ def find_config(name: str) -> WeightEntry | None:
     return max(entries, key=lambda entry: (not entry.superseded, entry.released or ""), default=None)
 
 
+@contextlib.contextmanager
+def using(rows: Iterable[WeightEntry]) -> Iterator[None]:
+    """These rows in place of the catalog, in this process, inside a ``with`` block: for tests.
+
+    A model's default is the row that ``DEFAULT_TAGS`` names if it is among them, else its first.
+
+    Raises:
+        ValueError: two rows have the same model and tag.
+    """
+    global _replaced
+    before, _replaced = _replaced, _index(rows)
+    try:
+        yield
+    finally:
+        _replaced = before
+
+
+_replaced: Mapping[str, Mapping[str, WeightEntry]] | None = None
+
+
+def _catalog() -> Mapping[str, Mapping[str, WeightEntry]]:
+    """Rows by model and tag, smallest network first, each model's default first."""
+    return _published() if _replaced is None else _replaced
+
+
 def _known(model: str) -> str:
-    if model not in DEFAULT_TAGS:
-        hint = did_you_mean(str(model), DEFAULT_TAGS)
-        raise UnknownNameError(f"There is no model '{model}'.{hint} The models are: {quoted(DEFAULT_TAGS)}.")
+    models = _catalog()
+    if model not in models:
+        hint = did_you_mean(str(model), models)
+        raise UnknownNameError(f"There is no model '{model}'.{hint} The models are: {quoted(models)}.")
     return model
 
 
 @functools.cache
-def _rows() -> dict[str, dict[str, WeightEntry]]:
+def _published() -> dict[str, dict[str, WeightEntry]]:
     # Imported at the first question: building some forty rows takes longer than importing this module.
-    from slowfast_zoo.weights.catalog import gluoncv as rows_gluoncv
-    from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab
-    from slowfast_zoo.weights.catalog import openmmlab_1x as rows_openmmlab_1x
-    from slowfast_zoo.weights.catalog import own as rows_own
-    from slowfast_zoo.weights.catalog import pyslowfast as rows_pyslowfast
+    from slowfast_zoo.weights.catalog import gluoncv, openmmlab, own, pyslowfast
 
-    modules = (rows_openmmlab, rows_openmmlab_1x, rows_pyslowfast, rows_gluoncv, rows_own)
-    return _index(entry for module in modules for entry in module.ROWS)
+    return _index(row for table in (openmmlab, pyslowfast, gluoncv, own) for row in table.ROWS)
 
 
 def _index(entries: Iterable[WeightEntry]) -> dict[str, dict[str, WeightEntry]]:
-    """Rows by model and tag, the default tag first.
-
-    Raises:
-        ValueError: two rows have the same model and tag, or a row's model has no default.
-    """
-    index: dict[str, dict[str, WeightEntry]] = {model: {} for model in DEFAULT_TAGS}
+    index: dict[str, dict[str, WeightEntry]] = {}
     for entry in entries:
-        if entry.model not in index:
-            raise ValueError(f"{entry.model} has no tag in DEFAULT_TAGS")
-        if entry.tag in index[entry.model]:
+        rows = index.setdefault(entry.model, {})
+        if entry.tag in rows:
             raise ValueError(f"{entry.model} has two rows with the tag {entry.tag}")
-        index[entry.model][entry.tag] = entry
-    for model, tag in DEFAULT_TAGS.items():
-        index[model] = {tag: index[model].pop(tag), **index[model]}
+        rows[entry.tag] = entry
+    order = [*(name for name in DEFAULT_TAGS if name in index), *(n for n in index if n not in DEFAULT_TAGS)]
+    for model in order:
+        rows = index.pop(model)
+        tag = DEFAULT_TAGS.get(model)
+        index[model] = {tag: rows.pop(tag), **rows} if tag in rows else rows
     return index

@@ -1,17 +1,17 @@
 """``WeightEntry``: everything known about one published checkpoint.
 
-Rows are plain data without torch. The tables live in the ``rows_*`` modules, one per publisher,
+Rows are plain data without torch. The tables live in the modules beside this one, one per publisher,
 and are looked up through ``slowfast_zoo.weights.catalog``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any, Literal
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec, Sampling
+from slowfast_zoo.weights.catalog.datasets import Dataset
 
 FileKind = Literal["torch", "caffe2", "safetensors"]
 Dialect = Literal["openmmlab", "pyslowfast", "caffe2", "pytorchvideo", "gluoncv", "slowfast_zoo"]
@@ -84,12 +84,10 @@ class WeightEntry:
     """The network that the file fits."""
     clip_spec: ClipSpec
     """The input that the weights were trained and scored with."""
-    label_set: str
-    """Name of the class list, see ``labels``."""
+    data: Dataset
+    """What the weights were trained and scored on."""
     metrics: Metrics
     """Published scores."""
-    training_data: str
-    """Dataset that the weights were trained on."""
     stored_resolution: str | None = None
     """Size in pixels of the videos that were trained on, as published."""
     initialized_from: str | None = None
@@ -138,22 +136,26 @@ class WeightEntry:
         return f"{self.model}.{self.tag.replace('/', '.')}{Path(self.filename).suffix}"
 
     @property
+    def label_set(self) -> str:
+        """Name of the class list."""
+        return self.data.label_set
+
+    @property
+    def training_data(self) -> str:
+        """Name of the dataset."""
+        return self.data.name
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the classifier's rows."""
-        return read_labels(self.label_set)
+        return self.data.labels
 
     def to_dict(self) -> dict[str, Any]:
         """Every field as plain JSON values, the class names left out."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["data"] = dataclasses.asdict(self.data)
         values["urls"] = list(self.urls)
         values["model_spec"] = self.model_spec.to_dict()
         values["clip_spec"] = self.clip_spec.to_dict()
         values["metrics"] = dataclasses.asdict(self.metrics) | {"views": list(self.metrics.views)}
         return values
-
-
-@functools.cache
-def read_labels(label_set: str) -> tuple[str, ...]:
-    """Class names of a label set, in order."""
-    path = Path(__file__).parent / "labels" / f"{label_set}.txt"
-    return tuple(path.read_text(encoding="utf-8").splitlines())

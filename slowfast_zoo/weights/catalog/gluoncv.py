@@ -8,6 +8,7 @@ Source: https://github.com/dmlc/gluon-cv: ``docs/model_zoo/action_recognition_to
 from __future__ import annotations
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.catalog.datasets import KINETICS400, SSV2, Dataset
 from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
 
 _FILES = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/torch/models"
@@ -15,7 +16,7 @@ _FILES = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/torch/model
 _R50_8X8 = ModelSpec(depth=50, alpha=4, fusion_kernel=7, lateral_norm=True)
 _R50_4X16 = _R50_8X8.replace(alpha=8, fusion_kernel=5)
 _R101_8X8 = _R50_8X8.replace(depth=101, fast_depth=101, fusion_kernel=5)
-_R50_16X8_SSV2 = _R50_8X8.replace(num_frames=64, num_classes=174)
+_R50_16X8 = _R50_8X8.replace(num_frames=64)
 
 _KINETICS = ClipSpec(
     sampling="gluoncv",
@@ -44,11 +45,11 @@ def _row(
     sha1: str,
     *,
     parameters: int,
+    data: Dataset = KINETICS400,
     top1: float | None,
     note: str = "",
 ) -> WeightEntry:
     """The row of one config; the file's name carries the start of its SHA-1."""
-    ssv2 = spec.num_classes == 174
     return WeightEntry(
         model=model,
         tag=tag,
@@ -56,12 +57,11 @@ def _row(
         digest=f"sha1:{sha1}",
         file_kind="torch",
         dialect="gluoncv",
-        model_spec=spec,
+        model_spec=data.spec(spec),
         clip_spec=clip_spec,
-        label_set="something_something_v2" if ssv2 else "kinetics400",
+        data=data,
         metrics=Metrics.measured(clip_spec, top1=top1),
-        training_data="Something-Something V2" if ssv2 else "Kinetics-400",
-        stored_resolution=None if ssv2 else "short-side 256",
+        stored_resolution="short-side 256" if data is KINETICS400 else None,
         parameters=parameters,
         source="https://github.com/dmlc/gluon-cv/blob/master/docs/model_zoo/action_recognition_torch.rst",
         config_name=config,
@@ -103,11 +103,12 @@ ROWS = (
     _row(
         "slowfast_r50_16x8x1",
         "gluoncv/ssv2",
-        _R50_16X8_SSV2,
+        _R50_16X8,
         _SSV2,
         "slowfast_16x8_resnet50_sthsthv2",
         "0520323165727d59002c6c62071bc1dc28248469",
         parameters=34_045_558,
+        data=SSV2,
         top1=None,
         note="The publisher gives no accuracy. Training flips did not exchange left and right classes.",
     ),

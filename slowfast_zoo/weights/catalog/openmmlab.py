@@ -1,9 +1,10 @@
-"""OpenMMLab's rows for MMAction2 0.x, superseded files included.
+"""OpenMMLab's rows: MMAction2 0.x, superseded files included, and 1.x.
 
 Source: https://github.com/open-mmlab/mmaction2, ``configs/recognition/slowfast`` at the release that
 each row names. OpenMMLab writes the first eight hex digits of a file's SHA-256 into its name.
 
-The scores belong to the 0.x rule for clip starts; see ``slowfast_zoo.video.sampling``.
+The scores of 0.x belong to its own rule for clip starts, those of 1.x to the rule since v1.0.0rc2; see
+``slowfast_zoo.video.sampling``.
 """
 
 from __future__ import annotations
@@ -11,38 +12,41 @@ from __future__ import annotations
 import re
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.catalog.datasets import KINETICS400, SSV1, Dataset
 from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
 
 _FILES = "https://download.openmmlab.com/mmaction/recognition/slowfast"
-_FILES_2020 = "https://openmmlab.oss-accelerate.aliyuncs.com/mmaction/recognition/slowfast"
-_FILES_2020_S3 = (
-    "https://open-mmlab.s3.ap-northeast-2.amazonaws.com/mmaction/mmaction-v1/recognition/slowfast"
+_FILES_1X = "https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast"
+_FILES_2020 = (
+    "https://openmmlab.oss-accelerate.aliyuncs.com/mmaction/recognition/slowfast",
+    "https://open-mmlab.s3.ap-northeast-2.amazonaws.com/mmaction/mmaction-v1/recognition/slowfast",
 )
 
 # The fusion kernel follows alpha: 5 frames for alpha 8, 7 frames for alpha 4.
-R50_4X16 = ModelSpec(depth=50, alpha=8, fusion_kernel=5)
-R50_8X8 = ModelSpec(depth=50, alpha=4, fusion_kernel=7)
-R50_8X8_NORM = R50_8X8.replace(lateral_norm=True)
-R101_R50_4X16 = ModelSpec(depth=101, fast_depth=50, alpha=8, fusion_kernel=5)
-R101_8X8 = ModelSpec(depth=101, alpha=4, fusion_kernel=7)
-_R50_8X8_KERNEL_5 = R50_8X8.replace(fusion_kernel=5)
-_R50_16X8 = R50_8X8.replace(num_frames=64, num_classes=174)
+_R50_4X16 = ModelSpec(depth=50, alpha=8, fusion_kernel=5)
+_R50_8X8 = ModelSpec(depth=50, alpha=4, fusion_kernel=7)
+_R50_8X8_NORM = _R50_8X8.replace(lateral_norm=True)
+_R50_8X8_KERNEL_5 = _R50_8X8.replace(fusion_kernel=5)
+_R50_16X8 = _R50_8X8.replace(num_frames=64)
+_R101_R50_4X16 = ModelSpec(depth=101, fast_depth=50, alpha=8, fusion_kernel=5)
+_R101_8X8 = ModelSpec(depth=101, alpha=4, fusion_kernel=7)
 _R152_R50_4X16 = ModelSpec(depth=152, fast_depth=50, alpha=8, fusion_kernel=5)
 
-PARAMETERS = {
-    R50_4X16: 34_479_288,
-    R50_8X8: 34_565_560,
-    R50_8X8_NORM: 34_566_488,
-    R101_R50_4X16: 62_384_312,
-    R101_8X8: 62_912_312,
+_PARAMETERS = {
+    _R50_4X16: 34_479_288,
+    _R50_8X8: 34_565_560,
+    _R50_8X8_NORM: 34_566_488,
     _R50_8X8_KERNEL_5: 34_479_288,
     _R50_16X8: 34_044_630,
+    _R101_R50_4X16: 62_384_312,
+    _R101_8X8: 62_912_312,
     _R152_R50_4X16: 84_843_704,
 }
-"""Learnable parameters. Source: the publisher's metafile (``metafile.yml`` of v0.24.1); the network with
-batch norm in its laterals, for which it repeats the figure without, was counted."""
+"""Learnable parameters, with the classes of the row. Source: the publisher's metafile (``metafile.yml`` of
+v0.24.1); counted for the network with batch norm in its laterals, where it repeats the figure without."""
 
 _KINETICS = ClipSpec(sampling="openmmlab-0.x")
+_KINETICS_1X = ClipSpec(sampling="openmmlab-1.x")
 _STHV1 = _KINETICS.replace(num_frames=64, clips=1, crops=1, augmentation="random-resized-crop-of-source")
 _STHV1_NOTE = (
     "Trained on crops of the stored frames (100 pixels high) without resizing them first; flips exchange the "
@@ -58,53 +62,48 @@ def _row(
     tag: str,
     spec: ModelSpec,
     config: str,
-    version: str,
-    *,
+    *versions: str,
     scores: tuple[float, float],
+    data: Dataset = KINETICS400,
+    clip_spec: ClipSpec = _KINETICS,
     stored: str = "short-side 320",
-    gpus: tuple[str, int] | None = None,
+    start: str | None = None,
+    gpus: tuple[str, int],
     videos_per_second: float | None = None,
     folder: str | None = None,
-    log: str | None = None,
-    json: str | None = None,
+    logs: tuple[str, ...] = (),
     release: str = "v0.21.0",
-    files: str = _FILES,
-    mirrors: tuple[str, ...] = (),
+    files: tuple[str, ...] = (_FILES,),
     superseded: bool = False,
     note: str = "",
 ) -> WeightEntry:
-    """The row of ``files/folder/folder<version>.pth``, its logs beside it.
+    """The row of ``files/folder/folder<version>.pth``, its logs (text, JSON) beside it.
 
-    ``scores`` are top-1 and top-5, ``gpus`` their number and the MB used on each; ``json`` is by default
-    named like ``log`` with ".json" behind it.
+    ``scores`` are top-1 and top-5, ``gpus`` their number and the MB used on each.
     """
     folder = folder or config
-    json = json or (log and f"{log}.json")
-    path = f"{folder}/{folder}{version}.pth"
-    hash8 = version[-8:]
-    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", version)
-    sthv1 = spec is _R50_16X8
-    clip_spec = _STHV1 if sthv1 else _KINETICS
+    hash8 = versions[0][-8:]
+    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", versions[0])
+    log, json, *_ = (*(f"{files[0]}/{folder}/{name}" for name in logs), None, None)
     return WeightEntry(
         model=model,
         tag=f"{tag}@{hash8}" if superseded else tag,
-        urls=tuple(f"{place}/{path}" for place in (files, *mirrors)),
+        urls=tuple(f"{place}/{folder}/{folder}{version}.pth" for place in files for version in versions),
         digest=f"sha256-prefix:{hash8}",
         file_kind="torch",
         dialect="openmmlab",
-        model_spec=spec,
+        model_spec=data.spec(spec),
         clip_spec=clip_spec,
-        label_set="something_something_v1" if sthv1 else "kinetics400",
+        data=data,
         metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1]),
-        training_data="Something-Something V1" if sthv1 else "Kinetics-400",
         stored_resolution=stored,
-        initialized_from="Kinetics-400 (slowfast_r50_8x8x1)" if sthv1 else None,
-        parameters=PARAMETERS[spec],
-        gpus=gpus and gpus[0],
-        gpu_mem_mb=gpus and gpus[1],
+        initialized_from=start,
+        parameters=_PARAMETERS[spec],
+        gpus=gpus[0],
+        gpu_mem_mb=gpus[1],
         videos_per_second=videos_per_second,
-        log_url=log and f"{files}/{folder}/{log}",
-        json_url=json and f"{files}/{folder}/{json}",
+        log_url=log,
+        json_url=json,
         source=f"https://github.com/open-mmlab/mmaction2/blob/{release}/configs/recognition/slowfast/README.md",
         config_name=config,
         released=date and "-".join(date.groups()),
@@ -113,89 +112,142 @@ def _row(
     )
 
 
+def _sthv1(
+    *version: str, scores: tuple[float, float], logs: tuple[str, str], release: str, superseded: bool = False
+) -> WeightEntry:
+    return _row(
+        "slowfast_r50_16x8x1",
+        "mmaction2/sthv1-22e",
+        _R50_16X8,
+        "slowfast_r50_16x8x1_22e_sthv1_rgb",
+        *version,
+        scores=scores,
+        data=SSV1,
+        clip_spec=_STHV1,
+        stored="height 100",
+        start="Kinetics-400 (slowfast_r50_8x8x1)",
+        gpus=("8", 9293),
+        logs=logs,
+        release=release,
+        superseded=superseded,
+        note=_STHV1_NOTE,
+    )
+
+
+def _row_1x(
+    model: str,
+    tag: str,
+    spec: ModelSpec,
+    config: str,
+    *versions: str,
+    scores: tuple[float, float],
+    scores_0x: tuple[float, float],
+    gpus: tuple[str, int],
+    note: str = "",
+) -> WeightEntry:
+    """A row of the page of v1.2.0; training memory and ``scores_0x`` are those of v1.0.0rc1's page."""
+    old = f"With the 0.x rule for clip starts: {scores_0x[0]} / {scores_0x[1]} (v1.0.0rc1)."
+    stored = "The page gives the training crop as resolution; v1.0.0rc1 says short-side 320."
+    return _row(
+        model,
+        tag,
+        spec,
+        config,
+        *versions,
+        scores=scores,
+        clip_spec=_KINETICS_1X,
+        stored="224x224",
+        gpus=gpus,
+        logs=(f"{config}.log",),
+        release="v1.2.0",
+        files=(_FILES_1X,),
+        note=f"{old} {stored} {note}".rstrip(),
+    )
+
+
 PAGE_ROWS = (
     _row(
         "slowfast_r50_4x16x1",
         "mmaction2/k400-256e-256p",
-        R50_4X16,
+        _R50_4X16,
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20200728-145f1097",
         folder="slowfast_r50_256p_4x16x1_256e_kinetics400_rgb",
         scores=(74.75, 91.73),
         stored="short-side 256",
         gpus=("8x4", 6203),
-        log="20200731_151706.log",
+        logs=("20200731_151706.log", "20200731_151706.log.json"),
     ),
     _row(
         "slowfast_r50_4x16x1",
         "mmaction2/k400-256e-256p-video",
-        R50_4X16,
+        _R50_4X16,
         "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
         "_20200826-f85b90c5",
         scores=(73.95, 91.50),
         stored="short-side 256",
         gpus=("8", 6203),
-        log="20200812_160237.log",
+        logs=("20200812_160237.log", "20200812_160237.log.json"),
         note="Trained on frames decoded on the fly, not on extracted JPEG frames. Pages up to v0.18.0 say "
         "74.34 / 91.58; the publisher corrected them in September 2021.",
     ),
     _row(
         "slowfast_r50_4x16x1",
         "mmaction2/k400-256e-320p",
-        R50_4X16,
+        _R50_4X16,
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20210722-04e43ed4",
         scores=(76.0, 92.54),
         gpus=("8x2", 6203),
         videos_per_second=1.6,
-        log="slowfast_r50_4x16x1_20210722.log",
+        logs=("slowfast_r50_4x16x1_20210722.log", "slowfast_r50_4x16x1_20210722.log.json"),
         note="The publisher's metafile (v0.24.1) still names the older file bcde7ed7 (75.64 / 92.3).",
     ),
     _row(
         "slowfast_r50_4x16x1",
         "mmaction2/k400-256e-320p-prebn",
-        R50_4X16,
+        _R50_4X16,
         "slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb",
         "_20210722-bb725050",
         scores=(76.34, 92.67),
         gpus=("8x2", 6203),
-        log="slowfast_prebn_r50_4x16x1_20210722.log",
+        logs=("slowfast_prebn_r50_4x16x1_20210722.log", "slowfast_prebn_r50_4x16x1_20210722.log.json"),
         note="The network is the same; batch norm statistics are plain averages over 200 batches.",
     ),
     _row(
         "slowfast_r50_8x8x1",
         "mmaction2/k400-256e-320p",
-        R50_8X8,
+        _R50_8X8,
         "slowfast_r50_8x8x1_256e_kinetics400_rgb",
         "_20200716-73547d2b",
         scores=(76.94, 92.8),
         gpus=("8x3", 9062),
         videos_per_second=1.3,
-        log="20200716_192653.log",
+        logs=("20200716_192653.log", "20200716_192653.log.json"),
     ),
     _row(
         "slowfast_r101_r50_4x16x1",
         "mmaction2/k400-256e-256p",
-        R101_R50_4X16,
+        _R101_R50_4X16,
         "slowfast_r101_r50_4x16x1_256e_kinetics400_rgb",
         "_20210218-d8b58813",
         folder="slowfast_r101_4x16x1_256e_kinetics400_rgb",
         scores=(76.69, 93.07),
         stored="short-side 256",
         gpus=("8x1", 16628),
-        log="20210118_133528.log",
+        logs=("20210118_133528.log", "20210118_133528.log.json"),
         note="The file is named r101 only; its fast pathway has depth 50.",
     ),
     _row(
         "slowfast_r101_8x8x1",
         "mmaction2/k400-256e-256p",
-        R101_8X8,
+        _R101_8X8,
         "slowfast_r101_8x8x1_256e_kinetics400_rgb",
         "_20210218-0dd54025",
         scores=(77.90, 93.51),
         stored="short-side 256",
         gpus=("8x4", 25994),
-        log="20210218_121513.log",
+        logs=("20210218_121513.log", "20210218_121513.log.json"),
     ),
     _row(
         "slowfast_r152_r50_4x16x1",
@@ -207,21 +259,14 @@ PAGE_ROWS = (
         scores=(77.13, 93.20),
         stored="short-side 256",
         gpus=("8x1", 10077),
-        log="20210122_131321.log",
+        logs=("20210122_131321.log", "20210122_131321.log.json"),
         note="The file is named r152 only; its fast pathway has depth 50.",
     ),
-    _row(
-        "slowfast_r50_16x8x1",
-        "mmaction2/sthv1-22e",
-        _R50_16X8,
-        "slowfast_r50_16x8x1_22e_sthv1_rgb",
+    _sthv1(
         "_20211202-aaaf9279",
         scores=(49.67, 79.00),
-        stored="height 100",
-        gpus=("8", 9293),
-        log="slowfast_r50_16x8x1_22e_sthv1_rgb.log",
-        json="slowfast_r50_16x8x1_22e_sthv1_rgb.json",
-        note=_STHV1_NOTE,
+        logs=("slowfast_r50_16x8x1_22e_sthv1_rgb.log", "slowfast_r50_16x8x1_22e_sthv1_rgb.json"),
+        release="v0.21.0",
     ),
 )
 """The nine rows of the SlowFast page of v0.21.0 (December 2021), in its order."""
@@ -230,39 +275,45 @@ _LATER_ROWS = (
     _row(
         "slowfast_r50_8x8x1",
         "mmaction2/k400-256e-320p-steplr",
-        R50_8X8_NORM,
+        _R50_8X8_NORM,
         "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr",
         "-43988bac",
         scores=(76.34, 92.61),
         gpus=("8x4", 9062),
-        log="slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
-        json="slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
+        logs=(
+            "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
+            "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
+        ),
         release="v0.24.1",
         note=_LATERAL_NORM_NOTE,
     ),
     _row(
         "slowfast_r50_8x8x1",
         "mmaction2/k400-358e-320p-multigrid",
-        R50_8X8_NORM,
+        _R50_8X8_NORM,
         "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
         "-f82bd304",
         scores=(76.07, 92.21),
         gpus=("8x2", 9062),
-        log="slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.log",
-        json="slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.json",
+        logs=(
+            "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.log",
+            "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.json",
+        ),
         release="v0.24.1",
         note=f"{_LATERAL_NORM_NOTE} So did its config until April 2022. Multigrid: 358 epochs are 239 x 1.5.",
     ),
     _row(
         "slowfast_r50_8x8x1",
         "mmaction2/k400-256e-320p-steplr-prebn",
-        R50_8X8_NORM,
+        _R50_8X8_NORM,
         "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr",
         "-28474e54",
         scores=(76.58, 92.85),
         gpus=("8x4", 9062),
-        log="slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
-        json="slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
+        logs=(
+            "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
+            "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
+        ),
         release="v0.24.1",
         note=f"{_LATERAL_NORM_NOTE} Precise batch norm every five epochs. The publisher's link says 'perbn'.",
     ),
@@ -272,16 +323,14 @@ _SUPERSEDED_ROWS = (
     _row(
         "slowfast_r50_4x16x1",
         "mmaction2/k400-256e-320p",
-        R50_4X16,
+        _R50_4X16,
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20200618-9a124260",
         files=_FILES_2020,
-        mirrors=(_FILES_2020_S3,),
         scores=(75.3, 92.2),
         gpus=("7x3", 6203),
         videos_per_second=1.6,
-        log="sf_4x16.log",
-        json="slowfast_r50_4x16_75.3_92.2.log.json",
+        logs=("sf_4x16.log", "slowfast_r50_4x16_75.3_92.2.log.json"),
         release="v0.5.0",
         superseded=True,
         note="Trained without warm-up.",
@@ -289,13 +338,13 @@ _SUPERSEDED_ROWS = (
     _row(
         "slowfast_r50_4x16x1",
         "mmaction2/k400-256e-320p",
-        R50_4X16,
+        _R50_4X16,
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20200704-bcde7ed7",
         scores=(75.64, 92.3),
         gpus=("8x3", 6203),
         videos_per_second=1.6,
-        log="20200704_232901.log",
+        logs=("20200704_232901.log", "20200704_232901.log.json"),
         release="v0.16.0",
         superseded=True,
         note="The publisher's AVA and MultiSports models of 4x16x1 start from this file.",
@@ -307,12 +356,10 @@ _SUPERSEDED_ROWS = (
         "slowfast_r50_8x8x1_256e_kinetics400_rgb",
         "_20200619-ecd36535",
         files=_FILES_2020,
-        mirrors=(_FILES_2020_S3,),
         scores=(76.36, 92.56),
         gpus=("8x4", 9062),
         videos_per_second=1.3,
-        log="sf_8x8.log",
-        json="slowfast_r50_8x8_76.36_92.56.log.json",
+        logs=("sf_8x8.log", "slowfast_r50_8x8_76.36_92.56.log.json"),
         release="v0.5.0",
         superseded=True,
         note="Its fusion kernel is 5; the publisher's later 8x8x1 networks have 7 and don't fit this file.",
@@ -320,30 +367,82 @@ _SUPERSEDED_ROWS = (
     _row(
         "slowfast_r50_8x8x1",
         "mmaction2/k400-256e-256p",
-        R50_8X8,
+        _R50_8X8,
         "slowfast_r50_8x8x1_256e_kinetics400_rgb",
         "_20200810-863812c2",
         folder="slowfast_r50_256p_8x8x1_256e_kinetics400_rgb",
         scores=(75.61, 92.34),
         stored="short-side 256",
         gpus=("8x4", 9062),
-        log="20200731_151537.log",
+        logs=("20200731_151537.log", "20200731_151537.log.json"),
         release="v0.20.0",
         superseded=True,
     ),
-    _row(
-        "slowfast_r50_16x8x1",
-        "mmaction2/sthv1-22e",
-        _R50_16X8,
-        "slowfast_r50_16x8x1_22e_sthv1_rgb",
+    _sthv1(
         "_20210630-53355c16",
         scores=(49.24, 78.79),
-        stored="height 100",
+        logs=("20210606_225114.log", "20210606_225114.log.json"),
         release="v0.20.0",
         superseded=True,
-        note=_STHV1_NOTE,
     ),
 )
 
-ROWS = (*PAGE_ROWS, *_LATER_ROWS, *_SUPERSEDED_ROWS)
-"""All 0.x rows."""
+_ROWS_1X = (
+    _row_1x(
+        "slowfast_r50_4x16x1",
+        "mmaction2-1x/k400-256e",
+        _R50_4X16,
+        "slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
+        "_20220901-701b0f6f",
+        scores=(75.55, 92.35),
+        scores_0x=(75.27, 92.27),
+        gpus=("8", 6332),
+    ),
+    _row_1x(
+        "slowfast_r50_8x8x1",
+        "mmaction2-1x/k400-256e",
+        _R50_8X8,
+        "slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb",
+        "_20220818-1cb6dfc8",
+        scores=(76.80, 92.99),
+        scores_0x=(76.31, 92.88),
+        gpus=("8", 9201),
+        note="The publisher's short name 'slowfast' means this file.",
+    ),
+    _row_1x(
+        "slowfast_r50_8x8x1",
+        "mmaction2-1x/k400-256e-steplr",
+        _R50_8X8_NORM,
+        "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb",
+        "_20220818-b62a501f",
+        scores=(76.65, 92.86),
+        scores_0x=(76.33, 92.66),
+        gpus=("8", 9395),
+        note="The laterals carry batch norm and ReLU.",
+    ),
+    _row_1x(
+        "slowfast_r101_r50_4x16x1",
+        "mmaction2-1x/k400-256e",
+        _R101_R50_4X16,
+        "slowfast_r101-r50_32xb8-4x16x1-256e_kinetics400-rgb",
+        "_20220901-a77ac3ee",
+        scores=(77.03, 92.99),
+        scores_0x=(76.68, 92.82),
+        gpus=("32", 8039),
+    ),
+    _row_1x(
+        "slowfast_r101_8x8x1",
+        "mmaction2-1x/k400-256e",
+        _R101_8X8,
+        "slowfast_r101_8xb8-8x8x1-256e_kinetics400-rgb",
+        "_20220818-9c0e09bd",
+        "_20220901-9c0e09bd",
+        scores=(78.65, 93.88),
+        scores_0x=(78.30, 93.77),
+        gpus=("8", 13431),
+        note="Page and metafile date the file differently (first and second URL); at most one exists.",
+    ),
+)
+
+ROWS = (*PAGE_ROWS, *_LATER_ROWS, *_SUPERSEDED_ROWS, *_ROWS_1X)
+"""All rows."""

@@ -6,6 +6,7 @@ Its training command, seed and measurements are in ``embedded/slowfast_tiny.md``
 from __future__ import annotations
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.catalog.datasets import CAMERA_MOTION
 from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
 
 TINY_MODEL_SPEC = ModelSpec(
@@ -15,7 +16,7 @@ TINY_MODEL_SPEC = ModelSpec(
     beta_inv=2,
     lateral_norm=True,
     num_frames=8,
-    num_classes=10,
+    num_classes=CAMERA_MOTION.classes,
     dropout=0.1,
 )
 """What moves matters more here than what it is, so half of the network is the fast pathway."""
@@ -45,14 +46,13 @@ ROWS = (
         dialect="slowfast_zoo",
         model_spec=TINY_MODEL_SPEC,
         clip_spec=TINY_CLIP_SPEC,
-        label_set="camera_motion",
+        data=CAMERA_MOTION,
         metrics=Metrics(
             top1=95.9,
             views=(1, 1),
             sampling="openmmlab-1.x",
             protocol="1 clip x whole picture, held-out procedural clips over the whole range",
         ),
-        training_data="camera motion (procedural)",
         parameters=1_265_570,
         source="slowfast_zoo/weights/catalog/embedded/slowfast_tiny.md",
         config_name="camera-motion",

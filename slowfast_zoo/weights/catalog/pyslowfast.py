@@ -11,7 +11,8 @@ places, PyTorchVideo the logits. Networks trained with PySlowFast's multigrid sh
 from __future__ import annotations
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
+from slowfast_zoo.weights.catalog.datasets import CHARADES, KINETICS400, SSV2, Dataset
+from slowfast_zoo.weights.catalog.entry import Dialect, Metrics, WeightEntry
 
 _PYSLOWFAST_FILES = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400"
 # The doubled folder is the publisher's.
@@ -24,20 +25,17 @@ _R50_8X8 = ModelSpec(
     depth=50, alpha=4, fusion_kernel=7, lateral_norm=True, slow_sampling="linspace", head_pool="window_probs"
 )
 _R50_4X16 = _R50_8X8.replace(alpha=8, fusion_kernel=5)
-_R50_16X8_SSV2 = _R50_8X8.replace(num_frames=64, num_classes=174)
-_R50_16X8_CHARADES = _R50_8X8.replace(num_frames=64, num_classes=157, activation="sigmoid")
+_R50_16X8 = _R50_8X8.replace(num_frames=64)
 _PTV_R50_8X8 = _R50_8X8.replace(head_pool="window_logits")
 _PTV_R50_4X16 = _R50_4X16.replace(head_pool="window_logits")
 _PTV_R101_8X8 = _PTV_R50_8X8.replace(depth=101, fast_depth=101, fusion_kernel=5)
 # Depth 101, but only as many blocks with a temporal kernel as depth 50 has ("50_50": slow and fast).
 _PTV_R101_50_50_16X8 = _PTV_R101_8X8.replace(num_frames=64, temporal_blocks=(3, 4, 6, 3))
-_PTV_R50_8X8_SSV2 = _PTV_R50_8X8.replace(num_classes=174)
-_PTV_R50_8X8_CHARADES = _PTV_R50_8X8.replace(num_classes=157, activation="sigmoid")
 
 _KINETICS = ClipSpec(
     time_base="fps-scaled",
     fps=30,
-    sampling="pyslowfast",
+    sampling="pyslowfast-stamps",
     short_video="repeat_last",
     resize="float-bilinear",
     crop_rule="uniform",
@@ -48,12 +46,15 @@ _KINETICS = ClipSpec(
     aggregate="sum-prob",
     augmentation="short-side-jitter",
     jitter=(256, 320),
+    approximate="The publisher's decoder resizes videos that aren't stored with that short side, as bytes; "
+    "here frames are resized as floats, after decoding. Time stamps are taken for regular.",
 )
 _SSV2 = _KINETICS.replace(
     num_frames=64,
     time_base="frames",
     fps=None,
     sampling="pyslowfast-segments",
+    approximate="",
     short_video="stretch",
     clips=1,
     crops=1,
@@ -66,22 +67,28 @@ _CHARADES = _KINETICS.replace(
     time_base="frames",
     fps=None,
     sampling="pyslowfast-charades",
+    approximate="",
     aggregate="max-prob",
     augmentation="inverse-short-side-jitter",
     jitter=(256, 340),
 )
-_PTV_KINETICS = _KINETICS.replace(time_base="seconds", sampling="pytorchvideo", short_video="stretch")
+# The publisher's scores are of April to September 2021; releases since then place clips otherwise.
+_PTV_KINETICS = _KINETICS.replace(
+    time_base="seconds",
+    sampling="pytorchvideo-0.1",
+    short_video="stretch",
+    approximate="The publisher takes the longer of a file's picture and sound for its length; here it is the "
+    "picture's.",
+)
 # PyTorchVideo's own transforms ignore INV_UNIFORM_SAMPLE, which its configs set too.
 _PTV_SSV2 = _SSV2.replace(num_frames=32, crops=3, crop_rule="uniform", augmentation="short-side-jitter")
 _PTV_CHARADES = _CHARADES.replace(
     num_frames=32,
+    sampling="pytorchvideo-0.1",
+    short_video="stretch",
     augmentation="short-side-jitter",
     jitter=(256, 320),
-    approximate="The publisher rounds clip starts up, here to the nearest frame; and stretches a video "
-    "shorter than a clip, whose last frame is repeated here.",
 )
-
-_DATA = {174: ("something_something_v2", "Something-Something V2"), 157: ("charades", "Charades")}
 
 
 def _row(
@@ -93,31 +100,29 @@ def _row(
     config: str,
     *,
     parameters: int,
+    dialect: Dialect = "pyslowfast",
+    data: Dataset = KINETICS400,
     top1: float | None = None,
     top5: float | None = None,
     mean_ap: float | None = None,
-    caffe2: bool = False,
     note: str = "",
 ) -> WeightEntry:
-    """One row of either publisher, told apart by the tag."""
-    pytorchvideo = tag.startswith("pytorchvideo/")
-    label_set, training_data = _DATA.get(spec.num_classes, ("kinetics400", "Kinetics-400"))
+    """One row of either publisher, told apart by the dialect."""
     return WeightEntry(
         model=model,
         tag=tag,
         urls=(url,),
         digest=None,
-        file_kind="caffe2" if caffe2 else "torch",
-        dialect="caffe2" if caffe2 else "pytorchvideo" if pytorchvideo else "pyslowfast",
-        model_spec=spec,
+        file_kind="caffe2" if dialect == "caffe2" else "torch",
+        dialect=dialect,
+        model_spec=data.spec(spec),
         clip_spec=clip_spec,
-        label_set=label_set,
+        data=data,
         metrics=Metrics.measured(clip_spec, top1=top1, top5=top5, mean_ap=mean_ap),
-        training_data=training_data,
-        stored_resolution="short-side 256" if label_set == "kinetics400" else None,
-        initialized_from=None if label_set == "kinetics400" else "Kinetics-400",
+        stored_resolution="short-side 256" if data is KINETICS400 else None,
+        initialized_from=None if data is KINETICS400 else "Kinetics-400",
         parameters=parameters,
-        source=_PYTORCHVIDEO_SOURCE if pytorchvideo else _PYSLOWFAST_SOURCE,
+        source=_PYTORCHVIDEO_SOURCE if dialect == "pytorchvideo" else _PYSLOWFAST_SOURCE,
         config_name=config,
         note=note,
     )
@@ -138,7 +143,7 @@ _PYSLOWFAST_ROWS = (
         parameters=34_480_216,
         top1=75.6,
         top5=92.0,
-        caffe2=True,
+        dialect="caffe2",
         note=_CAFFE2_NOTE,
     ),
     _row(
@@ -151,7 +156,7 @@ _PYSLOWFAST_ROWS = (
         parameters=34_566_488,
         top1=77.0,
         top5=92.6,
-        caffe2=True,
+        dialect="caffe2",
         note=_CAFFE2_NOTE,
     ),
     _row(
@@ -180,11 +185,12 @@ _PYSLOWFAST_ROWS = (
     _row(
         "slowfast_r50_16x8x1",
         "pyslowfast/ssv2",
-        _R50_16X8_SSV2,
+        _R50_16X8,
         _SSV2,
         f"{_MULTIGRID_FILES}/SSv2/SLOWFAST_16x8_R50.pkl",
         "SSv2/SLOWFAST_16x8_R50",
         parameters=34_045_558,
+        data=SSV2,
         top1=63.0,
         top5=88.5,
         note="Scored on the left (or top) crop, where Kinetics takes the center for a single view.",
@@ -192,11 +198,12 @@ _PYSLOWFAST_ROWS = (
     _row(
         "slowfast_r50_16x8x1",
         "pyslowfast/ssv2-multigrid",
-        _R50_16X8_SSV2.replace(head_pool="global", head_window=None),
+        _R50_16X8.replace(head_pool="global", head_window=None),
         _SSV2.replace(size=224, test_crop=224),
         f"{_MULTIGRID_FILES}/SSv2/SLOWFAST_16x8_R50_multigrid.pkl",
         "SSv2/SLOWFAST_16x8_R50_multigrid",
         parameters=34_045_558,
+        data=SSV2,
         top1=63.5,
         top5=88.7,
         note=f"{_MULTIGRID_NOTE} Scored on the left (or top) crop of 224 pixels. The first published config "
@@ -205,22 +212,24 @@ _PYSLOWFAST_ROWS = (
     _row(
         "slowfast_r50_16x8x1",
         "pyslowfast/charades",
-        _R50_16X8_CHARADES,
+        _R50_16X8,
         _CHARADES,
         f"{_MULTIGRID_FILES}/Charades/SLOWFAST_16x8_R50.pkl",
         "Charades/SLOWFAST_16x8_R50",
         parameters=34_006_373,
+        data=CHARADES,
         mean_ap=38.9,
         note=_CHARADES_NOTE,
     ),
     _row(
         "slowfast_r50_16x8x1",
         "pyslowfast/charades-multigrid",
-        _R50_16X8_CHARADES.replace(head_pool="global", head_window=None),
+        _R50_16X8.replace(head_pool="global", head_window=None),
         _CHARADES,
         f"{_MULTIGRID_FILES}/Charades/SLOWFAST_16x8_R50_multigrid.pkl",
         "Charades/SLOWFAST_16x8_R50_multigrid",
         parameters=34_006_373,
+        data=CHARADES,
         mean_ap=38.6,
         note=f"{_MULTIGRID_NOTE} {_CHARADES_NOTE}",
     ),
@@ -235,6 +244,7 @@ _PYTORCHVIDEO_ROWS = (
         f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_4x16_R50.pyth",
         "Kinetics/pytorchvideo/SLOWFAST_4x16_R50",
         parameters=34_480_216,
+        dialect="pytorchvideo",
         top1=75.34,
         top5=91.89,
         note="The publisher's own hub entry points don't offer it.",
@@ -247,6 +257,7 @@ _PYTORCHVIDEO_ROWS = (
         f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_8x8_R50.pyth",
         "Kinetics/pytorchvideo/SLOWFAST_8x8_R50",
         parameters=34_566_488,
+        dialect="pytorchvideo",
         top1=76.94,
         top5=92.69,
         note="The publisher's hub calls it slowfast_r50, and says 76.4 in its docstring.",
@@ -259,6 +270,7 @@ _PYTORCHVIDEO_ROWS = (
         f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_8x8_R101.pyth",
         "Kinetics/pytorchvideo/SLOWFAST_8x8_R101",
         parameters=62_826_968,
+        dialect="pytorchvideo",
         top1=77.90,
         top5=93.27,
         note="The publisher's hub calls it slowfast_r101.",
@@ -271,6 +283,7 @@ _PYTORCHVIDEO_ROWS = (
         f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_16x8_R101_50_50.pyth",
         "Kinetics/pytorchvideo/SLOWFAST_16x8_R101_50_50",
         parameters=53_774_808,
+        dialect="pytorchvideo",
         top1=78.70,
         top5=93.61,
         note="The publisher's hub calls it slowfast_16x8_r101_50_50.",
@@ -278,22 +291,26 @@ _PYTORCHVIDEO_ROWS = (
     _row(
         "slowfast_r50_8x8x1",
         "pytorchvideo/ssv2",
-        _PTV_R50_8X8_SSV2,
+        _PTV_R50_8X8,
         _PTV_SSV2,
         f"{_PYTORCHVIDEO_FILES}/ssv2/SLOWFAST_8x8_R50.pyth",
         "SSv2/pytorchvideo/SLOWFAST_8x8_R50",
         parameters=34_045_558,
+        dialect="pytorchvideo",
+        data=SSV2,
         top1=61.68,
         top5=86.92,
     ),
     _row(
         "slowfast_r50_8x8x1",
         "pytorchvideo/charades",
-        _PTV_R50_8X8_CHARADES,
+        _PTV_R50_8X8,
         _PTV_CHARADES,
         f"{_PYTORCHVIDEO_FILES}/charades/SLOWFAST_8x8_R50.pyth",
         "Charades/pytorchvideo/SLOWFAST_8x8_R50",
         parameters=34_006_373,
+        dialect="pytorchvideo",
+        data=CHARADES,
         mean_ap=37.24,
     ),
 )
