@@ -22,8 +22,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from network.test_reference import SPECS, dialect_of  # noqa: E402
 from reference import references as publishers  # noqa: E402
-from test_reference import SPECS, dialect_of  # noqa: E402
 
 from slowfast_zoo.inference.verify import stages as replay  # noqa: E402
 from slowfast_zoo.inference.verify.verify import REFERENCES, compare, references, summary  # noqa: E402

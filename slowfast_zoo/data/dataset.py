@@ -206,7 +206,8 @@ class VideoDataset(torch.utils.data.Dataset[Any]):
 
     def _drawn(self, video: Video, rng: np.random.Generator) -> Frame:
         fps = None if self.clip_spec.time_base == "frames" else video.fps
-        return video.frames(train_indices(self.clip_spec, video.num_frames, fps, rng=rng)[0])
+        stamps = video.stamps() if self.clip_spec.time_base == "seconds" else None
+        return video.frames(train_indices(self.clip_spec, video.num_frames, fps, rng=rng, stamps=stamps)[0])
 
     def _target(self, sample: Sample) -> int | Tensor:
         if not self.annotations.multi_label:

@@ -57,9 +57,9 @@ def read_clips(
     if isinstance(source, Video):
         if fps is not None:
             raise InputError("This video is open already; give fps= to open_video instead.")
-        return _read(source, clip_spec, counts, centerd=views == "quick")
+        return _read(source, clip_spec, counts, centered=views == "quick")
     with open_video(source, fps=fps) as video:
-        return _read(video, clip_spec, counts, centerd=views == "quick")
+        return _read(video, clip_spec, counts, centered=views == "quick")
 
 
 def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
@@ -188,21 +188,25 @@ class Clips:
         return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
 
 
-def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centerd: bool) -> Clips:
+def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centered: bool) -> Clips:
     try:
-        return _decode(video, spec, counts, centerd)
+        return _decode(video, spec, counts, centered)
     except FrameCountError:
         # Decoding has just shown how many frames there are; the clips lie elsewhere then.
-        return _decode(video, spec, counts, centerd)
+        return _decode(video, spec, counts, centered)
 
 
-def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centerd: bool) -> Clips:
+def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centered: bool) -> Clips:
     clips, crops = counts
     if len(spec.mean) != 3:
         raise InputError(f"Videos have 3 channels (RGB); this spec normalizes {len(spec.mean)} of them.")
     count = video.num_frames
     fps = None if spec.time_base == "frames" else video.fps
-    indices = center_indices(spec, count, fps) if centerd else clip_indices(spec, count, fps, clips)
+    stamps = video.stamps() if spec.time_base == "seconds" else None
+    if centered:
+        indices = center_indices(spec, count, fps, stamps=stamps)
+    else:
+        indices = clip_indices(spec, count, fps, clips, stamps=stamps)
     pipeline = FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
     wanted = np.unique(indices).tolist()
     frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))

@@ -437,8 +437,8 @@ class _PyTorchVideo01(_PyTorchVideo):
 
     def _shown(self, spec: ClipSpec, video: Timing, start: Start) -> tuple[int, int]:
         if self._counts_frames(video):
-            end = Fraction(start) + video.span
-            return math.ceil(start), min(math.floor(end) + 1, max(math.ceil(end), video.count))
+            last = Fraction(start) + video.span
+            return math.ceil(start), min(math.floor(last) + 1, max(math.ceil(last), video.count))
         end = float(start) + spec.span_frames / (spec.fps or _FOLDER_FPS)
         if video.stamps is None:
             return round(_FOLDER_FPS * float(start)), round(_FOLDER_FPS * end)

@@ -18,6 +18,7 @@ from PIL import Image
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Clips, read_clips, view_counts
+from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.sampling import clip_indices
@@ -175,6 +176,50 @@ def test_each_frame_is_decoded_once() -> None:
     clips.tensor()
     list(clips.batches(4))
     assert len(video.read) == len(set(video.read)) == 12
+
+
+def write_stamped(path: Path, stamps: list[int], tick: Fraction) -> None:
+    """A lossless Matroska file whose frames are shown at these ticks."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=60)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "bgr0"
+        stream.time_base = stream.codec_context.time_base = tick
+        for index, stamp in enumerate(stamps):
+            picture = np.full((16, 16, 3), index % 256, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0")
+            frame.pts, frame.time_base = stamp, tick
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_seconds_are_taken_from_time_stamps(tmp_path: Path) -> None:
+    """PyTorchVideo's rule on millisecond stamps: what is shown between the clip's ends, by their ticks."""
+    spec = SMALL.replace(
+        sampling="pytorchvideo-0.1",
+        time_base="seconds",
+        fps=30,
+        num_frames=8,
+        clips=10,
+        short_video="stretch",
+    )
+    regular = [round(frame * 1000 / 60) for frame in range(100)]
+    varying = [*range(0, 1000, 100), *(1000 + 20 * frame for frame in range(60))]
+    for stamps in (regular, varying):
+        write_stamped(tmp_path / "a.mkv", stamps, Fraction(1, 1000))
+        rows = []
+        for clip in range(10):
+            start = max(stamps[-1] / 1000 - 16 / 30, 0) / 10 * clip
+            low, high = int(start * 1000), int((start + 16 / 30) * 1000)
+            shown = [frame for frame, at in enumerate(stamps) if low <= at <= high]
+            rows.append([shown[int(place)] for place in torch.linspace(0, len(shown) - 1, 8)])
+        assert read_clips(tmp_path / "a.mkv", spec, views="published").indices.tolist() == rows
+        with open_video(tmp_path / "a.mkv") as video:
+            part = VideoPart(video, "part", first_frame=20, num_frames=30).stamps()
+        assert part is not None
+        assert part.ticks.tolist() == [stamp - stamps[20] for stamp in stamps[20:50]]
+        assert part.duration == stamps[50] - stamps[20]
+    told = read_clips(tmp_path / "a.mkv", spec, views="published", fps=30)
+    assert told.indices.tolist() == clip_indices(spec, len(varying), 30).tolist(), "what the user says counts"
 
 
 def test_clips_are_chosen_anew_when_the_count_was_wrong() -> None:

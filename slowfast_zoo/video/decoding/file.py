@@ -15,6 +15,7 @@ from slowfast_zoo.video.decoding.packets import PacketIndex
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.sources import Media
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
+from slowfast_zoo.video.sampling import Stamps
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -155,6 +156,14 @@ class FileVideo(Video):
             ticks = np.asarray(stamps) - stamps[0]
             self._times = self._decoder.start_seconds(stamps[0]) + ticks * base.numerator / base.denominator
         return self._times
+
+    def _stamps(self) -> Stamps | None:
+        stamps, track = self._decoder.stamps, self._decoder.track
+        if not stamps or self._seconds() is None:
+            return None
+        ticks = np.asarray(stamps, dtype=np.int64) - stamps[0]
+        end = None if track.duration is None else track.duration - (track.start_time or 0)
+        return Stamps(ticks, Fraction(track.time_base), int(ticks[-1]) if end is None else end)
 
     # Frames -----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import VideoError
 from slowfast_zoo.video.decoding.video import Frame, Video
+from slowfast_zoo.video.sampling import Stamps
 
 
 class VideoPart(Video):
@@ -79,6 +80,14 @@ class VideoPart(Video):
     def _seconds(self) -> npt.NDArray[np.float64] | None:
         times, span = self._whole._seconds(), self._span()
         return None if times is None else times[span.start : span.stop] - times[span.start]
+
+    def _stamps(self) -> Stamps | None:
+        whole, span = self._whole.stamps(), self._span()
+        if whole is None:
+            return None
+        begin = int(whole.ticks[span.start])
+        end = whole.duration if span.stop == len(whole.ticks) else int(whole.ticks[span.stop])
+        return Stamps(whole.ticks[span.start : span.stop] - begin, whole.tick, end - begin)
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
         first = self._span().start

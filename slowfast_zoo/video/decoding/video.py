@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.video.sampling import Stamps
 
 Frame = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -244,6 +245,13 @@ class Video(abc.ABC):
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
         """When each frame begins to be shown, float64 (num_frames,); None: only the rate tells."""
+        return None
+
+    def stamps(self) -> Stamps | None:
+        """When frames are shown in the container's own ticks; None where only a frame rate tells."""
+        return self._stamps() if self._given_fps is None else None
+
+    def _stamps(self) -> Stamps | None:
         return None
 
     @abc.abstractmethod
