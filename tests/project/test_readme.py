@@ -1,20 +1,21 @@
-"""README's tables and the page of measurements say what the catalog and the benchmarks' files say."""
+"""The pages' tables say what the catalog and the benchmarks' files say; README stays short, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
-from readme_tables import README, REPORT, model_table, report, speed_table, table_in, with_table
+from tables import README, ROOT, model_table, pages, table_in, with_table
 
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_weights
 
-
-@pytest.mark.parametrize(("name", "make"), [("models", model_table), ("speed", speed_table)])
-def test_tables_are_fresh(name, make) -> None:
-    assert table_in(README.read_text(encoding="utf-8"), name) == make(), (
-        f"README.md's table of {name} is stale: run 'python scripts/readme_tables.py'"
-    )
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_page_of_measurements_is_fresh() -> None:
-    assert REPORT.read_text(encoding="utf-8") == report(), "run 'python scripts/readme_tables.py'"
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_tables_are_fresh(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == pages()[page], "stale: run 'python scripts/tables.py'"
 
 
 def test_table_of_models_has_every_current_row() -> None:
@@ -24,6 +25,7 @@ def test_table_of_models_has_every_current_row() -> None:
     assert sum("**`" in line for line in lines) == len(DEFAULT_TAGS)
     assert any("38.90 mAP" in line for line in lines)
     assert any("| 76.34 | 92.67 | 10 x 3 |" in line for line in lines)
+    assert len(model_table(only_defaults=True).splitlines()) == 2 + len(DEFAULT_TAGS)
 
 
 def test_text_without_markers_is_refused() -> None:
@@ -33,3 +35,13 @@ def test_text_without_markers_is_refused() -> None:
     assert table_in(text, "models") == "| x |"
     assert table_in(with_table(text, "models", "| y |"), "models") == "| y |"
     assert with_table(text, "models", "| x |") == text
+
+
+def test_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]

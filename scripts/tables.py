@@ -1,7 +1,7 @@
-"""The tables that are made and not written: ``python scripts/readme_tables.py`` puts them where they belong.
+"""The tables that are made and not written: ``python scripts/tables.py`` puts them where they belong.
 
-README's table of models comes from the catalog, its table of speed and the page of all measurements from
-what the benchmarks have written to ``benchmarks/results``.
+The tables of models come from the catalog, that of speed and the page of all measurements from what the
+benchmarks have written to ``benchmarks/results``.
 """
 
 import importlib.util
@@ -11,24 +11,26 @@ from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+MODELS, SPEED = ROOT / "docs" / "models.md", ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results"
 REPORT = RESULTS / "README.md"
 HEADER = ("Model", "Weights", "Trained on", "Top-1", "Top-5", "Views", "Parameters")
 
 
-def model_table() -> str:
+def model_table(*, only_defaults: bool = False) -> str:
     """The Markdown table of every checkpoint that isn't superseded; default weights are in bold."""
     from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_weights
 
     lines = [" | ".join(HEADER), " | ".join(["---"] * 3 + ["---:"] * 4)]
     for entry in list_weights():
-        if entry.superseded:
+        default = entry.tag == DEFAULT_TAGS[entry.model]
+        if entry.superseded or (only_defaults and not default):
             continue
         tag = f"`{entry.tag}`"
         metrics, (clips, crops) = entry.metrics, entry.metrics.views
         cells = (
             f"`{entry.model}`",
-            f"**{tag}**" if entry.tag == DEFAULT_TAGS[entry.model] else tag,
+            f"**{tag}**" if default and not only_defaults else tag,
             entry.training_data,
             _score(metrics.top1) if metrics.mean_ap is None else f"{metrics.mean_ap:.2f} mAP",
             _score(metrics.top5),
@@ -48,7 +50,7 @@ def speed_table() -> str:
 def report() -> str:
     """The page of everything that was measured."""
     tables = _tables()
-    head = "# What was measured\n\nWritten by `scripts/readme_tables.py` from the files beside this one.\n\n"
+    head = "# What was measured\n\nWritten by `scripts/tables.py` from the files beside this one.\n\n"
     return head + str(tables.report(tables.load(RESULTS.glob("*.json"))))
 
 
@@ -60,7 +62,7 @@ def table_in(text: str, name: str) -> str:
     """
     start, end = _markers(name)
     if start not in text or end not in text:
-        raise ValueError(f"README.md needs the two lines {start} and {end} around its table of {name}")
+        raise ValueError(f"The page needs the two lines {start} and {end} around its table of {name}")
     return text.partition(start)[2].partition(end)[0].strip()
 
 
@@ -81,17 +83,25 @@ def _score(percent: float | None) -> str:
 
 
 def _tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", RESULTS.parent / "tables.py")
+    spec = importlib.util.spec_from_file_location("benchmark_tables", RESULTS.parent / "tables.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+def pages() -> dict[Path, str]:
+    """Every page that holds a table, as it should be."""
+    models = with_table(MODELS.read_text(encoding="utf-8"), "models", model_table())
+    return {
+        README: with_table(README.read_text(encoding="utf-8"), "models", model_table(only_defaults=True)),
+        MODELS: models,
+        SPEED: with_table(SPEED.read_text(encoding="utf-8"), "speed", speed_table()),
+        REPORT: report(),
+    }
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    text = README.read_text(encoding="utf-8")
-    for name, table in (("models", model_table()), ("speed", speed_table())):
-        text = with_table(text, name, table)
-    README.write_text(text, encoding="utf-8")
-    REPORT.write_text(report(), encoding="utf-8")
+    for page, content in pages().items():
+        page.write_text(content, encoding="utf-8")
