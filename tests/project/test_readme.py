@@ -1,4 +1,4 @@
-"""The pages' tables say what the catalog and the benchmarks' files say; README stays short, links lead somewhere."""
+"""The pages: tables are fresh, README stays short, links lead somewhere."""
 
 from __future__ import annotations
 
