@@ -94,3 +94,25 @@ def read_text(path: Path) -> str:
         if content.startswith(mark):
             return content.decode(encoding)
     return content.decode("utf-8")
+
+
+def is_private(folder: Path) -> bool:
+    """Whether a folder belongs to this user and nobody else can put files into it, or another in its place.
+
+    The same is asked of the folders above it, where the sticky bit is enough: it keeps others from replacing
+    what isn't theirs. The system's own folders count as this user's. Windows keeps that elsewhere: True.
+
+    Raises:
+        OSError: there is no such folder, or it can't be looked at.
+    """
+    if not hasattr(os, "getuid"):
+        return True
+    for path in (folder.absolute(), folder.resolve()):
+        for each in (path, *path.parents):
+            facts = each.stat()
+            shared = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if facts.st_uid not in (os.getuid(), 0):
+                return False
+            if shared and (each == path or not facts.st_mode & stat.S_ISVTX):
+                return False
+    return True

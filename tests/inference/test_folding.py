@@ -92,7 +92,7 @@ class Strides(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if "conv" in str(func):
+        if "conv" in str(func) and args[0].dtype == torch.bfloat16:
             self.seen.add(tuple(args[3]) if len(args) > 3 else (1, 1, 1))
         return func(*args, **kwargs or {})
 

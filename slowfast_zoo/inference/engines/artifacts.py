@@ -1,14 +1,18 @@
 """What engines have compiled, kept on disk for the next process: one checked file per artifact.
 
-The files are in the folder ``engines`` of the library's cache and can be deleted at any time.
+The files are in the folder ``engines`` of the library's cache, if nobody else can write to that, and can be
+deleted at any time.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,6 +20,7 @@ import torch
 
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.files import is_private, written_whole
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.weights.download.download import cache_dir
 
@@ -48,12 +53,26 @@ def fingerprint(module: FoldedNetwork, *facts: object) -> str:
 
 
 def engine_folder() -> Path | None:
-    """Where compiled artifacts are kept; None when this user has no cache folder that can be written."""
+    """Where compiled artifacts are kept; None when no folder can be written.
+
+    Code is loaded from there: where others could write to it, it is a temporary folder of this process.
+    """
     with contextlib.suppress(OSError, DownloadError):
         folder = cache_dir() / "engines"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_private(folder) and os.access(folder, os.W_OK):
+            return folder
+        _LOGGER.info("Others may write to %s: what engines compile is kept for this process only.", folder)
+    with contextlib.suppress(OSError):
+        return _temporary_folder()
     return None
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="slowfast_zoo-"))  # which nobody else may open
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def load(name: str) -> bytes | None:
@@ -79,19 +98,13 @@ def store(name: str, content: bytes) -> None:
     folder = engine_folder()
     if folder is None:
         return
-    part = None
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-            part = Path(file.name)
+        with written_whole(folder / name) as path, path.open("wb") as file:
             file.write(hashlib.sha256(content).digest())
             file.write(content)
-        part.replace(folder / name)
         _prune(folder)
     except OSError as error:
         _LOGGER.info("%s can't be kept in %s: %s.", name, folder, error.strerror or error)
-        if part is not None:
-            with contextlib.suppress(OSError):
-                part.unlink()
 
 
 def _prune(folder: Path) -> None:

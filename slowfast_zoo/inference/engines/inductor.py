@@ -8,11 +8,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo.errors import ExportError, MissingDependencyError
+from slowfast_zoo.files import is_private
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, keeping_nan, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
@@ -26,7 +28,7 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
     """In float32, where oneDNN is fast, wide convolutions are computed with fewer products."""
     traced = traced_copy(module.to(memory_format=torch.channels_last_3d))
     if precision == "float32" and onednn_is_fast(device):
-        with _inductor_settings(frozen=True):
+        with inductor_settings(frozen=True):
             use_winograd(traced, shape[1] // module.spec.alpha)
     mode = "reduce-overhead" if device.type == "cuda" else None
     function = torch.compile(traced, fullgraph=True, dynamic=False, mode=mode)
@@ -36,7 +38,7 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
     def call(clips: Tensor) -> Tensor:
         clips = clips.contiguous(memory_format=torch.channels_last_3d)
         new = len(clips) not in sizes
-        with _inductor_settings(frozen=device.type == "cpu") if new else contextlib.nullcontext():
+        with inductor_settings(frozen=device.type == "cpu") if new else contextlib.nullcontext():
             logits: Tensor = function(clips)
         sizes.add(len(clips))
         return logits.clone()  # a CUDA graph writes into the same memory again
@@ -93,9 +95,19 @@ def _in_powers_of_two(call: Run) -> Run:
     return run
 
 
+def _is_private(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return is_private(folder)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
-def _inductor_settings(*, frozen: bool) -> Iterator[None]:
-    """Freezing, and Inductor's cache inside the library's, unless the user has set a folder for it.
+def inductor_settings(*, frozen: bool) -> Iterator[None]:
+    """Freezing, and Inductor's cache inside the library's, unless the user has set a private folder.
+
+    Inductor loads code from there; its default lies in a folder that everybody may have made first.
 
     Raises:
         ExportError: what is done with these settings can't be compiled.
@@ -104,9 +116,15 @@ def _inductor_settings(*, frozen: bool) -> Iterator[None]:
     from torch._inductor import config
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    variable, folder = "TORCHINDUCTOR_CACHE_DIR", artifacts.engine_folder()
+    variable = "TORCHINDUCTOR_CACHE_DIR"
     before = os.environ.get(variable, default_cache_dir())  # Inductor itself sets its default
-    if folder is not None and before == default_cache_dir():
+    if before == default_cache_dir() or not _is_private(Path(before)):
+        folder = artifacts.engine_folder()
+        if folder is None:
+            raise ExportError(
+                "torch.compile needs a folder that is this user's alone: set SLOWFAST_ZOO_CACHE,"
+                " or take engine='openvino' or 'eager'."
+            )
         os.environ[variable] = str(folder / "inductor")
     try:
         with config.patch(freezing=frozen):

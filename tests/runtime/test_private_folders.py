@@ -1,0 +1,94 @@
+"""Folders that code is loaded from are this user's alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from slowfast_zoo.files import is_private
+from slowfast_zoo.inference.engines import artifacts
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes and owners of POSIX systems")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "cache" / "engines"
+    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.chmod(0o755)
+    return folder
+
+
+def test_a_folder_of_ones_own_is_private(folder: Path) -> None:
+    assert is_private(folder)
+    folder.parent.chmod(0o1777)
+    assert is_private(folder), "the sticky bit keeps others from replacing it"
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+def test_a_folder_that_others_write_to_is_not(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    assert not is_private(folder)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_nor_one_that_others_can_replace(folder: Path, mode: int) -> None:
+    folder.parent.chmod(mode)
+    assert not is_private(folder)
+
+
+def test_nor_one_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    if folder.stat().st_uid == 0:
+        pytest.skip("what root owns counts as everybody's own")
+    assert not is_private(folder)
+
+
+@pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() != 0, reason="only root can give a folder away")
+def test_nor_one_that_was_made_by_another_user_first(folder: Path) -> None:
+    os.chown(folder, 12345, 12345)
+    assert not is_private(folder)
+
+
+def test_a_link_is_what_it_leads_to(folder: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "link").symlink_to(folder)
+    assert is_private(shared / "link")
+    shared.chmod(0o777)
+    assert not is_private(shared / "link")
+
+
+@pytest.mark.parametrize("part", ["", "engines"])
+def test_artifacts_never_come_from_a_shared_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "cache"))
+    artifacts.store("net.blob", b"mine")
+    assert artifacts.load("net.blob") == b"mine"
+    own = artifacts.engine_folder()
+    assert own == tmp_path / "cache" / "engines"
+    assert own.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "cache" / part).chmod(0o775)
+    assert artifacts.load("net.blob") is None
+    private = artifacts.engine_folder()
+    assert private is not None and private != own
+    assert private.stat().st_mode & 0o777 == 0o700
+    artifacts.store("other.blob", b"of this process")
+    assert artifacts.load("other.blob") == b"of this process"
+
+
+def test_a_shared_folder_for_inductor_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slowfast_zoo.inference.engines import inductor
+
+    shared, seen = tmp_path / "shared", []
+    for mode in (0o755, 0o777):
+        shared.mkdir(exist_ok=True)
+        shared.chmod(mode)
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared))
+        with inductor.inductor_settings(frozen=True):
+            seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared))
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared)
+    assert seen == [True, False]
