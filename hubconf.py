@@ -6,14 +6,4 @@ Building a model and loading its weights needs the packages in ``dependencies`` 
 
 dependencies = ["torch", "numpy", "safetensors", "filelock", "tqdm"]
 
-from slowfast_zoo.zoo import (  # noqa: E402, F401
-    create_model,
-    slowfast_r50_4x16x1,
-    slowfast_r50_8x8x1,
-    slowfast_r50_16x8x1,
-    slowfast_r101_8x8x1,
-    slowfast_r101_50_50_16x8x1,
-    slowfast_r101_r50_4x16x1,
-    slowfast_r152_r50_4x16x1,
-    slowfast_tiny,
-)
+from slowfast_zoo.zoo import *  # noqa: E402, F403

@@ -1,23 +1,31 @@
 """The models by name: build one, empty or with a publisher's weights.
 
-Every factory is ``create_model`` with its name filled in, written out so that editors complete it,
-type checkers know it and a misspelled argument fails.
+Every factory is ``create_model`` with its name filled in, typed, so that editors complete it, type checkers
+know it and a misspelled argument fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypedDict, Unpack
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
-from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
-if TYPE_CHECKING:
-    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
+__all__ = [
+    "create_model",
+    "slowfast_r50_4x16x1",
+    "slowfast_r50_8x8x1",
+    "slowfast_r50_16x8x1",
+    "slowfast_r101_8x8x1",
+    "slowfast_r101_50_50_16x8x1",
+    "slowfast_r101_r50_4x16x1",
+    "slowfast_r152_r50_4x16x1",
+    "slowfast_tiny",
+]
 
 Weights = str | Path | WeightEntry | None
 
@@ -36,102 +44,82 @@ def create_model(
     """A SlowFast model with its spec, clip spec, labels and provenance.
 
     With weights it is in eval mode, without in train mode. Without weights the network is that of the
-    model's default weights, with fresh parameters.
+    model's default weights, with fresh parameters and no class names.
+
+    Class names come from the weights' own row, from a saved file, or from ``labels``; they are never
+    guessed. A file that doesn't carry them, such as a state dict of your own, has none until you give them.
 
     Args:
         name: a model of ``list_models()``, or a publisher's own config name: then its newest weights
             take the place of the default ones.
         pretrained: whether to load the default weights: the same as ``weights="default"``.
         weights: a tag of ``list_weights(name)`` (str), a row of it, or a checkpoint file (Path) of any
-            publisher.
-        num_classes: rows of the classifier; another number than the weights have gives a fresh
-            classifier, 0 a model that returns pooled features; None keeps the weights' classes.
-        labels: class names; alone they also set ``num_classes``.
+            publisher, of a training, or of your own.
+        num_classes: your number of classes; None: the weights' classes. On published weights it means a
+            fresh classifier, even where it is the publisher's number; on a file of your own, where it isn't
+            the file's number. 0: a model that returns pooled features.
+        labels: your class names; alone they also set ``num_classes``. Names that differ from those of the
+            weights mean a fresh classifier; a file without names takes them as its own, one per class.
+            ``model.labels = names`` keeps a classifier under other names.
         in_channels: channels of the clips; the stems of RGB weights are adapted.
         dropout: probability of dropping a pooled feature while training; None: as published.
         progress: whether to show a bar on a terminal while downloading.
 
     Raises:
         UnknownNameError: no such model or tag; the message has the nearest names.
-        InputError: arguments that contradict each other.
+        InputError: arguments that contradict each other, or labels that aren't one per class.
         SpecError: a number that is not accepted.
         DownloadError: the weights could not be fetched.
-        CheckpointError: the file is unsafe or doesn't fit.
+        CheckpointError: the file is unsafe, of a newer format, doesn't fit, or holds another model.
     """
     if pretrained and weights is not None:
         raise InputError("Give either pretrained=True (the default weights) or weights=, not both.")
-    checkpoint = _read(weights) if isinstance(weights, Path) else None
-    entry, spec = _row(name, checkpoint or weights)
-    spec = _adjusted(spec, num_classes, labels, in_channels, dropout)
-    provenance: dict[str, object] = {"model": entry.model, "tag": None}
-    if checkpoint is not None:
-        from slowfast_zoo.weights.checkpoint.loading import build
+    weights = "default" if pretrained else weights
+    row = _row(name, weights)
+    classes = num_classes
+    if classes is None:
+        classes = row.model_spec.num_classes if labels is None else len(labels)
+    spec = row.model_spec.replace(
+        num_classes=classes, in_channels=in_channels
+    )  # before anything is downloaded
+    spec = spec if dropout is None else spec.replace(dropout=dropout)
+    names = check_labels(labels, classes)
+    if weights is not None:
+        from slowfast_zoo.weights.store import local_weights, open_file
 
-        model = build(spec, checkpoint)
-        provenance |= {"file": checkpoint.path.name}
-    elif pretrained or weights is not None:
-        model, provenance = _load(entry, spec, progress)
-    else:
-        model = SlowFast(spec)
-    model.clip_spec = entry.clip_spec
-    model.provenance = provenance
-    if labels is not None:
-        model.labels = check_labels(labels, spec.num_classes)
-    elif spec.num_classes == entry.model_spec.num_classes:  # else the classes are the user's own
-        model.labels = entry.labels
+        local = (
+            open_file(weights, row.model)
+            if isinstance(weights, Path)
+            else local_weights(row, progress=progress)
+        )
+        return local.build(num_classes=num_classes, labels=labels, in_channels=in_channels, dropout=dropout)
+    model = SlowFast(spec)
+    model.clip_spec, model.labels = row.clip_spec, names
+    model.provenance = {"model": row.model, "tag": None}
     return model
 
 
-def _adjusted(
-    spec: ModelSpec,
-    num_classes: int | None,
-    labels: Sequence[str] | None,
-    in_channels: int,
-    dropout: float | None,
-) -> ModelSpec:
-    if num_classes is None:
-        num_classes = spec.num_classes if labels is None else len(labels)
-    spec = spec.replace(num_classes=num_classes, in_channels=in_channels)
-    check_labels(labels, num_classes)  # before anything is downloaded
-    return spec if dropout is None else spec.replace(dropout=dropout)
-
-
-def _read(path: Path) -> Checkpoint:
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-
-    if path.is_dir():
-        raise InputError(f"'{path}' is a folder; from_pretrained reads folders.")
-    return read_checkpoint(path)
-
-
-def _row(name: str, weights: Weights | Checkpoint) -> tuple[WeightEntry, ModelSpec]:
-    """The catalog row whose clip spec and labels a call means, and the network that it builds."""
+def _row(name: str, weights: Weights) -> WeightEntry:
+    """The catalog row that a call means; the default one for a file, which says itself what it holds."""
     if not isinstance(name, str):
         raise InputError(f"A model is asked for by its name (str), got {type(name).__name__}.")
     if isinstance(weights, WeightEntry):
         if name not in (weights.model, weights.config_name):
             raise InputError(f"These weights belong to '{weights.model}', not to '{name}'.")
-        return weights, weights.model_spec
+        return weights
     config = None if name in list_models() else find_config(name)
     if config is None and name not in list_models():
         names = [*list_models(), *(entry.config_name for entry in list_weights())]
         hint = did_you_mean(name, names) or f" The models are: {quoted(list_models())}."
         raise UnknownNameError(f"There is no model '{name}'.{hint}")
     model = config.model if config else name
-    if not isinstance(weights, str | None):
-        from slowfast_zoo.weights.checkpoint.loading import identify
-        from slowfast_zoo.weights.checkpoint.reading import Checkpoint
-
-        if isinstance(weights, Checkpoint):
-            return identify(model, weights)
+    if not isinstance(weights, str | Path | None):
         raise InputError(
             f"weights is a tag (str), a file (Path) or a WeightEntry, got {type(weights).__name__}."
         )
-    if weights is None or (weights == "default" and config):
-        entry = config or get_weights(model)
-        return entry, entry.model_spec
-    entry = _tagged(model, weights)
-    return entry, entry.model_spec
+    if isinstance(weights, str) and not (weights == "default" and config):
+        return _tagged(model, weights)
+    return config or get_weights(model)
 
 
 def _tagged(model: str, tag: str) -> WeightEntry:
@@ -146,219 +134,52 @@ def _tagged(model: str, tag: str) -> WeightEntry:
         raise
 
 
-def _load(entry: WeightEntry, spec: ModelSpec, progress: bool) -> tuple[SlowFast, dict[str, object]]:
-    from slowfast_zoo.weights.checkpoint.loading import build
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-    from slowfast_zoo.weights.store import prepare_weights
+class Options(TypedDict, total=False):
+    """The keyword arguments of every factory; what they mean is said at ``create_model``."""
 
-    prepared = prepare_weights(entry, progress=progress)
-    return build(spec, read_checkpoint(prepared.path, dialect=prepared.dialect)), prepared.provenance
-
-
-def slowfast_r50_4x16x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R50 in both pathways; 4 slow and 32 fast frames of 64.
-
-    Weights for Kinetics-400 (400 classes). Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r50_4x16x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+    weights: Weights
+    num_classes: int | None
+    labels: Sequence[str] | None
+    in_channels: int
+    dropout: float | None
+    progress: bool
 
 
-def slowfast_r50_8x8x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R50 in both pathways; 8 slow and 32 fast frames of 64.
-
-    Weights for Kinetics-400, Something-Something V2, Charades. Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r50_8x8x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+def slowfast_r50_4x16x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R50 in both pathways; 4 slow and 32 fast frames of 64. Arguments and errors: ``create_model``."""
+    return create_model("slowfast_r50_4x16x1", pretrained, **options)
 
 
-def slowfast_r50_16x8x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R50 in both pathways; 16 slow and 64 fast frames of 128.
-
-    Weights for Something-Something V1 (174 classes) and V2, Charades. Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r50_16x8x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+def slowfast_r50_8x8x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R50 in both pathways; 8 slow and 32 fast frames of 64. Arguments and errors: ``create_model``."""
+    return create_model("slowfast_r50_8x8x1", pretrained, **options)
 
 
-def slowfast_r101_r50_4x16x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R101 in the slow, R50 in the fast pathway; 4 slow and 32 fast frames of 64.
-
-    Weights for Kinetics-400. Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r101_r50_4x16x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+def slowfast_r50_16x8x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R50 in both pathways; 16 slow and 64 fast frames of 128. Arguments and errors: ``create_model``."""
+    return create_model("slowfast_r50_16x8x1", pretrained, **options)
 
 
-def slowfast_r101_8x8x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R101 in both pathways; 8 slow and 32 fast frames of 64.
-
-    Weights for Kinetics-400. Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r101_8x8x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+def slowfast_r101_r50_4x16x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R101 slow, R50 fast; 4 slow and 32 fast frames of 64. Arguments and errors: ``create_model``."""
+    return create_model("slowfast_r101_r50_4x16x1", pretrained, **options)
 
 
-def slowfast_r152_r50_4x16x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R152 in the slow, R50 in the fast pathway; 4 slow and 32 fast frames of 64.
-
-    Weights for Kinetics-400. Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r152_r50_4x16x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+def slowfast_r101_8x8x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R101 in both pathways; 8 slow and 32 fast frames of 64. Arguments and errors: ``create_model``."""
+    return create_model("slowfast_r101_8x8x1", pretrained, **options)
 
 
-def slowfast_r101_50_50_16x8x1(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """R101 in both pathways with six temporal blocks in stage 3; 16 slow and 64 fast frames of 128.
-
-    Weights for Kinetics-400. Arguments and errors: ``create_model``.
-    """
-    return create_model(
-        "slowfast_r101_50_50_16x8x1",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+def slowfast_r152_r50_4x16x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R152 slow, R50 fast; 4 slow and 32 fast frames of 64. Arguments and errors: ``create_model``."""
+    return create_model("slowfast_r152_r50_4x16x1", pretrained, **options)
 
 
-def slowfast_tiny(
-    pretrained: bool = False,
-    *,
-    weights: Weights = None,
-    num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    progress: bool = True,
-) -> SlowFast:
-    """A small SlowFast: 2 slow and 8 fast frames of 80 x 80 pixels, 1.3 M parameters.
+def slowfast_r101_50_50_16x8x1(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R101 in both, six temporal blocks in stage 3; 16 slow, 64 fast frames of 128. See ``create_model``."""
+    return create_model("slowfast_r101_50_50_16x8x1", pretrained, **options)
 
-    Its weights ship in the package: they name the motion of the camera (10 classes). Arguments and errors:
-    ``create_model``.
-    """
-    return create_model(
-        "slowfast_tiny",
-        pretrained,
-        weights=weights,
-        num_classes=num_classes,
-        labels=labels,
-        in_channels=in_channels,
-        dropout=dropout,
-        progress=progress,
-    )
+
+def slowfast_tiny(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """A small one, its weights in the package: 2 slow, 8 fast frames of 80 pixels. See ``create_model``."""
+    return create_model("slowfast_tiny", pretrained, **options)

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import slowfast_zoo
-from slowfast_zoo import create_model, get_weights, list_models, list_weights, zoo
-from slowfast_zoo.errors import InputError, SpecError, UnknownNameError
+from slowfast_zoo import SlowFast, create_model, get_weights, list_models, list_weights, zoo
+from slowfast_zoo.errors import CheckpointError, InputError, SpecError, UnknownNameError
 
 FULL_SIZE = [name for name in list_models() if name != "slowfast_tiny"]
 PARAMETERS = {  # as the publishers give them; other_zoos' own counts where they print none
@@ -44,12 +44,15 @@ def memory(_no_memory_is_filled: None) -> None:
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_a_factory_is_create_model_with_its_name(name: str) -> None:
     factory = getattr(slowfast_zoo, name)
-    expected = list(inspect.signature(create_model).parameters.values())[1:]
-    assert list(inspect.signature(factory).parameters.values()) == expected
+    arguments = list(inspect.signature(create_model).parameters.values())[2:]
+    assert {argument.name: argument.annotation for argument in arguments} == {
+        option: value.__forward_arg__ for option, value in zoo.Options.__annotations__.items()
+    }
+    assert list(inspect.signature(factory).parameters) == ["pretrained", "options"]
     model = factory()
     assert model.spec == get_weights(name).model_spec
     assert model.clip_spec == get_weights(name).clip_spec
-    assert model.labels == get_weights(name).labels
+    assert model.labels is None, "an untrained network knows no classes"
     assert model.provenance == {"model": name, "tag": None}
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
@@ -66,7 +69,7 @@ def test_with_weights_in_eval_mode_without_in_train_mode(tmp_path: Path) -> None
         create_model("slowfast_tiny", True, num_classes=0),
         create_model("slowfast_tiny", weights=tmp_path / "tiny.pth"),
         slowfast_zoo.from_pretrained(tmp_path / "saved"),
-        slowfast_zoo.from_pretrained(tmp_path / "saved", labels=["a", "b"]),
+        slowfast_zoo.from_pretrained(tmp_path / "saved", num_classes=2, labels=["a", "b"]),
     ):
         assert not any(module.training for module in model.modules())
     for model in (zoo.slowfast_tiny(), create_model("slowfast_tiny", num_classes=3)):
@@ -74,6 +77,7 @@ def test_with_weights_in_eval_mode_without_in_train_mode(tmp_path: Path) -> None
 
 
 def test_every_model_has_a_factory() -> None:
+    assert {"create_model", *list_models()} == set(zoo.__all__)
     assert set(list_models()) == {name for name in vars(zoo) if name.startswith("slowfast_")}
 
 
@@ -132,3 +136,76 @@ def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
         create_model("slowfast_r50_4x16x1", num_classes=3, labels=["a", "b"])
     with pytest.raises(TypeError, match="num_clases"):
         create_model("slowfast_r50_4x16x1", num_clases=3)  # type: ignore[call-arg]
+
+
+# --- classes and their names ------------------------------------------------------------------------
+
+OWN = [f"k{index}" for index in range(10)]
+
+
+def same_head(first: SlowFast, second: SlowFast) -> bool:
+    return torch.equal(first.classifier.weight, second.classifier.weight)
+
+
+@pytest.mark.usefixtures("memory")
+def test_own_classes_on_published_weights_mean_a_fresh_classifier() -> None:
+    tiny = zoo.slowfast_tiny(pretrained=True)
+    assert tiny.labels == get_weights("slowfast_tiny").labels
+    for options, labels in (
+        ({"labels": OWN}, tuple(OWN)),
+        ({"labels": OWN, "num_classes": 10}, tuple(OWN)),
+        ({"num_classes": 10}, None),
+    ):
+        fresh = zoo.slowfast_tiny(pretrained=True, **options)  # type: ignore[arg-type]
+        assert fresh.labels == labels
+        assert not same_head(fresh, tiny)
+        assert torch.equal(fresh.fast.stem.conv.weight, tiny.fast.stem.conv.weight)
+        assert fresh.classifier.weight.std() < 0.02
+    kept = zoo.slowfast_tiny(pretrained=True, labels=tiny.labels)
+    assert same_head(kept, tiny)
+    kept.labels = OWN
+    assert same_head(kept, tiny)
+    assert zoo.slowfast_tiny(pretrained=True, labels=["a", "b"]).num_classes == 2
+    assert zoo.slowfast_tiny().labels is None
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_file_of_ones_own_has_its_own_names_or_none(saved: bool, tmp_path: Path) -> None:
+    mine = zoo.slowfast_tiny(num_classes=10)
+    if saved:
+        slowfast_zoo.save_pretrained(mine, tmp_path)
+        path = tmp_path / "model.safetensors"
+    else:
+        path = tmp_path / "mine.pth"
+        torch.save(mine.state_dict(), path)
+    model = create_model("slowfast_tiny", weights=path)
+    assert model.labels is None
+    assert same_head(model, mine)
+    named = create_model("slowfast_tiny", weights=path, labels=OWN)
+    assert named.labels == tuple(OWN)
+    assert same_head(named, mine)
+    assert same_head(create_model("slowfast_tiny", weights=path, num_classes=10), mine)
+    with pytest.raises(
+        InputError, match=r"labels has 9 names, '.*' has 10 classes; .* num_classes=9 as well"
+    ):
+        create_model("slowfast_tiny", weights=path, labels=OWN[:9])
+    fresh = create_model("slowfast_tiny", weights=path, labels=OWN[:9], num_classes=9)
+    assert (fresh.num_classes, fresh.labels) == (9, tuple(OWN[:9]))
+    if saved:
+        with pytest.raises(InputError, match="labels has 9 names"):
+            slowfast_zoo.from_pretrained(tmp_path, labels=OWN[:9])
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_saved_file_of_another_model_is_refused(tmp_path: Path) -> None:
+    tiny = zoo.slowfast_tiny(pretrained=True)
+    slowfast_zoo.save_pretrained(tiny, tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"holds a 'slowfast_tiny', not a 'slowfast_r50_4x16x1'; from_pre"
+    ):
+        create_model("slowfast_r50_4x16x1", weights=tmp_path / "model.safetensors")
+    tiny.provenance = {}
+    slowfast_zoo.save_pretrained(tiny, tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds a network of its own .*base_width 16"):
+        create_model("slowfast_r50_4x16x1", weights=tmp_path / "model.safetensors")

@@ -18,7 +18,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from slowfast_zoo.errors import (
-    CheckpointError,
     DownloadError,
     InputError,
     UnknownNameError,
@@ -31,7 +30,6 @@ from slowfast_zoo.weights.catalog.entry import WeightEntry
 if TYPE_CHECKING:
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.spec import ClipSpec
-    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_MODEL = "slowfast_r50_4x16x1"
@@ -73,7 +71,9 @@ class ModelRef:
             from slowfast_zoo.weights.saved.hub import from_pretrained
 
             return from_pretrained(self.path)
-        return _from_file(self.path, self.like)
+        from slowfast_zoo.weights.store import open_file
+
+        return open_file(self.path, like=self.like).build()
 
     def untrained(self) -> SlowFast:
         """The model with random weights where it is a published one, so that nothing is downloaded."""
@@ -82,7 +82,7 @@ class ModelRef:
         from slowfast_zoo.network.slowfast import SlowFast
 
         model = SlowFast(self.entry.model_spec)
-        model.clip_spec, model.labels = self.entry.clip_spec, self.entry.labels
+        model.clip_spec = self.entry.clip_spec
         model.provenance = {"model": self.entry.model, "tag": None}
         return model
 
@@ -203,42 +203,3 @@ def _joined(command: F) -> F:
         return command(model=None if model is None else parse(model, like), **options)
 
     return with_model  # type: ignore[return-value]  # click calls it by names
-
-
-def _from_file(path: Path, like: WeightEntry | None) -> SlowFast:
-    from slowfast_zoo.training.state import load_trained
-    from slowfast_zoo.weights.checkpoint.loading import build, identify, spec_in_file
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-
-    trained = load_trained(path)
-    if trained is not None:
-        return trained
-    checkpoint = read_checkpoint(path)
-    if like is None:
-        entry, spec = identify(_model_in(checkpoint), checkpoint)
-    else:
-        entry, spec = like, spec_in_file(checkpoint, like.model_spec)
-    model = build(spec, checkpoint)
-    model.clip_spec = entry.clip_spec
-    if spec.num_classes == entry.model_spec.num_classes:
-        model.labels = entry.labels
-    model.provenance = {
-        "model": entry.model,
-        "file": path.name,
-        "sha256": checkpoint.sha256,
-        "source": entry.source,
-        "license": entry.license,
-    }
-    return model
-
-
-def _model_in(checkpoint: Checkpoint) -> str:
-    """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
-    from slowfast_zoo.weights.checkpoint.loading import match_rows, published_rows
-
-    fitting = match_rows(checkpoint, list_weights())
-    models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
-    if len(models) != 1:
-        what = f"may be {quoted(models)}" if models else "is no network of the catalog"
-        raise CheckpointError(f"'{checkpoint.path}' {what}; say with --like which one is meant.")
-    return models[0]

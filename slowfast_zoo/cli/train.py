@@ -90,8 +90,8 @@ def train_command(
 
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.schedule import Plan
-    from slowfast_zoo.training.state import load_trained
     from slowfast_zoo.training.train import train
+    from slowfast_zoo.weights.saved.file import read_file
     from slowfast_zoo.weights.saved.hub import save_pretrained
 
     chosen = _recipe(recipe)
@@ -138,7 +138,7 @@ def train_command(
     if group.first:
         best = {name: round(value, 4) for name, value in result.best_metrics.items()}
         echo(f"Trained {result.steps} steps: {result.best or result.last} {best or ''}".rstrip())
-        save_pretrained(load_trained(result.best or result.last) or network, folder / "model")
+        save_pretrained(read_file(result.best or result.last), folder / "model")
         echo(f"The model as a folder, for from_pretrained and predict: {folder / 'model'}")
 
 
@@ -217,11 +217,11 @@ def _model(
     loaded = None
     if start is not None:
         loaded = start.load()
-        if loaded.spec.num_classes != spec.num_classes:
+        if loaded.num_classes != spec.num_classes or loaded.labels not in (None, model.labels):
             loaded.reset_classifier(spec.num_classes)
     elif use_recipe and recipe.initialize_from:
         name, tag = recipe.initialize_from
-        loaded = create_model(name, weights=tag, num_classes=spec.num_classes)
+        loaded = create_model(name, weights=tag, num_classes=spec.num_classes, labels=labels)
     if loaded is not None:
         # Weights of another length of clip fit too: no tensor depends on it.
         model.load_state_dict(loaded.state_dict())

@@ -56,13 +56,11 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
 @click.option("--labels", type=FILE, help="File with one class name a line.")
 def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
     """Turns any publisher's file, or another MODEL, into a FOLDER that every command and push take."""
-    from slowfast_zoo.network.slowfast import check_labels
     from slowfast_zoo.weights.saved.hub import save_pretrained
 
     converted = model.load()
     if labels is not None:
-        names = labels.read_text(encoding="utf-8").splitlines()
-        converted.labels = check_labels(names, converted.spec.num_classes)
+        converted.labels = labels.read_text(encoding="utf-8").splitlines()
     save_pretrained(converted, folder)
     classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
     echo(f"{folder}: {converted.provenance.get('model', 'a network of no catalog')}, {classes}")

@@ -159,6 +159,9 @@ class SlowFast(nn.Module):
         classifier = head_of(spec).layers()["classifier"].to(device=example.device, dtype=example.dtype)
         init_classifier(classifier)
         self.spec, self.classifier, self._labels = spec, classifier.train(self.training), labels
+        if "training" in self.provenance:  # what was trained and measured isn't this classifier's
+            earlier = dict(self.provenance)
+            self.provenance = {"pretraining": earlier.pop("training")} | earlier
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether training keeps each block's input only and computes the block again on the way back.

@@ -2,14 +2,13 @@
 
 ``resume.pt`` holds weights, optimizer, loss scaler and position. Data order, augmentation and dropout are
 drawn from (seed, position), so they need no further state. ``last.safetensors`` and ``best.safetensors``
-hold the weights with their specs and class names.
+are saved files, which every public way of loading a model reads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any
 
 import torch
 
-from slowfast_zoo.errors import CheckpointError, TrainingError
+from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.files import TEMPORARY_SUFFIX, hash_file, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.saved.config import SavedConfig
+from slowfast_zoo.weights.saved.file import fill
 
 RESUME, LAST, BEST, LOG = "resume.pt", "last.safetensors", "best.safetensors", "log.jsonl"
-_METADATA = "slowfast_zoo"
 _FORMAT = 2
 """Of ``resume.pt``; another number is refused."""
 # Where a step's clips are computed, and what is written when. How a step is divided matters to batch norms
@@ -104,56 +103,16 @@ def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
 
 
 def save_weights(model: SlowFast, path: Path, notes: Mapping[str, Any]) -> None:
-    """Writes weights, specs, class names and provenance into one safetensors file.
+    """Writes a saved file (``slowfast_zoo.weights.saved.file``): weights, specs, class names, provenance.
 
     Args:
         model: what to save.
         path: replaced in one step.
         notes: how the weights were trained; JSON values, become the file's provenance.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    described = {
-        "model_spec": model.spec.to_dict(),
-        "clip_spec": model.clip_spec.to_dict(),
-        "labels": None if model.labels is None else list(model.labels),
-        "provenance": {**model.provenance, "training": dict(notes)},
-    }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", _METADATA: json.dumps(described)}
+    config = SavedConfig.of(model, training=notes)
     with replaced(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-
-
-def load_trained(path: str | Path) -> SlowFast | None:
-    """The model that ``save_weights`` wrote, or None for a file that doesn't say which network it fits.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    try:
-        with safe_open(path, "pt") as file:
-            described = json.loads((file.metadata() or {}).get(_METADATA, "null"))
-    except (SafetensorError, OSError, ValueError):
-        return None
-    if described is None:
-        return None
-    try:
-        model = SlowFast(ModelSpec.from_dict(described["model_spec"]))
-        model.load_state_dict(load_file(path))
-        model.clip_spec = ClipSpec.from_dict(described["clip_spec"])
-        model.labels = None if described["labels"] is None else tuple(described["labels"])
-        model.provenance = described["provenance"]
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    return model
+        fill(temporary, model.state_dict(), config)
 
 
 def write_resume(path: Path, state: Mapping[str, Any]) -> None:

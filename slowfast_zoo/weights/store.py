@@ -5,26 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import CheckpointError, DownloadError
+from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, quoted
 from slowfast_zoo.files import hash_file
-from slowfast_zoo.weights.catalog.entry import Dialect, WeightEntry
+from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.weights.catalog import list_models, list_weights
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.download.digest import Digest
 from slowfast_zoo.weights.download.download import Fetched, fetch
 
+if TYPE_CHECKING:
+    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
+    from slowfast_zoo.weights.saved.config import SavedConfig
+    from slowfast_zoo.weights.saved.file import LocalWeights
+
 _LOGGER = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A local file of a row, ready for ``read_checkpoint``."""
-
-    path: Path
-    """The file; ours where it could be kept, else the publisher's."""
-    dialect: Dialect
-    """Whose names it uses."""
-    provenance: dict[str, object]
-    """Where it comes from, for the model that is built with it."""
 
 
 def fetch_weights(
@@ -52,8 +48,8 @@ def fetch_weights(
     )
 
 
-def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
-    """A row's weights, converted: from the cache, a mirror, the Hub repository of the row, its publisher.
+def local_weights(entry: WeightEntry, *, progress: bool = True) -> LocalWeights:
+    """A row's weights: from the cache, a mirror, the Hub repository of the row, its publisher.
 
     Args:
         entry: a row of the catalog.
@@ -64,7 +60,7 @@ def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
         OfflineError: the network would be needed and may not be used.
         CheckpointError: the file is unsafe or isn't what the row says.
     """
-    from slowfast_zoo.weights.saved.conversion import cached_conversion
+    from slowfast_zoo.weights.saved.file import converted
 
     if not entry.urls:
         return _embedded(entry)
@@ -79,18 +75,106 @@ def prepare_weights(entry: WeightEntry, *, progress: bool = True) -> Prepared:
             except (DownloadError, CheckpointError) as error:
                 _LOGGER.warning("The copy on the Hub isn't used: %s", error)
             fetched = fetch_weights(entry, progress=progress)
-    converted = cached_conversion(
-        fetched.path, entry.model_spec, sha256=fetched.sha256, dialect=entry.dialect
-    )
-    return Prepared(
-        path=converted,
-        dialect=entry.dialect if converted == fetched.path else "slowfast_zoo",
-        provenance=_provenance(entry, fetched.sha256, fetched.verified),
-    )
+    config = _config(entry, fetched.sha256, fetched.verified)
+    return converted(fetched.path, config, sha256=fetched.sha256, dialect=entry.dialect)
 
 
-def _provenance(entry: WeightEntry, sha256: str, verified: bool) -> dict[str, object]:
-    return {
+def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None = None) -> LocalWeights:
+    """A weights file of anybody's, read: what it says, else the row that it is or stands for.
+
+    A saved file of this library says everything itself. Any other takes network and input of a row; class
+    names only if it is exactly that row's file.
+
+    Args:
+        path: the file.
+        model: whose weights it has to be; None: told from the file.
+        like: the row whose network and input it has, where the file doesn't say; None: told from the file.
+
+    Raises:
+        CheckpointError: it is unsafe or damaged, or another model's, or fits no row, or several.
+        InputError: a folder, or ``like`` for a file that says itself what it is.
+    """
+    from slowfast_zoo.weights.checkpoint.loading import (
+        identify,
+        published_rows,
+        read_canonical,
+        spec_in_file,
+    )
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+    from slowfast_zoo.weights.saved.config import SavedConfig
+    from slowfast_zoo.weights.saved.file import LocalWeights, config_in
+
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; from_pretrained reads folders.")
+    checkpoint = read_checkpoint(path)
+    config = config_in(checkpoint)
+    if config is not None:
+        if like is not None:
+            raise InputError(f"'{path}' says itself which network and input it has; leave out --like.")
+        _check_model(config, model, path)
+        return LocalWeights.read(checkpoint, config)
+    if like is None:
+        entry, spec = identify(model or _only_model(checkpoint), checkpoint)
+    else:
+        entry, spec = like, spec_in_file(checkpoint, like.model_spec)
+    published = checkpoint.dialect != "slowfast_zoo" and bool(published_rows(checkpoint, [entry]))
+    provenance = {
+        "model": entry.model,
+        "tag": entry.tag if published else None,
+        "file": path.name,
+        "sha256": checkpoint.sha256,
+    }
+    if published or like is not None:
+        provenance |= {"source": entry.source, "license": entry.license}
+    config = SavedConfig(
+        model_spec=spec,
+        clip_spec=entry.clip_spec,
+        labels=entry.labels if published else None,
+        provenance=provenance,
+    )
+    return LocalWeights(path, read_canonical(checkpoint, spec), config, published)
+
+
+def _check_model(config: SavedConfig, model: str | None, path: Path) -> None:
+    """Refuses a saved file of another model than the named one.
+
+    Raises:
+        CheckpointError: says which it is, and the way out.
+    """
+    said = config.provenance.get("model")
+    if model is None or said == model:
+        return
+    kinds = {_kind(row.model_spec) for row in list_weights(model)}
+    if said in list_models() or _kind(config.model_spec) not in kinds:
+        what = (
+            f"a '{said}'" if said in list_models() else f"a network of its own ({_kind(config.model_spec)})"
+        )
+        raise CheckpointError(
+            f"'{path}' holds {what}, not a '{model}'; from_pretrained(Path({str(path)!r})) takes it as it is."
+        )
+
+
+def _kind(spec: ModelSpec) -> str:
+    """What no training changes, in words."""
+    return f"depths {spec.depth} and {spec.fast_depth}, base_width {spec.base_width}"
+
+
+def _only_model(checkpoint: Checkpoint) -> str:
+    """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
+    from slowfast_zoo.weights.checkpoint.loading import match_rows, published_rows
+
+    fitting = match_rows(checkpoint, list_weights())
+    models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
+    if len(models) != 1:
+        what = f"may be {quoted(models)}" if models else "is no network of the catalog"
+        raise CheckpointError(f"'{checkpoint.path}' {what}; say with --like which one is meant.")
+    return models[0]
+
+
+def _config(entry: WeightEntry, sha256: str, verified: bool) -> SavedConfig:
+    from slowfast_zoo.weights.saved.config import SavedConfig
+
+    provenance = {
         "model": entry.model,
         "tag": entry.tag,
         "url": entry.urls[0] if entry.urls else None,
@@ -100,34 +184,41 @@ def _provenance(entry: WeightEntry, sha256: str, verified: bool) -> dict[str, ob
         "source": entry.source,
         "license": entry.license,
     }
+    return SavedConfig(
+        model_spec=entry.model_spec, clip_spec=entry.clip_spec, labels=entry.labels, provenance=provenance
+    )
 
 
-def _embedded(entry: WeightEntry) -> Prepared:
+def _embedded(entry: WeightEntry) -> LocalWeights:
     """The file inside this package.
 
     Raises:
         CheckpointError: the installation is damaged.
     """
+    from slowfast_zoo.weights.checkpoint.loading import read_canonical
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+    from slowfast_zoo.weights.saved.file import LocalWeights
+
     path = Path(__file__).parent / "catalog" / "embedded" / entry.filename
     sha256 = hash_file(path) if path.is_file() else "no file"
     if f"sha256:{sha256}" != entry.digest:
         raise CheckpointError(f"'{path}' isn't the file that belongs to this version; install it again.")
-    return Prepared(path, entry.dialect, _provenance(entry, sha256, verified=True))
+    state = read_canonical(read_checkpoint(path, dialect=entry.dialect), entry.model_spec)
+    return LocalWeights(path, state, _config(entry, sha256, verified=True), published=True)
 
 
-def _hub_copy(entry: WeightEntry) -> Prepared:
+def _hub_copy(entry: WeightEntry) -> LocalWeights:
     """The converted copy at the commit that the row names.
 
     Raises:
         DownloadError: the Hub doesn't give it.
         CheckpointError: it is damaged, or another row's.
     """
-    from slowfast_zoo.weights.saved.folder import CONFIG, WEIGHTS, read_config
+    from slowfast_zoo.weights.saved.folder import open_folder
     from slowfast_zoo.weights.saved.hub import locate
 
-    folder = locate(str(entry.hub_repo), entry.hub_revision)
-    config = read_config(folder / CONFIG)
-    made_from = config.provenance
+    copy = open_folder(locate(str(entry.hub_repo), entry.hub_revision))
+    config, made_from = copy.config, copy.config.provenance
     same_row = (made_from.get("model"), made_from.get("tag")) == (entry.model, entry.tag)
     digest = entry.digest and Digest.parse(entry.digest)
     same_file = (
@@ -135,7 +226,6 @@ def _hub_copy(entry: WeightEntry) -> Prepared:
     )
     if not same_row or not same_file or config.model_spec != entry.model_spec:
         raise CheckpointError(f"'{entry.hub_repo}' isn't a copy of {entry.model}, {entry.tag}.")
-    if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(f"'{entry.hub_repo}' has no {WEIGHTS}.")
-    hub = {"hub": f"{entry.hub_repo}@{entry.hub_revision}"}
-    return Prepared(folder / WEIGHTS, "slowfast_zoo", made_from | hub)
+    origin = made_from | {"hub": f"{entry.hub_repo}@{entry.hub_revision}"}
+    config = dataclasses.replace(config, clip_spec=entry.clip_spec, labels=entry.labels, provenance=origin)
+    return dataclasses.replace(copy, config=config, published=True)

@@ -20,6 +20,7 @@ from slowfast_zoo.cli import test as test_module
 from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.cli.options import open_data
 from slowfast_zoo.errors import (
+    CheckpointError,
     DataError,
     InputError,
     OutOfMemoryError,
@@ -41,8 +42,9 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.published import get_recipe
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.state import load_trained, save_weights
+from slowfast_zoo.training.state import save_weights
 from slowfast_zoo.training.train import train
+from slowfast_zoo.weights.saved.file import read_file
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
 SPEC = ModelSpec(
@@ -252,14 +254,16 @@ def test_wrong_arguments_are_refused(model: SlowFast) -> None:
 
 def test_a_trained_file_brings_its_own_network(model: SlowFast, tmp_path: Path) -> None:
     save_weights(model, tmp_path / "w.safetensors", {"step": 3})
-    loaded = load_trained(tmp_path / "w.safetensors")
-    assert loaded is not None and loaded.labels == model.labels
+    loaded = read_file(tmp_path / "w.safetensors")
+    assert loaded.labels == model.labels
     assert loaded.provenance["training"] == {"step": 3}
-    (tmp_path / "other.pth").write_bytes(b"not a checkpoint")
-    assert load_trained(tmp_path / "other.pth") is None
+    torch.save(model.state_dict(), tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="doesn't say which network"):
+        read_file(tmp_path / "other.pth")
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "short.safetensors").write_bytes(content[:-100])
-    assert load_trained(tmp_path / "short.safetensors") is None
+    with pytest.raises(CheckpointError, match="damaged safetensors"):
+        read_file(tmp_path / "short.safetensors")
 
 
 def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,8 +317,8 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     result = run(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
     assert result.exit_code == 0, result.output
     assert "Trained 2 steps" in result.output and "best.safetensors" in result.output
-    trained = load_trained(tmp_path / "w" / "best.safetensors")
-    assert trained is not None and trained.labels == ("a", "b")
+    trained = read_file(tmp_path / "w" / "best.safetensors")
+    assert trained.labels == ("a", "b")
     training = trained.provenance["training"]
     assert training["settings"]["seed"] == 4 and 0 <= training["metrics"]["top1_acc"] <= 1
     saved = from_pretrained(tmp_path / "w" / "model")

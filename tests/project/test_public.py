@@ -80,7 +80,10 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert value.__doc__ and not value.__doc__.startswith(f"{name}("), f"{name} has no docstring of its own"
     if inspect.isfunction(value):
         for parameter in inspect.signature(value).parameters.values():
-            assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{name} swallows typing errors"
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                assert str(parameter.annotation).startswith("Unpack["), f"{name} swallows typing errors"
+                with pytest.raises(TypeError, match="num_clases"):
+                    value(num_clases=3)
 
 
 def test_hubconf_needs_only_what_it_says() -> None:

@@ -36,7 +36,8 @@ from slowfast_zoo.training.finetune.probe import (
 from slowfast_zoo.training.finetune.report import draw_curves, draw_report, write_tables
 from slowfast_zoo.training.journal import read_log
 from slowfast_zoo.training.memory import smaller_pieces
-from slowfast_zoo.training.state import RESUME, load_trained
+from slowfast_zoo.training.state import RESUME
+from slowfast_zoo.weights.saved.file import read_file
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
 SPEC = ModelSpec(
@@ -153,7 +154,7 @@ def test_norms_that_learn_are_measured_before_the_probe(clips: Path, tmp_path: P
     model = make_model()
     before = model.slow.stem.norm.running_mean.clone()
     tune(clips, tmp_path, model, freeze_norms=not learn, config=CONFIG.replace(epochs=1, lr=1e-12))
-    probed = load_trained(tmp_path / PROBE)
+    probed = read_file(tmp_path / PROBE)
     assert probed is not None
     assert torch.equal(probed.slow.stem.norm.running_mean, before) == (not learn)
 
@@ -419,9 +420,7 @@ def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path)
     with pytest.raises(TrainingError, match="holds a training already"):
         tune(clips, tmp_path / "cut")
     resumed = tune(clips, tmp_path / "cut", resume=True)
-    first, second = (load_trained(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
-    assert first is not None
-    assert second is not None
+    first, second = (read_file(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
     for (name, value), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
     names = [sorted(Path(name).resolve() for name in run.evaluation.names) for run in (whole, resumed)]
@@ -467,8 +466,7 @@ def test_training_that_gets_worse_than_the_probe_ends_with_the_probe(
     assert result.probe_metrics["top1_acc"] > max(best)
     assert result.evaluation.metrics["top1_acc"] == result.probe_metrics["top1_acc"]
     assert any("linear probe on the validation data, which is kept" in note for note in result.notes)
-    probe = load_trained(tmp_path / PROBE)
-    assert probe is not None
+    probe = read_file(tmp_path / PROBE)
     for name, value in from_pretrained(result.model_dir).state_dict().items():
         assert torch.equal(value, probe.state_dict()[name]), name
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,9 +22,9 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.weights.saved import folder as folder_module
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
-from slowfast_zoo.weights.saved.folder import FORMAT_VERSION, read_config
+from slowfast_zoo.weights.saved.config import FORMAT_VERSION, SavedConfig, read_config
+from slowfast_zoo.weights.saved.file import fill, read_file, write_file
 from slowfast_zoo.weights.saved.hub import from_pretrained, locate, push_folder, push_to_hub, save_pretrained
 
 TINY = ModelSpec(depth=14, base_width=16, num_frames=8, num_classes=3, lateral_norm=True)
@@ -120,10 +123,13 @@ def test_other_classes_and_labels(tmp_path: Path) -> None:
     assert torch.equal(fresh.slow.stem.conv.weight, model.slow.stem.conv.weight)
     assert "training" not in fresh.provenance
     assert fresh.provenance["pretraining"] == model.provenance["training"]
-    assert from_pretrained(tmp_path, labels=["x", "y"]).labels == ("x", "y")
-    renamed = from_pretrained(tmp_path, labels=["x", "y", "z"])
-    assert renamed.labels == ("x", "y", "z")
-    assert torch.equal(renamed.classifier.weight, model.classifier.weight)
+    assert from_pretrained(tmp_path, num_classes=2, labels=["x", "y"]).labels == ("x", "y")
+    with pytest.raises(InputError, match=r"labels has 2 names, .* has 3 classes"):
+        from_pretrained(tmp_path, labels=["x", "y"])
+    other = from_pretrained(tmp_path, labels=["x", "y", "z"])
+    assert other.labels == ("x", "y", "z")
+    assert not torch.equal(other.classifier.weight, model.classifier.weight)
+    assert torch.equal(from_pretrained(tmp_path, labels=LABELS).classifier.weight, model.classifier.weight)
     assert from_pretrained(tmp_path, num_classes=0).eval()(torch.randn(1, 3, 8, 32, 32)).shape == (1, 576)
     assert from_pretrained(tmp_path, num_classes=3).labels == LABELS
     with pytest.raises(InputError, match="2 names for 3 classes"):
@@ -154,7 +160,10 @@ def change(path: Path, **entries: object) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"format_version": 2, "library_version": "9.1"}, r"format 2, written by slowfast_zoo 9\.1.*upgrade"),
+        (
+            {"format_version": 2, "library_version": "9.1"},
+            r"format 2, written by slowfast_zoo 9\.1.*Update it",
+        ),
         ({"format_version": "1"}, "wasn't written by save_pretrained"),
         ({"format_version": True}, "wasn't written by save_pretrained"),
         ({"lables": []}, "unknown entry 'lables'.* Did you mean 'labels'"),
@@ -196,10 +205,11 @@ def test_missing_file(name: str, tmp_path: Path) -> None:
 
 
 def test_missing_folder_and_file_for_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "model.pth").write_bytes(b"x")
-    for path in (tmp_path / "nowhere", tmp_path / "model.pth"):
-        with pytest.raises(CheckpointError, match=r"is no folder.*create_model"):
-            from_pretrained(path)
+    torch.save(tiny().state_dict(), tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=r"is no folder.*create_model"):
+        from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"doesn't say which network it holds.*create_model"):
+        from_pretrained(tmp_path / "model.pth")
 
 
 def test_tensors_of_another_network(tmp_path: Path) -> None:
@@ -214,6 +224,33 @@ def test_tensors_of_another_network(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"model\.safetensors' doesn't hold the network") as caught:
             from_pretrained(tmp_path / "a")
         assert getattr(caught.value, field)
+    other = tiny()
+    other.classifier.bias.data[0] += 1
+    write_file(tmp_path / "a" / "model.safetensors", other)
+    with pytest.raises(CheckpointError, match="not the file that its config was written with"):
+        from_pretrained(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (
+            lambda m: m.fast.stem.norm.running_var.mul_(-1),
+            "fast.stem.norm.running_var' holds negative variances",
+        ),
+        (lambda m: m.classifier.bias.data.fill_(float("nan")), "'classifier.bias' holds NaN"),
+        (lambda m: setattr(m, "_labels", ("a", "b")), "labels has 2 names for 3 classes"),
+    ],
+    ids=["variance", "nan", "labels"],
+)
+def test_a_file_that_would_predict_nonsense_is_refused(damage: Any, says: str, tmp_path: Path) -> None:
+    model, config = tiny(), dataclasses.replace(SavedConfig.of(tiny()), labels=None)
+    damage(model)
+    if model.labels != LABELS:
+        config = dataclasses.replace(config, labels=model.labels)
+    fill(tmp_path / "file.safetensors", model.state_dict(), config)
+    with pytest.raises(CheckpointError, match=says):
+        read_file(tmp_path / "file.safetensors")
 
 
 def test_other_containers_are_refused(tmp_path: Path) -> None:
@@ -236,31 +273,35 @@ def test_truncated_weights(tmp_path: Path) -> None:
 # --- saving --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("failing", ["README.md", "config.json", "model.safetensors"])
-def test_failure_while_writing_keeps_the_old_folder(
-    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file may become larger: a full disk, as a program meets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_the_old_folder(tmp_path: Path) -> None:
     old = tiny()
     save_pretrained(old, tmp_path)
     before = sorted(tmp_path.iterdir())
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    if failing == "model.safetensors":
-        monkeypatch.setattr(folder_module, "save_canonical", full)
-    else:
-        real = Path.open
-        monkeypatch.setattr(
-            Path,
-            "open",
-            lambda path, *rest, **kw: full() if failing in path.name else real(path, *rest, **kw),
-        )
-    with pytest.raises(DownloadError, match=r"can't be saved.*No space left"):
+    with disk_of(100_000), pytest.raises(DownloadError, match=r"can't be saved in"):
         save_pretrained(SlowFast(TINY), tmp_path)
-    monkeypatch.undo()
     assert sorted(tmp_path.iterdir()) == before
     assert_same(old, from_pretrained(tmp_path))
+
+
+def test_who_may_read_is_the_umasks_choice(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_pretrained(tiny(), tmp_path)
+        write_file(tmp_path / "file.safetensors", tiny())
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
@@ -292,14 +333,11 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
     failed.classifier.bias.data[1] = float("nan")
     strange = tiny()
     strange.provenance["callback"] = print
-    unlabeled = tiny()
-    unlabeled.labels = ("only one",)
     for model, message in (
         (torch.nn.Linear(2, 2), "got Linear"),
         (empty, "meta device"),
         (failed, "'classifier.bias' holds NaN"),
         (strange, "JSON, which can't hold them"),
-        (unlabeled, "1 names for 3 classes"),
     ):
         with pytest.raises(InputError, match=message):
             save_pretrained(model, tmp_path / "new")  # type: ignore[arg-type]
@@ -357,7 +395,9 @@ def test_cards_example_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["model", "a/b/c", "", "owner/", "https://host/a/b", "x y/z", 5, None])
 def test_source_that_is_neither(source: Any) -> None:
-    with pytest.raises(InputError, match=r"give a folder as Path\(.*a Hub repository as 'owner/name'"):
+    with pytest.raises(
+        InputError, match=r"give a folder or file as Path\(.*a Hub repository as 'owner/name'"
+    ):
         from_pretrained(source)
 
 

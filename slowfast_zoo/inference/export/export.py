@@ -27,7 +27,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slowfast_zoo import __version__
 from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.inference.engines.engine import Shape
@@ -40,6 +39,7 @@ from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.functional import normalize
+from slowfast_zoo.weights.saved.config import SavedConfig
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def export(
         raise ExportError(f"'{target}' can't be written: {error.strerror or error}.") from error
     try:
         part = folder / target.name
-        kind.write(original, shape, precision, part, _json(_embedded(original)))
+        kind.write(original, shape, precision, part, _json(SavedConfig.of(original).to_dict()))
         proof, logits = prove(original, kind.open(part, precision), clips, precision, repeats)
         if not proof.ok:
             raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
@@ -164,16 +164,6 @@ def _normalized(frames: npt.NDArray[np.uint8], spec: ClipSpec) -> Tensor:
     return normalize(clip, spec.replace(**neutral))
 
 
-def _embedded(model: SlowFast) -> dict[str, Any]:
-    return {
-        "model_spec": model.spec.to_dict(),
-        "clip_spec": model.clip_spec.to_dict(),
-        "labels": model.labels,
-        "provenance": model.provenance,
-        "library_version": __version__,
-    }
-
-
 def _contract(
     model: SlowFast,
     path: Path,
@@ -196,7 +186,7 @@ def _contract(
         "output": {"name": "logits", "dtype": "float32", "shape": ["batch", logits.shape[1]]},
         "activation": model.spec.activation,
         "properties": {"INFERENCE_PRECISION_HINT": hint} if name == "openvino" else {},
-        **_embedded(model),
+        **SavedConfig.of(model).to_dict(),
         "reference": {
             "file": _beside(path, "reference.npz").name,
             "frames_sha256": hashlib.sha256(frames.tobytes()).hexdigest(),

@@ -18,7 +18,7 @@ import torch
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
-from slowfast_zoo.errors import InputError, TrainingError, quoted
+from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate, format_table
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import to_device
@@ -32,9 +32,10 @@ from slowfast_zoo.training.journal import write_line
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
-from slowfast_zoo.training.state import LOG, RESUME, load_trained, new_directory, replaced, save_weights
+from slowfast_zoo.training.state import LOG, RESUME, new_directory, replaced, save_weights
 from slowfast_zoo.training.train import selection_score
 from slowfast_zoo.video.clips import Views
+from slowfast_zoo.weights.saved.file import read_file
 from slowfast_zoo.weights.saved.hub import save_pretrained
 
 _LOGGER = logging.getLogger(__name__)
@@ -243,8 +244,8 @@ class _Run:
 
     def earlier_probe(self) -> dict[str, float]:
         """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none."""
-        found = load_trained(self.folder / PROBE) if (self.folder / PROBE).exists() else None
-        return {} if found is None else dict(found.provenance["training"]["metrics"])
+        path = self.folder / PROBE
+        return dict(read_file(path).provenance["training"]["metrics"]) if path.exists() else {}
 
     def _features(self, dataset: VideoDataset, draws: int) -> Features:
         return extract_features(
@@ -313,9 +314,7 @@ class _Run:
             _say(
                 self.notes, "No epoch was as good as the linear probe on the validation data, which is kept."
             )
-        best = load_trained(path)
-        if best is None:
-            raise TrainingError(f"{path} was changed by someone else during training.")
+        best = read_file(path)
         self.model.load_state_dict(best.state_dict())
         self.model.provenance = best.provenance
 
@@ -379,11 +378,6 @@ def _prepare_model(
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.labels)
     model.clip_spec = clip_spec
-    if "training" in model.provenance:
-        # What was trained and measured before isn't this classifier's.
-        earlier = dict(model.provenance)
-        model.provenance = {**earlier, "pretraining": earlier.pop("training")}
-        del model.provenance["training"]
     return notes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -74,7 +73,11 @@ def build(spec: ModelSpec, checkpoint: Checkpoint) -> SlowFast:
     Raises:
         CheckpointError: as in ``load_checkpoint``.
     """
-    state = _state_for(spec, checkpoint, level=logging.INFO)
+    return build_state(_state_for(spec, checkpoint, level=logging.INFO), spec)
+
+
+def build_state(state: dict[str, Tensor], spec: ModelSpec) -> SlowFast:
+    """A new model in eval mode with that state dict as its own; a classifier that it lacks is fresh."""
     fresh_head = spec.num_classes > 0 and CLASSIFIER[0] not in state
     with torch.device("meta"):
         model = SlowFast(spec.replace(num_classes=0) if fresh_head else spec)
@@ -152,8 +155,7 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
     """The row of a model that a file is, and the network in the file, whose classes may be others.
 
     A published file is known by its hash. Any other is taken for the publisher's row that it fits if
-    that leaves one network and one clip spec. A file in our own names is the network that its header
-    says, or the model's default one.
+    that leaves one network and one clip spec. A file in our own names is the model's default one.
 
     Args:
         model: a model of the catalog.
@@ -163,9 +165,7 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
         CheckpointError: it fits no row, or several that mean different networks or inputs.
     """
     if checkpoint.dialect == "slowfast_zoo":
-        entry, header = get_weights(model), checkpoint.header.get("model_spec")
-        if header is not None:
-            return entry, ModelSpec.from_dict(json.loads(header))
+        entry = get_weights(model)
         return entry, spec_in_file(checkpoint, entry.model_spec)
     fitting = match_rows(checkpoint, list_weights(model))
     if not fitting:
@@ -247,27 +247,42 @@ def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
 
 def _state_for(spec: ModelSpec, checkpoint: Checkpoint, level: int) -> dict[str, Tensor]:
     """The file's tensors for ``SlowFast(spec)``; without the classifier if its classes are others."""
-    path, in_file = checkpoint.path, spec_in_file(checkpoint, spec)
-    state = read_canonical(checkpoint, in_file)
-    if in_file.num_classes != spec.num_classes:
-        _LOGGER.log(
-            level,
-            "%s has %d classes, the model %d: the model's classifier is not loaded and has to be trained.",
-            *(path, in_file.num_classes, spec.num_classes),
-        )
-        for name in CLASSIFIER:
-            del state[name]
-    if in_file.in_channels != spec.in_channels:
-        _LOGGER.log(level, "The RGB stems of %s are adapted to %d channels.", path, spec.in_channels)
-        for name in STEMS:
-            state[name] = adapt_stem(state[name], spec.in_channels)
+    in_file = spec_in_file(checkpoint, spec)
+    state = adapt_state(read_canonical(checkpoint, in_file), in_file, spec, checkpoint.path, level)
     rule = get_table(checkpoint.dialect).slow_sampling
     if rule not in (None, spec.slow_sampling):
         _LOGGER.warning(
             "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
             " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
-            *(path, rule, spec.slow_sampling),
+            *(checkpoint.path, rule, spec.slow_sampling),
         )
+    return state
+
+
+def adapt_state(
+    state: dict[str, Tensor], given: ModelSpec, spec: ModelSpec, path: Path, level: int = logging.INFO
+) -> dict[str, Tensor]:
+    """The state dict of one network for another that differs in classes and channels at most.
+
+    Args:
+        state: of ``SlowFast(given)``; changed in place: a classifier for other classes is left out.
+        given: the network that it is of.
+        spec: the network that it is for.
+        path: where it comes from, and
+        level: how loudly it is logged that something is adapted.
+    """
+    if given.num_classes != spec.num_classes:
+        _LOGGER.log(
+            level,
+            "%s has %d classes, the model %d: the model's classifier is not loaded and has to be trained.",
+            *(path, given.num_classes, spec.num_classes),
+        )
+        for name in CLASSIFIER:
+            state.pop(name, None)
+    if given.in_channels != spec.in_channels:
+        _LOGGER.log(level, "The RGB stems of %s are adapted to %d channels.", path, spec.in_channels)
+        for name in STEMS:
+            state[name] = adapt_stem(state[name], spec.in_channels)
     return state
 
 
@@ -331,6 +346,10 @@ def _as_stored(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         raise CheckpointError(f"'{name}' holds {tensor.dtype} instead of floating-point numbers.")
     tensor = tensor.detach().to(torch.float32).contiguous()
+    if name.endswith(".running_var") and tensor.numel() and tensor.min() < 0:
+        raise CheckpointError(
+            f"'{name}' holds negative variances: a damaged file, or means and variances were exchanged."
+        )
     # a sum is several times faster, and no NaN or infinity gets lost in it; only large numbers may overflow
     if not tensor.sum().isfinite() and not tensor.isfinite().all():
         raise CheckpointError(

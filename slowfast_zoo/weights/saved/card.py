@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from slowfast_zoo.weights.saved.folder import SavedConfig
+    from slowfast_zoo.weights.saved.config import SavedConfig
 
 FOLDER_SOURCE = '"./path/to/this/folder"'
 """Stands in the example of a folder's card; a push to the Hub puts the repository in its place."""

@@ -20,13 +20,15 @@ from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
-from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, read_config, read_folder, write_folder
+from slowfast_zoo.weights.saved.config import read_config
+from slowfast_zoo.weights.saved.file import open_saved
+from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, open_folder, read_folder, write_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
-_FOLDER = re.compile(r"\.{0,2}[/\\].*|\.{1,2}|~.*|[A-Za-z]:[/\\].*", re.DOTALL)
+_PATH = re.compile(r"\.{0,2}[/\\].*|\.{1,2}|~.*|[A-Za-z]:[/\\].*|.*\.safetensors", re.DOTALL)
 
 
 def save_pretrained(
@@ -61,32 +63,26 @@ def from_pretrained(
     """A saved model as float32, in eval mode, with its spec, clip spec, labels and provenance.
 
     Args:
-        source: a folder as a ``Path``, or as a str that begins with "/", "./", "../" or "~"; or a Hub
+        source: what ``save_pretrained`` or a training wrote: a folder or a file as a ``Path``, as a str that
+            begins with "/", "./", "../" or "~", or as the name of a ``.safetensors`` file; or a Hub
             repository as a str "owner/name".
         revision: commit, tag or branch of the Hub repository; None: its main branch.
         num_classes: another number than the saved one gives a fresh classifier, 0 a model that returns
             pooled features.
-        labels: class names; alone they also set ``num_classes``.
+        labels: one name per class. Names that differ from the saved ones mean other classes, and a fresh
+            classifier; ``model.labels = names`` keeps the classifier under other names.
 
     Raises:
-        InputError: a source that is neither, or arguments that contradict each other.
+        InputError: a source that is none of these, or arguments that contradict each other or the classes.
         DownloadError: the Hub doesn't give the files.
         OfflineError: they aren't in the Hub's cache, and the network may not be used.
         CheckpointError: a file is missing, damaged, of a newer format, or doesn't fit the others.
     """
-    if num_classes is None and labels is not None:
-        num_classes = len(labels)
     if num_classes is not None:
         check_labels(labels, num_classes)  # before anything is downloaded
-    model = read_folder(locate(source, revision))
-    if num_classes is not None and num_classes != model.spec.num_classes:
-        model.reset_classifier(num_classes)
-        # What was measured or trained before isn't this classifier's.
-        if "training" in model.provenance:
-            model.provenance["pretraining"] = model.provenance.pop("training")
-    if labels is not None:
-        model.labels = tuple(labels)
-    return model
+    path = locate(source, revision)
+    weights = open_saved(path) if path.is_file() else open_folder(path)
+    return weights.build(num_classes=num_classes, labels=labels)
 
 
 def push_to_hub(
@@ -168,18 +164,18 @@ def push_folder(
 
 
 def locate(source: str | Path, revision: str | None = None) -> Path:
-    """The local folder that ``from_pretrained`` reads for a source.
+    """The local folder or file that ``from_pretrained`` reads for a source.
 
     Raises:
         InputError, DownloadError, OfflineError: as in ``from_pretrained``.
     """
-    if isinstance(source, Path) or (isinstance(source, str) and _FOLDER.fullmatch(source)):
+    if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:
-            raise InputError(f"A revision belongs to a Hub repository; '{source}' is a folder.")
+            raise InputError(f"A revision belongs to a Hub repository; '{source}' is a path.")
         return _folder(source)
     if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
         raise InputError(
-            f"from_pretrained({source!r}) is neither a folder nor a Hub repository: give a folder as"
+            f"from_pretrained({source!r}) is no path and no Hub repository: give a folder or file as"
             f" Path({str(source)!r}) or './{source}', a Hub repository as 'owner/name'."
         )
     return _snapshot(source, revision)
