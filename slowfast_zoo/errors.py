@@ -8,6 +8,7 @@ accepted or nearest, and what to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -101,3 +102,14 @@ def did_you_mean(name: str, choices: Iterable[str], limit: int = 3) -> str:
     """
     near = difflib.get_close_matches(name.lower(), list(choices), n=limit, cutoff=0.6)
     return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""
+
+
+def without_secrets(address: str) -> str:
+    """An address, however malformed, without user, password, query and fragment."""
+    scheme, _, rest = address.partition("://")
+    host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    host = host.rpartition("@")[2]
+    name, colon, port = host.partition(":")
+    if colon and not host.startswith("[") and not port.isdigit():  # the begin of a password, perhaps
+        host = name
+    return f"{scheme}://{host}{slash}{path}"

@@ -862,6 +862,117 @@ def test_urls_do_not_climb_out_of_a_mirror_folder(
         get(urls=(PUBLISHER + path,))
 
 
+HEADERS: dict[str, Fault] = {
+    "length of 5000 digits": Fault(headers={"Content-Length": "9" * 5000}),
+    "range of 5000 digits": Fault(status=206, headers={"Content-Range": f"bytes 0-1/{'9' * 5000}"}),
+    "year of 20 digits": Fault(status=503, headers={"Retry-After": f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT"}),
+    "seconds of 400 digits": Fault(status=503, headers={"Retry-After": "9" * 400}),
+    "location that is none": Fault(status=302, headers={"Location": "https://[::1/x?sig=SECRET"}),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_headers_that_no_server_sends(server: FileServer, settings: Path, kind: str) -> None:
+    server.faults[PATH] = HEADERS[kind]
+    with pytest.raises(DownloadError) as caught:
+        get(None)
+    assert "SECRET" not in str(caught.value)
+    assert_nothing_usable(settings)
+
+
+@pytest.mark.parametrize("tag", ['"caf\xe9"', '"' + "a" * 5000 + '"'])
+def test_an_odd_validator_is_no_validator(server: FileServer, tag: str) -> None:
+    server.faults[PATH] = Fault(headers={"ETag": tag}, cut_after=100_000, times=2)
+    assert get().path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xef\xbb\xbf<!DOCTYPE html><html>Sign in</html>",
+        "\ufeff<html>Sign in</html>".encode("utf-16-le"),
+        b"\n<!-- proxy --><html></html>",
+    ],
+)
+def test_without_a_hash_nothing_and_pages_are_refused(
+    server: FileServer, settings: Path, body: bytes
+) -> None:
+    server.files[PATH] = body
+    with pytest.raises(DownloadError, match=r"web page|empty file"):
+        get(None)
+    assert_nothing_usable(settings)
+
+
+def test_without_a_hash_a_range_of_no_version_is_not_joined(server: FileServer, settings: Path) -> None:
+    leave_a_part(server, 100_000, None)
+    server.files[PATH] = OTHER
+    server.faults[PATH] = Fault(ignore_if_range=True, drop_headers=("ETag", "Last-Modified"))
+    assert get(None).path.read_bytes() == OTHER
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+    server: FileServer, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_WINDOW_SECONDS", 0.02)
+    monkeypatch.setattr(transfer, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+    server.faults[PATH] = Fault(chunk_pause_seconds=0.03)
+    with pytest.raises(DownloadError, match=r"less than 1000000000 a second: given up"):
+        get()
+    monkeypatch.undo()
+
+
+def test_secrets_of_a_mirror_are_told_nobody(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FileServer({PATH: CONTENT}) as running:
+        address = running.url.replace("://", "://user:PASSWORD@")
+        monkeypatch.setenv("SLOWFAST_ZOO_MIRROR", f"{PUBLISHER}={address}")
+        query = f"{URL}?sig=SECRET"
+        running.faults[PATH] = Fault(cut_after=100_000, times=1)
+        with caplog.at_level(logging.DEBUG):
+            fetched = get(urls=(query,))
+            told = [repr(fetched), caplog.text, *(path.read_text("latin-1") for path in settings.iterdir())]
+        running.files.clear()
+        fetched.path.unlink()
+        with pytest.raises(DownloadError) as caught:
+            get(urls=(query,))
+    told.append(str(caught.value))
+    assert fetched.url == running.url + PATH
+    assert not [text for text in told if "SECRET" in text or "PASSWORD" in text]
+
+
+def test_a_deep_stamp_is_no_stamp(server: FileServer, settings: Path) -> None:
+    first = get(None)
+    (settings / f"{NAME}.stamp.json").write_text("[" * 100_000)
+    assert get(None).sha256 == first.sha256
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_the_umask_decides_who_reads(server: FileServer, settings: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        fetched = get()
+    finally:
+        os.umask(before)
+    for path in (fetched.path, settings / f"{NAME}.stamp.json"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_another_users_interrupted_download_is_replaced(
+    server: FileServer, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_a_part(server, 100_000)
+    theirs = settings / f"{NAME}.part"
+    theirs.chmod(0o444)
+    real = os.access  # root may write everything, so that a file's mode is asked instead
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: real(path, mode) and bool(Path(path).stat().st_mode & 0o200)
+    )
+    assert get().path.read_bytes() == CONTENT
+    assert get().path.stat().st_mode & 0o200
+
+
 def test_import_is_light() -> None:
     heavy = "{'torch', 'huggingface_hub', 'httpx2', 'tqdm', 'filelock'}"
     code = f"import sys, slowfast_zoo.weights.download.download; print(sorted({heavy} & set(sys.modules)))"

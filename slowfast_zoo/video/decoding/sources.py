@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import InputError, VideoError, without_secrets
 
 _ENDINGS = """
     3g2 3gp asf avi divx dv f4v flv gif h264 h265 ivf m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogg ogv
@@ -197,19 +197,8 @@ def display_name(source: object) -> str:
         name = getattr(source, "name", None)
         return display_name(name) if isinstance(name, str) else "<file object>"
     text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
-    text = _without_secrets(text) if is_url(source) else text
+    text = without_secrets(text) if is_url(source) else text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _without_secrets(address: str) -> str:
-    """An address, however malformed, without user, password, query and fragment."""
-    scheme, _, rest = address.partition("://")
-    host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
-    host = host.rpartition("@")[2]
-    name, colon, port = host.partition(":")
-    if colon and not host.startswith("[") and not port.isdigit():  # the begin of a password, perhaps
-        host = name
-    return f"{scheme}://{host}{slash}{path}"
 
 
 def local_path(source: str | Path) -> Path:
@@ -452,5 +441,5 @@ def _spooled(name: str, read: Callable[[int], bytes], limit: int, pace: _Pace | 
 def _one_line(error: object) -> str:
     """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = re.sub(r"[a-z]+://\S+", lambda found: _without_secrets(found[0]), text)
+    text = re.sub(r"[a-z]+://\S+", lambda found: without_secrets(found[0]), text)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")

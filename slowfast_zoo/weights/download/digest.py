@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.files import hash_file
+from slowfast_zoo.files import hash_file, written_whole
 
 _DIGEST = re.compile(r"(sha256|sha1)(-prefix)?:([0-9a-f]{8,64})")
 _HEX_DIGITS = {"sha256": 64, "sha1": 40}
@@ -67,7 +67,7 @@ class Stamp:
     digest: str | None
     """The publisher's digest that the file was compared with."""
     url: str | None
-    """Where it came from."""
+    """Where it came from, without credentials and query."""
 
     @staticmethod
     def path(file: Path) -> Path:
@@ -78,8 +78,9 @@ class Stamp:
     def read(file: Path) -> Stamp | None:
         """The stamp of a file; None when there is none or it is damaged."""
         try:
-            stamp = Stamp(**json.loads(Stamp.path(file).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            with Stamp.path(file).open("rb") as stored:
+                stamp = Stamp(**json.loads(stored.read(1 << 16)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
         sound = isinstance(stamp.sha256, str) and re.fullmatch("[0-9a-f]{64}", stamp.sha256)
         return stamp if sound and isinstance(stamp.url, str | None) else None
@@ -90,13 +91,8 @@ class Stamp:
         Raises:
             OSError: the folder can't be written.
         """
-        path = Stamp.path(file)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        try:
+        with written_whole(Stamp.path(file)) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def describes(self, file: os.stat_result) -> bool:
         """Whether the file looks untouched since."""

@@ -24,8 +24,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from slowfast_zoo.errors import DownloadError, OfflineError
-from slowfast_zoo.files import hash_file
+from slowfast_zoo.errors import DownloadError, OfflineError, without_secrets
+from slowfast_zoo.files import hash_file, kind_of
 from slowfast_zoo.weights.download.digest import Digest, Stamp
 from slowfast_zoo.weights.download.transfer import announced_bytes, companions, discard, transfer
 
@@ -74,7 +74,8 @@ class _Order:
         size = announced_bytes(self.part)
         facts = [f"{size} bytes"] if size is not None else []
         facts += [str(self.wanted() or "no hash is known")]
-        return f"Fetch {' or '.join(self.urls)} by hand ({', '.join(facts)}) and put it at {self.target}"
+        urls = " or ".join(map(without_secrets, self.urls))
+        return f"Fetch {urls} by hand ({', '.join(facts)}) and put it at {self.target}"
 
 
 def cache_dir() -> Path:
@@ -165,7 +166,7 @@ def _obtain(order: _Order, progress: bool) -> Fetched:
         failures.append(f"the file there isn't the one with {order.wanted()}")
         _LOGGER.warning("%s isn't the file with %s: looking for that one", order.target, order.wanted())
     folders, mirrors = _mirrors()
-    failures += [f"the mirror {folder} is not a folder" for folder in folders if not folder.is_dir()]
+    failures += [f"the mirror {folder} is not a folder" for folder in folders if kind_of(folder) != "folder"]
     for candidate in _local_copies(order, folders):
         try:
             return _copy(candidate, order)
@@ -188,9 +189,11 @@ def _obtain(order: _Order, progress: bool) -> Fetched:
 def _copy(source: Path, order: _Order) -> Fetched:
     discard(order.part)
     try:
-        shutil.copyfile(source, order.part)
-    except PermissionError as error:
-        raise DownloadError(f"{source} can't be read or copied ({error.strerror})") from error
+        original = source.open("rb")
+    except OSError as error:
+        raise DownloadError(f"{source} can't be read ({error.strerror})") from error
+    with original, order.part.open("wb") as part:
+        shutil.copyfileobj(original, part, 1 << 20)
     # A mirror folder that fetch() filled knows the hash of files whose publisher gives none.
     stamp = Stamp.read(source)
     return _accept(str(source), order, Digest("sha256", stamp.sha256) if stamp else None)
@@ -208,14 +211,15 @@ def _download(url: str, order: _Order, plain_http: bool, progress: bool) -> Fetc
         )
 
     continued = bring()
+    source = without_secrets(url)
     try:
-        return _accept(url, order)
+        return _accept(source, order)
     except DownloadError:
         # The wrong bytes may be the earlier process's (a crashed machine): once more, from the start.
         if not continued:
             raise
     bring()
-    return _accept(url, order)
+    return _accept(source, order)
 
 
 def _accept(source: str, order: _Order, recorded: Digest | None = None) -> Fetched:
@@ -254,7 +258,7 @@ def _local_copies(order: _Order, folders: Sequence[Path]) -> Iterator[Path]:
         names = [paths[-1].name for url in order.urls if (paths := _url_paths(url))]
         candidates += [folder / name for folder in (*folders, torch_hub) for name in names]
     for candidate in dict.fromkeys(candidates):
-        if candidate != order.target and candidate.is_file():
+        if candidate != order.target and kind_of(candidate) == "file":
             yield candidate
 
 
@@ -286,8 +290,8 @@ def _mirrors() -> tuple[list[Path], list[tuple[str, str]]]:
             pairs.append((pair[1], pair[2]))
         elif "://" in entry:
             raise DownloadError(
-                f"SLOWFAST_ZOO_MIRROR has the entry '{entry}': give 'https://from=https://to' or a folder, "
-                "several separated by commas"
+                f"SLOWFAST_ZOO_MIRROR has the entry '{without_secrets(entry)}': give 'https://from=https://to'"
+                " or a folder, several separated by commas"
             )
         else:
             folders.append(Path(entry).expanduser())
@@ -299,7 +303,8 @@ def _lock(target: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     # A lock of the operating system: a killed process can't leave it behind.
-    lock = FileLock(target.with_name(target.name + ".lock"))
+    # Whoever may write the folder may lock: in a shared cache the file is often another user's.
+    lock = FileLock(target.with_name(target.name + ".lock"), mode=0o666)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import email.utils
+import hashlib
 import json
 import logging
 import os
 import random
 import re
 import shutil
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.errors import DownloadError, without_secrets
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,10 +39,16 @@ _LONGEST_WAIT_SECONDS = 60.0
 """A server that asks for a longer pause than this is given up."""
 _TIMEOUT_SECONDS = 30.0
 """Silence on the connection that counts as a failed attempt."""
+_SLOWEST_BYTES_PER_SECOND, _WINDOW_SECONDS = 1000, 60.0
+"""A server that sends less than this over such a time is given up."""
 _MAX_REDIRECTS = 5
+_DIGITS = re.compile(r"[0-9]{1,18}")
+"""A number of bytes that a server may give."""
+_MAX_STATE = 1 << 16  # bytes of the JSON beside a part
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be gone at the next attempt. Source: https://www.rfc-editor.org/rfc/rfc9110#section-15."""
-_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)
+_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml|!--)", re.IGNORECASE)
+_BYTE_ORDER_MARKS = re.compile(rb"^(\xef\xbb\xbf|\xff\xfe|\xfe\xff)")
 
 
 class _Interrupted(Exception):
@@ -59,6 +68,7 @@ class _Remote:
     """Which remote file a part is the beginning of."""
 
     url: str
+    """SHA-256 of the URL, which may hold a password."""
     validator: str
     total: int | None
 
@@ -68,11 +78,14 @@ class _Remote:
     @staticmethod
     def read(part: Path) -> _Remote | None:
         try:
-            values = json.loads(_state_path(part).read_text(encoding="utf-8"))
+            with _state_path(part).open("rb") as file:
+                values = json.loads(file.read(_MAX_STATE))
             url, validator, total = values["url"], values["validator"], values["total"]
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         if not isinstance(url, str) or not isinstance(validator, str) or not isinstance(total, int | None):
+            return None
+        if not validator.isascii() or (total is not None and total < 0):
             return None
         return _Remote(url, validator, total)
 
@@ -113,9 +126,12 @@ def transfer(
     """
     from tqdm import tqdm
 
+    if any(path.exists() and not os.access(path, os.W_OK) for path in companions(part)):
+        discard(part)  # another user's, who was interrupted
     earlier = _continuable_bytes(url, part)
     longest, failures = earlier, 0
     with (
+        _quiet_client(),
         _client(plain_http) as client,
         tqdm(desc=name, unit="B", unit_scale=True, disable=None if progress else True) as bar,
     ):
@@ -129,10 +145,27 @@ def transfer(
                 longest = max(longest, arrived)
                 _pause(url, error, failures)
     with part.open("rb") as file:
-        if _WEB_PAGE.match(file.read(512)):
-            discard(part)
-            raise DownloadError(_web_page_message(url))
+        head = file.read(512)
+    if not head or _WEB_PAGE.match(_BYTE_ORDER_MARKS.sub(b"", head).replace(b"\0", b"")):
+        discard(part)
+        raise DownloadError(_web_page_message(url) if head else f"{_name(url)} answered with an empty file")
     return earlier > 0
+
+
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """The HTTP client's own log names whole URLs: while this thread downloads, it says nothing of it."""
+    thread = threading.get_ident()
+    logger = logging.getLogger("httpx2")
+
+    def silent(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno >= logging.WARNING
+
+    logger.addFilter(silent)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silent)
 
 
 def _client(plain_http: bool) -> httpx2.Client:
@@ -140,7 +173,9 @@ def _client(plain_http: bool) -> httpx2.Client:
 
     def refuse_plain_http(request: httpx2.Request) -> None:
         if request.url.scheme != "https" and not plain_http:
-            raise DownloadError(f"{request.url} is refused: only https is fetched, but for a mirror you set")
+            raise DownloadError(
+                f"{_name(str(request.url))} is refused: only https is fetched, but for a mirror you set"
+            )
 
     return httpx2.Client(
         follow_redirects=True,
@@ -154,14 +189,18 @@ def _client(plain_http: bool) -> httpx2.Client:
 
 def _pause(url: str, error: _Interrupted, failures: int) -> None:
     if failures >= _ATTEMPTS:
-        raise DownloadError(f"{url} failed {failures} times without a new byte, last: {error}") from error
+        raise DownloadError(
+            f"{_name(url)} failed {failures} times without a new byte, last: {error}"
+        ) from error
     wait_seconds = error.wait_seconds
     if wait_seconds is None:
         # Jitter, so that many machines that were cut off together don't come back together.
         wait_seconds = _BACKOFF_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
     if wait_seconds > _LONGEST_WAIT_SECONDS:
-        raise DownloadError(f"{url} asks to be left alone for {wait_seconds:.0f} s ({error})") from error
-    _LOGGER.info("%s: %s; next attempt in %.1f s", url, error, wait_seconds)
+        raise DownloadError(
+            f"{_name(url)} asks to be left alone for {wait_seconds:.0f} s ({error})"
+        ) from error
+    _LOGGER.info("%s: %s; next attempt in %.1f s", _name(url), error, wait_seconds)
     time.sleep(wait_seconds)
 
 
@@ -177,20 +216,24 @@ def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_requi
         with client.stream("GET", url, headers=headers) as response:
             _check_status(response, url, part)
             if response.status_code == 206:
-                start, total = have, _check_range(response, part, have, known)
+                start, total = have, _check_range(response, part, have, known, length_required)
             else:
                 length = response.headers.get("Content-Length", "")
-                start, total = 0, int(length) if length.isdecimal() else None
+                start, total = 0, int(length) if _DIGITS.fullmatch(length) else None
             chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
             if total is None and length_required and not chunked:
-                raise DownloadError(f"{url} gives neither the file's length nor is its hash known")
+                raise DownloadError(f"{_name(url)} gives neither the file's length nor is its hash known")
             if total is not None:
                 _check_space(part, total - start)
-            _receive(response, part, start, _Remote(url, _validator(response), total), bar)
+            _receive(response, part, start, _Remote(_identity(url), _validator(response), total), bar)
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise DownloadError(f"{url} can't be followed: {error}") from error
+        raise DownloadError(f"{_name(url)} can't be followed: {_reason(error)}") from error
     except httpx2.RequestError as error:
-        raise _Interrupted(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        raise _Interrupted(_reason(error)) from error
+    except (ValueError, LookupError, TypeError) as error:  # headers that no client expects
+        raise DownloadError(
+            f"{_name(url)} answers in a way that isn't understood: {_reason(error)}"
+        ) from error
     arrived = part.stat().st_size
     if total is not None and arrived != total:
         raise _Interrupted(f"{arrived} of {total} bytes arrived")
@@ -204,16 +247,25 @@ def _receive(response: httpx2.Response, part: Path, start: int, remote: _Remote,
         remote.write(part)
         bar.reset(total=remote.total)
         bar.update(start)
+        began, since = time.monotonic(), 0
         for chunk in response.iter_raw():
             file.write(chunk)
             bar.update(len(chunk))
+            since += len(chunk)
+            if (seconds := time.monotonic() - began) > _WINDOW_SECONDS:
+                if since < _SLOWEST_BYTES_PER_SECOND * seconds:
+                    raise DownloadError(
+                        f"{_name(str(response.url))} sent {since} bytes in {seconds:.0f} s, less than"
+                        f" {_SLOWEST_BYTES_PER_SECOND} a second: given up; the next call continues it"
+                    )
+                began, since = time.monotonic(), 0
         file.flush()
         os.fsync(file.fileno())
 
 
 def _continuable_bytes(url: str, part: Path) -> int:
     known = _Remote.read(part)
-    if known is None or known.url != url or not known.validator:
+    if known is None or known.url != _identity(url) or not known.validator:
         return 0
     with suppress(FileNotFoundError):
         return part.stat().st_size
@@ -228,18 +280,29 @@ def _check_status(response: httpx2.Response, url: str, part: Path) -> None:
     if response.status_code in _TRANSIENT:
         raise _Interrupted(f"the server answered {status}", _retry_after_seconds(response))
     if response.status_code not in (200, 206):
-        raise DownloadError(f"{url} answered {status}")
+        raise DownloadError(f"{_name(url)} answered {status}")
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise DownloadError(_web_page_message(url))
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise DownloadError(f"{url} sent a compressed body that was not asked for")
+        raise DownloadError(f"{_name(url)} sent a compressed body that was not asked for")
 
 
-def _check_range(response: httpx2.Response, part: Path, have: int, known: _Remote | None) -> int | None:
-    """The whole file's size in bytes, if given, once it is sure that the range continues our bytes."""
-    given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+def _check_range(
+    response: httpx2.Response, part: Path, have: int, known: _Remote | None, strict: bool
+) -> int | None:
+    """The whole file's size in bytes, if given, once it is sure that the range continues our bytes.
+
+    Args:
+        response: with status 206.
+        part: our bytes, removed when they aren't continued.
+        have: how many there are.
+        known: which remote file they are of.
+        strict: whether no hash will tell later, so that an answer that doesn't name its version is refused.
+    """
+    n = _DIGITS.pattern
+    given = re.fullmatch(rf"bytes ({n})-{n}/({n}|\*)", response.headers.get("Content-Range", ""))
     # Some servers honor Range and ignore If-Range, so the validator is compared here as well.
-    same_file = known is None or _validator(response) in ("", known.validator)
+    same_file = known is None or _validator(response) in (known.validator, *([] if strict else [""]))
     if given and same_file and known and known.total is not None and given[2] != "*":
         same_file = int(given[2]) == known.total
     if not given or not same_file or int(given[1]) != have:
@@ -251,7 +314,8 @@ def _check_range(response: httpx2.Response, part: Path, have: int, known: _Remot
 def _validator(response: httpx2.Response) -> str:
     """What If-Range accepts: a strong ETag, else the date. Source: RFC 9110, section 13.1.5."""
     tag: str = response.headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+    given: str = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+    return given if given.isascii() and given.isprintable() and len(given) < 1000 else ""
 
 
 def _retry_after_seconds(response: httpx2.Response) -> float | None:
@@ -260,7 +324,7 @@ def _retry_after_seconds(response: httpx2.Response) -> float | None:
         return float(given)
     try:
         moment = email.utils.parsedate_to_datetime(given)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError, LookupError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     return max(0.0, (moment - datetime.datetime.now(datetime.UTC)).total_seconds())
@@ -273,8 +337,21 @@ def _check_space(part: Path, needed: int) -> None:
 
 
 def _web_page_message(url: str) -> str:
-    return f"{url} answered with a web page instead of a file (a login page or a proxy?)"
+    return f"{_name(url)} answered with a web page instead of a file (a login page or a proxy?)"
 
 
 def _state_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
+
+
+def _name(url: str) -> str:
+    return without_secrets(url)
+
+
+def _reason(error: Exception) -> str:
+    text = re.sub(r"[a-z]+://\S+", lambda found: without_secrets(found[0]), str(error))
+    return f"{type(error).__name__}: {text[:200]}".rstrip(": ")
+
+
+def _identity(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
