@@ -7,7 +7,7 @@ head is another class here and a line in ``head_of``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,13 @@ from torch.nn import functional as F
 
 from slowfast_zoo.spec import Activation, ModelSpec
 
-if TYPE_CHECKING:
-    from slowfast_zoo.network.slowfast import SlowFast
+
+class Layers(Protocol):
+    """What a head uses of the network that it belongs to."""
+
+    training: bool
+    dropout: nn.Module
+    classifier: nn.Module
 
 
 class ClipHead:
@@ -35,7 +40,7 @@ class ClipHead:
         classifier = nn.Linear(spec.num_features, spec.num_classes) if spec.num_classes else nn.Identity()
         return {"dropout": nn.Dropout(spec.dropout), "classifier": classifier}
 
-    def forward(self, features: tuple[Tensor, Tensor], network: SlowFast, *, pre_logits: bool) -> Tensor:
+    def forward(self, features: tuple[Tensor, Tensor], network: Layers, *, pre_logits: bool) -> Tensor:
         """Logits ``(B, num_classes)``, or pooled features ``(B, num_features)``.
 
         Args:
