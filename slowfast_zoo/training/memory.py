@@ -106,6 +106,5 @@ def smaller_pieces(config: TrainConfig, reason: str) -> TrainConfig:
     if not config.activation_checkpointing:
         return config.replace(activation_checkpointing=True)
     raise TrainingError(
-        f"Memory doesn't suffice for one clip ({reason}); choose a smaller model, precision 'bfloat16', or a"
-        " larger device."
+        f"Memory doesn't suffice for one clip ({reason}); choose a smaller model or a larger device."
     )

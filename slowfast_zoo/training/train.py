@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import signal
@@ -24,8 +25,9 @@ from torch.nn import functional as F
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import ExportError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
+from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
@@ -250,6 +252,9 @@ class _Trainer:
     def _logits(self, network: nn.Module, clips: Tensor) -> Tensor:
         clips = normalized(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
         check_gradients_are_right(self.model.spec, clips.shape[2], self.group.device, self.config.precision)
+        if self.group.device.type == "cpu" and self.config.precision != "float32":
+            channels_last = self.layout == torch.channels_last_3d
+            check_forward_is_right(self.model.spec, tuple(clips.shape), self.config.precision, channels_last)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout))
         return logits.float()
@@ -415,6 +420,31 @@ def selection_score(metrics: dict[str, float]) -> float:
     """What best is chosen by, higher is better; of equals, common with few videos, the later is taken."""
     score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
     return -math.inf if math.isnan(score) else score
+
+
+@functools.cache
+def check_forward_is_right(
+    spec: ModelSpec, clips: tuple[int, ...], precision: Precision, channels_last: bool
+) -> None:
+    """Refuses a network whose convolutions torch computes wrongly on this processor.
+
+    They are tried in another process: some would end this one.
+
+    Args:
+        spec: the network's.
+        clips: the shape (B, C, T, H, W) of a batch.
+        precision: of the training.
+        channels_last: whether it runs in that memory format.
+
+    Raises:
+        TrainingError: names the convolution.
+    """
+    with torch.device("meta"):
+        network = SlowFast(spec)
+    try:
+        check_half_precision(network, clips, precision, channels_last=channels_last)
+    except ExportError as error:
+        raise TrainingError(str(error)) from error
 
 
 def check_gradients_are_right(

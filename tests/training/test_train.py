@@ -31,10 +31,13 @@ from torch import Tensor, nn
 from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
+from slowfast_zoo.inference.engines import trial
+from slowfast_zoo.runtime.probe import Convolution
+from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import LAST, RESUME
-from slowfast_zoo.training.train import train
+from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
 
 
@@ -186,6 +189,22 @@ def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any
         torch.testing.assert_close(parameter, plain.get_parameter(name), atol=tolerance, rtol=0, msg=name)
     if "precision" in changes:
         assert not torch.equal(variant.slow.stem.conv.weight, plain.slow.stem.conv.weight), "it had no effect"
+
+
+def test_bfloat16_is_refused_where_the_forward_pass_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for a processor with AMX, whose kernels for the lateral connections end the process."""
+
+    def tried(convolutions: tuple[Convolution, ...], *_: object, **__: object) -> dict[Convolution, str]:
+        assert {each.input[0] for each in convolutions} == {4}
+        return {each: "it gives NaN" if each.stride[0] == 8 else "" for each in convolutions}
+
+    monkeypatch.setattr(trial, "try_convolutions", tried)
+    monkeypatch.setattr(trial, "processor_features", lambda: ("avx", "avx512f", "amx_bf16"))
+    spec = ModelSpec(depth=14, base_width=8, alpha=8, num_frames=32, num_classes=3)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"bfloat16 is refused: .*stride \(8, 1, 1\).*take float32"):
+            check_forward_is_right(spec, (4, 3, 32, 64, 64), "bfloat16", False)
+    check_forward_is_right(spec.replace(alpha=4), (4, 3, 32, 64, 64), "bfloat16", False)
 
 
 def test_bfloat16_refuses_clips_that_torch_gets_wrong(tmp_path: Path) -> None:
