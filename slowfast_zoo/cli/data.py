@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.argument("data", nargs=-1, required=True)
 @model_option(default=None, help_text="Whose clips the videos have to be long enough for: a MODEL")
 @click.option("--group-by", help=GROUP_HELP)
+@click.option("--decode", is_flag=True, help="Decode every frame too: finds damage inside files, takes long.")
 @json_option
 @out_option("Also write every finding to this JSON file.")
 @data_options
@@ -36,14 +37,15 @@ def check_command(
     data: tuple[str, ...],
     model: ModelRef | None,
     group_by: str | None,
+    decode: bool,
     as_json: bool,
     out: Path | None,
     reading: ReadOptions,
 ) -> None:
     """Looks for what is wrong with DATA: a folder or list, or several (train, val, test).
 
-    Unreadable and short clips, the same bytes twice, parts that share sources, classes without clips. The
-    exit status is 1 if something would make training or scores wrong.
+    Unreadable, damaged and short clips, the same bytes twice, parts that share sources, classes without
+    clips. The exit status is 1 if something would make training or scores wrong.
     """
     from slowfast_zoo.data.check import check_data, save_report
     from slowfast_zoo.data.lists import read_annotations
@@ -51,7 +53,7 @@ def check_command(
 
     parts = {name: read_annotations(path, **reading) for name, path in _parts(data).items()}
     spec = ClipSpec() if model is None else model.clip_spec()
-    report = check_data(parts, spec, group_by=group_by)
+    report = check_data(parts, spec, group_by=group_by, decode=decode)
     echo(json.dumps(report.to_dict(), indent=1) if as_json else report)
     if out is not None:
         save_report(report, out)
@@ -84,7 +86,7 @@ def split_command(
     if there and not overwrite:
         raise InputError(f"'{there[0]}' exists; give --overwrite to write over it, or another folder.")
     from slowfast_zoo.data.lists import read_annotations
-    from slowfast_zoo.data.splits import source_of, split_annotations
+    from slowfast_zoo.data.splits import grouping_notes, source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
     annotations = read_annotations(data, **reading)
@@ -94,6 +96,8 @@ def split_command(
         sources = len({source_of(sample, group_by) for sample in part.samples})
         echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
     without = [name for name, count in zip(held_out.class_names, held_out.counts(), strict=True) if not count]
+    for note in grouping_notes(annotations, group_by):
+        echo(note, err=True)
     if without:
         echo(f"No clip to validate with, as they have one source: {', '.join(without)}", err=True)
 

@@ -18,6 +18,10 @@ from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Frame, Video
 
+CACHED_FROM = "cached_from"
+"""Column of the file that a clip was copied from by ``cache``."""
+_SHARE_THERE = 0.9
+"""Part of the frames which a list promises that has to be there."""
 CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
 """Endings of what is one clip: videos, and frames stored by ``cache``."""
 
@@ -80,14 +84,25 @@ class Sample:
             video = open_video(self.path / pattern if pattern else self.path, fps=self.fps)
         if self.part == (0, None, None, None):
             return video
-        first, count, start, end = self.part
         try:
+            self._check_length(video.num_frames)
+            first, count, start, end = self.part
             return VideoPart(
                 video, self.name, first_frame=first, num_frames=count, start_seconds=start, end_seconds=end
             )
         except (VideoError, InputError):
             video.close()
             raise
+
+    def _check_length(self, there: int) -> None:
+        """Decoders differ by a frame or two; a list that promises many more is of something else."""
+        promised = self.first_frame + (self.num_frames or 0)
+        if there < _SHARE_THERE * promised:
+            where = f" ({self.where})" if self.where else ""
+            raise VideoError(
+                f"'{self.path}' has {there} frames, its list says {promised}{where}; extract them again, or"
+                " correct the list."
+            )
 
 
 def _stored_frames(path: Path) -> Frame:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
-import os
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.data.tables import write_table
-from slowfast_zoo.errors import DataError, FrameCountError, VideoError
+from slowfast_zoo.errors import DataError, FrameCountError, InputError, VideoError
+from slowfast_zoo.files import kind_of, written_whole
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
-_UNKNOWN_FPS = 30
 
 
 def cache_data(
@@ -39,9 +39,13 @@ def cache_data(
     """Writes the clips with a shorter side of ``short_side`` pixels, and OUT/index.csv that lists them.
 
     Each clip becomes a file of its own, cut to its part, upright, every frame kept; pictures that are
-    small enough keep their size. Clips that OUT has already are left as they are, so that an interrupted
-    run goes on. Pixels differ a little from those of the originals, as they do in the publishers' resized
-    Kinetics.
+    small enough keep their size. Pixels differ a little from those of the originals, as they do in the
+    publishers' resized Kinetics.
+
+    A file's name ends in a hash of what it was made from (path, size and time of the source, the part) and
+    how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
+    changed is made anew. Files that the index doesn't name any more stay where they are. The index says in
+    ``cached_from``, ``cached_part`` and ``cached_as`` what each clip is.
 
     Args:
         annotations: what to copy.
@@ -61,29 +65,30 @@ def cache_data(
     from tqdm import tqdm
 
     folder = Path(out).expanduser()
+    video = form == "video"
+    made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
     failed: list[tuple[str, str]] = []
     done: list[Sample] = []
-    names = _names(annotations, ".mp4" if form == "video" else ".npy")
     bar = tqdm(annotations.samples, "cache", unit="clip", disable=None if progress else True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for sample, name in zip(bar, names, strict=True):
-            target = folder / name
+        for sample in bar:
+            label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
-                with sample.open() as video:
-                    rate = video.info.fps
-                    if not target.exists():
-                        try:
-                            _store(video, target, short_side, form, quality)
-                        except FrameCountError:
-                            # Decoding has just shown how many frames there are.
-                            _store(video, target, short_side, form, quality)
-            except VideoError as error:
+                name = f"{_file_name(_stem(sample))}~{_identity(sample, made)}{'.mp4' if video else '.npy'}"
+                target = folder / _file_name(label) / name if label else folder / name
+                fps = _cached(sample, target, short_side, quality if video else None)
+            except (VideoError, InputError) as error:
                 _LOGGER.warning("Left out: %s", error)
                 failed.append((sample.name, str(error)))
                 continue
-            known = None if rate is None else float(rate)
-            done.append(Sample(path=target, labels=sample.labels, fps=known, columns=sample.columns))
+            part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
+            columns = dict(sample.columns) | {
+                CACHED_FROM: str(sample.path),
+                "cached_part": part,
+                "cached_as": made,
+            }
+            done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
         raise DataError(f"The cache '{folder}' can't be written: {error}.") from error
     if not done:
@@ -94,41 +99,79 @@ def cache_data(
     return failed
 
 
-def _names(annotations: Annotations, ending: str) -> Iterator[str]:
-    """class/stem, with the place in the list where a name occurs twice."""
-    taken: set[str] = set()
-    for place, sample in enumerate(annotations.samples):
-        label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
-        part = "" if sample.path.is_dir() else sample.path.suffix
-        stem = sample.path.name.removesuffix(part)
-        name = f"{_as_file_name(label)}/{stem}{ending}" if label else f"{stem}{ending}"
-        if name.lower() in taken:
-            name = name.removesuffix(ending) + f"~{place}{ending}"
-        taken.add(name.lower())
-        yield name
+def _cached(sample: Sample, target: Path, short_side: int, quality: int | None) -> float | None:
+    """Makes the clip's file where it isn't there; its frames per second where the file doesn't say.
+
+    Raises:
+        VideoError: it can't be read.
+        InputError: a video has to have a frame rate, and nothing says it.
+    """
+    there = kind_of(target) == "file"
+    if there and quality is not None:
+        return None
+    with sample.open() as video:
+        rate = video.info.fps
+        if not there:
+            try:
+                _store(video, target, short_side, quality)
+            except FrameCountError:
+                # Decoding has just shown how many frames there are.
+                _store(video, target, short_side, quality)
+    return None if rate is None or quality is not None else float(rate)
 
 
-def _as_file_name(label: str) -> str:
-    return "".join("_" if mark in '<>:"/\\|?*' else mark for mark in label)
+def _identity(sample: Sample, made: str) -> str:
+    """A hash of what a cached clip is made from, and how.
 
-
-def _store(video: Video, target: Path, short_side: int, form: str, quality: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    Raises:
+        VideoError: the source isn't there.
+    """
     try:
-        if form == "video":
+        paths = sorted(sample.path.iterdir()) if sample.path.is_dir() else [sample.path]
+        files = [(path.name, status.st_size, status.st_mtime_ns) for path in paths if (status := path.stat())]
+    except OSError as error:
+        raise VideoError(f"'{sample.path}' can't be read: {error.strerror or error}.") from error
+    what = [
+        str(sample.path.absolute()),
+        files,
+        sample.part,
+        sample.fps,
+        sample.frame_pattern,
+        made,
+        _KEYFRAME_EVERY,
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
+def _stem(sample: Sample) -> str:
+    return sample.path.name if sample.path.is_dir() else sample.path.stem
+
+
+def _file_name(text: str) -> str:
+    """The text as a name that every file system takes."""
+    name = text.encode("utf-8", "replace")[:100].decode("utf-8", "ignore")
+    return "".join("_" if mark in '<>:"/\\|?*~' or mark < " " else mark for mark in name).strip(" .") or "_"
+
+
+def _store(video: Video, target: Path, short_side: int, quality: int | None) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as temporary:
+        if quality is not None:
             _encode(video, temporary, short_side, quality)
-        else:
-            np.save(temporary, np.stack(list(_resized(video, short_side, even=False))))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            return
+        stored: Any = None
+        for index, frame in enumerate(_resized(video, short_side, even=False)):
+            if stored is None:
+                shape = (video.num_frames, *frame.shape)
+                stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            stored[index] = frame
+        stored.flush()
 
 
 def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
     """The video's frames, shrunk; with even sides where the codec asks for them."""
     scale = min(1.0, short_side / min(video.height, video.width))
-    height, width = round(video.height * scale), round(video.width * scale)
+    height, width = max(round(video.height * scale), 1), max(round(video.width * scale), 1)
     if even:
         height, width = max(height // 2 * 2, 2), max(width // 2 * 2, 2)
     for _, frame in video.iter_frames(range(video.num_frames)):
@@ -141,14 +184,18 @@ def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
 def _encode(video: Video, path: Path, short_side: int, quality: int) -> None:
     import av
 
-    rate = video.info.fps or Fraction(_UNKNOWN_FPS)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.options = {"crf": str(quality), "preset": "fast", "g": str(_KEYFRAME_EVERY), "bf": "0"}
-        stream.pix_fmt = "yuv420p"
-        for place, pixels in enumerate(_resized(video, short_side, even=True)):
-            if not place:
-                stream.height, stream.width = pixels.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    try:
+        with av.open(str(path), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=video.fps)
+            stream.options = {"crf": str(quality), "preset": "fast", "g": str(_KEYFRAME_EVERY), "bf": "0"}
+            stream.pix_fmt = "yuv420p"
+            for index, pixels in enumerate(_resized(video, short_side, even=True)):
+                if not index:
+                    stream.height, stream.width = pixels.shape[:2]
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except av.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise VideoError(f"'{video.name}' can't be encoded: {error}.") from error

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
-from slowfast_zoo.errors import DataError, InputError, VideoError
+from slowfast_zoo.data.tables import write_text
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import clip_span
 
 _IMBALANCE = 10
 """The largest class has so many times the clips of the smallest: worth a word."""
+
+
+_SHARE_THERE = 0.9
+"""Part of its frames that a clip has to have."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,8 @@ class DataReport:
     """Clip and reason."""
     short: list[tuple[str, int, int]]
     """Clip, its frames, and the frames that a clip of the model covers."""
+    damaged: list[tuple[str, int, int]]
+    """Clip, its frames that are there, and the frames that its file or its list promises."""
     duplicates: list[tuple[str, ...]]
     """Clips with the same bytes."""
     leaks: list[tuple[str, tuple[str, ...]]]
@@ -42,9 +50,10 @@ class DataReport:
 
     @property
     def problems(self) -> int:
-        """Findings that make training or scores wrong; short clips and uneven classes are only told."""
+        """Findings that make training or scores wrong; short or equal clips are only told."""
         empty = sum(not count for counts in self.classes.values() for count in counts.values())
-        return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + empty
+        cut = sum(there < _SHARE_THERE * promised for _, there, promised in self.damaged)
+        return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + empty + cut
 
     def to_dict(self) -> dict[str, Any]:
         """Every finding as plain JSON values."""
@@ -58,6 +67,10 @@ class DataReport:
             "Shorter than one clip of the model, so that frames repeat",
             [f"{name}: {frames} of {span} frames" for name, frames, span in self.short],
         )
+        lines += _section(
+            "Damaged or cut off",
+            [f"{name}: {there} of {promised} frames" for name, there, promised in self.damaged],
+        )
         lines += _section("The same bytes", [" = ".join(names) for names in self.duplicates])
         lines += _section(
             "The same bytes in different classes or parts", [" = ".join(names) for names in self.conflicts]
@@ -65,10 +78,14 @@ class DataReport:
         lines += _section(
             "In more than one part", [f"{source}: {' and '.join(parts)}" for source, parts in self.leaks]
         )
-        found = (
-            f"{self.problems} problem{'' if self.problems == 1 else 's'}" if self.problems else "No problems"
-        )
-        return "\n".join([*lines, f"{found} found."])
+        counts = {"short": len(self.short), "damaged": len(self.damaged), "equal": len(self.duplicates)}
+        told = [f"{number} {what}" for what, number in counts.items() if number]
+        count = f"{self.problems} problem{'' if self.problems == 1 else 's'} found"
+        if told:
+            count += f"; worth a look, too: {', '.join(told)}" if self.problems else ""
+        if not self.problems:
+            count = f"Nothing wrong, but worth a look: {', '.join(told)}" if told else "No problems found"
+        return "\n".join([*lines, f"{count}."])
 
 
 def check_data(
@@ -76,16 +93,18 @@ def check_data(
     clip_spec: ClipSpec,
     *,
     group_by: str | None = None,
+    decode: bool = False,
     workers: int = 4,
     progress: bool = True,
 ) -> DataReport:
-    """What is wrong with a dataset: every clip is opened, its first frame decoded and its frames counted.
+    """What is wrong with a dataset: every clip is opened and its frames counted.
 
     Args:
         parts: annotations by the part's name, such as "train" and "val"; classes that one has and another
             lacks are found.
         clip_spec: how long a clip has to be.
         group_by: as in ``splits.source_of``; decides what leaks between parts.
+        decode: decode every frame as well, which finds damage inside of files.
         workers: threads that open clips.
         progress: show a bar when stderr is a terminal.
 
@@ -96,14 +115,17 @@ def check_data(
     parts = unite_classes(parts)
     shared = leaks(parts, group_by)
     samples = [(part, sample) for part, annotations in parts.items() for sample in annotations.samples]
-    unreadable, short = [], []
+    unreadable, short, damaged = [], [], []
     clips = [sample for _, sample in samples]
-    looks = _look_at_all(clips, clip_spec, workers, progress)
-    for sample, (frames, span, error) in zip(clips, looks, strict=True):
-        if error is not None:
-            unreadable.append((sample.name, error))
-        elif frames < span:
-            short.append((sample.name, frames, span))
+    looks = _look_at_all(clips, clip_spec, decode, workers, progress)
+    for sample, look in zip(clips, looks, strict=True):
+        if look.error is not None:
+            unreadable.append((sample.name, look.error))
+            continue
+        if look.frames < look.promised:
+            damaged.append((sample.name, look.frames, look.promised))
+        if look.frames < look.span:
+            short.append((sample.name, look.frames, look.span))
     same = _same_content(samples)
     conflicts = [
         group
@@ -117,6 +139,7 @@ def check_data(
         classes={name: {part: counts[part][index] for part in parts} for index, name in enumerate(names)},
         unreadable=unreadable,
         short=short,
+        damaged=damaged,
         duplicates=[tuple(s.name for _, s in group) for group in same if group not in conflicts],
         leaks=shared,
         conflicts=[tuple(sample.name for _, sample in group) for group in conflicts],
@@ -129,37 +152,57 @@ def unreadable_clips(
     workers: int = 4,
     progress: bool = True,
 ) -> dict[int, str]:
-    """The clips whose first frame doesn't decode, by their place, and why.
+    """The clips that can't be opened, by their index, and why.
 
     Args:
         annotations: the clips.
         workers, progress: as in ``check_data``.
     """
-    looks = _look_at_all(annotations.samples, ClipSpec(), workers, progress)
-    return {index: error for index, (_, _, error) in enumerate(looks) if error is not None}
+    looks = _look_at_all(annotations.samples, ClipSpec(), False, workers, progress)
+    return {index: look.error for index, look in enumerate(looks) if look.error is not None}
+
+
+class _Look(NamedTuple):
+    """What one clip turned out to be."""
+
+    frames: int = 0
+    span: int = 0
+    """Frames that a clip of the model covers."""
+    promised: int = 0
+    """Frames that its file, its list or the bounds of its part promise."""
+    error: str | None = None
+    """Why it can't be read."""
 
 
 def _look_at_all(
-    samples: Sequence[Sample],
-    spec: ClipSpec,
-    workers: int,
-    progress: bool,
-) -> Iterator[tuple[int, int, str | None]]:
+    samples: Sequence[Sample], spec: ClipSpec, decode: bool, workers: int, progress: bool
+) -> Iterator[_Look]:
     from tqdm import tqdm
 
     with ThreadPoolExecutor(workers, "check") as pool:
-        looks = pool.map(lambda sample: _look(sample, spec), samples)
+        looks = pool.map(lambda sample: _look(sample, spec, decode), samples)
         yield from tqdm(looks, "check", len(samples), unit="clip", disable=None if progress else True)
 
 
-def _look(sample: Sample, spec: ClipSpec) -> tuple[int, int, str | None]:
-    """Frames of a clip, frames that the spec's clip covers, and why it can't be read."""
+def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:
     try:
         with sample.open() as video:
+            if decode:
+                deque(video.iter_frames(range(video.num_frames)), maxlen=0)
             rate = None if spec.time_base == "frames" else video.fps
-            return video.num_frames, clip_span(spec, rate), None
+            return _Look(video.num_frames, clip_span(spec, rate), _promised(sample, video))
     except (VideoError, InputError) as error:
-        return 0, 0, str(error)
+        return _Look(error=str(error))
+
+
+def _promised(sample: Sample, video: Video) -> int:
+    if sample.end_seconds is not None:
+        # An end behind the video's; rates that vary make a few frames more or less.
+        wanted = round((sample.end_seconds - (sample.start_seconds or 0)) * video.fps)
+        return wanted if video.num_frames < _SHARE_THERE * wanted else video.num_frames
+    if sample.num_frames is not None:
+        return sample.num_frames
+    return video.num_frames + (video.damaged_frames if sample.start_seconds is None else 0)
 
 
 def _same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:
@@ -180,28 +223,27 @@ def _same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sam
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(child for child in path.iterdir() if child.is_file())
-    return [path] if path.is_file() else []
+    try:
+        if path.is_dir():
+            return sorted(child for child in path.iterdir() if child.is_file())
+        return [path] if path.is_file() else []
+    except OSError:
+        return []  # opening it reports why
 
 
 def _digest(path: Path) -> str:
-    content = hashlib.sha256()
-    for file in _files(path):
-        try:
-            with file.open("rb") as opened:
-                content.update(hashlib.file_digest(opened, "sha256").digest())
-        except OSError:
-            return str(path)  # equal to nothing else; opening it reports why
-    return content.hexdigest()
+    try:
+        return " ".join(hash_file(file) for file in _files(path))
+    except OSError:
+        return str(path)  # equal to nothing else; opening it reports why
 
 
 def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     width = max((len(name) for name in classes), default=0)
     ranked = sorted(classes.items(), key=lambda item: -sum(item[1].values()))
     shown = ranked if len(ranked) <= 40 else [*ranked[:5], *ranked[-5:]]
-    for place, (name, counts) in enumerate(shown):
-        if place == 5 and len(shown) < len(ranked):
+    for index, (name, counts) in enumerate(shown):
+        if index == 5 and len(shown) < len(ranked):
             yield f"  ... {len(ranked) - len(shown)} classes between"
         numbers = "  ".join(f"{part} {count}" for part, count in counts.items())
         missing = [part for part, count in counts.items() if not count]
@@ -224,7 +266,4 @@ def save_report(report: DataReport, path: Path) -> None:
     Raises:
         DataError: the file can't be written.
     """
-    try:
-        path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"The report '{path}' can't be written: {error}.") from error
+    write_text(path, json.dumps(report.to_dict(), indent=1))

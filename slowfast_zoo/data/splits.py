@@ -10,10 +10,12 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.errors import DataError, InputError
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
@@ -22,6 +24,16 @@ _PARTS = (
     re.compile(r"(?P<source>v_.+_g\d+)_c\d+"),
     re.compile(r"(?P<source>.+?)[ ._-]*(?:cut|part|scene|seg|segment|shot)[ ._-]*\d+", re.IGNORECASE),
 )
+
+# What may name a person or a recording: the first, second or last word of a file's name, or its folder.
+_WORDS = (
+    r"(?:^|/)([^/_. -]+)[_. -][^/]*$",
+    r"(?:^|/)[^/_. -]+[_. -]+([^/_. -]+)[_. -][^/]*$",
+    r"[_. -]([^/_. -]+)\.[^/.]+$",
+    r"(?:^|/)([^/]+)/[^/]+$",
+)
+_COVERED = 0.6
+"""Part of the clips whose word is met in several classes."""
 
 
 def source_of(sample: Sample, group_by: str | None = None) -> str:
@@ -38,8 +50,9 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         DataError: a clip without that column, or whose path doesn't match.
     """
     if group_by is None:
-        found = next((match for rule in _PARTS if (match := rule.fullmatch(sample.path.stem))), None)
-        return found["source"] if found else os.path.normpath(sample.path.absolute())
+        path = Path(dict(sample.columns).get(CACHED_FROM, sample.path))
+        found = next((match for rule in _PARTS if (match := rule.fullmatch(path.stem))), None)
+        return found["source"] if found else os.path.normpath(path.absolute())
     if group_by == "folder":
         return str(sample.path.parent)
     if group_by.startswith("column:"):
@@ -57,6 +70,71 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
     if match is None:
         raise DataError(f"'{sample.path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
     return match[1] if match.re.groups and match[1] is not None else match[0]
+
+
+class Groups(NamedTuple):
+    """What the names of the clips have in common across classes, such as the person that they show."""
+
+    group_by: str
+    """A regular expression for ``source_of``."""
+    names: tuple[str, ...]
+    """What it finds, sorted."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:4]) + (" ..." if len(self.names) > 4 else "")
+        return (
+            f"Names suggest {len(self.names)} groups across classes ({shown}): if they are persons or"
+            f" recordings, keep each in one part with --group-by '{self.group_by}', else scores are too good."
+        )
+
+
+def suggest_groups(annotations: Annotations) -> Groups | None:
+    """What to group by where file names have a word in common across classes: "daria" of "daria_walk.avi".
+
+    Nothing where clips have sources already (parts of a recording), or where such a word is a plain number,
+    which is a counter more often than a person.
+    """
+    samples = annotations.samples
+    if annotations.multi_label or len({source_of(sample) for sample in samples}) < len(samples):
+        return None
+    found: list[Groups] = []
+    for word in _WORDS:
+        clips: Counter[str] = Counter()
+        labels: dict[str, set[int]] = defaultdict(set)
+        for sample in samples:
+            match = re.search(word, sample.path.as_posix())
+            name = match[1] if match else ""
+            label = sample.labels[0]
+            if (
+                name
+                and not name.isdigit()
+                and name.lower() not in annotations.class_names[label].lower().split()
+            ):
+                clips[name] += 1
+                labels[name].add(label)
+        shared = sum(clips[name] for name, classes in labels.items() if len(classes) > 1)
+        if 3 <= len(clips) <= len(samples) / 2 and shared >= _COVERED * len(samples):
+            found.append(Groups(word, tuple(sorted(clips))))
+    return max(found, key=lambda groups: len(groups.names), default=None)
+
+
+def grouping_notes(annotations: Annotations, group_by: str | None) -> list[str]:
+    """What there is to say about a split: that no clips were found to belong together, and what might.
+
+    Args:
+        annotations: the clips that are divided.
+        group_by: as in ``source_of``.
+    """
+    if group_by is not None:
+        return []
+    if (groups := suggest_groups(annotations)) is not None:
+        return [str(groups)]
+    if len({source_of(sample) for sample in annotations.samples}) < len(annotations.samples):
+        return []
+    return [
+        "Each clip counts as a source of its own: no names of parts of one recording were met. --group-by"
+        " keeps clips of one person or recording together."
+    ]
 
 
 def split_annotations(

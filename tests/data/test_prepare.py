@@ -16,21 +16,21 @@ from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data, unreadable_clips
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.data.splits import source_of, split_annotations
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.data.splits import grouping_notes, source_of, split_annotations, suggest_groups
+from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 SPEC = ClipSpec(num_frames=4, frame_stride=4, size=40, crop=32, test_crop=32)
 
 
-def annotated(names: dict[str, int], **columns: str) -> Annotations:
+def annotated(names: dict[str, int], labels: tuple[str, ...] | None = None, **columns: str) -> Annotations:
     samples = tuple(
         Sample(path=Path("/d") / name, labels=(label,), columns=tuple(columns.items()))
         for name, label in names.items()
     )
     return Annotations(
-        samples=samples, labels=None, multi_label=False, num_classes=max(s.labels[0] for s in samples) + 1
+        samples=samples, labels=labels, multi_label=False, num_classes=max(s.labels[0] for s in samples) + 1
     )
 
 
@@ -91,7 +91,7 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     shutil.copy(parts / "train/b/y1.mkv", sane / "b")
     good = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
     assert good.exit_code == 0, good.output
-    assert "No problems found." in good.output
+    assert good.output.endswith("Nothing wrong, but worth a look: 2 short.\n")  # of 63 frames
     missing = CliRunner().invoke(main, ["check", str(parts / "nowhere")])
     assert missing.exit_code == 1
     assert "There is no dataset" in missing.output
@@ -149,6 +149,54 @@ def test_splits_keep_sources_apart_and_shares_even() -> None:
     again = split_annotations(annotations, 0.2, group_by=r"s\d+", seed=3)
     assert again == (train, val)
     assert split_annotations(annotations, 0.2, group_by=r"s\d+", seed=4)[1] != val
+
+
+def test_names_that_suggest_groups_are_told() -> None:
+    people = ("daria", "ido", "lena", "shahar")
+    acts = ("walk", "run", "jump")
+    names = {f"{act}/{person}_{act}.avi": label for label, act in enumerate(acts) for person in people}
+    groups = suggest_groups(annotated(names, labels=acts))
+    assert groups is not None and groups.names == people
+    train, val = split_annotations(annotated(names), 0.25, group_by=groups.group_by)
+    assert {source_of(s, groups.group_by) for s in val.samples} == {val.samples[0].path.name.split("_")[0]}
+    assert len(train.samples) == 9
+    behind = {f"{act}/{act}-{person}.avi": label for label, act in enumerate(acts) for person in people}
+    folders = {f"{act}/{person}/1.avi": label for label, act in enumerate(acts) for person in people}
+    alone = {f"{act}/{person}.avi": label for label, act in enumerate(acts) for person in people}
+    kth = {
+        f"{act}/person{person:02}_{act}_d{scene}_uncomp.avi": label
+        for label, act in enumerate(acts)
+        for person in range(1, 6)
+        for scene in range(1, 5)
+    }
+    for other in (behind, folders, alone):
+        found = suggest_groups(annotated(other, labels=acts))
+        assert found is not None and found.names == people
+    found = suggest_groups(annotated(kth, labels=acts))
+    assert found is not None and len(found.names) == 5
+    assert "person01, person02" in str(found) and "--group-by" in str(found)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {f"{act}/clip_{index:03}.avi": act for act in range(3) for index in range(9)},
+        {f"{act}/{act}_{index}.mp4": act for act in range(3) for index in range(9)},
+        {f"{act}/IMG_{index}{act}.mp4": act for act in range(3) for index in range(9)},
+        {
+            f"{act}/v_Act{act}_g{group:02}_c{index:02}.avi": act
+            for act in range(3)
+            for group in range(3)
+            for index in range(3)
+        },
+    ],
+)
+def test_counters_classes_and_known_recordings_suggest_none(names: dict[str, int]) -> None:
+    annotations = annotated(names)
+    assert suggest_groups(annotations) is None
+    told = grouping_notes(annotations, None)
+    assert told == [] if "_g00_" in next(iter(names)) else "a source of its own" in told[0]
+    assert grouping_notes(annotations, "folder") == []
 
 
 def test_splits_of_uneven_and_tiny_classes() -> None:
@@ -209,14 +257,20 @@ def test_cache_of_decoded_frames_is_exact_and_goes_on_where_it_stopped(wide: Pat
     frames = moving_pattern(20, 96, 130, 1)
     height, width = 48, round(130 * 48 / 96)
     shrunk = np.stack([resize_bytes(frame, height, width).transpose(0, 2, 1) for frame in frames])
-    cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form="frames")
-    path = tmp_path / "out" / "a" / "one.npy"
-    np.testing.assert_array_equal(np.load(path), shrunk)
-    path.write_bytes(b"kept")
-    (tmp_path / "out" / "a" / "small.npy").unlink()
-    cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form="frames")
-    assert path.read_bytes() == b"kept"
-    assert (tmp_path / "out" / "a" / "small.npy").exists()
+
+    def cached() -> dict[str, Path]:
+        cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form="frames")
+        samples = read_annotations(tmp_path / "out" / "index.csv").samples
+        assert {sample.fps for sample in samples} == {25}
+        return {Path(dict(sample.columns)["cached_from"]).stem: sample.path for sample in samples}
+
+    paths = cached()
+    np.testing.assert_array_equal(np.load(paths["one"]), shrunk)
+    paths["one"].write_bytes(b"kept")
+    paths["small"].unlink()
+    assert cached() == paths
+    assert paths["one"].read_bytes() == b"kept"
+    assert paths["small"].exists()
     assert not list((tmp_path / "out").rglob(".*"))
 
 
@@ -231,12 +285,64 @@ def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:
     assert "can't be written" in blocked.output
 
 
-def test_cached_parts_with_one_name_stay_apart(wide: Path, tmp_path: Path) -> None:
-    path = wide / "a" / "one.mkv"
-    (tmp_path / "l.csv").write_text(f"path,label,start,end\n{path},a,0,0.2\n{path},a,0.2,0.4\n")
-    cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "out", short_side=48)
-    cached = read_annotations(tmp_path / "out" / "index.csv")
-    assert [sample.path.name for sample in cached.samples] == ["one.mp4", "one~1.mp4"]
-    for sample in cached.samples:
-        with sample.open() as video:
-            assert video.num_frames == 5
+def test_a_cached_clip_is_kept_only_where_source_part_and_settings_are_the_same(
+    wide: Path, tmp_path: Path
+) -> None:
+    source, table = wide / "a" / "one.mkv", tmp_path / "l.csv"
+
+    def cached(rows: str, **settings: int) -> list[tuple[str, np.ndarray]]:
+        """Each clip's hash in its name, and what a first frame of it looks like."""
+        table.write_text("path,label,start,end\n" + rows)
+        cache_data(read_annotations(table), tmp_path / "out", form="frames", **settings)
+        found = read_annotations(tmp_path / "out" / "index.csv").samples
+        assert all(dict(sample.columns)["cached_from"] == str(source) for sample in found)
+        return [(sample.path.stem, np.load(sample.path)) for sample in found]
+
+    frames = moving_pattern(20, 96, 130, 1)
+    first, second = f"{source},a,0,0.2\n", f"{source},a,0.2,0.4\n"
+    both = cached(first + second)
+    np.testing.assert_array_equal(both[0][1], frames[:5])
+    np.testing.assert_array_equal(both[1][1], frames[5:10])
+    corrected = cached(first.replace("0,0.2", "0.4,0.6") + second)
+    np.testing.assert_array_equal(corrected[0][1], frames[10:15])
+    assert corrected[1][0] == both[1][0]
+    (alone,) = cached(second)  # the first row is gone
+    np.testing.assert_array_equal(alone[1], frames[5:10])
+    (smaller,) = cached(second, short_side=48)
+    assert smaller[1].shape[1:3] == (48, 65)
+    assert "short side 48" in (tmp_path / "out" / "index.csv").read_text()
+    write_video(source, moving_pattern(20, 96, 130, 7), fps=25)
+    (anew,) = cached(second)
+    np.testing.assert_array_equal(anew[1], moving_pattern(20, 96, 130, 7)[5:10])
+    assert source_of(read_annotations(tmp_path / "out" / "index.csv").samples[0]) == str(source)
+
+
+def test_class_names_never_lead_out_of_the_cache(wide: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(
+        f"path,label\n{wide / 'a' / 'small.mkv'},../..\n{wide / 'a' / 'small.mkv'},..\n"
+    )
+    cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "deep" / "out", form="frames")
+    samples = read_annotations(tmp_path / "deep" / "out" / "index.csv").samples
+    assert all((tmp_path / "deep" / "out") in sample.path.resolve().parents for sample in samples)
+
+
+def test_a_video_needs_a_frame_rate_to_be_cached_as_one(tmp_path: Path) -> None:
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    np.save(tmp_path / "d" / "a" / "x.npy", moving_pattern(4, 32, 32))
+    with pytest.raises(DataError, match=r"frame rate.*isn't known"):
+        cache_data(read_annotations(tmp_path / "d"), tmp_path / "out")
+    assert cache_data(read_annotations(tmp_path / "d", fps=12), tmp_path / "out") == []
+    with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
+        assert video.fps == 12
+
+
+def test_folders_that_hold_less_than_their_list_says(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", moving_pattern(30, 32, 32))
+    (tmp_path / "l.csv").write_text("path,label,num_frames\nx.npy,a,300\n")
+    (tmp_path / "near.csv").write_text("path,label,num_frames\nx.npy,a,31\n")
+    with pytest.raises(VideoError, match=r"x.npy' has 30 frames, its list says 300 \(.*l.csv:2\)"):
+        read_annotations(tmp_path / "l.csv").samples[0].open()
+    near = read_annotations(tmp_path / "near.csv")
+    with near.samples[0].open() as video:
+        assert video.num_frames == 30
+    assert check_data({"near": near}, SPEC).damaged == [(str(tmp_path / "x.npy"), 30, 31)]
