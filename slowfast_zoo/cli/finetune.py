@@ -93,16 +93,18 @@ def finetune_command(
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
     import torch
 
-    from slowfast_zoo.data.lists import read_annotations, read_splits
+    from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
     from slowfast_zoo.training.finetune.finetune import FINETUNE, FINETUNE_ADAMW, finetune
 
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
     given |= {"workers": workers, "seed": seed}
     config = FINETUNE_ADAMW if optimizer == "adamw" else FINETUNE
     config = config.replace(**{name: value for name, value in given.items() if value is not None})
-    source: Path | Annotations | dict[str, Annotations] = data
+    source: Path | dict[str, Annotations] = data
+    held_out: Path | Annotations | None = validation
     if any(option is not None for option in reading.values()):
-        source = read_splits(data, **reading) or read_annotations(data, **reading)
+        source = read_splits(data, **reading) or {"train": read_annotations(data, **reading)}
+        held_out = None if validation is None else read_like(validation, source["train"], **reading)
     torch.manual_seed(config.seed)
     network = model.untrained() if from_scratch else model.load()
     if from_scratch and model.entry is None:
@@ -113,7 +115,7 @@ def finetune_command(
         source,
         network,
         work_dir=work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}",
-        validation=validation,
+        validation=held_out,
         config=config,
         probe="only" if linear_probe else "no" if from_scratch else "first",
         val=val,

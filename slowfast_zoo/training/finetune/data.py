@@ -10,7 +10,7 @@ from pathlib import Path
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.check import unreadable_clips
 from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
-from slowfast_zoo.data.splits import leaks, split_annotations
+from slowfast_zoo.data.splits import grouping_notes, leaks, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.files import hash_file
@@ -81,6 +81,7 @@ def collect(
             notes.append(f"Parts share {len(shared)} sources, such as '{shared[0][0]}': scores are too good.")
     else:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
+        notes += grouping_notes(parts["train"], group_by)
         parts = {"train": train, "val": held_out} | {name: parts[name] for name in parts if name != "train"}
     write_split(folder, parts)
     sums = {
@@ -119,10 +120,13 @@ def _given(data: Data | Parts, validation: Data | None) -> dict[str, Annotations
     if validation is not None:
         train = parts["train"]
         parts["val"] = validation if isinstance(validation, Annotations) else read_like(validation, train)
-    for name, part in parts.items():
-        if part.class_names != parts["train"].class_names:
-            raise DataError(f"The {name} part has other classes than the training part.")
-    return parts
+    train = parts["train"]
+    return {
+        name: part.with_classes(
+            train.labels, train.num_classes, of="the training part", first_number=train.first_number
+        )
+        for name, part in parts.items()
+    }
 
 
 def _without_unreadable(
