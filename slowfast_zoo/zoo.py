@@ -35,6 +35,7 @@ def create_model(
     pretrained: bool = False,
     *,
     weights: Weights = None,
+    like: str | WeightEntry | None = None,
     num_classes: int | None = None,
     labels: Sequence[str] | None = None,
     in_channels: int = 3,
@@ -55,6 +56,8 @@ def create_model(
         pretrained: whether to load the default weights: the same as ``weights="default"``.
         weights: a tag of ``list_weights(name)`` (str), a row of it, or a checkpoint file (Path) of any
             publisher, of a training, or of your own.
+        like: the tag (or row) whose network and input a checkpoint file has, where it doesn't say itself and
+            several would fit; its classes and class names may be others.
         num_classes: your number of classes; None: the weights' classes. On published weights it means a
             fresh classifier, even where it is the publisher's number; on a file of your own, where it isn't
             the file's number. 0: a model that returns pooled features.
@@ -74,8 +77,12 @@ def create_model(
     """
     if pretrained and weights is not None:
         raise InputError("Give either pretrained=True (the default weights) or weights=, not both.")
+    if like is not None and not isinstance(weights, Path):
+        raise InputError(
+            "like= says whose network a checkpoint file has: give the file as weights=Path(...)."
+        )
     weights = "default" if pretrained else weights
-    row = _row(name, weights)
+    row = _row(name, weights if like is None else like)
     classes = num_classes
     if classes is None:
         classes = row.model_spec.num_classes if labels is None else len(labels)
@@ -88,7 +95,7 @@ def create_model(
         from slowfast_zoo.weights.store import local_weights, open_file
 
         local = (
-            open_file(weights, row.model)
+            open_file(weights, row.model, like=None if like is None else row)
             if isinstance(weights, Path)
             else local_weights(row, progress=progress)
         )
@@ -138,6 +145,7 @@ class Options(TypedDict, total=False):
     """The keyword arguments of every factory; what they mean is said at ``create_model``."""
 
     weights: Weights
+    like: str | WeightEntry | None
     num_classes: int | None
     labels: Sequence[str] | None
     in_channels: int

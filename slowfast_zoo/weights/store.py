@@ -110,7 +110,9 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
     config = config_in(checkpoint)
     if config is not None:
         if like is not None:
-            raise InputError(f"'{path}' says itself which network and input it has; leave out --like.")
+            raise InputError(
+                f"'{path}' says itself which network and input it has; leave out like= (--like)."
+            )
         _check_model(config, model, path)
         return LocalWeights.read(checkpoint, config)
     if like is None:
@@ -167,7 +169,10 @@ def _only_model(checkpoint: Checkpoint) -> str:
     models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
     if len(models) != 1:
         what = f"may be {quoted(models)}" if models else "is no network of the catalog"
-        raise CheckpointError(f"'{checkpoint.path}' {what}; say with --like which one is meant.")
+        raise CheckpointError(
+            f"'{checkpoint.path}' {what}; say which one is meant: create_model(name, weights=Path(file)),"
+            " on the command line --like NAME."
+        )
     return models[0]
 
 

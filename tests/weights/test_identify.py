@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 import torch
 from support.publisher_files import assert_same_state, to_dialect, trained
 
-from slowfast_zoo import create_model, get_weights, load_checkpoint
-from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo import create_model, get_weights
+from slowfast_zoo.errors import CheckpointError, InputError
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
@@ -116,10 +117,53 @@ def test_a_file_that_fits_several_contracts_is_refused_and_the_way_out_works(tmp
     message = str(error.value)
     assert "'mmaction2/k400-256e-320p'" in message
     assert "'mmaction2-1x/k400-256e'" in message
-    assert "replace(num_classes=7)" in message
-    entry = get_weights(NAME, "mmaction2/k400-256e-320p")
-    model = load_checkpoint(SlowFast(entry.model_spec.replace(num_classes=7)), path)
+    assert f"--like {NAME}:mmaction2/" in message
+    tag = "mmaction2-1x/k400-256e"
+    for like in (tag, get_weights(NAME, tag)):
+        model = create_model(NAME, weights=path, like=like)
+        assert_same_state(model, written.state_dict())
+        assert model.clip_spec == get_weights(NAME, tag).clip_spec
+        assert model.labels is None
+    with pytest.raises(InputError, match=r"weights=Path"):
+        create_model(NAME, like=tag)
+
+
+@pytest.mark.parametrize("tag", ["pyslowfast/k400", "pyslowfast/k400-stepwise"])
+def test_own_classes_in_pyslowfasts_names(tmp_path: Path, tag: str) -> None:
+    """PySlowFast publishes under caffe2's names and trains under its own."""
+    spec = get_weights(NAME, tag).model_spec.replace(num_classes=5)
+    written = trained(spec)
+    torch.save({"model_state": to_dialect(written.state_dict(), spec, "pyslowfast")}, tmp_path / "own.pyth")
+    model = create_model(NAME, weights=tmp_path / "own.pyth", like=tag)
     assert_same_state(model, written.state_dict())
+    with catalog.using([get_weights(NAME, "pyslowfast/k400")]):
+        assert create_model(NAME, weights=tmp_path / "own.pyth").spec == spec
+
+
+def test_lightnings_losses_are_left_out(tmp_path: Path) -> None:
+    entry = get_weights(NAME, "pytorchvideo/k400")
+    spec = entry.model_spec.replace(num_classes=3)
+    written = trained(spec)
+    state = {f"model.{name}": t for name, t in to_dialect(written.state_dict(), spec, entry.dialect).items()}
+    extra = {"criterion.weight": torch.ones(3), "train_accuracy.tp": torch.ones(3)}
+    steps = {"milestones": Counter({30: 1}), "optimizer_states": [{"state": {0: {"step": torch.ones(1)}}}]}
+    torch.save({"state_dict": state | extra, **steps}, tmp_path / "last.ckpt")
+    assert_same_state(create_model(NAME, weights=tmp_path / "last.ckpt", like=entry), written.state_dict())
+    teacher = {f"teacher.{name.removeprefix('model.')}": tensor for name, tensor in state.items()}
+    torch.save({"state_dict": state | teacher}, tmp_path / "two.ckpt")
+    with pytest.raises(CheckpointError, match=r"2 networks.*'model\....', 'teacher\....'"):
+        create_model(NAME, weights=tmp_path / "two.ckpt")
+
+
+def test_a_network_for_detection_is_called_that(tmp_path: Path) -> None:
+    entry = get_weights(NAME, "mmaction2/k400-256e-320p")
+    state = to_dialect(trained(entry.model_spec).state_dict(), entry.model_spec, entry.dialect)
+    heads = {
+        "roi_head.bbox_head.fc_cls." + name.rpartition(".")[2]: state.pop(name) for name in list(state)[-2:]
+    }
+    torch.save({"state_dict": state | heads}, tmp_path / "ava.pth")
+    with pytest.raises(CheckpointError, match="person-action detection"):
+        create_model(NAME, weights=tmp_path / "ava.pth")
 
 
 def test_a_published_file_is_known_by_its_hash(tmp_path: Path) -> None:

@@ -412,26 +412,21 @@ def _tensors(
     return tensors
 
 
-def check_sizes(tensors: Mapping[str, Stored], size: int) -> None:
+def check_tensors(tensors: Mapping[str, Stored]) -> None:
     """Refuses what would grow when it is read, and names that a message can't show.
 
     Args:
         tensors: what a file holds.
-        size: bytes of the file.
 
     Raises:
         NotWeightsError: the text says which tensor.
     """
-    total = 0
     for name, tensor in tensors.items():
         if not isinstance(name, str) or len(name) > 500 or not name.isprintable():
             raise NotWeightsError(f"has a tensor whose name is no name ({ascii(name)[:40]})")
         least = math.prod(tensor.shape) * tensor.dtype.itemsize
-        total += tensor.nbytes
         if least > tensor.nbytes or tensor.nbytes > 8 * least:
             raise NotWeightsError(f"declares '{name:.80}' larger than its data: damaged or hostile")
-    if total > size:
-        raise NotWeightsError(f"declares {total} bytes of tensors in {size} bytes: damaged or hostile")
 
 
 def _array(call: Call) -> Stored:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import CheckpointError, InputError, quoted
+from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
@@ -28,6 +28,10 @@ from slowfast_zoo.weights.download.digest import Digest
 _LOGGER = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
+
+_PUBLISHERS = {
+    "caffe2": "pyslowfast"
+}  # what PySlowFast trains, it writes under other names than it publishes
 
 
 def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = None) -> SlowFast:
@@ -171,20 +175,18 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
     if not fitting:
         raise CheckpointError(
             f"'{checkpoint.path}' has {checkpoint.dialect} names and fits none of the {checkpoint.dialect}"
-            f" weights of '{model}'; a network of another kind is loaded with"
+            f" weights of '{model}'{_detection(checkpoint.shapes)}; a network of another kind is loaded with"
             " load_checkpoint(SlowFast(spec), path)."
         )
     published = published_rows(checkpoint, fitting)
     entry = (published or fitting)[0]
-    spec = spec_in_file(checkpoint, entry.model_spec)
     if not published and len({(row.model_spec, row.clip_spec) for row in fitting}) > 1:
         raise CheckpointError(
             f"'{checkpoint.path}' fits several weights of '{model}' whose networks or input contracts differ:"
-            f" {quoted(row.tag for row in fitting)}. Choose one: entry = get_weights('{model}', tag), then"
-            f" m = load_checkpoint(SlowFast(entry.model_spec.replace(num_classes={spec.num_classes})), path)"
-            " and m.clip_spec = entry.clip_spec."
+            f" {quoted(row.tag for row in fitting)}. Say whose it is like: create_model('{model}',"
+            f" weights=Path(file), like='{entry.tag}'), on the command line --like {model}:{entry.tag}."
         )
-    return entry, spec
+    return entry, spec_in_file(checkpoint, entry.model_spec)
 
 
 def published_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[WeightEntry]:
@@ -206,10 +208,11 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
         checkpoint: the file.
         rows: rows to choose from.
     """
+    publisher = _PUBLISHERS.get(checkpoint.dialect, checkpoint.dialect)
     exact: list[WeightEntry] = []
     but_for_classes: list[WeightEntry] = []
     for row in rows:
-        if row.dialect != checkpoint.dialect:
+        if _PUBLISHERS.get(row.dialect, row.dialect) != publisher:
             continue
         spec = spec_in_file(checkpoint, row.model_spec)
         try:
@@ -228,14 +231,20 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     Args:
         checkpoint: the file.
         spec: the network that is wanted.
+
+    Raises:
+        CheckpointError: its classifier has more rows than any network.
     """
     shapes, names = checkpoint.shapes, names_between(spec.replace(num_classes=1), checkpoint.dialect)
     heads = [shape for ours in CLASSIFIER if (shape := shapes.get(names[ours] or ""))]
     stem = shapes.get(names[STEMS[0]] or "", ())
-    return spec.replace(
-        num_classes=heads[0][0] if heads else spec.num_classes,
-        in_channels=3 if len(stem) == 5 and stem[1] == 3 else spec.in_channels,
-    )
+    try:
+        return spec.replace(
+            num_classes=heads[0][0] if heads else spec.num_classes,
+            in_channels=3 if len(stem) == 5 and stem[1] == 3 else spec.in_channels,
+        )
+    except SpecError as error:
+        raise CheckpointError(f"'{checkpoint.path}' has a classifier that no network has: {error}") from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -320,12 +329,18 @@ def _misfit(
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
     return CheckpointError(
-        f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}. Build"
+        f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}"
+        f"{_detection(unexpected)}. Build"
         " the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec).",
         missing=missing,
         unexpected=unexpected,
         mismatched=mismatched,
     )
+
+
+def _detection(names: Iterable[str]) -> str:
+    found = any("roi_head." in name or "detection_head." in name for name in names)
+    return " (it is a network for person-action detection: it has an ROI head)" if found else ""
 
 
 def _few(names: Sequence[str]) -> str:

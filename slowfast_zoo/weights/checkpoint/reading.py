@@ -29,7 +29,7 @@ from slowfast_zoo.weights.checkpoint.containers import (
     Content,
     NotWeightsError,
     Stored,
-    check_sizes,
+    check_tensors,
     read_numpy_pickle,
     read_safetensors,
     read_torch_legacy,
@@ -173,7 +173,7 @@ def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
     try:
         size = file.seek(0, 2)
         kind, content = _content(file, size)
-        check_sizes(content.tensors, size)
+        check_tensors(content.tensors)
     except RefusedName as error:
         raise CheckpointError(
             f"'{path}' wants {ascii(error.name)[:100]} to be run while it is read, which is refused. If you"
@@ -203,6 +203,11 @@ def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
         for name, tensor in content.tensors.items()
         if name.startswith(prefix)
     }
+    total = sum(tensor.nbytes for tensor in stored.values())
+    if total > size:  # many names for one place
+        raise CheckpointError(
+            f"'{path}' declares {total} bytes of tensors in {size} bytes: damaged or hostile."
+        )
     shapes = {name: tensor.shape for name, tensor in stored.items()}
     return Checkpoint(path, kind, _Unread(path, file, stored), shapes, dialect or found, content.header, file)
 
