@@ -28,6 +28,7 @@ from slowfast_zoo.evaluation.metrics import (
 )
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.aggregate import average_views
+from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving
@@ -206,6 +207,7 @@ def evaluate(
         DataError: an empty dataset, none of its items readable, or a target that is no class.
         InputError: a metric that doesn't fit the targets.
         UnknownNameError: no such metric or average.
+        ExportError: this processor computes the network wrongly in that precision.
     """
     rule = _average(average, model)
     metrics = tuple(metrics or ())
@@ -376,11 +378,24 @@ def _score(
             if not batch.indices:
                 continue
             check_targets(batch, model, dataset)
+            if not rows:
+                check_clips(model, batch.clips, precision, group.device)
             views_of = torch.split(compute(batch.clips), batch.views)
             for index, target, views in zip(batch.indices, batch.targets, views_of, strict=True):
                 scores = views if rule == "none" else average_views(views, model.spec.activation, rule)
                 rows.append((index, target.numpy(), scores.numpy(), len(views)))
     return rows, failed
+
+
+def check_clips(model: SlowFast, clips: Tensor, precision: Precision, device: torch.device) -> None:
+    """Refuses what this processor computes wrongly in half precision; clips as a dataset gives them.
+
+    Raises:
+        ExportError: says what to take instead.
+    """
+    if device.type == "cpu" and precision != "float32":
+        shape = normalized(clips[:1], model.clip_spec).shape
+        check_half_precision(model, tuple(shape), precision, channels_last=False)
 
 
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:

@@ -22,6 +22,7 @@ from slowfast_zoo.cli.options import open_data
 from slowfast_zoo.errors import (
     CheckpointError,
     DataError,
+    ExportError,
     InputError,
     OutOfMemoryError,
     SlowFastZooError,
@@ -405,6 +406,21 @@ def test_scores_are_kept_when_there_is_no_metric_for_them(model: SlowFast, tmp_p
     assert "NaN" in result.error and not result.metrics and len(result.scores) == 2
     result.save(tmp_path / "nan.json")
     assert json.loads((tmp_path / "nan.json").read_text())["videos"][0]["scores"] == [None] * 3
+
+
+def test_half_precision_that_this_processor_gets_wrong_is_refused(
+    model: SlowFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def refuse(network: SlowFast, clips: tuple[int, ...], precision: str, *, channels_last: bool) -> None:
+        asked.append((clips, precision))
+        raise ExportError("bfloat16 is refused: torch computes a convolution wrongly; take float32.")
+
+    monkeypatch.setattr("slowfast_zoo.evaluation.evaluate.check_half_precision", refuse)
+    with pytest.raises(ExportError, match="bfloat16 is refused"):
+        evaluate(model, Videos(2), precision="bfloat16", device="cpu")
+    assert asked == [((1, 3, 4, 32, 32), "bfloat16")]
 
 
 def test_out_of_memory_halves_the_views(model: SlowFast) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.evaluation.evaluate import check_clips
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, to_device
@@ -68,7 +69,8 @@ def extract_features(
     twin = eval_twin(model, device)
     keys = [[ItemKey(EVALUATION, draw, index)] for draw in range(draws) for index in range(len(dataset))]
     batches = load(KeyedItems(dataset, seed, keep_errors=True), keys, workers, device)
-    rows, targets, indices, errors = [], [], [], []
+    rows: list[Tensor] = []
+    targets, indices, errors = [], [], []
 
     def features(clips: Tensor) -> Tensor:
         with autocast(device, precision):
@@ -81,6 +83,8 @@ def extract_features(
             errors += batch.errors
             if not batch.indices:
                 continue
+            if not rows:
+                check_clips(model, batch.clips, precision, device)
             rows.append(compute(batch.clips).mean(dim=0))
             targets.append(batch.targets[0])
             indices += batch.indices
