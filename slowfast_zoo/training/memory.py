@@ -83,9 +83,7 @@ def train_within_memory(
             model.load_state_dict(initial)
         again = ", activations computed twice" if config.activation_checkpointing else ""
         norms = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
-        other = (
-            " Batch norms that learn see fewer clips at a time, so the result is another." if norms else ""
-        )
+        other = " Batch norms that learn see fewer clips at a time: the result is another." if norms else ""
         notes.append(
             f"Out of memory: went on with {config.batch_size} clips at a time, {config.accumulate} times per"
             f" step{again}.{other}"
