@@ -177,8 +177,8 @@ class Clips:
 
     def _stack(self, views: range) -> torch.Tensor:
         batch = torch.empty((len(views), *self.view_shape), dtype=torch.float32)
-        for place, view in enumerate(views):
-            self.put(view, batch[place])
+        for index, view in enumerate(views):
+            self.put(view, batch[index])
         return batch
 
     def __repr__(self) -> str:

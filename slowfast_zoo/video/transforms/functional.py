@@ -110,11 +110,11 @@ class FramePipeline:
             out = torch.empty((len(part), len(chosen), *part.shape[2:]), dtype=torch.float32)
         mean, std = _mean_and_std(self.spec, 2, out.device)
         # One frame after the other stays in the cache from the first operation to the last.
-        for place, row in enumerate(chosen):
+        for index, row in enumerate(chosen):
             if part.is_floating_point():
-                out[:, place] = part[:, row]
+                out[:, index] = part[:, row]
             else:
-                _normalize_into(out[:, place], part[:, row], mean, std, self.spec)
+                _normalize_into(out[:, index], part[:, row], mean, std, self.spec)
         return out
 
 
@@ -206,8 +206,8 @@ def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -
     if crops == 1:
         along = along[single : single + 1]
     if height > width:
-        return tuple(Box(x_middle, place, crop, crop) for place in along)
-    return tuple(Box(place, y_middle, crop, crop) for place in along)
+        return tuple(Box(x_middle, top, crop, crop) for top in along)
+    return tuple(Box(left, y_middle, crop, crop) for left in along)
 
 
 def resize_float(frame: Bytes, height: int, width: int, spec: ClipSpec) -> torch.Tensor:

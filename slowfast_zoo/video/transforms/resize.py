@@ -206,9 +206,9 @@ def _plan(
         # Shrunk to less than half, no row is needed twice, and those of a kind lie together.
         above: Places | slice = slice(count)
         below: Places | slice = slice(count, len(rows))
-        unique, place = np.unique(rows, return_inverse=True)
+        unique, index = np.unique(rows, return_inverse=True)
         if len(unique) < len(rows):
-            rows, above, below = unique, place[:count], place[count:]
+            rows, above, below = unique, index[:count], index[count:]
         bands.append(_Band(out, rows, above, below, upper_weight[out, None], lower_weight[out, None]))
     channel = np.arange(channels)[:, None]
     step, offset = (1, channel * source_width) if planar else (channels, channel)
@@ -227,13 +227,13 @@ def _plan(
 def _taps(
     source: int, target: int, first: int, count: int, *, blend_edges: bool
 ) -> tuple[Places, Places, Weights, Weights]:
-    """The two source places of each wanted target place, and their weights.
+    """The two source indices of each wanted target index, and their weights.
 
-    OpenCV treats what lies beyond the edge in two ways: across a row it drops the second place,
+    OpenCV treats what lies beyond the edge in two ways: across a row it drops the second index,
     down a column it blends the edge row with itself, which rounds differently.
     """
-    place = np.arange(first, first + count, dtype=np.float64)
-    exact = ((place + 0.5) * (1 / (target / source)) - 0.5).astype(np.float32)
+    index = np.arange(first, first + count, dtype=np.float64)
+    exact = ((index + 0.5) * (1 / (target / source)) - 0.5).astype(np.float32)
     near = np.floor(exact).astype(np.int64)
     part = exact - near.astype(np.float32)
     if not blend_edges:

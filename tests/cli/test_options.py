@@ -1,0 +1,108 @@
+"""What all commands share: help with examples, options of one spelling, exit statuses, clean text."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from slowfast_zoo.cli import main, options
+from slowfast_zoo.cli.options import Command, printable
+
+COMMANDS = sorted(main.commands.items())
+each_command = pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+
+
+@each_command
+def test_every_command_has_examples_that_parse(name: str, command: click.Command) -> None:
+    assert isinstance(command, Command)
+    assert command.examples
+    text = CliRunner().invoke(main, [name, "-h"]).output
+    for example in command.examples:
+        assert f"slowfast-zoo {example}" in text
+        first, *arguments = shlex.split(example)
+        assert first == name
+        # Files of the examples don't exist here, so only names and numbers are checked.
+        with command.make_context(name, list(arguments), resilient_parsing=True) as context:
+            parser = command.make_parser(context)
+            parser.parse_args(list(arguments))
+
+
+@each_command
+def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Command) -> None:
+    spellings = {option.name: option for option in command.params}
+    gone = {"weights", "checkpoint", "tag", "start", "dialect", "out_form"}
+    assert not gone & set(spellings)
+    for option in command.params:
+        if "--json" in option.opts:
+            assert isinstance(option, click.Option) and option.is_flag
+        if "--out" in option.opts:
+            assert isinstance(option.type, click.Path)
+    if name not in ("describe", "download", "convert") and "model" in spellings:
+        assert spellings["model"].opts == ["--model"]
+
+
+def test_the_list_of_commands_shows_whole_sentences() -> None:
+    text = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
+    assert "..." not in text.partition("Commands:")[2]
+    for name, command in COMMANDS:
+        assert f"{name} {command.get_short_help_str()}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "views"),
+    [
+        ("quick", "quick"),
+        ("Published", "published"),
+        ("10x3", (10, 3)),
+        ("10X3", (10, 3)),
+        ("1\u00d71", (1, 1)),
+    ],
+)
+def test_views(text: str, views: Any) -> None:
+    assert options.ViewsType().convert(text, None, None) == views
+
+
+@pytest.mark.parametrize("text", ["10*3", "x3", "10x", "many", "-1x3", "1x2x3", ""])
+def test_other_views_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither quick nor published nor CLIPSxCROPS"):
+        options.ViewsType().convert(text, None, None)
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert printable("a\x1b[31mb\x9bc\rd\x07") == "a\\u001b[31mb\\u009bc\\u000dd\\u0007"
+    assert printable("\udcff.mp4 \u202ecod.exe") == "\\udcff.mp4 \\u202ecod.exe"
+    assert printable("gr\u00fcn\n\t\u20ac \U0001f600") == "gr\u00fcn\n\t\u20ac \U0001f600"
+
+
+def test_errors_are_clean_and_set_the_status() -> None:
+    result = CliRunner().invoke(main, ["describe", "no\x1b[2J\udcff"])
+    assert result.exit_code == 1
+    assert "no\\u001b[2J\\udcff" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert CliRunner().invoke(main, ["predict"]).exit_code == 2
+    assert CliRunner().invoke(main, ["export", "a.onnx", "--format", "tflite"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("resumes", "hint"), [(True, " The same command with --resume goes on."), (False, "")]
+)
+def test_ctrl_c_ends_with_130(resumes: bool, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    flags = [click.Option(["--resume"], is_flag=True)] if resumes else []
+    monkeypatch.setitem(main.commands, "wait", click.Command("wait", callback=interrupted, params=[*flags]))
+    result = CliRunner().invoke(main, ["wait"])
+    assert result.exit_code == 130
+    assert result.stderr == f"\nInterrupted.{hint}\n"
+
+
+def test_a_folder_that_isn_t_there_is_known_before_the_work() -> None:
+    result = CliRunner().invoke(main, ["benchmark", "--out", "no/such/result.json"])
+    assert result.exit_code == 2
+    assert re.search(r"there is no folder '.*such'", " ".join(result.stderr.split()))
