@@ -1,9 +1,9 @@
 """Every engine and precision on this machine: right, or refused in a sentence; each in a process of its own.
 
-    python scripts/check_engines.py --sizes 64 224 --isa default AVX2 AVX512_CORE AVX512_CORE_BF16 AVX512_CORE_AMX
+    python scripts/check_engines.py --sizes 64 224 --isa AVX2 AVX512_CORE AVX512_CORE_BF16 AVX512_CORE_AMX
 
-Weights are seeded so that logits are of order one; the clip isn't the one that engines prove themselves on. The
-exit status is 1 where a process ends otherwise, or answers wrongly.
+Weights are seeded so that logits are of order one; the clip isn't the one that engines prove themselves on.
+The exit status is 1 where a process ends otherwise, or answers wrongly.
 """
 
 from __future__ import annotations

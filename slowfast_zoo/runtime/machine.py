@@ -7,6 +7,10 @@ import os
 import platform
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _FEATURES = (
     "avx",
@@ -55,6 +59,17 @@ def versions(*packages: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def description(device: torch.device) -> str:
+    """Versions, device and processor in a line; torch's threads where the processor computes."""
+    import torch
+
+    found = versions("slowfast-zoo", "torch", "av", "numpy")
+    parts = [f"Python {platform.python_version()}", *(f"{name} {version}" for name, version in found.items())]
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    count = torch.get_num_threads()
+    return f"{', '.join(parts)}; {device}{name}; {processor()}, {count} thread{'s' * (count > 1)}"
 
 
 def _cpuinfo() -> str:

@@ -332,13 +332,15 @@ def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.Monk
 
 def test_doctor_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slowfast_zoo.cli import doctor
+    from slowfast_zoo.runtime import probe
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
-    monkeypatch.setattr(doctor, "_TOLERANCES", {"float32": 0.0})
+    monkeypatch.setattr(probe, "try_convolutions", lambda asked, _: dict.fromkeys(asked, "it gives NaN"))
     monkeypatch.setattr(doctor, "_REQUIRED", ("torch", "no-such-package"))
     problems = " ".join(json.loads(run("doctor", "--json", status=1).stdout)["problems"])
     assert "no-such-package is missing" in problems
     assert "cache folder can't be written" in problems
-    assert "conv3d float32 on cpu failed" in problems
+    assert "bfloat16 as engines compute failed: " in problems
+    assert "stride (8, 1, 1), maps of 32x4x4: it gives NaN" in problems

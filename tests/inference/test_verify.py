@@ -17,7 +17,9 @@ from torch import nn
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError, UnknownNameError, VideoError
+from slowfast_zoo.inference.engines.optimize import ENGINES
 from slowfast_zoo.inference.verify import demo_clip as demo
+from slowfast_zoo.inference.verify import parts
 from slowfast_zoo.inference.verify import stages as replay
 from slowfast_zoo.inference.verify import verify as verify_module
 from slowfast_zoo.inference.verify.report import Report
@@ -38,6 +40,7 @@ from slowfast_zoo.video import sampling
 from slowfast_zoo.video.decoding import rgb as pixels
 from slowfast_zoo.video.transforms import functional as views
 from slowfast_zoo.weights.catalog import get_weights, list_weights
+from slowfast_zoo.weights.catalog.datasets import Dataset
 from slowfast_zoo.zoo import create_model
 
 QUICK = ("decode", "sample", "resize", "normalize", "slow frames", "network")
@@ -94,9 +97,40 @@ def test_every_kind_of_clip_spec_of_the_catalog_was_replayed(clean: Report) -> N
 
 
 def test_no_reference_is_left_over(clean: Report) -> None:
-    checked = {(check.stage, check.what) for check in clean.checks}
+    own = ("labels", "views", "engines")  # compared with something else
+    checked = {(check.stage, check.what) for check in clean.checks if check.stage not in own}
     stored = {(stage, what) for stage, entries in references()["stages"].items() for what in entries}
     assert stored == checked
+
+
+def test_a_reversed_class_list_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Dataset.labels.fget
+    assert real is not None
+    monkeypatch.setattr(Dataset, "labels", property(lambda self: real(self)[::-1]))
+    report = verify(stages=["labels"])
+    assert report.first_difference is not None and report.first_difference.stage == "labels"
+    assert all(check.ok is False for check in report.checks)
+
+
+def test_views_averaged_otherwise_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "average_views", lambda logits, activation, rule: logits[0].float())
+    report = verify(stages=["views"])
+    assert [check.ok for check in report.checks] == [False] * 8
+
+
+def test_an_engine_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        return lambda clip: torch.zeros(len(clip), 40)
+
+    engines = ENGINES | {"openvino": dataclasses.replace(ENGINES["openvino"], build=broken)}
+    for name in ("compile", "onnxruntime"):
+        del engines[name]  # which take long
+    monkeypatch.setattr(parts, "ENGINES", engines)
+    monkeypatch.setitem(ENGINES, "openvino", engines["openvino"])
+    checks = {check.what: check for check in verify(stages=["engines"]).checks}
+    assert checks["eager, float32"].ok and checks["eager, bfloat16"].ok
+    assert checks["openvino, float32"].ok is False
+    assert "is refused" in checks["openvino, bfloat16"].detail
 
 
 def test_the_references_stay_small() -> None:

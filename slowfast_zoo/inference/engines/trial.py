@@ -14,11 +14,13 @@ from torch import nn
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape
+from slowfast_zoo.inference.engines.folding import use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision
 from slowfast_zoo.runtime.probe import UNFINISHED, recorded, try_convolutions
+from slowfast_zoo.spec import ModelSpec
 
 _SEED = 20191027
 
@@ -97,6 +99,24 @@ def check_half_precision(
             f"{precision} is refused: torch {torch.__version__} computes a convolution wrongly on this"
             f" processor ({processor()}; {kept.decode()}); take float32, or another torch."
         )
+
+
+def check_published_half_precision(precision: Precision, device: torch.device, size: int = 64) -> None:
+    """``check_half_precision`` of the published networks' layers, as engines compute them on a processor.
+
+    Args:
+        precision: what engines would compute in.
+        device: where; only a CPU is asked.
+        size: of the clips, in pixels.
+
+    Raises:
+        ExportError: names the convolution and what is wrong with it.
+    """
+    for alpha in (8, 4) if device.type == "cpu" else ():
+        with torch.device("meta"):
+            network = SlowFast(ModelSpec(alpha=alpha))
+        use_products(network)
+        check_half_precision(network, (1, 3, 32, size, size), precision)
 
 
 def _machine(device: torch.device) -> tuple[object, ...]:

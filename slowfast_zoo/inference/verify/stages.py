@@ -171,11 +171,16 @@ def small_networks(device: torch.device) -> Iterator[Measurement]:
     numbers = torch.cat([part.flatten() for part in (*drawn, seeded_clip(1, 2, 3))]).numpy()
     yield Measurement("network", "numbers that NumPy draws from a seed", numbers, 1e-6, "relative")
     for name, spec in SMALL_NETS.items():
-        with torch.device("meta"):
-            model = network.SlowFast(spec)
-        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        model.load_state_dict(seeded_weights(shapes), assign=True)
-        yield run_network(name, model.to(device), seeded_clip(16, 64, 96))
+        yield run_network(name, seeded_model(spec).to(device), seeded_clip(16, 64, 96))
+
+
+def seeded_model(spec: ModelSpec) -> network.SlowFast:
+    """A network in eval mode whose weights come from the names of its tensors."""
+    with torch.device("meta"):
+        model = network.SlowFast(spec)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    model.load_state_dict(seeded_weights(shapes), assign=True)
+    return model.eval()
 
 
 def embedded_logits(device: torch.device) -> Iterator[Measurement]:

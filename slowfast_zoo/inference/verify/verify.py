@@ -9,10 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import platform
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,12 @@ import torch
 from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.inference.verify import stages as replay
 from slowfast_zoo.inference.verify.demo_clip import demo_checks
+from slowfast_zoo.inference.verify.parts import engines, labels, views
 from slowfast_zoo.inference.verify.report import Check, Report
 from slowfast_zoo.inference.verify.stages import Array, Measurement
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime import machine
+from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import get_weights
 from slowfast_zoo.weights.checkpoint.dialects import names_between
@@ -43,6 +44,9 @@ STAGES = (
     "model",
     "network",
     "logits",
+    "labels",
+    "views",
+    "engines",
     "demo clip",
 )
 """In the order in which a video passes them; "clip" is the first four joined by the clip builder."""
@@ -65,7 +69,8 @@ def verify(
 
     Decoding, sampling, resizing, normalizing and slow frames are replayed for every kind of input in
     the catalog, networks with seeded weights, and the weights that the library carries with their true
-    logits. That takes some ten seconds and no network connection.
+    logits; class lists, the averaging of views and this machine's engines are checked. That takes a
+    minute at most and no network connection.
 
     Args:
         model: also compare its spec, clip spec and labels with its catalog row, and what a copy of its
@@ -84,11 +89,11 @@ def verify(
     if model is not None and not isinstance(model, SlowFast):
         raise InputError(f"verify takes a SlowFast model or None, got {type(model).__name__}.")
     wanted = _wanted(stages, model, demo_clip)
-    place = torch.device(device) if device is not None else _device_of(model)
+    index = to_device(device) if device is not None else _device_of(model)
     checks = []
     for stage in wanted:
-        checks += list(_checks_of(stage, model, place, demo_clip))
-    return Report(checks=tuple(checks), environment=_environment(place))
+        checks += list(_checks_of(stage, model, index, demo_clip))
+    return Report(checks=tuple(checks), environment=machine.description(index))
 
 
 def summary(values: Array) -> dict[str, Any]:
@@ -198,8 +203,16 @@ def _checks_of(
         "network": lambda: replay.small_networks(device),
         "logits": lambda: replay.embedded_logits(device),
     }
+    parts: dict[str, Callable[[], Iterator[Check]]] = {
+        "labels": labels,
+        "views": views,
+        "engines": lambda: engines(device),
+    }
     stored = references()["stages"].get(stage, {})
     try:
+        if stage in parts:
+            yield from parts[stage]()
+            return
         for measured in measures[stage]():
             yield compare(measured, stored.get(measured.what))
         if stage == "network" and model is not None:
@@ -278,14 +291,3 @@ def _labels_check(model: SlowFast, expected: tuple[str, ...], row_name: str) -> 
 
 def _device_of(model: SlowFast | None) -> torch.device:
     return torch.device("cpu") if model is None else next(model.parameters()).device
-
-
-def _environment(device: torch.device) -> str:
-    parts = [f"Python {platform.python_version()}"]
-    for package in ("slowfast-zoo", "torch", "av", "numpy"):
-        try:
-            parts.append(f"{package} {version(package)}")
-        except PackageNotFoundError:  # running from a checkout that isn't installed
-            continue
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"{', '.join(parts)}; {device} ({name})"
