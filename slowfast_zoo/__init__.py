@@ -37,6 +37,7 @@ _HOMES = {
     "training.recipe": ("TrainConfig",),
     "training.train": ("train",),
     "video.clips": ("Clips", "read_clips"),
+    "video.decoding.reader": ("open_video",),
     "video.transforms.transforms": ("eval_transform", "train_transform"),
     "weights.catalog": ("WeightEntry", "get_weights", "list_models", "list_weights"),
     "weights.checkpoint.loading": ("load_checkpoint",),

@@ -26,6 +26,7 @@ from slowfast_zoo.training.recipe import TrainConfig as TrainConfig
 from slowfast_zoo.training.train import train as train
 from slowfast_zoo.video.clips import Clips as Clips
 from slowfast_zoo.video.clips import read_clips as read_clips
+from slowfast_zoo.video.decoding.reader import open_video as open_video
 from slowfast_zoo.video.transforms.transforms import eval_transform as eval_transform
 from slowfast_zoo.video.transforms.transforms import train_transform as train_transform
 from slowfast_zoo.weights.catalog import WeightEntry as WeightEntry

@@ -184,7 +184,7 @@ class Progress:
         unseen = f", {missing} not looked at" if missing else ""
         skipped = ""
         if self._skipped:
-            parts = [f"{what} {count}" for what, count in sorted(self._skipped.items())]
+            parts = [f"{what}: {count}" for what, count in sorted(self._skipped.items())]
             skipped = f"; left out: {', '.join(parts)}"
         return f"{self.answered} answered, {self._rates()}{unseen}{skipped}"
 
@@ -263,5 +263,5 @@ def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
     elif not found:
         raise VideoError(f"The folder '{folder}' and those inside it hold no videos.")
     for what, count in listing.skipped.items():
-        skipped["folders inside, which -r searches," if what == "folders inside" else what] += count
+        skipped["folders inside (-r searches them)" if what == "folders inside" else what] += count
     return found

@@ -38,8 +38,6 @@ from slowfast_zoo.video.decoding.sources import display_name
 
 _LOGGER = logging.getLogger(__name__)
 
-_now = time.perf_counter
-
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
@@ -272,9 +270,9 @@ class _Runs:
         """The seconds of the runs behind the warm-up."""
         seconds = []
         for number in range(self.warmup + self.repeats):
-            before = _now()
+            before = time.perf_counter()
             run()
-            seconds.append(_now() - before)
+            seconds.append(time.perf_counter() - before)
             _LOGGER.info("%s %d of %d: %.3f s", name, number + 1, self.warmup + self.repeats, seconds[-1])
         return Timing(tuple(seconds[self.warmup :]))
 
@@ -324,9 +322,9 @@ def _network(
         left = views
         while left:
             count = min(runner.batch_size, left)  # which falls when memory runs out
-            before = _now()
+            before = time.perf_counter()
             runner(batch[:count])
-            shares.extend([(_now() - before) / count] * count)
+            shares.extend([(time.perf_counter() - before) / count] * count)
             left -= count
 
     by_video = runs.timed("network", video)

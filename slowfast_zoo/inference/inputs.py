@@ -45,14 +45,14 @@ def expand_sources(source: Sources) -> Sequence[Source] | Iterator[Source]:
     """
     if isinstance(source, (str, Path)):
         return _named(source)
-    if not _is_several(source):
+    if not _is_many(source):
         return [cast("Source", source)]
-    several = cast("Iterable[Source]", source)
-    return several if isinstance(several, (list, tuple)) else iter(several)
+    many = cast("Iterable[Source]", source)
+    return many if isinstance(many, (list, tuple)) else iter(many)
 
 
 def check_single(source: object) -> None:
-    """Refuses what stands for several videos.
+    """Refuses what stands for many videos.
 
     Raises:
         InputError: names ``predict_many``.
@@ -63,7 +63,7 @@ def check_single(source: object) -> None:
         if not folder and not _is_pattern(text):
             return
         kind = "is a folder of videos" if folder else "is a pattern"
-    elif _is_several(source):
+    elif _is_many(source):
         kind = f"is a {type(source).__name__}"
     else:
         return
@@ -80,11 +80,11 @@ def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
     """
     videos: list[Path] = []
     skipped: Counter[str] = Counter()
-    for place in _folders(folder) if recursive else [folder]:
+    for current in _folders(folder) if recursive else [folder]:
         try:
-            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
         except OSError as error:
-            if place == folder:
+            if current == folder:
                 raise VideoError(
                     f"The folder '{folder}' can't be read: {error.strerror or error}."
                 ) from error
@@ -93,7 +93,7 @@ def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
         for entry in entries:
             reason = _left_out(entry, recursive)
             if reason is None:
-                videos.append(place / entry.name)
+                videos.append(current / entry.name)
             elif reason:
                 skipped[reason] += 1
     return Listing(sorted(videos), skipped)
@@ -141,7 +141,7 @@ def _folders(top: Path) -> Iterator[Path]:
                 (links if entry.is_symlink() else waiting).append(folder / entry.name)
 
 
-def _is_several(source: object) -> bool:
+def _is_many(source: object) -> bool:
     single = isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
     return not single and not hasattr(source, "__array__") and isinstance(source, Iterable)
 

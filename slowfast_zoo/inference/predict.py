@@ -98,7 +98,8 @@ def predict(
         topk: how many classes to give, best first; None for all.
         fps: frames per second, instead of what a file says; arrays and folders of frames need it when the
             clip spec counts in time.
-        device: where to compute; the model itself stays where it is. None: there.
+        device: where to compute; the model itself stays where it is, and is copied there by each call.
+            None: where it is.
         engine: what computes, see ``optimize``. "auto" takes the model itself where an optimized copy would
             not pay for the number of clips.
         precision: "float32", or for speed "bfloat16" or "float16", with their rounding.

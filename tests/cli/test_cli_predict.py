@@ -70,7 +70,7 @@ def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, 
     assert failure.startswith("failed  ") and "broken.mp4" in failure
     counts, _, left_out = summary.partition("; left out: ")
     assert re.fullmatch(r"2 answered, 1 failed, in [\d.]+ s \([\d.e+]+ videos/s\)", counts)
-    assert left_out == "folders inside, which -r searches, 1"
+    assert left_out == "folders inside (-r searches them): 1"
     (videos / "broken.mp4").unlink()
     result = run(videos, videos / "a.mkv", "--recursive", "--model", saved)
     assert result.exit_code == 0
@@ -141,7 +141,7 @@ def test_resume_removes_a_torn_row_and_adds_what_is_missing(
     assert "Nothing to do" in result.stderr
     write_video(videos / "z.mkv", moving_pattern(20))
     result = run(videos, "--model", saved, "--out", out, "--resume")
-    assert "1 answered, 0 failed" in result.stderr and "answered before 2" in result.stderr
+    assert "1 answered, 0 failed" in result.stderr and "answered before: 2" in result.stderr
     assert len(read(out)) == 3
 
 
@@ -205,12 +205,12 @@ def test_a_full_disk_keeps_the_finished_rows(saved: Path, tmp_path: Path) -> Non
     original = write_video(folder / "000.mkv", moving_pattern(20))
     for index in range(1, 12):
         (folder / f"{index:03}.mkv").hardlink_to(original)
-    limit = 1500
+    limit = 1500  # bytes, which stand for the end of the disk
 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    for form in ("csv", "jsonl", "json"):
+    for form in ("csv", "json"):
         out = tmp_path / f"results.{form}"
         arguments = [sys.executable, "-m", "slowfast_zoo", "predict", folder, "--model", saved, "--out", out]
         done = subprocess.run(
@@ -305,7 +305,7 @@ def test_off_a_terminal_a_line_comes_every_so_often(capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().err.splitlines()
     assert any(re.match(r"2 of 5 videos, 0 failed, in \d+\.0 s", line) for line in lines), lines
     assert re.match(r"3 answered, 1 failed, in .* s \(.* videos/s\), 1 not looked at; ", lines[-1])
-    assert lines[-1].endswith("left out: hidden 2")
+    assert lines[-1].endswith("left out: hidden: 2")
 
 
 def test_threads(saved: Path, videos: Path) -> None:

@@ -263,7 +263,7 @@ def test_damage_is_told(model: SlowFast, tmp_path: Path) -> None:
     assert predict(model, whole).damaged_frames == 0
     answer = predict(model, cut)
     with open_video(cut) as video:
-        assert answer.damaged_frames == video.damaged_frames
+        assert answer.damaged_frames == video.damaged_frames > 0
     assert answer.labels
     assert predict(model, cut).to_dict()["damaged_frames"] == answer.damaged_frames
     assert "3 damaged frames" in repr(dataclasses.replace(answer, damaged_frames=3))
