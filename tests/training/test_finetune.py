@@ -495,7 +495,7 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
     with pytest.raises(TrainingError, match="can't be written"):
         tune(clips, tmp_path / "file" / "w")
     (tmp_path / "val.txt").write_text(f"{clips / 'dark' / '0.mkv'} 3\n")
-    with pytest.raises(DataError, match="number their classes .0 to 3., the training data names them"):
+    with pytest.raises(DataError, match=r"number their classes .0 to 3., the training data names them"):
         tune(clips, tmp_path / "w4", validation=tmp_path / "val.txt")
     with pytest.raises(InputError, match="'first', 'only', 'no'"):
         tune(clips, tmp_path / "w5", probe="yes")
