@@ -151,6 +151,11 @@ def test_an_ambiguous_file_names_the_option_and_its_values(
     ):
         assert part in str(error.value)
     assert "pyslowfast" not in str(error.value)
+    with (
+        catalog.using([row for row in small.values() if row.model == "slowfast_r50_8x8x1"]),
+        pytest.raises(CheckpointError, match=r"'slowfast_r50_8x8x1:mmaction2-1x/k400-256e'\. .*by --like"),
+    ):
+        resolve(str(tmp_path / "mine.pth"))
     model = resolve(str(tmp_path / "mine.pth"), "slowfast_r50_8x8x1:mmaction2-1x/k400-256e")
     assert model.clip_spec.sampling == "openmmlab-1.x"
     assert (model.spec.num_classes, model.labels) == (7, None)
