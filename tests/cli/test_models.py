@@ -142,18 +142,13 @@ def test_an_ambiguous_file_names_the_option_and_its_values(
     small: dict[str, WeightEntry], tmp_path: Path
 ) -> None:
     write(tmp_path / "mine.pth", small["slowfast_r50_8x8x1:mmaction2-1x/k400-256e"], 7)
-    with pytest.raises(CheckpointError) as error:
-        resolve(str(tmp_path / "mine.pth"))
-    for part in (
-        "--like",
-        "'slowfast_r50_8x8x1:mmaction2-1x/k400-256e'",
-        "'slowfast_r50_4x16x1:mmaction2/k400-256e-320p'",
+    with pytest.raises(
+        CheckpointError, match=r"'slowfast_r50_8x8x1'; say which one is meant: .* --like NAME"
     ):
-        assert part in str(error.value)
-    assert "pyslowfast" not in str(error.value)
+        resolve(str(tmp_path / "mine.pth"))
     with (
         catalog.using([row for row in small.values() if row.model == "slowfast_r50_8x8x1"]),
-        pytest.raises(CheckpointError, match=r"'slowfast_r50_8x8x1:mmaction2-1x/k400-256e'\. .*by --like"),
+        pytest.raises(CheckpointError, match="--like slowfast_r50_8x8x1:mmaction2/k400-256e-320p"),
     ):
         resolve(str(tmp_path / "mine.pth"))
     model = resolve(str(tmp_path / "mine.pth"), "slowfast_r50_8x8x1:mmaction2-1x/k400-256e")
