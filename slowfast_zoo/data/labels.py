@@ -159,7 +159,12 @@ def format_labels(names: Sequence[str]) -> str:
         same = [(entry.number, entry.name) for entry in _entries(Path(), plain)] == [(None, n) for n in names]
     except DataError:
         same = False
-    return plain if same else json.dumps(list(names), ensure_ascii=False, indent=0) + "\n"
+    # A byte-order mark would be taken for one.
+    return (
+        plain
+        if same and not plain.startswith("\ufeff")
+        else json.dumps(list(names), ensure_ascii=False, indent=0) + "\n"
+    )
 
 
 def _entries(path: Path, text: str) -> list[_Entry]:

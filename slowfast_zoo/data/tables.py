@@ -151,9 +151,10 @@ def write_text(path: Path, text: str) -> None:
         with written_whole(path) as temporary:
             temporary.write_bytes(text.encode())
     except UnicodeEncodeError as error:
-        name = text[max(error.start - 60, 0) : error.start + 60].encode("utf-8", "backslashreplace").decode()
+        line = text[: error.start].rpartition("\n")[2] + text[error.start :].partition("\n")[0]
+        shown = line.encode("utf-8", "backslashreplace").decode()
         raise DataError(
-            f"'{path}' can't be written: a file's name isn't UTF-8, near '{name.strip():.120}'; rename it."
+            f"'{path}' can't be written: a name isn't UTF-8 in '{shown:.200}'; rename it."
         ) from error
     except OSError as error:
         raise DataError(f"'{path}' can't be written: {error}.") from error
@@ -193,8 +194,9 @@ def _delimiter(header: str) -> str:
 def _columns(names: tuple[str, ...]) -> _Columns | str:
     """What the columns are; text: why that isn't clear."""
     known = {_normal(name): name for name in names}
+    shown = quoted(" ".join(name.split())[:40] for name in names[:12]) + (" ..." if len(names) > 12 else "")
     if len(known) < len(names):
-        return f"the header {quoted(names)} has a name twice."
+        return f"the header {shown} has a name twice."
     found: dict[str, str | None] = {}
     for what, choices in (("path", (_PATHS, _IDS)), ("label", (("labels",), _LABELS, _NUMBERS))):
         found[what] = None
@@ -208,7 +210,7 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
     path, label = found["path"], found["label"]
     if path is None or label is None:
         lost = "path" if path is None else "label"
-        return f"the header {quoted(names)} has no column '{lost}'; accepted: {COLUMNS}, such as {EXAMPLE}."
+        return f"the header {shown} has no column '{lost}'; accepted: {COLUMNS}, such as {EXAMPLE}."
     fields = {
         field: next(known[name] for name in choices if name in known)
         for field, choices in _FIELDS.items()
@@ -218,6 +220,8 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
 
 
 def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if separator is not None and len(separator) > 1:
+        raise DataError(f"The separator {separator!r:.40} of the table '{path}' isn't one character.")
     header = text.lstrip().partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator or _delimiter(header))
     names: list[str] = []
