@@ -1,4 +1,4 @@
-"""Every published SlowFast checkpoint in one class, with its exact preprocessing.
+"""The SlowFast checkpoints of four publishers in one class, each with its exact preprocessing.
 
 The public names below are resolved on first use, so importing the package is instant;
 ``__init__.pyi`` lists them with their types.
