@@ -282,6 +282,9 @@ def test_frames_too_large_are_refused_before_memory_is_taken(tmp_path: Path) -> 
         + b";"
     )
     assert "has frames of 9000x9000 pixels; accepted: up to 35389440" in refusal(gif)
+    assert "has frames of 9000x9000 pixels" in refusal(
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (9000).to_bytes(4, "big") * 2 + b"\x01\0\0\0\0" + b"\0" * 99
+    )
     folder = tmp_path / "frames"
     folder.mkdir()
     Image.new("1", (9000, 9000)).save(folder / "0.png")

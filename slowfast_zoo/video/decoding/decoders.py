@@ -30,6 +30,9 @@ _WORTH_A_SEEK = 24  # frames; skipping fewer costs less than refilling the decod
 _MOST_THREADS = 8  # each thread of a decoder holds frames of its own
 _THREAD_PIXELS = 2**26  # pixels that the threads of a decoder hold together: two frames of 8K
 
+_PATCHED_FROM_OTHER_THREADS = frozenset(("ffv1",))
+"""Decoders that fill damaged slices, without a word, from a frame that another thread is still writing."""
+
 _LATEST_START_SECONDS = 3600.0  # behind the first sound; more is a damaged stamp
 
 
@@ -104,9 +107,9 @@ class Decoder(abc.ABC):
     def start_seconds(self, stamp: int) -> float:
         """How much later than the file (its first sound, mostly) a player shows the frame of that stamp."""
         start = self._container.start_time
-        late = (
-            0.0 if start is None else float(stamp * Fraction(self.track.time_base) - Fraction(start, 10**6))
-        )
+        late = 0.0
+        if start is not None:
+            late = float(stamp * Fraction(self.track.time_base) - Fraction(start, 10**6))
         return late if 1e-3 < late < _LATEST_START_SECONDS else 0.0
 
     def close(self) -> None:
@@ -124,10 +127,14 @@ class Decoder(abc.ABC):
             context = track.codec_context
             pixels = context.width * context.height
             if pixels > MAX_PIXELS:
-                raise VideoError(too_large(self._media.name, context.width, context.height))
-            context.options = {"max_pixels": str(MAX_PIXELS)}  # of later frames as well
+                raise too_large(self._media.name, f"{context.width}x{context.height}")
+            options = {"max_pixels": str(MAX_PIXELS)}  # of later frames as well
+            if self._threads > 1:
+                options["err_detect"] = "explode"  # how threads patch up damage differs from run to run
+            context.options = options
             threads = min(self._threads, max(1, _THREAD_PIXELS // max(pixels, 1)))
-            context.thread_type, context.thread_count = "NONE" if threads == 1 else "AUTO", threads
+            many = "SLICE" if context.name in _PATCHED_FROM_OTHER_THREADS else "AUTO"
+            context.thread_type, context.thread_count = "NONE" if threads == 1 else many, threads
         except BaseException:
             container.close()
             raise

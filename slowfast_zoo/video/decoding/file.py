@@ -13,7 +13,7 @@ from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.video.decoding.decoders import Decoder, IndexMismatch, PacketDecoder, SequentialDecoder
 from slowfast_zoo.video.decoding.packets import PacketIndex
 from slowfast_zoo.video.decoding.rgb import RgbConverter
-from slowfast_zoo.video.decoding.sources import Media
+from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 from slowfast_zoo.video.sampling import Stamps
 
@@ -120,6 +120,8 @@ class FileVideo(Video):
             if isinstance(last, SequentialDecoder) and last.one_thread:
                 refused = f"the decoder refused {last.damaged} packets"
                 reason = refused if last.damaged else "its video stream is empty"
+                if not last.track.codec_context.width:
+                    reason = f"its frames are damaged, or have more than {MAX_PIXELS} pixels"
                 raise VideoError(f"'{self.name}' has no frame that decodes: {reason} ({self.codec}).")
             self._fall_back()
 

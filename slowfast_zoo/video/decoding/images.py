@@ -58,13 +58,15 @@ class FolderVideo(Video):
             with Image.open(path) as image:
                 # The header alone has been read: no memory is taken for what is refused here.
                 if image.width * image.height > MAX_PIXELS:
-                    raise VideoError(too_large(name, image.width, image.height))
+                    raise too_large(name, f"{image.width}x{image.height}")
                 if image.mode.startswith(("I", "F")):
                     raise VideoError(f"'{name}' has {image.mode} pixels; accepted: 8 bits per channel.")
                 pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except VideoError:
             raise
-        except (*_DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise too_large(name, "far too many") from None
+        except _DAMAGE as error:
             raise VideoError(f"'{name}' can't be read as a picture: {error}.") from error
         size = pixels.shape[:2]
         if index and size != (self.height, self.width):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import http.client
 import io
+import math
 import os
 import re
 import stat
 import string
+import struct
 import tempfile
 import time
 import urllib.parse
@@ -145,9 +147,13 @@ class Media:
                 target, protocols = place, "none"
             if reason := _unmistakable(head):
                 raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
+            if math.prod(size := _picture_size(head)) > MAX_PIXELS:
+                raise too_large(self.name, f"{size[0]}x{size[1]}")
             # PyAV 18 gives up over metadata that isn't UTF-8 unless told not to; later ones can't be told.
             lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
-            container = av.open(target, "r", options={"protocol_whitelist": protocols}, **lenient)
+            # Finding out what is in it decodes a frame, which must not be a huge one.
+            options = {"protocol_whitelist": protocols, "max_pixels": str(MAX_PIXELS)}
+            container = av.open(target, "r", options=options, **lenient)
             self.check()
         except VideoError:
             raise
@@ -174,11 +180,11 @@ class Media:
             cast(BinaryIO, self._place).close()
 
 
-def too_large(name: str, width: int, height: int) -> str:
-    """The sentence for a frame of more than ``MAX_PIXELS``."""
-    return (
-        f"'{name}' has frames of {width}x{height} pixels; accepted: up to {MAX_PIXELS} pixels, which is "
-        "8192x4320: scale it down first."
+def too_large(name: str, pixels: str) -> VideoError:
+    """The error for a frame of more than ``MAX_PIXELS``; ``pixels`` are words for how many it has."""
+    return VideoError(
+        f"'{name}' has frames of {pixels} pixels; accepted: up to {MAX_PIXELS} pixels, which is 8192x4320: "
+        "scale it down first."
     )
 
 
@@ -307,6 +313,15 @@ def _unmistakable(head: bytes) -> str | None:
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")):
         return "it is an archive: unpack it first"
     return None
+
+
+def _picture_size(head: bytes) -> tuple[int, int]:
+    """Width and height of what begins like a GIF or PNG; else 0, 0."""
+    if head.startswith(b"GIF8") and len(head) >= 10:
+        return struct.unpack("<HH", head[6:10])
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
+        return struct.unpack(">II", head[16:24])
+    return 0, 0
 
 
 def _is_text(head: bytes) -> bool:

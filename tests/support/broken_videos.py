@@ -1,0 +1,100 @@
+"""Small videos of many containers, and ways to damage them, for the fuzz tests."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import read_clips
+from slowfast_zoo.video.decoding.reader import open_video, stream
+from support.movies import moving_pattern, write_video
+
+CONTAINERS = {
+    "mp4": ("libx264", "yuv420p"),
+    "mov": ("mpeg4", "yuv420p"),
+    "mkv": ("ffv1", "bgr0"),
+    "webm": ("libvpx-vp9", "yuv420p"),
+    "avi": ("mpeg4", "yuv420p"),
+    "ts": ("mpeg2video", "yuv420p"),
+    "flv": ("flv", "yuv420p"),
+    "gif": ("gif", "rgb8"),
+    "ogv": ("libtheora", "yuv420p"),
+    "ivf": ("libvpx", "yuv420p"),
+    "mpg": ("mpeg1video", "yuv420p"),
+    "mjpeg": ("mjpeg", "yuvj420p"),
+}
+"""Ending -> codec and pixel format."""
+
+_SPEC = ClipSpec(num_frames=4, frame_stride=2, size=16, crop=16, test_crop=16, clips=2, crops=1)
+
+
+def make_videos() -> dict[str, bytes]:
+    """Ending -> content of a small video, for every container that this machine can write."""
+    import av
+
+    made = {}
+    frames = moving_pattern(frames=16)
+    with tempfile.TemporaryDirectory() as folder:
+        for ending, (codec, pixels) in CONTAINERS.items():
+            if codec in av.codecs_available:
+                path = write_video(Path(folder, f"clip.{ending}"), frames, fps=25, codec=codec, pixels=pixels)
+                made[ending] = path.read_bytes()
+    return made
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """The content with one to three faults of kinds that disks, networks and strangers make."""
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        place, length = int(rng.integers(len(data))), int(rng.integers(1, 65))
+        if rng.random() < 0.4:
+            place %= 512  # headers are where a few bytes do most
+        kind = rng.choice(["flip", "noise", "zeros", "cut", "leave out", "repeat", "ones"])
+        if kind == "flip":
+            data[place] ^= 1 << int(rng.integers(8))
+        elif kind == "noise":
+            data[place : place + length] = rng.bytes(len(data[place : place + length]))
+        elif kind == "zeros":
+            data[place : place + length] = bytes(len(data[place : place + length]))
+        elif kind == "ones":
+            data[place : place + 8] = b"\xff" * len(data[place : place + 8])
+        elif kind == "cut" and place > 16:
+            del data[place:]
+        elif kind == "leave out" and len(data) > 200:
+            del data[place : place + length]
+        elif kind == "repeat":
+            data[place:place] = data[place : place + length]
+    return bytes(data)
+
+
+def read_all(content: bytes) -> str:
+    """Reads a video by every way; the error's class where it is the library's own, else "read".
+
+    Or "read, not twice alike": where FFmpeg patches damage up without a word, its threads do it differently.
+
+    Raises:
+        AssertionError: times or counts don't hold together.
+        Exception: what isn't an error of the library.
+    """
+    try:
+        with open_video(content) as video:
+            count = video.num_frames
+            indices = sorted({0, count // 2, count - 1})
+            frames = video.frames(indices)
+            assert video.num_frames == count and frames.dtype == np.uint8
+            seconds = [video.seconds_of(index) for index in (*range(min(count, 50)), count)]
+            assert all(early < late for early, late in pairwise(seconds)), seconds
+            assert [video.index_at(second) for second in seconds[:-1]] == list(range(len(seconds) - 1))
+            assert video.damaged_frames >= 0 and video.info.num_frames == count
+        streamed = {index: frame for index, _, frame in stream(content) if index in indices}
+        same = len(streamed) == len(indices) and np.array_equal(np.stack(list(streamed.values())), frames)
+        assert len(read_clips(content, _SPEC, views="published")) == 2
+    except SlowFastZooError as error:
+        assert str(error).endswith("."), str(error)
+        return type(error).__name__
+    return "read" if same else "read, not twice alike"

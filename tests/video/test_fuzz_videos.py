@@ -1,0 +1,30 @@
+"""Damaged videos of a dozen containers: read, or refused by an error of the library's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from support.broken_videos import CONTAINERS, damaged, make_videos, read_all
+
+
+@pytest.fixture(scope="module")
+def videos() -> dict[str, bytes]:
+    return make_videos()
+
+
+def test_most_containers_can_be_made_here(videos: dict[str, bytes]) -> None:
+    assert len(videos) >= 10
+
+
+@pytest.mark.parametrize("ending", CONTAINERS)
+def test_damage_is_read_or_refused(videos: dict[str, bytes], ending: str) -> None:
+    if ending not in videos:
+        pytest.skip("no encoder for it here")
+    assert read_all(videos[ending]) == "read"
+    outcomes = Counter(
+        read_all(damaged(videos[ending], np.random.default_rng([seed, len(ending)]))) for seed in range(25)
+    )
+    assert set(outcomes) <= {"read", "read, not twice alike", "VideoError", "FrameCountError", "InputError"}
+    assert outcomes["read"] >= 1
