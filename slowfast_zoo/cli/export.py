@@ -52,7 +52,7 @@ def export_command(
     network = model.load()
     from slowfast_zoo.inference.export.export import export
 
-    written = export(network, out, form, precision, size=size, repeats=repeats)
+    written = export(network, out, form, precision, size=size, repeats=repeats, overwrite=overwrite)
     for path in written.files:
         echo(f"{path}  {path.stat().st_size:,} bytes")
     echo(written.proof)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -169,11 +171,26 @@ def test_a_file_that_differs_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     before = earlier.path.read_bytes()
     replaced(monkeypatch, wrong_twin(1e-4))
     with pytest.raises(ExportError, match=r"gives other answers(.|\n)*DIFFERENT logits"):
-        export(model, tmp_path / "net.pt2", repeats=1)
+        export(model, tmp_path / "net.pt2", repeats=1, overwrite=True)
     assert earlier.path.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == sorted(earlier.files)
     replaced(monkeypatch, wrong_twin(1e-6))
-    assert export(model, tmp_path / "net.pt2", repeats=1).proof.ok
+    with pytest.raises(InputError, match=r"net\.pt2' exists; give overwrite=True"):
+        export(model, tmp_path / "net.pt2", repeats=1)
+    assert export(model, tmp_path / "net.pt2", repeats=1, overwrite=True).proof.ok
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for error in (OSError(errno.ENOSPC, "No space left on device"), RuntimeError("stream writer failed\nat")):
+
+        def full(*_: object, error: Exception = error) -> None:
+            raise error
+
+        kind = dataclasses.replace(formats.FORMATS["torch"], write=full)
+        monkeypatch.setitem(formats.FORMATS, "torch", kind)
+        with pytest.raises(ExportError, match=r"can't be written: (No space|stream writer)"):
+            export(make_model(), tmp_path / "net.pt2", repeats=1)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -264,7 +281,7 @@ def test_missing_packages_name_their_extra(
     suffix: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     block(monkeypatch, package)
-    with pytest.raises(MissingDependencyError, match=rf"'{package}'.*slowfast-zoo\["):
+    with pytest.raises(MissingDependencyError, match=rf"'{package}'.*pip install o"):
         export(make_model(), tmp_path / f"net{suffix}")
     assert not list(tmp_path.iterdir())
 

@@ -69,6 +69,7 @@ def export(
     *,
     size: int | tuple[int, int] | None = None,
     repeats: int = 20,
+    overwrite: bool = False,
 ) -> Export:
     """Writes a model as ONNX, ``torch.export`` program or OpenVINO IR, once it is proven to be the same.
 
@@ -85,10 +86,11 @@ def export(
             "openvino") for about the same.
         size: side in pixels, or (height, width); None: the clip spec's test crop.
         repeats: timed runs of model and export, for the proof.
+        overwrite: take the place of a file that is there.
 
     Raises:
         UnknownNameError: no such format or precision.
-        InputError: arguments that don't go together, or no SlowFast.
+        InputError: arguments that don't go together, no SlowFast, or the file is there already.
         MissingDependencyError: what the format needs isn't installed.
         ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
     """
@@ -99,6 +101,8 @@ def export(
         raise InputError(f"{name} files are made in {quoted(kind.precisions)}, not in '{precision}'.")
     for package in kind.packages:
         require(package, *kind.packages)
+    if target.exists() and not overwrite:
+        raise InputError(f"'{target}' exists; give overwrite=True to write over it, or another name.")
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
     frames = reference_frames(_REFERENCE_CLIPS, *shape[1:], channels=shape[0])
@@ -110,7 +114,14 @@ def export(
         raise ExportError(f"'{target}' can't be written: {error.strerror or error}.") from error
     try:
         part = folder / target.name
-        kind.write(original, shape, precision, part, _json(SavedConfig.of(original).to_dict()))
+        embedded = _json(SavedConfig.of(original).to_dict())
+        try:
+            kind.write(original, shape, precision, part, embedded)
+        except ExportError:
+            raise
+        except RuntimeError as error:  # what torch and OpenVINO make of a full disk
+            reason = str(error).partition("\n")[0]
+            raise ExportError(f"'{target}' can't be written: {reason}") from error
         proof, logits = prove(original, kind.open(part, precision), clips, precision, repeats)
         if not proof.ok:
             raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
