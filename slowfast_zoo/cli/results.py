@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slowfast_zoo.cli.options import printable
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.files import written_whole
 
@@ -142,7 +143,7 @@ class ResultFile:
         """A row as its format has it; JSON's begins with what parts it from the one before."""
         if self.form == "csv":
             return _csv_line(row[column] for column in self._columns)
-        text = json.dumps(row, ensure_ascii=False)
+        text = printable(json.dumps(row, ensure_ascii=False))  # escapes as JSON's own are
         return f"{text}\n" if self.form == "jsonl" else f"\n{text}" if first else f",\n{text}"
 
     def _row(self, prediction: Prediction) -> dict[str, object]:
@@ -159,8 +160,7 @@ class ResultFile:
         return {column: row.get(column) for column in self._columns}
 
     def _append(self, text: str) -> None:
-        # What is no UTF-8, such as parts of file names, becomes \udc80: in JSON that is what it means.
-        data = text.encode("utf-8", "backslashreplace")
+        data = text.encode()
         if self._file is None:
             if not self.is_table:
                 click.echo(data, nl=False)
@@ -209,7 +209,7 @@ class ResultFile:
             raise InputError(f"'{path}' holds no predictions to go on with: {reason}.") from error
         lines = [self._line(row, first=not index) for index, row in enumerate(kept)]
         end = _JSON_END if self.form == "json" else ""
-        whole = ("".join([self._head(), *lines, end]) if content else "").encode("utf-8", "backslashreplace")
+        whole = ("".join([self._head(), *lines, end]) if content else "").encode()
         if whole != content:
             with written_whole(path) as part:
                 part.write_bytes(whole)
@@ -253,6 +253,6 @@ def _damage(prediction: Prediction) -> str:
 def _csv_line(cells: Any) -> str:
     line = io.StringIO()
     # A line break inside a cell would make a row that is half there look whole.
-    whole = ["" if cell is None else " ".join(str(cell).splitlines()) for cell in cells]
+    whole = ["" if cell is None else printable(" ".join(str(cell).splitlines())) for cell in cells]
     csv.writer(line, lineterminator="\n").writerow(whole)
     return line.getvalue()

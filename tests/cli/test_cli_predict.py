@@ -21,7 +21,7 @@ import torch
 from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
 
-from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, save_pretrained
+from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main, models
 from slowfast_zoo.cli.predict import Found, Progress
 from slowfast_zoo.errors import DownloadError
@@ -197,6 +197,18 @@ def test_odd_names_are_one_row_each(saved: Path, tmp_path: Path) -> None:
         assert len(read(out)) == len({row["source"] for row in read(out)}) == 4
         assert "Nothing to do" in run(folder, "--model", saved, "--out", out, "--resume").stderr
         assert out.read_bytes() == before
+
+
+def test_labels_of_strangers_steer_no_terminal(saved: Path, videos: Path, tmp_path: Path) -> None:
+    model = from_pretrained(saved)
+    model.labels = ("\x1b[2Jwalk", "run\x9b31m\nfast", "\u202ejump")
+    save_pretrained(model, tmp_path / "odd")
+    for form in ("csv", "jsonl", "json", "table"):
+        out = run(videos / "a.mkv", "--model", tmp_path / "odd", "--format", form).stdout
+        assert "walk" in out and "jump" in out
+        assert not set(out) & {"\x1b", "\x9b", "\u202e"}
+    row = json.loads(run(videos / "a.mkv", "--model", tmp_path / "odd", "--format", "jsonl").stdout)
+    assert {row["label_1"], row["label_2"], row["label_3"]} == set(model.labels)
 
 
 def test_a_full_disk_keeps_the_finished_rows(saved: Path, tmp_path: Path) -> None:
