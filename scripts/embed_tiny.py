@@ -9,34 +9,28 @@ The floats are stored in half precision; measure the embedded model again when i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+if TYPE_CHECKING:
+    from slowfast_zoo import SlowFast
+
 ROOT = Path(__file__).parent.parent
-EMBEDDED = ROOT / "slowfast_zoo" / "weights" / "embedded"
+CATALOG = ROOT / "slowfast_zoo" / "weights" / "catalog"
+EMBEDDED = CATALOG / "embedded"
 
 
 def main(work: Path, measured: Path) -> None:
     sys.path.insert(0, str(ROOT))
-    from safetensors.torch import save
-
     from slowfast_zoo import from_pretrained
     from slowfast_zoo.data.motion.clips import CAMERA_MOTIONS
 
-    model = from_pretrained(work / "model")
-    state = {
-        name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
-        for name, tensor in model.state_dict().items()
-    }
-    assert all(torch.isfinite(tensor).all() for tensor in state.values())
-    content = save(state, {"model_spec": json.dumps(model.spec.to_dict())})
-    (EMBEDDED / "slowfast_tiny.safetensors").write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
+    digest = embed(from_pretrained(work / "model"))
 
     log = [json.loads(line) for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     record = {
@@ -47,7 +41,7 @@ def main(work: Path, measured: Path) -> None:
     (EMBEDDED / "slowfast_tiny.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
     held_out = record["measured"]["held-out synthetic clips"]["accuracy"]
 
-    row = ROOT / "slowfast_zoo" / "weights" / "rows_own.py"
+    row = CATALOG / "own.py"
     text = re.sub(r"sha256:\w+", f"sha256:{digest}", row.read_text(encoding="utf-8"))
     row.write_text(re.sub(r"top1=[\d.]+", f"top1={100 * held_out:.1f}", text), encoding="utf-8")
 
@@ -56,6 +50,23 @@ def main(work: Path, measured: Path) -> None:
     after = rest.partition("<!-- /measured -->")[2]
     table = tables(record["measured"], CAMERA_MOTIONS)
     card.write_text(f"{before}<!-- measured -->\n{table}\n<!-- /measured -->{after}", encoding="utf-8")
+
+
+def embed(model: SlowFast) -> str:
+    """Writes the weights in half precision, as a saved file; the digits of its SHA-256."""
+    from slowfast_zoo.files import hash_file, written_whole
+    from slowfast_zoo.weights.saved.config import SavedConfig
+    from slowfast_zoo.weights.saved.file import fill
+
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    path = EMBEDDED / "slowfast_tiny.safetensors"
+    with written_whole(path) as temporary:
+        fill(temporary, state, SavedConfig.of(model))
+    return hash_file(path)
 
 
 def tables(measured: dict[str, dict], names: tuple[str, ...]) -> str:

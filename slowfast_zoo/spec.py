@@ -23,6 +23,29 @@ BLOCKS_PER_STAGE: dict[int, tuple[int, int, int, int]] = {
 """Bottleneck blocks of stages 1-4 for each depth. Source: He et al. 2016, table 1
 (https://arxiv.org/abs/1512.03385); 14 and 26 are the same blocks, fewer of them."""
 
+LARGEST: dict[str, int] = {
+    "alpha": 256,
+    "beta_inv": 256,
+    "fusion_kernel": 255,
+    "fusion_ratio": 64,
+    "base_width": 512,
+    "num_frames": 1024,
+    "num_classes": 1_000_000,
+    "in_channels": 1024,
+    "head_window": 64,
+    "frame_stride": 1024,
+    "size": 4096,
+    "crop": 4096,
+    "test_crop": 4096,
+    "jitter": 4096,
+    "clips": 1000,
+}
+"""Upper bounds of whole numbers in both specs: several times what anybody trains, so that a damaged or
+hostile config is refused before it takes time or memory."""
+
+LARGEST_CLIP = 2**26
+"""Pixels of a clip after resizing, all frames together: 64 frames of 1024 x 1024."""
+
 SlowSampling = Literal["strided", "linspace"]
 HeadPool = Literal["global", "window_logits", "window_probs"]
 Activation = Literal["softmax", "sigmoid"]
@@ -64,21 +87,20 @@ class Spec:
                 raise self._error(field.name, f"one of {quoted(choices)}.{near}".rstrip("."))
 
     def _error(self, field: str, accepted: str) -> SpecError:
-        return SpecError(
-            f"{type(self).__name__}.{field} is {getattr(self, field)!r}; accepted: {accepted.rstrip('.')}."
-        )
+        given = f"{type(self).__name__}.{field} is {getattr(self, field)!r:.80}"
+        return SpecError(f"{given}; accepted: {accepted.rstrip('.')}.")
 
-    def _require_int(self, field: str, minimum: int, maximum: int | None = None) -> None:
-        value = getattr(self, field)
-        integer = isinstance(value, int) and not isinstance(value, bool)
-        if not integer or value < minimum or (maximum is not None and value > maximum):
-            upper = "" if maximum is None else f" and at most {maximum}"
-            raise self._error(field, f"an integer of at least {minimum}{upper}")
+    def _require_int(self, field: str, minimum: int) -> None:
+        value, most = getattr(self, field), LARGEST.get(field, math.inf)
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= most:
+            raise self._error(
+                field,
+                f"an integer from {minimum} to {most}" if field in LARGEST else f"an integer from {minimum}",
+            )
 
     def _require_number(self, field: str, low: float, high: float, *, open_low: bool = False) -> None:
         value = getattr(self, field)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value > high or value < low or (open_low and value == low):
+        if not _is_number(value) or value > high or value < low or (open_low and value == low):
             raise self._error(field, f"a number {'above' if open_low else 'from'} {low} to {high}")
 
     def replace(self, **changes: Any) -> Self:
@@ -202,9 +224,10 @@ class ModelSpec(Spec):
         blocks = self.temporal_blocks
         if blocks is None:
             return
-        integers = isinstance(blocks, tuple) and all(type(count) is int and count >= 0 for count in blocks)
+        most = max(map(max, BLOCKS_PER_STAGE.values()))
+        integers = isinstance(blocks, tuple) and all(type(n) is int and 0 <= n <= most for n in blocks)
         if not integers or len(blocks) != 4:
-            raise self._error("temporal_blocks", "None, or four integers of at least 0, one per stage")
+            raise self._error("temporal_blocks", f"None, or four integers from 0 to {most}, one per stage")
 
     @property
     def slow_frames(self) -> int:
@@ -314,35 +337,41 @@ class ClipSpec(Spec):
         self._require_number("smallest_area", 0, 1, open_low=True)
         for field in ("mean", "std"):
             values = getattr(self, field)
-            if not isinstance(values, tuple) or not values or not all(_is_number(value) for value in values):
-                raise self._error(field, "one finite number per channel")
+            numbers = isinstance(values, tuple) and all(_is_number(value) for value in values)
+            if not numbers or not 1 <= len(values) <= LARGEST["in_channels"] or max(map(abs, values)) > 1e6:
+                raise self._error(field, "one finite number per channel, at most a million")
         if len(self.mean) != len(self.std):
             raise self._error("std", f"as many numbers as mean has ({len(self.mean)})")
-        if min(self.std) <= 0:
-            raise self._error("std", "numbers above 0")
-        if not isinstance(self.approximate, str):
-            raise self._error("approximate", "a text")
+        if min(self.std) < 1e-6:
+            raise self._error("std", "numbers from 0.000001")
+        if not isinstance(self.approximate, str) or len(self.approximate) > 10_000:
+            raise self._error("approximate", "a text of at most 10000 characters")
 
     def _check_time(self) -> None:
         if self.time_base == "frames":
             if self.fps is not None:
                 raise self._error("fps", "None when time_base is 'frames'")
         else:
-            self._require_number("fps", 0, 1000, open_low=True)
+            self._require_number("fps", 0.001, 1000)
 
     def _check_size(self) -> None:
         sides = self.size if isinstance(self.size, tuple) else (self.size,)
-        if len(sides) not in (1, 2) or not all(type(side) is int and side >= 1 for side in sides):
-            raise self._error("size", "the shorter side in pixels, or (width, height)")
-        if isinstance(self.size, tuple) and len(sides) != 2:
-            raise self._error("size", "the shorter side in pixels, or (width, height)")
+        whole = all(type(side) is int and 1 <= side <= LARGEST["size"] for side in sides)
+        if not whole or (isinstance(self.size, tuple) and len(sides) != 2):
+            raise self._error(
+                "size", f"the shorter side in pixels, or (width, height), each from 1 to {LARGEST['size']}"
+            )
+        if self.num_frames * sides[0] * sides[-1] > LARGEST_CLIP:
+            raise self._error(
+                "size", f"{LARGEST_CLIP} pixels in the {self.num_frames} frames of a clip at most"
+            )
         if max(self.crop, self.test_crop) > min(sides):
             field = "crop" if self.crop > min(sides) else "test_crop"
             raise self._error(field, f"at most the resized shorter side ({min(sides)} pixels)")
         jitter = self.jitter
         pair = isinstance(jitter, tuple) and len(jitter) == 2 and all(type(side) is int for side in jitter)
-        if not pair or not 1 <= jitter[0] <= jitter[1]:
-            raise self._error("jitter", "two integers in pixels, the smaller one first")
+        if not pair or not 1 <= jitter[0] <= jitter[1] <= LARGEST["jitter"]:
+            raise self._error("jitter", f"two integers from 1 to {LARGEST['jitter']}, the smaller one first")
 
     @property
     def span_frames(self) -> int:
@@ -351,7 +380,9 @@ class ClipSpec(Spec):
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) < 1e300  # false for NaN, and an integer may have any number of digits
 
 
 def class_names(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -45,10 +45,10 @@ def test_absent_fields_take_their_defaults() -> None:
     [
         ({"depth": 34}, "depth", "14, 26, 50, 101, 152"),
         ({"fast_depth": 18}, "fast_depth", "14, 26, 50, 101, 152"),
-        ({"num_classes": -1}, "num_classes", "at least 0"),
+        ({"num_classes": -1}, "num_classes", "from 0 to"),
         ({"num_classes": True}, "num_classes", "an integer"),
         ({"num_classes": 2.0}, "num_classes", "an integer"),
-        ({"alpha": 0}, "alpha", "at least 1"),
+        ({"alpha": 0}, "alpha", "from 1 to 256"),
         ({"num_frames": 30}, "num_frames", "a multiple of alpha (8)"),
         ({"fusion_kernel": 6}, "fusion_kernel", "odd"),
         ({"base_width": 20}, "base_width", "a multiple of beta_inv (8)"),
@@ -75,15 +75,15 @@ def test_model_spec_names_field_value_and_what_is_accepted(
     ("changes", "field", "says"),
     [
         ({"fps": 30.0}, "fps", "None when time_base is 'frames'"),
-        ({"time_base": "seconds"}, "fps", "a number above 0"),
-        ({"time_base": "seconds", "fps": float("inf")}, "fps", "a number above 0"),
+        ({"time_base": "seconds"}, "fps", "a number from 0.001"),
+        ({"time_base": "seconds", "fps": float("inf")}, "fps", "a number from 0.001"),
         ({"crops": 2}, "crops", "1 or 3"),
         ({"test_crop": 300}, "test_crop", "at most the resized shorter side (256 pixels)"),
         ({"size": (340, 256, 3)}, "size", "(width, height)"),
         ({"size": 0}, "size", "pixels"),
         ({"size": True}, "size", "pixels"),
         ({"std": (1.0, 1.0)}, "std", "as many numbers as mean has (3)"),
-        ({"std": (1.0, 1.0, 0.0)}, "std", "above 0"),
+        ({"std": (1.0, 1.0, 0.0)}, "std", "from 0.000001"),
         ({"mean": (1.0, float("nan"), 1.0)}, "mean", "one finite number per channel"),
         ({"jitter": (320, 256)}, "jitter", "the smaller one first"),
         ({"flip": 1.5}, "flip", "from 0 to 1"),
@@ -149,3 +149,39 @@ def test_depths_count_their_layers() -> None:
 def test_importing_the_specs_needs_neither_torch_nor_numpy() -> None:
     code = "import sys, slowfast_zoo.spec; print({'torch', 'numpy', 'av'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+HUGE = [2**31, 2**40, 10**30, 10**400, 1e300, 1e308, float("inf"), float("nan")]
+
+
+def _numeric(spec: ModelSpec | ClipSpec) -> list[str]:
+    values = spec.to_dict()
+    return [name for name, value in values.items() if type(value) in (int, float)]
+
+
+@pytest.mark.parametrize(
+    "spec", [ModelSpec(head_pool="window_logits"), ClipSpec(time_base="seconds", fps=30.0)]
+)
+def test_no_number_may_be_so_large_that_it_takes_time_or_memory(spec: ModelSpec | ClipSpec) -> None:
+    for name in _numeric(spec):
+        for huge in HUGE:
+            with pytest.raises(SpecError, match=name) as caught:
+                spec.replace(**{name: huge})
+            assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("huge", HUGE)
+@pytest.mark.parametrize("field", ["size", "jitter", "mean", "std"])
+def test_no_pair_or_channel_either(field: str, huge: float) -> None:
+    spec = ClipSpec()
+    pair = {"size": (256, huge), "jitter": (256, huge), "mean": (0.0, huge, 0.0), "std": (1.0, huge, 1.0)}
+    with pytest.raises(SpecError, match=field):
+        spec.replace(**{field: pair[field]})
+
+
+def test_a_clip_has_a_largest_size_as_a_whole() -> None:
+    ClipSpec(num_frames=64, size=1024)
+    with pytest.raises(SpecError, match="67108864 pixels in the 65 frames of a clip at most"):
+        ClipSpec(num_frames=65, size=1024)
+    with pytest.raises(SpecError, match="temporal_blocks"):
+        ModelSpec(temporal_blocks=(2**40, 1, 1, 1))

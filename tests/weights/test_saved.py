@@ -1,0 +1,134 @@
+"""One saved format: whatever wrote a model, every public way of reading gives the same one back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast_zoo import ClipSpec, SlowFast, create_model, from_pretrained, save_pretrained
+from slowfast_zoo.cli.models import resolve
+from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo.training.state import save_weights
+from slowfast_zoo.weights.catalog.own import TINY_MODEL_SPEC
+from slowfast_zoo.weights.saved import config as config_module
+from slowfast_zoo.weights.saved.config import SavedConfig
+from slowfast_zoo.weights.saved.file import converted, write_file
+
+CLIP = ClipSpec(
+    num_frames=8,
+    time_base="fps-scaled",
+    fps=12,
+    size=96,
+    crop=96,
+    test_crop=96,
+    mean=(1, 2, 3),
+    std=(4, 5, 6),
+)
+
+
+def trained() -> SlowFast:
+    """Nothing of it is what a row of the catalog says."""
+    model = SlowFast(TINY_MODEL_SPEC.replace(alpha=2, num_classes=3))
+    model.clip_spec, model.labels = CLIP, ["a", "b", "c"]
+    model.provenance = {"model": "slowfast_tiny"}
+    return model.eval()
+
+
+def _saved_folder(model: SlowFast, folder: Path) -> Path:
+    save_pretrained(model, folder / "saved")
+    return folder / "saved"
+
+
+def _training(model: SlowFast, folder: Path) -> Path:
+    save_weights(model, folder / "best.safetensors", {"metrics": {"top1_acc": 0.5}})
+    return folder / "best.safetensors"
+
+
+def _weights_of_folder(model: SlowFast, folder: Path) -> Path:
+    return _saved_folder(model, folder) / "model.safetensors"
+
+
+def _file(model: SlowFast, folder: Path) -> Path:
+    write_file(folder / "file.safetensors", model)
+    return folder / "file.safetensors"
+
+
+def _converted(model: SlowFast, folder: Path) -> Path:
+    torch.save(model.state_dict(), folder / "theirs.pth")
+    converted(folder / "theirs.pth", SavedConfig.of(model), sha256="ab" * 32, dialect=None)
+    (copy,) = (folder / "converted").iterdir()
+    return copy
+
+
+WRITERS: dict[str, Callable[[SlowFast, Path], Path]] = {
+    "folder": _saved_folder,
+    "weights of a folder": _weights_of_folder,
+    "training": _training,
+    "file": _file,
+    "converted": _converted,
+}
+READERS: dict[str, Callable[[Path], SlowFast]] = {
+    "from_pretrained": from_pretrained,
+    "from_pretrained of a str": lambda path: from_pretrained(str(path)),
+    "create_model": lambda path: create_model(
+        "slowfast_tiny", weights=path / "model.safetensors" if path.is_dir() else path
+    ),
+    "command line": lambda path: resolve(str(path)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_writer_with_every_reader(writer: str, reader: str, tmp_path: Path) -> None:
+    model = trained()
+    path = WRITERS[writer](model, tmp_path)
+    loaded = READERS[reader](path)
+    assert (loaded.spec, loaded.clip_spec, loaded.labels) == (model.spec, CLIP, ("a", "b", "c"))
+    assert not loaded.training
+    clip = torch.randn(1, 3, 8, 64, 64)
+    assert torch.equal(loaded(clip), model(clip))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_newer_format_is_refused_everywhere(
+    writer: str, reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr(config_module, "FORMAT_VERSION", 7)
+        path = WRITERS[writer](trained(), tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"has format 7, written by slowfast_zoo .* reads formats up to 1"
+    ):
+        READERS[reader](path)
+
+
+@pytest.mark.parametrize("writer", set(WRITERS) - {"folder"})
+def test_a_damaged_file_is_refused(writer: str, tmp_path: Path) -> None:
+    path = WRITERS[writer](trained(), tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-8192:-4096] = bytes(4096)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        from_pretrained(path)
+
+
+def test_a_folders_config_is_the_header_of_its_weights(tmp_path: Path) -> None:
+    folder = _saved_folder(trained(), tmp_path)
+    content = (folder / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header["__metadata__"]["slowfast_zoo"] == (folder / "config.json").read_text(encoding="utf-8")
+
+
+def test_the_embedded_file_says_what_it_is() -> None:
+    from slowfast_zoo.weights.store import __file__ as store
+
+    path = Path(store).parent / "catalog" / "embedded" / "slowfast_tiny.safetensors"
+    loaded, model = from_pretrained(path), create_model("slowfast_tiny", pretrained=True)
+    assert (loaded.spec, loaded.clip_spec, loaded.labels) == (model.spec, model.clip_spec, model.labels)
+    clip = torch.randn(1, 3, 8, 64, 64)
+    assert torch.equal(loaded(clip), model(clip))
