@@ -9,6 +9,7 @@ The exit status is 1 where a process ends otherwise, or answers wrongly.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ MODELS = (
 )
 """Three of alpha 8, two of alpha 4."""
 
-CANDIDATES = [(engine, p) for engine in ("eager", "compile", "openvino") for p in ("float32", "bfloat16")]
+ENGINES = ("eager", "compile", "openvino")
 
 
 def answer(name: str, engine: str, precision: str, size: int) -> str:
@@ -72,6 +73,8 @@ def in_child(arguments: list[str], isa: str, seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES))
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 224])
     parser.add_argument("--isa", nargs="+", default=["default"], help="values of ONEDNN_MAX_CPU_ISA")
     parser.add_argument("--seconds", type=float, default=1800, help="limit of each process")
@@ -85,7 +88,7 @@ def main() -> None:
     for isa in options.isa:
         for size in options.sizes:
             for name in options.models:
-                for engine, precision in CANDIDATES:
+                for engine, precision in itertools.product(options.engines, options.precisions):
                     said = in_child([name, engine, precision, str(size)], isa, options.seconds)
                     bad += not said.startswith(("right", "refused"))
                     print(f"{isa:17}{size:4} {name:26}{engine:9}{precision:9} {said}", flush=True)
