@@ -36,7 +36,8 @@ def read_clips(
     """The views of one video, ready for the network.
 
     Every frame that some view needs is decoded and resized once, as it comes out of the decoder:
-    full-size frames are never all in memory, however long the video.
+    full-size frames are never all in memory, however long the video. Nothing runs on torch's threads,
+    so that worker processes may be forked afterwards (not after a network has run).
 
     Args:
         source: whatever ``open_video`` takes, or a video that is open already and stays open.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -588,3 +590,23 @@ def test_files_are_closed(clip: Path, tmp_path: Path) -> None:
         with pytest.raises(VideoError):
             open_video(tmp_path / "bad.mp4")
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_workers_can_be_forked_after_reading(clip: Path) -> None:
+    """Reading runs nothing on torch's threads, which a forked process would wait for, for ever."""
+    code = f"""
+import os, torch
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import read_clips
+torch.set_num_threads(2)
+for resize in ("uint8-bilinear", "float-bilinear"):
+    read_clips({str(clip)!r}, ClipSpec(num_frames=8, resize=resize), views="published")
+child = os.fork()
+if not child:
+    torch.nn.functional.conv3d(torch.ones(1, 3, 8, 96, 96), torch.ones(8, 3, 3, 3, 3))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=90).returncode == 0
