@@ -38,7 +38,7 @@ from slowfast_zoo.training.journal import read_log
 from slowfast_zoo.training.memory import smaller_pieces
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.weights.saved.file import read_file
-from slowfast_zoo.weights.saved.hub import from_pretrained
+from slowfast_zoo.weights.saved.hub import from_pretrained, save_pretrained
 
 SPEC = ModelSpec(
     depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=5, dropout=0
@@ -427,6 +427,11 @@ def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path)
     assert names[0] == names[1]
     epochs = [line["epoch"] for line in read_log(tmp_path / "cut" / "log.jsonl") if line["mode"] == "val"]
     assert epochs == [1, 2]
+    other = make_model()
+    save_pretrained(other, tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "cut" / PROBE)
+    with pytest.raises(TrainingError, match="isn't the probe that this fine-tuning began with; put it back"):
+        tune(clips, tmp_path / "cut", resume=True)
 
 
 def test_a_linear_probe_of_a_finished_training_is_fitted_again(clips: Path, tmp_path: Path) -> None:

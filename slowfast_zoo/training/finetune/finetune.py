@@ -18,7 +18,7 @@ import torch
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
-from slowfast_zoo.errors import InputError, quoted
+from slowfast_zoo.errors import InputError, TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate, format_table
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import to_device
@@ -189,6 +189,10 @@ def finetune(
     if fresh and probe == "first" and not freeze_norms:
         # Else the probe would fit features that training, with the norms of each batch, never shows.
         measure_batch_norms(model, run.dataset(found.train, train=True), config, run.device)
+        _say(
+            notes,
+            "Batch norms follow the new clips: that can spoil the probe where the weights know such clips.",
+        )
     probed = {} if probe == "no" else run.probe(probe) if fresh else run.earlier_probe()
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)
@@ -243,9 +247,22 @@ class _Run:
         return metrics
 
     def earlier_probe(self) -> dict[str, float]:
-        """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none."""
+        """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none.
+
+        Raises:
+            TrainingError: the file isn't that probe.
+            CheckpointError: the file is damaged.
+        """
         path = self.folder / PROBE
-        return dict(read_file(path).provenance["training"]["metrics"]) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            return dict(read_file(path).provenance["training"]["metrics"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainingError(
+                f"{path} isn't the probe that this fine-tuning began with; put it back, or start a new one in"
+                " another work directory."
+            ) from error
 
     def _features(self, dataset: VideoDataset, draws: int) -> Features:
         return extract_features(
