@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -33,32 +34,36 @@ CONTAINERS = {
 _SPEC = ClipSpec(num_frames=4, frame_stride=2, size=16, crop=16, test_crop=16, clips=2, crops=1)
 
 
-def make_videos() -> dict[str, bytes]:
-    """Ending -> content of a small video, for every container that this machine can write."""
+def write_videos(folder: Path) -> list[Path]:
+    """A small video of every container that this machine can write, in ``folder``."""
     import av
 
-    made = {}
     frames = moving_pattern(frames=16)
+    return [
+        write_video(folder / f"clip.{ending}", frames, fps=25, codec=codec, pixels=pixels)
+        for ending, (codec, pixels) in CONTAINERS.items()
+        if codec in av.codecs_available
+    ]
+
+
+def make_videos() -> dict[str, bytes]:
+    """Ending -> content of such a video."""
     with tempfile.TemporaryDirectory() as folder:
-        for ending, (codec, pixels) in CONTAINERS.items():
-            if codec in av.codecs_available:
-                path = write_video(Path(folder, f"clip.{ending}"), frames, fps=25, codec=codec, pixels=pixels)
-                made[ending] = path.read_bytes()
-    return made
+        return {path.suffix[1:]: path.read_bytes() for path in write_videos(Path(folder))}
 
 
-def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+def damaged(content: bytes, chance: random.Random) -> bytes:
     """The content with one to three faults of kinds that disks, networks and strangers make."""
     data = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        place, length = int(rng.integers(len(data))), int(rng.integers(1, 65))
-        if rng.random() < 0.4:
+    for _ in range(chance.randint(1, 3)):
+        place, length = chance.randrange(len(data)), chance.randint(1, 64)
+        if chance.random() < 0.4:
             place %= 512  # headers are where a few bytes do most
-        kind = rng.choice(["flip", "noise", "zeros", "cut", "leave out", "repeat", "ones"])
+        kind = chance.choice(["flip", "noise", "zeros", "cut", "leave out", "repeat", "ones"])
         if kind == "flip":
-            data[place] ^= 1 << int(rng.integers(8))
+            data[place] ^= 1 << chance.randrange(8)
         elif kind == "noise":
-            data[place : place + length] = rng.bytes(len(data[place : place + length]))
+            data[place : place + length] = chance.randbytes(len(data[place : place + length]))
         elif kind == "zeros":
             data[place : place + length] = bytes(len(data[place : place + length]))
         elif kind == "ones":
