@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import click
 
@@ -29,7 +30,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SlowFastZooError as error:
-            raise click.ClickException(printable(str(error))) from error
+            command = self.commands.get(ctx.invoked_subcommand or "")
+            raise click.ClickException(printable(_in_options(str(error), command))) from error
         except KeyboardInterrupt:
             command = self.commands[ctx.invoked_subcommand or ""]
             can_resume = any(option.name == "resume" for option in command.params)
@@ -41,6 +43,17 @@ class _Group(click.Group):
         """Every command with its whole first sentence."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.commands[name].get_short_help_str()) for name in self.commands])
+
+
+def _in_options(sentence: str, command: click.Command | None) -> str:
+    """The library's sentence with arguments as the command spells them: "--fps" for "fps="."""
+    spelled = {
+        name: next(spelling for spelling in option.opts if spelling.startswith("--"))
+        for option in (command.params if command else ())
+        if isinstance(option, click.Option) and any(opt.startswith("--") for opt in option.opts)
+        for name in (option.name, *(opt.lstrip("-").replace("-", "_") for opt in option.opts))
+    }
+    return re.sub(r"\b(\w+)=(?=[\s.,;:)]|$)", lambda found: spelled.get(found[1], found[0]), sentence)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

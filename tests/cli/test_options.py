@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from slowfast_zoo.cli import main, options
 from slowfast_zoo.cli.options import Command, printable
+from slowfast_zoo.errors import InputError
 
 COMMANDS = sorted(main.commands.items())
 each_command = pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
@@ -86,6 +87,21 @@ def test_errors_are_clean_and_set_the_status() -> None:
     assert len(result.stderr.splitlines()) == 1
     assert CliRunner().invoke(main, ["predict"]).exit_code == 2
     assert CliRunner().invoke(main, ["export", "a.onnx", "--format", "tflite"]).exit_code == 2
+
+
+def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise InputError("The rate is unknown: give fps=, format= (or num_classes=); fps=3 is one, form=.")
+
+    command = click.Command(
+        "wait",
+        callback=refused,
+        params=[click.Option(["--fps"]), click.Option(["--format", "form"]), click.Option(["-n", "--n"])],
+    )
+    monkeypatch.setitem(main.commands, "wait", command)
+    said = CliRunner().invoke(main, ["wait"]).stderr
+    expected = "The rate is unknown: give --fps, --format (or num_classes=); fps=3 is one, --format."
+    assert said == f"Error: {expected}\n"
 
 
 @pytest.mark.parametrize(
