@@ -196,7 +196,7 @@ def _user_path(path: str | Path) -> Path:
 
 def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sample:
     """The sample with how its frames are read; videos know that themselves."""
-    if sample.path.suffix.lower() in VIDEO_SUFFIXES:
+    if (frame_pattern is None and fps is None) or sample.path.suffix.lower() in VIDEO_SUFFIXES:
         return sample
     return dataclasses.replace(
         sample, frame_pattern=sample.frame_pattern or frame_pattern, fps=sample.fps or fps

@@ -346,3 +346,28 @@ def test_folders_that_hold_less_than_their_list_says(tmp_path: Path) -> None:
     with near.samples[0].open() as video:
         assert video.num_frames == 30
     assert check_data({"near": near}, SPEC).damaged == [(str(tmp_path / "x.npy"), 30, 31)]
+
+
+def test_check_tells_files_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
+    import av
+
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(whole), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels in moving_pattern(40, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = whole.read_bytes()
+    (tmp_path / "d" / "a" / "half.mp4").write_bytes(content[: len(content) // 2])
+    shutil.copy(whole, tmp_path / "d" / "a" / "whole.mp4")
+    (tmp_path / "t.csv").write_text("path,label,start,end\nwhole.mp4,a,1,5\n")
+    parts = {"train": read_annotations(tmp_path / "d"), "val": read_annotations(tmp_path / "t.csv")}
+    report = check_data(parts, SPEC, group_by="folder")
+    (half, there, promised), (part, left, wanted) = report.damaged
+    assert Path(half).name == "half.mp4" and 10 < there < 30 and promised == 40
+    assert part.endswith("[1-5 s]") and (left, wanted) == (10, 120)
+    assert report.problems == 2
+    assert f"half.mp4: {there} of 40 frames" in str(report)
+    assert check_data(parts, SPEC, group_by="folder", decode=True) == report
