@@ -366,8 +366,8 @@ def test_check_tells_files_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
     parts = {"train": read_annotations(tmp_path / "d"), "val": read_annotations(tmp_path / "t.csv")}
     report = check_data(parts, SPEC, group_by="folder")
     (half, there, promised), (part, left, wanted) = report.damaged
-    assert Path(half).name == "half.mp4" and 10 < there < 30 and promised == 40
+    assert Path(half).name == "half.mp4" and 0 < there < 40 and promised in (40, 41)
     assert part.endswith("[1-5 s]") and (left, wanted) == (10, 120)
     assert report.problems == 2
-    assert f"half.mp4: {there} of 40 frames" in str(report)
+    assert f"half.mp4: {there} of {promised} frames" in str(report)
     assert check_data(parts, SPEC, group_by="folder", decode=True) == report
