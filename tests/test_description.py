@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from slowfast_zoo import describe, list_models, list_weights
+from slowfast_zoo import describe, get_weights, list_models, list_weights
 from slowfast_zoo.cli import main
 from slowfast_zoo.description import multiply_adds
 
@@ -38,6 +38,20 @@ def test_describe_says_what_is_read() -> None:
     assert "8 of them: [0, 4, 8, 13, 17, 22, 26, 31] (linspace)" in text
     assert "34,566,488" in text
     assert "top-1 76.94 %" in text
+
+
+def test_describe_shows_every_column_of_the_page() -> None:
+    row = get_weights("slowfast_r50_16x8x1", "mmaction2/sthv1-22e@53355c16")
+    text = str(describe(row.model, row.tag))
+    for part in (
+        "8 GPUs, 9293 MB each",
+        "height 100",
+        "20210606_225114.log,",
+        "20210606_225114.log.json",
+        row.source,
+    ):
+        assert part in text
+    assert "1.6 video/s" in str(describe("slowfast_r50_4x16x1", "mmaction2/k400-256e-320p"))
 
 
 @pytest.mark.parametrize("name", list_models())
