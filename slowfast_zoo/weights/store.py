@@ -119,6 +119,7 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
         entry, spec = identify(model or _only_model(checkpoint), checkpoint)
     else:
         entry, spec = like, spec_in_file(checkpoint, like.model_spec)
+    tensors = read_canonical(checkpoint, spec)  # before the hash: what doesn't fit isn't read
     published = checkpoint.dialect != "slowfast_zoo" and bool(published_rows(checkpoint, [entry]))
     provenance = {
         "model": entry.model,
@@ -134,7 +135,7 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
         labels=entry.labels if published else None,
         provenance=provenance,
     )
-    return LocalWeights(path, read_canonical(checkpoint, spec), config, published)
+    return LocalWeights(path, tensors, config, published)
 
 
 def _check_model(config: SavedConfig, model: str | None, path: Path) -> None:

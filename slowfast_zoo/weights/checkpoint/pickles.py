@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-_MAX_OPERATIONS = 1_000_000  # a training's file of the largest network has about 100,000
+_MAX_OPERATIONS = 400_000  # a training's file of the largest network, with its optimizer, has about 200,000
 _MAX_INLINE = 4096  # bytes of a text that is read with the pickle
 _MAX_LINE = 1 << 16  # bytes of a line in the text protocols
 _KEYS = (str, int, bool, float, bytes, type(None))

@@ -1,0 +1,293 @@
+"""Damages files at random and reads them: ``python scripts/fuzz.py checkpoints --mutations 2000 --seed 0``.
+
+Each mutation is read in a process of its own kind (a worker, which goes on to the next) with 30 s and 2 GiB
+above what the idle worker has. What counts as a fault: a crash, a hang, too much memory, an exception that
+isn't the library's, and a file that loads as something else without a word. The same seed makes the same
+mutations. Exit status 1: there were faults; the files that made them are kept.
+
+A new kind is an entry of ``KINDS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import pickle
+import random
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+LIMIT_SECONDS, LIMIT_BYTES = 30.0, 2 << 30
+FAULTS = ("crash", "hang", "memory", "foreign exception", "another model")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of file."""
+
+    make: Callable[[Path], list[Path]]
+    """Writes good files into an empty folder."""
+    read: Callable[[Path], str]
+    """What a file is, in words that are equal when it means the same; raises the library's errors."""
+    mutate: Callable[[bytes, random.Random], bytes]
+    """Other bytes."""
+    is_checked: Callable[[Path], bool] = lambda path: False
+    """Whether such a file carries a checksum, so that a change must be noticed."""
+
+
+def flip(data: bytes, chance: random.Random) -> bytes:
+    """Some bytes changed, cut, repeated, zeroed or inserted; mostly near the begin and the end."""
+    out = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        size = len(out)
+        if not size:
+            break
+        zone = chance.choice([(0, min(size, 4096)), (max(0, size - 4096), size), (0, size)])
+        at = chance.randrange(*zone)
+        match chance.randrange(7):
+            case 0 | 1 | 2:
+                out[at] = chance.choice([0, 1, 127, 128, 255, chance.randrange(256)])
+            case 3:
+                width = chance.choice([4, 8])
+                value = chance.choice([0, -1, 1 << 31, (1 << 31) - 1, 1 << 20, chance.getrandbits(63)])
+                out[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, "little")
+            case 4:
+                del out[at : at + chance.choice([1, 16, 4096, size])]
+            case 5:
+                length = chance.choice([1, 16, 4096])
+                out[at:at] = out[at : at + length] * chance.choice([1, 3])
+            case 6:
+                length = min(chance.choice([16, 4096]), len(out) - at)
+                out[at : at + length] = bytes(length)
+    return bytes(out)
+
+
+def change_json(data: bytes, chance: random.Random) -> bytes:
+    """One value of a JSON text replaced, or bytes flipped."""
+    if chance.random() < 0.2:
+        return flip(data, chance)
+    values = json.loads(data)
+    for _ in range(chance.randint(1, 2)):
+        node = values
+        while isinstance(node, dict | list) and node:
+            key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            if isinstance(node[key], dict | list) and node[key] and chance.random() < 0.8:
+                node = node[key]
+                continue
+            odd = [0, -1, 2**31, 2**40, 2**60, 10**400, 1e308, -1e-9, math.nan, True, None, "", "x" * 10_000]
+            node[key] = chance.choice(
+                [*odd, [], {}, [[]], {"a": 1}, "\x1b[31m", functools.reduce(nest, range(400), 0)]
+            )
+            break
+    return json.dumps(values).encode()
+
+
+def nest(inner: object, _: int) -> list[object]:
+    """The value one list deeper."""
+    return [inner]
+
+
+def tiny() -> object:
+    """A small network with numbers in it that are all different."""
+    import torch
+
+    from slowfast_zoo import ModelSpec, SlowFast
+
+    torch.manual_seed(0)
+    return SlowFast(
+        ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=5, lateral_norm=True)
+    )
+
+
+def make_checkpoints(folder: Path) -> list[Path]:
+    """One network in each container, in publishers' names and in ours."""
+    import torch
+    from safetensors.torch import save_file
+
+    from slowfast_zoo.weights.checkpoint.dialects import names_between
+    from slowfast_zoo.weights.saved.file import write_file
+
+    model = tiny()
+    state = model.state_dict()
+
+    def named(dialect: str) -> dict[str, torch.Tensor]:
+        pairs = names_between(model.spec, dialect).items()
+        return {theirs: state[ours] for ours, theirs in pairs if theirs is not None}
+
+    torch.save({"epoch": 3, "model_state": named("pyslowfast")}, folder / "zip.pyth")
+    torch.save(
+        {"state_dict": named("gluoncv"), "meta": {"a": [1.5]}},
+        folder / "legacy.pth",
+        _use_new_zipfile_serialization=False,
+    )
+    blobs = {name: tensor.numpy() for name, tensor in named("caffe2").items()}
+    (folder / "caffe2.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
+    save_file(named("pytorchvideo"), folder / "plain.safetensors")
+    write_file(folder / "saved.safetensors", model)
+    return sorted(folder.iterdir())
+
+
+def fingerprint(model: object) -> str:
+    """A model's network, input, names and numbers."""
+    digest = hashlib.sha256(repr((model.spec, model.clip_spec, model.labels)).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint_file(path: Path) -> str:
+    """A checkpoint's fingerprint."""
+    from slowfast_zoo import from_pretrained, load_checkpoint
+
+    if path.name == "saved.safetensors":
+        return fingerprint(from_pretrained(path))
+    return fingerprint(load_checkpoint(tiny(), path))
+
+
+def make_configs(folder: Path) -> list[Path]:
+    """A saved folder's config."""
+    from slowfast_zoo import save_pretrained, slowfast_tiny
+
+    save_pretrained(slowfast_tiny(pretrained=True), folder)
+    return [folder / "config.json"]
+
+
+def read_config_file(path: Path) -> str:
+    """The fingerprint of the model in the folder, its input and labels aside: those may be edited."""
+    from slowfast_zoo import from_pretrained
+
+    model = from_pretrained(path.parent)
+    return f"{model.spec.depth} {model.spec.base_width} {sum(p.numel() for p in model.parameters())}"
+
+
+KINDS: dict[str, Kind] = {
+    "checkpoints": Kind(
+        make_checkpoints,
+        read_checkpoint_file,
+        flip,
+        lambda path: path.name in ("zip.pyth", "saved.safetensors"),
+    ),
+    "configs": Kind(make_configs, read_config_file, change_json, lambda path: True),
+}
+"""Name on the command line -> how to make, read and damage such files."""
+
+
+def work(kind: Kind) -> None:
+    """The worker: a path on each line of standard input, an outcome on each of standard output."""
+    import resource
+
+    import torch
+
+    from slowfast_zoo.errors import SlowFastZooError
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:  # everything is imported and warm before the limit
+        sound = {path.name: kind.read(path) for path in kind.make(Path(folder))}
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + LIMIT_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        path = Path(json.loads(line))
+        try:
+            same = kind.read(path) == sound[path.name]
+            outcome = "loaded" if same else "another model" if kind.is_checked(path) else "other numbers"
+        except SlowFastZooError as error:
+            outcome = "foreign exception: two lines" if "\n" in str(error) else "refused"
+        except MemoryError:
+            outcome = "memory"
+        except BaseException as error:  # noqa: BLE001  # that is what is looked for
+            outcome = f"foreign exception: {type(error).__name__}: {str(error)[:200]}"
+        print(json.dumps(outcome), flush=True)
+
+
+class Worker:
+    """A process that reads files, started again when it died."""
+
+    def __init__(self, name: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, name, "--worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        if self._answer(300) != "ready":
+            raise SystemExit("The worker can't read sound files.")
+
+    def read(self, path: Path) -> str:
+        """How reading the file ended."""
+        self.process.stdin.write(json.dumps(str(path)).encode() + b"\n")
+        self.process.stdin.flush()
+        return self._answer(LIMIT_SECONDS)
+
+    def _answer(self, seconds: float) -> str:
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            self.stop()
+            return "hang"
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else f"crash ({self.process.wait()})"
+
+    def stop(self) -> None:
+        """Ends it."""
+        self.process.kill()
+        self.process.wait()
+
+
+def fuzz(name: str, mutations: int, seed: int, keep: Path) -> collections.Counter[str]:
+    """Outcomes and how often each came; files that are faults are copied to ``keep``."""
+    kind, chance = KINDS[name], random.Random(seed)
+    outcomes: collections.Counter[str] = collections.Counter()
+    worker = Worker(name)
+    with tempfile.TemporaryDirectory() as folder:
+        good = kind.make(Path(folder))
+        contents = {path: path.read_bytes() for path in good}
+        for number in range(mutations):
+            path = good[number % len(good)]
+            path.write_bytes(kind.mutate(contents[path], chance))
+            outcome = worker.read(path)
+            outcomes[outcome] += 1
+            if outcome.startswith(FAULTS):
+                keep.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, keep / f"{seed}-{number}-{path.name}")
+                print(f"{number} {path.name}: {outcome}", flush=True)
+            if worker.process.poll() is not None:
+                worker = Worker(name)
+            path.write_bytes(contents[path])
+    worker.stop()
+    return outcomes
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--mutations", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--keep", type=Path, default=Path("fuzz-faults"), help="folder for files that are faults"
+    )
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(KINDS[options.kind])
+        return
+    outcomes = fuzz(options.kind, options.mutations, options.seed, options.keep)
+    for outcome, count in outcomes.most_common():
+        print(f"{count:6} {outcome}")
+    sys.exit(any(outcome.startswith(FAULTS) for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()
