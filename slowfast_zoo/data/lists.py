@@ -305,7 +305,9 @@ def _parsed(where: str, line: str, separator: str | None) -> _Line:
     if not count:
         last = line[slice(*spans[-1])] if spans else ""
         fault = (
-            f"label {last:.20} is below 0" if re.fullmatch("-[0-9]+", last) else "no label number at the end"
+            f"label {last:.20} is below 0"
+            if re.fullmatch("-[0-9]+", last)
+            else "no label number at the end, nor a known header,"
         )
         raise DataError(f"{where}: {fault} in '{line:.80}'; {_ACCEPTED}.")
     numbers = [line[slice(*span)] for span in spans[len(spans) - count :]]
@@ -381,8 +383,8 @@ def _sample(line: _Line, form: Form, multi_label: bool) -> Sample:
         labels = numbers[head:] if multi_label else numbers[-1:]
     if not labels or len(counts) < head:
         raise DataError(f"{line.where}: '{line.text:.80}' isn't '{shape}'.")
-    if any(len(count) > 9 for count in counts):
-        raise DataError(f"{line.where}: '{line.text:.80}' has a number of frames with over 9 digits.")
+    if any(len(count) > 9 for count in counts) or (form.startswith("rawframes") and not int(counts[-1])):
+        raise DataError(f"{line.where}: '{line.text:.80}' has 0 frames, or a number with over 9 digits.")
     return Sample(
         where=line.where,
         path=Path(line.path(len(numbers) - len(labels) - len(counts))),

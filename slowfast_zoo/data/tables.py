@@ -36,6 +36,7 @@ _FIELDS = {
     "frame_pattern": ("frame_pattern",),
 }
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_PLAIN = Sample(path=Path())
 EXAMPLE = "'path,label' and below it 'clips/a.mp4,jump'"
 _OBJECT = '{"path": "clips/a.mp4", "label": "jump"}'
 COLUMNS = f"path (or {', '.join(_PATHS[1:4])}), label (or labels, class, class_id)"
@@ -104,7 +105,11 @@ def write_table(path: Path, annotations: Annotations) -> None:
     """
     samples, names = annotations.samples, annotations.labels
     others = sorted({name for sample in samples for name, _ in sample.columns})
-    used = [field for field in _FIELDS if any(getattr(sample, field) not in (None, 0) for sample in samples)]
+    used = [
+        field
+        for field in _FIELDS
+        if any(getattr(sample, field) != getattr(_PLAIN, field) for sample in samples)
+    ]
     label = "label" if names is None or not all(name.isdigit() for name in names) else "label_name"
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
@@ -328,11 +333,11 @@ def _number(where: str, field: str, value: Any) -> float | None:
     if value is None or value == "":
         return None
     name, whole = _FIELDS[field][0], field in ("first_frame", "num_frames")
-    least, most = (0.0, 1e6) if field == "fps" else (0.0, 1e9)
+    most = 1e6 if field == "fps" else 1e9
     written = str(value) if type(value) in (float, str) or (type(value) is int and abs(value) < most) else ""
     number = float(written) if len(written) < 40 and _NUMBER.fullmatch(written) else math.nan
-    if not least <= number < most or (field == "fps" and not number) or (whole and number % 1):
+    if not 0 <= number < most or (field in ("fps", "num_frames") and not number) or (whole and number % 1):
         kind = "a whole number" if whole else "a number"
-        bound = "above 0" if field == "fps" else "of at least 0"
+        bound = "above 0" if field in ("fps", "num_frames") else "of at least 0"
         raise DataError(f"{where}: {name} is {value!r:.40}; accepted: {kind} {bound}, below {most:g}.")
     return number

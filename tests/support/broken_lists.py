@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -92,16 +93,29 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return content
 
 
-def read_case(folder: Path, number: int) -> str:
-    """Reads a damaged list or label map: what came of it, "read" or the name of an error of the library.
+def make_files(folder: Path) -> list[Path]:
+    """The clips, and every list and label map as a file of its own."""
+    make_clips(folder)
+    files = {f"list {name}": text for name, text in LISTS.items()}
+    files |= {f"map {name}": text for name, text in LABEL_MAPS.items()}
+    for name, text in files.items():
+        (folder / name).write_bytes(text.encode())
+    return [folder / name for name in files]
 
-    What is read has to hold together, and to come back from the files that it is written to.
+
+def read_file(path: Path) -> str:
+    """What a list or a label map is read as, in words.
+
+    What is read has to hold together, and to come back from the files that it is written to. How a list is
+    asked for hangs on its bytes, so that a case repeats.
     """
-    rng = np.random.default_rng([number, 2])
-    texts = LABEL_MAPS if number % 3 == 0 else LISTS
-    name = sorted(texts)[int(rng.integers(len(texts)))]
-    path = folder / f"damaged{rng.choice(['', '.txt', '.csv'])}"
-    path.write_bytes(damaged(texts[name].encode(), rng))
+    folder = path.parent
+    if path.name.startswith("map"):
+        names = read_labels(path).names
+        (folder / "again").write_text(format_labels(names), encoding="utf-8")
+        assert read_labels(folder / "again").names == names
+        return repr(names)
+    rng = np.random.default_rng(zlib.crc32(path.read_bytes()))
     options: dict[str, Any] = {}
     if rng.random() < 0.3:
         options["form"] = str(rng.choice(get_args(Form)[1:]))
@@ -112,14 +126,26 @@ def read_case(folder: Path, number: int) -> str:
     if rng.random() < 0.3:
         options["labels"] = ("jump", "run", "walk")
     try:
-        if texts is LABEL_MAPS:
-            names = read_labels(path).names
-            (folder / "again").write_text(format_labels(names), encoding="utf-8")
-            assert read_labels(folder / "again").names == names
-        else:
-            _check(read_annotations(path, **options), folder)
+        read = read_annotations(path, **options)
     except SlowFastZooError as error:
         assert "\n" not in str(error) and len(str(error)) < 1500, str(error)
+        raise
+    _check(read, folder)
+    return repr([(sample.labels, sample.part) for sample in read.samples])
+
+
+def read_case(folder: Path, number: int) -> str:
+    """Damages and reads a file of ``make_files``: "read", or the name of an error of the library."""
+    rng = np.random.default_rng([number, 2])
+    names = sorted([f"list {name}" for name in LISTS] + [f"map {name}" for name in LABEL_MAPS])
+    name = names[number % len(names)]
+    kind, _, key = name.partition(" ")
+    text = (LISTS if kind == "list" else LABEL_MAPS)[key]
+    path = folder / f"{kind} damaged{rng.choice(['', '.txt', '.csv'])}"
+    path.write_bytes(damaged(text.encode(), rng))
+    try:
+        read_file(path)
+    except SlowFastZooError as error:
         return type(error).__name__
     return "read"
 
