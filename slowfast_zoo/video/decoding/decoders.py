@@ -25,6 +25,8 @@ from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media, too_large
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
+FASTEST = 10**5  # frames per second; more is a damaged header or stamp
+
 _WORTH_A_SEEK = 24  # frames; skipping fewer costs less than refilling the decoder
 
 _MOST_THREADS = 8  # each thread of a decoder holds frames of its own
@@ -102,7 +104,7 @@ class Decoder(abc.ABC):
     def rate(self) -> Fraction | None:
         """Frames per second as the container has it; None where it has nothing."""
         rate = self.track.average_rate or self.track.guessed_rate
-        return Fraction(rate) if rate else None
+        return Fraction(rate) if rate and rate <= FASTEST else None
 
     def start_seconds(self, stamp: int) -> float:
         """How much later than the file (its first sound, mostly) a player shows the frame of that stamp."""
@@ -135,10 +137,22 @@ class Decoder(abc.ABC):
             threads = min(self._threads, max(1, _THREAD_PIXELS // max(pixels, 1)))
             many = "SLICE" if context.name in _PATCHED_FROM_OTHER_THREADS else "AUTO"
             context.thread_type, context.thread_count = "NONE" if threads == 1 else many, threads
+            self._open(context)
         except BaseException:
             container.close()
             raise
         return container, track
+
+    def _open(self, context: Any) -> None:
+        import av
+
+        try:
+            context.open(strict=False)
+        except av.FFmpegError:
+            pass  # each packet will be refused, and counted
+        except ValueError as error:
+            name = self._media.name
+            raise VideoError(f"'{name}' has a video stream that no decoder here understands.") from error
 
     def _begin(self, source: Iterator[Packet], position: int) -> None:
         self._frames = self._decoded(source)

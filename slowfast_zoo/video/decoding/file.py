@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
-from slowfast_zoo.video.decoding.decoders import Decoder, IndexMismatch, PacketDecoder, SequentialDecoder
+from slowfast_zoo.video.decoding.decoders import (
+    FASTEST,
+    Decoder,
+    IndexMismatch,
+    PacketDecoder,
+    SequentialDecoder,
+)
 from slowfast_zoo.video.decoding.packets import PacketIndex
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media
@@ -132,7 +138,7 @@ class FileVideo(Video):
             return None
         seconds = (stamps[-1] - stamps[0]) * Fraction(self._decoder.track.time_base)
         measured = (len(stamps) - 1) / seconds if seconds else 0
-        return Fraction(measured) if measured >= _SLOWEST else None
+        return Fraction(measured) if _SLOWEST <= measured <= FASTEST else None
 
     def _own_fps(self) -> Fraction | None:
         """What the header says, unless the frames' time stamps say something else.
