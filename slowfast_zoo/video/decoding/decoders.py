@@ -137,22 +137,10 @@ class Decoder(abc.ABC):
             threads = min(self._threads, max(1, _THREAD_PIXELS // max(pixels, 1)))
             many = "SLICE" if context.name in _PATCHED_FROM_OTHER_THREADS else "AUTO"
             context.thread_type, context.thread_count = "NONE" if threads == 1 else many, threads
-            self._open(context)
         except BaseException:
             container.close()
             raise
         return container, track
-
-    def _open(self, context: Any) -> None:
-        import av
-
-        try:
-            context.open(strict=False)
-        except av.FFmpegError:
-            pass  # each packet will be refused, and counted
-        except ValueError as error:
-            name = self._media.name
-            raise VideoError(f"'{name}' has a video stream that no decoder here understands.") from error
 
     def _begin(self, source: Iterator[Packet], position: int) -> None:
         self._frames = self._decoded(source)
@@ -183,6 +171,9 @@ class Decoder(abc.ABC):
                     raise IndexMismatch from None
                 self._refused_packets.add(number)
                 continue
+            except ValueError as error:
+                name = self._media.name
+                raise VideoError(f"'{name}' has a video stream that no decoder here understands.") from error
             yield from batch
 
     def _until_end(self, source: Iterator[Packet]) -> Iterator[Packet | None]:
