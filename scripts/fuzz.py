@@ -28,6 +28,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
 LIMIT_SECONDS, LIMIT_BYTES = 30.0, 2 << 30
 FAULTS = ("crash", "hang", "memory", "foreign exception", "another model")
 
@@ -171,6 +173,28 @@ def read_config_file(path: Path) -> str:
     return f"{model.spec.depth} {model.spec.base_width} {sum(p.numel() for p in model.parameters())}"
 
 
+def make_lists(folder: Path) -> list[Path]:
+    """Annotation lists, tables and label maps of every form, as the tests have them."""
+    from support.broken_lists import make_files
+
+    return make_files(folder)
+
+
+def read_list_file(path: Path) -> str:
+    """What a list or a label map is read as; that it holds together and comes back is asserted."""
+    from support.broken_lists import read_file
+
+    return read_file(path)
+
+
+def change_list(data: bytes, chance: random.Random) -> bytes:
+    """Lines, fields and marks moved, repeated, lost or put in."""
+    import numpy as np
+    from support.broken_lists import damaged
+
+    return damaged(data, np.random.default_rng(chance.getrandbits(64)))
+
+
 KINDS: dict[str, Kind] = {
     "checkpoints": Kind(
         make_checkpoints,
@@ -179,6 +203,7 @@ KINDS: dict[str, Kind] = {
         lambda path: path.name in ("zip.pyth", "saved.safetensors"),
     ),
     "configs": Kind(make_configs, read_config_file, change_json, lambda path: True),
+    "lists": Kind(make_lists, read_list_file, change_list),
 }
 """Name on the command line -> how to make, read and damage such files."""
 
