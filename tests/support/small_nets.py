@@ -42,7 +42,7 @@ def make_model(spec: ModelSpec = SMALL) -> SlowFast:
 
 def heavy(model: SlowFast) -> SlowFast:
     """The model, said to read clips so large that engines pay."""
-    model.clip_spec = model.clip_spec.replace(size=8192, crop=8192, test_crop=8192)
+    model.clip_spec = model.clip_spec.replace(size=2880, crop=2880, test_crop=2880)
     return model
 
 
