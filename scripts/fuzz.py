@@ -166,11 +166,10 @@ def make_configs(folder: Path) -> list[Path]:
 
 
 def read_config_file(path: Path) -> str:
-    """The fingerprint of the model in the folder, its input and labels aside: those may be edited."""
+    """The fingerprint of the model in the folder."""
     from slowfast_zoo import from_pretrained
 
-    model = from_pretrained(path.parent)
-    return f"{model.spec.depth} {model.spec.base_width} {sum(p.numel() for p in model.parameters())}"
+    return fingerprint(from_pretrained(path.parent))
 
 
 def make_lists(folder: Path) -> list[Path]:

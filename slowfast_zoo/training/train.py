@@ -83,7 +83,7 @@ def train(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> TrainResult:
-    """Trains the model in place and writes log and checkpoints.
+    """Trains the model in place, leaves it in eval mode, and writes log and checkpoints.
 
     Frozen parts stay frozen, if the caller has frozen some. Under ``torchrun`` every process calls this with
     the same arguments. Runs with equal seeds are equal up to the order of floating-point sums, and
@@ -123,6 +123,7 @@ def train(
         if refusal:
             raise TrainingError(refusal)
         stack.enter_context(deterministic(config.deterministic))
+        stack.callback(model.eval)
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         return trainer.run(resume, progress)
 

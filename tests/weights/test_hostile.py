@@ -113,6 +113,20 @@ def many_copies() -> bytes:
     return PROTOCOL + b"}(" + entries + b"uq\0" + again * 20_000 + b"."
 
 
+def one_list_many_times() -> bytes:
+    """OrderedDict(pairs, pairs, ...): one call of 100,000 times 50,000 steps."""
+    pairs = b"](" + b"K\1K\2\x86" * 50_000 + b"eq\0"
+    return PROTOCOL + b"ccollections\nOrderedDict\n(" + pairs + b"h\0" * 100_000 + b"tR."
+
+
+def keys_without_end(path: Path) -> None:
+    """The list of storages of a legacy file holds a tuple of a tuple twice of ..., whose text has no end."""
+    torch.save({"a": torch.zeros(4)}, path, _use_new_zipfile_serialization=False)
+    start, _, end = path.read_bytes().rpartition(PROTOCOL + b"]")
+    pairs = b"".join(b"q" + bytes([at]) + b"h" + bytes([at]) + b"\x86" for at in range(100))
+    path.write_bytes(start + PROTOCOL + b"])" + pairs + b"a." + end.partition(b".")[2])
+
+
 def itself() -> bytes:
     """A parameter of a parameter of ..., which is in itself."""
     return state(b"]q\1" + b"0" + call("torch._utils._rebuild_parameter", b"h\1") + b"q\2h\1h\2a0h\2")
@@ -148,6 +162,8 @@ FILES: dict[str, Callable[[Path], object]] = {
     "sparse": lambda path: torch_zip(path, state(call("torch._utils._rebuild_sparse_tensor", b")"))),
     "in itself": lambda path: torch_zip(path, itself()),
     "many copies": lambda path: torch_zip(path, many_copies()),
+    "one list, many times in one call": lambda path: torch_zip(path, one_list_many_times()),
+    "keys without end": keys_without_end,
     "a key a million tuples deep": lambda path: torch_zip(
         path, PROTOCOL + b"})" + b"\x85" * 300_000 + b"K\1s."
     ),

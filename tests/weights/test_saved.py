@@ -117,6 +117,28 @@ def test_a_damaged_file_is_refused(writer: str, tmp_path: Path) -> None:
         from_pretrained(path)
 
 
+@pytest.mark.parametrize("written", ["slowfast_tiny", '"fps\\": 12', '"c\\"', "top1_acc", "0.5"])
+def test_one_changed_bit_of_the_record_is_noticed(written: str, tmp_path: Path) -> None:
+    save_pretrained(trained(), tmp_path, metrics={"top1_acc": 0.5})
+    for path, end in (
+        (tmp_path / "model.safetensors", written),
+        (tmp_path / "config.json", written.replace("\\", "")),
+    ):
+        content = bytearray(path.read_bytes())
+        content[content.index(end.encode()) + len(end.rstrip('\\"')) - 1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="its config isn't what was written"):
+            from_pretrained(path if path.suffix == ".safetensors" else tmp_path)
+
+
+def test_a_config_without_its_checksum_may_be_edited(tmp_path: Path) -> None:
+    save_pretrained(trained(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    del config["record_checksum"]
+    (tmp_path / "config.json").write_text(json.dumps(config | {"labels": ["x", "y", "z"]}), encoding="utf-8")
+    assert from_pretrained(tmp_path).labels == ("x", "y", "z")
+
+
 def test_a_folders_config_is_the_header_of_its_weights(tmp_path: Path) -> None:
     folder = _saved_folder(trained(), tmp_path)
     content = (folder / "model.safetensors").read_bytes()

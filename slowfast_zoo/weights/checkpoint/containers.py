@@ -247,7 +247,11 @@ def read_torch_legacy(file: BinaryIO, size: int) -> Content:
         following(100)
     system = following(10_000)
     content, keys = following(), following()
-    if not isinstance(system, dict) or not isinstance(keys, list):
+    if (
+        not isinstance(system, dict)
+        or not isinstance(keys, list)
+        or not all(isinstance(k, str) for k in keys)
+    ):
         raise NotWeightsError("is damaged: its parts are no state dict")
     state, others = _find_state(content)
     sizes = dict(_storages(content, keys))
@@ -354,7 +358,7 @@ def _is_tensor(value: object) -> bool:
 
 def _storages(content: object, keys: list[Any]) -> Iterator[tuple[str, int]]:
     """Key and bytes per element of every storage that a legacy file's content refers to."""
-    wanted, waiting, seen = set(map(str, keys)), [content], set[int]()
+    wanted, waiting, seen = set(keys), [content], set[int]()
     while waiting and wanted:
         value = waiting.pop()
         if id(value) in seen:

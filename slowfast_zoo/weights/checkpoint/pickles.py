@@ -203,6 +203,8 @@ class _Machine:
             for given in args if isinstance(args, tuple) else ():
                 if isinstance(given, list | dict):  # Python 2 writes OrderedDict([[key, value], ...])
                     self.budget -= len(given)  # the same one can be given many times
+                    if self.budget < 0:
+                        break  # and ``run`` says so
                     pairs = given.items() if isinstance(given, dict) else given
                     made |= {pair[0]: pair[1] for pair in pairs if _is_pair(pair)}
             self.stack.append(made)
