@@ -62,6 +62,7 @@ def test_a_training_learns_and_says_so(tmp_path: Path) -> None:
     model = make_model(SPEC.replace(dropout=0.0))
     config = CONFIG.replace(epochs=6, batch_size=4, lr=0.05, validate_every=3, precise_bn_batches=2)
     result = train(model, Clips(12), config, work_dir=tmp_path / "a b/ü", validation=Clips(6))
+    assert not model.training
     assert result.steps == 18 and result.metrics["top1_acc"] == 1.0
     assert result.best_metrics["epoch"] in (3, 6)
     lines = log_of(result.work_dir)
