@@ -25,10 +25,11 @@ if [ "$kind" = newest ]; then
         command -v debootstrap > /dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap > /dev/null; }
         debootstrap --variant=minbase --include=python3,python3-venv,python3-dev,ca-certificates,gcc,g++ \
             trixie "$folder" > "$folder/debootstrap.log" || { tail "$folder/debootstrap.log" >&2; exit 1; }
-        # The network and its certificates as they are outside.
-        cp -L /etc/resolv.conf /etc/hosts "$folder/etc/"
-        cp -rL /etc/ssl/certs/. "$folder/etc/ssl/certs/"
     fi
+    # The network and its certificates as they are outside.
+    cp -L /etc/resolv.conf /etc/hosts "$folder/etc/"
+    bundle=/etc/ssl/certs/ca-certificates.crt
+    [ ! -e "$bundle" ] || cp -L "$bundle" "$folder$bundle"
     mountpoint -q "$folder/proc" || mount -t proc proc "$folder/proc"
     trap 'umount "$folder/proc"' EXIT
     home=$folder/project
