@@ -194,6 +194,27 @@ def change_list(data: bytes, chance: random.Random) -> bytes:
     return damaged(data, np.random.default_rng(chance.getrandbits(64)))
 
 
+def make_videos(folder: Path) -> list[Path]:
+    """A small video of every container that this machine can write."""
+    from support.broken_videos import write_videos
+
+    return write_videos(folder)
+
+
+def read_video_file(path: Path) -> str:
+    """Whether reading a video twice gave the same frames."""
+    from support.broken_videos import read_all
+
+    return read_all(path.read_bytes())
+
+
+def change_video(data: bytes, chance: random.Random) -> bytes:
+    """Headers and packets flipped, cut, repeated or lost."""
+    from support.broken_videos import damaged
+
+    return damaged(data, chance)
+
+
 KINDS: dict[str, Kind] = {
     "checkpoints": Kind(
         make_checkpoints,
@@ -203,6 +224,7 @@ KINDS: dict[str, Kind] = {
     ),
     "configs": Kind(make_configs, read_config_file, change_json, lambda path: True),
     "lists": Kind(make_lists, read_list_file, change_list),
+    "videos": Kind(make_videos, read_video_file, change_video),
 }
 """Name on the command line -> how to make, read and damage such files."""
 

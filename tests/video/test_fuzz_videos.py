@@ -8,6 +8,8 @@ from collections import Counter
 import pytest
 from support.broken_videos import CONTAINERS, damaged, make_videos, read_all
 
+from slowfast_zoo.errors import SlowFastZooError
+
 
 @pytest.fixture(scope="module")
 def videos() -> dict[str, bytes]:
@@ -23,8 +25,11 @@ def test_damage_is_read_or_refused(videos: dict[str, bytes], ending: str) -> Non
     if ending not in videos:
         pytest.skip("no encoder for it here")
     assert read_all(videos[ending]) == "read"
-    outcomes = Counter(
-        read_all(damaged(videos[ending], random.Random(f"{ending} {seed}"))) for seed in range(25)
-    )
-    assert set(outcomes) <= {"read", "read, not twice alike", "VideoError", "FrameCountError", "InputError"}
+    outcomes: Counter[str] = Counter()
+    for seed in range(25):
+        try:
+            outcomes[read_all(damaged(videos[ending], random.Random(f"{ending} {seed}")))] += 1
+        except SlowFastZooError:
+            outcomes["refused"] += 1
+    assert set(outcomes) <= {"read", "read, not twice alike", "refused"}
     assert outcomes["read"] >= 1
