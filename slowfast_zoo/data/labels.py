@@ -233,7 +233,13 @@ def _plain(path: Path, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
             raise DataError(
                 f"{where}: '{name:.80}' is no class name; accepted: one name a line, and nothing else."
             )
-        yield _Entry(where, None, name)
+        yield _Entry(where, None, _bare(name))
+
+
+def _bare(name: Any) -> Any:
+    """A name without the quotes that PySlowFast's Kinetics map and CSV writers leave around it."""
+    quoted = isinstance(name, str) and len(name) > 2 and name[0] == name[-1] == '"' and name.count('"') == 2
+    return name[1:-1] if quoted else name
 
 
 def _fields(line: str, mark: str) -> list[str]:
@@ -291,7 +297,7 @@ def _from_json(path: str, value: Any) -> Iterator[_Entry]:
                 f"{path}: {name!r:.80} has {number!r:.40} where its number is expected; a label map in JSON"
                 " is a list of names, or an object of names and numbers."
             )
-        yield _Entry(f"{path}, {number}", int(number), name)
+        yield _Entry(f"{path}, {number}", int(number), _bare(name))
 
 
 def _is_number(value: Any) -> bool:

@@ -20,6 +20,8 @@ from slowfast_zoo.errors import DataError, InputError
 
 LABEL_MAPS: dict[str, tuple[str, int | None]] = {
     "plain": ("run\njump\n\n", None),
+    "PySlowFast's Kinetics map": ('{"\\"run\\"": 0, "jump": 1}', 0),
+    "quoted lines": ('"run"\n"jump"\n', None),
     "classInd from 1": ("1 run\n2 jump\n", 1),
     "classInd from 0": ("0 run\r\n1 jump\r\n", 0),
     "out of order": ("1 jump\n0 run\n", 0),

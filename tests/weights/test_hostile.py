@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 GIB = 1 << 30
 PROTOCOL = b"\x80\x02"
@@ -80,7 +81,7 @@ def legacy_hole(path: Path) -> None:
 
 def many_records(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        for number in range(3_000):
+        for number in range(100_000):
             archive.writestr(f"{number}", b"")
 
 
@@ -191,6 +192,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "deep header": lambda path: path.write_bytes(
         struct.pack("<Q", 400_006) + b'{"a":' + b"[" * 400_000 + b"}" + bytes(8)
     ),
+    "many tensors": lambda path: save_file({f"a{n}": torch.zeros(0) for n in range(100_000)}, path),
     "many records": many_records,
     "one place, many names": one_place_many_names,
     "a network of 2 GB in its header": huge_network,

@@ -33,6 +33,8 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 _MAX_PICKLE = 1 << 26  # bytes beside the tensors of a torch file; trainings' logs take some
 _MAX_HEADER = 1 << 23  # bytes of a safetensors header; those of the largest network are 200,000
+_MAX_DIRECTORY = 1 << 20  # bytes of a zip's directory: 10,000 records
+_MAX_TENSORS = 10_000  # the largest network has 1,600
 
 _STORAGES = {
     "torch.FloatStorage": torch.float32,
@@ -181,13 +183,25 @@ class Content:
     """Other tables of tensors in the file, which aren't read."""
 
 
+class _ShortReads:
+    """A file for ``zipfile``, which reads a whole directory at once and makes much of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, length: int = -1) -> bytes:
+        if length > _MAX_DIRECTORY:
+            raise NotWeightsError(f"has a directory of {length} bytes, more than {_MAX_DIRECTORY}")
+        return self._file.read(length)
+
+
 def read_torch_zip(file: BinaryIO, size: int) -> Content:
     """What ``torch.save`` wrote, since torch 1.6.
 
     Raises:
         NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` and ``zipfile`` raise.
     """
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(_ShortReads(file)) as archive:
         records = {record.filename: record for record in archive.infolist()}
     main = [name for name in records if name.rpartition("/")[2] == "data.pkl"]
     if len(main) != 1:
@@ -291,6 +305,7 @@ def read_numpy_pickle(file: BinaryIO, size: int) -> Content:
         for name, blob in (blobs.items() if isinstance(blobs, dict) else ())
         if isinstance(blob, Call) and blob.name.endswith("._reconstruct")
     }
+    _check_count(tensors)
     if not tensors:
         raise NotWeightsError("holds no table of arrays")
     return Content(tensors)
@@ -309,6 +324,7 @@ def read_safetensors(file: BinaryIO, size: int) -> Content:
     texts = rows.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in texts.values()):
         raise NotWeightsError("is a damaged safetensors file: its metadata holds other things than texts")
+    _check_count(rows)
     start, tensors, spans = 8 + length, {}, []
     for name, row in rows.items():
         dtype = _SAFETENSORS.get(row["dtype"])
@@ -341,7 +357,7 @@ def _find_state(content: object) -> tuple[dict[str, Any], tuple[str, ...]]:
     states = [key for key in STATE_KEYS if isinstance(content.get(key), dict)]
     if not states and not any(_is_tensor(value) for value in content.values()):
         raise NotWeightsError(
-            f"holds {quoted(f'{key!s:.40}' for key in list(content)[:8])} and no state dict;"
+            f"holds {quoted(f'{key!s:.40}' for key in list(content)[:8]) or 'nothing'} and no state dict;"
             f" read are {quoted(STATE_KEYS)}, or tensors at the top"
         )
     others = tuple(
@@ -394,6 +410,7 @@ def _tensors(
 ) -> dict[str, Stored]:
     """Every entry of a state dict; ``find`` tells where a storage lies, and its CRC-32."""
     tensors = {}
+    _check_count(state)
     for name, value in state.items():
         if isinstance(value, Call) and value.name in _PARAMETERS:
             value = value.args[0]
@@ -414,6 +431,11 @@ def _tensors(
             raise NotWeightsError(f"declares {ascii(name)[:80]} larger than its data: damaged or hostile")
         tensors[name] = dataclasses.replace(tensor, crc32=crc) if whole else tensor
     return tensors
+
+
+def _check_count(tensors: Mapping[Any, Any]) -> None:
+    if len(tensors) > _MAX_TENSORS:
+        raise NotWeightsError(f"holds {len(tensors)} tensors, which no network has")
 
 
 def check_tensors(tensors: Mapping[str, Stored]) -> None:
