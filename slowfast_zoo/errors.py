@@ -111,5 +111,5 @@ def without_secrets(address: str) -> str:
     host = host.rpartition("@")[2]
     name, colon, port = host.partition(":")
     if colon and not host.startswith("[") and not port.isdigit():  # the begin of a password, perhaps
-        host = name
+        host, slash, path = (name, "", "") if "@" in path else (name, slash, path)
     return f"{scheme}://{host}{slash}{path}"

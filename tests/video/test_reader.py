@@ -519,8 +519,8 @@ def test_what_is_no_video_says_so_and_names_the_file(tmp_path: Path) -> None:
     reasons = {
         "missing.mp4": "doesn't exist",
         "empty.mp4": "is empty: a file of 0 bytes",
-        "text.txt": "can't be opened as a video: it is a text file",
-        "text.mp4": "can't be opened as a video: it is a text file; a list of videos is for predict_many",
+        "text.txt": "can't be opened as a video: it is text",
+        "text.mp4": "can't be opened as a video: it is text; a list of videos is for predict_many",
         "list.m3u8": "can't be opened as a video: ",
         "one.png": "it is a single picture",
         "folder": "holds no pictures; accepted: .bmp",

@@ -109,6 +109,8 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
     [
         ("https://me:SECRET@host:81/a/b.mp4?sig=SECRET#SECRET", "https://host:81/a/b.mp4"),
         ("http://me:SEC?RET@host/b.mp4", "http://me"),
+        ("http://me:SEC/RET@host/b.mp4", "http://me"),
+        ("http://host:81/@me/b.mp4", "http://host:81/@me/b.mp4"),
         ("http://[::1]:80/b.mp4", "http://[::1]:80/b.mp4"),
         ("http://[::1/b.mp4", "http://[::1/b.mp4"),
         ("clip é.mp4", "clip é.mp4"),
@@ -166,12 +168,34 @@ def test_streams_end_by_a_limit_where_the_type_says_nothing(
     assert "has no end after " in refusal(server.url + "/clip.mkv")
     monkeypatch.setattr(sources, "MAX_UNSIZED_BYTES", 10**9)
     monkeypatch.setattr(sources, "MAX_UNSIZED_SECONDS", 0.2)
-    with Endless() as address:
+    with Endless(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\n\r\n", b"\0" * 999) as address:
         assert "has no end after 0 s: it is a stream without an end" in refusal(address)
 
 
+@pytest.mark.parametrize(
+    ("begin", "piece", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"\0", "it came too slowly"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1", "it came too slowly"),
+        (b"HTTP/1.1 200 OK\r\n", b"x", "it came too slowly"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 9999, "head of the answer has no end"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /live\r\n\r\n", b"\0" * 9999, "infinite loop"),
+        (b"ICY 200 OK\r\n\r\n", b"\0", "it is a stream without an end"),
+    ],
+)
+def test_answers_without_an_end(
+    begin: bytes, piece: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_UNSIZED_SECONDS", 0.2)
+    with Endless(begin, piece) as address:
+        assert reason in refusal(address)
+
+
 class Endless:
-    """A server that answers with a byte now and then, for ever."""
+    """A server whose answers begin like this, and then repeat a piece for ever."""
+
+    def __init__(self, begin: bytes, piece: bytes) -> None:
+        self._begin, self._piece = begin, piece
 
     def __enter__(self) -> str:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -180,18 +204,22 @@ class Endless:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/live"
 
     def _answer(self) -> None:
-        connection, _ = self._listener.accept()
-        with connection:
-            connection.recv(4096)
-            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\n\r\n")
+        while True:
             try:
-                while True:
-                    connection.sendall(b"\0")
-                    time.sleep(0.02)
-            except OSError:
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(self._begin)
+                    while True:
+                        connection.sendall(self._piece)
+                        time.sleep(0.02)
+            except ConnectionError:  # the client has gone
+                continue
+            except OSError:  # the test has ended
                 return
 
     def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
 
@@ -225,7 +253,12 @@ def test_file_objects_whose_errors_are_their_own(clip: Path) -> None:
                 raise RuntimeError("the line is dead: http://me:SECRET@host/x?SECRET")
             return super().read(size)
 
+    class Seatless(io.BytesIO):
+        def seekable(self) -> bool:
+            raise KeyError("no seat")
+
     assert "the line is dead: http://host/x" in refusal(Broken(clip.read_bytes()))
+    assert "'<file object>' can't be read: 'no seat'." in refusal(Seatless(clip.read_bytes()))
 
 
 @pytest.mark.parametrize(
@@ -233,6 +266,7 @@ def test_file_objects_whose_errors_are_their_own(clip: Path) -> None:
     [
         (b"<html><body>no</body></html>", "a web page"),
         (b"<HTML>", "a web page"),
+        (b"#EXTM3U\n#EXTINF:5,\na.ts\n", "a playlist"),
         (b"PK\x03\x04" + b"\0" * 100, "an archive: unpack it"),
         (b"a.mp4 1\nb.mp4 2\n" * 50, "a list of videos is for predict_many"),
         ("\ufeffé.mp4 1\n".encode("utf-16"), "a list of videos is for predict_many"),

@@ -48,10 +48,11 @@ _IN_MEMORY_BYTES = 64 * 2**20
 """A download up to this size stays in memory, a larger one goes to a temporary file."""
 
 _TIMEOUT_SECONDS = 30.0
+_MAX_HEAD_BYTES = 2**20
 _PIECE_BYTES = 2**16
 
 _NOT_VIDEOS = {
-    "tty": "it is a text file; a list of videos is for predict_many",
+    "tty": "it is text; a list of videos is for predict_many, or --from",
     "hls": "it is a playlist, pass the video itself",
     "dash": "it is a playlist, pass the video itself",
     "concat": "it is a playlist, pass the video itself",
@@ -103,6 +104,9 @@ class _Guarded:
 
     def tell(self) -> int:
         return int(self._asked("tell"))
+
+    def seekable(self) -> bool:
+        return bool(self._asked("seekable"))
 
     def _asked(self, verb: str, *arguments: int) -> Any:
         try:
@@ -294,8 +298,7 @@ def _file_object(file: _Readable) -> Media:
         raise InputError(f"'{name}' is a text file object; open it in binary mode.")
     guarded = _Guarded(name, file)
     guarded.read(0)
-    seekable = getattr(file, "seekable", None)
-    if seekable is not None and seekable():
+    if hasattr(file, "seekable") and guarded.seekable():
         return Media(name, guarded, owned=False)
     # Counting the frames takes a first pass, so what can't be read twice is kept.
     return Media(name, _spooled(name, guarded.read, MAX_BYTES), owned=True)
@@ -306,6 +309,8 @@ def _unmistakable(head: bytes) -> str | None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return _NOT_FILES["text/html"]
+    if text.startswith(b"#extm3u"):
+        return _NOT_VIDEOS["hls"]
     if head.startswith(b"\x93NUMPY"):
         return "it is a NumPy file: pass the array itself, numpy.load(path), uint8 (T, H, W, 3)"
     if head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X" and head[20:21] and head[20] & 2:
@@ -345,7 +350,8 @@ def _fetched(url: str) -> Media:
         with _opener().open(_request(url), timeout=_TIMEOUT_SECONDS) as response:
             length = _checked_length(name, response)
             limit = MAX_UNSIZED_BYTES if length is None else MAX_BYTES
-            file = _spooled(name, response.read1, limit, _Pace(name, sized=length is not None))
+            seconds = MAX_UNSIZED_SECONDS if length is None else math.inf
+            file = _spooled(name, response.read1, limit, seconds)
     except (VideoError, InputError):
         raise
     except (http.client.InvalidURL, UnicodeError):
@@ -355,6 +361,7 @@ def _fetched(url: str) -> Media:
         raise VideoError(f"'{name}' came incomplete: the connection ended early.") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = _one_line(getattr(error, "reason", None) or error)
+        reason = _STREAM if reason.startswith("ICY ") else reason
         raise VideoError(f"'{name}' can't be fetched: {reason}.") from error
     received = file.seek(0, io.SEEK_END)
     if not received or (length is not None and length != received):
@@ -370,8 +377,8 @@ def _opener() -> urllib.request.OpenerDirector:
     for handler in (
         urllib.request.ProxyHandler,
         urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
+        _HTTPHandler,
+        _HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPErrorProcessor,
@@ -413,34 +420,79 @@ def _checked_length(name: str, response: Any) -> int | None:
     return int(text)
 
 
-class _Pace:
-    """Ends what takes too long: a file of unknown length after a minute, any that only drips."""
+class _Paced(io.RawIOBase):
+    """What a server sends; given up where it only drips, or where the head of its answer has no end."""
 
-    def __init__(self, name: str, *, sized: bool) -> None:
-        self._name, self._sized = name, sized
-        self._begun = time.monotonic()
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw, self._begun, self._received = raw, time.monotonic(), 0
+        self.in_head = True
 
-    def check(self, received: int) -> None:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        self._received += count or 0
         seconds = time.monotonic() - self._begun
-        if seconds <= MAX_UNSIZED_SECONDS:
-            return
-        if not self._sized:
-            raise VideoError(f"'{self._name}' has no end after {seconds:.0f} s: {_STREAM}.")
-        if received < seconds * _SLOWEST_BYTES_PER_SECOND:
-            raise VideoError(f"'{self._name}' came too slowly: {received} bytes in {seconds:.0f} s.")
+        if self.in_head and self._received > _MAX_HEAD_BYTES:
+            raise OSError("the head of the answer has no end")
+        if seconds > MAX_UNSIZED_SECONDS and self._received < seconds * _SLOWEST_BYTES_PER_SECOND:
+            raise OSError(f"it came too slowly, {self._received} bytes in {seconds:.0f} s")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
-def _spooled(name: str, read: Callable[[int], bytes], limit: int, pace: _Pace | None = None) -> BinaryIO:
-    """All bytes that ``read`` gives, at most ``limit``, in memory or in a file without a name."""
+class _Response(http.client.HTTPResponse):
+    def __init__(
+        self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self._paced = _Paced(self.fp.detach())
+        self.fp = io.BufferedReader(self._paced)
+
+    def begin(self) -> None:
+        super().begin()
+        self._paced.in_head = False
+
+    def read(self, amt: int | None = None) -> bytes:
+        """At most a piece: urllib reads the whole body of an answer that leads elsewhere."""
+        return super().read(_PIECE_BYTES if amt is None else amt)
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    response_class = _Response
+
+
+class _HTTPSConnection(http.client.HTTPSConnection):
+    response_class = _Response
+
+
+class _HTTPHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_HTTPConnection, req)
+
+
+class _HTTPSHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_HTTPSConnection, req)
+
+
+def _spooled(
+    name: str, read: Callable[[int], bytes], limit: int, limit_seconds: float = math.inf
+) -> BinaryIO:
+    """All bytes that ``read`` gives within the limits, in memory or in a file without a name."""
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
-    received = 0
+    received, begun = 0, time.monotonic()
     try:
         while piece := read(_PIECE_BYTES):
             received += len(piece)
             if received > limit:
                 raise VideoError(f"'{name}' has no end after {received} bytes: {_STREAM}.")
-            if pace is not None:
-                pace.check(received)
+            if (seconds := time.monotonic() - begun) > limit_seconds:
+                raise VideoError(f"'{name}' has no end after {seconds:.0f} s: {_STREAM}.")
             file.write(piece)
     except OSError as error:
         file.close()
@@ -456,5 +508,5 @@ def _spooled(name: str, read: Callable[[int], bytes], limit: int, pace: _Pace | 
 def _one_line(error: object) -> str:
     """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = re.sub(r"[a-z]+://\S+", lambda found: without_secrets(found[0]), text)
+    text = re.sub(r"(?i)[a-z][a-z0-9+.-]*://\S+", lambda found: without_secrets(found[0]), text)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")
