@@ -91,7 +91,7 @@ def predict_command(
     if not paths and names is None:
         raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
     shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
-    settings = {**_origin(model), "views": shown, "topk": topk}
+    settings = {**_origin(model), "views": shown, "topk": topk, "fps": fps, "precision": precision}
     results = ResultFile(out, form, resume=resume, settings=settings)
     found = _find([*paths, *_listed(names)], recursive, results.known)
     total = len(found.sources) + len(found.failures)

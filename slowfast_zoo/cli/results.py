@@ -60,7 +60,7 @@ def columns(topk: int) -> tuple[str, ...]:
     """The columns of a result file, in every format: a row per video, a pair of columns per rank."""
     ranks = [f"{name}_{rank}" for rank in range(1, topk + 1) for name in ("label", "score")]
     looked = ("clips", "crops", "start", "end", "padded", "damaged_frames")
-    return ("source", "error", *ranks, *looked, "model", "weights", "views", "topk")
+    return ("source", "error", *ranks, *looked, "model", "weights", "views", "topk", "fps", "precision")
 
 
 class ResultFile:
@@ -72,7 +72,7 @@ class ResultFile:
         path: the file; None for standard output.
         form: one of ``FORMATS``; None: told by the file's ending, a table without a file.
         resume: whether to go on with an existing file; rows of videos that failed are taken out of it.
-        settings: what every row says of its making: model, weights, views and topk.
+        settings: what every row says of its making: model, weights, views, topk, fps and precision.
 
     Attributes:
         known: how many answers the file has for each source.
@@ -234,9 +234,9 @@ class ResultFile:
     def _check_settings(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             for name, value in self._settings.items():
-                if str(row[name]) != str(value):
+                if str(row[name] or "") != str(value or ""):
                     raise InputError(
-                        f"'{self._path}' was made with {name} {row[name]}, and this is {name} {value}: go on"
+                        f"'{self._path}' was made with {name} {row[name] or None}, and this is {name} {value}: go on"
                         " with the same settings, or write another file."
                     )
 

@@ -109,7 +109,8 @@ def test_the_same_columns_in_every_format(saved: Path, videos: Path, tmp_path: P
     good, bad = whole[0], whole[1]
     ranks = [f"{name}_{rank}" for rank in (1, 2, 3, 4) for name in ("label", "score")]
     looked = ["clips", "crops", "start", "end", "padded", "damaged_frames"]
-    assert list(good) == ["source", "error", *ranks, *looked, "model", "weights", "views", "topk"]
+    made = ["model", "weights", "views", "topk", "fps", "precision"]
+    assert list(good) == ["source", "error", *ranks, *looked, *made]
     assert good["score_1"] >= good["score_2"] >= good["score_3"]
     assert good["label_4"] is None, "the model has three classes"
     assert good["weights"].startswith("sha256:")
@@ -121,6 +122,7 @@ def test_the_same_columns_in_every_format(saved: Path, videos: Path, tmp_path: P
         "weights",
         "views",
         "topk",
+        "precision",
     ]
 
 
@@ -166,6 +168,8 @@ def test_resume_tries_failed_videos_again(saved: Path, videos: Path, tmp_path: P
     [
         (["--topk", "3"], "made with topk 5, and this is topk 3"),
         (["--views", "2x3"], "made with views quick, and this is views 2x3"),
+        (["--fps", "10"], "made with fps None, and this is fps 10.0"),
+        (["--precision", "bfloat16"], "made with precision float32, and this is precision bfloat16"),
         (["--model", "slowfast_tiny"], "and this is model slowfast_tiny"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -489,3 +490,14 @@ def test_a_dropped_network_leaves_signal_handlers_a_stack() -> None:
     command = [sys.executable, "-X", "faulthandler", "-c", DROPPED_ELSEWHERE]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def test_proofs_are_pruned_like_artifacts() -> None:
+    folder = artifacts.engine_folder()
+    assert folder is not None
+    for number in range(1100):
+        (folder / f"{number}.proven").touch()
+        os.utime(folder / f"{number}.proven", (number, number))
+    artifacts.store("new.proven", b"")
+    left = {path.name for path in folder.glob("*.proven")}
+    assert len(left) == 1000 and {"new.proven", "1099.proven"} <= left and "0.proven" not in left

@@ -26,8 +26,8 @@ from slowfast_zoo.weights.download.download import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
 
-_KEPT = 8
-"""Artifacts that stay, the most recently used ones; each is about as large as its model's weights."""
+_KEPT = {".blob": 8, ".onnx": 8, ".proven": 1000, ".tried": 1000}
+"""How many files of a kind stay, the most recently used ones; the first two are as large as weights."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -108,7 +108,7 @@ def store(name: str, content: bytes) -> None:
 
 
 def _prune(folder: Path) -> None:
-    files = [path for path in folder.iterdir() if path.suffix in (".blob", ".onnx")]  # large ones
-    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[_KEPT:]:
-        path.unlink(missing_ok=True)
+    for suffix, kept in _KEPT.items():
+        files = sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in files[kept:]:
+            path.unlink(missing_ok=True)
