@@ -236,8 +236,8 @@ class ResultFile:
             for name, value in self._settings.items():
                 if str(row[name] or "") != str(value or ""):
                     raise InputError(
-                        f"'{self._path}' was made with {name} {row[name] or None}, and this is {name} {value}: go on"
-                        " with the same settings, or write another file."
+                        f"'{self._path}' was made with {name} {row[name] or None}, and this is {name}"
+                        f" {value}: go on with the same settings, or write another file."
                     )
 
 
