@@ -381,6 +381,9 @@ def test_a_split_that_was_changed_is_not_gone_on_with(clips: Path, tmp_path: Pat
         DataError, match=r"train\.csv isn't as the training began with; put the old one back, or"
     ):
         tune(clips, tmp_path, probe="only", resume=True)
+    assert "Linear probe" in (tmp_path / "report.txt").read_text(), "what is done stays reported"
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        tune(clips, tmp_path / "new", probe="only", resume=True)
     path.write_text(before)
     (tmp_path / "data" / "checksums.json").write_text("{")
     with pytest.raises(DataError, match=r"checksums\.json is damaged"):

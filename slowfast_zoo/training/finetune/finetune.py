@@ -160,9 +160,13 @@ def finetune(
     """
     if probe not in ("first", "only", "no"):
         raise InputError(f"probe is {probe!r}; accepted: 'first', 'only', 'no'.")
-    folder = new_directory(Path(work_dir).expanduser(), resume=resume)
-    with replaced(folder / REPORT) as temporary:
-        temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
+    folder = Path(work_dir).expanduser()
+    if resume and not folder.exists():
+        raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
+    new_directory(folder, resume=resume)
+    if not (resume and (folder / REPORT).exists()):  # a refused resumption leaves the report of what is done
+        with replaced(folder / REPORT) as temporary:
+            temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
     notes: list[str] = []
     if not installed("matplotlib"):
         later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
