@@ -136,8 +136,9 @@ def train_command(
         device=group.device,
     )
     if group.first:
-        best = {name: round(value, 4) for name, value in result.best_metrics.items()}
-        echo(f"Trained {result.steps} steps: {result.best or result.last} {best or ''}".rstrip())
+        echo(f"Trained {result.steps} steps: {result.best or result.last}")
+        if result.best_metrics:
+            echo(", ".join(f"{name} {value:.4g}" for name, value in result.best_metrics.items()))
         save_pretrained(read_file(result.best or result.last), folder / "model")
         echo(f"The model as a folder, for from_pretrained and predict: {folder / 'model'}")
 

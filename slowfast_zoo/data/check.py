@@ -64,7 +64,7 @@ class DataReport:
         lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
         lines += _section("Unreadable", [f"{name}: {reason}" for name, reason in self.unreadable])
         lines += _section(
-            "Shorter than one clip of the model, so that frames repeat",
+            "Shorter than one clip (--model: whose), so that frames repeat",
             [f"{name}: {frames} of {span} frames" for name, frames, span in self.short],
         )
         lines += _section(

@@ -37,7 +37,7 @@ def read_clips(
 
     Every frame that some view needs is decoded and resized once, as it comes out of the decoder:
     full-size frames are never all in memory, however long the video. Nothing runs on torch's threads,
-    so that worker processes may be forked afterwards (not after a network has run).
+    so that worker processes may be forked afterwards (not after weights were loaded or a network has run).
 
     Args:
         source: whatever ``open_video`` takes, or a video that is open already and stays open.

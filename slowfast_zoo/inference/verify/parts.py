@@ -51,13 +51,22 @@ def views() -> Iterator[Check]:
             yield Check(stage="views", what=what, ok=error <= 1e-6, error=error, tolerance=1e-6, unit="")
 
 
-def engines(device: torch.device) -> Iterator[Check]:
-    """Every engine and precision of this machine on a small net; half precision on published layers too."""
+def engines(device: torch.device, *, compiled: bool) -> Iterator[Check]:
+    """Every engine and precision of this machine on a small net; half precision on published layers too.
+
+    Args:
+        device: where.
+        compiled: also "compile", which takes minutes.
+    """
     model = seeded_model(next(iter(SMALL_NETS.values()))).to(device)
     clip = seeded_clip(16, 64, 96).to(device)
     with torch.inference_mode():
         expected = model(clip)
     for name in ENGINES:
+        if name == "compile" and not compiled:
+            detail = 'takes minutes: with stages=["engines"] (--stage engines), or when it first answers'
+            yield Check(stage="engines", what=name, ok=None, detail=detail)
+            continue
         for precision in get_args(Precision):
             yield from _engine(name, precision, model, clip, expected)
 
