@@ -67,7 +67,8 @@ def test_everything_agrees_here(clean: Report) -> None:
     assert clean.ok, str(clean)
     assert clean.first_difference is None
     assert str(clean).endswith("comparisons agree with the stored references.")
-    assert all(check.ok for check in clean.checks)
+    left_out = {check.what for check in clean.checks if not check.ok}
+    assert left_out == {"compile"}  # which takes minutes, unless it is asked for
 
 
 def test_every_stage_was_checked_in_order(clean: Report) -> None:
