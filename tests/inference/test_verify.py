@@ -329,7 +329,8 @@ def test_a_faithful_model_agrees(row_model: SlowFast) -> None:
     ],
 )
 def test_an_altered_contract_is_named(row_model: SlowFast, change: dict[str, object], words: str) -> None:
-    row_model.__dict__.update(change)
+    for name, value in change.items():
+        setattr(row_model, name, value)
     report = verify(row_model, stages=["model"])
     first = report.first_difference
     assert first is not None
