@@ -95,7 +95,7 @@ def test_the_wheel_carries_the_compiled_resize_and_takes_it(
 ) -> None:
     assert LIBRARY in zipfile.ZipFile(wheel).namelist()
     assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
-    code = "from slowfast_zoo.video import compiled; print(compiled.library())"
+    code = "from slowfast_zoo.video.transforms import compiled; print(compiled.library())"
     assert "resize.so." in run([str(python), "-c", code], tmp_path)
 
 
