@@ -357,7 +357,7 @@ def test_published_window_refuses_192_pixels_and_takes_193() -> None:
 
 def test_other_bad_arguments_get_one_sentence() -> None:
     model = build()
-    with pytest.raises(SpecError, match="num_classes is -1; accepted: an integer of at least 0"):
+    with pytest.raises(SpecError, match="num_classes is -1; accepted: an integer from 0 to"):
         model.reset_classifier(-1)
     with pytest.raises(InputError, match="labels has 2 names for 3 classes"):
         model.reset_classifier(3, labels=["a", "b"])
