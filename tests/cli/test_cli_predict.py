@@ -262,7 +262,11 @@ def test_ended_half_way_what_was_answered_is_there(saved: Path, tmp_path: Path, 
     names.write_text("\n".join(map(str, [video, *links])))
     arguments = [sys.executable, "-m", "slowfast_zoo", "predict", "--from", names, "--model", saved]
     process = subprocess.Popen(
-        [*map(str, arguments), "--out", str(out)], stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+        [*map(str, arguments), "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's job in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 20):
