@@ -128,7 +128,11 @@ def _published(row: WeightEntry) -> dict[str, str]:
 
 
 def _own(provenance: dict[str, object]) -> dict[str, str]:
-    return {name: f"{value}" for name, value in provenance.items() if isinstance(value, str | int | float)}
+    facts = {name: f"{value}" for name, value in provenance.items() if isinstance(value, str | int | float)}
+    start = provenance.get("initialized_from")
+    if isinstance(start, dict) and (origin := start.get("tag") or start.get("file")):
+        facts["initialized from"] = f"{origin}"
+    return facts
 
 
 def multiply_adds(spec: ModelSpec, side: int) -> int:

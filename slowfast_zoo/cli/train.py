@@ -140,7 +140,7 @@ def train_command(
         if result.best_metrics:
             echo(", ".join(f"{name} {value:.4g}" for name, value in result.best_metrics.items()))
         save_pretrained(read_file(result.best or result.last), folder / "model")
-        echo(f"The model as a folder, for from_pretrained and predict: {folder / 'model'}")
+        echo(f"The model as a folder, for predict --model and from_pretrained(Path(...)): {folder / 'model'}")
 
 
 def _recipe(name: str) -> Recipe:

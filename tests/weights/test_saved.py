@@ -154,3 +154,13 @@ def test_the_embedded_file_says_what_it_is() -> None:
     assert (loaded.spec, loaded.clip_spec, loaded.labels) == (model.spec, model.clip_spec, model.labels)
     clip = torch.randn(1, 3, 8, 64, 64)
     assert torch.equal(loaded(clip), model(clip))
+
+
+def test_what_was_trained_on_is_not_called_published(tmp_path: Path) -> None:
+    model = create_model("slowfast_tiny", pretrained=True)
+    start = {key: value for key, value in model.provenance.items() if key not in ("model", "license")}
+    save_weights(model, tmp_path / "best.safetensors", {"epochs": 1})
+    after = from_pretrained(tmp_path / "best.safetensors").provenance
+    assert after["model"] == "slowfast_tiny" and "tag" not in after and "sha256" not in after
+    assert after["initialized_from"] == {key: value for key, value in start.items() if value is not None}
+    assert after["training"] == {"epochs": 1}

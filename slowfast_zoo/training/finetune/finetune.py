@@ -92,7 +92,9 @@ class FinetuneResult:
     def scores(self) -> str:
         """The end of the report: scores, the table of classes, where the model is."""
         lines = [f"{self.evaluated}: {self.evaluation}", "", format_table(self.evaluation.class_table()), ""]
-        return "\n".join([*lines, f"The model, for from_pretrained and predict: {self.model_dir}"])
+        return "\n".join(
+            [*lines, f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"]
+        )
 
 
 def finetune(

@@ -63,9 +63,11 @@ class SavedConfig:
             metrics: what was measured with it; None: what its training says.
             training: how the weights were trained; JSON values. None: what the provenance says.
         """
-        provenance = (
-            dict(model.provenance) if training is None else {**model.provenance, "training": training}
-        )
+        provenance = dict(model.provenance)
+        if training is not None:  # these are no longer the weights that the training began with
+            kept = {key: provenance.pop(key) for key in ("model", "license") if key in provenance}
+            start = {key: value for key, value in provenance.items() if value is not None}
+            provenance = kept | ({"initialized_from": start} if start else {}) | {"training": training}
         trained = provenance.get("training")
         if metrics is None and isinstance(trained, Mapping):
             metrics = trained.get("metrics")
