@@ -82,6 +82,7 @@ def train_within_memory(
         if not resume:
             model.load_state_dict(initial)
         again = ", activations computed twice" if config.activation_checkpointing else ""
+        model.train()  # which frozen batch norms don't follow
         norms = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
         other = " Batch norms that learn see fewer clips at a time: the result is another." if norms else ""
         notes.append(
