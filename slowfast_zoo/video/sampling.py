@@ -420,7 +420,7 @@ class _PyTorchVideo01(_PyTorchVideo):
     The rule that the published scores of 2021 were measured with, in its floating point. A spec that
     counts frames gets the rule for folders of frames: of 1/30 second, starts and ends rounded, the end left
     out.
-    Source: releases 0.1.0 to 0.1.3 (https://pypi.org/project/pytorchvideo/0.1.3).
+    Source: pytorchvideo 0.1.0 to 0.1.3 (the release; its repository has changed since).
     """
 
     def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
