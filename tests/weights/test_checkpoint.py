@@ -281,8 +281,7 @@ def test_match_rows_finds_a_file_without_its_name(tag: str, tmp_path: Path) -> N
     tensors = {their: shapes[ours] for ours, their in names.items() if their}
     rows = match_rows(described(tmp_path, tensors), list_weights(entry.model))
     assert entry in rows
-    both = {"caffe2", "pyslowfast"}  # one publisher's two ways to name the same tensors
-    assert {row.dialect for row in rows} <= (both if entry.dialect in both else {entry.dialect})
+    assert {row.dialect for row in rows} == {entry.dialect}
     assert {row.model_spec.replace(num_frames=32) for row in rows} == {entry.model_spec}
 
     head = names["classifier.weight"], names["classifier.bias"]

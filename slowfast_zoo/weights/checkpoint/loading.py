@@ -29,9 +29,8 @@ _LOGGER = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
-_PUBLISHERS = {
-    "caffe2": "pyslowfast"
-}  # what PySlowFast trains, it writes under other names than it publishes
+_ALSO_OF = {"pyslowfast": "caffe2"}
+"""Dialects whose files may belong to rows of another: PySlowFast trains under other names than it published."""
 
 
 def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = None) -> SlowFast:
@@ -208,11 +207,11 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
         checkpoint: the file.
         rows: rows to choose from.
     """
-    publisher = _PUBLISHERS.get(checkpoint.dialect, checkpoint.dialect)
+    dialects = {checkpoint.dialect, _ALSO_OF.get(checkpoint.dialect)}
     exact: list[WeightEntry] = []
     but_for_classes: list[WeightEntry] = []
     for row in rows:
-        if _PUBLISHERS.get(row.dialect, row.dialect) != publisher:
+        if row.dialect not in dialects:
             continue
         spec = spec_in_file(checkpoint, row.model_spec)
         try:
