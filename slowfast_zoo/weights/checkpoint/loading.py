@@ -30,7 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 Shape = tuple[int, ...]
 
 _ALSO_OF = {"pyslowfast": "caffe2"}
-"""Dialects whose files may belong to rows of another: PySlowFast trains under other names than it published."""
+"""Dialects whose files may be of rows of another: PySlowFast trains under other names than it published."""
 
 
 def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = None) -> SlowFast:
