@@ -407,6 +407,10 @@ def test_auto_takes_the_next_engine_when_one_is_wrong(
     assert_same(fast, model)
     assert fast.engine == "eager"
     assert "The engine 'openvino' isn't used, eager takes its place: " in caplog.text
+    monkeypatch.setitem(ENGINES, "eager", wrong("eager"))
+    fast = optimize(model, precision="bfloat16", clips=1)
+    assert_same(fast, model)
+    assert (fast.engine, fast.precision) == ("module", "float32")
 
 
 def test_an_engine_is_proven_once_for_each_network_and_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,7 @@ class OptimizedModel:
         except (ExportError, MissingDependencyError) as error:
             if not self._replaceable:
                 raise
-            instead = MODULE if engine is EAGER else EAGER.name
+            instead = MODULE if self.engine == EAGER.name else EAGER.name
             _LOGGER.warning("The engine '%s' isn't used, %s takes its place: %s", engine.name, instead, error)
             self.engine = instead
             if instead == MODULE:
