@@ -21,7 +21,7 @@ import slowfast_zoo as zoo
 from slowfast_zoo.data.motion.clips import CAMERA_MOTIONS, MotionClips, film
 from slowfast_zoo.data.motion.footage import compress
 from slowfast_zoo.errors import VideoError
-from slowfast_zoo.inference.inputs import videos_in
+from slowfast_zoo.inference.inputs import list_videos
 from slowfast_zoo.video.decoding.reader import open_video
 
 Pictures = list[npt.NDArray[np.uint8]]
@@ -90,7 +90,7 @@ def photographs(folders: Sequence[Path]) -> Pictures:
 def video_frames(folder: Path) -> Pictures:
     """The tenth frame of each video that isn't nearly blank and not larger than 2000 pixels."""
     pictures = []
-    for path in videos_in(folder):
+    for path in list_videos(folder).videos:
         try:
             with open_video(path) as video:
                 if max(video.width, video.height) > 2000 or min(video.width, video.height) < 120:
@@ -133,7 +133,7 @@ def main() -> None:
             clips = filmed(real, options.clips, **options_of)
             results[name] = accuracy(model, clips, options_of.get("fps", 30)) | {"pictures": len(real)}
     if options.fixed:
-        videos = videos_in(options.fixed, recursive=True)
+        videos = list_videos(options.fixed, recursive=True).videos
         answers = [answer for answer in zoo.predict_many(model, videos) if not answer.error]
         static = [answer.labels[0] == "static" for answer in answers]
         results["static on fixed cameras"] = {

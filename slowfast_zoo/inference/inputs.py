@@ -99,15 +99,6 @@ def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
     return Listing(sorted(videos), skipped)
 
 
-def videos_in(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The videos of a folder, sorted by path; see ``list_videos``.
-
-    Raises:
-        VideoError: the folder can't be read.
-    """
-    return list_videos(folder, recursive=recursive).videos
-
-
 def _left_out(entry: os.DirEntry[str], recursive: bool) -> str | None:
     """Why an entry of a folder is no video, "" where nobody needs to know; None for a video."""
     if entry.name.startswith("."):

@@ -133,15 +133,9 @@ def predict_many(
     A video that can't be answered gives a ``Prediction`` with ``error`` and ends nothing.
 
     Args:
-        model: as for ``predict``.
+        model, views, topk, fps, device, engine, precision: as for ``predict``, for every video.
         sources: a folder of videos, a pattern ("clips/**/*.mp4"), a list, or any iterable of what ``predict``
             takes.
-        views: as for ``predict``.
-        topk: as for ``predict``.
-        fps: as for ``predict``, of every video.
-        device: as for ``predict``.
-        engine: as for ``predict``.
-        precision: as for ``predict``.
         batch_size: views that go through the network at once; None: as many as the device gains from. It is
             halved where memory runs out.
 
@@ -171,15 +165,8 @@ class Predictor:
         runner: the network in batches, for whoever makes his own clips.
 
     Args:
-        model: as for ``predict``.
-        views: as for ``predict``.
-        topk: as for ``predict``.
-        fps: as for ``predict``, of every video.
-        device: as for ``predict``.
-        engine: as for ``predict``.
-        precision: as for ``predict``.
-        batch_size: as for ``predict_many``.
-        clips: how many views will come, which decides what engine "auto" is; None: not known.
+        clips: how many views will come, which decides what engine "auto" is; None: not known. All others are
+            as for ``predict_many``.
 
     Raises:
         InputError: an argument that is not accepted.

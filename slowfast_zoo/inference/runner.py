@@ -34,29 +34,9 @@ def check_predictable(model: object) -> None:
         raise InputError(f"predict reads RGB video, this model takes {model.spec.in_channels} channels.")
 
 
-def runner_for(
-    model: SlowFast | OptimizedModel,
-    engine: EngineName,
-    precision: Precision,
-    device: str | torch.device | None,
-    clips: int | None,
-) -> SlowFast | OptimizedModel:
-    """What to call: the model's twin in eval mode, or an optimized copy where one is asked for or pays.
-
-    Arguments and errors: ``predict``; ``clips`` is how many views will come, None where nobody knows.
-    """
-    if isinstance(model, OptimizedModel):
-        if engine not in ("auto", model.engine) or device is not None:
-            raise InputError("This model is optimized already; give engine= and device= to optimize.")
-        return model
-    index = next(model.parameters()).device if device is None else to_device(device)
-    if engine == "auto" and precision == "float32" and choose(model, index, precision, clips) is None:
-        return eval_twin(model, index)
-    return optimize(model, engine, precision, device=index, clips=clips)
-
-
 class BatchRunner:
-    """The network on any number of clips: the model's twin, or the engine that pays, a batch at a time.
+    """The network on any number of clips: the model's twin in eval mode, or an optimized copy where one is
+    asked for or pays, a batch at a time.
 
     Any number of threads may call it.
 
@@ -66,10 +46,7 @@ class BatchRunner:
         batch_size: clips that go through it at once; halved where memory runs out.
 
     Args:
-        model: as for ``predict``.
-        engine: as for ``predict``.
-        precision: as for ``predict``.
-        device: as for ``predict``.
+        model, engine, precision, device: as for ``predict``.
         clips: how many will come; None: not known.
         batch_size: None: what the device gains from.
 
@@ -90,7 +67,17 @@ class BatchRunner:
         check_predictable(model)
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
-        self.model = runner_for(model, engine, precision, device, clips)
+        self.model: SlowFast | OptimizedModel = model
+        if not isinstance(model, OptimizedModel):
+            index = next(model.parameters()).device if device is None else to_device(device)
+            plain = engine == "auto" and precision == "float32" and choose(model, index, clips=clips) is None
+            self.model = (
+                eval_twin(model, index)
+                if plain
+                else optimize(model, engine, precision, device=index, clips=clips)
+            )
+        elif engine not in ("auto", model.engine) or device is not None:
+            raise InputError("This model is optimized already; give engine= and device= to optimize.")
         if isinstance(self.model, SlowFast):
             weight = next(self.model.parameters())
             self.device, self._dtype = weight.device, weight.dtype

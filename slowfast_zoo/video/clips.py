@@ -111,14 +111,9 @@ class Clips:
         """Hold prepared frames; ``read_clips`` is the way to make one.
 
         Args:
-            spec: as the attribute.
-            source: as the attribute.
-            indices: as the attribute.
-            seconds: as the attribute.
-            padded: as the attribute.
             pipeline: what prepared the frames and cuts views out of them.
-            frames: the different frames of ``indices``, in increasing order, prepared: (n, C, h, w).
-            damaged_frames: as the attribute.
+            frames: the different frames of ``indices``, in increasing order, prepared: (n, C, h, w). All
+                others are as the attributes.
         """
         self.spec = spec
         self.source = source

@@ -20,7 +20,7 @@ from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, Video
 from slowfast_zoo.inference import runner as forward_module
 from slowfast_zoo.inference.engines import openvino
 from slowfast_zoo.inference.engines import optimize as optimize_module
-from slowfast_zoo.inference.inputs import list_videos, videos_in
+from slowfast_zoo.inference.inputs import list_videos
 from slowfast_zoo.inference.predict import Prediction, predict_many
 from slowfast_zoo.video.decoding.reader import open_video
 
@@ -226,7 +226,7 @@ def test_folders_that_link_to_each_other_are_entered_once(model: SlowFast, tmp_p
         found = [answer.source for answer in predict_many(model, str(tmp_path / pattern))]
         assert len(found) == 2, (pattern, found)
         assert [Path(source).name for source in found] == ["a.mkv", "b.mkv"]
-    assert [path.name for path in videos_in(tmp_path, recursive=True)] == ["a.mkv", "b.mkv"]
+    assert [path.name for path in list_videos(tmp_path, recursive=True).videos] == ["a.mkv", "b.mkv"]
 
 
 def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:

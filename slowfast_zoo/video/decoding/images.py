@@ -38,16 +38,8 @@ class FolderVideo(Video):
     def num_frames(self) -> int:
         return len(self._paths)
 
-    def _own_fps(self) -> Fraction | None:
-        return None
-
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
         return ahead(self._picture, wanted)
-
-    def _stream(self) -> Iterator[tuple[int, float, Frame]]:
-        fps = self.fps
-        for index, frame in ahead(self._picture, range(self.num_frames)):
-            yield index, float(index / fps), frame
 
     def _picture(self, index: int) -> tuple[int, Frame]:
         from PIL import Image, ImageOps
@@ -101,15 +93,8 @@ class ArrayVideo(Video):
     def num_frames(self) -> int:
         return len(self._pixels)
 
-    def _own_fps(self) -> Fraction | None:
-        return None
-
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
         return ((index, self._pixels[index].copy()) for index in wanted)
-
-    def _stream(self) -> Iterator[tuple[int, float, Frame]]:
-        fps = self.fps
-        return ((index, float(index / fps), frame.copy()) for index, frame in enumerate(self._pixels))
 
 
 def is_pattern(source: object) -> bool:

@@ -57,11 +57,6 @@ class PacketIndex:
     entries: tuple[tuple[int, int], ...]
     """(index of a frame, time stamp) where decoding can start: nothing behind it refers to before it."""
 
-    @property
-    def span(self) -> int | None:
-        """From the first frame to the last, in the stream's time base; None when ambiguous."""
-        return self.stamps[-1] - self.stamps[0] if self.stamps and len(self.stamps) > 1 else None
-
 
 def scan(container: InputContainer, stream: VideoStream) -> PacketIndex:
     """The index of all packets of ``stream``; reads ``container`` to its end."""

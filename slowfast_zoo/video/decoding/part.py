@@ -94,10 +94,6 @@ class VideoPart(Video):
         for index, frame in self._whole.iter_frames([first + index for index in wanted]):
             yield index - first, frame
 
-    def _stream(self) -> Iterator[tuple[int, float, Frame]]:
-        for index, frame in self._read(range(self.num_frames)):
-            yield index, self.seconds_of(index), frame
-
     def close(self) -> None:
         super().close()
         self._whole.close()

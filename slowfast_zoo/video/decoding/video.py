@@ -254,17 +254,18 @@ class Video(abc.ABC):
     def _stamps(self) -> Stamps | None:
         return None
 
-    @abc.abstractmethod
     def _own_fps(self) -> Fraction | None:
-        """The frame rate that the source itself tells."""
+        """The frame rate that the source itself tells; None where it tells none."""
+        return None
 
     @abc.abstractmethod
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
         """(index, frame) for each of the sorted, different, valid indices."""
 
-    @abc.abstractmethod
     def _stream(self) -> Iterator[tuple[int, float, Frame]]:
         """(index, seconds, frame) of every frame."""
+        for index, frame in self._read(range(self.num_frames)):
+            yield index, self.seconds_of(index), frame
 
 
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], pixels: int = 0) -> Iterator[Result]:
