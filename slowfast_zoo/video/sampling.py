@@ -228,7 +228,7 @@ class Rule:
         if spec.short_video == "stretch":
             for row in np.flatnonzero(beyond.any(axis=1)):
                 first = min(int(indices[row, 0]), video.count - 1)
-                spread = _linspace(0, video.count - 1 - first, spec.num_frames)
+                spread = linspace(0, video.count - 1 - first, spec.num_frames)
                 indices[row] = first + spread.astype(np.int64)
             return indices
         return self.repeat_last(video, indices)
@@ -309,7 +309,7 @@ class _PySlowFast(Rule):
         return [float(video.room) * clip / clips for clip in range(clips)]
 
     def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
-        return _linspace(float(start), float(start) + float(video.span) - 1, spec.num_frames)
+        return linspace(float(start), float(start) + float(video.span) - 1, spec.num_frames)
 
 
 class _PySlowFastStamps(_PySlowFast):
@@ -323,7 +323,7 @@ class _PySlowFastStamps(_PySlowFast):
     def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
         first = min(math.ceil(start), video.count - 1)
         last = min(math.floor(start + float(video.span) - 1), video.count - 1)
-        inside = _linspace(0, float(video.span) - 1, spec.num_frames)
+        inside = linspace(0, float(video.span) - 1, spec.num_frames)
         if spec.short_video == "repeat_last":
             inside = np.minimum(inside, np.float32(max(last - first, 0)))
         return first + inside.astype(np.int64)
@@ -395,7 +395,7 @@ class _PyTorchVideo(Rule):
         first = min(first, video.count - 1)
         if spec.short_video == "stretch" or video.stamps is not None:
             end = min(end, video.count)
-        return first + _linspace(0, max(end - first, 1) - 1, spec.num_frames).astype(np.int64)
+        return first + linspace(0, max(end - first, 1) - 1, spec.num_frames).astype(np.int64)
 
     def _shown(self, spec: ClipSpec, video: Timing, start: Start) -> tuple[int, int]:
         """The first frame of a clip, and the first one behind it."""
@@ -537,7 +537,7 @@ def _seconds(spec: ClipSpec) -> Fraction:
     return spec.span_frames / Fraction(spec.fps or 1)
 
 
-def _linspace(first: float, last: float, count: int) -> npt.NDArray[np.float32]:
+def linspace(first: float, last: float, count: int) -> npt.NDArray[np.float32]:
     """``torch.linspace`` without torch: float32, counted from both ends, one rounding per number.
 
     Source: ``linspace`` of PyTorch's CPU backend (https://github.com/pytorch/pytorch).
