@@ -172,7 +172,8 @@ def qvhighlights_clips(count: int, source_fps: float | Fraction, duration: float
         clips = min(clips, math.ceil(duration / 2))
     places = np.arange(clips)[:, None] * _QVHIGHLIGHTS_CLIP + qvhighlights_frames(source_fps)
     places = np.where(places >= seconds * QVHIGHLIGHTS_FPS, places - QVHIGHLIGHTS_FPS, places)
-    return np.minimum(places, count - 1)
+    clamped: Indices = np.minimum(places, count - 1)
+    return clamped
 
 
 def ego4d_starts(duration: Fraction) -> list[Fraction]:
