@@ -70,12 +70,10 @@ class BatchRunner:
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             index = next(model.parameters()).device if device is None else to_device(device)
-            plain = engine == "auto" and precision == "float32" and choose(model, index, clips=clips) is None
-            self.model = (
-                eval_twin(model, index)
-                if plain
-                else optimize(model, engine, precision, device=index, clips=clips)
-            )
+            if engine == "auto" and precision == "float32" and not choose(model, index, precision, clips):
+                self.model = eval_twin(model, index)
+            else:
+                self.model = optimize(model, engine, precision, device=index, clips=clips)
         elif engine not in ("auto", model.engine) or device is not None:
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
         if isinstance(self.model, SlowFast):
