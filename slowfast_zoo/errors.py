@@ -7,7 +7,6 @@ accepted or nearest, and what to do.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -100,6 +99,8 @@ def did_you_mean(name: str, choices: Iterable[str], limit: int = 3) -> str:
         choices: what exists.
         limit: how many near names to give at most.
     """
+    import difflib
+
     near = difflib.get_close_matches(name.lower(), list(choices), n=limit, cutoff=0.6)
     return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""
 

@@ -7,6 +7,7 @@ imports nothing heavy, so that catalogs and command lines answer at once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args, get_type_hints
@@ -78,13 +79,11 @@ class Spec:
     """What both specs share: checks of single fields, ``replace`` and JSON."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            choices = get_args(hints[field.name])
-            value = getattr(self, field.name)
-            if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
+        for field, choices in _choices(type(self)).items():  # type: ignore[arg-type]
+            value = getattr(self, field)
+            if value not in choices:
                 near = did_you_mean(str(value), choices)
-                raise self._error(field.name, f"one of {quoted(choices)}.{near}".rstrip("."))
+                raise self._error(field, f"one of {quoted(choices)}.{near}".rstrip("."))
 
     def _error(self, field: str, accepted: str) -> SpecError:
         given = f"{type(self).__name__}.{field} is {getattr(self, field)!r:.80}"
@@ -135,6 +134,13 @@ class Spec:
             if name not in names:
                 near = did_you_mean(str(name), names) or f" Accepted: {quoted(names)}."
                 raise SpecError(f"{cls.__name__} has no field '{name}'.{near}")
+
+
+@functools.cache  # to evaluate the annotations takes longer than everything else about a spec
+def _choices(kind: type[Spec]) -> dict[str, tuple[str, ...]]:
+    """What is accepted by the fields that take one of several texts."""
+    choices = {name: get_args(hint) for name, hint in get_type_hints(kind).items()}
+    return {name: given for name, given in choices.items() if given and isinstance(given[0], str)}
 
 
 def _to_json(value: Any) -> Any:

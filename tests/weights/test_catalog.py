@@ -15,15 +15,14 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import (
     DEFAULT_TAGS,
-    Dataset,
     WeightEntry,
     find_config,
     get_weights,
     list_models,
     list_weights,
-    model_spec,
 )
 from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab
+from slowfast_zoo.weights.catalog.datasets import Dataset
 
 ROWS = list_weights()
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.tag}")
@@ -71,7 +70,6 @@ def test_default_is_the_best_of_the_page(model: str) -> None:
     assert default is get_weights(model, "default") is get_weights(model, DEFAULT_TAGS[model])
     assert default is list_weights(model)[0]
     assert not default.superseded
-    assert model_spec(model) == default.model_spec
     if page:
         assert default is max(page, key=lambda row: row.metrics.top1)
     else:
@@ -98,7 +96,7 @@ def test_lists_are_the_callers_own() -> None:
 
 
 def test_unknown_model() -> None:
-    for call in (get_weights, list_weights, model_spec):
+    for call in (get_weights, list_weights):
         with pytest.raises(
             UnknownNameError, match=r"no model 'slowfast_r50_4x6x1'.*mean 'slowfast_r50_4x16x1'"
         ):
@@ -106,7 +104,7 @@ def test_unknown_model() -> None:
     with pytest.raises(UnknownNameError, match=r"no model 'resnet'\. The models are: 'slowfast_r50_4x16x1'"):
         get_weights("resnet")
     with pytest.raises(UnknownNameError, match="no model 'None'"):
-        model_spec(None)
+        get_weights(None)
 
 
 def test_unknown_tag() -> None:

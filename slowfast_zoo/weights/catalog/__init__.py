@@ -6,29 +6,11 @@ Plain data: nothing here imports torch, and the tables are built at the first qu
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.catalog.datasets import Dataset
-from slowfast_zoo.weights.catalog.entry import Dialect, FileKind, Metrics, WeightEntry
-
-__all__ = [
-    "DEFAULT_TAGS",
-    "Dataset",
-    "Dialect",
-    "FileKind",
-    "Metrics",
-    "WeightEntry",
-    "find_config",
-    "get_weights",
-    "list_models",
-    "list_weights",
-    "model_spec",
-    "using",
-]
+from slowfast_zoo.weights.catalog.entry import WeightEntry as WeightEntry
 
 DEFAULT_TAGS: dict[str, str] = {
     "slowfast_r50_4x16x1": "mmaction2/k400-256e-320p-prebn",
@@ -46,7 +28,9 @@ the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a
 
 def list_models(pattern: str | None = None) -> list[str]:
     """Model names, smallest network first; ``pattern`` is a shell pattern such as "*r50*"."""
-    names = list(_catalog())
+    import fnmatch
+
+    names = list(DEFAULT_TAGS if _replaced is None else _replaced)  # without building any row
     return names if pattern is None else [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
@@ -76,15 +60,6 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
     elsewhere = [name for name in rows if tag in rows[name]]
     hint = f" It belongs to {quoted(elsewhere)}." if elsewhere else did_you_mean(str(tag), entries)
     raise UnknownNameError(f"'{model}' has no weights '{tag}'.{hint} It has: 'default', {quoted(entries)}.")
-
-
-def model_spec(model: str) -> ModelSpec:
-    """The network that a bare model name means: the one of its default weights.
-
-    Raises:
-        UnknownNameError: there is no such model.
-    """
-    return get_weights(model).model_spec
 
 
 def find_config(name: str) -> WeightEntry | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from pathlib import Path
 
 from slowfast_zoo.spec import Activation, ModelSpec
@@ -32,6 +31,8 @@ class Dataset:
 
     def labels_are_whole(self) -> bool:
         """Whether the class list is the one that was packed, in its order."""
+        import hashlib
+
         return hashlib.sha256("\n".join(self.labels).encode()).hexdigest() == self.labels_sha256
 
     def spec(self, network: ModelSpec) -> ModelSpec:

@@ -62,6 +62,25 @@ class Metrics:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that rows of one publisher have, whatever their classes are."""
+
+    model: str
+    """Name of the model in this library."""
+    spec: ModelSpec
+    parameters: int
+    """Learnable ones, with Kinetics-400's classes."""
+
+    def replace(self, **changes: Any) -> Network:
+        """One of as many parameters, with changes of the spec."""
+        return dataclasses.replace(self, spec=self.spec.replace(**changes))
+
+    def parameters_for(self, data: Dataset) -> int:
+        """Learnable parameters with the classes of a dataset."""
+        return self.parameters + (data.classes - 400) * (self.spec.num_features + 1)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightEntry:
     """One published checkpoint: where it is, what it fits, how to feed it, how good it is."""

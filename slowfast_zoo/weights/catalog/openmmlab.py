@@ -9,11 +9,12 @@ The scores of 0.x belong to its own rule for clip starts, those of 1.x to the ru
 
 from __future__ import annotations
 
+import functools
 import re
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights.catalog.datasets import KINETICS400, SSV1, Dataset
-from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
+from slowfast_zoo.weights.catalog.entry import Metrics, Network, WeightEntry
 
 _FILES = "https://download.openmmlab.com/mmaction/recognition/slowfast"
 _FILES_1X = "https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast"
@@ -22,88 +23,80 @@ _FILES_2020 = (
     "https://open-mmlab.s3.ap-northeast-2.amazonaws.com/mmaction/mmaction-v1/recognition/slowfast",
 )
 
-# The fusion kernel follows alpha: 5 frames for alpha 8, 7 frames for alpha 4.
-_R50_4X16 = ModelSpec(depth=50, alpha=8, fusion_kernel=5)
-_R50_8X8 = ModelSpec(depth=50, alpha=4, fusion_kernel=7)
-_R50_8X8_NORM = _R50_8X8.replace(lateral_norm=True)
-_R50_8X8_KERNEL_5 = _R50_8X8.replace(fusion_kernel=5)
-_R50_16X8 = _R50_8X8.replace(num_frames=64)
-_R101_R50_4X16 = ModelSpec(depth=101, fast_depth=50, alpha=8, fusion_kernel=5)
-_R101_8X8 = ModelSpec(depth=101, alpha=4, fusion_kernel=7)
-_R152_R50_4X16 = ModelSpec(depth=152, fast_depth=50, alpha=8, fusion_kernel=5)
-
-_PARAMETERS = {
-    _R50_4X16: 34_479_288,
-    _R50_8X8: 34_565_560,
-    _R50_8X8_NORM: 34_566_488,
-    _R50_8X8_KERNEL_5: 34_479_288,
-    _R50_16X8: 34_044_630,
-    _R101_R50_4X16: 62_384_312,
-    _R101_8X8: 62_912_312,
-    _R152_R50_4X16: 84_843_704,
-}
-"""Learnable parameters, with the classes of the row. Source: the publisher's metafile (``metafile.yml`` of
-v0.24.1); counted for the network with batch norm in its laterals, where it repeats the figure without."""
+# The fusion kernel follows alpha: 5 frames for alpha 8, 7 frames for alpha 4. Parameters are those of the
+# publisher's metafile (``metafile.yml`` of v0.24.1), counted for the network with batch norm in its laterals,
+# where it repeats the figure without.
+_R50_4X16 = Network("slowfast_r50_4x16x1", ModelSpec(depth=50, alpha=8, fusion_kernel=5), 34_479_288)
+_R50_8X8 = Network("slowfast_r50_8x8x1", ModelSpec(depth=50, alpha=4, fusion_kernel=7), 34_565_560)
+_R50_8X8_NORM = Network(_R50_8X8.model, _R50_8X8.spec.replace(lateral_norm=True), 34_566_488)
+_R50_8X8_KERNEL_5 = Network(_R50_8X8.model, _R50_8X8.spec.replace(fusion_kernel=5), 34_479_288)
+_R50_16X8 = Network("slowfast_r50_16x8x1", _R50_8X8.spec.replace(num_frames=64), 34_565_560)
+_R101_R50_4X16 = Network(
+    "slowfast_r101_r50_4x16x1", _R50_4X16.spec.replace(depth=101, fast_depth=50), 62_384_312
+)
+_R101_8X8 = Network("slowfast_r101_8x8x1", _R50_8X8.spec.replace(depth=101), 62_912_312)
+_R152_R50_4X16 = Network(
+    "slowfast_r152_r50_4x16x1", _R50_4X16.spec.replace(depth=152, fast_depth=50), 84_843_704
+)
 
 _KINETICS = ClipSpec(sampling="openmmlab-0.x")
 _KINETICS_1X = ClipSpec(sampling="openmmlab-1.x")
 _STHV1 = _KINETICS.replace(num_frames=64, clips=1, crops=1, augmentation="random-resized-crop-of-source")
-_STHV1_NOTE = (
-    "Trained on crops of the stored frames (100 pixels high) without resizing them first; flips exchange the "
-    "classes 2 and 4, 30 and 41, 52 and 66 (left and right)."
-)
 _LATERAL_NORM_NOTE = (
     "The laterals carry batch norm and ReLU; the publisher's parameter count (34,565,560) leaves them out."
 )
 
 
 def _row(
-    model: str,
+    network: Network,
     tag: str,
-    spec: ModelSpec,
     config: str,
     *versions: str,
     scores: tuple[float, float],
+    gpus: tuple[str, int],
     data: Dataset = KINETICS400,
     clip_spec: ClipSpec = _KINETICS,
     stored: str = "short-side 320",
     start: str | None = None,
-    gpus: tuple[str, int],
     videos_per_second: float | None = None,
     folder: str | None = None,
-    logs: tuple[str, ...] = (),
+    logs: tuple[str, str | None] | None = None,
     release: str = "v0.21.0",
     files: tuple[str, ...] = (_FILES,),
     superseded: bool = False,
     note: str = "",
 ) -> WeightEntry:
-    """The row of ``files/folder/folder<version>.pth``, its logs (text, JSON) beside it.
+    """The row of ``files/folder/folder<version>.pth``.
 
-    ``scores`` are top-1 and top-5, ``gpus`` their number and the MB used on each.
+    Args:
+        scores: top-1 and top-5.
+        gpus: their number, and the MB used on each.
+        folder: named after the config unless it is given.
+        logs: the names beside the file, text and JSON; None: those of the config.
     """
     folder = folder or config
     hash8 = versions[0][-8:]
     date = re.match(r"_(\d{4})(\d\d)(\d\d)-", versions[0])
-    log, json, *_ = (*(f"{files[0]}/{folder}/{name}" for name in logs), None, None)
+    log, json = logs or (f"{config}.log", f"{config}.json")
     return WeightEntry(
-        model=model,
+        model=network.model,
         tag=f"{tag}@{hash8}" if superseded else tag,
         urls=tuple(f"{place}/{folder}/{folder}{version}.pth" for place in files for version in versions),
         digest=f"sha256-prefix:{hash8}",
         file_kind="torch",
         dialect="openmmlab",
-        model_spec=data.spec(spec),
+        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
         data=data,
         metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1]),
         stored_resolution=stored,
         initialized_from=start,
-        parameters=_PARAMETERS[spec],
+        parameters=network.parameters_for(data),
         gpus=gpus[0],
         gpu_mem_mb=gpus[1],
         videos_per_second=videos_per_second,
-        log_url=log,
-        json_url=json,
+        log_url=f"{files[0]}/{folder}/{log}",
+        json_url=json and f"{files[0]}/{folder}/{json}",
         source=f"https://github.com/open-mmlab/mmaction2/blob/{release}/configs/recognition/slowfast/README.md",
         config_name=config,
         released=date and "-".join(date.groups()),
@@ -112,32 +105,24 @@ def _row(
     )
 
 
-def _sthv1(
-    *version: str, scores: tuple[float, float], logs: tuple[str, str], release: str, superseded: bool = False
-) -> WeightEntry:
-    return _row(
-        "slowfast_r50_16x8x1",
-        "mmaction2/sthv1-22e",
-        _R50_16X8,
-        "slowfast_r50_16x8x1_22e_sthv1_rgb",
-        *version,
-        scores=scores,
-        data=SSV1,
-        clip_spec=_STHV1,
-        stored="height 100",
-        start="Kinetics-400 (slowfast_r50_8x8x1)",
-        gpus=("8", 9293),
-        logs=logs,
-        release=release,
-        superseded=superseded,
-        note=_STHV1_NOTE,
-    )
+_sthv1 = functools.partial(
+    _row,
+    _R50_16X8,
+    "mmaction2/sthv1-22e",
+    "slowfast_r50_16x8x1_22e_sthv1_rgb",
+    data=SSV1,
+    clip_spec=_STHV1,
+    stored="height 100",
+    start="Kinetics-400 (slowfast_r50_8x8x1)",
+    gpus=("8", 9293),
+    note="Trained on crops of the stored frames (100 pixels high) without resizing them first; flips "
+    "exchange the classes 2 and 4, 30 and 41, 52 and 66 (left and right).",
+)
 
 
 def _row_1x(
-    model: str,
+    network: Network,
     tag: str,
-    spec: ModelSpec,
     config: str,
     *versions: str,
     scores: tuple[float, float],
@@ -149,16 +134,15 @@ def _row_1x(
     old = f"With the 0.x rule for clip starts: {scores_0x[0]} / {scores_0x[1]} (v1.0.0rc1)."
     stored = "The page gives the training crop as resolution; v1.0.0rc1 says short-side 320."
     return _row(
-        model,
+        network,
         tag,
-        spec,
         config,
         *versions,
         scores=scores,
         clip_spec=_KINETICS_1X,
         stored="224x224",
         gpus=gpus,
-        logs=(f"{config}.log",),
+        logs=(f"{config}.log", None),
         release="v1.2.0",
         files=(_FILES_1X,),
         note=f"{old} {stored} {note}".rstrip(),
@@ -167,9 +151,8 @@ def _row_1x(
 
 PAGE_ROWS = (
     _row(
-        "slowfast_r50_4x16x1",
-        "mmaction2/k400-256e-256p",
         _R50_4X16,
+        "mmaction2/k400-256e-256p",
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20200728-145f1097",
         folder="slowfast_r50_256p_4x16x1_256e_kinetics400_rgb",
@@ -179,9 +162,8 @@ PAGE_ROWS = (
         logs=("20200731_151706.log", "20200731_151706.log.json"),
     ),
     _row(
-        "slowfast_r50_4x16x1",
-        "mmaction2/k400-256e-256p-video",
         _R50_4X16,
+        "mmaction2/k400-256e-256p-video",
         "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
         "_20200826-f85b90c5",
         scores=(73.95, 91.50),
@@ -192,9 +174,8 @@ PAGE_ROWS = (
         "74.34 / 91.58; the publisher corrected them in September 2021.",
     ),
     _row(
-        "slowfast_r50_4x16x1",
-        "mmaction2/k400-256e-320p",
         _R50_4X16,
+        "mmaction2/k400-256e-320p",
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20210722-04e43ed4",
         scores=(76.0, 92.54),
@@ -204,9 +185,8 @@ PAGE_ROWS = (
         note="The publisher's metafile (v0.24.1) still names the older file bcde7ed7 (75.64 / 92.3).",
     ),
     _row(
-        "slowfast_r50_4x16x1",
-        "mmaction2/k400-256e-320p-prebn",
         _R50_4X16,
+        "mmaction2/k400-256e-320p-prebn",
         "slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb",
         "_20210722-bb725050",
         scores=(76.34, 92.67),
@@ -215,9 +195,8 @@ PAGE_ROWS = (
         note="The network is the same; batch norm statistics are plain averages over 200 batches.",
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "mmaction2/k400-256e-320p",
         _R50_8X8,
+        "mmaction2/k400-256e-320p",
         "slowfast_r50_8x8x1_256e_kinetics400_rgb",
         "_20200716-73547d2b",
         scores=(76.94, 92.8),
@@ -226,9 +205,8 @@ PAGE_ROWS = (
         logs=("20200716_192653.log", "20200716_192653.log.json"),
     ),
     _row(
-        "slowfast_r101_r50_4x16x1",
-        "mmaction2/k400-256e-256p",
         _R101_R50_4X16,
+        "mmaction2/k400-256e-256p",
         "slowfast_r101_r50_4x16x1_256e_kinetics400_rgb",
         "_20210218-d8b58813",
         folder="slowfast_r101_4x16x1_256e_kinetics400_rgb",
@@ -239,9 +217,8 @@ PAGE_ROWS = (
         note="The file is named r101 only; its fast pathway has depth 50.",
     ),
     _row(
-        "slowfast_r101_8x8x1",
-        "mmaction2/k400-256e-256p",
         _R101_8X8,
+        "mmaction2/k400-256e-256p",
         "slowfast_r101_8x8x1_256e_kinetics400_rgb",
         "_20210218-0dd54025",
         scores=(77.90, 93.51),
@@ -250,9 +227,8 @@ PAGE_ROWS = (
         logs=("20210218_121513.log", "20210218_121513.log.json"),
     ),
     _row(
-        "slowfast_r152_r50_4x16x1",
-        "mmaction2/k400-256e-256p",
         _R152_R50_4X16,
+        "mmaction2/k400-256e-256p",
         "slowfast_r152_r50_4x16x1_256e_kinetics400_rgb",
         "_20210122-bdeb6b87",
         folder="slowfast_r152_4x16x1_256e_kinetics400_rgb",
@@ -262,58 +238,38 @@ PAGE_ROWS = (
         logs=("20210122_131321.log", "20210122_131321.log.json"),
         note="The file is named r152 only; its fast pathway has depth 50.",
     ),
-    _sthv1(
-        "_20211202-aaaf9279",
-        scores=(49.67, 79.00),
-        logs=("slowfast_r50_16x8x1_22e_sthv1_rgb.log", "slowfast_r50_16x8x1_22e_sthv1_rgb.json"),
-        release="v0.21.0",
-    ),
+    _sthv1("_20211202-aaaf9279", scores=(49.67, 79.00)),
 )
 """The nine rows of the SlowFast page of v0.21.0 (December 2021), in its order."""
 
 _LATER_ROWS = (
     _row(
-        "slowfast_r50_8x8x1",
-        "mmaction2/k400-256e-320p-steplr",
         _R50_8X8_NORM,
+        "mmaction2/k400-256e-320p-steplr",
         "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr",
         "-43988bac",
         scores=(76.34, 92.61),
         gpus=("8x4", 9062),
-        logs=(
-            "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
-            "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
-        ),
         release="v0.24.1",
         note=_LATERAL_NORM_NOTE,
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "mmaction2/k400-358e-320p-multigrid",
         _R50_8X8_NORM,
+        "mmaction2/k400-358e-320p-multigrid",
         "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
         "-f82bd304",
         scores=(76.07, 92.21),
         gpus=("8x2", 9062),
-        logs=(
-            "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.log",
-            "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb.json",
-        ),
         release="v0.24.1",
         note=f"{_LATERAL_NORM_NOTE} So did its config until April 2022. Multigrid: 358 epochs are 239 x 1.5.",
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "mmaction2/k400-256e-320p-steplr-prebn",
         _R50_8X8_NORM,
+        "mmaction2/k400-256e-320p-steplr-prebn",
         "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr",
         "-28474e54",
         scores=(76.58, 92.85),
         gpus=("8x4", 9062),
-        logs=(
-            "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.log",
-            "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr.json",
-        ),
         release="v0.24.1",
         note=f"{_LATERAL_NORM_NOTE} Precise batch norm every five epochs. The publisher's link says 'perbn'.",
     ),
@@ -321,9 +277,8 @@ _LATER_ROWS = (
 
 _SUPERSEDED_ROWS = (
     _row(
-        "slowfast_r50_4x16x1",
-        "mmaction2/k400-256e-320p",
         _R50_4X16,
+        "mmaction2/k400-256e-320p",
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20200618-9a124260",
         files=_FILES_2020,
@@ -336,9 +291,8 @@ _SUPERSEDED_ROWS = (
         note="Trained without warm-up.",
     ),
     _row(
-        "slowfast_r50_4x16x1",
-        "mmaction2/k400-256e-320p",
         _R50_4X16,
+        "mmaction2/k400-256e-320p",
         "slowfast_r50_4x16x1_256e_kinetics400_rgb",
         "_20200704-bcde7ed7",
         scores=(75.64, 92.3),
@@ -350,9 +304,8 @@ _SUPERSEDED_ROWS = (
         note="The publisher's AVA and MultiSports models of 4x16x1 start from this file.",
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "mmaction2/k400-256e-320p",
         _R50_8X8_KERNEL_5,
+        "mmaction2/k400-256e-320p",
         "slowfast_r50_8x8x1_256e_kinetics400_rgb",
         "_20200619-ecd36535",
         files=_FILES_2020,
@@ -365,9 +318,8 @@ _SUPERSEDED_ROWS = (
         note="Its fusion kernel is 5; the publisher's later 8x8x1 networks have 7 and don't fit this file.",
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "mmaction2/k400-256e-256p",
         _R50_8X8,
+        "mmaction2/k400-256e-256p",
         "slowfast_r50_8x8x1_256e_kinetics400_rgb",
         "_20200810-863812c2",
         folder="slowfast_r50_256p_8x8x1_256e_kinetics400_rgb",
@@ -389,9 +341,8 @@ _SUPERSEDED_ROWS = (
 
 _ROWS_1X = (
     _row_1x(
-        "slowfast_r50_4x16x1",
-        "mmaction2-1x/k400-256e",
         _R50_4X16,
+        "mmaction2-1x/k400-256e",
         "slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
         "_20220901-701b0f6f",
         scores=(75.55, 92.35),
@@ -399,9 +350,8 @@ _ROWS_1X = (
         gpus=("8", 6332),
     ),
     _row_1x(
-        "slowfast_r50_8x8x1",
-        "mmaction2-1x/k400-256e",
         _R50_8X8,
+        "mmaction2-1x/k400-256e",
         "slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb",
         "_20220818-1cb6dfc8",
         scores=(76.80, 92.99),
@@ -410,9 +360,8 @@ _ROWS_1X = (
         note="The publisher's short name 'slowfast' means this file.",
     ),
     _row_1x(
-        "slowfast_r50_8x8x1",
-        "mmaction2-1x/k400-256e-steplr",
         _R50_8X8_NORM,
+        "mmaction2-1x/k400-256e-steplr",
         "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb",
         "_20220818-b62a501f",
         scores=(76.65, 92.86),
@@ -421,9 +370,8 @@ _ROWS_1X = (
         note="The laterals carry batch norm and ReLU.",
     ),
     _row_1x(
-        "slowfast_r101_r50_4x16x1",
-        "mmaction2-1x/k400-256e",
         _R101_R50_4X16,
+        "mmaction2-1x/k400-256e",
         "slowfast_r101-r50_32xb8-4x16x1-256e_kinetics400-rgb",
         "_20220901-a77ac3ee",
         scores=(77.03, 92.99),
@@ -431,9 +379,8 @@ _ROWS_1X = (
         gpus=("32", 8039),
     ),
     _row_1x(
-        "slowfast_r101_8x8x1",
-        "mmaction2-1x/k400-256e",
         _R101_8X8,
+        "mmaction2-1x/k400-256e",
         "slowfast_r101_8xb8-8x8x1-256e_kinetics400-rgb",
         "_20220818-9c0e09bd",
         "_20220901-9c0e09bd",

@@ -11,26 +11,43 @@ places, PyTorchVideo the logits. Networks trained with PySlowFast's multigrid sh
 from __future__ import annotations
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.weights.catalog.datasets import CHARADES, KINETICS400, SSV2, Dataset
-from slowfast_zoo.weights.catalog.entry import Dialect, Metrics, WeightEntry
+from slowfast_zoo.weights.catalog.datasets import CHARADES, KINETICS400, SSV2
+from slowfast_zoo.weights.catalog.entry import Dialect, Metrics, Network, WeightEntry
 
-_PYSLOWFAST_FILES = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400"
 # The doubled folder is the publisher's.
-_MULTIGRID_FILES = "https://dl.fbaipublicfiles.com/pyslowfast/pyslowfast/model_zoo/multigrid/model_zoo"
+_PYSLOWFAST_FILES = "https://dl.fbaipublicfiles.com/pyslowfast/pyslowfast/model_zoo/multigrid/model_zoo"
+_CAFFE2_FILES = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400"
 _PYTORCHVIDEO_FILES = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo"
 _PYSLOWFAST_SOURCE = "https://github.com/facebookresearch/SlowFast/blob/main/MODEL_ZOO.md"
 _PYTORCHVIDEO_SOURCE = "https://github.com/facebookresearch/pytorchvideo/blob/main/docs/source/model_zoo.md"
 
-_R50_8X8 = ModelSpec(
-    depth=50, alpha=4, fusion_kernel=7, lateral_norm=True, slow_sampling="linspace", head_pool="window_probs"
+_R50_8X8 = Network(
+    "slowfast_r50_8x8x1",
+    ModelSpec(
+        depth=50,
+        alpha=4,
+        fusion_kernel=7,
+        lateral_norm=True,
+        slow_sampling="linspace",
+        head_pool="window_probs",
+    ),
+    34_566_488,
 )
-_R50_4X16 = _R50_8X8.replace(alpha=8, fusion_kernel=5)
-_R50_16X8 = _R50_8X8.replace(num_frames=64)
+_R50_4X16 = Network("slowfast_r50_4x16x1", _R50_8X8.spec.replace(alpha=8, fusion_kernel=5), 34_480_216)
+_R50_16X8 = Network("slowfast_r50_16x8x1", _R50_8X8.spec.replace(num_frames=64), 34_566_488)
+_R50_8X8_MULTIGRID = _R50_8X8.replace(head_pool="global", head_window=None)
+_R50_16X8_MULTIGRID = _R50_16X8.replace(head_pool="global", head_window=None)
 _PTV_R50_8X8 = _R50_8X8.replace(head_pool="window_logits")
 _PTV_R50_4X16 = _R50_4X16.replace(head_pool="window_logits")
-_PTV_R101_8X8 = _PTV_R50_8X8.replace(depth=101, fast_depth=101, fusion_kernel=5)
+_PTV_R101_8X8 = Network(
+    "slowfast_r101_8x8x1", _PTV_R50_8X8.spec.replace(depth=101, fusion_kernel=5), 62_826_968
+)
 # Depth 101, but only as many blocks with a temporal kernel as depth 50 has ("50_50": slow and fast).
-_PTV_R101_50_50_16X8 = _PTV_R101_8X8.replace(num_frames=64, temporal_blocks=(3, 4, 6, 3))
+_PTV_R101_50_50_16X8 = Network(
+    "slowfast_r101_50_50_16x8x1",
+    _PTV_R101_8X8.spec.replace(num_frames=64, temporal_blocks=(3, 4, 6, 3)),
+    53_774_808,
+)
 
 _KINETICS = ClipSpec(
     time_base="fps-scaled",
@@ -90,38 +107,42 @@ _PTV_CHARADES = _CHARADES.replace(
     jitter=(256, 320),
 )
 
+_DATA = {"Kinetics": KINETICS400, "SSv2": SSV2, "Charades": CHARADES}
+
 
 def _row(
-    model: str,
+    network: Network,
     tag: str,
-    spec: ModelSpec,
-    clip_spec: ClipSpec,
-    url: str,
     config: str,
+    clip_spec: ClipSpec,
     *,
-    parameters: int,
-    dialect: Dialect = "pyslowfast",
-    data: Dataset = KINETICS400,
-    top1: float | None = None,
-    top5: float | None = None,
+    scores: tuple[float | None, float | None] = (None, None),
     mean_ap: float | None = None,
     note: str = "",
 ) -> WeightEntry:
-    """One row of either publisher, told apart by the dialect."""
+    """The row of a publisher's config, whose folders tell the data, the publisher and the file's place."""
+    trained_on, *kind, name = config.split("/")
+    data = _DATA[trained_on]
+    dialect: Dialect = "pyslowfast"
+    url = f"{_PYSLOWFAST_FILES}/{config}.pkl"
+    if kind == ["c2"]:
+        dialect, url = "caffe2", f"{_CAFFE2_FILES}/{name}.pkl"
+    elif kind == ["pytorchvideo"]:
+        dialect, url = "pytorchvideo", f"{_PYTORCHVIDEO_FILES}/{trained_on.lower()}/{name}.pyth"
     return WeightEntry(
-        model=model,
+        model=network.model,
         tag=tag,
         urls=(url,),
         digest=None,
         file_kind="caffe2" if dialect == "caffe2" else "torch",
         dialect=dialect,
-        model_spec=data.spec(spec),
+        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
         data=data,
-        metrics=Metrics.measured(clip_spec, top1=top1, top5=top5, mean_ap=mean_ap),
+        metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1], mean_ap=mean_ap),
         stored_resolution="short-side 256" if data is KINETICS400 else None,
         initialized_from=None if data is KINETICS400 else "Kinetics-400",
-        parameters=parameters,
+        parameters=network.parameters_for(data),
         source=_PYTORCHVIDEO_SOURCE if dialect == "pytorchvideo" else _PYSLOWFAST_SOURCE,
         config_name=config,
         note=note,
@@ -132,188 +153,116 @@ _CAFFE2_NOTE = "A Python 2 pickle of caffe2 arrays, which also holds momentum an
 _MULTIGRID_NOTE = "Multigrid training; the head pools globally."
 _CHARADES_NOTE = "The publisher's page names a Something-Something V2 config here by mistake."
 
-_PYSLOWFAST_ROWS = (
+ROWS = (
     _row(
-        "slowfast_r50_4x16x1",
-        "pyslowfast/k400",
         _R50_4X16,
-        _KINETICS,
-        f"{_PYSLOWFAST_FILES}/SLOWFAST_4x16_R50.pkl",
-        "Kinetics/c2/SLOWFAST_4x16_R50",
-        parameters=34_480_216,
-        top1=75.6,
-        top5=92.0,
-        dialect="caffe2",
-        note=_CAFFE2_NOTE,
-    ),
-    _row(
-        "slowfast_r50_8x8x1",
         "pyslowfast/k400",
-        _R50_8X8,
+        "Kinetics/c2/SLOWFAST_4x16_R50",
         _KINETICS,
-        f"{_PYSLOWFAST_FILES}/SLOWFAST_8x8_R50.pkl",
-        "Kinetics/c2/SLOWFAST_8x8_R50",
-        parameters=34_566_488,
-        top1=77.0,
-        top5=92.6,
-        dialect="caffe2",
+        scores=(75.6, 92.0),
         note=_CAFFE2_NOTE,
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "pyslowfast/k400-stepwise",
         _R50_8X8,
+        "pyslowfast/k400",
+        "Kinetics/c2/SLOWFAST_8x8_R50",
         _KINETICS,
-        f"{_MULTIGRID_FILES}/Kinetics/SLOWFAST_8x8_R50_stepwise.pkl",
-        "Kinetics/SLOWFAST_8x8_R50_stepwise",
-        parameters=34_566_488,
-        top1=76.8,
-        top5=92.7,
+        scores=(77.0, 92.6),
+        note=_CAFFE2_NOTE,
     ),
     _row(
-        "slowfast_r50_8x8x1",
+        _R50_8X8,
+        "pyslowfast/k400-stepwise",
+        "Kinetics/SLOWFAST_8x8_R50_stepwise",
+        _KINETICS,
+        scores=(76.8, 92.7),
+    ),
+    _row(
+        _R50_8X8_MULTIGRID,
         "pyslowfast/k400-stepwise-multigrid",
-        _R50_8X8.replace(head_pool="global", head_window=None),
-        _KINETICS.replace(size=224, test_crop=224),
-        f"{_MULTIGRID_FILES}/Kinetics/SLOWFAST_8x8_R50_stepwise_multigrid.pkl",
         "Kinetics/SLOWFAST_8x8_R50_stepwise_multigrid",
-        parameters=34_566_488,
-        top1=76.6,
-        top5=92.7,
+        _KINETICS.replace(size=224, test_crop=224),
+        scores=(76.6, 92.7),
         note=f"{_MULTIGRID_NOTE} Scored on crops of 224 pixels.",
     ),
     _row(
-        "slowfast_r50_16x8x1",
-        "pyslowfast/ssv2",
         _R50_16X8,
-        _SSV2,
-        f"{_MULTIGRID_FILES}/SSv2/SLOWFAST_16x8_R50.pkl",
+        "pyslowfast/ssv2",
         "SSv2/SLOWFAST_16x8_R50",
-        parameters=34_045_558,
-        data=SSV2,
-        top1=63.0,
-        top5=88.5,
+        _SSV2,
+        scores=(63.0, 88.5),
         note="Scored on the left (or top) crop, where Kinetics takes the center for a single view.",
     ),
     _row(
-        "slowfast_r50_16x8x1",
+        _R50_16X8_MULTIGRID,
         "pyslowfast/ssv2-multigrid",
-        _R50_16X8.replace(head_pool="global", head_window=None),
-        _SSV2.replace(size=224, test_crop=224),
-        f"{_MULTIGRID_FILES}/SSv2/SLOWFAST_16x8_R50_multigrid.pkl",
         "SSv2/SLOWFAST_16x8_R50_multigrid",
-        parameters=34_045_558,
-        data=SSV2,
-        top1=63.5,
-        top5=88.7,
+        _SSV2.replace(size=224, test_crop=224),
+        scores=(63.5, 88.7),
         note=f"{_MULTIGRID_NOTE} Scored on the left (or top) crop of 224 pixels. The first published config "
         "did not turn OpenCV's BGR frames into RGB; the present one does.",
     ),
     _row(
-        "slowfast_r50_16x8x1",
-        "pyslowfast/charades",
         _R50_16X8,
-        _CHARADES,
-        f"{_MULTIGRID_FILES}/Charades/SLOWFAST_16x8_R50.pkl",
+        "pyslowfast/charades",
         "Charades/SLOWFAST_16x8_R50",
-        parameters=34_006_373,
-        data=CHARADES,
+        _CHARADES,
         mean_ap=38.9,
         note=_CHARADES_NOTE,
     ),
     _row(
-        "slowfast_r50_16x8x1",
+        _R50_16X8_MULTIGRID,
         "pyslowfast/charades-multigrid",
-        _R50_16X8.replace(head_pool="global", head_window=None),
-        _CHARADES,
-        f"{_MULTIGRID_FILES}/Charades/SLOWFAST_16x8_R50_multigrid.pkl",
         "Charades/SLOWFAST_16x8_R50_multigrid",
-        parameters=34_006_373,
-        data=CHARADES,
+        _CHARADES,
         mean_ap=38.6,
         note=f"{_MULTIGRID_NOTE} {_CHARADES_NOTE}",
     ),
-)
-
-_PYTORCHVIDEO_ROWS = (
     _row(
-        "slowfast_r50_4x16x1",
-        "pytorchvideo/k400",
         _PTV_R50_4X16,
-        _PTV_KINETICS,
-        f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_4x16_R50.pyth",
+        "pytorchvideo/k400",
         "Kinetics/pytorchvideo/SLOWFAST_4x16_R50",
-        parameters=34_480_216,
-        dialect="pytorchvideo",
-        top1=75.34,
-        top5=91.89,
+        _PTV_KINETICS,
+        scores=(75.34, 91.89),
         note="The publisher's own hub entry points don't offer it.",
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "pytorchvideo/k400",
         _PTV_R50_8X8,
-        _PTV_KINETICS,
-        f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_8x8_R50.pyth",
+        "pytorchvideo/k400",
         "Kinetics/pytorchvideo/SLOWFAST_8x8_R50",
-        parameters=34_566_488,
-        dialect="pytorchvideo",
-        top1=76.94,
-        top5=92.69,
+        _PTV_KINETICS,
+        scores=(76.94, 92.69),
         note="The publisher's hub calls it slowfast_r50, and says 76.4 in its docstring.",
     ),
     _row(
-        "slowfast_r101_8x8x1",
-        "pytorchvideo/k400",
         _PTV_R101_8X8,
-        _PTV_KINETICS,
-        f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_8x8_R101.pyth",
+        "pytorchvideo/k400",
         "Kinetics/pytorchvideo/SLOWFAST_8x8_R101",
-        parameters=62_826_968,
-        dialect="pytorchvideo",
-        top1=77.90,
-        top5=93.27,
+        _PTV_KINETICS,
+        scores=(77.90, 93.27),
         note="The publisher's hub calls it slowfast_r101.",
     ),
     _row(
-        "slowfast_r101_50_50_16x8x1",
-        "pytorchvideo/k400",
         _PTV_R101_50_50_16X8,
-        _PTV_KINETICS.replace(num_frames=64, jitter=(256, 360)),
-        f"{_PYTORCHVIDEO_FILES}/kinetics/SLOWFAST_16x8_R101_50_50.pyth",
+        "pytorchvideo/k400",
         "Kinetics/pytorchvideo/SLOWFAST_16x8_R101_50_50",
-        parameters=53_774_808,
-        dialect="pytorchvideo",
-        top1=78.70,
-        top5=93.61,
+        _PTV_KINETICS.replace(num_frames=64, jitter=(256, 360)),
+        scores=(78.70, 93.61),
         note="The publisher's hub calls it slowfast_16x8_r101_50_50.",
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "pytorchvideo/ssv2",
         _PTV_R50_8X8,
-        _PTV_SSV2,
-        f"{_PYTORCHVIDEO_FILES}/ssv2/SLOWFAST_8x8_R50.pyth",
+        "pytorchvideo/ssv2",
         "SSv2/pytorchvideo/SLOWFAST_8x8_R50",
-        parameters=34_045_558,
-        dialect="pytorchvideo",
-        data=SSV2,
-        top1=61.68,
-        top5=86.92,
+        _PTV_SSV2,
+        scores=(61.68, 86.92),
     ),
     _row(
-        "slowfast_r50_8x8x1",
-        "pytorchvideo/charades",
         _PTV_R50_8X8,
-        _PTV_CHARADES,
-        f"{_PYTORCHVIDEO_FILES}/charades/SLOWFAST_8x8_R50.pyth",
+        "pytorchvideo/charades",
         "Charades/pytorchvideo/SLOWFAST_8x8_R50",
-        parameters=34_006_373,
-        dialect="pytorchvideo",
-        data=CHARADES,
+        _PTV_CHARADES,
         mean_ap=37.24,
     ),
 )
-
-ROWS = (*_PYSLOWFAST_ROWS, *_PYTORCHVIDEO_ROWS)
 """All rows of both publishers."""
