@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -54,13 +54,13 @@ def read_clips(
     """
     from slowfast_zoo.video.decoding.reader import open_video
 
-    counts = view_counts(clip_spec, views)
+    view_counts(clip_spec, views)
     if isinstance(source, Video):
         if fps is not None:
             raise InputError("This video is open already; give fps= to open_video instead.")
-        return _read(source, clip_spec, counts, centered=views == "quick")
+        return _read(source, clip_spec, views)
     with open_video(source, fps=fps) as video:
-        return _read(video, clip_spec, counts, centered=views == "quick")
+        return _read(video, clip_spec, views)
 
 
 def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
@@ -184,33 +184,61 @@ class Clips:
         return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
 
 
-def _read(video: Video, spec: ClipSpec, counts: tuple[int, int], *, centered: bool) -> Clips:
+def _read(video: Video, spec: ClipSpec, views: Views) -> Clips:
     try:
-        return _decode(video, spec, counts, centered)
+        return _decode(video, spec, views)
     except FrameCountError:
         # Decoding has just shown how many frames there are; the clips lie elsewhere then.
-        return _decode(video, spec, counts, centered)
+        return _decode(video, spec, views)
 
 
-def _decode(video: Video, spec: ClipSpec, counts: tuple[int, int], centered: bool) -> Clips:
-    clips, crops = counts
-    if len(spec.mean) != 3:
-        raise InputError(f"Videos have 3 channels (RGB); this spec normalizes {len(spec.mean)} of them.")
+def _decode(video: Video, spec: ClipSpec, views: Views) -> Clips:
+    plan, pipeline = plan_clips(video, spec, views), pipeline_for(video, spec, views)
+    wanted = np.unique(plan.indices).tolist()
+    frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))
+    return Clips(
+        spec, video.name, plan.indices, plan.seconds, plan.padded, pipeline, frames, video.damaged_frames
+    )
+
+
+class ClipPlan(NamedTuple):
+    """Which frames of a video its clips take; the fields are those of ``Clips``."""
+
+    indices: Indices
+    seconds: tuple[tuple[float, float], ...] | None
+    padded: bool
+
+
+def plan_clips(video: Video, spec: ClipSpec, views: Views) -> ClipPlan:
+    """Where the clips of a video lie, before anything is decoded for them.
+
+    Raises:
+        InputError: as ``read_clips``.
+    """
+    clips, _ = view_counts(spec, views)
     count = video.num_frames
     fps = None if spec.time_base == "frames" else video.fps
     stamps = video.stamps() if spec.time_base == "seconds" else None
-    if centered:
+    if views == "quick":
         indices = center_indices(spec, count, fps, stamps=stamps)
     else:
         indices = clip_indices(spec, count, fps, clips, stamps=stamps)
-    pipeline = FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
-    wanted = np.unique(indices).tolist()
-    frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))
     seconds = None
     if video.info.fps is not None:
         seconds = tuple((video.seconds_of(row.min()), video.seconds_of(row.max() + 1)) for row in indices)
-    padded = count < clip_span(spec, fps)
-    return Clips(spec, video.name, indices, seconds, padded, pipeline, frames, video.damaged_frames)
+    return ClipPlan(indices, seconds, count < clip_span(spec, fps))
+
+
+def pipeline_for(video: Video, spec: ClipSpec, views: Views) -> FramePipeline:
+    """What prepares the frames of a video, and cuts its views out of them.
+
+    Raises:
+        InputError: a spec of other channels than red, green and blue.
+    """
+    if len(spec.mean) != 3:
+        raise InputError(f"Videos have 3 channels (RGB); this spec normalizes {len(spec.mean)} of them.")
+    _, crops = view_counts(spec, views)
+    return FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
 
 
 def _view_order(spec: ClipSpec, clips: int, crops: int) -> tuple[tuple[int, int], ...]:

@@ -189,6 +189,18 @@ def clip_span(spec: ClipSpec, fps: Rate = None) -> int:
     return max(1, math.floor(RULES[spec.sampling].needed(spec, _timing(spec, 1, fps, None))))
 
 
+def window_frames(spec: ClipSpec, fps: Rate = None) -> int:
+    """Source frames of the shortest part of a video whose only clip looks at all that the rule looks at.
+
+    Args:
+        spec, fps: as in ``clip_span``, which is shorter where frames behind a clip's last one belong to it.
+
+    Raises:
+        InputError: as ``clip_indices``.
+    """
+    return math.ceil(_timing(spec, 1, fps, None).span)
+
+
 class Rule:
     """One publisher's way to choose frames; this is the plain one, which counts frames."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -36,4 +37,34 @@ def write_video(
                 container.mux(packet)
         for packet in stream.encode(None):
             container.mux(packet)
+    return path
+
+
+def write_stamped(
+    path: Path,
+    milliseconds: Sequence[int],
+    codec: str = "ffv1",
+    *,
+    frames: Frames,
+    sound_seconds: float = 0.0,
+) -> Path:
+    """A file whose frames are shown at given times, with sound from 0 on if some is wished."""
+    import av
+
+    with av.open(str(path), "w") as output:
+        track = output.add_stream(codec, rate=25)
+        track.height, track.width = frames.shape[1:3]
+        track.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        track.codec_context.time_base = Fraction(1, 1000)
+        if sound_seconds:
+            sound = output.add_stream("pcm_s16le", rate=8000)
+            samples = np.zeros((1, round(8000 * sound_seconds)), np.int16)
+            piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            piece.rate, piece.pts = 8000, 0
+            output.mux(sound.encode(piece))
+        for stamp, pixels in zip(milliseconds, frames, strict=False):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=track.pix_fmt)
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            output.mux(track.encode(frame))
+        output.mux(track.encode(None))
     return path

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from support.movies import Frames, moving_pattern, write_video
+from support.movies import Frames, moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
@@ -20,35 +18,12 @@ from slowfast_zoo.video.decoding.reader import open_video, stream
 FRAMES = moving_pattern(frames=24)
 
 
-def write_stamped(
-    path: Path, milliseconds: Sequence[int], codec: str = "ffv1", *, sound_seconds: float = 0.0
-) -> Path:
-    """A file whose frames are shown at given times, with sound from 0 on if some is wished."""
-    with av.open(str(path), "w") as output:
-        track = output.add_stream(codec, rate=25)
-        track.height, track.width = FRAMES.shape[1:3]
-        track.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
-        track.codec_context.time_base = Fraction(1, 1000)
-        if sound_seconds:
-            sound = output.add_stream("pcm_s16le", rate=8000)
-            samples = np.zeros((1, round(8000 * sound_seconds)), np.int16)
-            piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            piece.rate, piece.pts = 8000, 0
-            output.mux(sound.encode(piece))
-        for stamp, pixels in zip(milliseconds, FRAMES, strict=False):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=track.pix_fmt)
-            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
-            output.mux(track.encode(frame))
-        output.mux(track.encode(None))
-    return path
-
-
 VARIABLE = [0, 20, 40, 60, 500, 520, 540, 1500, 1520, 1540, 1560, 1600]
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mkv", "ffv1"), ("mp4", "mpeg4"), ("webm", "libvpx")])
 def test_a_variable_frame_rate_is_as_a_player_has_it(tmp_path: Path, suffix: str, codec: str) -> None:
-    path = write_stamped(tmp_path / f"variable.{suffix}", VARIABLE, codec)
+    path = write_stamped(tmp_path / f"variable.{suffix}", VARIABLE, codec, frames=FRAMES)
     with open_video(path) as video:
         seconds = [video.seconds_of(index) for index in range(len(VARIABLE))]
         assert np.allclose(seconds, np.array(VARIABLE) / 1000, atol=1e-3)
@@ -69,24 +44,24 @@ def test_a_variable_frame_rate_is_as_a_player_has_it(tmp_path: Path, suffix: str
 
 
 def test_a_frame_rate_that_is_given_counts(tmp_path: Path) -> None:
-    path = write_stamped(tmp_path / "variable.mkv", VARIABLE)
+    path = write_stamped(tmp_path / "variable.mkv", VARIABLE, frames=FRAMES)
     with open_video(path, fps=10) as video:
         assert video.seconds_of(7) == 0.7 and video.index_at(0.7) == 7
 
 
 def test_a_picture_that_comes_behind_the_sound_is_late(tmp_path: Path) -> None:
-    path = write_stamped(tmp_path / "late.mkv", range(700, 1180, 40), sound_seconds=1.2)
+    path = write_stamped(tmp_path / "late.mkv", range(700, 1180, 40), sound_seconds=1.2, frames=FRAMES)
     with open_video(path) as video:
         assert video.seconds_of(0) == pytest.approx(0.7, abs=2e-3)
         assert video.index_at(0.1) == 0 and video.index_at(0.75) == 1
     assert next(stream(path))[1] == pytest.approx(0.7, abs=2e-3)
-    alone = write_stamped(tmp_path / "alone.mkv", range(10_000, 10_480, 40))
+    alone = write_stamped(tmp_path / "alone.mkv", range(10_000, 10_480, 40), frames=FRAMES)
     with open_video(alone) as video:
         assert video.seconds_of(0) == 0.0 and video.seconds_of(3) == pytest.approx(0.12)
 
 
 def test_stamps_that_say_nothing_leave_the_frame_rate(tmp_path: Path) -> None:
-    far = write_stamped(tmp_path / "far.mkv", range(0, 12 * 10**9, 10**9))
+    far = write_stamped(tmp_path / "far.mkv", range(0, 12 * 10**9, 10**9), frames=FRAMES)
     with open_video(far) as video:
         assert (video.fps, video.num_frames, video.seconds_of(6)) == (25, 12, 0.24)
         assert np.array_equal(video.frames(range(12)), FRAMES[:12])
@@ -96,7 +71,7 @@ def test_stamps_that_say_nothing_leave_the_frame_rate(tmp_path: Path) -> None:
 
 
 def test_parts_by_seconds_are_cut_where_a_player_shows_them(tmp_path: Path) -> None:
-    path = write_stamped(tmp_path / "variable.mkv", VARIABLE)
+    path = write_stamped(tmp_path / "variable.mkv", VARIABLE, frames=FRAMES)
     with VideoPart(open_video(path), "part", start_seconds=0.5, end_seconds=1.5) as part:
         assert part.num_frames == 3
         assert np.array_equal(part.frames(range(3)), FRAMES[4:7])

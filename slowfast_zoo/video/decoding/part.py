@@ -43,12 +43,13 @@ class VideoPart(Video):
         self._whole, self._first, self._count = whole, first_frame, num_frames
         self._start, self._end = start_seconds, end_seconds
         self.width, self.height, self.codec = whole.width, whole.height, whole.codec
-        if not self._span():
+        if not self.frames_of_whole:
             seconds = whole.info.duration_seconds
             long = f"{whole.num_frames} frames" + ("" if seconds is None else f" ({seconds:.3g} s)")
             raise VideoError(f"'{name}' has no frames: the video has {long}.")
 
-    def _span(self) -> range:
+    @property
+    def frames_of_whole(self) -> range:
         """Numbers of the frames in the whole video; asked anew, as decoding may correct their count."""
         first, end = self._first, self._whole.num_frames
         if self._start is not None:
@@ -60,15 +61,13 @@ class VideoPart(Video):
         return range(first, end)
 
     def _index_at(self, seconds: float) -> int:
-        """The frame whose begin is nearest to that time; the number of frames behind the end."""
+        """The frame of the whole whose begin is nearest to that time of the part."""
         whole = self._whole
-        moment = seconds + (whole.seconds_of(self._first) if self._first else 0.0)
-        index = whole.index_at(moment)
-        return index + (moment - whole.seconds_of(index) >= whole.seconds_of(index + 1) - moment)
+        return whole.index_near(seconds + (whole.seconds_of(self._first) if self._first else 0.0))
 
     @property
     def num_frames(self) -> int:
-        return len(self._span())
+        return len(self.frames_of_whole)
 
     @property
     def damaged_frames(self) -> int:
@@ -78,11 +77,11 @@ class VideoPart(Video):
         return self._whole.info.fps
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
-        times, span = self._whole._seconds(), self._span()
+        times, span = self._whole._seconds(), self.frames_of_whole
         return None if times is None else times[span.start : span.stop] - times[span.start]
 
     def _stamps(self) -> Stamps | None:
-        whole, span = self._whole.stamps(), self._span()
+        whole, span = self._whole.stamps(), self.frames_of_whole
         if whole is None:
             return None
         begin = int(whole.ticks[span.start])
@@ -90,7 +89,7 @@ class VideoPart(Video):
         return Stamps(whole.ticks[span.start : span.stop] - begin, whole.tick, end - begin)
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
-        first = self._span().start
+        first = self.frames_of_whole.start
         for index, frame in self._whole.iter_frames([first + index for index in wanted]):
             yield index - first, frame
 

@@ -198,6 +198,15 @@ class Video(abc.ABC):
             number = int(np.searchsorted(times, moment, side="right")) - 1
         return min(max(number, 0), self.num_frames - 1)
 
+    def index_near(self, seconds: float) -> int:
+        """The frame whose begin is nearest to ``seconds``; ``num_frames`` behind the middle of the last one.
+
+        Raises:
+            InputError: as ``index_at``.
+        """
+        index = self.index_at(seconds)
+        return index + (seconds - self.seconds_of(index) >= self.seconds_of(index + 1) - seconds)
+
     def frames_at(self, seconds: Iterable[float]) -> Frame:
         """What a player shows at these times, uint8 RGB of shape (n, H, W, 3).
 
