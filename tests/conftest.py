@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import hatch_build
+from slowfast_zoo.runtime import precision
 from slowfast_zoo.video.transforms import compiled
 
 # Files of each room that together take less than a minute on two cores: python -m pytest -m quick
@@ -48,6 +49,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
+
+
+@pytest.fixture
+def bfloat16_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor with bfloat16 kernels; small nets are right without them, too."""
+    monkeypatch.setattr(precision, "has_bfloat16_kernels", lambda: True)
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,9 @@ import click
 
 from slowfast_zoo import __version__
 from slowfast_zoo.cli.options import command, echo, json_option
-from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.errors import DownloadError, InputError
 from slowfast_zoo.runtime import machine
+from slowfast_zoo.runtime.precision import Precision, check_kernels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import cache_dir, is_offline
 
@@ -195,8 +196,14 @@ def _self_test() -> dict[str, str]:
         as_modules = recorded(lambda: network(clip))
         use_products(network)
         as_engines = recorded(lambda: network(clip))
-    report = {}
-    for precision in ("float32", "bfloat16"):
+    report: dict[str, str] = {}
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        try:
+            check_kernels(precision, torch.device("cpu"))
+        except InputError as error:
+            report[precision] = str(error)
+            continue
         answers = try_convolutions(dict.fromkeys((*as_modules, *as_engines)), precision)
         for who, convolutions in (("module", as_modules), ("engines", as_engines)):
             wrong = [f"{each}: {answers[each]}" for each in convolutions if answers[each]]

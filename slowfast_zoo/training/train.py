@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
-from slowfast_zoo.errors import ExportError, TrainingError
+from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast
@@ -438,13 +438,13 @@ def check_forward_is_right(
         channels_last: whether it runs in that memory format.
 
     Raises:
-        TrainingError: names the convolution.
+        TrainingError: names the convolution, or says that torch has no kernels for this precision here.
     """
     with torch.device("meta"):
         network = SlowFast(spec)
     try:
         check_half_precision(network, clips, precision, channels_last=channels_last)
-    except ExportError as error:
+    except (ExportError, InputError) as error:
         raise TrainingError(str(error)) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.small_nets import NETWORKS, SMALL, block, heavy, make_model
+from support.small_nets import NETWORKS, SMALL, block, heavy, make_model, needs_bfloat16
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
@@ -23,6 +23,7 @@ from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError,
 from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, openvino, trial
 from slowfast_zoo.inference.engines.engine import Engine, Run
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
+from slowfast_zoo.runtime import precision as precisions
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.probe import Convolution
 
@@ -72,7 +73,7 @@ def test_compiled_logits_are_the_modules_without_compiling_again() -> None:
     assert folder is not None and list((folder / "inductor").rglob("*.so")), "kernels are kept for next time"
 
 
-@pytest.mark.parametrize("name", ["eager", "openvino"])
+@pytest.mark.parametrize("name", [pytest.param("eager", marks=needs_bfloat16), "openvino"])
 def test_bfloat16_is_near(name: EngineName) -> None:
     model = make_model(NETWORKS["global-linspace"])
     fast = optimize(model, name, "bfloat16")
@@ -87,8 +88,8 @@ def test_the_model_stays_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     requires = [parameter.requires_grad for parameter in model.parameters()]
     modes = [module.training for module in model.modules()]
-    for precision in ("float32", "bfloat16"):
-        optimize(model, "eager", precision)(clips(1))  # type: ignore[arg-type]
+    for engine, precision in (("eager", "float32"), ("openvino", "bfloat16")):
+        optimize(model, engine, precision)(clips(1))  # type: ignore[arg-type]
     after = model.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
@@ -303,6 +304,7 @@ def test_the_rule_of_auto_on_a_processor(
     assert choose(published, CPU, "float32", clips) == chosen
 
 
+@pytest.mark.usefixtures("bfloat16_kernels")
 def test_the_rule_of_auto_elsewhere(published: SlowFast) -> None:
     assert choose(published, CPU, "bfloat16", 1) == "eager"
     assert choose(published, CPU, "bfloat16", 10**6) == "openvino"
@@ -397,6 +399,7 @@ def test_an_engine_that_is_wrong_is_refused(
             fast(clips(1))
 
 
+@pytest.mark.usefixtures("bfloat16_kernels")
 def test_auto_takes_the_next_engine_when_one_is_wrong(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -408,6 +411,7 @@ def test_auto_takes_the_next_engine_when_one_is_wrong(
     assert fast.engine == "eager"
     assert "The engine 'openvino' isn't used, eager takes its place: " in caplog.text
     monkeypatch.setitem(ENGINES, "eager", wrong("eager"))
+    monkeypatch.setattr(trial, "try_convolutions", lambda asked, *_, **__: dict.fromkeys(asked, ""))
     fast = optimize(model, precision="bfloat16", clips=1)
     assert_same(fast, model)
     assert (fast.engine, fast.precision) == ("module", "float32")
@@ -446,6 +450,7 @@ def test_a_clip_without_numbers_proves_and_refuses_nothing(monkeypatch: pytest.M
         optimize(model, "openvino")(nan)
 
 
+@pytest.mark.usefixtures("bfloat16_kernels")
 def test_half_precision_that_a_processor_gets_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the process that tries convolutions: one of them ends it."""
     asked: list[tuple[Convolution, ...]] = []
@@ -455,7 +460,6 @@ def test_half_precision_that_a_processor_gets_wrong_is_refused(monkeypatch: pyte
         return {each: "it ends the process (SIGABRT)" if each.weight[2] == 3 else "" for each in convolutions}
 
     monkeypatch.setattr(trial, "try_convolutions", tried)
-    monkeypatch.setattr(trial, "processor_features", lambda: ("avx", "avx512f", "amx_bf16"))
     model = make_model()
     for _ in range(2):  # the second time from disk
         with pytest.raises(ExportError, match=r"bfloat16 is refused: .*kernel \(3, .*SIGABRT"):
@@ -466,6 +470,25 @@ def test_half_precision_that_a_processor_gets_wrong_is_refused(monkeypatch: pyte
     assert_same(fast, model)
     assert fast.engine == "module"
     assert_same(optimize(model, "eager"), model)
+
+
+def test_half_precision_without_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right, but so slow that no one would wait; OpenVINO computes in float32 there."""
+    monkeypatch.setattr(precisions, "has_bfloat16_kernels", lambda: False)
+    for engine in ("eager", "compile"):
+        with pytest.raises(InputError, match=r"bfloat16 is refused: torch has no kernels .*'openvino'"):
+            optimize(make_model(), engine, "bfloat16")  # type: ignore[arg-type]
+    assert optimize(make_model(), "auto", "bfloat16", clips=1000).engine == "openvino"
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match="bfloat16 is refused"):
+        optimize(make_model(), "auto", "bfloat16", clips=1000)
+
+
+@pytest.mark.parametrize("limit", ["AVX2", "avx"])
+def test_the_instructions_that_are_allowed_decide(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert not precisions.has_bfloat16_kernels()
 
 
 DROPPED_ELSEWHERE = """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.small_nets import NETWORKS, SMALL, make_model
+from support.small_nets import NETWORKS, SMALL, make_model, needs_bfloat16
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -97,6 +97,7 @@ class Strides(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
+@needs_bfloat16
 def test_no_convolution_strides_through_time_in_half_precision() -> None:
     """Such convolutions damage memory on processors with AMX."""
     model = make_model(SMALL.replace(alpha=8, fusion_kernel=5))

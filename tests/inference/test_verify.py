@@ -129,7 +129,8 @@ def test_an_engine_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(parts, "ENGINES", engines)
     monkeypatch.setitem(ENGINES, "openvino", engines["openvino"])
     checks = {check.what: check for check in verify(stages=["engines"]).checks}
-    assert checks["eager, float32"].ok and checks["eager, bfloat16"].ok
+    assert checks["eager, float32"].ok
+    assert "eager, bfloat16" not in checks or checks["eager, bfloat16"].ok
     assert checks["openvino, float32"].ok is False
     assert "is refused" in checks["openvino, bfloat16"].detail
 

@@ -12,6 +12,9 @@ import torch
 from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast
+from slowfast_zoo.runtime.precision import has_bfloat16_kernels
+
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16_kernels(), reason="this processor has no such kernels")
 
 SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=6)
 NETWORKS = {

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.small_nets import needs_bfloat16
 from support.training_clips import (
     CONFIG,
     SPEC,
@@ -32,6 +33,7 @@ from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.inference.engines import trial
+from slowfast_zoo.runtime import precision
 from slowfast_zoo.runtime.probe import Convolution
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.optimizer import make_optimizer
@@ -176,7 +178,7 @@ def test_accumulated_passes_equal_one_large_batch(tmp_path: Path) -> None:
     [
         ({"activation_checkpointing": True}, 0.0),
         ({"channels_last": True}, 1e-4),
-        ({"precision": "bfloat16"}, 0.1),
+        pytest.param({"precision": "bfloat16"}, 0.1, marks=needs_bfloat16),
     ],
 )
 def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any], tolerance: float) -> None:
@@ -192,6 +194,7 @@ def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any
         assert not torch.equal(variant.slow.stem.conv.weight, plain.slow.stem.conv.weight), "it had no effect"
 
 
+@pytest.mark.usefixtures("bfloat16_kernels")
 def test_bfloat16_is_refused_where_the_forward_pass_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for a processor with AMX, whose kernels for the lateral connections end the process."""
 
@@ -200,12 +203,19 @@ def test_bfloat16_is_refused_where_the_forward_pass_is_wrong(monkeypatch: pytest
         return {each: "it gives NaN" if each.stride[0] == 8 else "" for each in convolutions}
 
     monkeypatch.setattr(trial, "try_convolutions", tried)
-    monkeypatch.setattr(trial, "processor_features", lambda: ("avx", "avx512f", "amx_bf16"))
     spec = ModelSpec(depth=14, base_width=8, alpha=8, num_frames=32, num_classes=3)
     for _ in range(2):
         with pytest.raises(TrainingError, match=r"bfloat16 is refused: .*stride \(8, 1, 1\).*take float32"):
             check_forward_is_right(spec, (4, 3, 32, 64, 64), "bfloat16", False)
     check_forward_is_right(spec.replace(alpha=4), (4, 3, 32, 64, 64), "bfloat16", False)
+
+
+def test_bfloat16_is_refused_where_torch_has_no_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16_kernels", lambda: False)
+    with pytest.raises(TrainingError, match=r"bfloat16 is refused: .*no kernels.*take precision='float32'"):
+        train(make_model(), Long(4), CONFIG.replace(precision="bfloat16"), work_dir=tmp_path)
 
 
 def test_bfloat16_refuses_clips_that_torch_gets_wrong(tmp_path: Path) -> None:

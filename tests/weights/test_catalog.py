@@ -164,7 +164,11 @@ def test_to_dict_is_json_and_specs_come_back(row: WeightEntry) -> None:
     assert ClipSpec.from_dict(values["clip_spec"]) == row.clip_spec
 
 
-@pytest.mark.parametrize("data", {row.data for row in ROWS}, ids=lambda data: data.label_set)
+@pytest.mark.parametrize(
+    "data",
+    sorted({row.data for row in ROWS}, key=lambda data: data.label_set),
+    ids=lambda data: data.label_set,
+)
 def test_labels_are_clean_and_in_their_order(data: Dataset) -> None:
     labels = data.labels
     assert len(labels) == data.classes

@@ -11,7 +11,7 @@ from torch import Tensor
 from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.precision import Precision, check_kernels
 
 Run = Callable[[Tensor], Tensor]
 """Clips float32 ``(B, C, T, H, W)`` on the engine's device to logits float32, B at least 1."""
@@ -64,8 +64,8 @@ class Engine:
                 f"engine='{self.name}' has no kernels for {precision}: take precision="
                 f"{quoted(self.precisions)}, or another engine."
             )
-        if precision == "float16" and device.type == "cpu":
-            raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
+        if self.torch_kernels or precision == "float16":
+            check_kernels(precision, device)
         for package in self.packages:
             require(package, *self.packages)
         self.check(device)

@@ -18,7 +18,7 @@ from slowfast_zoo.inference.engines.folding import use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
-from slowfast_zoo.runtime.precision import TOLERANCES, Precision
+from slowfast_zoo.runtime.precision import TOLERANCES, Precision, check_kernels
 from slowfast_zoo.runtime.probe import UNFINISHED, recorded, try_convolutions
 from slowfast_zoo.spec import ModelSpec
 
@@ -67,8 +67,7 @@ def check_half_precision(
 ) -> None:
     """Refuses a network whose convolutions this processor gets wrong in half precision.
 
-    Each is tried in another process first, because some damage the memory of theirs. Only processors with
-    such kernels are asked: torch has none for x86 without AVX-512, and computes bfloat16 otherwise there.
+    Each is tried in another process first, because some damage the memory of theirs.
 
     Args:
         network: called with clips.
@@ -77,11 +76,12 @@ def check_half_precision(
         channels_last: whether it computes in that memory format.
 
     Raises:
+        InputError: torch has no kernels for it here.
         ExportError: names the convolution and what is wrong with it.
     """
-    features = processor_features()
-    if precision == "float32" or ("avx" in features and "avx512f" not in features):
+    if precision == "float32":
         return
+    check_kernels(precision, torch.device("cpu"))
     meta = torch.device("meta")
     twin = eval_twin(network, meta)
     convolutions = recorded(lambda: twin(torch.empty(clips, device=meta)))
