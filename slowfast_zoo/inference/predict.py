@@ -10,20 +10,18 @@ import contextlib
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
-from slowfast_zoo.inference.aggregate import probabilities
+from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
-from slowfast_zoo.inference.runner import BatchRunner, check_predictable
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import class_names
@@ -201,31 +199,20 @@ class Predictor:
         Raises:
             InputError, VideoError: as ``predict``.
         """
-        job = _Job(display_name(source), self.read(source))
-        queue = _Queue(self.runner, keep_errors=False)
-        queue.add(job)
-        queue.flush()
-        return self._answer(job)
+        job = Job(display_name(source), self.read(source))
+        return self._answer(next(answered(self.runner, [job], keep_errors=False)))
 
     def many(self, sources: Iterable[Source]) -> Iterator[Prediction]:
         """The answers for many videos, in order; one that fails ends nothing."""
-        waiting: deque[_Job] = deque()
         with contextlib.closing(self._read_ahead(iter(sources))) as jobs:
-            queue = _Queue(self.runner, keep_errors=True)
-            for job in jobs:
-                waiting.append(job)
-                queue.add(job)
-                while waiting and waiting[0].done:
-                    yield self._told(waiting.popleft())
-            queue.flush()
-            while waiting:
-                yield self._told(waiting.popleft())
+            for job in answered(self.runner, jobs, keep_errors=True):
+                yield self._told(job)
 
     def read(self, source: Source) -> Clips:
         """The views of a video, as ``read_clips``."""
         return read_clips(source, self._clip_spec, views=self._views, fps=self._fps)
 
-    def _read_ahead(self, sources: Iterator[Source]) -> Generator[_Job, None, None]:
+    def _read_ahead(self, sources: Iterator[Source]) -> Generator[Job, None, None]:
         """The videos in order, read by a thread of their own, never more than a few ahead."""
         pending: deque[tuple[str, Future[Clips]]] = deque()
         with ThreadPoolExecutor(1, "slowfast-read") as reader:
@@ -240,7 +227,7 @@ class Predictor:
                 for _, future in pending:
                     future.cancel()
 
-    def _told(self, job: _Job) -> Prediction:
+    def _told(self, job: Job) -> Prediction:
         """The answer, or in its place why there is none."""
         error = job.error
         if error is None:
@@ -254,14 +241,9 @@ class Predictor:
         text = str(error) if own else f"{type(error).__name__}: {error}".rstrip(": ")
         return Prediction(source=job.source, error=text)
 
-    def _answer(self, job: _Job) -> Prediction:
+    def _answer(self, job: Job) -> Prediction:
         assert job.clips is not None
-        scores = probabilities(torch.stack(job.logits), self._spec.activation, self._clip_spec.aggregate)
-        if not torch.isfinite(scores).all():
-            raise InputError(
-                f"The model returned NaN for '{job.source}': its weights are damaged, or its precision"
-                " overflows."
-            )
+        scores = job.probabilities(self._spec.activation, self._clip_spec.aggregate)
         best = scores.topk(min(self._topk or len(scores), len(scores)))
         names = class_names(self._labels, len(scores))
         spans = job.clips.seconds
@@ -277,74 +259,12 @@ class Predictor:
         )
 
 
-@dataclasses.dataclass
-class _Job:
-    """One video on its way through the network."""
-
-    source: str
-    clips: Clips | None
-    error: BaseException | None = None
-    logits: list[Tensor] = dataclasses.field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return self.error is not None or self.clips is None or len(self.logits) == len(self.clips)
-
-
-def _job(source: str, future: Future[Clips]) -> _Job:
+def _job(source: str, future: Future[Clips]) -> Job:
     """What became of reading a video."""
     error = future.exception()
     if error is not None and not isinstance(error, Exception):
         raise error  # an interrupt
-    return _Job(source, None, error) if error else _Job(source, future.result())
-
-
-class _Queue:
-    """Views of any number of videos on their way through the network, a batch at a time."""
-
-    def __init__(self, runner: BatchRunner, *, keep_errors: bool) -> None:
-        self._runner = runner
-        self._keep_errors = keep_errors
-        self._jobs: list[_Job] = []
-        self._batch = torch.empty(0)
-
-    def add(self, job: _Job) -> None:
-        """Takes a video's views, and runs the batches that they fill."""
-        for view in range(0 if job.clips is None else len(job.clips)):
-            assert job.clips is not None
-            if not len(self._batch):
-                # Every view is written here, batch after batch: fresh memory costs as much as the writing.
-                shape = (self._runner.batch_size, *job.clips.view_shape)
-                self._batch = torch.empty(shape, dtype=torch.float32)
-            job.clips.put(view, self._batch[len(self._jobs)])
-            self._jobs.append(job)
-            if len(self._jobs) >= self._runner.batch_size:
-                self.flush()
-            if job.error is not None:
-                return
-
-    def flush(self) -> None:
-        """Runs what is left."""
-        jobs, self._jobs = self._jobs, []
-        if jobs:
-            self._run(jobs, self._batch[: len(jobs)])
-
-    def _run(self, jobs: Sequence[_Job], views: Tensor) -> None:
-        try:
-            logits = self._runner(views)
-        except (RuntimeError, ValueError, MemoryError) as error:
-            # What else the library itself refuses lies with the model or the engine, not with a video.
-            ours = isinstance(error, SlowFastZooError) and not isinstance(error, OutOfMemoryError)
-            if ours or not self._keep_errors:
-                raise
-            if len(jobs) == 1:
-                jobs[0].error = error
-            else:
-                for index, job in enumerate(jobs):  # so that none fails for its company
-                    self._run([job], views[index : index + 1])
-        else:
-            for job, row in zip(jobs, logits, strict=True):
-                job.logits.append(row)
+    return Job(source, None, error) if error else Job(source, future.result())
 
 
 def _views_of(model: SlowFast | OptimizedModel, views: Views) -> int:

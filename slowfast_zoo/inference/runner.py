@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
+from slowfast_zoo.inference.aggregate import probabilities
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, to_device
 from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.spec import Activation, Aggregate
+from slowfast_zoo.video.clips import Clips
+
+Item = TypeVar("Item")
 
 _BATCH_SIZES = {"cpu": 1, "cuda": 32}
 """Views that go through the network at once: a CPU gains nothing from more, and so gives a view the same bits
@@ -97,3 +108,123 @@ class BatchRunner:
     @torch.inference_mode()
     def _logits(self, clips: Tensor) -> Tensor:
         return self.model(clips.to(self.device, self._dtype)).float().cpu()
+
+
+@dataclasses.dataclass
+class Job:
+    """The views of one video, or of a part of it, on their way through the network."""
+
+    source: str
+    clips: Clips | None
+    """None where reading failed."""
+    error: BaseException | None = None
+    """Why there is no answer."""
+    logits: list[Tensor] = dataclasses.field(default_factory=list)
+    """Of the views that are through, in order, each ``(classes,)``."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.error is not None or self.clips is None or len(self.logits) == len(self.clips)
+
+    def probabilities(self, activation: Activation, rule: Aggregate) -> Tensor:
+        """The answer, one probability per class ``(classes,)``, averaged by the clip spec's rule.
+
+        Raises:
+            InputError: some are no numbers.
+        """
+        scores = probabilities(torch.stack(self.logits), activation, rule)
+        if not torch.isfinite(scores).all():
+            raise InputError(
+                f"The model returned NaN for '{self.source}': its weights are damaged, or its precision"
+                " overflows."
+            )
+        return scores
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def answered(runner: BatchRunner, jobs: Iterable[AnyJob], *, keep_errors: bool) -> Iterator[AnyJob]:
+    """The jobs in order, each when all its views are through the network; views of several share batches.
+
+    Args:
+        runner: the network.
+        jobs: taken as the network needs them.
+        keep_errors: whether a job that fails says so in ``error`` and ends nothing.
+    """
+    waiting: deque[AnyJob] = deque()
+    queue = _Queue(runner, keep_errors=keep_errors)
+    for job in jobs:
+        waiting.append(job)
+        queue.add(job)
+        while waiting and waiting[0].done:
+            yield waiting.popleft()
+    queue.flush()
+    yield from waiting
+
+
+def read_ahead(items: Generator[Item, Any, Any], count: int) -> Generator[Item, None, None]:
+    """The items, made by a thread of their own, never more than ``count`` ahead; closes their generator."""
+    end = object()
+    pending: deque[Any] = deque()
+    try:
+        with ThreadPoolExecutor(1, "slowfast-read") as reader:
+            try:
+                pending.extend(reader.submit(next, items, end) for _ in range(count))
+                while (item := pending.popleft().result()) is not end:
+                    pending.append(reader.submit(next, items, end))
+                    yield item
+            finally:
+                for future in pending:
+                    future.cancel()
+    finally:
+        items.close()
+
+
+class _Queue:
+    """Views of any number of videos on their way through the network, a batch at a time."""
+
+    def __init__(self, runner: BatchRunner, *, keep_errors: bool) -> None:
+        self._runner = runner
+        self._keep_errors = keep_errors
+        self._jobs: list[Job] = []
+        self._batch = torch.empty(0)
+
+    def add(self, job: Job) -> None:
+        """Takes a video's views, and runs the batches that they fill."""
+        for view in range(0 if job.clips is None else len(job.clips)):
+            assert job.clips is not None
+            if not len(self._batch):
+                # Every view is written here, batch after batch: fresh memory costs as much as the writing.
+                shape = (self._runner.batch_size, *job.clips.view_shape)
+                self._batch = torch.empty(shape, dtype=torch.float32)
+            job.clips.put(view, self._batch[len(self._jobs)])
+            self._jobs.append(job)
+            if len(self._jobs) >= self._runner.batch_size:
+                self.flush()
+            if job.error is not None:
+                return
+
+    def flush(self) -> None:
+        """Runs what is left."""
+        jobs, self._jobs = self._jobs, []
+        if jobs:
+            self._run(jobs, self._batch[: len(jobs)])
+
+    def _run(self, jobs: Sequence[Job], views: Tensor) -> None:
+        try:
+            logits = self._runner(views)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            # What else the library itself refuses lies with the model or the engine, not with a video.
+            ours = isinstance(error, SlowFastZooError) and not isinstance(error, OutOfMemoryError)
+            if ours or not self._keep_errors:
+                raise
+            if len(jobs) == 1:
+                jobs[0].error = error
+            else:
+                for index, job in enumerate(jobs):  # so that none fails for its company
+                    self._run([job], views[index : index + 1])
+        else:
+            for job, row in zip(jobs, logits, strict=True):
+                job.logits.append(row)
