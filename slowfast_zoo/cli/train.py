@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from slowfast_zoo.cli.options import (
     echo,
     open_data,
 )
-from slowfast_zoo.errors import SpecError, UnknownNameError, did_you_mean
+from slowfast_zoo.errors import DataError, SpecError, UnknownNameError, did_you_mean
 from slowfast_zoo.runtime.precision import Precision
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @model_option(default=None, help_text="Weights to start from instead of the recipe's: a MODEL")
 @click.option("--from-scratch", is_flag=True, help="Start from random weights, whatever the recipe says.")
 @click.option("--recipe-labels", is_flag=True, help="DATA's numbers are classes of the recipe's dataset.")
+@click.option("--num-classes", type=click.IntRange(1), help="Of DATA with numbers that nothing names.")
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout.")
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @click.option("--epochs", type=int, help="Passes over the data.")
@@ -67,6 +69,7 @@ def train_command(
     model: ModelRef | None,
     from_scratch: bool,
     recipe_labels: bool,
+    num_classes: int | None,
     seed: int | None,
     deterministic: bool,
     epochs: int | None,
@@ -83,8 +86,9 @@ def train_command(
 
     RECIPE is a publisher's config name, or a model's name for the recipe of its default weights. The
     recipe camera-motion makes its own data. The network gets the classes of the data: their names are those
-    of its folders or labels; a list of numbers is named by --labels or --recipe-labels. On several GPUs or
-    machines: torchrun --nproc-per-node 8 --no-python slowfast-zoo train ...
+    of its folders or labels; a list of numbers is named by --labels or --recipe-labels, or --num-classes says
+    that it has no names. On several GPUs or machines: torchrun --nproc-per-node 8 --no-python slowfast-zoo
+    train ...
     """
     import torch
 
@@ -110,6 +114,7 @@ def train_command(
         reading["multi_label"] = True
     source = data[0] if data else CAMERA_MOTION
     training = open_data(source, chosen.clip_spec, "train", reading=reading, recipe=chosen)
+    _check_numbers(chosen, training, num_classes)
     validation = None
     if validate:
         held_out = data[1] if len(data) > 1 else CAMERA_MOTION
@@ -175,6 +180,28 @@ def _configured(
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
         raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
     return config.replace(**changes)
+
+
+def _check_numbers(recipe: Recipe, dataset: VideoDataset | MotionClips, num_classes: int | None) -> None:
+    """Numbers without names are other classes than the recipe's, or so many as the user says.
+
+    Raises:
+        DataError: nobody knows which classes they are, or another number of them was said.
+    """
+    annotations = getattr(dataset, "annotations", None)
+    found = len(dataset.labels or ()) if annotations is None else annotations.num_classes
+    if annotations is not None and annotations.labels is None:
+        if num_classes is not None and num_classes > found:
+            dataset.annotations = dataclasses.replace(annotations, num_classes=num_classes)
+            return
+        if num_classes is None and found != recipe.model_spec.num_classes:
+            raise DataError(
+                f"The data number {found} classes without names, the recipe has"
+                f" {recipe.model_spec.num_classes}: --labels FILE names them, --recipe-labels says that they"
+                f" are classes of {recipe.dataset}, --num-classes {found} that they are others without names."
+            )
+    if num_classes not in (None, found):
+        raise DataError(f"The data have {found} classes, --num-classes says {num_classes}.")
 
 
 def _spec(recipe: Recipe, dataset: VideoDataset | MotionClips) -> ModelSpec:

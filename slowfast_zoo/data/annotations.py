@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slowfast_zoo.data.labels import MOST_CLASSES, LabelMap, fault_of_name
+from slowfast_zoo.data.labels import MOST_CLASSES, LabelMap, fault_of_name, spelling
 from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.spec import class_names
@@ -262,6 +262,7 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
     if labels is None and not numeric:
         # Folders called 1, 2 and 5 are three classes, in that order.
         names = sorted(first_at, key=lambda name: (int(name) if _is_number(name) else -1, name))
+        _check_spellings(first_at)
         labels = LabelMap(tuple(names), None)
     if labels is None or (numeric and not set(first_at) & set(labels.names)):
         numbers = {text: _class_number(text, where) for text, where in first_at.items()}
@@ -295,6 +296,18 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
         num_classes=count,
         first_number=first,
     )
+
+
+def _check_spellings(first_at: Mapping[str, str]) -> None:
+    """Refuses names that are one label in two spellings, such as "Long jump" and "long_jump"."""
+    seen: dict[str, str] = {}
+    for name, where in reversed(first_at.items()):
+        key = f"{int(name)}" if _is_number(name) else spelling(name)
+        if (other := seen.setdefault(key, name)) != name:
+            raise DataError(
+                f"{where}: '{name:.80}' and '{other:.80}' ({first_at[other]}) look like one class in two"
+                " spellings; write them alike, or name both in a label map (labels, --labels)."
+            )
 
 
 def _is_number(text: str) -> bool:

@@ -86,11 +86,12 @@ def read_labels(source: Sequence[str] | str | Path) -> LabelMap:
     for where, _, name in entries:
         if (fault := fault_of_name(name)) is not None:
             raise DataError(f"{where}: the class name {name!r:.80} {fault}.")
-        if name in seen:
-            raise DataError(f"{where}: the label map names '{name}' twice, first at {seen[name]}.")
-        seen[name] = where
+        same = " ".join(unicodedata.normalize("NFC", name).split())  # to the eye
+        if same in seen:
+            raise DataError(f"{where}: the label map names '{name}' twice, first at {seen[same]}.")
+        seen[same] = where
     if entries[0].number is None:
-        return LabelMap(tuple(seen), None)
+        return LabelMap(tuple(entry.name for entry in entries), None)
     return _in_order(entries)
 
 
@@ -103,6 +104,11 @@ def fault_of_name(name: Any) -> str | None:
     if any(unicodedata.category(mark) in ("Cc", "Cs") for mark in name):
         return "has a control character or half a character in it"
     return f"is {len(name)} characters long" if len(name) > _LONGEST else None
+
+
+def spelling(name: str) -> str:
+    """What names that differ only in case, in spaces, dashes or Unicode's forms have in common."""
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
 def text_of(path: Path, what: str) -> str:

@@ -273,8 +273,13 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def check_classes(model: SlowFast, dataset: ClipDataset) -> None:
+def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = False) -> None:
     """Refuses a dataset whose classes, where it names them, aren't the model's in the model's order.
+
+    Args:
+        model: has the classes.
+        dataset: has numbers, or names in ``labels``.
+        all_of_them: whether numbers without names have to be as many as the model has classes.
 
     Raises:
         DataError: names the first that differs.
@@ -285,6 +290,12 @@ def check_classes(model: SlowFast, dataset: ClipDataset) -> None:
         if annotations is not None and annotations.num_classes > classes:
             raise DataError(
                 f"The dataset has labels up to {annotations.num_classes - 1}, the model {classes} classes."
+            )
+        if annotations is not None and all_of_them and annotations.num_classes != classes:
+            raise DataError(
+                f"The dataset numbers {annotations.num_classes} classes without names, the model has"
+                f" {classes}: name those of the dataset (labels=model.labels, where its numbers mean them),"
+                f" or give the model a classifier for them (reset_classifier({annotations.num_classes}))."
             )
         return
     if len(names) != classes:

@@ -296,7 +296,7 @@ def check_labels(labels: Sequence[str] | None, num_classes: int) -> tuple[str, .
     """The labels as a tuple.
 
     Raises:
-        InputError: their number isn't ``num_classes``, or one isn't a text.
+        InputError: their number isn't ``num_classes``, one isn't a text, or two are equal.
     """
     if labels is None:
         return None
@@ -304,4 +304,7 @@ def check_labels(labels: Sequence[str] | None, num_classes: int) -> tuple[str, .
         raise InputError(f"labels are a list of class names, got {labels!r:.80}.")
     if len(labels) != num_classes:
         raise InputError(f"labels has {len(labels)} names for {num_classes} classes; give one per class.")
+    if len(set(labels)) < len(labels):
+        twice = next(label for index, label in enumerate(labels) if label in labels[:index])
+        raise InputError(f"labels names '{twice:.80}' twice; give each class a name of its own.")
     return tuple(labels)

@@ -102,13 +102,13 @@ def train(
 
     Raises:
         TrainingError: files can't be written or resumed, or a loss or gradient isn't finite.
-        DataError: the dataset is empty, has other classes than the model, or a target doesn't fit.
+        DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
     check_trainable(model, dataset, validation, sample_weights)
     for data in (dataset, validation):
         if data is not None:
-            check_classes(model, data)
+            check_classes(model, data, all_of_them=True)
     if model.labels is None:
         model.labels = getattr(dataset, "labels", None)
     group = join(device)

@@ -56,6 +56,7 @@ WRONG_MAPS = {
     "empty": ("\n\n", "is empty"),
     "empty line": ("a\n\nb\n", r"map:2: .*empty line"),
     "twice": ("a\nb\na\n", r"map:3: .*'a' twice, first at .*map:1"),
+    "twice to the eye": ("caf\u00e9\nb\ncafe\u0301\n", r"map:3: .*twice, first at .*map:1"),
     "number twice": ("0 a\n0 b\n", r"map:2: number 0 is taken by 'a'"),
     "gap": ("0 a\n1 b\n3 c\n", r"map:3: .*2 is missing"),
     "from 5": ("5 a\n6 b\n", "5 is the least"),
@@ -401,3 +402,19 @@ def test_label_names_with_marks_come_back_from_a_table(clips: Path) -> None:
     again = read_splits(clips / "out")["train"]
     assert again.labels == annotations.labels
     assert [sample.labels for sample in again.samples] == [sample.labels for sample in annotations.samples]
+
+
+@pytest.mark.parametrize(
+    "names", [("Jump", "jump"), ("long jump", "Long_Jump"), ("1", "01"), ("caf\u00e9", "cafe\u0301")]
+)
+def test_one_label_in_two_spellings_is_refused_unless_a_map_names_both(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "t.csv").write_text("path,label_name\n" + "".join(f"a.mp4,{name}\n" for name in names))
+    with pytest.raises(
+        DataError, match=r"t\.csv:3: .*t\.csv:2\) look like one class in two spellings; write"
+    ):
+        read_annotations(tmp_path / "t.csv")
+    if names[0] != "caf\u00e9":
+        assert read_annotations(tmp_path / "t.csv", labels=names).labels == names

@@ -19,6 +19,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.cli import test as test_module
 from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.cli.options import open_data
+from slowfast_zoo.data.dataset import open_dataset
 from slowfast_zoo.errors import (
     CheckpointError,
     DataError,
@@ -353,20 +354,43 @@ def numbered(tmp_path: Path) -> Path:
 
 
 def test_a_training_takes_number_and_names_of_its_classes_from_the_data(numbered: Path) -> None:
-    def trained(*options: str) -> SlowFast:
-        work = numbered / "w"
-        shutil.rmtree(work, ignore_errors=True)
+    work = numbered / "w"
+
+    def run_train(*options: str) -> click.testing.Result:
         command = ["train", "camera-motion", str(numbered / "list.txt"), "--work-dir", str(work)]
         command += ["--device", "cpu", "--workers", "0", "--fps", "10", *options]
-        command += ["--epochs", "1", "--batch-size", "2"]
-        result = click.testing.CliRunner().invoke(main, command)
-        assert result.exit_code == 0, result.output
-        assert ("2 classes without names; --labels FILE" in result.output) == (not options)
-        return from_pretrained(work / "model")
+        command += ["--epochs", "1", "--batch-size", "2", "--set", "channels_last=false"]
+        return click.testing.CliRunner().invoke(main, command)
 
-    assert (trained().labels, trained().spec.num_classes) == (None, 2)
-    assert trained("--labels", str(numbered / "names.txt")).labels == ("b", "a")
-    assert trained("--recipe-labels").spec.num_classes == 10
+    for wrong, message in (
+        ((), "number 2 classes without names, the recipe has 10: --labels FILE names them, --recipe-labels"),
+        (("--num-classes", "1"), "The data have 2 classes, --num-classes says 1."),
+        (("--recipe-labels", "--num-classes", "2"), "The data have 10 classes, --num-classes says 2."),
+    ):
+        refused = run_train(*wrong)
+        assert refused.exit_code == 1 and message in " ".join(refused.output.split())
+    assert not work.exists()
+    for options, labels, classes in (
+        (("--num-classes", "3"), None, 3),
+        (("--labels", str(numbered / "names.txt")), ("b", "a"), 2),
+        (("--recipe-labels",), get_recipe("camera-motion").labels, 10),
+    ):
+        result = run_train(*options)
+        assert result.exit_code == 0, result.output
+        assert ("3 classes without names; --labels FILE" in result.output) == (labels is None)
+        trained = from_pretrained(work / "model")
+        assert (trained.labels, trained.spec.num_classes) == (labels, classes)
+        shutil.rmtree(work)
+
+
+def test_a_training_refuses_numbers_of_fewer_classes_than_the_model_has(
+    model: SlowFast, numbered: Path
+) -> None:
+    data = open_dataset(numbered / "list.txt", model.clip_spec, train=True)
+    with pytest.raises(
+        DataError, match=r"numbers 2 classes without names, the model has 3: name those .*labels=m"
+    ):
+        train(copy.deepcopy(model), data, TrainConfig(epochs=1), work_dir=numbered / "t")
 
 
 def test_classes_of_data_and_weights_are_matched_by_name_or_refused(numbered: Path) -> None:

@@ -296,6 +296,10 @@ class TestTools:
         traced = torch.jit.trace(model, x)
         torch.testing.assert_close(traced(other), model(other), rtol=1e-5, atol=1e-6)
 
+    def test_labels_that_name_a_class_twice_are_refused(self, spec: ModelSpec) -> None:
+        with pytest.raises(InputError, match="labels names 'b' twice"):
+            build(spec).labels = ("a", "b", "c", "b", "e")
+
     def test_deepcopy_and_pickle(self, spec: ModelSpec) -> None:
         model, x = build(spec), clip()
         model.labels = ("a", "b", "c", "d", "e")

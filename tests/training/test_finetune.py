@@ -159,6 +159,29 @@ def test_norms_that_learn_are_measured_before_the_probe(clips: Path, tmp_path: P
     assert torch.equal(probed.slow.stem.norm.running_mean, before) == (not learn)
 
 
+def test_norms_whose_measuring_makes_the_probe_worse_keep_what_the_model_came_with(
+    clips: Path, tmp_path: Path
+) -> None:
+    class Known(SlowFast):
+        """Has seen such clips: with other statistics than its own it confuses them."""
+
+        own: Tensor
+
+        def forward_head(self, features: Any, pre_logits: bool = False) -> Tensor:
+            out = super().forward_head(features, pre_logits)
+            return out if torch.equal(self.slow.stem.norm.running_mean, self.own) else out * 0
+
+    model = make_model()
+    model.__class__ = Known
+    model.own = model.slow.stem.norm.running_mean.clone()
+    result = tune(clips, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
+    (told,) = (note for note in result.notes if note.startswith("Batch norms measured"))
+    assert told.endswith("before 1.0000; not used, as these weights know such clips.")
+    assert result.probe_metrics["top1_acc"] == 1.0
+    assert torch.equal(read_file(tmp_path / PROBE).slow.stem.norm.running_mean, model.own)
+    assert result.evaluation.metrics["top1_acc"] == 1.0, "training didn't end below the better probe"
+
+
 def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -> None:
     model = make_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -507,6 +530,8 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
         tune(clips, tmp_path / "w4", validation=tmp_path / "val.txt")
     with pytest.raises(InputError, match="'first', 'only', 'no'"):
         tune(clips, tmp_path / "w5", probe="yes")
+    with pytest.raises(InputError, match=r"A linear probe leaves the network as it is: norms that learn"):
+        tune(clips, tmp_path / "w5", probe="only", freeze_norms=False)
     with pytest.raises(InputError, match="4 channels"):
         tune(clips, tmp_path / "w6", SlowFast(SPEC.replace(in_channels=4)))
     with pytest.raises(InputError, match="SlowFast model, got Linear"):

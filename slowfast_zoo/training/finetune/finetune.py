@@ -141,7 +141,8 @@ def finetune(
         group_by: what a source is, as in ``splits.source_of``.
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``.
         freeze_norms: keep the statistics of batch norms, which small batches would spoil; False for networks
-            that start from random weights, or from other footage. Then they are measured before the probe.
+            that start from random weights, or from other footage. Then they are measured before the probe
+            unless that makes it worse, and not accepted where only a probe is asked for.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
         flip: whether clips are flipped; None: as the model was trained, but not when classes are called
             left, right or clockwise.
@@ -162,6 +163,11 @@ def finetune(
     """
     if probe not in ("first", "only", "no"):
         raise InputError(f"probe is {probe!r}; accepted: 'first', 'only', 'no'.")
+    if probe == "only" and not freeze_norms:
+        raise InputError(
+            "A linear probe leaves the network as it is: norms that learn (freeze_norms=False, --learn-norms)"
+            " need a training behind it."
+        )
     folder = Path(work_dir).expanduser()
     if resume and not folder.exists():
         raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
@@ -192,14 +198,10 @@ def finetune(
     fresh = probe == "only" or not (resume and (folder / RESUME).exists())
     if fresh:
         (folder / PROBE).unlink(missing_ok=True)
-    if fresh and probe == "first" and not freeze_norms:
-        # Else the probe would fit features that training, with the norms of each batch, never shows.
-        measure_batch_norms(model, run.dataset(found.train, train=True), config, run.device)
-        _say(
-            notes,
-            "Batch norms follow the new clips: that can spoil the probe where the weights know such clips.",
-        )
-    probed = {} if probe == "no" else run.probe(probe) if fresh else run.earlier_probe()
+    if probe == "no":
+        probed = {}
+    else:
+        probed = run.probe(probe, learn_norms=not freeze_norms) if fresh else run.earlier_probe()
     if probe != "only":
         model.freeze(freeze_up_to, norms=freeze_norms)
         run.describe(freeze_up_to, freeze_norms, balance)
@@ -238,19 +240,38 @@ class _Run:
             max_unreadable=self.max_unreadable,
         )
 
-    def probe(self, kind: Probe) -> dict[str, float]:
+    def probe(self, kind: Probe, *, learn_norms: bool) -> dict[str, float]:
         """Fits the classifier to the features of the training clips; its metrics on the validation data.
 
-        What training starts from has to know the random clips that training shows. The validation data
-        choose how strongly weights are held back.
+        Norms that are going to learn are measured on the new clips first: else the probe would fit features
+        that training, with the norms of each batch, never shows. Where the weights know such clips, that can
+        spoil the features; then the better probe has the statistics that the model came with.
         """
-        random = kind == "first"
-        features = self._features(self.dataset(self.data.train, train=random), _DRAWS if random else 1)
-        fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
-        metrics = _measured(self.evaluate(self.data.val))
+        metrics = self._fit(kind)
+        if learn_norms:
+            own = {name: value.clone() for name, value in self.model.state_dict().items()}
+            measure_batch_norms(
+                self.model, self.dataset(self.data.train, train=True), self.config, self.device
+            )
+            measured = self._fit(kind)
+            before, after = selection_score(metrics), selection_score(measured)
+            told = f"Batch norms measured on the new clips: linear probe {after:.4f}, before {before:.4f}"
+            if after < before:
+                self.model.load_state_dict(own)
+                _say(self.notes, f"{told}; not used, as these weights know such clips.")
+            else:
+                metrics = measured
+                _say(self.notes, f"{told}.")
         save_weights(self.model, self.folder / PROBE, {"metrics": metrics})
         write_line(self.folder / LOG, "probe", metrics)
         return metrics
+
+    def _fit(self, kind: Probe) -> dict[str, float]:
+        """Fits the classifier; the validation data choose how strongly weights are held back."""
+        random = kind == "first"  # what training starts from has to know the random clips that it shows
+        features = self._features(self.dataset(self.data.train, train=random), _DRAWS if random else 1)
+        fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
+        return _measured(self.evaluate(self.data.val))
 
     def earlier_probe(self) -> dict[str, float]:
         """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none.
