@@ -17,6 +17,7 @@ from torch import Tensor
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, get_table, names_between
+from slowfast_zoo.weights.checkpoint.loading import load_checkpoint
 
 State = Mapping[str, Tensor]
 
@@ -36,6 +37,11 @@ def trained(spec: ModelSpec = SPEC, seed: int = 0) -> SlowFast:
             else:
                 tensor.normal_(0, 0.1, generator=generator)
     return model
+
+
+def build(spec: ModelSpec, path: Path) -> SlowFast:
+    """A model of that spec in eval mode, with the weights of a file."""
+    return load_checkpoint(SlowFast(spec), path).eval()
 
 
 def assert_same_state(model: SlowFast, state: dict[str, torch.Tensor], skip: tuple[str, ...] = ()) -> None:

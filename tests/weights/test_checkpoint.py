@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.publisher_files import SPEC, WRITERS, assert_same_state, python2_pickle, to_dialect, trained
+from support.publisher_files import (
+    SPEC,
+    WRITERS,
+    assert_same_state,
+    build,
+    python2_pickle,
+    to_dialect,
+    trained,
+)
 
 from slowfast_zoo.errors import CheckpointError, InputError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
@@ -20,7 +28,6 @@ from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.checkpoint.dialects import names_between
 from slowfast_zoo.weights.checkpoint.loading import (
     adapt_stem,
-    build,
     canonical_state_dict,
     load_checkpoint,
     match_rows,
@@ -46,7 +53,7 @@ def test_every_publishers_file_gives_the_same_logits(tmp_path, kind):
 
     assert read_checkpoint(path).dialect == dialect
     filled = load_checkpoint(SlowFast(SPEC), path).eval()
-    built = build(SPEC, read_checkpoint(path)).eval()
+    built = build(SPEC, path).eval()
     with torch.no_grad():
         expected = model(clip())
         assert torch.equal(filled(clip()), expected)
@@ -109,7 +116,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change):
     )
     assert_same_state(model, before)
     with pytest.raises(CheckpointError):
-        build(SPEC, read_checkpoint(tmp_path / "file"))
+        build(SPEC, tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_other_precisions_become_float32(tmp_path):
     torch.save(
         {name: t.half() if t.is_floating_point() else t for name, t in copied(model).items()}, tmp_path / "h"
     )
-    loaded = build(SPEC, read_checkpoint(tmp_path / "h"))
+    loaded = build(SPEC, tmp_path / "h")
     assert all(tensor.dtype == torch.float32 for tensor in loaded.parameters())
     torch.testing.assert_close(
         loaded.slow.stem.conv.weight, model.slow.stem.conv.weight, atol=1e-3, rtol=1e-3
@@ -162,7 +169,7 @@ def test_other_precisions_become_float32(tmp_path):
     state = copied(model) | {"classifier.bias": torch.ones(6, dtype=torch.int32)}
     torch.save(state, tmp_path / "i")
     with pytest.raises(CheckpointError, match=r"classifier\.bias.*int32"):
-        build(SPEC, read_checkpoint(tmp_path / "i"))
+        build(SPEC, tmp_path / "i")
 
 
 def test_an_explicit_dialect_is_obeyed(tmp_path):
@@ -194,12 +201,12 @@ def test_another_number_of_classes_keeps_the_models_own_head(tmp_path, caplog):
     assert "6 classes, the model 3" in caplog.text
     assert torch.equal(model.classifier.weight, head)
     assert_same_state_but_head(model, source)
-    fresh = build(spec, read_checkpoint(tmp_path / "file"))
+    fresh = build(spec, tmp_path / "file")
     assert fresh.classifier.weight.shape == (3, spec.num_features)
     assert 0.005 < fresh.classifier.weight.std() < 0.02
     assert fresh.spec == spec
     assert_same_state_but_head(fresh, source)
-    features = build(SPEC.replace(num_classes=0), read_checkpoint(tmp_path / "file")).eval()
+    features = build(SPEC.replace(num_classes=0), tmp_path / "file").eval()
     with torch.no_grad():
         expected = source.forward_head(source.forward_features(clip()), pre_logits=True)
         assert torch.equal(features(clip()), expected)
@@ -237,7 +244,7 @@ def test_stems_are_adapted_to_other_channels(tmp_path, channels, caplog):
     with caplog.at_level(logging.WARNING):
         model = load_checkpoint(SlowFast(spec), tmp_path / "file").eval()
     assert f"{channels} channels" in caplog.text
-    assert_same_state(build(spec, read_checkpoint(tmp_path / "file")), model.state_dict())
+    assert_same_state(build(spec, tmp_path / "file"), model.state_dict())
     gray = clip(1)
     with torch.no_grad():
         if channels in (1, 6):  # a gray clip is the same in every channel, so the answers must be
@@ -259,9 +266,9 @@ def test_adapt_stem_by_hand():
 def test_stems_that_are_not_rgb_fit_only_their_own_channels(tmp_path):
     spec = SPEC.replace(in_channels=2)
     torch.save(trained(spec).state_dict(), tmp_path / "file")
-    assert build(spec, read_checkpoint(tmp_path / "file")).spec == spec
+    assert build(spec, tmp_path / "file").spec == spec
     with pytest.raises(CheckpointError) as caught:
-        build(SPEC, read_checkpoint(tmp_path / "file"))
+        build(SPEC, tmp_path / "file")
     assert len(caught.value.mismatched) == 2
 
 
@@ -325,4 +332,4 @@ def test_python2_pickles_are_written_as_python_reads_them():
 def test_numbers_whose_sum_overflows_are_still_numbers(tmp_path):
     state = copied(trained()) | {"classifier.bias": torch.full((6,), 3e38)}
     torch.save(state, tmp_path / "file")
-    assert build(SPEC, read_checkpoint(tmp_path / "file")).classifier.bias.eq(3e38).all()
+    assert build(SPEC, tmp_path / "file").classifier.bias.eq(3e38).all()

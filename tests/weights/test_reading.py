@@ -23,7 +23,7 @@ from support.publisher_files import WRITERS, caffe2_blobs, python2_pickle
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.checkpoint.loading import build, load_checkpoint
+from slowfast_zoo.weights.checkpoint.loading import load_checkpoint
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 
 SPEC = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=3)
@@ -184,11 +184,7 @@ def test_hostile_and_broken_files_are_refused(tmp_path, kind):
     HOSTILE[kind](path, trap)
     model = SlowFast(SPEC)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    for load in (
-        read_checkpoint,
-        lambda path: load_checkpoint(model, path),
-        lambda path: build(SPEC, read_checkpoint(path)),
-    ):
+    for load in (read_checkpoint, lambda path: load_checkpoint(model, path)):
         with pytest.raises(CheckpointError, match=r"weights\.pth") as caught:
             load(path)
         assert "\n" not in str(caught.value)

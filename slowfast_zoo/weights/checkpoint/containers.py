@@ -2,6 +2,8 @@
 
 Everything is described first (``Stored``: place, type, shape) and checked against the file's own size;
 memory is taken for a tensor when it is asked for, and the caller asks when names and shapes are right.
+Readers raise ``NotWeightsError``, ``RefusedName``, and what damage makes ``struct``, ``json``, ``zipfile``
+and ``read_pickle`` raise.
 
 Source: torch/serialization.py (https://github.com/pytorch/pytorch), the format of
 https://github.com/huggingface/safetensors, and what ``numpy.ndarray.__reduce__`` writes
@@ -36,41 +38,21 @@ _MAX_HEADER = 1 << 23  # bytes of a safetensors header; those of the largest net
 _MAX_DIRECTORY = 1 << 20  # bytes of a zip's directory: 10,000 records
 _MAX_TENSORS = 10_000  # the largest network has 1,600
 
-_STORAGES = {
-    "torch.FloatStorage": torch.float32,
-    "torch.DoubleStorage": torch.float64,
-    "torch.HalfStorage": torch.float16,
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.LongStorage": torch.int64,
-    "torch.IntStorage": torch.int32,
-    "torch.ShortStorage": torch.int16,
-    "torch.CharStorage": torch.int8,
-    "torch.ByteStorage": torch.uint8,
-    "torch.BoolStorage": torch.bool,
-}
-_SAFETENSORS = {
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-_NUMPY = {
-    "f4": torch.float32,
-    "f8": torch.float64,
-    "f2": torch.float16,
-    "i8": torch.int64,
-    "i4": torch.int32,
-    "i2": torch.int16,
-    "i1": torch.int8,
-    "u1": torch.uint8,
-    "b1": torch.bool,
-}
+_TYPES = (  # torch's type, the name of its storage, and how safetensors and numpy write it
+    (torch.float32, "Float", "F32", "f4"),
+    (torch.float64, "Double", "F64", "f8"),
+    (torch.float16, "Half", "F16", "f2"),
+    (torch.bfloat16, "BFloat16", "BF16", None),
+    (torch.int64, "Long", "I64", "i8"),
+    (torch.int32, "Int", "I32", "i4"),
+    (torch.int16, "Short", "I16", "i2"),
+    (torch.int8, "Char", "I8", "i1"),
+    (torch.uint8, "Byte", "U8", "u1"),
+    (torch.bool, "Bool", "BOOL", "b1"),
+)
+_STORAGES = {f"torch.{name}Storage": dtype for dtype, name, _, _ in _TYPES}
+_SAFETENSORS = {code: dtype for dtype, _, code, _ in _TYPES}
+_NUMPY = {code: dtype for dtype, _, _, code in _TYPES if code}
 
 _TENSORS = frozenset({"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"})
 _PARAMETERS = frozenset({"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"})
@@ -140,15 +122,14 @@ class Stored:
             NotWeightsError: its bytes aren't there, or aren't those that were written.
             OSError: the file can't be read.
         """
-        raw = torch.empty(self.nbytes, dtype=torch.uint8)
         if isinstance(self.where, int):
+            raw = torch.empty(self.nbytes, dtype=torch.uint8)
             file.seek(self.where)
             got = file.readinto(raw.numpy()) if self.nbytes else 0  # type: ignore[attr-defined]
         else:
             data = self._inline(file)
             got = len(data)
-            if got == self.nbytes and got:
-                raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            raw = torch.frombuffer(bytearray(data or b"\0"), dtype=torch.uint8)[:got]
         if got != self.nbytes:
             raise NotWeightsError(f"is damaged: {got} bytes of a tensor are there instead of {self.nbytes}")
         if self.crc32 is not None and zlib.crc32(raw.numpy().data) != self.crc32:
@@ -196,11 +177,7 @@ class _ShortReads:
 
 
 def read_torch_zip(file: BinaryIO, size: int) -> Content:
-    """What ``torch.save`` wrote, since torch 1.6.
-
-    Raises:
-        NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` and ``zipfile`` raise.
-    """
+    """What ``torch.save`` wrote, since torch 1.6."""
     with zipfile.ZipFile(_ShortReads(file)) as archive:
         records = {record.filename: record for record in archive.infolist()}
     main = [name for name in records if name.rpartition("/")[2] == "data.pkl"]
@@ -238,21 +215,12 @@ def read_torch_zip(file: BinaryIO, size: int) -> Content:
     file.seek(start)
     state, others = _find_state(read_pickle(file, start + length, _NAMES.__contains__))
 
-    def find(key: str, nbytes: int) -> tuple[int, int | None]:
-        at, count, crc = place(f"data/{key}")
-        if count != nbytes:
-            raise NotWeightsError(f"is damaged: a storage has {count} bytes instead of {nbytes}")
-        return at, crc
-
-    return Content(_tensors(state, find, order == b"big"), others=others)
+    tensors = _tensors(state, lambda key: place(f"data/{key}"), order == b"big")
+    return Content(tensors, others=others)
 
 
 def read_torch_legacy(file: BinaryIO, size: int) -> Content:
-    """What ``torch.save`` wrote before torch 1.6, and since with ``_use_new_zipfile_serialization=False``.
-
-    Raises:
-        NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` raise.
-    """
+    """What ``torch.save`` wrote before torch 1.6, and since with ``_use_new_zipfile_serialization=False``."""
 
     def following(limit: int = _MAX_PICKLE) -> Any:
         return read_pickle(file, min(size, file.tell() + limit), _NAMES.__contains__)
@@ -261,42 +229,30 @@ def read_torch_legacy(file: BinaryIO, size: int) -> Content:
         following(100)
     system = following(10_000)
     content, keys = following(), following()
-    if (
-        not isinstance(system, dict)
-        or not isinstance(keys, list)
-        or not all(isinstance(k, str) for k in keys)
-    ):
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or not isinstance(system, dict):
         raise NotWeightsError("is damaged: its parts are no state dict")
     state, others = _find_state(content)
     sizes = dict(_storages(content, keys))
-    places: dict[str, tuple[int, int]] = {}
+    places: dict[str, tuple[int, int, None]] = {}
     at = file.tell()
     for key in keys:
         file.seek(at)
         (count,) = struct.unpack("<q", file.read(8))
         nbytes = count * sizes.get(key, 0)
-        at += 8
-        places[key] = at, nbytes
-        at += nbytes
+        places[key] = at + 8, nbytes, None
+        at += 8 + nbytes
         if count < 0 or at > size:
             raise NotWeightsError("is cut off, or declares more than it has: damaged or hostile")
 
-    def find(key: str, nbytes: int) -> tuple[int, None]:
-        at, count = places.get(key, (0, -1))
-        if count != nbytes:
-            raise NotWeightsError(f"is damaged: a storage has {count} bytes instead of {nbytes}")
-        return at, None
-
-    return Content(_tensors(state, find, system.get("little_endian") is False), others=others)
+    tensors = _tensors(state, places.__getitem__, system.get("little_endian") is False)
+    return Content(tensors, others=others)
 
 
 def read_numpy_pickle(file: BinaryIO, size: int) -> Content:
     """A pickle of numpy arrays, as caffe2's tools wrote them: ``{'blobs': {name: array}}`` or the inner one.
 
     Blobs that aren't arrays (iteration counts) are left out.
-
-    Raises:
-        NotWeightsError, RefusedName, and what a damaged file makes ``read_pickle`` raise.
     """
     content = read_pickle(file, size, (_ARRAYS | DICTS).__contains__)
     blobs = content.get("blobs", content) if isinstance(content, dict) else None
@@ -312,11 +268,7 @@ def read_numpy_pickle(file: BinaryIO, size: int) -> Content:
 
 
 def read_safetensors(file: BinaryIO, size: int) -> Content:
-    """A safetensors file.
-
-    Raises:
-        NotWeightsError, and what a damaged header makes ``json`` raise.
-    """
+    """A safetensors file."""
     (length,) = struct.unpack("<Q", file.read(8))
     if length > min(size - 8, _MAX_HEADER):
         raise NotWeightsError(f"is a damaged safetensors file: its header would have {length} bytes")
@@ -406,9 +358,9 @@ def _storage(reference: object) -> tuple[torch.dtype, str, int]:
 
 
 def _tensors(
-    state: Mapping[Any, Any], find: Callable[[str, int], tuple[int, int | None]], is_big_endian: bool
+    state: Mapping[Any, Any], find: Callable[[str], tuple[int, int, int | None]], is_big_endian: bool
 ) -> dict[str, Stored]:
-    """Every entry of a state dict; ``find`` tells where a storage lies, and its CRC-32."""
+    """Every entry of a state dict; ``find`` tells of a storage where it lies, its bytes and its CRC-32."""
     tensors = {}
     _check_count(state)
     for name, value in state.items():
@@ -420,15 +372,16 @@ def _tensors(
         storage, offset, shape, stride = value.args[:4]
         dtype, key, count = _storage(storage)
         shape, stride = _sides(shape), _sides(stride)
-        at, crc = find(key, count * dtype.itemsize)
-        tensor = Stored(dtype, shape, stride, at + offset * dtype.itemsize, is_big_endian)
-        whole = offset == 0 and tensor.nbytes == count * dtype.itemsize
-        if (
-            type(offset) is not int
-            or offset < 0
-            or offset * dtype.itemsize + tensor.nbytes > count * dtype.itemsize
-        ):
+        at, there, crc = find(key)
+        if there != count * dtype.itemsize:
+            raise NotWeightsError(
+                f"is damaged: a storage has {there} bytes instead of {count * dtype.itemsize}"
+            )
+        start = offset * dtype.itemsize if type(offset) is int else -1
+        tensor = Stored(dtype, shape, stride, at + start, is_big_endian)
+        if start < 0 or start + tensor.nbytes > there:
             raise NotWeightsError(f"declares {ascii(name)[:80]} larger than its data: damaged or hostile")
+        whole = tensor.nbytes == there
         tensors[name] = dataclasses.replace(tensor, crc32=crc) if whole else tensor
     return tensors
 
@@ -486,19 +439,13 @@ def _array(call: Call) -> Stored:
 
 
 def _sides(values: object) -> tuple[int, ...]:
-    """A shape or strides.
-
-    Raises:
-        NotWeightsError: not at most eight whole numbers, or a product that no file has.
-    """
+    """A shape or strides: at most eight whole numbers, none of which is larger than any file."""
     if isinstance(values, Call) and values.name == "torch.Size":
         values = values.args[0] if values.args else ()
-    if not isinstance(values, list | tuple) or len(values) > 8:
-        raise NotWeightsError("is damaged: a shape is no shape")
-    for value in values:
-        if type(value) is not int or not 0 <= value < 1 << 40:
-            raise NotWeightsError("is damaged or hostile: a shape is no shape")
-    return tuple(values)
+    sides = tuple(values) if isinstance(values, list | tuple) and len(values) <= 8 else (None,)
+    if not all(type(side) is int and 0 <= side < 1 << 40 for side in sides):
+        raise NotWeightsError("is damaged or hostile: a shape is no shape")
+    return sides
 
 
 def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec, SlowSampling
-from slowfast_zoo.weights.catalog.entry import Dialect
 
 LayerKind = Literal["conv", "norm", "linear"]
 
@@ -119,7 +118,7 @@ def _pair(patterns: tuple[str, str], **place: object) -> Iterator[tuple[str, Lay
     yield norm.format(**place), "norm"
 
 
-DIALECTS: dict[Dialect, NameTable] = {
+DIALECTS: dict[str, NameTable] = {
     "slowfast_zoo": NameTable(
         slow="slow",
         fast="fast",
@@ -213,13 +212,10 @@ def get_table(dialect: str) -> NameTable:
     Raises:
         UnknownNameError: no such dialect.
     """
-    for name, table in DIALECTS.items():
-        if name == dialect:
-            return table
-    raise UnknownNameError(
-        f"There is no dialect '{dialect}'.{did_you_mean(str(dialect), DIALECTS)}"
-        f" Accepted: {quoted(DIALECTS)}."
-    )
+    if dialect not in DIALECTS:
+        hint = did_you_mean(str(dialect), DIALECTS)
+        raise UnknownNameError(f"There is no dialect '{dialect}'.{hint} Accepted: {quoted(DIALECTS)}.")
+    return DIALECTS[dialect]
 
 
 def names_between(spec: ModelSpec, dialect: str) -> dict[str, str | None]:
@@ -250,6 +246,11 @@ def find_network(names: Collection[str], dialect: str | None = None) -> list[tup
             if whole and prefix + fast in given:
                 found.append((candidate, prefix))
     return found
+
+
+def has_roi_head(names: Iterable[str]) -> bool:
+    """Whether these are names of a network for person-action detection, which isn't read."""
+    return any("roi_head." in name or "detection_head." in name for name in names)
 
 
 def slow_first(weight: Tensor, spec: ModelSpec) -> Tensor:

@@ -19,6 +19,7 @@ from slowfast_zoo.weights.checkpoint.dialects import (
     CLASSIFIER,
     STEMS,
     get_table,
+    has_roi_head,
     names_between,
     slow_first,
 )
@@ -58,25 +59,21 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("The model is on the meta device; model.to_empty(device='cpu') gives it memory.")
-    state = _state_for(model.spec, read_checkpoint(path, dialect=dialect), level=logging.WARNING)
+    checkpoint = read_checkpoint(path, dialect=dialect)
+    in_file = spec_in_file(checkpoint, model.spec)
+    state = read_canonical(checkpoint, in_file)
+    adapt_state(state, in_file, model.spec, checkpoint.path, logging.WARNING)
+    rule = get_table(checkpoint.dialect).slow_sampling
+    if rule not in (None, model.spec.slow_sampling):
+        _LOGGER.warning(
+            "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
+            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
+            *(path, rule, model.spec.slow_sampling),
+        )
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
     return model
-
-
-def build(spec: ModelSpec, checkpoint: Checkpoint) -> SlowFast:
-    """A new model in eval mode with the weights of a file; nothing is initialized in vain.
-
-    Args:
-        spec: the network; ``num_classes`` and ``in_channels`` may differ from the file's as in
-            ``load_checkpoint``: a classifier of another size starts fresh.
-        checkpoint: any publisher's file.
-
-    Raises:
-        CheckpointError: as in ``load_checkpoint``.
-    """
-    return build_state(_state_for(spec, checkpoint, level=logging.INFO), spec)
 
 
 def build_state(state: dict[str, Tensor], spec: ModelSpec) -> SlowFast:
@@ -90,20 +87,33 @@ def build_state(state: dict[str, Tensor], spec: ModelSpec) -> SlowFast:
     return model.eval()
 
 
-def canonical_state_dict(tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str) -> dict[str, Tensor]:
+def canonical_state_dict(
+    tensors: Mapping[str, Tensor],
+    spec: ModelSpec,
+    dialect: str,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+) -> dict[str, Tensor]:
     """A publisher's tensors as the complete state dict of ``SlowFast(spec)``: our names, float32.
 
     Args:
         tensors: name to tensor, without wrappers' prefixes.
         spec: the network exactly as the tensors have it, classes and channels included.
         dialect: whose names they are.
+        shapes: theirs, where they are known before a tensor is read.
 
     Raises:
         CheckpointError: something is missing, left over, of another shape, or not finite.
         UnknownNameError: no such dialect.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return _renamed(shapes, tensors, spec, dialect)
+    if shapes is None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    state = {}
+    for name, theirs in _pair_names(shapes, spec, dialect).items():
+        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
+    if get_table(dialect).fast_first and CLASSIFIER[0] in state:
+        state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)
+    return state
 
 
 def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]:
@@ -113,20 +123,15 @@ def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]
         CheckpointError: the file doesn't hold exactly this network.
     """
     try:
-        return _renamed(checkpoint.shapes, checkpoint.tensors, spec, checkpoint.dialect)
+        return canonical_state_dict(checkpoint.tensors, spec, checkpoint.dialect, shapes=checkpoint.shapes)
     except CheckpointError as error:
-        raise _at(checkpoint.path, error) from error
-
-
-def _renamed(
-    shapes: Mapping[str, Shape], tensors: Mapping[str, Tensor], spec: ModelSpec, dialect: str
-) -> dict[str, Tensor]:
-    state = {}
-    for name, theirs in _pair_names(shapes, spec, dialect).items():
-        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
-    if get_table(dialect).fast_first and CLASSIFIER[0] in state:
-        state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)
-    return state
+        path = str(checkpoint.path)
+        raise CheckpointError(
+            str(error) if path in str(error) else f"'{path}': {error}",
+            missing=error.missing,
+            unexpected=error.unexpected,
+            mismatched=error.mismatched,
+        ) from error
 
 
 def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
@@ -253,20 +258,6 @@ def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
         return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
 
 
-def _state_for(spec: ModelSpec, checkpoint: Checkpoint, level: int) -> dict[str, Tensor]:
-    """The file's tensors for ``SlowFast(spec)``; without the classifier if its classes are others."""
-    in_file = spec_in_file(checkpoint, spec)
-    state = adapt_state(read_canonical(checkpoint, in_file), in_file, spec, checkpoint.path, level)
-    rule = get_table(checkpoint.dialect).slow_sampling
-    if rule not in (None, spec.slow_sampling):
-        _LOGGER.warning(
-            "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
-            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
-            *(checkpoint.path, rule, spec.slow_sampling),
-        )
-    return state
-
-
 def adapt_state(
     state: dict[str, Tensor], given: ModelSpec, spec: ModelSpec, path: Path, level: int = logging.INFO
 ) -> dict[str, Tensor]:
@@ -338,20 +329,11 @@ def _misfit(
 
 
 def _detection(names: Iterable[str]) -> str:
-    found = any("roi_head." in name or "detection_head." in name for name in names)
-    return " (it is a network for person-action detection: it has an ROI head)" if found else ""
+    return " (it is a network for person-action detection: it has an ROI head)" if has_roi_head(names) else ""
 
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _at(path: str | Path, error: CheckpointError) -> CheckpointError:
-    """The same error with the file's name in front, if it isn't there already."""
-    text = str(error) if str(path) in str(error) else f"'{path}': {error}"
-    return CheckpointError(
-        text, missing=error.missing, unexpected=error.unexpected, mismatched=error.mismatched
-    )
 
 
 def _as_stored(name: str, tensor: Tensor) -> Tensor:

@@ -153,18 +153,16 @@ class _Machine:
             self.stack.append(Blob(at, length, bool(is_utf8)))
             return
         data = self.take(length)
-        if is_utf8 is not False:
-            self.stack.append(
-                data.decode("utf-8" if is_utf8 else "latin-1", "surrogatepass" if is_utf8 else "strict")
-            )
+        if is_utf8:
+            self.stack.append(data.decode("utf-8", "surrogatepass"))
         else:
-            self.stack.append(data)
+            self.stack.append(data.decode("latin-1") if is_utf8 is None else data)
 
     def long(self, form: str) -> None:
         length = self.number(form)
-        data = self.take(length) if 0 <= length <= 255 else None
-        if data is None:
+        if not 0 <= length <= 255:
             raise ValueError("it has an endless number")
+        data = self.take(length)
         # what doesn't fit 64 bits is kept out of numbers: sizes and offsets need no more
         self.stack.append(int.from_bytes(data, "little", signed=True) if length <= 8 else data)
 
@@ -253,19 +251,11 @@ class _Machine:
         del self.stack[-length:]
         self.stack.append(items)
 
-    def pop_two(self) -> list[Any]:
-        return [self.stack.pop(), self.stack.pop()][::-1]
-
-    def put(self, index: object) -> None:
-        if not isinstance(index, int):
-            raise TypeError("it has a wrong memo")
+    def put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
-    def get(self, index: object) -> None:
-        self.stack.append(self.memo[index])  # type: ignore[index]
-
-    def discard(self, length: int) -> None:
-        self.take(length)
+    def get(self, index: int) -> None:
+        self.stack.append(self.memo[index])
 
 
 def _fill(target: dict[Any, Any], items: list[Any]) -> None:
@@ -292,8 +282,8 @@ _CONSTANTS: dict[bytes, Callable[[], Any]] = {
 }
 
 _OPERATIONS: dict[bytes, Callable[[_Machine], Any]] = {
-    b"\x80": lambda m: m.discard(1),  # protocol
-    b"\x95": lambda m: m.discard(8),  # frame
+    b"\x80": lambda m: m.take(1),  # protocol
+    b"\x95": lambda m: m.take(8),  # frame
     b"0": lambda m: m.stack.pop(),
     b"1": lambda m: m.since_mark(),
     b"2": lambda m: m.stack.append(m.stack[-1]),
@@ -327,7 +317,7 @@ _OPERATIONS: dict[bytes, Callable[[_Machine], Any]] = {
     b"a": lambda m: m.extend([m.stack.pop()]),
     b"e": lambda m: m.extend(m.since_mark()),
     b"\x90": lambda m: m.extend(m.since_mark()),
-    b"s": lambda m: m.fill(m.pop_two()),
+    b"s": lambda m: m.fill([m.stack.pop(), m.stack.pop()][::-1]),
     b"u": lambda m: m.fill(m.since_mark()),
     b"c": _Machine.global_,
     b"\x93": _Machine.stack_global,

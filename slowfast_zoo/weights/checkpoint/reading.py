@@ -22,7 +22,6 @@ from typing import BinaryIO
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, quoted
-from slowfast_zoo.files import hash_file
 from slowfast_zoo.weights.catalog.entry import FileKind
 from slowfast_zoo.weights.checkpoint.containers import (
     LEGACY_MAGIC,
@@ -35,7 +34,7 @@ from slowfast_zoo.weights.checkpoint.containers import (
     read_torch_legacy,
     read_torch_zip,
 )
-from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table
+from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table, has_roi_head
 from slowfast_zoo.weights.checkpoint.pickles import RefusedName
 
 _LOGGER = logging.getLogger(__name__)
@@ -75,16 +74,10 @@ class Checkpoint:
     """Name and shape of each, known without reading it."""
     known_dialect: str | None
     """Whose names these are; None: nobody's."""
-    header: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    header: Mapping[str, str]
     """The texts in the header of a safetensors file; empty for other containers."""
-    file: BinaryIO | None = None
+    file: BinaryIO
     """Open as long as ``tensors`` lives."""
-
-    @staticmethod
-    def of(path: Path, tensors: Mapping[str, Tensor], dialect: str) -> Checkpoint:
-        """Tensors in memory, as what was read from ``path``."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        return Checkpoint(path, "safetensors", tensors, shapes, dialect)
 
     @property
     def dialect(self) -> str:
@@ -105,12 +98,10 @@ class Checkpoint:
             CheckpointError: the file can't be read any more.
         """
         try:
-            if self.file is None:
-                return hash_file(self.path)
             self.file.seek(0)
             return hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
         except OSError as error:
-            raise CheckpointError(f"'{self.path}' can't be read: {error.strerror}.") from error
+            raise _unreadable(self.path, error) from error
 
 
 class _Unread(Mapping[str, Tensor]):
@@ -129,7 +120,7 @@ class _Unread(Mapping[str, Tensor]):
         try:
             return self._stored[name].read(self._file)
         except OSError as error:
-            raise CheckpointError(f"'{self._path}' can't be read: {error.strerror}.") from error
+            raise _unreadable(self._path, error) from error
         except NotWeightsError as error:
             raise CheckpointError(f"'{self._path}' {error} ('{name}').") from error
 
@@ -158,8 +149,7 @@ def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoi
             raise CheckpointError(f"'{path}' is {what}; give the path of a weights file.")
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CheckpointError(f"'{path}' can't be read: {reason}.") from error
+        raise _unreadable(path, error) from error
     try:
         checkpoint = _read(path, file, dialect)
     except BaseException:
@@ -183,7 +173,7 @@ def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
     except NotWeightsError as error:
         raise CheckpointError(f"'{path}' {error}.") from error
     except OSError as error:
-        raise CheckpointError(f"'{path}' can't be read: {error.strerror or error}.") from error
+        raise _unreadable(path, error) from error
     except _MALFORMED as error:
         raise CheckpointError(f"'{path}' is damaged, or no file of weights: {_first_line(error)}") from error
     names = tuple(content.tensors)
@@ -250,7 +240,7 @@ def _describe(head: bytes) -> str:
 
 
 def _no_network(names: Collection[str]) -> str:
-    if any("roi_head." in name or "detection_head." in name for name in names):
+    if has_roi_head(names):
         return (
             "holds a network for person-action detection (an ROI head), not one that classifies clips;"
             " the networks for detection have their own models."
@@ -260,6 +250,10 @@ def _no_network(names: Collection[str]) -> str:
         f"doesn't hold a two-pathway SlowFast network of a known publisher: its names ({examples}, ...) fit"
         " none. Single-pathway networks (Slow, I3D) aren't read."
     )
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> CheckpointError:
+    return CheckpointError(f"'{path}' can't be read: {getattr(error, 'strerror', None) or error}.")
 
 
 def _first_line(error: BaseException) -> str:
