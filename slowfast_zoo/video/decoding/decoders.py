@@ -125,7 +125,7 @@ class Decoder(abc.ABC):
     def _opened(self) -> tuple[Any, Any]:
         container = self._media.open_container()
         try:
-            track = _best_track(container, self._media.name)
+            track = best_track(container, self._media.name)
             context = track.codec_context
             pixels = context.width * context.height
             if pixels > MAX_PIXELS:
@@ -329,7 +329,7 @@ def _most_threads() -> int:
     return min(os.cpu_count() or 1, _MOST_THREADS)
 
 
-def _best_track(container: Any, name: str) -> Any:
+def best_track(container: Any, name: str) -> Any:
     """The video stream that FFmpeg's own rule prefers, but never a cover picture."""
     from av.stream import Disposition
 

@@ -31,11 +31,12 @@ class RgbConverter:
         width: pixels of the upright frame.
         height: pixels of the upright frame.
         turned: whether its rows are the coded frame's columns.
+        coded_size: width and height of the first frame as coded.
     """
 
     def __init__(self, name: str, first: VideoFrame) -> None:
         self._name = name
-        self._coded_size = (first.width, first.height)
+        self.coded_size = (first.width, first.height)
         self._matrix = display_matrix(first)
         empty = np.empty((first.height, first.width, 0), np.uint8)
         self.height, self.width = upright(empty, self._matrix).shape[:2]
@@ -53,7 +54,7 @@ class RgbConverter:
 
         if not hasattr(self._local, "reformatter"):
             self._local.reformatter = VideoReformatter()
-        width, height = self._coded_size
+        width, height = self.coded_size
         frame = _as_progressive(frame)
         try:
             rgb = self._local.reformatter.reformat(

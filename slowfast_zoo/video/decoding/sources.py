@@ -112,7 +112,7 @@ class _Guarded:
         try:
             return getattr(self._file, verb)(*arguments)
         except Exception as error:  # whatever a stranger's object raises
-            raise self._refused(_one_line(error)) from error
+            raise self._refused(one_line(error)) from error
 
     def _refused(self, reason: str) -> VideoError:
         self.error = VideoError(f"'{self._name}' can't be read: {reason}.")
@@ -360,7 +360,7 @@ def _fetched(url: str) -> Media:
     except http.client.IncompleteRead as error:
         raise VideoError(f"'{name}' came incomplete: the connection ended early.") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = _one_line(getattr(error, "reason", None) or error)
+        reason = one_line(getattr(error, "reason", None) or error)
         reason = _STREAM if reason.startswith("ICY ") else reason
         raise VideoError(f"'{name}' can't be fetched: {reason}.") from error
     received = file.seek(0, io.SEEK_END)
@@ -498,14 +498,14 @@ def _spooled(
         file.close()
         if isinstance(error, VideoError):
             raise
-        raise VideoError(f"'{name}' can't be fetched: {_one_line(error)}.") from error
+        raise VideoError(f"'{name}' can't be fetched: {one_line(error)}.") from error
     except BaseException:
         file.close()
         raise
     return cast(BinaryIO, file)
 
 
-def _one_line(error: object) -> str:
+def one_line(error: object) -> str:
     """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     text = re.sub(r"(?i)[a-z][a-z0-9+.-]*://\S+", lambda found: without_secrets(found[0]), text)

@@ -1,0 +1,386 @@
+"""Frames of what has no end, as they arrive: cameras, network streams, pipes.
+
+A stream that breaks off is opened again, after pauses that grow; its clock goes on, and the first frame
+behind the hole is marked. Nothing is kept but the frame that was just decoded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+import math
+import random
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
+
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.video.decoding.decoders import best_track
+from slowfast_zoo.video.decoding.rgb import RgbConverter
+from slowfast_zoo.video.decoding.sources import (
+    MAX_PIXELS,
+    display_name,
+    is_url,
+    local_path,
+    mode_of,
+    one_line,
+)
+from slowfast_zoo.video.decoding.video import Frame
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_LOGGER = logging.getLogger(__name__)
+
+LiveSource: TypeAlias = str | int | Path | BinaryIO
+
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,udp,tcp,http,https,tls,srtp",
+    "rtsps": "rtsps,rtsp,rtp,udp,tcp,tls,srtp",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,tls,tcp",
+    "http": "http,https,tcp,tls,crypto,httpproxy",
+    "https": "http,https,tcp,tls,crypto,httpproxy",
+    "udp": "udp,rtp",
+    "rtp": "rtp,udp",
+    "srt": "srt,udp",
+    "tcp": "tcp",
+}
+"""What is accepted, and what may be opened on its behalf: never a file, whatever a playlist says."""
+
+_RTSP_OPTIONS = {"rtsp_transport": "tcp", "max_delay": "500000"}
+"""UDP loses packets without a word, and frames become gray."""
+
+_LOW_DELAY = {"fflags": "nobuffer", "analyzeduration": "2000000"}
+
+_DEVICES = {
+    "linux": ("v4l2", "/dev/video{}"),
+    "darwin": ("avfoundation", "{}"),
+    "win32": ("dshow", "video={}"),
+}
+"""Per system FFmpeg's name for cameras, and what it calls one."""
+
+_WITHOUT_CLOCK = frozenset(("mpjpeg",))
+"""Formats whose time stamps FFmpeg makes up, from a frame rate that nobody told."""
+
+_SMALLEST_STEP_SECONDS = 1e-3
+_LARGEST_STEP_SECONDS = 10.0
+"""Between the stamps of two frames, beyond the time between their arrivals; more is a jump."""
+
+_MOST_BEHIND_SECONDS = 10.0
+"""How much later than at first frames may come before something is done about it."""
+
+_IDLE_SHARE = 0.1
+"""Of its time, a reader that keeps up waits for frames at least so much."""
+
+_REFUSED_PACKETS = 1000
+"""In a row; more is no video."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class LiveFrame:
+    """One frame, as it arrived."""
+
+    pixels: Frame
+    """uint8 RGB of shape (H, W, 3), upright."""
+    seconds: float
+    """From the first frame on: by time stamps where they are sound, else by arrival; always increasing."""
+    gap: bool
+    """Whether frames in front of it are missing, or nobody knows how much time passed."""
+
+
+class LiveClock:
+    """When frames were taken, in seconds from the first one, whatever their stamps say.
+
+    Attributes:
+        seconds: of the last frame.
+        behind_seconds: how much later than the earliest ones, by its stamp, the last frame came.
+        trusts_stamps: whether stamps count; else times of arrival do.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.behind_seconds = 0.0
+        self.trusts_stamps = True
+        self._first = True
+        self._stamp: float | None = None
+        self._arrival = self._lead = 0.0
+
+    def restart(self) -> None:
+        """The next frame's stamp has nothing to do with those before."""
+        self._stamp, self.trusts_stamps = None, True
+
+    def step(self, stamp: float | None, arrival: float) -> bool:
+        """Takes the next frame; whether its stamp jumped, by more than time can have passed.
+
+        Args:
+            stamp: seconds by the stream; None where it says nothing.
+            arrival: seconds by any clock that doesn't jump.
+        """
+        passed = arrival - self._arrival
+        told = None if stamp is None or self._stamp is None or not self.trusts_stamps else stamp - self._stamp
+        by_stamp = told is not None and 0 < told <= passed + _LARGEST_STEP_SECONDS
+        jumped = told is not None and not by_stamp and abs(told) > _LARGEST_STEP_SECONDS
+        if not self._first:
+            self.seconds += told if told is not None and by_stamp else max(passed, _SMALLEST_STEP_SECONDS)
+        lead = self.seconds - arrival
+        # Where the time of arrival counts, the frame is as new as it can be.
+        self._lead = max(self._lead, lead) if by_stamp else lead
+        self.behind_seconds = self._lead - lead
+        self._first, self._stamp, self._arrival = False, stamp, arrival
+        return jumped
+
+
+class _LostError(Exception):
+    """A connection broke off; never leaves this module."""
+
+
+class LiveVideo:
+    """The frames of a camera, a stream, a pipe or a file, for as long as they come; to be iterated once.
+
+    A connection that breaks off is opened again, after pauses that grow; the clock goes on meanwhile. Whoever
+    reads slower than frames come gets the newest ones, behind a gap, rather than ever later ones. A file is
+    played at its own speed, as a camera would give it.
+
+    Args:
+        source: an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp); a device (``/dev/video0``,
+            or its number); a pipe or binary file object; a file.
+        options: FFmpeg's, which go before those chosen here: ``{"rtsp_transport": "udp"}``,
+            ``{"video_size": "1280x720", "framerate": "30"}``.
+        timeout_seconds: without anything new, after which a connection counts as lost.
+        retry_seconds: the first and the longest pause before a lost connection is opened again.
+        clock: seconds that pass; for tests.
+
+    Attributes:
+        name: without credentials and query.
+
+    Raises:
+        InputError: no such kind of source, or an argument that is not accepted.
+        VideoError: no such file or device.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        *,
+        options: Mapping[str, str] | None = None,
+        timeout_seconds: float = 10.0,
+        retry_seconds: tuple[float, float] = (0.5, 30.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        for name, value in (("timeout_seconds", timeout_seconds), ("retry_seconds", min(retry_seconds))):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number above 0.")
+        self.name = f"camera {source}" if isinstance(source, int) else display_name(source)
+        self._opening = _opening_of(source, timeout_seconds)
+        self._options = {**_LOW_DELAY, **self._opening.options, **(options or {})}
+        self._timeout, self._retry, self._now = timeout_seconds, retry_seconds, clock
+        self._stop = threading.Event()
+        self._clock = LiveClock()
+        self._begun = 0.0
+        self._seen = self._finite = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the iteration with its next frame; may be called from any thread."""
+        self._stop.set()
+
+    def __iter__(self) -> Iterator[LiveFrame]:
+        """The frames.
+
+        Raises:
+            VideoError: it can't be opened, or ends before its first frame; or a file or pipe breaks off.
+        """
+        first, longest = self._retry
+        pause = first
+        while not self._stop.is_set():
+            reason = "it ended"
+            try:
+                for frame in self._connection():
+                    pause = first
+                    yield frame
+                    if self._stop.is_set():
+                        return
+                if self._seen and self._finite:
+                    return
+            except _LostError as error:
+                reason = str(error)
+            if not self._seen or self._finite:
+                when = "" if self._seen else ", before its first frame" if reason == "it ended" else ""
+                raise VideoError(f"'{self.name}' can't be watched: {reason}{when}.")
+            _LOGGER.warning("'%s' is lost: %s. Trying again in %.1f s.", self.name, reason, pause)
+            self._stop.wait(pause * random.uniform(0.75, 1.0))  # so that many don't come back at once
+            pause = min(2 * pause, longest)
+
+    def _connection(self) -> Iterator[LiveFrame]:
+        """The frames until it ends.
+
+        Raises:
+            _LostError: it broke off.
+        """
+        import av
+        from av.codec.context import Flags
+
+        gap, convert = self._seen, None
+        try:
+            with self._opened() as container:
+                track = best_track(container, self.name)
+                context = track.codec_context
+                context.options = {"max_pixels": str(MAX_PIXELS)}
+                context.thread_type = "SLICE"  # threads that share out frames hold some back
+                context.flags |= Flags.low_delay
+                self._finite = not self._opening.lasting or bool(container.duration)
+                self._clock.restart()
+                self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
+                begun = self._now()
+                for frame, idle in self._decoded(container, track):
+                    if convert is None and frame.is_corrupt:  # it refers to frames from before
+                        continue
+                    if convert is None or convert.coded_size != (frame.width, frame.height):
+                        gap, convert = gap or convert is not None, RgbConverter(self.name, frame)
+                    stamp = None if frame.pts is None else float(frame.pts * track.time_base)
+                    gap |= self._clock.step(stamp, self._now())
+                    if not self._seen:
+                        self._begun, self._seen = self._now(), True
+                    self._keep_pace(idle / max(self._now() - begun, 1e-9))
+                    yield LiveFrame(convert(frame), self._clock.seconds, gap)
+                    gap = False
+        except (av.FFmpegError, OSError, ValueError) as error:  # VideoErrors too: cameras come up in steps
+            raise _LostError(one_line(error)) from None
+
+    def _opened(self) -> Any:
+        import av
+
+        lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
+        return av.open(
+            self._opening.target,
+            format=self._opening.format,
+            options=self._options,
+            timeout=(self._timeout, self._timeout),
+            **lenient,
+        )
+
+    def _decoded(self, container: Any, track: Any) -> Iterator[tuple[VideoFrame, float]]:
+        """Every frame, and how many seconds were spent waiting for packets so far."""
+        import av
+
+        packets, idle, refused = container.demux(track), 0.0, 0
+        while True:
+            asked = self._now()
+            packet = next(packets, None)
+            if packet is None:
+                return
+            idle += self._now() - asked
+            try:
+                frames = track.codec_context.decode(packet)
+            except (av.error.InvalidDataError, av.error.EOFError) as error:
+                refused += 1
+                if refused > _REFUSED_PACKETS:
+                    raise _LostError(f"its decoder refused {refused} packets in a row") from error
+                continue
+            for frame in frames:
+                refused = 0
+                yield frame, idle
+
+    def _keep_pace(self, idle: float) -> None:
+        """Waits where a file is faster than its own time; sees to it that frames don't come later and later.
+
+        Raises:
+            _LostError: there is a backlog, which a new connection doesn't have.
+        """
+        if self._opening.paced:
+            self._stop.wait(max(self._begun + self._clock.seconds - self._now(), 0.0))
+        elif self._opening.lasting and self._clock.behind_seconds > _MOST_BEHIND_SECONDS:
+            if idle < _IDLE_SHARE:
+                raise _LostError("its frames come faster than they are read")
+            _LOGGER.warning("The time stamps of '%s' run slow: times of arrival count instead.", self.name)
+            self._clock.trusts_stamps = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """How FFmpeg is told about a source."""
+
+    target: str | _Arriving
+    options: dict[str, str]
+    format: str | None = None
+    lasting: bool = False
+    """Whether it can be opened again: neither a pipe, which goes on where it was, nor a file, which ends."""
+    paced: bool = False
+    """Whether it can be read faster than it is shown, so that somebody has to wait."""
+
+
+class _Arriving:
+    """A file object that is read as far as it has come; FFmpeg sees that it can't seek."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._read = getattr(file, "read1", file.read)  # ``read`` waits for all of the bytes
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._read(size)
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise OSError(f"it gives {type(data).__name__}, no bytes")
+        return bytes(data)
+
+
+def _opening_of(source: LiveSource, timeout_seconds: float) -> _Opening:
+    """What a source is.
+
+    Raises:
+        InputError: nothing that can be watched.
+        VideoError: no such file or device.
+    """
+    if isinstance(source, int) and not isinstance(source, bool):
+        kind, name = _DEVICES.get(sys.platform, _DEVICES["linux"])
+        return _device(kind, name.format(source))
+    if isinstance(source, str) and is_url(source):
+        return _address(source, timeout_seconds)
+    if isinstance(source, (str, Path)):
+        path = local_path(source)
+        mode = mode_of(path)
+        if str(path).startswith("/dev/video"):
+            return _device("v4l2", str(path))
+        if mode is None or stat.S_ISDIR(mode):
+            what = "doesn't exist" if mode is None else "is a folder"
+            raise VideoError(
+                f"'{display_name(path)}' {what}; watch takes an address, a device, a pipe or a file."
+            )
+        options = {"protocol_whitelist": "file"}
+        return _Opening(target=str(path.absolute()), options=options, paced=not stat.S_ISFIFO(mode))
+    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+        return _Opening(target=_Arriving(source), options={"protocol_whitelist": "none"})
+    raise InputError(
+        "What is watched is an address (rtsp://, http://), a device (/dev/video0, or its number), a pipe, a"
+        f" binary file object or a file; got {type(source).__name__}."
+    )
+
+
+def _device(kind: str, name: str) -> _Opening:
+    if kind == "v4l2" and mode_of(Path(name)) is None:
+        raise VideoError(f"There is no camera '{name}'.")
+    return _Opening(target=name, format=kind, options={}, lasting=True)
+
+
+def _address(url: str, timeout_seconds: float) -> _Opening:
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _PROTOCOLS:
+        raise InputError(
+            f"'{display_name(url)}' can't be watched: accepted are {', '.join(_PROTOCOLS)}, devices and files."
+        )
+    options = {"protocol_whitelist": _PROTOCOLS[scheme]}
+    if scheme.startswith("rtsp"):
+        options |= _RTSP_OPTIONS | {"timeout": str(round(timeout_seconds * 1e6))}
+    return _Opening(target=url, options=options, lasting=True)
