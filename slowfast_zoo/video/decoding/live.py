@@ -149,8 +149,8 @@ class LiveVideo:
     played at its own speed, as a camera would give it.
 
     Args:
-        source: an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp); a device (``/dev/video0``,
-            or its number); a pipe or binary file object; a file.
+        source: an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp); a device
+            (``/dev/video0``, or its number); a pipe or binary file object; a file.
         options: FFmpeg's, which go before those chosen here: ``{"rtsp_transport": "udp"}``,
             ``{"video_size": "1280x720", "framerate": "30"}``.
         timeout_seconds: without anything new, after which a connection counts as lost.
@@ -360,7 +360,7 @@ def _opening_of(source: LiveSource, timeout_seconds: float) -> _Opening:
             )
         options = {"protocol_whitelist": "file"}
         return _Opening(target=str(path.absolute()), options=options, paced=not stat.S_ISFIFO(mode))
-    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+    if not isinstance(source, int) and hasattr(source, "read") and not isinstance(source, io.TextIOBase):
         return _Opening(target=_Arriving(source), options={"protocol_whitelist": "none"})
     raise InputError(
         "What is watched is an address (rtsp://, http://), a device (/dev/video0, or its number), a pipe, a"
@@ -378,7 +378,7 @@ def _address(url: str, timeout_seconds: float) -> _Opening:
     scheme = url.partition("://")[0].lower()
     if scheme not in _PROTOCOLS:
         raise InputError(
-            f"'{display_name(url)}' can't be watched: accepted are {', '.join(_PROTOCOLS)}, devices and files."
+            f"'{display_name(url)}' can't be watched; accepted: {', '.join(_PROTOCOLS)}, devices and files."
         )
     options = {"protocol_whitelist": _PROTOCOLS[scheme]}
     if scheme.startswith("rtsp"):
