@@ -115,16 +115,14 @@ class Grid:
             if windows and windows[-1].frames.stop == part.stop:
                 break
             if windows and first <= windows[-1].first_frame:
-                # Straight to the grid's next time that is nearer to the next frame.
-                change = (video.seconds_of(first) + video.seconds_of(first + 1)) / 2
-                number = max(number + 1, math.floor((change - begin) / self.hop_seconds))
+                number = self.number_behind(video, begin, number, first)
                 continue
-            stop = self._stop(video, spec, first)
+            stop = self.stop_of(video, spec, first)
             last = stop > part.stop
             if last and self.last == "drop":
                 break
             if last and self.last == "move_back":
-                first = max(self._first(video, spec, part.stop), part.start)
+                first = max(self.first_of(video, spec, part.stop), part.start)
                 if windows and first <= windows[-1].first_frame:
                     break
             windows.append(window_of(video, len(windows), first, min(stop, part.stop)))
@@ -139,13 +137,18 @@ class Grid:
             )
         return windows
 
+    def number_behind(self, video: Video, begin: float, number: int, first: int) -> int:
+        """The grid's next time, behind ``number``, that may be nearer to the frame behind ``first``."""
+        change = (video.seconds_of(first) + video.seconds_of(first + 1)) / 2
+        return max(number + 1, math.floor((change - begin) / self.hop_seconds))
+
     def _part(self, video: Video) -> range:
         if self.start_seconds is None and self.end_seconds is None:
             return range(video.num_frames)
         part = VideoPart(video, video.name, start_seconds=self.start_seconds, end_seconds=self.end_seconds)
         return part.frames_of_whole
 
-    def _stop(self, video: Video, spec: ClipSpec, first: int) -> int:
+    def stop_of(self, video: Video, spec: ClipSpec, first: int) -> int:
         """The frame behind a window; beyond ``num_frames`` where the video ends too soon."""
         if (seconds := self._seconds(spec)) is None:
             return first + _frames(video, spec)
@@ -155,7 +158,7 @@ class Grid:
         # Behind the end there are no frames to count; half a frame's time is rounding.
         return stop + 1 if stop == video.num_frames and over >= 0.5 / float(video.fps) else stop
 
-    def _first(self, video: Video, spec: ClipSpec, stop: int) -> int:
+    def first_of(self, video: Video, spec: ClipSpec, stop: int) -> int:
         """The frame that a window begins with which ends in front of frame ``stop``."""
         if (seconds := self._seconds(spec)) is None:
             return stop - _frames(video, spec)
