@@ -188,11 +188,13 @@ def _check_numbers(recipe: Recipe, dataset: VideoDataset | MotionClips, num_clas
     Raises:
         DataError: nobody knows which classes they are, or another number of them was said.
     """
-    annotations = getattr(dataset, "annotations", None)
-    found = len(dataset.labels or ()) if annotations is None else annotations.num_classes
-    if annotations is not None and annotations.labels is None:
+    from slowfast_zoo.data.dataset import VideoDataset
+
+    found = len(dataset.labels or ())
+    if isinstance(dataset, VideoDataset) and dataset.labels is None:
+        found = dataset.annotations.num_classes
         if num_classes is not None and num_classes > found:
-            dataset.annotations = dataclasses.replace(annotations, num_classes=num_classes)
+            dataset.annotations = dataclasses.replace(dataset.annotations, num_classes=num_classes)
             return
         if num_classes is None and found != recipe.model_spec.num_classes:
             raise DataError(

@@ -298,7 +298,7 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
     )
 
 
-def _check_spellings(first_at: Mapping[str, str]) -> None:
+def _check_spellings(first_at: dict[str, str]) -> None:
     """Refuses names that are one label in two spellings, such as "Long jump" and "long_jump"."""
     seen: dict[str, str] = {}
     for name, where in reversed(first_at.items()):
