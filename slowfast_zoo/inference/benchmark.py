@@ -203,12 +203,8 @@ def benchmark(
     """How many videos a second the network, the reading and ``predict`` manage, and what limits them.
 
     Args:
-        model: as in ``predict``; its weights don't matter.
+        model, views, engine, precision, device: as in ``predict``, for one video; weights don't matter.
         source: one video: a path, URL or bytes. None: only the network is measured.
-        views: per video, as in ``predict``.
-        engine: as in ``predict``: "auto" is what it takes for one video with these views.
-        precision: as in ``predict``.
-        device: as in ``predict``.
         repeats: videos that are timed; the publishers take 195.
         warmup: videos before those, at least one: engines start there; the publishers take 5.
         batch_size: as in ``predict_many``.
@@ -288,14 +284,18 @@ def _read(predictor: Predictor, source: str | Path | bytes) -> int:
 def _network_alone(
     model: SlowFast | OptimizedModel, runner: BatchRunner, views: tuple[int, int], runs: _Runs
 ) -> Benchmark:
-    spec = model.clip_spec
+    spec, computes = model.clip_spec, runner.model
     shape = (model.spec.in_channels, spec.num_frames, spec.test_crop, spec.test_crop)
     network, per_view = _network(runner, shape, views[0] * views[1], runs)
+    if isinstance(computes, OptimizedModel):
+        engine, precision = computes.engine, str(computes.precision)
+    else:
+        engine, precision = "module", str(next(computes.parameters()).dtype).removeprefix("torch.")
     return Benchmark(
         model=str(model.provenance.get("model", "SlowFast")),
         weights=model.provenance.get("tag"),
-        engine=runner.model.engine if isinstance(runner.model, OptimizedModel) else "module",
-        precision=_precision(runner.model),
+        engine=engine,
+        precision=precision,
         machine=Machine.of(runner.device),
         views=views,
         view_shape=shape,
@@ -335,12 +335,6 @@ def _name(source: object) -> str:
     if isinstance(source, (str, Path)):
         return display_name(source)
     return f"{len(source)} bytes" if isinstance(source, bytes) else type(source).__name__
-
-
-def _precision(model: SlowFast | OptimizedModel) -> str:
-    if isinstance(model, OptimizedModel):
-        return model.precision
-    return str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def _peak_memory_bytes(device: torch.device) -> int | None:

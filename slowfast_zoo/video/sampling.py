@@ -397,7 +397,9 @@ class _PyTorchVideo(Rule):
         return [self._room(spec, video) * clip / max(clips - 1, 1) for clip in range(clips)]
 
     def center_start(self, spec: ClipSpec, video: Timing) -> Start:
-        return super().center_start(spec, video) if video.stamps is None else self._room(spec, video) / 2
+        if self._counts_frames(video):
+            return super().center_start(spec, video)
+        return self._room(spec, video) / 2
 
     def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
         return self.frames(spec, video, rng.uniform(0.0, float(self._room(spec, video)), 1)[0])
@@ -421,6 +423,10 @@ class _PyTorchVideo(Rule):
             return video.room
         return max(video.stamps.duration * video.stamps.tick - _seconds(spec), Fraction(0))
 
+    def _counts_frames(self, video: Timing) -> bool:
+        """Whether starts are source frames of a constant rate; else they are seconds."""
+        return video.stamps is None
+
 
 _FOLDER_FPS = 30.0
 """What PyTorchVideo takes folders of frames for."""
@@ -440,13 +446,6 @@ class _PyTorchVideo01(_PyTorchVideo):
         part: Start = room / clips if self._counts_frames(video) else float(room) / clips
         return [part * clip for clip in range(clips)]
 
-    def center_start(self, spec: ClipSpec, video: Timing) -> Start:
-        return (
-            Rule.center_start(self, spec, video)
-            if self._counts_frames(video)
-            else self._room(spec, video) / 2
-        )
-
     def _shown(self, spec: ClipSpec, video: Timing, start: Start) -> tuple[int, int]:
         if self._counts_frames(video):
             last = Fraction(start) + video.span
@@ -465,7 +464,6 @@ class _PyTorchVideo01(_PyTorchVideo):
         return Fraction(max(seconds - spec.span_frames / (spec.fps or _FOLDER_FPS), 0.0))
 
     def _counts_frames(self, video: Timing) -> bool:
-        """Whether starts are source frames of a constant rate; else they are seconds."""
         return video.stamps is None and video.rate is not None
 
 

@@ -59,13 +59,21 @@ def engine_folder() -> Path | None:
     """
     with contextlib.suppress(OSError, DownloadError):
         folder = cache_dir() / "engines"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if is_private(folder) and os.access(folder, os.W_OK):
+        if is_ours(folder) and os.access(folder, os.W_OK):
             return folder
         _LOGGER.info("Others may write to %s: what engines compile is kept for this process only.", folder)
     with contextlib.suppress(OSError):
         return _temporary_folder()
     return None
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder, made where there is none, can be written by nobody but this user."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return is_private(folder)
+    except OSError:
+        return False
 
 
 @functools.cache

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo.errors import ExportError, MissingDependencyError
-from slowfast_zoo.files import is_private
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, keeping_nan, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
@@ -95,14 +94,6 @@ def _in_powers_of_two(call: Run) -> Run:
     return run
 
 
-def _is_private(folder: Path) -> bool:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return is_private(folder)
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
 def inductor_settings(*, frozen: bool) -> Iterator[None]:
     """Freezing, and Inductor's cache inside the library's, unless the user has set a private folder.
@@ -118,7 +109,7 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
 
     variable = "TORCHINDUCTOR_CACHE_DIR"
     before = os.environ.get(variable, default_cache_dir())  # Inductor itself sets its default
-    if before == default_cache_dir() or not _is_private(Path(before)):
+    if before == default_cache_dir() or not artifacts.is_ours(Path(before)):
         folder = artifacts.engine_folder()
         if folder is None:
             raise ExportError(

@@ -14,13 +14,7 @@ from torch import Tensor
 
 from slowfast_zoo.inference.engines.engine import Shape
 from slowfast_zoo.inference.engines.folding import prepare, use_products
-from slowfast_zoo.inference.engines.graph import (
-    ONNX_PACKAGES,
-    capture,
-    openvino_core,
-    to_onnx,
-    to_openvino,
-)
+from slowfast_zoo.inference.engines.graph import ONNX_PACKAGES, capture, openvino_core, to_onnx, to_openvino
 from slowfast_zoo.inference.engines.onnxruntime import onnxruntime_session
 from slowfast_zoo.inference.engines.openvino import openvino_settings
 from slowfast_zoo.network.slowfast import SlowFast
@@ -89,19 +83,9 @@ def _open_openvino(path: Path, precision: Precision) -> Exported:
 
 
 FORMATS: dict[str, FileFormat] = {
-    "onnx": FileFormat(
-        (".onnx",),
-        ("float32", "float16"),
-        ONNX_PACKAGES,
-        _write_onnx,
-        _open_onnx,
-    ),
+    "onnx": FileFormat((".onnx",), ("float32", "float16"), ONNX_PACKAGES, _write_onnx, _open_onnx),
     "torch": FileFormat((".pt2",), ("float32", "bfloat16", "float16"), (), _write_torch, _open_torch),
     "openvino": FileFormat(
-        (".xml", ".bin"),
-        ("float32", "bfloat16", "float16"),
-        ("openvino",),
-        _write_openvino,
-        _open_openvino,
+        (".xml", ".bin"), ("float32", "bfloat16", "float16"), ("openvino",), _write_openvino, _open_openvino
     ),
 }

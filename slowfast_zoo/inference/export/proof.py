@@ -57,18 +57,14 @@ class Proof:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        times = (
-            f"{name} p50 {1000 * p50:.1f} ms, p95 {1000 * p95:.1f} ms"
-            for name, p50, p95 in (
-                ("eager", self.eager_p50_seconds, self.eager_p95_seconds),
-                ("exported", self.exported_p50_seconds, self.exported_p95_seconds),
-            )
-        )
         return (
             f"{'same' if self.ok else 'DIFFERENT'} logits: largest difference {self.max_difference:.2e}"
             f" ({self.relative_difference:.1e} of the largest logit, accepted {self.tolerance:.0e}),"
             f" top-1 agreement {self.top1_agreement:.0%} of {self.clips} clips\n"
-            f"one clip: {'; '.join(times)}"
+            f"one clip: eager p50 {1000 * self.eager_p50_seconds:.1f} ms,"
+            f" p95 {1000 * self.eager_p95_seconds:.1f} ms;"
+            f" exported p50 {1000 * self.exported_p50_seconds:.1f} ms,"
+            f" p95 {1000 * self.exported_p95_seconds:.1f} ms"
         )
 
 

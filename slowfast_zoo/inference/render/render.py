@@ -87,7 +87,8 @@ def render(
 
     path = checked_path(path, tuple(_LARGEST))
     _refuse(model, source, path, topk)
-    source = _rereadable(source)
+    if hasattr(source, "read"):
+        source = source.read()  # so that it can be read twice: once to predict, once to draw
     with open_video(source, fps=fps) as video:
         name, count, rate = video.name, video.num_frames, video.info.fps
         if rate is None:
@@ -209,11 +210,6 @@ def _refuse(model: object, source: object, path: Path, topk: int) -> None:
         raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
 
 
-def _rereadable(source: Any) -> Source:
-    """The source in a form that can be read twice: once to predict, once to draw."""
-    return source.read() if hasattr(source, "read") else source  # type: ignore[no-any-return]
-
-
 def _part(seconds: tuple[float, float] | None, times: Sequence[float]) -> range:
     """The frames to draw: those that a player shows in that time.
 
@@ -242,13 +238,10 @@ def _span(answer: Prediction, times: Sequence[float]) -> tuple[float, float] | N
     """What the model looked at, from 0 to 1 of the video."""
     if answer.seconds is None:
         return None
-    start, end = (_share(second, times) for second in answer.seconds)
+    start, end = (
+        min(max((second - times[0]) / (times[-1] - times[0]), 0.0), 1.0) for second in answer.seconds
+    )
     return start, end
-
-
-def _share(second: float, times: Sequence[float]) -> float:
-    """Where a time lies between the begin (0) and the end (1) of the video."""
-    return min(max((second - times[0]) / (times[-1] - times[0]), 0.0), 1.0)
 
 
 def _drawn(

@@ -32,47 +32,21 @@ Array = npt.NDArray[np.generic]
 MOVIE = Path(__file__).with_name("reference.mp4")
 """A colored H.264 video of 24 small frames that the library carries."""
 
+_SMALL = ModelSpec(depth=14, base_width=16, alpha=4, num_frames=16, num_classes=40)
+_LINSPACE = _SMALL.replace(slow_sampling="linspace", head_window=2, head_pool="window_probs")
+
 SMALL_NETS = {
-    "strided slow frames, global head": ModelSpec(
-        depth=14, base_width=16, alpha=4, num_frames=16, num_classes=40
-    ),
-    "lateral norms, window of logits": ModelSpec(
+    "strided slow frames, global head": _SMALL,
+    "lateral norms, window of logits": _LINSPACE.replace(
         depth=26,
         fast_depth=14,
-        base_width=16,
         alpha=8,
-        num_frames=16,
-        num_classes=40,
         fusion_kernel=7,
         lateral_norm=True,
-        slow_sampling="linspace",
         head_pool="window_logits",
-        head_window=2,
     ),
-    "window of softmax probabilities": ModelSpec(
-        depth=14,
-        base_width=16,
-        alpha=4,
-        num_frames=16,
-        num_classes=40,
-        lateral_norm=True,
-        slow_sampling="linspace",
-        temporal_blocks=(1, 0, 1, 0),
-        head_pool="window_probs",
-        head_window=2,
-    ),
-    "window of sigmoid probabilities": ModelSpec(
-        depth=14,
-        base_width=16,
-        beta_inv=4,
-        alpha=4,
-        num_frames=16,
-        num_classes=40,
-        activation="sigmoid",
-        slow_sampling="linspace",
-        head_pool="window_probs",
-        head_window=2,
-    ),
+    "window of softmax probabilities": _LINSPACE.replace(lateral_norm=True, temporal_blocks=(1, 0, 1, 0)),
+    "window of sigmoid probabilities": _LINSPACE.replace(beta_inv=4, activation="sigmoid"),
 }
 """Networks of a fraction of a second that together have every part of the published ones."""
 
@@ -126,7 +100,7 @@ def resize() -> Iterator[Measurement]:
         parts = []
         for height, width in _FRAME_SIZES:
             pipeline = views.FramePipeline(plain, height, width, crop=spec.test_crop, crops=spec.crops)
-            frames = torch.stack([pipeline.prepare(frame) for frame in pattern(2, height, width)])
+            frames = pipeline.prepare_all(pattern(2, height, width), 2)
             parts += [pipeline.cut(frames, crop).numpy().ravel() for crop in range(spec.crops)]
         tolerance = _EXACT if spec.resize == "uint8-bilinear" else 0.01
         yield Measurement("resize", _resize_key(spec), np.concatenate(parts), tolerance, "levels")

@@ -90,7 +90,10 @@ def verify(
     if model is not None and not isinstance(model, SlowFast):
         raise InputError(f"verify takes a SlowFast model or None, got {type(model).__name__}.")
     wanted = _wanted(stages, model, demo_clip)
-    index = to_device(device) if device is not None else _device_of(model)
+    if device is not None or model is None:
+        index = to_device(device or "cpu")
+    else:
+        index = next(model.parameters()).device
     checks = []
     for stage in wanted:
         checks += list(_checks_of(stage, model, index, demo_clip, asked=stages is not None))
@@ -166,11 +169,8 @@ def seeded_twin(model: SlowFast, entry: dict[str, Any]) -> SlowFast:
 
 
 def _wanted(stages: Sequence[str] | None, model: SlowFast | None, demo_clip: str | Path | None) -> list[str]:
-    possible = [
-        stage
-        for stage in STAGES
-        if (stage != "model" or model is not None) and (stage != "demo clip" or demo_clip is not None)
-    ]
+    needs = {"model": model, "demo clip": demo_clip}
+    possible = [stage for stage in STAGES if stage not in needs or needs[stage] is not None]
     if stages is None:
         return possible
     for stage in [stages] if isinstance(stages, str) else stages:
@@ -186,15 +186,13 @@ def _wanted(stages: Sequence[str] | None, model: SlowFast | None, demo_clip: str
 def _checks_of(
     stage: str, model: SlowFast | None, device: torch.device, demo_clip: str | Path | None, *, asked: bool
 ) -> Iterator[Check]:
-    if stage == "demo clip":
-        assert demo_clip is not None
+    if stage == "demo clip" and demo_clip is not None:
         yield from demo_checks(model, demo_clip, device)
         return
-    if stage == "model":
-        assert model is not None
+    if stage == "model" and model is not None:
         yield from _model_checks(model)
         return
-    measures: dict[str, Callable[[], Iterator[Measurement]]] = {
+    runs: dict[str, Callable[[], Iterator[Measurement | Check]]] = {
         "decode": replay.decode,
         "sample": replay.sample,
         "resize": replay.resize,
@@ -203,19 +201,14 @@ def _checks_of(
         "slow frames": replay.slow_frames,
         "network": lambda: replay.small_networks(device),
         "logits": lambda: replay.embedded_logits(device),
-    }
-    parts: dict[str, Callable[[], Iterator[Check]]] = {
         "labels": labels,
         "views": views,
         "engines": lambda: engines(device, compiled=asked),
     }
     stored = references()["stages"].get(stage, {})
     try:
-        if stage in parts:
-            yield from parts[stage]()
-            return
-        for measured in measures[stage]():
-            yield compare(measured, stored.get(measured.what))
+        for found in runs[stage]():
+            yield found if isinstance(found, Check) else compare(found, stored.get(found.what))
         if stage == "network" and model is not None:
             yield _network_check(model, device)
     except _FAILURES as error:
@@ -288,7 +281,3 @@ def _labels_check(model: SlowFast, expected: tuple[str, ...], row_name: str) -> 
     pairs = enumerate(zip(model.labels, expected, strict=True))
     wrong = next((f"class {i} is {a!r}, not {b!r}" for i, (a, b) in pairs if a != b), "")
     return Check(stage="model", what=what, ok=not wrong, detail=wrong)
-
-
-def _device_of(model: SlowFast | None) -> torch.device:
-    return torch.device("cpu") if model is None else next(model.parameters()).device

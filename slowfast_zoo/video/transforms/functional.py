@@ -41,15 +41,13 @@ class FramePipeline:
         bottom = max(box.top + box.height for box in self.boxes)
         self.kept = Box(left, top, right - left, bottom - top)
 
-    def prepare(self, frame: Bytes, out: torch.Tensor | None = None) -> torch.Tensor:
-        """The kept part of a frame, (C, kept height, kept width), uint8 or normalized float32.
+    def prepare(self, frame: Bytes, out: torch.Tensor) -> None:
+        """Writes the kept part of a frame, (C, kept height, kept width), uint8 or normalized float32.
 
         Args:
             frame: uint8 of shape (H, W, C), RGB.
-            out: where to write it; None: a new tensor.
+            out: where to.
         """
-        if out is None:
-            out = self._empty(1)[0]
         if self.spec.resize == "float-bilinear":
             whole = resize_float(frame, self.height, self.width, self.spec)
             kept = whole[:, *slices(self.kept)].numpy()
@@ -57,7 +55,6 @@ class FramePipeline:
             kept = resize_bytes(frame, self.height, self.width, self.kept).transpose(1, 0, 2)
         # Not by torch, whose threads would wait for each other while these decode and resize.
         np.copyto(out.numpy(), kept)
-        return out
 
     def prepare_all(self, frames: Iterable[Bytes], count: int) -> torch.Tensor:
         """``prepare`` of each frame, by threads: (count, C, kept height, kept width).
@@ -66,15 +63,12 @@ class FramePipeline:
             frames: as for ``prepare``; may be a long stream.
             count: how many frames there are.
         """
-        prepared = self._empty(count)
+        dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
+        shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
+        prepared = torch.empty(shape, dtype=dtype, device="cpu")
         for _ in ahead(lambda item: self.prepare(*item), zip(frames, prepared, strict=True)):
             pass
         return prepared
-
-    def _empty(self, count: int) -> torch.Tensor:
-        dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
-        shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
-        return torch.empty(shape, dtype=dtype, device="cpu")
 
     def cut(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
         """One crop of prepared frames, (C, T, crop, crop), still uint8 where they are.
@@ -99,9 +93,7 @@ class FramePipeline:
         """One crop of prepared frames, normalized: float32 of shape (C, T, crop, crop).
 
         Args:
-            frames: as for ``cut``.
-            crop: as for ``cut``.
-            rows: as for ``cut``.
+            frames, crop, rows: as for ``cut``.
             out: where to write it; None: a new tensor.
         """
         part = self.cut(frames, crop)
@@ -197,8 +189,8 @@ def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -
     y, x = height - crop, width - crop
     if spec.crop_rule == "three-crop":
         y_middle, x_middle = y // 2, x // 2
-        along = [0, 2 * (y_middle if height > width else x_middle), y_middle if height > width else x_middle]
-        single = 2
+        middle = y_middle if height > width else x_middle
+        along, single = [0, 2 * middle, middle], 2
     else:
         y_middle, x_middle = -(-y // 2), -(-x // 2)
         along = [0, y_middle, y] if height > width else [0, x_middle, x]

@@ -102,7 +102,8 @@ def resize_bytes(
         source_width, channels = channels, source_width
     box = box or Box(0, 0, width, height)
     if (height, width) == (source_height, source_width):
-        return _cut(picture if planar else picture.transpose(0, 2, 1), box)
+        rows = picture if planar else picture.transpose(0, 2, 1)
+        return rows[box.top : box.top + box.height, :, box.left : box.left + box.width].copy(order="C")
     shape = (source_height, source_width, height, width, channels, box, planar)
     source = np.ascontiguousarray(picture).reshape(source_height, source_width * channels)
     out = np.empty((box.height, box.width * channels), np.uint8)
@@ -131,11 +132,6 @@ def _resize_in_bands(source: Bytes, out: Bytes, plan: _Plan) -> None:
         count = len(band.upper_weight)
         _mix_rows(mixed, band, above[:count], below[:count])
         np.copyto(out[band.out], above[:count], casting="unsafe")
-
-
-def _cut(rows: Bytes, box: Box) -> Bytes:
-    """A copy of a part of (H, C, W) rows."""
-    return rows[box.top : box.top + box.height, :, box.left : box.left + box.width].copy(order="C")
 
 
 def _mix_columns(rows: Bytes, plan: _Plan, taps: Bytes, mixed: Shorts, step: Shorts, fine: Shorts) -> None:
