@@ -28,6 +28,8 @@ _HOMES = {
     "inference.export.export": ("Export", "export"),
     "inference.benchmark": ("Benchmark", "benchmark"),
     "inference.predict": ("Prediction", "predict", "predict_many"),
+    "inference.segments": ("Segment", "SegmentRules"),
+    "inference.timeline": ("Timeline", "timeline"),
     "inference.render.render": ("contact_sheet", "render"),
     "inference.verify.verify": ("verify",),
     "data.dataset": ("open_dataset",),

@@ -17,6 +17,10 @@ from slowfast_zoo.inference.predict import predict as predict
 from slowfast_zoo.inference.predict import predict_many as predict_many
 from slowfast_zoo.inference.render.render import contact_sheet as contact_sheet
 from slowfast_zoo.inference.render.render import render as render
+from slowfast_zoo.inference.segments import Segment as Segment
+from slowfast_zoo.inference.segments import SegmentRules as SegmentRules
+from slowfast_zoo.inference.timeline import Timeline as Timeline
+from slowfast_zoo.inference.timeline import timeline as timeline
 from slowfast_zoo.inference.verify.verify import verify as verify
 from slowfast_zoo.network.slowfast import SlowFast as SlowFast
 from slowfast_zoo.spec import ClipSpec as ClipSpec

@@ -51,11 +51,15 @@ def expand_sources(source: Sources) -> Sequence[Source] | Iterator[Source]:
     return many if isinstance(many, (list, tuple)) else iter(many)
 
 
-def check_single(source: object) -> None:
+def check_single(source: object, advice: str = "predict_many answers for each of many.") -> None:
     """Refuses what stands for many videos.
 
+    Args:
+        source: what was given.
+        advice: what to do with many.
+
     Raises:
-        InputError: names ``predict_many``.
+        InputError: says so.
     """
     if isinstance(source, (str, Path)):
         text = _text(source)
@@ -67,9 +71,7 @@ def check_single(source: object) -> None:
         kind = f"is a {type(source).__name__}"
     else:
         return
-    raise InputError(
-        f"One video is expected, and {str(source)!r:.80} {kind}; predict_many answers for each of many."
-    )
+    raise InputError(f"One video is expected, and {str(source)!r:.80} {kind}; {advice}")
 
 
 def list_videos(folder: Path, *, recursive: bool = False) -> Listing:

@@ -1,0 +1,217 @@
+"""From a probability per window to segments: when each class begins and ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean
+
+Seconds = npt.NDArray[np.float64]
+Scores = npt.NDArray[np.float32]
+Run = tuple[int, int]  # windows from, to before
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A part of a video that shows one class."""
+
+    start_seconds: float
+    """In a player's time."""
+    end_seconds: float
+    label: str
+    score: float
+    """Mean probability of the class, over the windows whose centers lie in the segment."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Windows:
+    """What the model saw in each window of a video, in order.
+
+    Attributes:
+        start_seconds: float64 (n,), in a player's time.
+        end_seconds: float64 (n,).
+        probabilities: float32 (n, classes), averaged over the views of a window.
+    """
+
+    start_seconds: Seconds
+    end_seconds: Seconds
+    probabilities: Scores
+
+    @property
+    def center_seconds(self) -> Seconds:
+        """float64 (n,)."""
+        return (self.start_seconds + self.end_seconds) / 2
+
+    def __len__(self) -> int:
+        return len(self.start_seconds)
+
+    def borders(self) -> Seconds:
+        """Where the time that each window stands for begins, and the last one's ends: float64 (n + 1,).
+
+        A window stands for the time that is nearer to its center than to another's.
+        """
+        center = self.center_seconds
+        inner = (center[:-1] + center[1:]) / 2
+        return np.concatenate([self.start_seconds[:1], inner, self.end_seconds[-1:]])
+
+    def smoothed(self, seconds: float) -> Scores:
+        """Each probability averaged over the windows whose centers lie within half of that time."""
+        center, half = self.center_seconds, seconds / 2 + 1e-9
+        first = np.searchsorted(center, center - half, side="left")
+        stop = np.searchsorted(center, center + half, side="right")
+        if np.all(stop - first == 1):
+            return self.probabilities
+        total = np.cumsum(self.probabilities, axis=0, dtype=np.float64)
+        total = np.concatenate([np.zeros((1, total.shape[1])), total])
+        return ((total[stop] - total[first]) / (stop - first)[:, None]).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentRules:
+    """When a segment begins and ends, and which ones are kept.
+
+    A class begins where its probability reaches ``enter`` and goes on while it is at least ``leave``, so that
+    a probability about one threshold doesn't flicker. Of a model whose classes exclude each other, segments
+    don't overlap: a class ends also where another one reaches ``enter`` and is more probable. Then gaps are
+    closed, what is too short left out, and the gaps that it leaves are closed.
+
+    Raises:
+        InputError: a value that is not accepted.
+    """
+
+    smoothing_seconds: float = 0.0
+    """Probabilities are averaged over windows within this time before anything else."""
+    enter: float = 0.5
+    leave: float | None = None
+    """None: seven tenths of ``enter``."""
+    min_seconds: float = 0.0
+    """Shorter segments are left out."""
+    max_gap_seconds: float = 0.0
+    """Segments of a class that are no farther apart become one, where no other lies between."""
+    labels: tuple[str, ...] | None = None
+    """The classes that are wanted; None: all."""
+
+    def __post_init__(self) -> None:
+        for name in ("smoothing_seconds", "min_seconds", "max_gap_seconds"):
+            value = getattr(self, name)
+            if not _is_number(value) or value < 0:
+                raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number from 0.")
+        for name in ("enter", "leave"):
+            value = getattr(self, name)
+            if (value is not None or name == "enter") and not (_is_number(value) and 0 < value <= 1):
+                raise InputError(f"{name} is {value!r}; accepted: a probability above 0, at most 1.")
+        if self.leave is not None and self.leave > self.enter:
+            raise InputError(
+                f"leave is {self.leave:g} and enter {self.enter:g}; a class leaves at a probability that is"
+                " at most the one it enters at."
+            )
+
+    def indices(self, labels: Sequence[str]) -> list[int]:
+        """Which of a model's classes are wanted.
+
+        Raises:
+            UnknownNameError: the model has no class of such a name.
+        """
+        if self.labels is None:
+            return list(range(len(labels)))
+        for label in self.labels:
+            if label not in labels:
+                near = did_you_mean(label, labels) or f" It has {len(labels)} classes, such as '{labels[0]}'."
+                raise UnknownNameError(f"The model has no class '{label}'.{near}")
+        return [labels.index(label) for label in self.labels]
+
+
+def find_segments(
+    windows: Windows, labels: Sequence[str], rules: SegmentRules, *, multi_label: bool
+) -> tuple[Segment, ...]:
+    """The segments of a video, by begin.
+
+    Args:
+        windows: what the model saw.
+        labels: of all classes.
+        rules: when segments begin and end.
+        multi_label: whether classes may come together, so that their segments overlap.
+
+    Raises:
+        UnknownNameError: the rules name a class that isn't there.
+    """
+    wanted = rules.indices(labels)
+    scores = windows.smoothed(rules.smoothing_seconds)
+    leave = 0.7 * rules.enter if rules.leave is None else rules.leave
+    runs: list[tuple[int, int, int]] = []  # first window, window behind the last, class
+    if multi_label:
+        for index in np.flatnonzero(scores.max(axis=0, initial=0) >= rules.enter).tolist():
+            runs += [(*run, index) for run in _independent(scores[:, index], rules.enter, leave)]
+    else:
+        runs = _exclusive(scores, rules.enter, leave)
+    runs.sort()
+    runs = _merged(runs, windows, rules.max_gap_seconds, multi_label)
+    borders = windows.borders()
+    runs = [run for run in runs if borders[run[1]] - borders[run[0]] >= rules.min_seconds - 1e-9]
+    runs = _merged(runs, windows, rules.max_gap_seconds, multi_label)
+    return tuple(
+        Segment(
+            float(borders[first]),
+            float(borders[stop]),
+            labels[index],
+            float(windows.probabilities[first:stop, index].mean(dtype=np.float64)),
+        )
+        for first, stop, index in runs
+        if index in wanted
+    )
+
+
+def _independent(scores: Scores, enter: float, leave: float) -> list[Run]:
+    """Where one class goes on, whatever the others do."""
+    runs: list[Run] = []
+    begin = None
+    for number, score in enumerate(scores.tolist()):
+        if begin is None and score >= enter:
+            begin = number
+        elif begin is not None and score < leave:
+            runs.append((begin, number))
+            begin = None
+    return runs if begin is None else [*runs, (begin, len(scores))]
+
+
+def _exclusive(scores: Scores, enter: float, leave: float) -> list[tuple[int, int, int]]:
+    """Where each class goes on, one at a time."""
+    runs: list[tuple[int, int, int]] = []
+    current, begin = -1, 0
+    for number, best in enumerate(scores.argmax(axis=1).tolist()):
+        enters = scores[number, best] >= enter
+        stays = current >= 0 and scores[number, current] >= leave
+        following = best if enters else current if stays else -1
+        if following != current:
+            if current >= 0:
+                runs.append((begin, number, current))
+            current, begin = following, number
+    return [*runs, (begin, len(scores), current)] if current >= 0 else runs
+
+
+def _merged(
+    runs: list[tuple[int, int, int]], windows: Windows, most: float, multi_label: bool
+) -> list[tuple[int, int, int]]:
+    """The runs, those of one class that are near enough joined."""
+    borders = windows.borders()
+    kept: list[tuple[int, int, int]] = []
+    last: dict[int, int] = {}  # of each class, where its latest run lies in ``kept``
+    for first, stop, index in runs:
+        place = last.get(index) if multi_label else len(kept) - 1
+        if place is not None and place >= 0 and kept[place][2] == index:
+            begin, end, _ = kept[place]
+            if borders[first] - borders[end] <= most + 1e-9:
+                kept[place] = (begin, max(end, stop), index)
+                continue
+        last[index] = len(kept)
+        kept.append((first, stop, index))
+    return kept
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,384 @@
+"""What happens when in a video: a probability per window and class, and segments with begin and end.
+
+    answer = timeline(model, "film.mp4", hop_seconds=0.5)
+    answer.segments     # (Segment(start_seconds=0.0, end_seconds=3.2, label="pan left", score=0.97), ...)
+    answer.save("film.srt")
+
+The video is read once, in constant memory; while the network works, the next windows are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
+from slowfast_zoo.inference.inputs import check_single
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, read_ahead
+from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.progress import Progress
+from slowfast_zoo.spec import class_names
+from slowfast_zoo.video.clips import Views, view_counts
+from slowfast_zoo.video.decoding.reader import open_video
+from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.windows import Grid, LastWindow, Window, WindowReader
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from slowfast_zoo.inference.segment_files import SegmentFormat
+    from slowfast_zoo.video.decoding.reader import Source
+
+_WINDOWS_AHEAD = 4
+"""Windows that are read before the network asks for them, beside those of a batch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Timeline:
+    """What happens when in a video."""
+
+    source: str
+    """Path or name of the video; of a URL without credentials and query."""
+    labels: tuple[str, ...]
+    """Of all classes; "class 7" where the model has no names."""
+    windows: Windows
+    """What the model saw in each window."""
+    segments: tuple[Segment, ...]
+    """By begin; those of a multi-label model may overlap."""
+    multi_label: bool
+    """Whether the model's classes may come together."""
+    duration_seconds: float
+    """When the last frame of the video ends, in a player's time."""
+    damaged_frames: int = 0
+    """Frames known to be damaged or lost when this was answered; what decoded was used all the same."""
+    complete: bool = True
+    """False where reading was interrupted, so that later windows are missing."""
+
+    def topk(self, seconds: float, k: int = 5) -> list[tuple[str, float]]:
+        """The best classes, best first, and their probabilities, in the window whose center is nearest.
+
+        Raises:
+            InputError: ``k`` below 1.
+        """
+        if not isinstance(k, int) or k < 1:
+            raise InputError(f"k is {k!r}; accepted: an integer of at least 1.")
+        row = self.windows.probabilities[np.abs(self.windows.center_seconds - seconds).argmin()]
+        best = np.argsort(-row, kind="stable")[:k]
+        return [(self.labels[index], float(row[index])) for index in best.tolist()]
+
+    def resegmented(self, rules: SegmentRules) -> Timeline:
+        """The same windows, cut into segments by other rules.
+
+        Raises:
+            UnknownNameError: the rules name a class that isn't there.
+        """
+        found = find_segments(self.windows, self.labels, rules, multi_label=self.multi_label)
+        return dataclasses.replace(self, segments=found)
+
+    def to_columns(self, rows: Literal["segments", "windows"] = "segments") -> dict[str, list[Any]]:
+        """Plain lists by column name, as ``pandas.DataFrame`` takes them.
+
+        Args:
+            rows: "segments": start_seconds, end_seconds, label, score; "windows": start_seconds,
+                end_seconds, center_seconds, and the probabilities of each class under its label.
+        """
+        if rows == "segments":
+            names = [field.name for field in dataclasses.fields(Segment)]
+            return {name: [getattr(segment, name) for segment in self.segments] for name in names}
+        times = ("start_seconds", "end_seconds", "center_seconds")
+        columns = {name: getattr(self.windows, name).tolist() for name in times}
+        scores = self.windows.probabilities
+        return columns | {label: scores[:, index].tolist() for index, label in enumerate(self.labels)}
+
+    def save(self, path: str | Path, format: SegmentFormat | None = None) -> None:  # noqa: A002
+        """Writes the segments, whole or not at all.
+
+        Args:
+            path: its ending says the format: .csv, .json, .jsonl, .srt, .vtt, .eaf (ELAN), .txt (Audacity's
+                labels) or .png.
+            format: instead of the ending; "activitynet" is that benchmark's JSON.
+
+        Raises:
+            UnknownNameError: no such format.
+            InputError: the file can't be written.
+            MissingDependencyError: a picture without matplotlib.
+        """
+        from slowfast_zoo.inference.segment_files import write_segments
+
+        write_segments(self, path, format)
+
+    def plot(self) -> Figure:
+        """A picture: the best classes' probabilities over time, and the segments below.
+
+        Raises:
+            MissingDependencyError: matplotlib isn't installed.
+        """
+        from slowfast_zoo.inference.segment_files import plot_timeline
+
+        return plot_timeline(self)
+
+    def __repr__(self) -> str:
+        parts = "" if self.complete else ", interrupted"
+        return (
+            f"Timeline({self.source!r}: {len(self.segments)} segments of {len(self.windows)} windows in"
+            f" {self.duration_seconds:.1f} s{parts})"
+        )
+
+
+def timeline(
+    model: SlowFast | OptimizedModel,
+    source: Source,
+    *,
+    hop_seconds: float = 1.0,
+    window_seconds: float | None = None,
+    views: Views = "quick",
+    smoothing_seconds: float = 0.0,
+    enter: float = 0.5,
+    leave: float | None = None,
+    min_seconds: float = 0.0,
+    max_gap_seconds: float = 0.0,
+    labels: Sequence[str] | None = None,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    last: LastWindow = "move_back",
+    fps: float | Fraction | None = None,
+    device: str | torch.device | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> Timeline:
+    """What happens when in a video of any length, read once in constant memory.
+
+    The answer for a window is what ``predict`` says of that part of the video. Seconds are a player's: by
+    time stamps where those are sound, else by the frame rate.
+
+    Args:
+        model: as for ``predict``.
+        source: one video, as for ``predict``.
+        hop_seconds: from one window's begin to the next one's.
+        window_seconds: how long a window is; None: as long as one clip of the model's clip spec.
+        views: of each window, as for ``predict``; more than one clip needs ``window_seconds``.
+        smoothing_seconds: probabilities are averaged over windows within this time before segments are found.
+        enter: probability at which a segment begins.
+        leave: probability below which it ends; None: seven tenths of ``enter``.
+        min_seconds: shorter segments are left out.
+        max_gap_seconds: segments of a class that are no farther apart become one.
+        labels: classes whose segments are wanted; None: all.
+        start_seconds: begin of the part that is looked at; None: of the video.
+        end_seconds: end of the part; None: of the video.
+        last: what becomes of the window that reaches beyond the end: "move_back" ends it there, "pad" fills
+            it as the clip spec fills short videos, "drop" leaves it out.
+        fps: as for ``predict``.
+        device: as for ``predict``.
+        engine: as for ``predict``.
+        precision: as for ``predict``.
+        batch_size: as for ``predict_many``; views of several windows share a batch.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        InputError: an argument or source that is not accepted.
+        UnknownNameError: the model has no class of a name in ``labels``.
+        VideoError: the video can't be read.
+    """
+    check_single(source, "call timeline for each of many.")
+    rules = SegmentRules(
+        smoothing_seconds=smoothing_seconds,
+        enter=enter,
+        leave=leave,
+        min_seconds=min_seconds,
+        max_gap_seconds=max_gap_seconds,
+        labels=None if labels is None else tuple(labels),
+    )
+    grid = Grid(
+        hop_seconds=hop_seconds,
+        window_seconds=window_seconds,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        last=last,
+    )
+    maker = TimelineMaker(
+        model,
+        grid,
+        rules,
+        views=views,
+        fps=fps,
+        device=device,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    with maker.begin(source) as run, Progress("timeline", run.total, unit="window", show=progress) as bar:
+        for _ in run:
+            bar.step()
+        return run.timeline()
+
+
+class TimelineMaker:
+    """A model with everything that was decided about timelines; for any number of videos.
+
+    Args:
+        model: as for ``timeline``, as all others but these:
+        grid: where windows lie.
+        rules: when segments begin and end.
+
+    Raises:
+        InputError, UnknownNameError: an argument that is not accepted.
+    """
+
+    def __init__(
+        self,
+        model: SlowFast | OptimizedModel,
+        grid: Grid,
+        rules: SegmentRules,
+        *,
+        views: Views = "quick",
+        fps: float | Fraction | None = None,
+        device: str | torch.device | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+    ) -> None:
+        check_predictable(model)
+        clips, _ = view_counts(model.clip_spec, views)
+        if clips > 1 and grid.window_seconds is None:
+            raise InputError(
+                f"views are {clips} clips, and a window is as long as one: give window_seconds= for longer"
+                " windows, or views='quick'."
+            )
+        self.grid, self.rules, self.views, self.batch_size = grid, rules, views, batch_size
+        # What the model's owner does to it later reaches no answer of this object.
+        self.spec, self.clip_spec = model.spec, model.clip_spec
+        self.labels = class_names(model.labels, model.spec.num_classes)
+        rules.indices(self.labels)
+        self._model, self._fps = model, fps
+        self._device, self._engine, self._precision = device, engine, precision
+        self._runner: BatchRunner | None = None
+
+    def begin(self, source: Source, *, alone: bool = True) -> TimelineRun:
+        """A timeline in the making, to be used in a ``with`` statement.
+
+        Args:
+            source: one video.
+            alone: whether no other will follow, which decides what engine "auto" is.
+
+        Raises:
+            InputError, VideoError: as ``timeline``.
+        """
+        return TimelineRun(self, source, self._fps, alone)
+
+    def runner(self, views: int | None) -> BatchRunner:
+        """The network; how many views will come decides about the engine, when the first ones come."""
+        if self._runner is None:
+            self._runner = BatchRunner(
+                self._model,
+                self._engine,
+                self._precision,
+                self._device,
+                clips=views,
+                batch_size=self.batch_size,
+            )
+        return self._runner
+
+
+@dataclasses.dataclass
+class _WindowJob(Job):
+    """The views of one window on their way through the network."""
+
+    window: Window = dataclasses.field(kw_only=True)
+
+
+class TimelineRun:
+    """A timeline in the making: iterate over it, then ask for the ``timeline`` so far.
+
+    Attributes:
+        total: windows in all.
+    """
+
+    def __init__(
+        self, maker: TimelineMaker, source: Source, fps: float | Fraction | None, alone: bool
+    ) -> None:
+        self._maker, self._name = maker, display_name(source)
+        self._video = open_video(source, fps=fps)
+        self._answers: dict[int, tuple[Window, torch.Tensor]] = {}
+        self._answering = self._answer()
+        try:
+            self._reader = WindowReader(self._video, maker.clip_spec, maker.grid, views=maker.views)
+            clips, crops = view_counts(maker.clip_spec, maker.views)
+            self._runner = maker.runner(self.total * clips * crops if alone else None)
+            self._duration = self._video.seconds_of(self._video.num_frames)
+        except BaseException:
+            self._video.close()
+            raise
+
+    @property
+    def total(self) -> int:
+        """Windows in all; decoding may correct it."""
+        return len(self._reader.windows)
+
+    def __enter__(self) -> TimelineRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answering.close()  # the thread that reads lets go of the video first
+        self._video.close()
+
+    def __iter__(self) -> Iterator[Window]:
+        """The windows, as they are answered; for one loop.
+
+        Raises:
+            VideoError: the video can't be decoded.
+            InputError: the model's answers are no numbers.
+        """
+        return self._answering
+
+    def _answer(self) -> Generator[Window, None, None]:
+        maker = self._maker
+        with contextlib.closing(read_ahead(self._jobs(), _WINDOWS_AHEAD)) as jobs:
+            for job in answered(self._runner, jobs, keep_errors=False):
+                scores = job.probabilities(maker.spec.activation, maker.clip_spec.aggregate)
+                self._answers[job.window.number] = (job.window, scores)
+                yield job.window
+
+    def timeline(self) -> Timeline:
+        """What has been answered so far.
+
+        Raises:
+            InputError: nothing has.
+        """
+        planned = self._reader.windows
+        answers = [self._answers[window.number] for window in planned if window.number in self._answers]
+        if not answers:
+            raise InputError(f"No window of '{self._name}' was answered.")
+        windows = Windows(
+            np.array([window.start_seconds for window, _ in answers]),
+            np.array([window.end_seconds for window, _ in answers]),
+            torch.stack([scores for _, scores in answers]).numpy(),
+        )
+        maker = self._maker
+        multi_label = maker.spec.activation == "sigmoid"
+        return Timeline(
+            source=self._name,
+            labels=maker.labels,
+            windows=windows,
+            segments=find_segments(windows, maker.labels, maker.rules, multi_label=multi_label),
+            multi_label=multi_label,
+            duration_seconds=self._duration,
+            damaged_frames=self._video.damaged_frames,
+            complete=len(answers) == len(planned),
+        )
+
+    def _jobs(self) -> Generator[_WindowJob, None, None]:
+        for window, clips in self._reader:
+            yield _WindowJob(self._name, clips, window=window)
