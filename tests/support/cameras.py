@@ -25,7 +25,7 @@ import numpy as np
 from tests.support.movies import Frames, moving_pattern
 
 _PYTHONS = ("/usr/bin/python3", sys.executable)
-_RTSP = '''
+_RTSP = """
 import sys
 import gi
 gi.require_version("Gst", "1.0")
@@ -49,15 +49,18 @@ if not server.attach(None):
     sys.exit("the port is taken")
 print("ready", flush=True)
 GLib.MainLoop().run()
-'''
+"""
 
 
 def rtsp_python() -> str | None:
     """A Python that has GStreamer's RTSP server; None where no such package is installed."""
     for python in _PYTHONS:
-        if shutil.which(python) and not subprocess.run(
-            [python, "-c", _RTSP], capture_output=True, timeout=60, check=False
-        ).returncode:
+        if (
+            shutil.which(python)
+            and not subprocess.run(
+                [python, "-c", _RTSP], capture_output=True, timeout=60, check=False
+            ).returncode
+        ):
             return python
     return None
 
@@ -177,7 +180,9 @@ def jpeg(frame: Frames) -> bytes:
     context = av.CodecContext.create("mjpeg", "w")
     context.height, context.width = frame.shape[:2]
     context.pix_fmt, context.time_base = "yuvj420p", Fraction(1, 25)
-    coded = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format="yuvj420p")
+    coded = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+        format="yuvj420p"
+    )
     coded.pts = 0
     return b"".join(bytes(packet) for packet in (*context.encode(coded), *context.encode(None)))
 

@@ -319,6 +319,11 @@ def test_frames_too_large_are_refused_before_memory_is_taken(tmp_path: Path) -> 
     assert "has frames of 9000x9000 pixels" in refusal(
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (9000).to_bytes(4, "big") * 2 + b"\x01\0\0\0\0" + b"\0" * 99
     )
+    deep = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (4097).to_bytes(4, "big") + (2160).to_bytes(4, "big")
+    assert "4097x2160 pixels; accepted: up to 8847360 pixels, which is 4096x2160, where" in refusal(
+        deep + b"\x10\6\0\0\0" + b"\0" * 99
+    )
+    assert "has frames of" not in refusal(deep + b"\x08\6\0\0\0" + b"\0" * 99)
     folder = tmp_path / "frames"
     folder.mkdir()
     Image.new("1", (9000, 9000)).save(folder / "0.png")

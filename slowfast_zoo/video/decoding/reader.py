@@ -46,8 +46,8 @@ def open_video(source: Source, *, fps: float | Fraction | None = None) -> Video:
 
     Raises:
         InputError: a source of another type or shape, or ``fps`` isn't a number above 0.
-        VideoError: nothing decodes, or a frame has more than 8192x4320 pixels; the message names the
-            source and the reason.
+        VideoError: nothing decodes, or a frame has more than 8192x4320 pixels (an animated PNG of 16 bits a
+            channel: 4096x2160); the message names the source and the reason.
     """
     return _opened(source, fps, count_first=True)
 

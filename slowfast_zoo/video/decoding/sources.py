@@ -34,6 +34,9 @@ PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", "
 MAX_PIXELS = 8192 * 4320
 """Pixels that a frame may have: the largest 8K video. Larger ones are refused before memory is taken."""
 
+_MAX_DEEP_PIXELS = 4096 * 2160
+"""The same of animated PNG with 16 bits a channel: their decoder keeps three frames of 8 bytes a pixel."""
+
 MAX_BYTES = 16 * 2**30
 """What is fetched or read from a pipe at most."""
 
@@ -151,8 +154,9 @@ class Media:
                 target, protocols = place, "none"
             if reason := _unmistakable(head):
                 raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
-            if math.prod(size := _picture_size(head)) > MAX_PIXELS:
-                raise too_large(self.name, f"{size[0]}x{size[1]}")
+            width, height, most = _picture_size(head)
+            if width * height > most:
+                raise too_large(self.name, f"{width}x{height}", most)
             # PyAV 18 gives up over metadata that isn't UTF-8 unless told not to; later ones can't be told.
             lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
             # Finding out what is in it decodes a frame, which must not be a huge one.
@@ -184,10 +188,11 @@ class Media:
             cast(BinaryIO, self._place).close()
 
 
-def too_large(name: str, pixels: str) -> VideoError:
-    """The error for a frame of more than ``MAX_PIXELS``; ``pixels`` are words for how many it has."""
+def too_large(name: str, pixels: str, most: int = MAX_PIXELS) -> VideoError:
+    """The error for a frame of more than ``most``; ``pixels`` are words for how many it has."""
+    like = "8192x4320" if most == MAX_PIXELS else "4096x2160, where a channel has 16 bits"
     return VideoError(
-        f"'{name}' has frames of {pixels} pixels; accepted: up to {MAX_PIXELS} pixels, which is 8192x4320: "
+        f"'{name}' has frames of {pixels} pixels; accepted: up to {most} pixels, which is {like}: "
         "scale it down first."
     )
 
@@ -320,13 +325,13 @@ def _unmistakable(head: bytes) -> str | None:
     return None
 
 
-def _picture_size(head: bytes) -> tuple[int, int]:
-    """Width and height of what begins like a GIF or PNG; else 0, 0."""
+def _picture_size(head: bytes) -> tuple[int, int, int]:
+    """Width and height of what begins like a GIF or PNG, else 0, 0; and how many pixels it may have."""
     if head.startswith(b"GIF8") and len(head) >= 10:
-        return struct.unpack("<HH", head[6:10])
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
-        return struct.unpack(">II", head[16:24])
-    return 0, 0
+        return *struct.unpack("<HH", head[6:10]), MAX_PIXELS
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 25:
+        return *struct.unpack(">II", head[16:24]), _MAX_DEEP_PIXELS if head[24] == 16 else MAX_PIXELS
+    return 0, 0, MAX_PIXELS
 
 
 def _is_text(head: bytes) -> bool:
