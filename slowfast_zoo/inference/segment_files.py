@@ -10,7 +10,7 @@ import mimetypes
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,8 +22,7 @@ from slowfast_zoo.runtime.packages import require
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from slowfast_zoo.inference.segments import Segment
-    from slowfast_zoo.inference.timeline import Timeline
+    from slowfast_zoo.inference.segments import Segment, Windows
 
 SegmentFormat = Literal["csv", "json", "jsonl", "srt", "vtt", "eaf", "audacity", "activitynet", "png"]
 SUFFIXES: dict[str, SegmentFormat] = {
@@ -43,6 +42,27 @@ _MOST_DRAWN = 8
 _MOST_BEST = 5
 """Classes that JSON gives for a window."""
 _CONTROL = re.compile("[\0-\x1f\x7f]+")
+
+
+class Timeline(Protocol):
+    """What ``timeline`` returns, as far as it is written."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def windows(self) -> Windows: ...
+    @property
+    def segments(self) -> tuple[Segment, ...]: ...
+    @property
+    def multi_label(self) -> bool: ...
+    @property
+    def duration_seconds(self) -> float: ...
+    @property
+    def damaged_frames(self) -> int: ...
+    @property
+    def complete(self) -> bool: ...
 
 
 def format_of(path: str | Path, form: str | None = None) -> SegmentFormat:
