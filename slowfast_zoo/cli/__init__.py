@@ -1,43 +1,86 @@
-"""The command line ``slowfast-zoo``: one module per room, no torch before a command needs it."""
+"""The command line ``slowfast-zoo``: a table of commands, each loaded from its file when it is called.
+
+A new command is a function ``NAME_command`` in the file of its group and a line in the table;
+``options.py`` and ``models.py`` are what the commands share.
+"""
 
 from __future__ import annotations
 
-import logging
 import re
+from importlib import import_module
 
 import click
 
 from slowfast_zoo import __version__
-from slowfast_zoo.cli.benchmark import benchmark_command
-from slowfast_zoo.cli.catalog import describe_command, list_command
-from slowfast_zoo.cli.data import cache_command, check_command, split_command
-from slowfast_zoo.cli.doctor import doctor_command
-from slowfast_zoo.cli.export import export_command
-from slowfast_zoo.cli.finetune import finetune_command, report_command
-from slowfast_zoo.cli.options import echo, printable
-from slowfast_zoo.cli.predict import predict_command
-from slowfast_zoo.cli.render import render_command
-from slowfast_zoo.cli.test import test_command
-from slowfast_zoo.cli.train import train_command
-from slowfast_zoo.cli.verify import verify_command
-from slowfast_zoo.cli.weights import convert_command, download_command, publish_command, push_command
 from slowfast_zoo.errors import SlowFastZooError
+
+COMMANDS = {
+    "weights": {
+        "list": "Lists the models and their weights, those of pretrained=True with a star.",
+        "describe": "Says what MODEL reads, costs and scored.",
+        "download": "Fetches and verifies the publisher's file of MODEL, a NAME or NAME:TAG.",
+        "convert": "Turns a publisher's file or another MODEL into a FOLDER that every command takes.",
+        "export": "Writes a model to OUT, with a JSON contract, reference frames and the proof beside it.",
+        "push": 'Publishes a saved model\'s FOLDER as the Hub repository REPO_ID ("owner/name").',
+        "publish": "For maintainers: converts every published weight and publishes it under ORGANIZATION.",
+    },
+    "predict": {
+        "predict": "Names what happens in videos: files, URLs, folders, patterns, - for standard input.",
+        "render": "Draws the answer for VIDEO into OUT.",
+    },
+    "data": {
+        "check": "Looks for what is wrong with DATA: a folder or list, or several (train, val, test).",
+        "split": "Divides DATA into OUT/train.csv and OUT/val.csv; clips of one source stay together.",
+        "cache": "Copies DATA to OUT so that it reads fast: shorter side 256, many key frames.",
+    },
+    "finetune": {
+        "finetune": "Trains a model for the classes of DATA: a folder with a folder per class, or a list.",
+        "report": "Draws the curves and the confusion matrix of the training in FOLDER, finished or not.",
+    },
+    "train": {
+        "train": "Trains by a RECIPE on DATA: training data, then validation data.",
+        "test": "Scores a model on DATA, a folder or a list.",
+    },
+    "machine": {
+        "verify": "Replays every stage from a video to logits and compares it with stored references.",
+        "benchmark": "Times a model on this machine in videos per second; with a VIDEO, the reading too.",
+        "doctor": "Says what this machine has and what works.",
+    },
+}
+"""The commands of each file, with the first sentence of their help: so '--help' loads none of them."""
 
 
 class _Group(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Loads the command that is called."""
+        name, found, rest = super().resolve_command(ctx, args)
+        for file, sentences in COMMANDS.items():
+            if name in sentences and found is not None and found.callback is None:
+                module = import_module(f"{__name__}.{file}")
+                found = self.commands[name] = getattr(module, f"{name}_command")
+        return name, found, rest
+
     def invoke(self, ctx: click.Context) -> object:
         """Runs a command; an error of the library becomes one sentence and exit status 1, Ctrl-C 130."""
         try:
             return super().invoke(ctx)
         except SlowFastZooError as error:
+            from slowfast_zoo.cli.options import printable
+
             command = self.commands.get(ctx.invoked_subcommand or "")
             raise click.ClickException(printable(_in_options(str(error), command))) from error
         except KeyboardInterrupt:
             command = self.commands[ctx.invoked_subcommand or ""]
             can_resume = any(option.name == "resume" for option in command.params)
             hint = " The same command with --resume goes on." if can_resume else ""
-            echo(f"\nInterrupted.{hint}", err=True)
+            click.echo(f"\nInterrupted.{hint}", err=True)
             raise click.exceptions.Exit(130) from None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the table's order."""
+        return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Every command with its whole first sentence."""
@@ -56,7 +99,15 @@ def _in_options(sentence: str, command: click.Command | None) -> str:
     return re.sub(r"\b(\w+)=(?=[\s.,;:)]|$)", lambda found: spelled.get(found[1], found[0]), sentence)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    commands=[
+        click.Command(name, short_help=sentence)
+        for sentences in COMMANDS.values()
+        for name, sentence in sentences.items()
+    ],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="slowfast-zoo")
 @click.option("-v", "--verbose", is_flag=True, help="Also show what the library notes on its way.")
 def main(verbose: bool) -> None:
@@ -69,29 +120,7 @@ def main(verbose: bool) -> None:
     Names complete with the tabulator: eval "$(_SLOWFAST_ZOO_COMPLETE=bash_source slowfast-zoo)", or
     zsh_source, fish_source.
     """
+    import logging
+
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("slowfast_zoo").setLevel(logging.INFO if verbose else logging.WARNING)
-
-
-for _command in (
-    list_command,
-    describe_command,
-    predict_command,
-    train_command,
-    test_command,
-    finetune_command,
-    report_command,
-    check_command,
-    split_command,
-    cache_command,
-    render_command,
-    verify_command,
-    download_command,
-    convert_command,
-    push_command,
-    publish_command,
-    export_command,
-    benchmark_command,
-    doctor_command,
-):
-    main.add_command(_command)

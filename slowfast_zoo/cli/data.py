@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelRef, model_option
-from slowfast_zoo.cli.options import (
-    FOLDER,
-    GROUP_HELP,
-    command,
-    data_options,
-    echo,
-    json_option,
-    out_option,
-    overwrite_option,
-)
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
+from slowfast_zoo.errors import DataError
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.lists import ReadOptions
@@ -28,11 +19,11 @@ if TYPE_CHECKING:
 @command("check", "check data/", "check train.csv val.csv --root videos/ --group-by folder")
 @click.argument("data", nargs=-1, required=True)
 @model_option(default=None, help_text="Whose clips the videos have to be long enough for: a MODEL")
-@click.option("--group-by", help=GROUP_HELP)
+@opt.group_by
 @click.option("--decode", is_flag=True, help="Decode every frame too: finds damage inside files, takes long.")
-@json_option
-@out_option("Also write every finding to this JSON file.")
-@data_options
+@opt.as_json
+@opt.out("Also write every finding to this JSON file.")
+@opt.reading
 def check_command(
     data: tuple[str, ...],
     model: ModelRef | None,
@@ -54,7 +45,7 @@ def check_command(
     parts = {name: read_annotations(path, **reading) for name, path in _parts(data).items()}
     spec = ClipSpec() if model is None else model.clip_spec()
     report = check_data(parts, spec, group_by=group_by, decode=decode)
-    echo(json.dumps(report.to_dict(), indent=1) if as_json else report)
+    echo_report(report, as_json)
     if out is not None:
         save_report(report, out)
     if report.problems:
@@ -65,10 +56,10 @@ def check_command(
 @click.argument("data")
 @click.argument("out", type=FOLDER)
 @click.option("--val", type=float, default=0.2, show_default=True, help="Part of the clips to validate with.")
-@click.option("--group-by", help=GROUP_HELP)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides ties.")
-@overwrite_option
-@data_options
+@opt.group_by
+@opt.count("--seed", 0, "Decides ties.", least=0)
+@opt.overwrite
+@opt.reading
 def split_command(
     data: str,
     out: Path,
@@ -82,9 +73,7 @@ def split_command(
 
     Every class has about the same share in both. OUT/labels.txt names the classes in order.
     """
-    there = [path for name in ("train.csv", "val.csv", "labels.txt") if (path := out / name).exists()]
-    if there and not overwrite:
-        raise InputError(f"'{there[0]}' exists; give --overwrite to write over it, or another folder.")
+    check_absent(*(out / name for name in ("train.csv", "val.csv", "labels.txt")), overwrite=overwrite)
     from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.data.splits import grouping_notes, source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
@@ -105,33 +94,21 @@ def split_command(
 @command("cache", "cache train.csv cached/ --short-side 256")
 @click.argument("data")
 @click.argument("out", type=FOLDER)
-@click.option("--short-side", type=click.IntRange(16), default=256, show_default=True, help="In pixels.")
+@opt.count("--short-side", 256, "In pixels.", least=16)
 @click.option("--decoded", is_flag=True, help="Store frames (.npy) instead of videos: large, no decoding.")
 @click.option("--quality", type=click.IntRange(0, 51), default=18, show_default=True, help="CRF of H.264.")
-@data_options
-def cache_command(
-    data: str,
-    out: Path,
-    short_side: int,
-    decoded: bool,
-    quality: int,
-    reading: ReadOptions,
-) -> None:
-    """Copies DATA to OUT so that it reads fast: shorter side 256, many key frames; OUT/index.csv lists it.
+@opt.reading
+def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **options: Any) -> None:
+    """Copies DATA to OUT so that it reads fast: shorter side 256, many key frames.
 
-    Interrupted, the same command goes on. The exit status is 1 if a clip could not be read.
+    OUT/index.csv lists it. Interrupted, the same command goes on. The exit status is 1 if a clip could not
+    be read.
     """
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.lists import read_annotations
 
     annotations = read_annotations(data, **reading)
-    failed = cache_data(
-        annotations,
-        out,
-        short_side=short_side,
-        form="frames" if decoded else "video",
-        quality=quality,
-    )
+    failed = cache_data(annotations, out, form="frames" if decoded else "video", **options)
     total = len(annotations.samples)
     echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")
     if failed:

@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from slowfast_zoo.errors import (
-    DownloadError,
-    InputError,
-    UnknownNameError,
-    did_you_mean,
-    quoted,
-)
+from slowfast_zoo.errors import DownloadError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
@@ -116,15 +110,6 @@ def parse(text: str, like: str | None = None) -> ModelRef:
     if row is None:
         raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{_nearest(like)}")
     return ModelRef(text, path=path, like=row)
-
-
-def resolve(text: str, like: str | None = None) -> SlowFast:
-    """The model that a MODEL means, with its weights.
-
-    Raises:
-        SlowFastZooError: as ``parse``, ``create_model`` and ``from_pretrained``.
-    """
-    return parse(text, like).load()
 
 
 def _named(text: str) -> WeightEntry | None:

@@ -1,4 +1,4 @@
-"""``slowfast-zoo predict``: videos in, names and probabilities out."""
+"""``slowfast-zoo predict`` and ``render``: videos in, names and probabilities out, or drawn on the video."""
 
 from __future__ import annotations
 
@@ -14,20 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelRef, model_option
-from slowfast_zoo.cli.options import (
-    command,
-    device_option,
-    echo,
-    engine_option,
-    fps_option,
-    out_option,
-    precision_option,
-    set_threads,
-    threads_option,
-    topk_option,
-    views_option,
-)
+from slowfast_zoo.cli.options import NEW_FILE, command, echo, prepared
 from slowfast_zoo.cli.results import FORMATS, ResultFile, table_block, table_row
 from slowfast_zoo.errors import InputError, VideoError
 
@@ -53,15 +42,12 @@ _REPORT_SECONDS = 30.0
     help="A file with the name of a video on each line; - reads them from standard input.",
 )
 @model_option()
-@topk_option()
-@views_option()
-@fps_option
-@device_option
-@engine_option
-@precision_option
-@threads_option
+@opt.topk
+@opt.views()
+@opt.fps
+@opt.how
 @click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
-@out_option("Write to this .jsonl, .csv or .json file; the columns are the same.")
+@opt.out("Write to this .jsonl, .csv or .json file; the columns are the same.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What to print or write.")
 @click.option(
     "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
@@ -71,18 +57,15 @@ def predict_command(
     names: str | None,
     model: ModelRef,
     topk: int,
-    views: str | tuple[int, int],
+    views: Any,
     fps: float | None,
-    device: str | None,
-    engine: str,
-    precision: str,
-    threads: int | None,
+    how: dict[str, Any],
     recursive: bool,
     out: Path | None,
     form: str | None,
     resume: bool,
 ) -> None:
-    """Names what happens in videos: files, URLs, folders, patterns; - is a video on standard input.
+    """Names what happens in videos: files, URLs, folders, patterns, - for standard input.
 
     A result file has a row per video with its best classes as label_1, score_1, label_2 and so on. Every
     row is on the disk at once. The exit status is 1 if a video failed; the others are answered all the
@@ -91,7 +74,7 @@ def predict_command(
     if not paths and names is None:
         raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
     shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
-    settings = {**_origin(model), "views": shown, "topk": topk, "fps": fps, "precision": precision}
+    settings = {**_origin(model), "views": shown, "topk": topk, "fps": fps, "precision": how["precision"]}
     results = ResultFile(out, form, resume=resume, settings=settings)
     found = _find([*paths, *_listed(names)], recursive, results.known)
     total = len(found.sources) + len(found.failures)
@@ -111,12 +94,10 @@ def predict_command(
     predictions: Iterator[Prediction] = iter(())
     if found.sources:
         network = model.load()
-        set_threads(threads)
         from slowfast_zoo.inference.predict import predict_many
-        from slowfast_zoo.runtime.devices import to_device
 
-        options: Any = {"views": views, "engine": engine, "precision": precision, "device": to_device(device)}
-        predictions = predict_many(network, found.sources, topk=topk, fps=fps, **options)
+        options = {"views": views, "topk": topk, "fps": fps, **prepared(how)}
+        predictions = predict_many(network, found.sources, **options)
     progress = Progress(total, found)
     with results, progress:
         for prediction in chain(found.failures, predictions):
@@ -124,6 +105,41 @@ def predict_command(
             tell(prediction)
     if progress.failed:
         raise click.exceptions.Exit(1)
+
+
+@command(
+    "render",
+    "render video.mp4 labeled.mp4 --model slowfast_tiny",
+    "render video.mp4 pathways.png --model slowfast_r50_4x16x1",
+)
+@click.argument("video")
+@click.argument("out", type=NEW_FILE)
+@model_option()
+@opt.topk
+@opt.views()
+@opt.fps
+@click.option("--seconds", type=(float, float), metavar="START END", help="Only this part of the video.")
+@opt.device
+def render_command(
+    video: str, out: Path, model: ModelRef, topk: int, seconds: Any, device: str | None, **options: Any
+) -> None:
+    """Draws the answer for VIDEO into OUT.
+
+    OUT ends in .mp4 or .gif: the video with its best labels. In .png: the frames that the slow and the
+    fast pathway see, which needs no weights.
+    """
+    from slowfast_zoo.inference.render.render import contact_sheet, render
+    from slowfast_zoo.runtime.devices import to_device
+
+    if out.suffix.lower() == ".png":
+        if seconds is not None:
+            raise InputError("--seconds belongs to .mp4 and .gif; a sheet shows what the model sees.")
+        contact_sheet(model.entry or model.load(), video, out, **options)
+        echo(f"Wrote {out}")
+        return
+    network = model.load().to(to_device(device))
+    answer = render(network, video, out, topk=topk, seconds=seconds, **options)
+    echo(f"Wrote {out}: {answer!r}")
 
 
 @dataclasses.dataclass

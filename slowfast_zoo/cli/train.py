@@ -1,4 +1,5 @@
-"""``slowfast-zoo train``: a published recipe, or a model's own, on files or on the procedural dataset."""
+"""``slowfast-zoo train`` and ``test``: a published recipe, and the metrics of what came of it, on files or
+on the procedural dataset."""
 
 from __future__ import annotations
 
@@ -6,31 +7,35 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
+from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelRef, model_option
-from slowfast_zoo.cli.options import (
-    CAMERA_MOTION,
-    choice,
-    command,
-    data_options,
-    device_option,
-    echo,
-    open_data,
-)
-from slowfast_zoo.errors import DataError, SpecError, UnknownNameError, did_you_mean
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
+from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
+from slowfast_zoo.evaluation import Average, Metric
+from slowfast_zoo.files import check_writable
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.dataset import VideoDataset
+    from slowfast_zoo.data.dataset import ClipDataset, VideoDataset
     from slowfast_zoo.data.lists import ReadOptions
     from slowfast_zoo.data.motion.clips import MotionClips
+    from slowfast_zoo.evaluation.evaluate import Evaluation
     from slowfast_zoo.network.slowfast import SlowFast
-    from slowfast_zoo.spec import ModelSpec
+    from slowfast_zoo.spec import ClipSpec, ModelSpec
     from slowfast_zoo.training.recipe import Recipe, TrainConfig
     from slowfast_zoo.training.schedule import Plan
+
+Purpose = Literal["train", "validate", "test"]
+CAMERA_MOTION = "camera-motion"
+"""What names the procedural dataset where data is asked for."""
+_TRAINING_CLIPS, _HELD_OUT_CLIPS = 1_000_000, 1000
+_PLAIN_SHARE = 0.4
+"""Plain clips among those for training; held-out ones cover the whole range."""
+_HELD_OUT_SEED = 1_000_003
+_METRICS = get_args(Metric)
 
 
 @command(
@@ -40,26 +45,28 @@ if TYPE_CHECKING:
 )
 @click.argument("recipe")
 @click.argument("data", nargs=-1)
-@click.option("--work-dir", type=click.Path(path_type=Path), help="Folder of log and checkpoints.")
+@opt.work_dir
 @click.option("--validate", is_flag=True, help="Score the validation data every few epochs; keep the best.")
-@click.option("--resume", is_flag=True, help="Go on where the training in the work directory stopped.")
+@opt.resume
 @model_option(default=None, help_text="Weights to start from instead of the recipe's: a MODEL")
 @click.option("--from-scratch", is_flag=True, help="Start from random weights, whatever the recipe says.")
 @click.option("--recipe-labels", is_flag=True, help="DATA's numbers are classes of the recipe's dataset.")
 @click.option("--num-classes", type=click.IntRange(1), help="Of DATA with numbers that nothing names.")
-@click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout.")
+@opt.config(
+    seed="Of weights, order, augmentation and dropout.",
+    epochs="Passes over the data.",
+    batch_size="Clips per forward pass in each process; scales the rate.",
+    lr="Learning rate for the batch that the recipe names.",
+    precision="Of the network's arithmetic.",
+    workers="Processes that read clips, for each training process.",
+)
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
-@click.option("--epochs", type=int, help="Passes over the data.")
-@click.option("--batch-size", type=int, help="Clips per forward pass in each process; scales the rate.")
-@click.option("--lr", type=float, help="Learning rate for the batch that the recipe names.")
-@click.option("--precision", type=choice(Precision), help="Of the network's arithmetic.")
-@click.option("--workers", type=int, help="Processes that read clips, for each training process.")
-@device_option
+@opt.device
 @click.option(
     "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of TrainConfig."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
-@data_options
+@opt.reading
 def train_command(
     recipe: str,
     data: tuple[str, ...],
@@ -70,13 +77,8 @@ def train_command(
     from_scratch: bool,
     recipe_labels: bool,
     num_classes: int | None,
-    seed: int | None,
+    config: dict[str, Any],
     deterministic: bool,
-    epochs: int | None,
-    batch_size: int | None,
-    lr: float | None,
-    precision: str | None,
-    workers: int | None,
     device: str | None,
     settings: tuple[str, ...],
     dry_run: bool,
@@ -99,9 +101,7 @@ def train_command(
     from slowfast_zoo.weights.saved.hub import save_pretrained
 
     chosen = _recipe(recipe)
-    named = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
-    given = {name: value for name, value in (named | {"workers": workers}).items() if value is not None}
-    config = _configured(chosen.config, given, settings, deterministic)
+    configured = _configured(chosen.config, config, settings, deterministic)
     if validate and len(data) < 2 and chosen.name != CAMERA_MOTION:
         raise click.UsageError("--validate needs validation data behind the training data.")
     if not data and chosen.name != CAMERA_MOTION:
@@ -123,18 +123,18 @@ def train_command(
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
     if group.first:
-        plan = Plan.of(config, len(training), group.world)
-        echo(_summary(chosen, config, plan, data[0] if data else chosen.dataset, folder))
+        plan = Plan.of(configured, len(training), group.world)
+        echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder))
         echo(_named(chosen, training.labels, spec.num_classes))
     if dry_run:
         return
-    torch.manual_seed(config.seed)
+    torch.manual_seed(configured.seed)
     fresh = from_scratch or resume
     network = _model(chosen, spec, training.labels, None if fresh else model, use_recipe=not fresh)
     result = train(
         network,
         training,
-        config,
+        configured,
         work_dir=folder,
         validation=validation,
         resume=resume,
@@ -146,6 +146,162 @@ def train_command(
             echo(", ".join(f"{name} {value:.4g}" for name, value in result.best_metrics.items()))
         save_pretrained(read_file(result.best or result.last), folder / "model")
         echo(f"The model as a folder, for predict --model and from_pretrained(Path(...)): {folder / 'model'}")
+
+
+class _SpacedEval(Command):
+    """Also takes ``--eval a b`` for ``--eval a --eval b``, as MMAction2's ``tools/test.py`` does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        inside = False
+        for arg in args:
+            more = inside and arg in _METRICS and spread[-1] != "--eval"
+            spread += ["--eval", arg] if more else [arg]
+            inside = arg == "--eval" or (inside and arg in _METRICS)
+        return super().parse_args(ctx, spread)
+
+
+@command(
+    "test",
+    "test val_list.txt --model work_dirs/r50/best.safetensors --eval top_k_accuracy",
+    "test val/ --model slowfast_r50_4x16x1 --out scores.json",
+    cls=_SpacedEval,
+)
+@click.argument("data")
+@model_option(default=None, required=True)
+@click.option("--eval", "metrics", type=choice(Metric), multiple=True, help="By default what fits the data.")
+@opt.out("Result file (JSON).")
+@click.option(
+    "--format",
+    "file_form",
+    type=click.Choice(("named", "mmaction2")),
+    default="named",
+    show_default=True,
+    help="Of --out: names, targets, scores and protocol; or MMAction2's bare list of scores per video.",
+)
+@click.option("--average-clips", type=choice(Average), help="Of a video's views; by default as published.")
+@click.option("--confusion", type=NEW_FILE, help="Confusion matrix (CSV).")
+@click.option("--per-class", is_flag=True, help="Also each class's accuracy.")
+@opt.count("--batch-size", 1, "Videos read together.")
+@opt.count("--max-views", 8, "Clips per forward pass.")
+@opt.count("--workers", 2, "Processes that read videos.", least=0)
+@opt.precision
+@opt.device
+@opt.reading
+def test_command(
+    data: str,
+    model: ModelRef,
+    metrics: tuple[str, ...],
+    out: Path | None,
+    file_form: Any,
+    average_clips: str | None,
+    confusion: Path | None,
+    per_class: bool,
+    device: str | None,
+    reading: ReadOptions,
+    **options: Any,
+) -> None:
+    """Scores a model on DATA, a folder or a list.
+
+    A saved folder or a training's file brings its own network, classes and preprocessing. Under torchrun
+    every video is scored by one process. Classes are matched by name, numbers are the model's; weights that
+    don't say what their classes are called take the names from --labels, in their own order.
+    """
+    from slowfast_zoo.data.labels import read_labels
+    from slowfast_zoo.evaluation.evaluate import evaluate, format_table
+    from slowfast_zoo.runtime.distributed import join
+
+    for path in (out, confusion):
+        if path is not None:
+            _check_writable(path)
+    if average_clips == "none" and (confusion is not None or per_class):
+        raise InputError("Scores of single views have no classes to count; average them.")
+    network = model.load()
+    if confusion is not None and network.spec.activation == "sigmoid":
+        raise InputError("A confusion matrix needs one label per video; this model gives several.")
+    labels = reading.get("labels")
+    if network.labels is None and labels is not None:
+        network.labels = read_labels(labels).names
+    if reading.get("multi_label") is None:
+        reading["multi_label"] = network.spec.activation == "sigmoid"
+    dataset = open_data(data, network.clip_spec, "test", reading=reading, like=network)
+    group = join(device)
+    options |= {"metrics": metrics, "average": average_clips, "device": group.device}
+    result = evaluate(network, dataset, **options)
+    if not group.first:
+        return
+    if out is not None:
+        _save(result, out, file_form)
+    if confusion is not None and not result.error:
+        result.save_confusion(confusion)
+    echo(f"{len(result.names)} of {len(dataset)} decoded")
+    for name, value in result.metrics.items():
+        echo(f"{name}: {value:.4f}")
+    if per_class and not result.error:
+        echo(format_table(result.class_table()))
+    for name, error in result.failed:
+        echo(f"not decoded: {name}: {error}", err=True)
+    if result.error:
+        raise InputError(result.error)
+
+
+def open_data(
+    source: str,
+    clip_spec: ClipSpec,
+    purpose: Purpose,
+    *,
+    reading: ReadOptions | None = None,
+    like: ClipDataset | SlowFast | None = None,
+    recipe: Recipe | None = None,
+) -> VideoDataset | MotionClips:
+    """The dataset of that name or path.
+
+    Args:
+        source: "camera-motion", a folder or a list.
+        clip_spec: how its videos become clips.
+        purpose: "train": random clips; "validate": one center clip; "test": the views of the spec.
+        reading: how it is written down.
+        like: training data or a model, whose classes it has to have; None: its own.
+        recipe: says more about training clips.
+
+    Raises:
+        DataError: there is no such data, or it doesn't hold together.
+    """
+    if source == CAMERA_MOTION:
+        from slowfast_zoo.data.motion.clips import MotionClips
+
+        training = purpose == "train"
+        return MotionClips(
+            _TRAINING_CLIPS if training else _HELD_OUT_CLIPS,
+            size=clip_spec.test_crop,
+            num_frames=clip_spec.num_frames,
+            fps=clip_spec.fps or 10.0,
+            seed=0 if training else _HELD_OUT_SEED,
+            plain=_PLAIN_SHARE if training else 0.0,
+        )
+    if not Path(source).exists():
+        raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
+    from slowfast_zoo.data.dataset import VideoDataset, open_dataset
+    from slowfast_zoo.data.lists import read_annotations, read_like
+    from slowfast_zoo.network.slowfast import SlowFast
+
+    options: ReadOptions = {} if reading is None else reading
+    if isinstance(like, VideoDataset):
+        annotations = read_like(source, like.annotations, **options)
+    else:
+        annotations = read_annotations(source, **options)
+        labels = getattr(like, "labels", None)
+        if isinstance(like, SlowFast):
+            annotations = annotations.with_classes(labels, like.spec.num_classes, of="the model")
+        elif labels is not None:
+            annotations = annotations.with_classes(labels, len(labels), of="the training data")
+    if purpose != "train":
+        return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
+    pairs = () if recipe is None else recipe.flip_pairs
+    if recipe is not None and pairs and annotations.labels != recipe.labels:
+        # Which of these classes a flip exchanges, nobody knows.
+        pairs, clip_spec = (), clip_spec.replace(flip=0.0)
+    return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
 
 
 def _recipe(name: str) -> Recipe:
@@ -268,3 +424,19 @@ def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder:
     if recipe.deviations:
         lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise InputError(f"The result file {path} can't be written: {error}.") from error
+
+
+def _save(result: Evaluation, path: Path, form: Any) -> None:
+    try:
+        result.save(path, form)
+    except InputError as error:  # MMAction2's form can't say that videos are missing
+        named = path.with_name(f"{path.stem}.named{path.suffix}")
+        result.save(named)
+        raise InputError(f"{error} The scores are in {named}.") from error

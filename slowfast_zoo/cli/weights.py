@@ -1,20 +1,68 @@
-"""``slowfast-zoo download``, ``convert``, ``push`` and ``publish``: weights in and out."""
+"""``slowfast-zoo list``, ``describe``, ``download``, ``convert``, ``export``, ``push``, ``publish``: models
+and their weights, what exists and how they come in and go out."""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from slowfast_zoo.cli.models import ModelRef, ModelType, model_argument, parse
-from slowfast_zoo.cli.options import FILE, FOLDER, command, echo
-from slowfast_zoo.errors import InputError, SlowFastZooError
-from slowfast_zoo.weights.catalog import list_weights
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.models import ModelRef, ModelType, model_argument, model_option, parse
+from slowfast_zoo.cli.options import FILE, FOLDER, NEW_FILE, check_absent, choice, command, echo
+from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError
+from slowfast_zoo.inference.export import Format
+from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
+
+_COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
+
+
+@command("list", "list", "list '*r50*' --publisher pyslowfast")
+@click.argument("pattern", default="*")
+@click.option("--publisher", help="Only weights whose tag begins so, such as mmaction2 or pyslowfast.")
+@click.option("--data", help="Only weights trained on this data, such as Kinetics or Charades.")
+@click.option("--all", "superseded", is_flag=True, help="Also files that their publisher has replaced.")
+@opt.as_json
+def list_command(
+    pattern: str, publisher: str | None, data: str | None, superseded: bool, as_json: bool
+) -> None:
+    """Lists the models and their weights, those of pretrained=True with a star.
+
+    PATTERN is a shell pattern for the model's name, such as '*r50*'.
+    """
+    rows = [
+        entry
+        for model in list_models(pattern)
+        for entry in list_weights(model)
+        if (superseded or as_json or not entry.superseded)
+        and (publisher is None or entry.publisher.startswith(publisher.lower()))
+        and (data is None or data.lower() in entry.training_data.lower())
+    ]
+    if as_json:
+        echo(json.dumps([entry.to_dict() for entry in rows], indent=1))
+        return
+    if not rows:
+        raise UnknownNameError("Nothing fits; 'slowfast-zoo list' shows everything.")
+    table = [_COLUMNS, *(_cells(entry) for entry in rows)]
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
+    for cells in table:
+        echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+@command("describe", "describe slowfast_r50_4x16x1", "describe work_dirs/finetune-data/model")
+@model_argument
+def describe_command(model: ModelRef) -> None:
+    """Says what MODEL reads, costs and scored."""
+    from slowfast_zoo.description import describe
+
+    echo(describe(model.entry.model, model.entry.tag) if model.entry else describe(model.load()))
 
 
 @command("download", "download slowfast_r50_8x8x1:pyslowfast/k400", "download --all --to mirror/")
@@ -55,7 +103,7 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
 @click.argument("folder", type=FOLDER)
 @click.option("--labels", type=FILE, help="File with one class name a line.")
 def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
-    """Turns any publisher's file, or another MODEL, into a FOLDER that every command and push take."""
+    """Turns a publisher's file or another MODEL into a FOLDER that every command takes."""
     from slowfast_zoo.weights.saved.hub import save_pretrained
 
     converted = model.load()
@@ -64,6 +112,39 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
     save_pretrained(converted, folder)
     classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
     echo(f"{folder}: {converted.provenance.get('model', 'a network of no catalog')}, {classes}")
+
+
+@command(
+    "export",
+    "export model.onnx --model slowfast_r50_4x16x1",
+    "export model.xml --model work_dirs/finetune-data/model --precision bfloat16",
+)
+@click.argument("out", type=NEW_FILE)
+@model_option()
+@click.option(
+    "--format",
+    "form",
+    type=choice(Format),
+    help="What to write.  [default: as OUT's ending says: .onnx, .pt2, .xml]",
+)
+@opt.precision
+@click.option("--size", type=click.IntRange(1), help="Side of a view in pixels.  [default: as published]")
+@opt.count("--repeats", 20, "Timed runs for the proof.")
+@opt.overwrite
+def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **options: Any) -> None:
+    """Writes a model to OUT, with a JSON contract, reference frames and the proof beside it.
+
+    The exit status is 1 if the file gives other answers than the model; then nothing is kept. One that
+    is slower than the model is kept, with a warning.
+    """
+    check_absent(out, overwrite=overwrite)
+    network = model.load()
+    from slowfast_zoo.inference.export.export import export
+
+    written = export(network, out, form, overwrite=overwrite, **options)
+    for path in written.files:
+        echo(f"{path}  {path.stat().st_size:,} bytes")
+    echo(written.proof)
 
 
 @command("push", "push my_model/ owner/my-model --private")
@@ -79,11 +160,8 @@ def push_command(folder: Path, repo_id: str, private: bool, replace_card: bool, 
     """
     from slowfast_zoo.weights.saved.hub import push_folder
 
-    echo(
-        push_folder(
-            folder, repo_id, private=private or None, replace_card=replace_card, commit_message=message
-        )
-    )
+    options: Any = {"private": private or None, "replace_card": replace_card, "commit_message": message}
+    echo(push_folder(folder, repo_id, **options))
 
 
 @command("publish", "publish my-organization '*r50_4x16x1:pyslowfast*' --dry-run")
@@ -118,6 +196,16 @@ def publish_command(organization: str, pattern: str, dry_run: bool) -> None:
         return f'hub_repo="{repo_id}", hub_revision="{revision}"'
 
     _for_each(entries, publish)
+
+
+def _cells(entry: WeightEntry) -> tuple[str, ...]:
+    metrics = entry.metrics
+    scores = [
+        "" if value is None else f"{value:.2f}" for value in (metrics.top1, metrics.top5, metrics.mean_ap)
+    ]
+    star = " *" if get_weights(entry.model) is entry else ""
+    views = f"{metrics.views[0]}x{metrics.views[1]}"
+    return (entry.model, entry.tag + star, entry.training_data, *scores, views)
 
 
 def _for_each(entries: list[WeightEntry], action: Callable[[WeightEntry], str]) -> None:

@@ -22,7 +22,8 @@ from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
-from slowfast_zoo.cli import main, models
+from slowfast_zoo.cli import main
+from slowfast_zoo.cli.models import parse
 from slowfast_zoo.cli.predict import Found, Progress
 from slowfast_zoo.errors import DownloadError
 
@@ -373,7 +374,7 @@ def test_without_weights_the_way_out_is_said(videos: Path, monkeypatch: pytest.M
     assert "https://" in result.output
     assert "'--model slowfast_tiny' names the motion of the camera" in result.output
     with pytest.raises(DownloadError) as error:
-        models.resolve("slowfast_r50_8x8x1")
+        parse("slowfast_r50_8x8x1").load()
     assert "slowfast_tiny" not in str(error.value)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -15,7 +16,7 @@ from support.publisher_files import trained
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli.models import ModelType, parse, resolve
+from slowfast_zoo.cli.models import ModelType, parse
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, UnknownNameError
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import get_weights
@@ -97,7 +98,7 @@ def test_what_is_nothing_gets_the_nearest(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("source", ["model", "best.safetensors"])
 def test_saved_models_bring_their_contract(own: Path, source: str) -> None:
-    model = resolve(str(own / source))
+    model = parse(str(own / source)).load()
     assert (model.spec, model.clip_spec, model.labels) == (SPEC, CLIP, NAMES)
     assert torch.equal(model.classifier.weight, from_pretrained(own / "model").classifier.weight)
 
@@ -105,7 +106,7 @@ def test_saved_models_bring_their_contract(own: Path, source: str) -> None:
 def test_without_a_download_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
     with pytest.raises(DownloadError, match="'--model slowfast_tiny' names the motion of the camera"):
-        resolve("slowfast_r50_4x16x1")
+        parse("slowfast_r50_4x16x1").load()
 
 
 # --- whose file a checkpoint is ---------------------------------------------------------------------
@@ -145,13 +146,13 @@ def test_an_ambiguous_file_names_the_option_and_its_values(
     with pytest.raises(
         CheckpointError, match=r"'slowfast_r50_8x8x1'; say which one is meant: .* --like NAME"
     ):
-        resolve(str(tmp_path / "mine.pth"))
+        parse(str(tmp_path / "mine.pth")).load()
     with (
         catalog.using([row for row in small.values() if row.model == "slowfast_r50_8x8x1"]),
         pytest.raises(CheckpointError, match="--like slowfast_r50_8x8x1:mmaction2/k400-256e-320p"),
     ):
-        resolve(str(tmp_path / "mine.pth"))
-    model = resolve(str(tmp_path / "mine.pth"), "slowfast_r50_8x8x1:mmaction2-1x/k400-256e")
+        parse(str(tmp_path / "mine.pth")).load()
+    model = parse(str(tmp_path / "mine.pth"), "slowfast_r50_8x8x1:mmaction2-1x/k400-256e").load()
     assert model.clip_spec.sampling == "openmmlab-1.x"
     assert (model.spec.num_classes, model.labels) == (7, None)
     assert model.provenance["model"] == "slowfast_r50_8x8x1"
@@ -160,7 +161,7 @@ def test_an_ambiguous_file_names_the_option_and_its_values(
 def test_a_file_with_one_owner_needs_no_option(small: dict[str, WeightEntry], tmp_path: Path) -> None:
     row = small["slowfast_r50_4x16x1:pyslowfast/k400"]
     written = write(tmp_path / "mine.pyth", row, 400)
-    model = resolve(str(tmp_path / "mine.pyth"))
+    model = parse(str(tmp_path / "mine.pyth")).load()
     assert (model.spec, model.clip_spec) == (row.model_spec, row.clip_spec)
     assert model.labels is None, "the file isn't the publisher's"
     assert torch.equal(model.slow.stem.conv.weight, written.slow.stem.conv.weight)
@@ -229,7 +230,8 @@ def test_split_and_export_don_t_write_over_files(own: Path, tmp_path: Path) -> N
 
 
 def completed(incomplete: str) -> list[str]:
-    command = main.commands["predict"]
+    _, command, _ = main.resolve_command(click.Context(main), ["predict"])
+    assert command is not None
     context = command.make_context("predict", ["video.mp4"], resilient_parsing=True)
     option = next(option for option in command.params if option.name == "model")
     return [item.value for item in ModelType().shell_complete(context, option, incomplete)]

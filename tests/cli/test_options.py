@@ -14,7 +14,8 @@ from slowfast_zoo.cli import main, options
 from slowfast_zoo.cli.options import Command, printable
 from slowfast_zoo.errors import InputError
 
-COMMANDS = sorted(main.commands.items())
+CONTEXT = click.Context(main)
+COMMANDS = [(name, main.resolve_command(CONTEXT, [name])[1]) for name in main.list_commands(CONTEXT)]
 each_command = pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
 
 
@@ -51,6 +52,7 @@ def test_the_list_of_commands_shows_whole_sentences() -> None:
     text = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
     assert "..." not in text.partition("Commands:")[2]
     for name, command in COMMANDS:
+        assert isinstance(command, Command)
         assert f"{name} {command.get_short_help_str()}" in text
 
 

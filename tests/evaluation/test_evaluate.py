@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli import test as test_module
 from slowfast_zoo.cli import train as train_module
-from slowfast_zoo.cli.options import open_data
+from slowfast_zoo.cli.train import open_data
 from slowfast_zoo.data.dataset import open_dataset
 from slowfast_zoo.errors import (
     CheckpointError,
@@ -270,35 +269,35 @@ def test_a_trained_file_brings_its_own_network(model: SlowFast, tmp_path: Path) 
 
 def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(model, tmp_path / "best.safetensors", {})
-    monkeypatch.setattr(test_module, "open_data", lambda *args, **options: Videos(4, broken=3))
+    monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Videos(4, broken=3))
     run = click.testing.CliRunner().invoke
     args = ["some/folder", "--model", str(tmp_path / "best.safetensors"), "--device", "cpu"]
     spaced = [*args, "--eval", "top_k_accuracy", "mean_class_accuracy", "--average-clips", "score"]
     files = ["--out", str(tmp_path / "result.json"), "--confusion", str(tmp_path / "c.csv"), "--per-class"]
-    result = run(test_module.test_command, [*spaced, *files, "--workers", "0"])
+    result = run(train_module.test_command, [*spaced, *files, "--workers", "0"])
     assert result.exit_code == 0, result.output
     for part in ("3 of 4 decoded", "top1_acc: ", "top5_acc: 1.0000", "mean_class_accuracy: ", "run, fast  "):
         assert part in result.output
     assert "not decoded: vidéos/3.mp4" in result.output
     assert json.loads((tmp_path / "result.json").read_text())["protocol"]["average"] == "mean-logit"
-    one = run(test_module.test_command, [*args, "--eval=mean_class_accuracy", "--workers", "0"])
+    one = run(train_module.test_command, [*args, "--eval=mean_class_accuracy", "--workers", "0"])
     assert "mean_class_accuracy" in one.output and "top1_acc" not in one.output
-    assert run(test_module.test_command, [*args, "--eval", "top_1"]).exit_code == 2
+    assert run(train_module.test_command, [*args, "--eval", "top_1"]).exit_code == 2
     bare = run(
-        test_module.test_command, [*args, "--format", "mmaction2", "--out", str(tmp_path / "bare.json")]
+        train_module.test_command, [*args, "--format", "mmaction2", "--out", str(tmp_path / "bare.json")]
     )
     assert "couldn't be read" in str(bare.exception) and "bare.named.json" in str(bare.exception)
     assert len(json.loads((tmp_path / "bare.named.json").read_text())["videos"]) == 3, "scores aren't lost"
-    monkeypatch.setattr(test_module, "open_data", None)  # what is refused is refused before anything is read
+    monkeypatch.setattr(train_module, "open_data", None)  # what is refused is refused before anything is read
     for wrong in (
         ["--out", str(tmp_path / "nowhere" / "file.json")],
         ["--confusion", str(tmp_path / "nowhere" / "file.csv")],
         ["--out", "/proc/file.json"],
         ["--average-clips", "none", "--per-class"],
     ):
-        refused = run(test_module.test_command, [*args, *wrong])
+        refused = run(train_module.test_command, [*args, *wrong])
         assert refused.exit_code and not isinstance(refused.exception, TypeError), wrong
-    missing = run(test_module.test_command, ["x", "--model", str(tmp_path / "no.pth")])
+    missing = run(train_module.test_command, ["x", "--model", str(tmp_path / "no.pth")])
     assert isinstance(missing.exception, SlowFastZooError)
 
 

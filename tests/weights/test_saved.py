@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from slowfast_zoo import ClipSpec, SlowFast, create_model, from_pretrained, save_pretrained
-from slowfast_zoo.cli.models import resolve
+from slowfast_zoo.cli.models import parse
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.training.state import save_weights
 from slowfast_zoo.weights.catalog.own import TINY_MODEL_SPEC
@@ -77,7 +77,7 @@ READERS: dict[str, Callable[[Path], SlowFast]] = {
     "create_model": lambda path: create_model(
         "slowfast_tiny", weights=path / "model.safetensors" if path.is_dir() else path
     ),
-    "command line": lambda path: resolve(str(path)),
+    "command line": lambda path: parse(str(path)).load(),
 }
 
 

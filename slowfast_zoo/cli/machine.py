@@ -1,30 +1,21 @@
-"""``slowfast-zoo doctor``: what this machine has and what works, to be pasted into an issue."""
+"""``slowfast-zoo doctor``, ``verify`` and ``benchmark``: what this machine has, computes, and how fast."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import re
-import shutil
-import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
-from slowfast_zoo import __version__
-from slowfast_zoo.cli.options import command, echo, json_option
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import FILE, command, echo, echo_report, prepared
 from slowfast_zoo.errors import DownloadError, InputError
-from slowfast_zoo.runtime import machine
-from slowfast_zoo.runtime.precision import Precision, check_kernels
-from slowfast_zoo.weights.catalog import list_weights
-from slowfast_zoo.weights.download.download import cache_dir, is_offline
 
-_REQUIRED = (
+REQUIRED = (
     "torch",
     "torchvision",
     "numpy",
@@ -35,7 +26,7 @@ _REQUIRED = (
     "tqdm",
     "click",
 )
-_OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "matplotlib", "torchmetrics", "hf-xet")
+OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "matplotlib", "torchmetrics", "hf-xet")
 
 _SETTINGS = (
     "SLOWFAST_ZOO_CACHE",
@@ -56,52 +47,127 @@ _SETTINGS = (
 _NETWORK_SECONDS = 3.0
 
 
+@command("verify", "verify", "verify --model slowfast_r50_4x16x1 --no-weights")
+@model_option(default=None, help_text="Also check this model, with its weights")
+@click.option("--no-weights", is_flag=True, help="Check the network of a published model without a download.")
+@click.option("--stage", "stages", multiple=True, help="Only this stage; may be given several times.")
+@click.option(
+    "--demo-clip",
+    type=FILE,
+    help="MMAction2's demo/demo.mp4: also check published outputs of PyTorchVideo's R50 8x8 on it.",
+)
+@opt.device
+@opt.as_json
+def verify_command(
+    model: ModelRef | None, no_weights: bool, stages: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Replays every stage from a video to logits and compares it with stored references.
+
+    Names the first stage that differs; the exit status is 1 if one does.
+    """
+    from slowfast_zoo.inference.verify.verify import verify
+
+    network = None if model is None else model.untrained() if no_weights else model.load()
+    report = verify(network, stages=stages or None, **options)
+    echo_report(report, as_json)
+    if not report.ok:
+        raise click.exceptions.Exit(1)
+
+
+@command(
+    "benchmark",
+    "benchmark --model slowfast_r50_4x16x1",
+    "benchmark clip.mp4 --model slowfast_r50_4x16x1 --views 10x3 --engine openvino",
+)
+@click.argument("video", required=False)
+@model_option()
+@opt.views("published")
+@opt.how
+@opt.count("--repeats", 5, "Videos to time.")
+@opt.as_json
+@opt.out("Also write it to this JSON file.")
+def benchmark_command(
+    video: str | None,
+    model: ModelRef,
+    views: Any,
+    how: dict[str, Any],
+    repeats: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Times a model on this machine in videos per second; with a VIDEO, the reading too.
+
+    Nothing is downloaded: a published model gets random weights, with which a network is as fast as with
+    any others.
+    """
+    from slowfast_zoo.inference.benchmark import benchmark
+
+    measured = benchmark(model.untrained(), video, views=views, repeats=repeats, **prepared(how))
+    echo_report(measured, as_json)
+    if out is not None:
+        try:
+            out.write_text(json.dumps(measured.to_dict(), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"'{out}' can't be written: {error.strerror or error}.") from error
+
+
 @command("doctor", "doctor --json")
-@json_option
+@opt.as_json
 def doctor_command(as_json: bool) -> None:
-    """Says what this machine has and what works. Exit status 1 when something needed doesn't."""
-    report: dict[str, Any] = {"versions": _versions(), "cpu": _cpu()}
-    report["devices"] = _devices()
-    report["exact resize"] = _exact_resize()
-    report["cache"] = _cache()
-    report["settings"] = {name: _shown(name) for name in _SETTINGS if name in os.environ}
-    report["network"] = {"offline mode": "on"} if is_offline() else _network()
-    report["self-test"] = _self_test()
-    problems = _problems(report)
-    report["problems"] = problems
+    """Says what this machine has and what works.
+
+    The exit status is 1 when something that is needed doesn't.
+    """
+    from slowfast_zoo.weights.download.download import is_offline
+
+    report: dict[str, Any] = {
+        "versions": _versions(),
+        "cpu": _cpu(),
+        "devices": _devices(),
+        "exact resize": _exact_resize(),
+        "cache": _cache(),
+        "settings": {name: _shown(name) for name in _SETTINGS if name in os.environ},
+        "network": {"offline mode": "on"} if is_offline() else _network(),
+        "self-test": _self_test(),
+    }
+    report["problems"] = _problems(report)
     if as_json:
         echo(json.dumps(report, indent=1))
     else:
         for title, facts in report.items():
-            echo(f"{title}:")
-            for line in (
-                [f"{key}: {value}" for key, value in facts.items()] if isinstance(facts, dict) else facts
-            ):
-                echo(f"  {line}")
-            if not facts:
-                echo("  none")
-    if problems:
+            lines = [f"{key}: {value}" for key, value in facts.items()] if isinstance(facts, dict) else facts
+            echo("\n  ".join([f"{title}:", *(lines or ["none"])]))
+    if report["problems"]:
         raise click.exceptions.Exit(1)
 
 
 def _versions() -> dict[str, str]:
+    import platform
+
+    from slowfast_zoo import __version__
+    from slowfast_zoo.runtime import machine
+
     own = {
         "slowfast_zoo": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
-    own |= dict.fromkeys(_REQUIRED, "missing") | machine.versions(*_REQUIRED, *_OPTIONAL)
+    own |= dict.fromkeys(REQUIRED, "missing") | machine.versions(*REQUIRED, *OPTIONAL)
     try:
         import av
 
-        libraries = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
-        own["FFmpeg"] = f"{av.ffmpeg_version_info} ({_joined(libraries)})"
+        libraries = [f"{name} {'.'.join(map(str, version))}" for name, version in av.library_versions.items()]
+        own["FFmpeg"] = f"{av.ffmpeg_version_info} ({', '.join(libraries)})"
     except (ImportError, OSError) as error:
         own["FFmpeg"] = f"missing ({error})"
     return own
 
 
 def _cpu() -> dict[str, Any]:
+    import platform
+
+    from slowfast_zoo.runtime import machine
+
     return {
         "machine": platform.machine(),
         "count": os.cpu_count(),
@@ -137,6 +203,11 @@ def _devices() -> dict[str, str]:
 
 
 def _cache() -> dict[str, Any]:
+    import shutil
+    import tempfile
+
+    from slowfast_zoo.weights.download.download import cache_dir
+
     try:
         folder = cache_dir()
     except DownloadError as error:
@@ -160,16 +231,21 @@ def _cache() -> dict[str, Any]:
 
 def _network() -> dict[str, str]:
     """Whether the publishers' hosts and the Hub answer, asked at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+    from urllib.parse import urlsplit
+
+    from slowfast_zoo.weights.catalog import list_weights
+
     urls = [url for entry in list_weights() for url in entry.urls]
     urls.append(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     roots = dict.fromkeys(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls))
     with ThreadPoolExecutor(len(roots)) as pool:
-        return {
-            _without_user(root): answer for root, answer in zip(roots, pool.map(_ask, roots), strict=True)
-        }
+        return dict(zip(map(_without_user, roots), pool.map(_ask, roots), strict=True))
 
 
 def _ask(root: str) -> str:
+    import time
+
     import httpx2
 
     start = time.monotonic()
@@ -188,6 +264,7 @@ def _self_test() -> dict[str, str]:
         return {"convolutions": f"failed: {error}"}
     from slowfast_zoo.inference.engines.folding import use_products
     from slowfast_zoo.network.slowfast import SlowFast
+    from slowfast_zoo.runtime.precision import Precision, check_kernels
     from slowfast_zoo.runtime.probe import recorded, try_convolutions
     from slowfast_zoo.spec import ModelSpec
 
@@ -240,7 +317,3 @@ def _homeless(text: str) -> str:
         return text.replace(str(Path.home()), "~")
     except RuntimeError:  # a user without a home
         return text
-
-
-def _joined(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
