@@ -41,13 +41,14 @@ class FramePipeline:
         bottom = max(box.top + box.height for box in self.boxes)
         self.kept = Box(left, top, right - left, bottom - top)
 
-    def prepare(self, frame: Bytes, out: torch.Tensor) -> None:
-        """Writes the kept part of a frame, (C, kept height, kept width), uint8 or normalized float32.
+    def prepare(self, frame: Bytes, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The kept part of a frame, (C, kept height, kept width), uint8 or normalized float32.
 
         Args:
             frame: uint8 of shape (H, W, C), RGB.
-            out: where to.
+            out: where to write it; None: a new tensor.
         """
+        out = self._empty(1)[0] if out is None else out
         if self.spec.resize == "float-bilinear":
             whole = resize_float(frame, self.height, self.width, self.spec)
             kept = whole[:, *slices(self.kept)].numpy()
@@ -55,6 +56,7 @@ class FramePipeline:
             kept = resize_bytes(frame, self.height, self.width, self.kept).transpose(1, 0, 2)
         # Not by torch, whose threads would wait for each other while these decode and resize.
         np.copyto(out.numpy(), kept)
+        return out
 
     def prepare_all(self, frames: Iterable[Bytes], count: int) -> torch.Tensor:
         """``prepare`` of each frame, by threads: (count, C, kept height, kept width).
@@ -63,12 +65,15 @@ class FramePipeline:
             frames: as for ``prepare``; may be a long stream.
             count: how many frames there are.
         """
-        dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
-        shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
-        prepared = torch.empty(shape, dtype=dtype, device="cpu")
+        prepared = self._empty(count)
         for _ in ahead(lambda item: self.prepare(*item), zip(frames, prepared, strict=True)):
             pass
         return prepared
+
+    def _empty(self, count: int) -> torch.Tensor:
+        dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
+        shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
+        return torch.empty(shape, dtype=dtype, device="cpu")
 
     def cut(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
         """One crop of prepared frames, (C, T, crop, crop), still uint8 where they are.
