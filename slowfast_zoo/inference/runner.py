@@ -14,7 +14,8 @@ from torch import Tensor
 from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
 from slowfast_zoo.inference.aggregate import probabilities
 from slowfast_zoo.inference.engines import EngineName
-from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
+from slowfast_zoo.inference.engines.kept import optimized
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, to_device
@@ -81,10 +82,7 @@ class BatchRunner:
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             index = next(model.parameters()).device if device is None else to_device(device)
-            if engine == "auto" and precision == "float32" and not choose(model, index, precision, clips):
-                self.model = eval_twin(model, index)
-            else:
-                self.model = optimize(model, engine, precision, device=index, clips=clips)
+            self.model = optimized(model, engine, precision, index, clips) or eval_twin(model, index)
         elif engine not in ("auto", model.engine) or device is not None:
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
         if isinstance(self.model, SlowFast):

@@ -1,0 +1,112 @@
+"""Engines that were built are found again by the next call with the same model and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import weakref
+
+import torch
+from torch import Tensor
+
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import Precision
+
+_LIMIT = 2
+"""Engines that are kept in a process: each holds a copy of its network's weights."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Use:
+    """What a model was asked for, in one precision on one device."""
+
+    model: weakref.ref[SlowFast]
+    engine: EngineName
+    precision: Precision
+    device: torch.device
+    weights: object = None
+    clips: int = 0
+    """How many have been announced since the weights are these."""
+    fast: OptimizedModel | None = None
+
+
+_uses: list[_Use] = []
+"""The latest last."""
+_lock = threading.RLock()
+
+
+def optimized(
+    model: SlowFast, engine: EngineName, precision: Precision, device: torch.device, clips: int | None
+) -> OptimizedModel | None:
+    """What ``optimize`` makes of a model, or made of it in an earlier call; None where the model itself does.
+
+    The clips of all calls count for what "auto" is, as if they had come in one. An engine is built anew when
+    a weight has changed, and given up when the model is, or when two others have been asked for since.
+
+    Args:
+        model, engine, precision, device, clips: as for ``optimize``; of ``clips`` None stands for many.
+
+    Raises:
+        InputError, MissingDependencyError, UnknownNameError: as ``optimize``.
+    """
+    weights = _state(model)
+    with _lock:
+        use = _use(model, engine, precision, device)
+        if use.weights != weights:
+            use.weights, use.clips, use.fast = weights, 0, None
+        announced = None if clips is None else use.clips + clips
+        use.clips += clips or 0
+        if use.fast is None:
+            if (
+                engine == "auto"
+                and precision == "float32"
+                and not choose(model, device, precision, announced)
+            ):
+                return None
+            use.fast = optimize(model, engine, precision, device=device, clips=announced)
+            built = [each for each in _uses if each.fast is not None]
+            for each in built[:-_LIMIT]:
+                _uses.remove(each)
+        return use.fast
+
+
+def _use(model: SlowFast, engine: EngineName, precision: Precision, device: torch.device) -> _Use:
+    """The record of such calls, made where there is none; it is the latest then."""
+    asked = (model, engine, precision, device)
+    for use in _uses:
+        if (use.model(), use.engine, use.precision, use.device) == asked:
+            _uses.remove(use)
+            break
+    else:
+        use = _Use(weakref.ref(model, _forget), engine, precision, device)
+    _uses.append(use)
+    return use
+
+
+def _forget(model: weakref.ref[SlowFast]) -> None:
+    with _lock:
+        _uses[:] = [use for use in _uses if use.model is not model]
+
+
+def _state(model: SlowFast) -> object:
+    """What changes with any weight: versions, which torch counts, and sums of all bits, because ``.data`` and
+    other processes change numbers uncounted. Two milliseconds for ten million weights."""
+    facts = [
+        (tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version)
+        for tensor in model.state_dict(keep_vars=True).values()
+    ]
+    return model.spec, facts, [_sum_of_bits(tensor) for tensor in model.state_dict().values()]
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    """Of a tensor as 64-bit integers, which wrap around; what is left over of them on its own."""
+    flat = tensor.contiguous().flatten()
+    of_eight = 8 // flat.element_size()
+    whole = len(flat) - len(flat) % of_eight if flat.storage_offset() % of_eight == 0 else 0
+    rest = flat[whole:].view(_INTEGERS[flat.element_size()]).sum()
+    return int(flat[:whole].view(torch.int64).sum() + rest)
+
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

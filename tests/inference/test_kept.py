@@ -1,0 +1,148 @@
+"""Engines are built once: found again for the same weights, never for others, and bounded in memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from support.small_nets import heavy, make_model
+from torch import Tensor
+
+from slowfast_zoo import SlowFast, optimize, predict
+from slowfast_zoo.inference.engines import kept
+from slowfast_zoo.inference.engines.kept import optimized
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[OptimizedModel]]]:
+    """The engines that were built."""
+    engines: list[weakref.ref[OptimizedModel]] = []
+
+    def counting(*arguments: object, **named: object) -> OptimizedModel:
+        fast = optimize(*arguments, **named)  # type: ignore[arg-type]
+        engines.append(weakref.ref(fast))
+        return fast
+
+    monkeypatch.setattr(kept, "optimize", counting)
+    yield engines
+
+
+def named(model: SlowFast, engine: str = "eager") -> OptimizedModel | None:
+    return optimized(model, engine, "float32", CPU, 1)  # type: ignore[arg-type]
+
+
+def test_an_engine_is_found_again(built: list[object]) -> None:
+    model, twin = make_model(), make_model()
+    first = named(model)
+    assert named(model) is first
+    assert len(built) == 1
+    assert named(model, "openvino") is not first
+    assert named(twin) is not first, "another model, even with the same weights"
+    assert len(built) == 3
+
+
+def by_optimizer(model: SlowFast) -> None:
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+
+def by_training(model: SlowFast) -> None:
+    model.train()(torch.randn(2, 3, 8, 64, 64)).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    model.eval()
+
+
+def by_data(model: SlowFast) -> None:
+    next(model.parameters()).data.view(-1)[3] += 1e-6
+
+
+def by_memory(model: SlowFast) -> None:
+    weights = next(model.parameters()).detach().numpy()
+    weights.flat[0] = np.nextafter(weights.flat[0], np.float32(1))
+
+
+def by_statistics(model: SlowFast) -> None:
+    model.slow.stem.norm.running_mean[-1] += 1e-6
+
+
+def by_loading(model: SlowFast) -> None:
+    model.load_state_dict({name: value * 1.01 for name, value in model.state_dict().items()})
+
+
+def by_another_head(model: SlowFast) -> None:
+    model.reset_classifier(4)
+
+
+def by_assignment(model: SlowFast) -> None:
+    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+    by_data(model)
+
+
+@pytest.mark.parametrize(
+    "change", [by_training, by_data, by_memory, by_statistics, by_loading, by_another_head, by_assignment]
+)
+def test_changed_weights_are_noticed(change: object) -> None:
+    model = make_model()
+    video = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), np.uint8)
+    predict(model, video, engine="eager", fps=25)
+    change(model)  # type: ignore[operator]
+    answer = predict(model, video, engine="eager", topk=None, fps=25)
+    alone = predict(optimize(model, "eager"), video, topk=None, fps=25)
+    assert (answer.labels, answer.scores) == (alone.labels, alone.scores)
+
+
+def test_a_weight_that_is_small_changes_the_state() -> None:
+    model = make_model()
+    for change in (by_data, by_memory, by_statistics):
+        before = named(model)
+        change(model)
+        assert named(model) is not before, change.__name__
+
+
+def test_engines_go_with_their_model_and_the_oldest_for_a_third(
+    built: list[weakref.ref[OptimizedModel]],
+) -> None:
+    models = [make_model() for _ in range(3)]
+    for model in models:
+        named(model)
+    gc.collect()
+    assert [engine() is None for engine in built] == [True, False, False]
+    del model, models[2]
+    gc.collect()
+    assert [engine() is None for engine in built] == [True, False, True]
+
+
+def test_auto_counts_the_clips_of_all_calls(built: list[object]) -> None:
+    model = heavy(make_model())
+    answers = [optimized(model, "auto", "float32", CPU, 1) for _ in range(60)]
+    assert answers[0] is None
+    assert len(built) == 1
+    assert answers[-1] is not None
+    by_data(model)
+    assert optimized(model, "auto", "float32", CPU, 1) is None, "other weights are a new model"
+
+
+def test_threads_share_one_engine(built: list[object]) -> None:
+    model = make_model()
+    clip = torch.randn(1, 3, 8, 64, 64)
+    answers: list[Tensor] = []
+
+    def ask() -> None:
+        fast = named(model)
+        assert fast is not None
+        answers.append(fast(clip))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert all(torch.equal(answer, answers[0]) for answer in answers) and len(answers) == 8
