@@ -1,13 +1,14 @@
-"""The views of a video as one answer; the one place where they are averaged."""
+"""The views of a video as one answer: the one place where they are averaged, and ranked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 from torch import Tensor
 
-from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.spec import Activation, Aggregate
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.spec import Activation, Aggregate, class_names
 
 
 def average_views(logits: Tensor, activation: Activation, rule: Aggregate) -> Tensor:
@@ -48,6 +49,32 @@ def probabilities(logits: Tensor, activation: Activation, rule: Aggregate) -> Te
     if rule == "mean-logit":
         return _activated(scores[None], activation)[0]
     return scores / len(logits) if rule == "sum-prob" else scores
+
+
+def best_classes(
+    scores: Tensor, labels: Sequence[str] | None, topk: int | None
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Names and probabilities of the best classes, best first.
+
+    Args:
+        scores: one per class ``(classes,)``.
+        labels: the names; None: "class 7".
+        topk: how many to give; None: all.
+    """
+    best = scores.topk(min(topk or len(scores), len(scores)))
+    names = class_names(labels, len(scores))
+    return tuple(names[index] for index in best.indices.tolist()), tuple(best.values.tolist())
+
+
+def check_topk(topk: int | None) -> int | None:
+    """What was given.
+
+    Raises:
+        InputError: no count of classes.
+    """
+    if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
+        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes.")
+    return topk
 
 
 def _activated(logits: Tensor, activation: Activation) -> Tensor:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.inference.aggregate import best_classes, check_topk
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
 from slowfast_zoo.video.decoding.sources import display_name
 
@@ -183,15 +183,11 @@ class Predictor:
         batch_size: int | None = None,
         clips: int | None = None,
     ) -> None:
-        if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
-            raise InputError(
-                f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes."
-            )
         _views_of(model, views)
         self.runner = BatchRunner(model, engine, precision, device, clips=clips, batch_size=batch_size)
         # What the model's owner does to it later reaches no answer of this object.
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
-        self._views, self._topk, self._fps = views, topk, fps
+        self._views, self._topk, self._fps = views, check_topk(topk), fps
 
     def __call__(self, source: Source) -> Prediction:
         """The answer for one video.
@@ -244,14 +240,13 @@ class Predictor:
     def _answer(self, job: Job) -> Prediction:
         assert job.clips is not None
         scores = job.probabilities(self._spec.activation, self._clip_spec.aggregate)
-        best = scores.topk(min(self._topk or len(scores), len(scores)))
-        names = class_names(self._labels, len(scores))
+        labels, best = best_classes(scores, self._labels, self._topk)
         spans = job.clips.seconds
         clips = len(job.clips.indices)
         return Prediction(
             source=job.source,
-            labels=tuple(names[index] for index in best.indices.tolist()),
-            scores=tuple(best.values.tolist()),
+            labels=labels,
+            scores=best,
             views=(clips, len(job.clips) // clips),
             seconds=(min(start for start, _ in spans), max(end for _, end in spans)) if spans else None,
             padded=job.clips.padded,

@@ -93,7 +93,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name in ("hop_seconds", "window_seconds", "start_seconds", "end_seconds"):
-            _check_seconds(name, getattr(self, name), positive=name in ("hop_seconds", "window_seconds"))
+            check_seconds(name, getattr(self, name), positive=name in ("hop_seconds", "window_seconds"))
         start, end = self.start_seconds or 0.0, self.end_seconds
         if end is not None and end <= start:
             raise InputError(f"end_seconds is {end:g} and start_seconds {start:g}; the end lies behind.")
@@ -282,7 +282,12 @@ def _frames(video: Video, spec: ClipSpec) -> int:
     return window_frames(spec, None if spec.time_base == "frames" else video.fps)
 
 
-def _check_seconds(name: str, value: object, *, positive: bool) -> None:
+def check_seconds(name: str, value: object, *, positive: bool) -> None:
+    """Refuses what is no time.
+
+    Raises:
+        InputError: no finite number from 0, or above it where it has to be positive.
+    """
     if value is None and name != "hop_seconds":
         return
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

@@ -1,7 +1,7 @@
 """Real servers of live video on the loopback interface, which can be killed and started again.
 
-``MjpegServer`` is a thread of this process; ``RtspServer`` is GStreamer's, in a process of its own, where Debian's
-packages for it are installed.
+``MjpegServer`` is a thread of this process; ``RtspServer`` is GStreamer's, in a process of its own, where its
+packages are installed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 Gst.init(None)
 if len(sys.argv) < 2:
-    missing = [name for name in ("videotestsrc", "jpegenc", "rtpjpegpay") if not Gst.ElementFactory.find(name)]
+    names = ("videotestsrc", "jpegenc", "rtpjpegpay")
+    missing = [name for name in names if not Gst.ElementFactory.find(name)]
     sys.exit(f"no {missing}" if missing else 0)
 server = GstRtspServer.RTSPServer.new()
 server.set_address("127.0.0.1")
@@ -180,9 +181,8 @@ def jpeg(frame: Frames) -> bytes:
     context = av.CodecContext.create("mjpeg", "w")
     context.height, context.width = frame.shape[:2]
     context.pix_fmt, context.time_base = "yuvj420p", Fraction(1, 25)
-    coded = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
-        format="yuvj420p"
-    )
+    coded = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    coded = coded.reformat(format="yuvj420p")
     coded.pts = 0
     return b"".join(bytes(packet) for packet in (*context.encode(coded), *context.encode(None)))
 

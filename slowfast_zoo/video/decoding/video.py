@@ -34,7 +34,7 @@ _AHEAD = 6
 _AHEAD_PIXELS = 2**26
 """Frames, and pixels, that may be decoded before the first of them is taken: the bound on memory."""
 
-_SAME_SECONDS = 1e-6
+SAME_SECONDS = 1e-6
 """Times that are nearer to each other are one: seconds are rounded on their way."""
 
 
@@ -80,7 +80,7 @@ class Video(abc.ABC):
 
     def __init__(self, name: str, fps: float | Fraction | None) -> None:
         self.name = name
-        self._given_fps = _checked_fps(fps)
+        self._given_fps = checked_fps(fps)
         self._turn = 0
 
     @property
@@ -191,7 +191,7 @@ class Video(abc.ABC):
         if not isinstance(seconds, (int, float, np.number)) or not math.isfinite(seconds):
             raise InputError(f"A time is {seconds!r}; accepted: seconds, a finite number.")
         times = self._seconds() if self._given_fps is None else None
-        moment = float(seconds) + _SAME_SECONDS
+        moment = float(seconds) + SAME_SECONDS
         if times is None:
             number = math.floor(moment * self.fps)
         else:
@@ -306,7 +306,12 @@ def _checked_index(index: int, count: int, name: str) -> int:
     return number
 
 
-def _checked_fps(fps: float | Fraction | None) -> Fraction | None:
+def checked_fps(fps: float | Fraction | None) -> Fraction | None:
+    """A frame rate as a fraction; None stays None.
+
+    Raises:
+        InputError: no finite number above 0.
+    """
     if fps is None:
         return None
     number = isinstance(fps, (int, float, Fraction)) and not isinstance(fps, bool)
