@@ -50,8 +50,8 @@ class StreamResult:
     """What happens in one window of a stream."""
 
     window: Window
-    """Its frames, and when they begin and end, as seconds of the stream; the end by the frame rate, as the next
-    frame isn't waited for."""
+    """Its frames, and when they begin and end in seconds of the stream; the end is told by the frame rate,
+    because the next frame isn't waited for."""
     labels: tuple[str, ...]
     """The best classes, best first; "class 7" where the model has no names."""
     scores: tuple[float, ...]
