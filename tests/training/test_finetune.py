@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,13 @@ from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import FINETUNE, PROBE, finetune, mirrored_classes
+from slowfast_zoo.training.finetune.finetune import (
+    FINETUNE,
+    PROBE,
+    FinetuneResult,
+    finetune,
+    mirrored_classes,
+)
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     Features,
@@ -59,14 +66,14 @@ def make_model(seed: int = 0) -> SlowFast:
     return model
 
 
-def make_clips(folder: Path, counts: dict[str, int], frames: int = 8) -> Path:
-    """Colored noise, one color per class."""
+def make_clips(folder: Path, counts: dict[str, int]) -> Path:
+    """Colored noise, one color per class, as stored frames."""
     rng = np.random.default_rng(1)
     for label, count in counts.items():
         (folder / label).mkdir(parents=True, exist_ok=True)
         for place in range(count):
-            color = np.asarray(COLORS.get(label, 128)) + rng.integers(-30, 31, (frames, 36, 48, 3))
-            write_video(folder / label / f"{place}.mkv", np.clip(color, 0, 255).astype(np.uint8))
+            color = np.asarray(COLORS.get(label, 128)) + rng.integers(-30, 31, (8, 36, 48, 3))
+            np.save(folder / label / f"{place}.npy", np.clip(color, 0, 255).astype(np.uint8))
     return folder
 
 
@@ -75,14 +82,38 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clips(tmp_path_factory.mktemp("clips"), {"dark": 6, "light": 6, "red": 3})
 
 
-def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> Any:
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """They take longer than these trainings; a test that is about them says so."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Asks for them: see above."""
+
+
+@pytest.fixture(scope="module")
+def tuned(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResult:
+    """What the defaults make of the clips; tests only read it, or a copy of its folder."""
+    return tune(clips, tmp_path_factory.mktemp("tuned") / "w")
+
+
+def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> FinetuneResult:
     options = {"config": CONFIG, "progress": False, **options}
     return finetune(data, model or make_model(), work_dir=folder, **options)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path) -> None:
     model = make_model()
-    result = tune(clips, tmp_path / "w", model)
+    (tmp_path / "clips").mkdir()
+    for path in sorted(clips.rglob("*.npy")):
+        film = tmp_path / "clips" / path.parent.name / f"{path.stem}.mkv"
+        film.parent.mkdir(exist_ok=True)
+        write_video(film, np.load(path))
+    result = tune(tmp_path / "clips", tmp_path / "w", model)
     assert result.model is model
     assert model.labels == ("dark", "light", "red")
     assert model.spec.num_classes == 3
@@ -93,7 +124,7 @@ def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path)
     assert torch.equal(saved.eval()(clip), model.eval()(clip))
     assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5)
     assert "Random crops keep at least 50% of the picture." in result.notes
-    prediction = predict(saved, clips / "light" / "0.mkv", topk=3)
+    prediction = predict(saved, tmp_path / "clips" / "light" / "0.mkv", topk=3)
     assert set(prediction.labels) == {"dark", "light", "red"}
     names = {path.name for path in (tmp_path / "w").iterdir() if path.name[0] != "."}
     assert names >= {"model", "data", "log.jsonl", "report.txt", "per_class.csv", "confusion.csv"}
@@ -149,14 +180,13 @@ def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -
     torch.testing.assert_close(norm.running_var, out.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("learn", [False, True])
-def test_norms_that_learn_are_measured_before_the_probe(clips: Path, tmp_path: Path, learn: bool) -> None:
-    model = make_model()
-    before = model.slow.stem.norm.running_mean.clone()
-    tune(clips, tmp_path, model, freeze_norms=not learn, config=CONFIG.replace(epochs=1, lr=1e-12))
-    probed = read_file(tmp_path / PROBE)
-    assert probed is not None
-    assert torch.equal(probed.slow.stem.norm.running_mean, before) == (not learn)
+def test_norms_that_learn_are_measured_before_the_probe(
+    tuned: FinetuneResult, clips: Path, tmp_path: Path
+) -> None:
+    tune(clips, tmp_path, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
+    before = make_model().slow.stem.norm.running_mean
+    for folder, measured in ((tuned.work_dir, False), (tmp_path, True)):
+        assert torch.equal(read_file(folder / PROBE).slow.stem.norm.running_mean, before) != measured
 
 
 def test_norms_whose_measuring_makes_the_probe_worse_keep_what_the_model_came_with(
@@ -199,7 +229,7 @@ def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -
 def test_freezing_up_to_a_part(clips: Path, tmp_path: Path) -> None:
     model = make_model()
     stem, head = model.slow.stem.conv.weight.clone(), model.slow.stage4[0].conv1.weight.clone()
-    tune(clips, tmp_path, model, freeze_up_to="stage3")
+    tune(clips, tmp_path, model, freeze_up_to="stage3", config=CONFIG.replace(epochs=1))
     assert torch.equal(model.slow.stem.conv.weight, stem)
     assert not torch.equal(model.slow.stage4[0].conv1.weight, head)
 
@@ -277,10 +307,10 @@ def test_features_are_the_networks_own(clips: Path, tmp_path: Path) -> None:
 def test_several_labels(clips: Path, tmp_path: Path) -> None:
     lines = [
         f"{path},{'dark' if path.parent.name == 'dark' else 'light;red'}"
-        for path in sorted(clips.rglob("*.mkv"))
+        for path in sorted(clips.rglob("*.npy"))
     ]
     (tmp_path / "l.csv").write_text("path,labels\n" + "\n".join(lines))
-    result = tune(tmp_path / "l.csv", tmp_path / "w")
+    result = tune(tmp_path / "l.csv", tmp_path / "w", config=CONFIG.replace(epochs=1))
     assert result.model.spec.activation == "sigmoid"
     assert result.evaluation.metrics["mean_average_precision"] > 0.5
     assert "average precision" in str(result)
@@ -316,15 +346,14 @@ def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     assert kept.model.clip_spec.flip == 0.5
 
 
-def test_uneven_classes_are_drawn_equally(clips: Path, tmp_path: Path) -> None:
+def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tmp_path: Path) -> None:
     found = collect_parts(clips, tmp_path)
     assert found.uneven
     assert sorted(set(found.train.class_weights())) == [1 / 5, 1 / 2]
-    balanced = tune(clips, tmp_path / "a", config=CONFIG.replace(epochs=1))
-    assert any("drawn equally often" in note for note in balanced.notes)
-    as_they_come = tune(clips, tmp_path / "b", balance=False, config=CONFIG.replace(epochs=1))
+    assert any("drawn equally often" in note for note in tuned.notes)
+    as_they_come = tune(clips, tmp_path / "b", balance=False)
     assert not any("drawn equally often" in note for note in as_they_come.notes)
-    losses = [read_log(tmp_path / name / "log.jsonl")[1]["loss"] for name in ("a", "b")]
+    losses = [read_log(folder / "log.jsonl")[1]["loss"] for folder in (tuned.work_dir, tmp_path / "b")]
     assert losses[0] != losses[1], "other clips were drawn"
 
 
@@ -346,8 +375,9 @@ class Hungry(SlowFast):
         return super().forward(clip)
 
 
-def test_out_of_memory_halves_the_batch_and_keeps_the_step(clips: Path, tmp_path: Path) -> None:
-    plain = tune(clips, tmp_path / "plain")
+def test_out_of_memory_halves_the_batch_and_keeps_the_step(
+    tuned: FinetuneResult, clips: Path, tmp_path: Path
+) -> None:
     model = make_model()
     model.__class__ = Hungry
     result = tune(clips, tmp_path / "hungry", model)
@@ -357,13 +387,13 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(clips: Path, tmp_path
         "Out of memory: went on with 1 clips at a time, 4 times per step.",
     ]
     for (name, value), other in zip(
-        plain.model.state_dict().items(), result.model.state_dict().values(), strict=True
+        tuned.model.state_dict().items(), result.model.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5, msg=name)
     model = make_model()
     model.__class__ = type("Starving", (Hungry,), {"limit": 0})
     with pytest.raises(TrainingError, match="suffice for one clip"):
-        tune(clips, tmp_path / "starving", model)
+        tune(clips, tmp_path / "starving", model, probe="no")
 
 
 def test_out_of_memory_with_norms_that_learn_is_told_apart(
@@ -426,9 +456,9 @@ def test_smaller_pieces_divide_the_step() -> None:
     assert not is_out_of_memory(RuntimeError("shapes differ"))
 
 
-def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path) -> None:
-    whole = tune(clips, tmp_path / "whole")
-
+def test_interrupted_it_goes_on_with_the_same_split(
+    tuned: FinetuneResult, clips: Path, tmp_path: Path
+) -> None:
     class Interrupted(SlowFast):
         calls = 0
 
@@ -446,10 +476,10 @@ def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path)
     with pytest.raises(TrainingError, match="holds a training already"):
         tune(clips, tmp_path / "cut")
     resumed = tune(clips, tmp_path / "cut", resume=True)
-    first, second = (read_file(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
+    first, second = (read_file(run.work_dir / "last.safetensors") for run in (tuned, resumed))
     for (name, value), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
-    names = [sorted(Path(name).resolve() for name in run.evaluation.names) for run in (whole, resumed)]
+    names = [sorted(Path(name).resolve() for name in run.evaluation.names) for run in (tuned, resumed)]
     assert names[0] == names[1]
     epochs = [line["epoch"] for line in read_log(tmp_path / "cut" / "log.jsonl") if line["mode"] == "val"]
     assert epochs == [1, 2]
@@ -460,9 +490,11 @@ def test_interrupted_it_goes_on_with_the_same_split(clips: Path, tmp_path: Path)
         tune(clips, tmp_path / "cut", resume=True)
 
 
-def test_a_linear_probe_of_a_finished_training_is_fitted_again(clips: Path, tmp_path: Path) -> None:
+def test_a_linear_probe_of_a_finished_training_is_fitted_again(
+    tuned: FinetuneResult, clips: Path, tmp_path: Path
+) -> None:
     fresh = tune(clips, tmp_path / "fresh", probe="only")
-    tune(clips, tmp_path / "w")
+    shutil.copytree(tuned.work_dir, tmp_path / "w")
     again = tune(clips, tmp_path / "w", probe="only", resume=True)
     assert again.probe_metrics == again.evaluation.metrics
     for model in (again.model, from_pretrained(again.model_dir)):
@@ -525,7 +557,7 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="can't be written"):
         tune(clips, tmp_path / "file" / "w")
-    (tmp_path / "val.txt").write_text(f"{clips / 'dark' / '0.mkv'} 3\n")
+    (tmp_path / "val.txt").write_text(f"{clips / 'dark' / '0.npy'} 3\n")
     with pytest.raises(DataError, match=r"number their classes .0 to 3., the training data names them"):
         tune(clips, tmp_path / "w4", validation=tmp_path / "val.txt")
     with pytest.raises(InputError, match="'first', 'only', 'no'"):
@@ -542,7 +574,7 @@ def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {"dark": 3, "light": 3})
     (tmp_path / "val.csv").write_text(
         "path,label\n"
-        + "".join(f"d/{label}/{i}.mkv,{label}\n" for label in ("dark", "light") for i in (0, 1))
+        + "".join(f"d/{label}/{i}.npy,{label}\n" for label in ("dark", "light") for i in (0, 1))
     )
     result = tune(tmp_path / "d", tmp_path / "w", probe="only", validation=tmp_path / "val.csv")
     assert any(note.startswith("Parts share 4 sources") for note in result.notes)
@@ -590,12 +622,6 @@ def test_class_table_says_what_is_taken_for_what() -> None:
     assert lines[3].split() == ["c", "0", "-", "-", "-", "-"]
 
 
-@pytest.fixture
-def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-
-
-@pytest.mark.usefixtures("no_matplotlib")
 def test_missing_matplotlib_is_said_before_the_training(
     clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -609,6 +635,7 @@ def test_missing_matplotlib_is_said_before_the_training(
     assert draw_report(tmp_path) == []
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_report_is_drawn_later_from_what_is_in_the_folder(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"neither log\.jsonl with training steps nor confusion\.csv"):
         draw_report(tmp_path)
@@ -639,6 +666,7 @@ def many() -> Iterator[Evaluation]:
     )
 
 
+@pytest.mark.usefixtures("pictures")
 def test_pictures_of_many_classes(many: Evaluation, tmp_path: Path) -> None:
     written = [*write_tables(many, tmp_path), *draw_report(tmp_path)]
     assert [path.name for path in written] == ["per_class.csv", "confusion.csv", "confusion.png"]
