@@ -20,8 +20,8 @@ from slowfast_zoo.video.decoding.video import Frame, Video
 
 CACHED_FROM = "cached_from"
 """Column of the file that a clip was copied from by ``cache``."""
-_SHARE_THERE = 0.9
-"""Part of the frames which a list promises that has to be there."""
+SHARE_THERE = 0.9
+"""Part of the frames which a file or a list promises that has to be there."""
 CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
 """Endings of what is one clip: videos, and frames stored by ``cache``."""
 
@@ -97,7 +97,7 @@ class Sample:
     def _check_length(self, there: int) -> None:
         """Decoders differ by a frame or two; a list that promises many more is of something else."""
         promised = self.first_frame + (self.num_frames or 0)
-        if there < _SHARE_THERE * promised:
+        if there < SHARE_THERE * promised:
             where = f" ({self.where})" if self.where else ""
             raise VideoError(
                 f"'{self.path}' has {there} frames, its list says {promised}{where}; extract them again, or"

@@ -83,11 +83,8 @@ def cache_data(
                 failed.append((sample.name, str(error)))
                 continue
             part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
-            columns = dict(sample.columns) | {
-                CACHED_FROM: str(sample.path),
-                "cached_part": part,
-                "cached_as": made,
-            }
+            own = {CACHED_FROM: str(sample.path), "cached_part": part, "cached_as": made}
+            columns = dict(sample.columns) | own
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
         raise DataError(f"The cache '{folder}' can't be written: {error}.") from error
@@ -131,15 +128,8 @@ def _identity(sample: Sample, made: str) -> str:
         files = [(path.name, status.st_size, status.st_mtime_ns) for path in paths if (status := path.stat())]
     except OSError as error:
         raise VideoError(f"'{sample.path}' can't be read: {error.strerror or error}.") from error
-    what = [
-        str(sample.path.absolute()),
-        files,
-        sample.part,
-        sample.fps,
-        sample.frame_pattern,
-        made,
-        _KEYFRAME_EVERY,
-    ]
+    read = [sample.part, sample.fps, sample.frame_pattern]
+    what = [str(sample.path.absolute()), files, *read, made, _KEYFRAME_EVERY]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 

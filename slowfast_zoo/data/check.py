@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slowfast_zoo.data.annotations import Annotations, Sample, unite_classes
+from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.data.tables import write_text
 from slowfast_zoo.errors import InputError, VideoError
@@ -21,10 +21,6 @@ from slowfast_zoo.video.sampling import clip_span
 
 _IMBALANCE = 10
 """The largest class has so many times the clips of the smallest: worth a word."""
-
-
-_SHARE_THERE = 0.9
-"""Part of its frames that a clip has to have."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +48,7 @@ class DataReport:
     def problems(self) -> int:
         """Findings that make training or scores wrong; short or equal clips are only told."""
         empty = sum(not count for counts in self.classes.values() for count in counts.values())
-        cut = sum(there < _SHARE_THERE * promised for _, there, promised in self.damaged)
+        cut = sum(there < SHARE_THERE * promised for _, there, promised in self.damaged)
         return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + empty + cut
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,19 +142,9 @@ def check_data(
     )
 
 
-def unreadable_clips(
-    annotations: Annotations,
-    *,
-    workers: int = 4,
-    progress: bool = True,
-) -> dict[int, str]:
-    """The clips that can't be opened, by their index, and why.
-
-    Args:
-        annotations: the clips.
-        workers, progress: as in ``check_data``.
-    """
-    looks = _look_at_all(annotations.samples, ClipSpec(), False, workers, progress)
+def unreadable_clips(annotations: Annotations, *, progress: bool = True) -> dict[int, str]:
+    """The clips that can't be opened, by their index, and why; a bar shows how far it is."""
+    looks = _look_at_all(annotations.samples, ClipSpec(), False, 4, progress)
     return {index: look.error for index, look in enumerate(looks) if look.error is not None}
 
 
@@ -199,7 +185,7 @@ def _promised(sample: Sample, video: Video) -> int:
     if sample.end_seconds is not None:
         # An end behind the video's; rates that vary make a few frames more or less.
         wanted = round((sample.end_seconds - (sample.start_seconds or 0)) * video.fps)
-        return wanted if video.num_frames < _SHARE_THERE * wanted else video.num_frames
+        return wanted if video.num_frames < SHARE_THERE * wanted else video.num_frames
     if sample.num_frames is not None:
         return sample.num_frames
     return video.num_frames + (video.damaged_frames if sample.start_seconds is None else 0)

@@ -124,14 +124,7 @@ class VideoDataset(torch.utils.data.Dataset[Any]):
         flip_pairs: Sequence[tuple[int, int]] = (),
         max_unreadable: float = 0.1,
     ) -> None:
-        """
-        Args:
-            annotations: what ``read_annotations`` returned.
-            clip_spec, train, views, flip_pairs, max_unreadable: as in ``open_dataset``.
-
-        Raises:
-            InputError: as ``open_dataset``.
-        """
+        """Arguments and errors are those of ``open_dataset``."""
         if not 0 <= max_unreadable <= 1:
             raise InputError(f"max_unreadable is {max_unreadable!r}; accepted: a part of the clips, 0 to 1.")
         if flip_pairs and annotations.multi_label:
@@ -178,16 +171,13 @@ class VideoDataset(torch.utils.data.Dataset[Any]):
                     self.unreadable[index] = str(error)
                     bad, tried = len(self.unreadable), len(self._tried)
                     _LOGGER.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
-            self._check_unreadable()
+            bad, tried = len(self.unreadable), len(self._tried)
+            if bad > self.max_unreadable * max(tried, _FEWEST_TRIED) or bad == len(self):
+                raise DataError(
+                    f"{bad} of {tried} clips can't be read, more than max_unreadable={self.max_unreadable:g};"
+                    f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
+                )
             index = int(rng.integers(len(self)))
-
-    def _check_unreadable(self) -> None:
-        bad, tried = len(self.unreadable), len(self._tried)
-        if bad > self.max_unreadable * max(tried, _FEWEST_TRIED) or bad == len(self):
-            raise DataError(
-                f"{bad} of {tried} clips can't be read, more than max_unreadable={self.max_unreadable:g}; the"
-                f" last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
-            )
 
     def _augmented(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int | Tensor]:
         sample = self.annotations.samples[index]

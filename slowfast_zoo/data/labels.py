@@ -39,9 +39,9 @@ NUMBER_COLUMNS = {
 }
 
 _LONGEST = 300
-_LEADING = re.compile(r"([0-9]{1,9})\s*(?:[\s:,;]|[.)]\s)\s*(\S.*)")
-_TRAILING = re.compile(r"(.*\S)\s*[\t:,;]\s*([0-9]{1,9})")
-_SPACED = re.compile(r"(.*\S)\s+([0-9]{1,9})")
+_LEADING = re.compile(r"(?P<number>[0-9]{1,9})\s*(?:[\s:,;]|[.)]\s)\s*(?P<name>\S.*)")
+_TRAILING = re.compile(r"(?P<name>.*\S)\s*[\t:,;]\s*(?P<number>[0-9]{1,9})")
+_SPACED = re.compile(r"(?P<name>.*\S)\s+(?P<number>[0-9]{1,9})")
 _PBTXT = re.compile(
     r"""(?:(?P<comment>\#[^\n]*)|(?P<open>item|label)\s*:?\s*\{|(?P<close>\})|(?P<key>\w+)\s*:\s*"""
     r"""(?:"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'|(?P<word>[\w./-]+)))[ \t]*[,;]?"""
@@ -165,12 +165,9 @@ def format_labels(names: Sequence[str]) -> str:
         same = [(entry.number, entry.name) for entry in _entries(Path(), plain)] == [(None, n) for n in names]
     except DataError:
         same = False
-    # A byte-order mark would be taken for one.
-    return (
-        plain
-        if same and not plain.startswith("\ufeff")
-        else json.dumps(list(names), ensure_ascii=False, indent=0) + "\n"
-    )
+    if same and not plain.startswith("\ufeff"):  # which would be taken for a byte-order mark
+        return plain
+    return json.dumps(list(names), ensure_ascii=False, indent=0) + "\n"
 
 
 def _entries(path: Path, text: str) -> list[_Entry]:
@@ -188,11 +185,9 @@ def _entries(path: Path, text: str) -> list[_Entry]:
 def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
     if not lines:
         return []
-    long = next((place for place, (_, line) in enumerate(lines) if len(line) > 3 * _LONGEST), None)
-    if long is not None:
-        raise DataError(
-            f"{path}:{lines[long][0]}: a line of {len(lines[long][1])} characters is no class name."
-        )
+    for number, text in lines:
+        if len(text) > 3 * _LONGEST:
+            raise DataError(f"{path}:{number}: a line of {len(text)} characters is no class name.")
     mark = max(",\t;", key=lines[0][1].count)
     header = [field.strip().lower().replace(" ", "_") for field in _fields(lines[0][1], mark)]
     if len(header) > 1 and set(header) & NUMBER_COLUMNS and set(header) & NAME_COLUMNS:
@@ -202,30 +197,25 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
             f"{path}:{lines[0][0]}: '{lines[0][1]}' is a header without classes' numbers; leave it out, or"
             " write 'id,name'."
         )
-    for pattern, number, name in ((_LEADING, 1, 2), (_TRAILING, 2, 1)):
+    for pattern in (_LEADING, _TRAILING):
         found = [pattern.fullmatch(_unquoted(line)) for _, line in lines]
-        numbered = sum(match is not None for match in found)
-        if numbered * 2 > len(lines):
+        if sum(match is not None for match in found) * 2 > len(lines):
             for (line, text), match in zip(lines, found, strict=True):
                 if match is None:
                     raise DataError(f"{path}:{line}: '{text:.80}' has no number, as the other lines have.")
-            return [
-                _Entry(f"{path}:{line}", int(match[number]), match[name].strip())
-                for (line, _), match in zip(lines, found, strict=True)
-                if match is not None
-            ]
+            return _numbered(path, lines, found)
     spaced = [_SPACED.fullmatch(line) for _, line in lines]
-    numbers = [int(match[2]) for match in spaced if match]
+    numbers = [int(match["number"]) for match in spaced if match]
+    runs = [list(range(first, first + len(lines))) for first in (0, 1)]
     # "drinking 1" is numbered where that leaves names that differ; "class 0", "class 1" are names.
-    if len({match[1] for match in spaced if match}) == len(lines) > 1 and numbers in _runs(len(lines)):
-        return [
-            _Entry(f"{path}:{line}", int(m[2]), m[1]) for (line, _), m in zip(lines, spaced, strict=True) if m
-        ]
+    if len({match["name"] for match in spaced if match}) == len(lines) > 1 and numbers in runs:
+        return _numbered(path, lines, spaced)
     return list(_plain(path, lines))
 
 
-def _runs(count: int) -> tuple[list[int], list[int]]:
-    return list(range(count)), list(range(1, count + 1))
+def _numbered(path: Path, lines: list[tuple[int, str]], found: list[re.Match[str] | None]) -> list[_Entry]:
+    pairs = zip(lines, found, strict=True)
+    return [_Entry(f"{path}:{line}", int(m["number"]), m["name"].strip()) for (line, _), m in pairs if m]
 
 
 def _plain(path: Path, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
@@ -330,10 +320,8 @@ def _from_pbtxt(path: Path, text: str) -> Iterator[_Entry]:
             value = next(text for text in match.group("double", "single", "word") if text is not None)
             fields[match["key"]] = re.sub(r"\\(.)", r"\1", value)
         elif match["close"]:
-            name, number = (
-                fields.get("display_name", fields.get("name", "")),
-                fields.get("id", fields.get("label_id")),
-            )
+            name = fields.get("display_name", fields.get("name", ""))
+            number = fields.get("id", fields.get("label_id"))
             if not name or not _is_number(number):
                 raise DataError(f"{where}: an item without a name or a number (id).")
             yield _Entry(where, int(str(number)), name)

@@ -167,9 +167,9 @@ def write_text(path: Path, text: str) -> None:
 
 def _joined(labels: Sequence[str]) -> str:
     plain = ";".join(labels)
-    if plain.startswith("["):
+    if plain.startswith("[") or tuple(labels) != _separate(plain):
         return json.dumps(labels, ensure_ascii=False)
-    return plain if tuple(labels) == _several(plain) else json.dumps(labels, ensure_ascii=False)
+    return plain
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -302,7 +302,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
 def _labels(where: str, value: Any, multi_label: bool) -> tuple[str, ...]:
     """Labels as they are written: one, or where there may be more a list, or text with marks between them."""
     if isinstance(value, str) and multi_label:
-        value = parse_json(where, value) if value.startswith("[") else _several(value)
+        value = parse_json(where, value) if value.startswith("[") else _separate(value)
     elif not isinstance(value, list):
         value = [value]
     labels = []
@@ -322,7 +322,7 @@ def _labels(where: str, value: Any, multi_label: bool) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _several(text: str) -> tuple[str, ...]:
+def _separate(text: str) -> tuple[str, ...]:
     """Labels between semicolons or bars; numbers also between spaces or commas."""
     if re.fullmatch(r"[0-9;|,\s]*", text):
         return tuple(re.findall(r"[0-9]+", text))

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +41,8 @@ AVERAGES: dict[str, Aggregate | Literal["none"]] = {
     "prob": "mean-prob",
     "score": "mean-logit",
     "none": "none",
-    "mean-prob": "mean-prob",
-    "mean-logit": "mean-logit",
-    "max-prob": "max-prob",
-    "sum-prob": "sum-prob",
 }
+AVERAGES |= {rule: rule for rule in get_args(Aggregate)}
 """What ``--average-clips`` takes: MMAction2's words and those of ``ClipSpec.aggregate``."""
 
 
@@ -332,12 +329,7 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
 
 
 def _json(scores: npt.NDArray[np.float32]) -> Any:
-    finite = np.isfinite(scores)
-    if finite.all():
-        return scores.tolist()
-    values = scores.astype(object)
-    values[~finite] = None
-    return values.tolist()
+    return np.where(np.isfinite(scores), scores.astype(object), np.array(None)).tolist()
 
 
 def _write(path: Path, text: str) -> None:

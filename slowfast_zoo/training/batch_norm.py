@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.data.loader import PRECISE_BN, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.devices import is_out_of_memory, to_device
+from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.recipe import TrainConfig
 
@@ -58,7 +58,7 @@ def update_batch_norms(
 
 
 def measure_batch_norms(
-    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: str | torch.device | None = None
+    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: torch.device
 ) -> None:
     """Batch norms get the statistics of random training clips, which training with learning norms shows.
 
@@ -66,44 +66,37 @@ def measure_batch_norms(
         model: is moved to the device and left in the mode that it had.
         dataset: clips as training has them; each is looked at at most once.
         config: batch, seed, precision.
-        device: None: the GPU, or the CPU where there is none.
+        device: where it is computed.
     """
-    device = to_device(device)
     batch = min(config.batch_size, len(dataset))
     was_training = model.training
     model.to(device)
-    try:
-        while not _measured(model, dataset, config, device, batch):
-            batch //= 2
-            _LOGGER.warning("Out of memory: measuring batch norms with %d clips at a time.", batch)
-    finally:
-        model.train(was_training)
-
-
-def _measured(
-    model: SlowFast, dataset: ClipDataset, config: TrainConfig, device: torch.device, batch: int
-) -> bool:
-    """Whether the memory held that many clips at a time."""
-    steps = len(dataset) // batch
-    keys = StepKeys(
-        len(dataset),
-        micro_batch=batch,
-        micro_batches=1,
-        steps_per_epoch=steps,
-        steps=range(steps),
-        seed=config.seed,
-        stream=PRECISE_BN,
-    )
 
     def forward(clips: Tensor) -> None:
         with autocast(device, config.precision):
             model(normalized(clips.to(device), model.clip_spec))
 
-    batches = load(KeyedItems(dataset, config.seed), keys, config.workers, device)
     try:
-        update_batch_norms(model, (batch.clips for batch in batches), forward)
-    except (RuntimeError, MemoryError) as error:
-        if batch == 1 or not is_out_of_memory(error):
-            raise
-        return False
-    return True
+        while True:
+            steps = len(dataset) // batch
+            keys = StepKeys(
+                len(dataset),
+                micro_batch=batch,
+                micro_batches=1,
+                steps_per_epoch=steps,
+                steps=range(steps),
+                seed=config.seed,
+                stream=PRECISE_BN,
+            )
+            batches = load(KeyedItems(dataset, config.seed), keys, config.workers, device)
+            try:
+                update_batch_norms(model, (batch.clips for batch in batches), forward)
+                return
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not is_out_of_memory(error):
+                    raise
+            # Behind the except block: the traceback kept what filled the memory.
+            batch //= 2
+            _LOGGER.warning("Out of memory: measuring batch norms with %d clips at a time.", batch)
+    finally:
+        model.train(was_training)

@@ -42,12 +42,8 @@ def train_within_memory(
     fewer clips. At one clip activations are computed twice. Training goes on behind the last checkpoint, or
     starts anew.
 
-    Args:
-        model, dataset, config, work_dir, validation, resume: as in ``train``.
-        sample_weights, device, progress: as in ``train``.
-
     Raises:
-        TrainingError: one clip is too much; or as ``train``.
+        TrainingError: one clip is too much; or as ``train``, whose arguments these are.
     """
     # The clips of a step must divide into pieces, whatever the size of the dataset.
     config = config.replace(batch_size=Plan.of(config, len(dataset), 1).micro_batch)

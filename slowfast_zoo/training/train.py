@@ -183,8 +183,7 @@ class _Trainer:
                     self._end_epoch(network, epoch + 1, lr, log)
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
                     self._save()
-                if self._asked_to_stop(signals):
-                    raise self._stopped(signals)
+                self._stop_if_asked(signals)
         return TrainResult(
             work_dir=self.folder,
             last=self.folder / LAST,
@@ -194,22 +193,17 @@ class _Trainer:
             steps=self.done,
         )
 
-    def _asked_to_stop(self, signals: list[int]) -> bool:
-        # All processes stop behind the same step.
+    def _stop_if_asked(self, signals: list[int]) -> None:
+        """Saves what is done and ends the training; all processes stop behind the same step."""
+        done, steps = self.done, self.plan.steps
         asked = torch.tensor(float(len(signals)), device=self.group.device)
-        return self.done < self.plan.steps and bool(
-            self.group.sum(asked) if self.group.world > 1 else signals
-        )
-
-    def _stopped(self, signals: list[int]) -> BaseException:
-        """Saves what is done; what to end with."""
+        if done == steps or not (self.group.sum(asked) if self.group.world > 1 else signals):
+            return
         self._save()
         _LOGGER.warning(
-            "Stopped behind step %d of %d; --resume (resume=True) goes on from there.",
-            self.done,
-            self.plan.steps,
+            "Stopped behind step %d of %d; --resume (resume=True) goes on from there.", done, steps
         )
-        return SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in signals else KeyboardInterrupt()
+        raise SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in signals else KeyboardInterrupt()
 
     def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float, meter: Meter) -> float:
         """One optimizer step; the L2 norm of its gradients before clipping."""

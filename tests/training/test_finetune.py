@@ -169,7 +169,7 @@ def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -
     model = make_model().eval()
     dataset = VideoDataset(read_annotations(clips), CLIP_SPEC.replace(smallest_area=1, flip=0), train=True)
     config = CONFIG.replace(batch_size=15)
-    measure_batch_norms(model, dataset, config, "cpu")
+    measure_batch_norms(model, dataset, config, torch.device("cpu"))
     assert not model.training
     keys = [ItemKey(PRECISE_BN, 0, index) for index in range(15)]
     batch = torch.stack([KeyedItems(dataset, config.seed)[key][1] for key in keys])
@@ -242,13 +242,14 @@ def test_fitted_classifier_is_the_penalized_optimum() -> None:
     centers = torch.randn(3, model.num_features) * 2 + 5
     targets = torch.arange(30) % 3
     features = centers[targets] + torch.randn(30, model.num_features)
-    fit_classifier(model, Features(features, targets, list(range(30))), balance=False)
+    data = Features(features, targets, list(range(30)))
+    penalty = fit_classifier(model, data, data)
     weight, bias = model.classifier.weight.double(), model.classifier.bias.double()
     scale = (features.double() - features.double().mean(0)).square().mean().sqrt()
     scaled = (weight * scale).detach().requires_grad_()
     logits = (features.double() - features.double().mean(0)) / scale @ scaled.T
     offset = (bias + features.double().mean(0) @ weight.T).detach()
-    loss = torch.nn.functional.cross_entropy(logits + offset, targets) + 1e-2 * scaled.square().sum()
+    loss = torch.nn.functional.cross_entropy(logits + offset, targets) + penalty * scaled.square().sum()
     (gradient,) = torch.autograd.grad(loss, scaled)
     assert gradient.abs().max() < 1e-5
     assert (model.classifier(features).argmax(1) == targets).all()

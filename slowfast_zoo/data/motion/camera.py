@@ -136,12 +136,7 @@ def _progress(seconds: Floats, rng: np.random.Generator) -> Floats:
     done = (seconds - first) / max(last - first, 1e-9)
     done = np.clip((done - start) / (stop - start), 0, 1)
     power = rng.uniform(1, 1.8)
-    easings: tuple[Floats, ...] = (
-        done,
-        done * done * (3 - 2 * done),
-        done**power,
-        1 - (1 - done) ** power,
-    )
+    easings: tuple[Floats, ...] = (done, done * done * (3 - 2 * done), done**power, 1 - (1 - done) ** power)
     return easings[rng.integers(len(easings))]
 
 
@@ -160,11 +155,7 @@ def _oscillation(seconds: Floats, peak: float, rng: np.random.Generator) -> Floa
 
 
 def fit_view(
-    path: CameraPath,
-    aspect: float,
-    picture: tuple[int, int],
-    coverage: float,
-    rng: np.random.Generator,
+    path: CameraPath, aspect: float, picture: tuple[int, int], coverage: float, rng: np.random.Generator
 ) -> Floats:
     """Affine maps (T, 2, 3) from the view to the picture, so placed that no frame looks outside it.
 

@@ -169,12 +169,8 @@ def film(
         InputError: a picture of another shape or type, or too few frames.
         UnknownNameError: there is no such motion.
     """
-    if (
-        picture.dtype != np.uint8
-        or picture.ndim not in (3, 4)
-        or picture.shape[-1] != 3
-        or 0 in picture.shape
-    ):
+    colored = picture.ndim in (3, 4) and picture.shape[-1] == 3
+    if picture.dtype != np.uint8 or not colored or 0 in picture.shape:
         raise InputError(
             f"A {picture.dtype} picture {picture.shape} was given; accepted: uint8 (H, W, 3) or (T, H, W, 3)."
         )
@@ -192,8 +188,7 @@ def film(
     if skipped > 1:
         source = torch.nn.functional.avg_pool2d(source, min(skipped, width, height))
     frames = warp(source[:num_frames] if source.ndim == 4 else source, maps, frame_size)
-    result: Frames = (frames + 0.5).clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
-    return result
+    return to_bytes(frames)
 
 
 def _frame_size(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from slowfast_zoo.data.annotations import Annotations
@@ -55,13 +55,7 @@ def collect(
 ) -> FinetuneData:
     """The parts of the data, written to the folder as lists; resumed, what the lists there say.
 
-    Args:
-        folder: for the lists.
-        progress: show a bar when stderr is a terminal.
-        data, validation, resume, val, group_by, seed, max_unreadable: as in ``finetune``.
-
-    Raises:
-        DataError: as ``finetune``.
+    Arguments and errors are those of ``finetune``.
     """
     if resume and (folder / _SUMS).exists():
         named = _check_unchanged(folder)
@@ -84,9 +78,8 @@ def collect(
         notes += grouping_notes(parts["train"], group_by)
         parts = {"train": train, "val": held_out} | {name: parts[name] for name in parts if name != "train"}
     write_split(folder, parts)
-    sums = {
-        path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")
-    }
+    written = [path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")]
+    sums = {path.name: hash_file(path) for path in written}
     with replaced(folder / _SUMS) as temporary:
         named = parts["train"].labels is not None
         temporary.write_text(json.dumps({"named": named, "sha256": sums}), encoding="utf-8")
@@ -148,10 +141,10 @@ def _without_unreadable(
 
 
 def _check_classes(train: Annotations) -> None:
-    present = [name for name, count in zip(train.class_names, train.counts(), strict=True) if count]
+    present = set(train.class_names) - set(_absent(train))
     if not train.multi_label and len(present) < 2:
         raise DataError(
-            f"All {len(train.samples)} clips are of the class '{present[0]}'; telling classes apart takes"
+            f"All {len(train.samples)} clips are of the class '{present.pop()}'; telling classes apart takes"
             " two, such as a folder of clips without it."
         )
 
@@ -172,7 +165,5 @@ def _counted(parts: dict[str, Annotations]) -> list[str]:
     return lines
 
 
-def _absent(annotations: Annotations) -> Sequence[str]:
-    return [
-        name for name, count in zip(annotations.class_names, annotations.counts(), strict=True) if not count
-    ]
+def _absent(clips: Annotations) -> list[str]:
+    return [name for name, count in zip(clips.class_names, clips.counts(), strict=True) if not count]

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +23,6 @@ from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate, format_table
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.packages import installed
-from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier
@@ -42,14 +41,7 @@ _LOGGER = logging.getLogger(__name__)
 
 Probe = Literal["first", "only", "no"]
 
-FINETUNE = TrainConfig(
-    epochs=30,
-    batch_size=8,
-    lr=0.02,
-    lr_batch=64,
-    warmup_epochs=1,
-    validate_every=1,
-)
+FINETUNE = TrainConfig(epochs=30, batch_size=8, lr=0.02, lr_batch=64, warmup_epochs=1, validate_every=1)
 """What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
 they were trained with from scratch keeps the features that the probe found useful. Features that must change
 more take ``FINETUNE_ADAMW``, norms that learn and more epochs (``benchmarks/weizmann.py``)."""
@@ -91,10 +83,9 @@ class FinetuneResult:
 
     def scores(self) -> str:
         """The end of the report: scores, the table of classes, where the model is."""
-        lines = [f"{self.evaluated}: {self.evaluation}", "", format_table(self.evaluation.class_table()), ""]
-        return "\n".join(
-            [*lines, f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"]
-        )
+        table = format_table(self.evaluation.class_table())
+        where = f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"
+        return f"{self.evaluated}: {self.evaluation}\n\n{table}\n\n{where}"
 
 
 def finetune(
@@ -292,29 +283,17 @@ class _Run:
             ) from error
 
     def _features(self, dataset: VideoDataset, draws: int) -> Features:
-        return extract_features(
-            self.model,
-            dataset,
-            draws=draws,
-            seed=self.config.seed,
-            max_views=self.config.batch_size,
-            workers=self.config.workers,
-            device=self.device,
-            precision=self.config.precision,
-            progress=self.progress,
-        )
+        return extract_features(self.model, dataset, draws=draws, seed=self.config.seed, **self._reading())
 
     def evaluate(self, annotations: Annotations) -> Evaluation:
         """Scores of the model as it is."""
-        return evaluate(
-            self.model,
-            self.dataset(annotations),
-            max_views=self.config.batch_size,
-            workers=self.config.workers,
-            device=self.device,
-            precision=self.config.precision,
-            progress=self.progress,
-        )
+        return evaluate(self.model, self.dataset(annotations), **self._reading())
+
+    def _reading(self) -> dict[str, Any]:
+        """How clips go through the network that isn't trained meanwhile."""
+        config = self.config
+        how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
+        return {**how, "device": self.device, "progress": self.progress}
 
     def describe(self, freeze_up_to: str | None, freeze_norms: bool, balance: bool) -> None:
         """Says what training is going to do."""
@@ -348,16 +327,11 @@ class _Run:
         path = result.best or result.last
         _say(self.notes, *notes)
         if result.best:
-            epoch = f"{result.best_metrics['epoch']:.0f}"
-            _say(
-                self.notes,
-                f"Best of {self.config.epochs} epochs: {epoch}, by the validation data (of equals the last).",
-            )
+            best_of = f"Best of {self.config.epochs} epochs: {result.best_metrics['epoch']:.0f}"
+            _say(self.notes, f"{best_of}, by the validation data (of equals the last).")
         if probe_metrics and selection_score(probe_metrics) > selection_score(result.best_metrics):
-            path = self.folder / PROBE
-            _say(
-                self.notes, "No epoch was as good as the linear probe on the validation data, which is kept."
-            )
+            path, kept = self.folder / PROBE, "the linear probe on the validation data, which is kept."
+            _say(self.notes, f"No epoch was as good as {kept}")
         best = read_file(path)
         self.model.load_state_dict(best.state_dict())
         self.model.provenance = best.provenance
@@ -403,11 +377,7 @@ def _prepare_model(
 ) -> list[str]:
     """Gives the model a random classifier for the classes, and its training clips; what to tell about it.
 
-    Args:
-        model: changed in place; the network's own weights stay.
-        train: clips to train with.
-        seed: of the classifier.
-        flip, smallest_area: as in ``finetune``.
+    The network's own weights stay. Clips are flipped only where they may be, and random crops keep that much.
 
     Raises:
         InputError: no SlowFast, or none for RGB.
@@ -417,7 +387,13 @@ def _prepare_model(
         raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
-    clip_spec, notes = _training_clips(model, train.class_names, flip, smallest_area)
+    clip_spec, notes = model.clip_spec.replace(smallest_area=smallest_area), []
+    sided = mirrored_classes(train.class_names)
+    if flip is None and sided and clip_spec.flip:
+        notes.append(f"No flips: they would make another class of {quoted(sided[:4])}.")
+        clip_spec = clip_spec.replace(flip=0.0)
+    elif flip is not None and bool(clip_spec.flip) != flip:
+        clip_spec = clip_spec.replace(flip=0.5 if flip else 0.0)
     torch.manual_seed(seed)
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.labels)
@@ -428,17 +404,3 @@ def _prepare_model(
 def mirrored_classes(names: Sequence[str]) -> list[str]:
     """The classes whose names say that a horizontal flip makes another class of them."""
     return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
-
-
-def _training_clips(
-    model: SlowFast, names: Sequence[str], flip: bool | None, smallest_area: float
-) -> tuple[ClipSpec, list[str]]:
-    """The clip spec that flips only where it may and whose random crops keep that much, and notes."""
-    spec = model.clip_spec.replace(smallest_area=smallest_area)
-    sided = mirrored_classes(names)
-    if flip is None and sided and spec.flip:
-        note = f"No flips: they would make another class of {quoted(sided[:4])}."
-        return spec.replace(flip=0.0), [note]
-    if flip is not None and bool(spec.flip) != flip:
-        spec = spec.replace(flip=0.5 if flip else 0.0)
-    return spec, []

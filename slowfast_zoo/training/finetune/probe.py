@@ -21,8 +21,6 @@ from slowfast_zoo.runtime.progress import shown
 
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 """L2 penalties to choose from, on weights of scaled features: features outnumber clips in small data."""
-_PENALTY = 1e-2
-"""The one without clips to choose by."""
 _ITERATIONS = 200
 
 
@@ -95,19 +93,17 @@ def extract_features(
     return Features(torch.stack(rows), torch.stack(targets), indices)
 
 
-def fit_classifier(
-    model: SlowFast, data: Features, held_out: Features | None = None, *, balance: bool = True
-) -> float:
+def fit_classifier(model: SlowFast, data: Features, held_out: Features) -> float:
     """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
 
     Logistic regression, solved rather than stepped. Features are centered and scaled while fitting; that is
-    folded into the weights afterwards.
+    folded into the weights afterwards. Where clips have one label, classes count alike, however many clips
+    they have.
 
     Args:
         model: its classifier is overwritten; ``spec.activation`` decides the loss.
         data: features and targets to fit.
         held_out: of other clips; the penalty of ``PENALTIES`` with the smallest loss on them is used.
-        balance: classes count alike, however many clips they have (one label per clip only).
 
     Raises:
         InputError: a model without classifier.
@@ -118,14 +114,10 @@ def fit_classifier(
     # One scale for all: features that hardly differ here mustn't decide where clips differ more.
     scale = (data.features - mean).square().mean().sqrt().clamp_min(1e-12)
     inputs = (data.features - mean) / scale
-    classes = model.spec.num_classes
-    penalties = (_PENALTY,) if held_out is None else PENALTIES
-    fits = {penalty: _solve(inputs, data.targets, classes, penalty, balance) for penalty in penalties}
-    chosen = penalties[0]
-    if held_out is not None:
-        others = (held_out.features - mean) / scale
-        losses = {p: float(_loss(others @ w.T + b, held_out.targets, None)) for p, (w, b) in fits.items()}
-        chosen = min(losses, key=losses.__getitem__)
+    others = (held_out.features - mean) / scale
+    fits = {penalty: _solve(inputs, data.targets, model.spec.num_classes, penalty) for penalty in PENALTIES}
+    losses = {p: float(_loss(others @ w.T + b, held_out.targets, None)) for p, (w, b) in fits.items()}
+    chosen = min(losses, key=losses.__getitem__)
     weight, bias = fits[chosen]
     folded = weight / scale
     with torch.no_grad():
@@ -134,13 +126,11 @@ def fit_classifier(
     return chosen
 
 
-def _solve(
-    inputs: Tensor, targets: Tensor, classes: int, penalty: float, balance: bool
-) -> tuple[Tensor, Tensor]:
+def _solve(inputs: Tensor, targets: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
     weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
     chances = None
-    if balance and targets.ndim == 1:
+    if targets.ndim == 1:
         counts = np.bincount(targets.numpy(), minlength=classes)
         chances = torch.from_numpy(np.where(counts > 0, 1 / np.maximum(counts, 1), 0.0))
     optimizer = torch.optim.LBFGS(

@@ -22,12 +22,8 @@ from slowfast_zoo.training.state import LOG, replaced
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES = (
-    "per_class.csv",
-    "confusion.csv",
-    "confusion.png",
-    "curves.png",
-)
+PER_CLASS, CONFUSION = "per_class.csv", "confusion.csv"
+CONFUSION_PICTURE, CURVES = "confusion.png", "curves.png"
 _MOST_NAMED = 60
 """Classes whose names still fit beside a confusion matrix."""
 _MOST_COUNTED = 25
