@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.inference.engines import trial
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import precision
 from slowfast_zoo.runtime.probe import Convolution
 from slowfast_zoo.spec import ModelSpec
@@ -41,6 +43,10 @@ from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import LAST, RESUME
 from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
+
+STOPPED = CONFIG.replace(precise_bn_batches=2)
+LONG = SPEC.replace(alpha=1, num_frames=8)
+NUMERICS = CONFIG.replace(epochs=1, lr=0.002)
 
 
 def in_child(script: str | Path, *arguments: str | Path, **environment: str) -> subprocess.Popen[bytes]:
@@ -51,8 +57,8 @@ def in_child(script: str | Path, *arguments: str | Path, **environment: str) -> 
     return subprocess.Popen([sys.executable, script, *arguments], env=env)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
     """Threads split sums in another way, so bit-identity needs their number to be equal everywhere."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -96,20 +102,30 @@ def test_killed_trainings_resume_bit_by_bit(tmp_path: Path) -> None:
     assert child.wait(300) == 0
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Weights of a training that nothing interrupted."""
+    model = make_model()
+    train(model, Clips(), STOPPED, work_dir=tmp_path_factory.mktemp("unbroken"))
+    return weights_of(model)
+
+
 @pytest.mark.parametrize(("name", "error"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", SystemExit)])
 def test_asked_to_stop_it_keeps_what_is_done(
-    name: str, error: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str,
+    error: type[BaseException],
+    unbroken: dict[str, Tensor],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    unbroken, config = make_model(), CONFIG.replace(precise_bn_batches=2)
-    train(unbroken, Clips(), config, work_dir=tmp_path / "unbroken")
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(error):
-        train(make_model(), Clips(poison=5, act=name), config, work_dir=tmp_path / "asked")
+        train(make_model(), Clips(poison=5, act=name), STOPPED, work_dir=tmp_path / "asked")
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert "Stopped behind step 3 of 8; --resume (resume=True) goes on from there." in caplog.text
     resumed = make_model()
-    train(resumed, Clips(), config, work_dir=tmp_path / "asked", resume=True)
-    assert_same(weights_of(resumed), weights_of(unbroken))
+    train(resumed, Clips(), STOPPED, work_dir=tmp_path / "asked", resume=True)
+    assert_same(weights_of(resumed), unbroken)
     assert [line["step"] for line in log_of(tmp_path / "asked") if line["mode"] == "start"] == [0, 3]
 
 
@@ -173,6 +189,14 @@ def test_accumulated_passes_equal_one_large_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, results[1][name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> SlowFast:
+    """Trained in float32, as the variants are compared with."""
+    model = make_model(LONG)
+    train(model, Long(4), NUMERICS, work_dir=tmp_path_factory.mktemp("plain"))
+    return model
+
+
 @pytest.mark.parametrize(
     "changes, tolerance",
     [
@@ -181,12 +205,11 @@ def test_accumulated_passes_equal_one_large_batch(tmp_path: Path) -> None:
         pytest.param({"precision": "bfloat16"}, 0.1, marks=needs_bfloat16),
     ],
 )
-def test_numerics_variants_train_the_same(tmp_path: Path, changes: dict[str, Any], tolerance: float) -> None:
-    spec = SPEC.replace(alpha=1, num_frames=8)
-    plain, variant = make_model(spec), make_model(spec)
-    config = CONFIG.replace(epochs=1, lr=0.002)
-    train(plain, Long(4), config, work_dir=tmp_path / "plain")
-    train(variant, Long(4), config.replace(**changes), work_dir=tmp_path / "variant")
+def test_numerics_variants_train_the_same(
+    plain: SlowFast, tmp_path: Path, changes: dict[str, Any], tolerance: float
+) -> None:
+    variant = make_model(LONG)
+    train(variant, Long(4), NUMERICS.replace(**changes), work_dir=tmp_path)
     for name, parameter in variant.named_parameters():
         assert parameter.dtype == torch.float32
         torch.testing.assert_close(parameter, plain.get_parameter(name), atol=tolerance, rtol=0, msg=name)
