@@ -28,6 +28,12 @@ COMMANDS = {
         "predict": "Names what happens in videos: files, URLs, folders, patterns, - for standard input.",
         "render": "Draws the answer for VIDEO into OUT.",
     },
+    "time": {
+        "timeline": "Says what happens when in videos: segments with begin and end, as a table, subtitles"
+        " or other files.",
+        "test-segments": "Scores segments by ActivityNet's rule: PREDICTIONS against ANNOTATIONS, both in its"
+        " JSON.",
+    },
     "data": {
         "check": "Looks for what is wrong with DATA: a folder or list, or several (train, val, test).",
         "split": "Divides DATA into OUT/train.csv and OUT/val.csv; clips of one source stay together.",
@@ -59,7 +65,7 @@ class _Group(click.Group):
         for file, sentences in COMMANDS.items():
             if name in sentences and found is not None and found.callback is None:
                 module = import_module(f"{__name__}.{file}")
-                found = self.commands[name] = getattr(module, f"{name}_command")
+                found = self.commands[name] = getattr(module, f"{name.replace('-', '_')}_command")
         return name, found, rest
 
     def invoke(self, ctx: click.Context) -> object:

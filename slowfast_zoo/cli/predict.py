@@ -17,7 +17,14 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelRef, model_option
 from slowfast_zoo.cli.options import NEW_FILE, command, echo, prepared
-from slowfast_zoo.cli.results import FORMATS, ResultFile, table_block, table_row
+from slowfast_zoo.cli.results import (
+    FORMATS,
+    ResultFile,
+    prediction_columns,
+    prediction_row,
+    table_block,
+    table_row,
+)
 from slowfast_zoo.errors import InputError, VideoError
 
 if TYPE_CHECKING:
@@ -74,9 +81,10 @@ def predict_command(
     if not paths and names is None:
         raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
     shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
-    settings = {**_origin(model), "views": shown, "topk": topk, "fps": fps, "precision": how["precision"]}
-    results = ResultFile(out, form, resume=resume, settings=settings)
-    found = _find([*paths, *_listed(names)], recursive, results.known)
+    settings = {**origin_of(model), "views": shown, "topk": topk, "fps": fps, "precision": how["precision"]}
+    columns = prediction_columns(topk)
+    results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
+    found = find_videos([*paths, *listed(names)], recursive, results.known)
     total = len(found.sources) + len(found.failures)
     if not total:
         echo(f"Nothing to do: '{out}' has an answer for each.", err=True)
@@ -85,7 +93,7 @@ def predict_command(
     best = topk if chosen is click.core.ParameterSource.COMMANDLINE else 1
 
     def tell(prediction: Prediction) -> None:
-        results.write(prediction)
+        results.write(prediction_row(prediction))
         if results.is_table or (out is not None and prediction.error):
             text = table_block(prediction) if total == 1 else table_row(prediction, best)
             with progress.paused():
@@ -210,7 +218,7 @@ class Progress:
         return f"{self.failed} failed, in {seconds:.1f} s ({rate:.3g} videos/s)"
 
 
-def _origin(model: ModelRef) -> dict[str, str]:
+def origin_of(model: ModelRef) -> dict[str, str]:
     """What rows say of the model: a published one's name and tag, else the path and the file's hash."""
     if model.entry is not None:
         return {"model": model.entry.model, "weights": model.entry.tag}
@@ -226,7 +234,7 @@ def _origin(model: ModelRef) -> dict[str, str]:
     return {"model": display_name(model.path), "weights": weights}
 
 
-def _listed(names: str | None) -> list[str]:
+def listed(names: str | None) -> list[str]:
     """The lines of a file of names."""
     if names is None:
         return []
@@ -238,7 +246,7 @@ def _listed(names: str | None) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _find(arguments: Sequence[str], recursive: bool, known: Counter[str]) -> Found:
+def find_videos(arguments: Sequence[str], recursive: bool, known: Counter[str]) -> Found:
     """Every video that the arguments name, once, but those that are known."""
     from slowfast_zoo.inference.predict import Prediction
     from slowfast_zoo.video.decoding.sources import display_name

@@ -1,4 +1,4 @@
-"""Predictions as text: tables to read, and result files that survive whatever ends the run."""
+"""Answers as text: tables to read, and result files that survive whatever ends the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -56,15 +56,29 @@ def table_row(prediction: Prediction, topk: int) -> str:
     return f"{answers}{prediction.source}{_damage(prediction)}"
 
 
-def columns(topk: int) -> tuple[str, ...]:
+def prediction_columns(topk: int) -> tuple[str, ...]:
     """The columns of a result file, in every format: a row per video, a pair of columns per rank."""
     ranks = [f"{name}_{rank}" for rank in range(1, topk + 1) for name in ("label", "score")]
     looked = ("clips", "crops", "start", "end", "padded", "damaged_frames")
     return ("source", "error", *ranks, *looked, "model", "weights", "views", "topk", "fps", "precision")
 
 
+def prediction_row(prediction: Prediction) -> dict[str, object]:
+    """What a result file says of a video."""
+    start, end = prediction.seconds or (None, None)
+    clips, crops = prediction.views
+    error = prediction.error and " ".join(prediction.error.split())
+    row: dict[str, object] = {"source": prediction.source, "error": error}
+    for rank, (label, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), 1):
+        row |= {f"label_{rank}": label, f"score_{rank}": score}
+    if not error:
+        row |= {"clips": clips, "crops": crops, "start": start, "end": end}
+        row |= {"padded": prediction.padded, "damaged_frames": prediction.damaged_frames}
+    return row
+
+
 class ResultFile:
-    """Where predictions go: rows of a file, each on the disk at once, or standard output.
+    """Where answers go: rows of a file, each on the disk at once, or standard output.
 
     Whatever ends the run, what was answered is there, and JSON is whole after every row.
 
@@ -72,7 +86,8 @@ class ResultFile:
         path: the file; None for standard output.
         form: one of ``FORMATS``; None: told by the file's ending, a table without a file.
         resume: whether to go on with an existing file; rows of videos that failed are taken out of it.
-        settings: what every row says of its making: model, weights, views, topk, fps and precision.
+        columns: of every row; "source" and "error" are among them.
+        settings: the columns that say how every row was made, such as the model.
 
     Attributes:
         known: how many answers the file has for each source.
@@ -82,7 +97,13 @@ class ResultFile:
     """
 
     def __init__(
-        self, path: Path | None, form: str | None, *, resume: bool, settings: Mapping[str, object]
+        self,
+        path: Path | None,
+        form: str | None,
+        *,
+        resume: bool,
+        columns: Sequence[str],
+        settings: Mapping[str, object],
     ) -> None:
         self.form = form or ("table" if path is None else path.suffix.lower().lstrip("."))
         if self.form not in FORMATS or (path is not None and self.form == "table"):
@@ -92,7 +113,7 @@ class ResultFile:
         if resume and path is None:
             raise InputError("--resume needs --out, the file to go on with.")
         self._path, self._settings = path, settings
-        self._columns = columns(int(str(settings["topk"])))
+        self._columns = tuple(columns)
         self._file: io.RawIOBase | None = None
         self._size = self._rows = 0
         self.known: Counter[str] = Counter()
@@ -126,14 +147,16 @@ class ResultFile:
         elif self.form == "json":
             click.echo(_JSON_END, nl=False)
 
-    def write(self, prediction: Prediction) -> None:
-        """One row more; on the disk when this returns.
+    def write(self, row: Mapping[str, object]) -> None:
+        """One row more, the settings added; on the disk when this returns.
 
         Raises:
             InputError: the disk is full, or gone; the rows before this one are there.
         """
         if not self.is_table:
-            self._append(self._line(self._row(prediction), first=not self._rows and not self.known))
+            row = {**row, **self._settings}
+            whole = {column: row.get(column) for column in self._columns}
+            self._append(self._line(whole, first=not self._rows and not self.known))
         self._rows += 1
 
     def _head(self) -> str:
@@ -145,19 +168,6 @@ class ResultFile:
             return _csv_line(row[column] for column in self._columns)
         text = printable(json.dumps(row, ensure_ascii=False))  # escapes as JSON's own are
         return f"{text}\n" if self.form == "jsonl" else f"\n{text}" if first else f",\n{text}"
-
-    def _row(self, prediction: Prediction) -> dict[str, object]:
-        start, end = prediction.seconds or (None, None)
-        clips, crops = prediction.views
-        looked: dict[str, object] = {"clips": clips, "crops": crops, "start": start, "end": end}
-        looked |= {"padded": prediction.padded, "damaged_frames": prediction.damaged_frames}
-        ranks: dict[str, object] = {}
-        for rank, (label, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), 1):
-            ranks |= {f"label_{rank}": label, f"score_{rank}": score}
-        error = prediction.error and " ".join(prediction.error.split())
-        row = {"source": prediction.source, "error": error, **ranks, **self._settings}
-        row |= {} if error else looked
-        return {column: row.get(column) for column in self._columns}
 
     def _append(self, text: str) -> None:
         data = text.encode()
@@ -206,7 +216,7 @@ class ResultFile:
             if isinstance(error, InputError):
                 raise
             reason = f"it has no column {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"'{path}' holds no predictions to go on with: {reason}.") from error
+            raise InputError(f"'{path}' holds no answers to go on with: {reason}.") from error
         lines = [self._line(row, first=not index) for index, row in enumerate(kept)]
         end = _JSON_END if self.form == "json" else ""
         whole = ("".join([self._head(), *lines, end]) if content else "").encode()

@@ -95,12 +95,17 @@ def write_segments(timeline: Timeline, path: str | Path, form: str | None = None
         MissingDependencyError: a picture without matplotlib.
     """
     chosen = format_of(path, form)
-    content = _picture(timeline) if chosen == "png" else _WRITERS[chosen](timeline).encode()
+    content = _picture(timeline) if chosen == "png" else text_of(timeline, chosen).encode()
     try:
         with written_whole(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+
+
+def text_of(timeline: Timeline, form: SegmentFormat) -> str:
+    """What a file of that format, not a picture, holds."""
+    return _WRITERS[form](timeline)
 
 
 def _csv(timeline: Timeline) -> str:
@@ -254,7 +259,7 @@ def plot_timeline(timeline: Timeline) -> Figure:
         label = timeline.labels[index]
         scores = windows.probabilities[:, index]
         marker = "o" if len(windows) < 3 else ""
-        style = {"marker": marker, "color": colors[label], "label": label}
+        style = {"marker": marker, "color": colors[label], "label": _short(label)}
         curves.plot(windows.center_seconds, scores, linewidth=1.4, **style)
     curves.set(ylim=(0, 1.03), ylabel="probability")
     curves.set_title(f"{_line(timeline.source)}: {len(timeline.segments)} segments", loc="left", fontsize=10)
@@ -266,7 +271,7 @@ def plot_timeline(timeline: Timeline) -> Figure:
             if segment.label == label
         ]
         bars.broken_barh(spans, (row - 0.38, 0.76), facecolors=colors.get(label, "#6b7280"))
-    bars.set_yticks(range(len(found)), [label if len(label) < 30 else label[:29] + "…" for label in found])
+    bars.set_yticks(range(len(found)), map(_short, found))
     bars.tick_params(axis="y", labelsize=8, length=0)
     bars.set(ylim=(max(len(found), 1) - 0.5, -0.5), xlabel="seconds", xlim=(0, timeline.duration_seconds))
     for axes in (curves, bars):
@@ -322,6 +327,11 @@ def _clock(milliseconds: int) -> str:
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{rest // 1000:02}.{rest % 1000:03}"
+
+
+def _short(label: str, limit: int = 30) -> str:
+    label = _line(label).replace("$", r"\$")  # no formula
+    return label if len(label) <= limit else f"{label[: limit - 1]}\u2026"
 
 
 def _line(text: str) -> str:

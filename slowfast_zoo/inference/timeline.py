@@ -303,13 +303,13 @@ class TimelineRun:
     """A timeline in the making: iterate over it, then ask for the ``timeline`` so far.
 
     Attributes:
-        total: windows in all.
+        name: of the video.
     """
 
     def __init__(
         self, maker: TimelineMaker, source: Source, fps: float | Fraction | None, alone: bool
     ) -> None:
-        self._maker, self._name = maker, display_name(source)
+        self._maker, self.name = maker, display_name(source)
         self._video = open_video(source, fps=fps)
         self._answers: dict[int, tuple[Window, torch.Tensor]] = {}
         self._answering = self._answer()
@@ -326,6 +326,11 @@ class TimelineRun:
     def total(self) -> int:
         """Windows in all; decoding may correct it."""
         return len(self._reader.windows)
+
+    @property
+    def answered(self) -> int:
+        """Windows that have an answer."""
+        return len(self._answers)
 
     def __enter__(self) -> TimelineRun:
         return self
@@ -360,7 +365,7 @@ class TimelineRun:
         planned = self._reader.windows
         answers = [self._answers[window.number] for window in planned if window.number in self._answers]
         if not answers:
-            raise InputError(f"No window of '{self._name}' was answered.")
+            raise InputError(f"No window of '{self.name}' was answered.")
         windows = Windows(
             np.array([window.start_seconds for window, _ in answers]),
             np.array([window.end_seconds for window, _ in answers]),
@@ -369,7 +374,7 @@ class TimelineRun:
         maker = self._maker
         multi_label = maker.spec.activation == "sigmoid"
         return Timeline(
-            source=self._name,
+            source=self.name,
             labels=maker.labels,
             windows=windows,
             segments=find_segments(windows, maker.labels, maker.rules, multi_label=multi_label),
@@ -381,4 +386,4 @@ class TimelineRun:
 
     def _jobs(self) -> Generator[_WindowJob, None, None]:
         for window, clips in self._reader:
-            yield _WindowJob(self._name, clips, window=window)
+            yield _WindowJob(self.name, clips, window=window)

@@ -408,5 +408,5 @@ def test_a_foreign_file_is_not_resumed(videos: Path, saved: Path, tmp_path: Path
     out.write_text("my notes\n")
     result = run(videos, "--model", saved, "--out", out, "--resume")
     assert result.exit_code == 1
-    assert "holds no predictions to go on with" in result.output
+    assert "holds no answers to go on with" in result.output
     assert out.read_text() == "my notes\n"

@@ -1,0 +1,370 @@
+"""``slowfast-zoo timeline`` and ``test-segments``: what happens when in a video, and how well that fits."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.options import PATH, command, echo, prepared
+from slowfast_zoo.cli.predict import find_videos, listed, origin_of
+from slowfast_zoo.cli.results import ResultFile
+from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.files import check_writable
+from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
+from slowfast_zoo.video.windows import LastWindow
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.timeline import Timeline, TimelineMaker, TimelineRun
+
+LEDGER = "timelines.jsonl"
+"""Says of a folder of timelines which video each file belongs to, how it was made, and what failed."""
+
+
+def _seconds(name: str, help_text: str, default: float | None = None, *, positive: bool = False) -> Any:
+    return click.option(
+        name,
+        f"{name[2:].replace('-', '_')}_seconds",
+        type=click.FloatRange(0, min_open=positive),
+        default=default,
+        show_default=default is not None,
+        metavar="SECONDS",
+        help=help_text,
+    )
+
+
+def _share(name: str, help_text: str, default: float | None = None) -> Any:
+    kind = click.FloatRange(0, 1, min_open=True)
+    return click.option(name, type=kind, default=default, show_default=default is not None, help=help_text)
+
+
+grid = opt.bundle(
+    "grid",
+    {
+        "hop_seconds": _seconds("--hop", "From one window to the next.", 1.0, positive=True),
+        "window_seconds": _seconds(
+            "--window", "Of a window.  [default: of one clip of the model]", positive=True
+        ),
+        "start_seconds": _seconds("--start", "Look at the video from there on."),
+        "end_seconds": _seconds("--end", "Look at the video up to there."),
+        "last": click.option(
+            "--last",
+            type=opt.choice(LastWindow),
+            default="move_back",
+            show_default=True,
+            help="What becomes of the window that reaches beyond the end.",
+        ),
+    },
+)
+"""Where windows lie: arguments of ``Grid``."""
+
+rules = opt.bundle(
+    "rules",
+    {
+        "smoothing_seconds": _seconds("--smoothing", "Average probabilities over this time.", 0.0),
+        "enter": _share("--enter", "Probability at which a segment begins.", 0.5),
+        "leave": _share("--leave", "Probability below which it ends.  [default: 0.7 of --enter]"),
+        "min_seconds": _seconds("--min", "Leave out shorter segments.", 0.0),
+        "max_gap_seconds": _seconds("--max-gap", "Close gaps between segments of a class up to this.", 0.0),
+        "labels": click.option("--label", "labels", multiple=True, help="Only this class; may be repeated."),
+    },
+)
+"""When segments begin and end: arguments of ``SegmentRules``."""
+
+
+@command(
+    "timeline",
+    "timeline film.mp4 --model slowfast_tiny --hop 0.5",
+    "timeline film.mp4 --model slowfast_r50_8x8x1 --out film.srt",
+    "timeline films/ -r --format csv --out timelines/ --resume",
+)
+@click.argument("paths", nargs=-1)
+@click.option(
+    "--from",
+    "names",
+    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
+    help="A file with the name of a video on each line; - reads them from standard input.",
+)
+@model_option()
+@grid
+@rules
+@opt.views(help_text="Clips and crops of each window")
+@opt.fps
+@opt.how
+@click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
+@click.option(
+    "--out",
+    type=PATH,
+    help=f"For one video a file ({', '.join(SUFFIXES)}); for many a folder, and --format.",
+)
+@click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
+@click.option("--resume", is_flag=True, help="Go on with --out: only videos without a file are looked at.")
+def timeline_command(
+    paths: tuple[str, ...],
+    names: str | None,
+    model: ModelRef,
+    grid: dict[str, Any],
+    rules: dict[str, Any],
+    views: Any,
+    fps: float | None,
+    how: dict[str, Any],
+    recursive: bool,
+    out: Path | None,
+    form: str | None,
+    resume: bool,
+) -> None:
+    """Says what happens when in videos: segments with begin and end, as a table, subtitles or other files.
+
+    With a folder as --out every video gets a file of its own there, and timelines.jsonl says which. Ctrl-C
+    keeps what is finished; what was answered of the video at hand goes into a file named "partial". The
+    exit status is 1 if a video failed; the others are answered all the same.
+    """
+    from slowfast_zoo.inference.segments import SegmentRules
+    from slowfast_zoo.inference.timeline import TimelineMaker
+    from slowfast_zoo.video.windows import Grid
+
+    if not paths and names is None:
+        raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
+    rules["labels"] = rules["labels"] or None
+    made = (Grid(**grid), SegmentRules(**rules))
+    arguments = [*paths, *listed(names)]
+    found = find_videos(arguments, recursive, Counter())
+    many = len(found.sources) + len(found.failures) > 1
+    settings = {**origin_of(model), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
+    settings |= {"views": views if isinstance(views, str) else f"{views[0]}x{views[1]}", "fps": fps}
+    settings |= {"precision": how["precision"]}
+    target = _folder(out, form, resume, settings) if out and (many or out.is_dir()) else _File(out, form)
+    if isinstance(target, _Folder):
+        found = find_videos(arguments, recursive, target.known)
+    elif resume and out is None:
+        raise InputError("--resume needs --out, what to go on with.")
+    elif out is not None and out.exists():
+        if not resume:
+            raise InputError(f"'{out}' exists; give --resume to leave it, or another name.")
+        found.sources.clear()
+    if not found.sources and not found.failures:
+        echo(f"Nothing to do: '{out}' has a timeline of each.", err=True)
+        return
+    with target:
+        for failure in found.failures:
+            target.failed(failure.source, failure.error or "")
+        if found.sources:
+            network = model.load()
+            maker = TimelineMaker(network, *made, views=views, fps=fps, **prepared(how))
+            _answer(maker, found.sources, target)
+    if many or found.skipped:
+        parts = "".join(f", {what}: {count}" for what, count in sorted(found.skipped.items()))
+        echo(f"{target.answered} answered, {target.failures} failed{parts}", err=True)
+    if target.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _answer(maker: TimelineMaker, sources: list[Any], target: _File) -> None:
+    """A timeline of each video, written as soon as it is finished."""
+    from slowfast_zoo.runtime.progress import Progress
+    from slowfast_zoo.video.decoding.sources import display_name
+
+    for number, source in enumerate(sources, 1):
+        name = display_name(source)
+        title = name if len(sources) == 1 else f"{number} of {len(sources)}: {Path(name).name}"
+        try:
+            with maker.begin(source, alone=len(sources) == 1) as run:
+                try:
+                    with Progress(title, run.total, unit="window") as bar:
+                        for _ in run:
+                            bar.step()
+                except KeyboardInterrupt:
+                    target.interrupted(run)
+                    raise
+                answer = run.timeline()
+        except SlowFastZooError as error:
+            target.failed(name, str(error))
+        else:
+            target.write(answer)
+
+
+class _File:
+    """Where the timeline of one video goes: a file, or standard output.
+
+    Args:
+        path: None: standard output.
+        form: None: told by the file's ending, a table without a file.
+
+    Attributes:
+        answered: videos that were.
+        failures: videos that weren't.
+
+    Raises:
+        InputError, UnknownNameError: a format or place that doesn't fit.
+    """
+
+    def __init__(self, path: Path | None, form: str | None) -> None:
+        self.answered = self.failures = 0
+        self._file = path
+        self._form = format_of(path or "", form) if path or form else None
+        if path is None and self._form == "png":
+            raise InputError("A picture needs --out, the file to write.")
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"There is no folder '{path.absolute().parent}'.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes what is open."""
+
+    def write(self, answer: Timeline) -> None:
+        """A finished timeline."""
+        path = self._path(answer.source)
+        if path is not None:
+            answer.save(path, self._form)
+            _partial(path).unlink(missing_ok=True)
+        elif self._form is None:
+            echo(_table(answer))
+        else:
+            click.echo(text_of(answer, self._form), nl=False)
+        self.answered += 1
+
+    def interrupted(self, run: TimelineRun) -> None:
+        """Keeps what was answered of a video before Ctrl-C."""
+        path = self._path(run.name)
+        if path is not None and run.answered:
+            run.timeline().save(_partial(path), self._form)
+            echo(f"\n{run.answered} of {run.total} windows are in '{_partial(path)}'.", err=True)
+
+    def failed(self, source: str, error: str) -> None:
+        """A video without an answer."""
+        echo(error if source in error else f"{source}: {error}", err=True)
+        self.failures += 1
+
+    def _path(self, source: str) -> Path | None:
+        return self._file
+
+
+class _Folder(_File):
+    """Where the timelines of many videos go: a file each, and rows that say which.
+
+    Attributes:
+        known: how many answers are there for each source.
+    """
+
+    def __init__(self, folder: Path, form: str, ledger: ResultFile) -> None:
+        super().__init__(folder, form)
+        self._folder, self._ledger, self.known = folder, ledger, ledger.known
+
+    def __enter__(self) -> Self:
+        self._ledger.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ledger.__exit__(kind, error, trace)
+
+    def write(self, answer: Timeline) -> None:
+        name = self._path(answer.source).name
+        super().write(answer)
+        row = {"source": answer.source, "file": name, "segments": len(answer.segments)}
+        seconds = round(answer.duration_seconds, 6)
+        self._ledger.write({**row, "duration_seconds": seconds, "damaged_frames": answer.damaged_frames})
+
+    def failed(self, source: str, error: str) -> None:
+        super().failed(source, error)
+        self._ledger.write({"source": source, "error": " ".join(error.split())})
+
+    def _path(self, source: str) -> Path:
+        """Named as the video; by the path's hash too where another video's file has the name."""
+        assert self._form is not None
+        suffix = next((ending for ending, form in SUFFIXES.items() if form == self._form), ".json")
+        stem = Path(source).stem or "video"
+        path = self._folder / f"{stem}{suffix}"
+        if path.exists():
+            path = self._folder / f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}{suffix}"
+        return path
+
+
+def _folder(folder: Path, form: str | None, resume: bool, settings: dict[str, Any]) -> _Folder:
+    """The folder for the timelines of many videos.
+
+    Raises:
+        InputError: it can't be made, or holds answers that are not to be gone on with.
+    """
+    if form is None:
+        raise InputError(f"'{folder}' is for the timelines of many videos: give --format as well, as srt.")
+    try:
+        folder.mkdir(exist_ok=True)
+        check_writable(folder / LEDGER)
+    except OSError as error:
+        raise InputError(f"'{folder}' can't be written: {error.strerror or error}.") from error
+    settings = {**settings, "format": form}
+    columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
+    ledger = ResultFile(folder / LEDGER, None, resume=resume, columns=columns, settings=settings)
+    return _Folder(folder, form, ledger)
+
+
+def _table(answer: Timeline) -> str:
+    """The segments for people."""
+    width = max((len(segment.label) for segment in answer.segments), default=0)
+    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {len(answer.windows)} windows)"]
+    lines += [
+        f"  {_clock(segment.start_seconds)} - {_clock(segment.end_seconds)}"
+        f"  {segment.label.ljust(width)}  {segment.score:6.1%}"
+        for segment in answer.segments
+    ]
+    return "\n".join(lines if answer.segments else [*lines, "  nothing reaches --enter"])
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(math.floor(seconds * 100 + 0.5), 6000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest / 100:05.2f}"
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+@command(
+    "test-segments",
+    "test-segments timelines/ activity_net.v1-3.min.json --subset validation",
+    "test-segments found.json annotations.json --iou 0.3 --iou 0.5 --iou 0.7 --json",
+)
+@click.argument("predictions", type=click.Path(path_type=Path, exists=True))
+@click.argument("annotations", type=opt.FILE)
+@click.option("--subset", help="Of the annotations, such as validation.  [default: all]")
+@click.option(
+    "--iou",
+    "thresholds",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="IoU that a prediction needs; may be repeated.  [default: 0.5 to 0.95 by 0.05]",
+)
+@opt.as_json
+def test_segments_command(
+    predictions: Path, annotations: Path, subset: str | None, thresholds: tuple[float, ...], as_json: bool
+) -> None:
+    """Scores segments by ActivityNet's rule: PREDICTIONS against ANNOTATIONS, both in its JSON.
+
+    PREDICTIONS is a file, or a folder of them, as 'timeline --format activitynet' writes them.
+    """
+    from slowfast_zoo.evaluation.segments import THRESHOLDS, evaluate_segments
+
+    scores = evaluate_segments(predictions, annotations, thresholds=thresholds or THRESHOLDS, subset=subset)
+    if as_json:
+        opt.echo_report(scores, as_json=True)
+        return
+    for threshold, value in zip(scores.thresholds, scores.mean_average_precisions, strict=True):
+        echo(f"mAP at IoU {threshold:.2f}: {value:.4f}")
+    echo(f"average mAP: {scores.average_map:.4f}")
+    echo(f"{scores.num_predictions} predictions, {scores.num_annotations} annotations")
+    if scores.unknown_labels:
+        echo(f"predicted, and in no annotation: {', '.join(scores.unknown_labels)}", err=True)

@@ -1,0 +1,242 @@
+"""Segments against annotations: ActivityNet's mean average precision over temporal IoU thresholds.
+
+Per class, predictions of all videos go by falling score. Each goes down its video's annotations by falling
+IoU and takes the first that is free and reaches the threshold; none left makes it a false positive. THUMOS'
+and AVA's evaluations look at the best annotation only: what is taken there is a false positive at once, so
+that their numbers are lower where annotations of a class overlap. THUMOS also ignores "Ambiguous" parts.
+
+Source: ``Evaluation/eval_detection.py`` and ``utils.py`` (https://github.com/activitynet/ActivityNet).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_zoo.errors import DataError, InputError, did_you_mean
+from slowfast_zoo.files import read_text
+from slowfast_zoo.inference.segments import Segment
+
+Values = npt.NDArray[np.float64]
+Segments = Mapping[str, Sequence[Segment]]
+
+THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
+"""ActivityNet's, in its own floating point."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SegmentScores:
+    """How well segments fit the annotations."""
+
+    labels: tuple[str, ...]
+    """The classes of the annotations, in their order."""
+    thresholds: tuple[float, ...]
+    """IoU that a prediction needs to be right."""
+    average_precisions: Values
+    """float64 (thresholds, classes); 0 for a class without predictions."""
+    num_annotations: int
+    num_predictions: int
+    """Of the annotated classes."""
+    unknown_labels: tuple[str, ...] = ()
+    """Predicted classes that no annotation has; they count nowhere."""
+
+    @property
+    def mean_average_precisions(self) -> tuple[float, ...]:
+        """For each threshold, the mean over classes."""
+        return tuple(self.average_precisions.mean(axis=1).tolist())
+
+    @property
+    def average_map(self) -> float:
+        """The mean over thresholds: ActivityNet's number."""
+        return float(self.average_precisions.mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        classes = self.average_precisions.mean(axis=0).tolist()
+        return {
+            "average_map": self.average_map,
+            "map": {
+                f"{threshold:.2f}": value
+                for threshold, value in zip(self.thresholds, self.mean_average_precisions, strict=True)
+            },
+            "classes": dict(zip(self.labels, classes, strict=True)),
+            "annotations": self.num_annotations,
+            "predictions": self.num_predictions,
+            "unknown_labels": list(self.unknown_labels),
+        }
+
+    def __repr__(self) -> str:
+        return f"SegmentScores(average mAP {self.average_map:.4f} over {len(self.labels)} classes)"
+
+
+def evaluate_segments(
+    predictions: Segments | str | Path,
+    annotations: Segments | str | Path,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    subset: str | None = None,
+) -> SegmentScores:
+    """ActivityNet's scores of segments.
+
+    Args:
+        predictions: segments by video name; or a result file in ActivityNet's JSON, as ``Timeline.save``
+            writes it with format "activitynet", or a folder of such files.
+        annotations: segments by video name, whose scores don't count; or an annotation file in ActivityNet's
+            JSON ("database").
+        thresholds: IoU that a prediction needs to be right; THUMOS reports 0.3 to 0.7.
+        subset: of an annotation file, such as "validation"; None: all. Predictions in videos without
+            annotations are false positives, as in the official code.
+
+    Raises:
+        InputError: a threshold that isn't one, or nothing to compare with.
+        DataError: a file that isn't in that format.
+    """
+    if not thresholds or not all(isinstance(one, (int, float)) and 0 < one <= 1 for one in thresholds):
+        raise InputError(f"thresholds are {list(thresholds)!r}; accepted: numbers above 0, at most 1.")
+    truth = read_annotated(annotations, subset) if isinstance(annotations, (str, Path)) else annotations
+    told = read_predicted(predictions) if isinstance(predictions, (str, Path)) else predictions
+    labels = list(dict.fromkeys(segment.label for video in truth.values() for segment in video))
+    if not labels:
+        raise InputError("There is no annotated segment to compare with.")
+    by_label: dict[str, list[tuple[str, Segment]]] = defaultdict(list)
+    for video, segments in told.items():
+        for segment in segments:
+            by_label[segment.label].append((video, segment))
+    precisions = np.zeros((len(thresholds), len(labels)))
+    for column, label in enumerate(labels):
+        if by_label[label]:
+            spans = {
+                video: _spans(segment for segment in segments if segment.label == label)
+                for video, segments in truth.items()
+            }
+            precisions[:, column] = _average_precisions(by_label[label], spans, thresholds)
+    return SegmentScores(
+        tuple(labels),
+        tuple(map(float, thresholds)),
+        precisions,
+        sum(map(len, truth.values())),
+        sum(len(by_label[label]) for label in labels),
+        tuple(sorted(label for label, found in by_label.items() if found and label not in labels)),
+    )
+
+
+def temporal_iou(span: Values, others: Values) -> Values:
+    """Intersection over union of one (start, end) with each of ``(n, 2)``: float64 (n,)."""
+    overlap = np.clip(np.minimum(span[1], others[:, 1]) - np.maximum(span[0], others[:, 0]), 0, None)
+    union = (others[:, 1] - others[:, 0]) + (span[1] - span[0]) - overlap
+    ratio: Values = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return ratio
+
+
+def _average_precisions(
+    predictions: Sequence[tuple[str, Segment]], truth: Mapping[str, Values], thresholds: Sequence[float]
+) -> Values:
+    """Of one class, for each threshold."""
+    free = {video: np.ones((len(thresholds), len(spans)), bool) for video, spans in truth.items()}
+    right = np.zeros((len(thresholds), len(predictions)), bool)
+    # Of equal scores the later one comes first, as the official code has it.
+    order = np.argsort([segment.score for _, segment in predictions], kind="stable")[::-1]
+    for rank, number in enumerate(order.tolist()):
+        video, segment = predictions[number]
+        if video not in truth or not len(truth[video]):
+            continue
+        overlap = temporal_iou(np.array([segment.start_seconds, segment.end_seconds]), truth[video])
+        for row, threshold in enumerate(thresholds):
+            for index in np.argsort(overlap, kind="stable")[::-1].tolist():
+                if overlap[index] < threshold:
+                    break
+                if free[video][row, index]:
+                    free[video][row, index] = False
+                    right[row, rank] = True
+                    break
+    total = sum(map(len, truth.values()))
+    hits = right.cumsum(axis=1)
+    recall, precision = hits / total, hits / np.arange(1, len(predictions) + 1)
+    return np.array([_area(*rows) for rows in zip(precision, recall, strict=True)])
+
+
+def _area(precision: Values, recall: Values) -> float:
+    """Under the interpolated curve: precision at a recall is the best at that or a higher one."""
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * best))
+
+
+def _spans(segments: Iterable[Segment]) -> Values:
+    rows = [(segment.start_seconds, segment.end_seconds) for segment in segments]
+    return np.array(rows, np.float64).reshape(-1, 2)
+
+
+def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, list[Segment]]:
+    """The segments of an annotation file in ActivityNet's JSON, by video; scores are 1.
+
+    Raises:
+        InputError: no video is in that subset.
+        DataError: the file isn't in that format.
+    """
+    videos = _document(Path(path), "database")
+    found = {name: video for name, video in videos.items() if subset in (None, _field(path, video, "subset"))}
+    if not found:
+        names = sorted({str(video.get("subset")) for video in videos.values()})
+        near = did_you_mean(str(subset), names) or f" It has {', '.join(names) or 'no videos'}."
+        raise InputError(f"'{path}' has no video in the subset '{subset}'.{near}")
+    return {
+        name: [_segment(path, row, scored=False) for row in _field(path, video, "annotations")]
+        for name, video in found.items()
+    }
+
+
+def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
+    """The segments of a result file in ActivityNet's JSON, or of a folder of such files, by video.
+
+    Raises:
+        DataError: a file isn't in that format.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"The folder '{path}' holds no .json files.")
+    found: dict[str, list[Segment]] = {}
+    for file in files:
+        for name, rows in _document(file, "results").items():
+            if name in found:
+                raise DataError(f"'{file}' has segments of '{name}', which another file has too.")
+            found[name] = [_segment(file, row, scored=True) for row in rows]
+    return found
+
+
+def _document(path: Path, field: str) -> dict[str, Any]:
+    try:
+        document = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"'{path}' can't be read: {error}.") from error
+    content = document.get(field) if isinstance(document, dict) else None
+    if not isinstance(content, dict):
+        raise DataError(f"'{path}' isn't ActivityNet's JSON: it has no '{field}' that maps videos.")
+    return content
+
+
+def _field(path: str | Path, row: Any, field: str) -> Any:
+    if not isinstance(row, dict) or field not in row:
+        raise DataError(f"'{path}' isn't ActivityNet's JSON: {row!r:.80} has no '{field}'.")
+    return row[field]
+
+
+def _segment(path: str | Path, row: Any, *, scored: bool) -> Segment:
+    try:
+        start, end = map(float, _field(path, row, "segment"))
+        score = float(_field(path, row, "score")) if scored else 1.0
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.") from error
+    if not all(map(math.isfinite, (start, end, score))):
+        raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.")
+    return Segment(start, end, str(_field(path, row, "label")), score)
