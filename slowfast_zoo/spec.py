@@ -69,6 +69,7 @@ CropRule = Literal["three-crop", "uniform", "first"]
 ViewOrder = Literal["crop-major", "clip-major"]
 PixelRange = Literal["0-255", "0-1"]
 NamedViews = Literal["quick", "published"]
+LastWindow = Literal["move_back", "pad", "drop"]
 Aggregate = Literal["mean-prob", "mean-logit", "max-prob", "sum-prob"]
 Augmentation = Literal[
     "random-resized-crop", "random-resized-crop-of-source", "short-side-jitter", "inverse-short-side-jitter"

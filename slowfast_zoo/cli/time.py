@@ -19,7 +19,7 @@ from slowfast_zoo.cli.results import ResultFile
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import check_writable
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
-from slowfast_zoo.video.windows import LastWindow
+from slowfast_zoo.spec import LastWindow
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.timeline import Timeline, TimelineMaker, TimelineRun

@@ -28,11 +28,11 @@ from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.progress import Progress
-from slowfast_zoo.spec import class_names
+from slowfast_zoo.spec import LastWindow, class_names
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
-from slowfast_zoo.video.windows import Grid, LastWindow, Window, WindowReader
+from slowfast_zoo.video.windows import Grid, Window, WindowReader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,20 +13,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
 
 from slowfast_zoo.errors import FrameCountError, InputError
-from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Clips, Views, pipeline_for, plan_clips
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.video import Video, ahead
 from slowfast_zoo.video.sampling import window_frames
 from slowfast_zoo.video.transforms.functional import FramePipeline
-
-LastWindow = Literal["move_back", "pad", "drop"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
