@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -52,6 +51,8 @@ def usable_cpus() -> int:
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed version of each distribution; those that aren't there are left out."""
+    import importlib.metadata  # here, as it is slow to import and the command line's list needs none of it
+
     found = {}
     for package in packages:
         try:
