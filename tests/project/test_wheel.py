@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import hatch_build
 from slowfast_zoo.video.transforms import compiled
 
 ROOT = Path(__file__).parents[2]
-WALK = """
-import importlib, json, pkgutil, sys
+LOOK = """
+import importlib, importlib.resources, json, pkgutil
 import slowfast_zoo
 names = [m.name for m in pkgutil.walk_packages(slowfast_zoo.__path__, 'slowfast_zoo.')]
 for name in names:
     importlib.import_module(name)
-print(json.dumps([slowfast_zoo.__file__, names]))
+from slowfast_zoo.video.transforms import compiled
+print(json.dumps({
+    'home': slowfast_zoo.__file__,
+    'names': names,
+    'library': str(compiled.library()),
+    'typed': importlib.resources.files('slowfast_zoo').joinpath('py.typed').is_file(),
+}))
 """
 
 
@@ -44,11 +53,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with the wheel installed; torch and the like are borrowed from this one."""
     folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
     inside = scripts / "python"
-    install = [str(inside), "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", str(wheel)]
-    subprocess.run(install, check=True, cwd=folder)
+    pip = [sys.executable, "-m", "pip", "--python", str(inside), "install", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--quiet", str(wheel)], check=True, cwd=folder)
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.check_output([str(inside), "-c", where], text=True).strip()
     borrowed = sysconfig.get_path("purelib")
@@ -63,15 +72,23 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_every_module_of_the_checkout_is_in_the_wheel_and_imports(python: Path, tmp_path: Path) -> None:
-    home, names = json.loads(run([str(python), "-c", WALK], tmp_path))
-    assert Path(home).is_relative_to(python.parent.parent)
+@pytest.fixture(scope="module")
+def found(python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process of the installed package finds, in a folder with nothing in it."""
+    return json.loads(run([str(python), "-c", LOOK], tmp_path_factory.mktemp("elsewhere")))  # type: ignore[no-any-return]
+
+
+def test_every_module_of_the_checkout_is_in_the_wheel_and_imports(
+    python: Path, found: dict[str, Any]
+) -> None:
+    assert Path(found["home"]).is_relative_to(python.parent.parent)
     package = ROOT / "slowfast_zoo"
     expected = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in package.rglob("*.py")
     }
-    assert set(names) | {"slowfast_zoo"} == expected
+    assert set(found["names"]) | {"slowfast_zoo"} == expected
+    assert found["typed"]
 
 
 def test_the_wheel_carries_the_data_and_nothing_else(wheel: Path) -> None:
@@ -90,18 +107,24 @@ def test_the_wheel_carries_the_data_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_wheel_carries_the_compiled_resize_and_takes_it(
-    wheel: Path, python: Path, tmp_path: Path
-) -> None:
+def test_the_wheel_carries_the_compiled_resize_and_takes_it(wheel: Path, found: dict[str, Any]) -> None:
     assert LIBRARY in zipfile.ZipFile(wheel).namelist()
     assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
-    code = "from slowfast_zoo.video.transforms import compiled; print(compiled.library())"
-    assert "resize.so." in run([str(python), "-c", code], tmp_path)
+    assert "resize.so." in found["library"]
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "true"])
-def test_without_a_compiler_that_works_the_wheel_is_pure_python(tmp_path: Path, compiler: str) -> None:
-    wheel = build(tmp_path, CC=compiler)
+def test_compilers_that_fail_or_write_nothing_make_no_library(
+    tmp_path: Path, compiler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    source = shutil.copy(ROOT / "slowfast_zoo" / "video" / "transforms" / "resize.c", tmp_path)
+    assert not hatch_build.build(Path(source), tmp_path / "resize.so")
+    assert [path.name for path in tmp_path.iterdir()] == ["resize.c"]
+
+
+def test_without_a_library_the_wheel_is_pure_python(tmp_path: Path) -> None:
+    wheel = build(tmp_path, CC="true")
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if "resize.so" in name]
 
@@ -111,8 +134,3 @@ def test_the_command_line_runs(python: Path, tmp_path: Path) -> None:
     assert "slowfast_r50_4x16x1" in run([command, "list"], tmp_path)
     assert "34,479,288" in run([command, "describe", "slowfast_r50_4x16x1"], tmp_path)
     assert run([command, "--version"], tmp_path).startswith("slowfast-zoo, version ")
-
-
-def test_the_installed_package_is_typed(python: Path, tmp_path: Path) -> None:
-    code = "import importlib.resources as r; print(r.files('slowfast_zoo').joinpath('py.typed').is_file())"
-    assert run([str(python), "-c", code], tmp_path).strip() == "True"
