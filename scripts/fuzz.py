@@ -118,7 +118,8 @@ def make_checkpoints(folder: Path) -> list[Path]:
     from safetensors.torch import save_file
 
     from slowfast_zoo.weights.checkpoint.dialects import names_between
-    from slowfast_zoo.weights.saved.file import write_file
+    from slowfast_zoo.weights.saved.config import SavedConfig
+    from slowfast_zoo.weights.saved.file import fill
 
     model = tiny()
     state = model.state_dict()
@@ -136,7 +137,7 @@ def make_checkpoints(folder: Path) -> list[Path]:
     blobs = {name: tensor.numpy() for name, tensor in named("caffe2").items()}
     (folder / "caffe2.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
     save_file(named("pytorchvideo"), folder / "plain.safetensors")
-    write_file(folder / "saved.safetensors", model)
+    fill(folder / "saved.safetensors", state, SavedConfig.of(model))
     return sorted(folder.iterdir())
 
 

@@ -43,7 +43,8 @@ _HOMES = {
     "video.transforms.transforms": ("eval_transform", "train_transform"),
     "weights.catalog": ("WeightEntry", "get_weights", "list_models", "list_weights"),
     "weights.checkpoint.loading": ("load_checkpoint",),
-    "weights.saved.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
+    "weights.saved.folder": ("save_pretrained",),
+    "weights.saved.hub": ("from_pretrained", "push_to_hub"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

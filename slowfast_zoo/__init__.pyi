@@ -38,9 +38,9 @@ from slowfast_zoo.weights.catalog import get_weights as get_weights
 from slowfast_zoo.weights.catalog import list_models as list_models
 from slowfast_zoo.weights.catalog import list_weights as list_weights
 from slowfast_zoo.weights.checkpoint.loading import load_checkpoint as load_checkpoint
+from slowfast_zoo.weights.saved.folder import save_pretrained as save_pretrained
 from slowfast_zoo.weights.saved.hub import from_pretrained as from_pretrained
 from slowfast_zoo.weights.saved.hub import push_to_hub as push_to_hub
-from slowfast_zoo.weights.saved.hub import save_pretrained as save_pretrained
 from slowfast_zoo.zoo import create_model as create_model
 from slowfast_zoo.zoo import slowfast_r50_4x16x1 as slowfast_r50_4x16x1
 from slowfast_zoo.zoo import slowfast_r50_8x8x1 as slowfast_r50_8x8x1

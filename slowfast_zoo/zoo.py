@@ -14,6 +14,7 @@ from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quot
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
+from slowfast_zoo.weights.store import local_weights, open_file
 
 __all__ = [
     "create_model",
@@ -92,8 +93,6 @@ def create_model(
     spec = spec if dropout is None else spec.replace(dropout=dropout)
     names = check_labels(labels, classes)
     if weights is not None:
-        from slowfast_zoo.weights.store import local_weights, open_file
-
         local = (
             open_file(weights, row.model, like=None if like is None else row)
             if isinstance(weights, Path)

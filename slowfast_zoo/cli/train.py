@@ -98,7 +98,7 @@ def train_command(
     from slowfast_zoo.training.schedule import Plan
     from slowfast_zoo.training.train import train
     from slowfast_zoo.weights.saved.file import read_file
-    from slowfast_zoo.weights.saved.hub import save_pretrained
+    from slowfast_zoo.weights.saved.folder import save_pretrained
 
     chosen = _recipe(recipe)
     configured = _configured(chosen.config, config, settings, deterministic)

@@ -75,7 +75,7 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
     A folder that was filled with --to serves machines without a network: copy it there and set
     SLOWFAST_ZOO_MIRROR to its path. Files that can't be had are reported at the end; exit status 1.
     """
-    from slowfast_zoo.weights.store import fetch_weights
+    from slowfast_zoo.weights.download.download import fetch_weights
 
     if model is None and not everything:
         raise click.UsageError("Give a MODEL, --all, or both for every weight of the MODEL.")
@@ -104,7 +104,7 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
 @click.option("--labels", type=FILE, help="File with one class name a line.")
 def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
     """Turns a publisher's file or another MODEL into a FOLDER that every command takes."""
-    from slowfast_zoo.weights.saved.hub import save_pretrained
+    from slowfast_zoo.weights.saved.folder import save_pretrained
 
     converted = model.load()
     if labels is not None:

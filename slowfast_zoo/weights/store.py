@@ -5,47 +5,28 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, quoted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
+from slowfast_zoo.weights.checkpoint.loading import (
+    identify,
+    match_rows,
+    published_rows,
+    read_canonical,
+    spec_in_file,
+)
+from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.download.digest import Digest
-from slowfast_zoo.weights.download.download import Fetched, fetch
-
-if TYPE_CHECKING:
-    from slowfast_zoo.weights.checkpoint.reading import Checkpoint
-    from slowfast_zoo.weights.saved.config import SavedConfig
-    from slowfast_zoo.weights.saved.file import LocalWeights
+from slowfast_zoo.weights.download.download import fetch_weights
+from slowfast_zoo.weights.saved.config import SavedConfig
+from slowfast_zoo.weights.saved.file import LocalWeights, config_in, converted
+from slowfast_zoo.weights.saved.folder import open_folder
+from slowfast_zoo.weights.saved.hub import locate
 
 _LOGGER = logging.getLogger(__name__)
-
-
-def fetch_weights(
-    entry: WeightEntry, *, folder: Path | None = None, mirrors_only: bool = False, progress: bool = True
-) -> Fetched:
-    """The publisher's file of a row, from the cache or the first source that has it.
-
-    Args:
-        entry: a row of the catalog with URLs; what ships in the package isn't fetched.
-        folder: where to put it instead of the cache; such a folder can serve as a mirror elsewhere.
-        mirrors_only: whether to leave the publisher's servers unasked.
-        progress: whether to show a bar on a terminal.
-
-    Raises:
-        DownloadError: no source gave the right file.
-        OfflineError: the network would be needed and may not be used.
-    """
-    return fetch(
-        entry.urls,
-        filename=entry.cache_name,
-        digest=entry.digest,
-        folder=folder,
-        mirrors_only=mirrors_only,
-        progress=progress,
-    )
 
 
 def local_weights(entry: WeightEntry, *, progress: bool = True) -> LocalWeights:
@@ -60,8 +41,6 @@ def local_weights(entry: WeightEntry, *, progress: bool = True) -> LocalWeights:
         OfflineError: the network would be needed and may not be used.
         CheckpointError: the file is unsafe or isn't what the row says.
     """
-    from slowfast_zoo.weights.saved.file import converted
-
     if not entry.urls:
         return _embedded(entry)
     if entry.hub_repo is None:
@@ -94,16 +73,6 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
         CheckpointError: it is unsafe or damaged, or another model's, or fits no row, or several.
         InputError: a folder, or ``like`` for a file that says itself what it is.
     """
-    from slowfast_zoo.weights.checkpoint.loading import (
-        identify,
-        published_rows,
-        read_canonical,
-        spec_in_file,
-    )
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-    from slowfast_zoo.weights.saved.config import SavedConfig
-    from slowfast_zoo.weights.saved.file import LocalWeights, config_in
-
     if path.is_dir():
         raise InputError(f"'{path}' is a folder; from_pretrained reads folders.")
     checkpoint = read_checkpoint(path)
@@ -164,8 +133,6 @@ def _kind(spec: ModelSpec) -> str:
 
 def _only_model(checkpoint: Checkpoint) -> str:
     """The only model of the catalog that a file can be: by its hash, else by names and shapes."""
-    from slowfast_zoo.weights.checkpoint.loading import match_rows, published_rows
-
     fitting = match_rows(checkpoint, list_weights())
     models = list(dict.fromkeys(row.model for row in published_rows(checkpoint, fitting) or fitting))
     if len(models) != 1:
@@ -178,8 +145,6 @@ def _only_model(checkpoint: Checkpoint) -> str:
 
 
 def _config(entry: WeightEntry, sha256: str, verified: bool) -> SavedConfig:
-    from slowfast_zoo.weights.saved.config import SavedConfig
-
     provenance = {
         "model": entry.model,
         "tag": entry.tag,
@@ -201,10 +166,6 @@ def _embedded(entry: WeightEntry) -> LocalWeights:
     Raises:
         CheckpointError: the installation is damaged.
     """
-    from slowfast_zoo.weights.checkpoint.loading import read_canonical
-    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-    from slowfast_zoo.weights.saved.file import LocalWeights
-
     path = Path(__file__).parent / "catalog" / "embedded" / entry.filename
     sha256 = hash_file(path) if path.is_file() else "no file"
     if f"sha256:{sha256}" != entry.digest:
@@ -220,9 +181,6 @@ def _hub_copy(entry: WeightEntry) -> LocalWeights:
         DownloadError: the Hub doesn't give it.
         CheckpointError: it is damaged, or another row's.
     """
-    from slowfast_zoo.weights.saved.folder import open_folder
-    from slowfast_zoo.weights.saved.hub import locate
-
     copy = open_folder(locate(str(entry.hub_repo), entry.hub_revision))
     config, made_from = copy.config, copy.config.provenance
     same_row = (made_from.get("model"), made_from.get("tag")) == (entry.model, entry.tag)

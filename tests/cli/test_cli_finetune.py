@@ -13,7 +13,8 @@ from support.movies import write_video
 from slowfast_zoo.cli import main
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.weights.saved.hub import from_pretrained, save_pretrained
+from slowfast_zoo.weights.saved.folder import save_pretrained
+from slowfast_zoo.weights.saved.hub import from_pretrained
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
-from support.publisher_files import trained
+from support.publisher_files import trained, write_file
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
@@ -22,7 +22,6 @@ from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import get_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import names_between
-from slowfast_zoo.weights.saved.file import write_file
 
 SPEC = ModelSpec(depth=14, base_width=8, alpha=2, num_frames=4, num_classes=3)
 CLIP = ClipSpec(

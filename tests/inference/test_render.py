@@ -25,7 +25,7 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.decoding.reader import open_video, probe
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.catalog import get_weights
-from slowfast_zoo.weights.saved.hub import save_pretrained
+from slowfast_zoo.weights.saved.folder import save_pretrained
 
 ANSWER = Prediction(
     source="x",

@@ -9,6 +9,7 @@ import types
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, get_table, names_between
 from slowfast_zoo.weights.checkpoint.loading import load_checkpoint
+from slowfast_zoo.weights.saved.config import SavedConfig
+from slowfast_zoo.weights.saved.file import fill
 
 State = Mapping[str, Tensor]
 
@@ -37,6 +40,11 @@ def trained(spec: ModelSpec = SPEC, seed: int = 0) -> SlowFast:
             else:
                 tensor.normal_(0, 0.1, generator=generator)
     return model
+
+
+def write_file(path: Path, model: SlowFast, metrics: Mapping[str, Any] | None = None) -> None:
+    """The model as one saved file, as a training writes it."""
+    fill(path, model.state_dict(), SavedConfig.of(model, metrics))
 
 
 def build(spec: ModelSpec, path: Path) -> SlowFast:

@@ -45,7 +45,8 @@ from slowfast_zoo.training.journal import read_log
 from slowfast_zoo.training.memory import smaller_pieces
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.weights.saved.file import read_file
-from slowfast_zoo.weights.saved.hub import from_pretrained, save_pretrained
+from slowfast_zoo.weights.saved.folder import save_pretrained
+from slowfast_zoo.weights.saved.hub import from_pretrained
 
 SPEC = ModelSpec(
     depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=5, dropout=0

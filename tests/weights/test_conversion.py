@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.publisher_files import SPEC, WRITERS, assert_same_state, trained
+from support.publisher_files import SPEC, WRITERS, assert_same_state, trained, write_file
 
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.weights.saved.config import SavedConfig
-from slowfast_zoo.weights.saved.file import LocalWeights, converted, read_file, write_file
+from slowfast_zoo.weights.saved.file import LocalWeights, converted, read_file
 
 SHA256 = "ab" * 32
 CONFIG = SavedConfig(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from support.hub_server import HubServer, Repository
+from support.publisher_files import write_file
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
@@ -24,8 +25,9 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.config import FORMAT_VERSION, SavedConfig, read_config
-from slowfast_zoo.weights.saved.file import fill, read_file, write_file
-from slowfast_zoo.weights.saved.hub import from_pretrained, locate, push_folder, push_to_hub, save_pretrained
+from slowfast_zoo.weights.saved.file import fill, read_file
+from slowfast_zoo.weights.saved.folder import save_pretrained
+from slowfast_zoo.weights.saved.hub import from_pretrained, locate, push_folder, push_to_hub
 
 TINY = ModelSpec(depth=14, base_width=16, num_frames=8, num_classes=3, lateral_norm=True)
 LABELS = ("läuft | rennt", 'says "hi"', "[a](b) <i>")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.publisher_files import assert_same_state, to_dialect, trained
+from support.publisher_files import assert_same_state, to_dialect, trained, write_file
 
 from slowfast_zoo import create_model, get_weights
 from slowfast_zoo.errors import CheckpointError, InputError
@@ -20,7 +20,6 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog.entry import WeightEntry
-from slowfast_zoo.weights.saved.file import write_file
 
 NAME = "slowfast_r50_8x8x1"
 SMALL = ModelSpec(depth=14, base_width=8, alpha=4, num_frames=8, num_classes=400, lateral_norm=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.publisher_files import write_file
 
 from slowfast_zoo import ClipSpec, SlowFast, create_model, from_pretrained, save_pretrained
 from slowfast_zoo.cli.models import parse
@@ -16,7 +17,7 @@ from slowfast_zoo.training.state import save_weights
 from slowfast_zoo.weights.catalog.own import TINY_MODEL_SPEC
 from slowfast_zoo.weights.saved import config as config_module
 from slowfast_zoo.weights.saved.config import SavedConfig
-from slowfast_zoo.weights.saved.file import converted, write_file
+from slowfast_zoo.weights.saved.file import converted
 
 CLIP = ClipSpec(
     num_frames=8,

@@ -35,7 +35,7 @@ from slowfast_zoo.training.state import LOG, RESUME, new_directory, replaced, sa
 from slowfast_zoo.training.train import selection_score
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.saved.file import read_file
-from slowfast_zoo.weights.saved.hub import save_pretrained
+from slowfast_zoo.weights.saved.folder import save_pretrained
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -49,6 +51,7 @@ _CAFFE2_SUFFIXES: dict[LayerKind, dict[str, str]] = {
 class NameTable:
     """How one publisher names the parameters of a SlowFast network.
 
+    A pattern is that of a convolution and of the norm behind it: ``<a|b>`` is a in one and b in the other.
     Patterns know ``{p}`` (the pathway), ``{stage}`` (1-4), ``{res}`` (2-5), ``{block}`` (from 0),
     ``{n}`` (1-3) and ``{x}`` (a-c) of a convolution, ``{last}`` (last block of the fast stage).
     """
@@ -57,16 +60,15 @@ class NameTable:
     """What ``{p}`` stands for in the slow pathway."""
     fast: str
     """What ``{p}`` stands for in the fast pathway."""
-    stem: tuple[str, str]
-    """Convolution and norm of a stem."""
-    bottleneck: tuple[str, str]
-    """Convolution and norm number ``{n}`` or ``{x}`` of a block."""
-    shortcut: tuple[str, str]
-    """Convolution and norm beside the first block of a stage."""
-    stem_lateral: tuple[str, str]
-    """Convolution and norm of the lateral connection behind the stem."""
-    stage_lateral: tuple[str, str]
-    """Convolution and norm of the lateral connections behind stages 1-3."""
+    stem: str
+    bottleneck: str
+    """Number ``{n}`` or ``{x}`` of a block."""
+    shortcut: str
+    """Beside the first block of a stage."""
+    stem_lateral: str
+    """The lateral connection behind the stem."""
+    stage_lateral: str
+    """The lateral connections behind stages 1-3."""
     classifier: str
     """The last layer."""
     suffixes: Mapping[LayerKind, Mapping[str, str]] = dataclasses.field(default_factory=_TORCH_SUFFIXES.copy)
@@ -112,34 +114,30 @@ class NameTable:
             yield self.classifier, "linear"
 
 
-def _pair(patterns: tuple[str, str], **place: object) -> Iterator[tuple[str, LayerKind]]:
-    conv, norm = patterns
-    yield conv.format(**place), "conv"
-    yield norm.format(**place), "norm"
+def _pair(pattern: str, **place: object) -> Iterator[tuple[str, LayerKind]]:
+    yield re.sub(r"<(.*?)\|.*?>", r"\1", pattern).format(**place), "conv"
+    yield re.sub(r"<.*?\|(.*?)>", r"\1", pattern).format(**place), "norm"
 
 
 DIALECTS: dict[str, NameTable] = {
     "slowfast_zoo": NameTable(
         slow="slow",
         fast="fast",
-        stem=("{p}.stem.conv", "{p}.stem.norm"),
-        bottleneck=("{p}.stage{stage}.{block}.conv{n}", "{p}.stage{stage}.{block}.norm{n}"),
-        shortcut=("{p}.stage{stage}.{block}.shortcut_conv", "{p}.stage{stage}.{block}.shortcut_norm"),
-        stem_lateral=("laterals.0.conv", "laterals.0.norm"),
-        stage_lateral=("laterals.{stage}.conv", "laterals.{stage}.norm"),
+        stem="{p}.stem.<conv|norm>",
+        bottleneck="{p}.stage{stage}.{block}.<conv|norm>{n}",
+        shortcut="{p}.stage{stage}.{block}.shortcut_<conv|norm>",
+        stem_lateral="laterals.0.<conv|norm>",
+        stage_lateral="laterals.{stage}.<conv|norm>",
         classifier="classifier",
     ),
     "openmmlab": NameTable(
         slow="backbone.slow_path",
         fast="backbone.fast_path",
-        stem=("{p}.conv1.conv", "{p}.conv1.bn"),
-        bottleneck=("{p}.layer{stage}.{block}.conv{n}.conv", "{p}.layer{stage}.{block}.conv{n}.bn"),
-        shortcut=("{p}.layer{stage}.{block}.downsample.conv", "{p}.layer{stage}.{block}.downsample.bn"),
-        stem_lateral=("backbone.slow_path.conv1_lateral.conv", "backbone.slow_path.conv1_lateral.bn"),
-        stage_lateral=(
-            "backbone.slow_path.layer{stage}_lateral.conv",
-            "backbone.slow_path.layer{stage}_lateral.bn",
-        ),
+        stem="{p}.conv1.<conv|bn>",
+        bottleneck="{p}.layer{stage}.{block}.conv{n}.<conv|bn>",
+        shortcut="{p}.layer{stage}.{block}.downsample.<conv|bn>",
+        stem_lateral="backbone.slow_path.conv1_lateral.<conv|bn>",
+        stage_lateral="backbone.slow_path.layer{stage}_lateral.<conv|bn>",
         classifier="cls_head.fc_cls",
         fast_first=True,
         slow_sampling="strided",
@@ -147,25 +145,22 @@ DIALECTS: dict[str, NameTable] = {
     "pyslowfast": NameTable(
         slow="pathway0",
         fast="pathway1",
-        stem=("s1.{p}_stem.conv", "s1.{p}_stem.bn"),
-        bottleneck=("s{res}.{p}_res{block}.branch2.{x}", "s{res}.{p}_res{block}.branch2.{x}_bn"),
-        shortcut=("s{res}.{p}_res{block}.branch1", "s{res}.{p}_res{block}.branch1_bn"),
-        stem_lateral=("s1_fuse.conv_f2s", "s1_fuse.bn"),
-        stage_lateral=("s{res}_fuse.conv_f2s", "s{res}_fuse.bn"),
+        stem="s1.{p}_stem.<conv|bn>",
+        bottleneck="s{res}.{p}_res{block}.branch2.{x}<|_bn>",
+        shortcut="s{res}.{p}_res{block}.branch1<|_bn>",
+        stem_lateral="s1_fuse.<conv_f2s|bn>",
+        stage_lateral="s{res}_fuse.<conv_f2s|bn>",
         classifier="head.projection",
         slow_sampling="linspace",
     ),
     "caffe2": NameTable(
         slow="",
         fast="t_",
-        stem=("{p}conv1", "{p}res_conv1_bn"),
-        bottleneck=("{p}res{res}_{block}_branch2{x}", "{p}res{res}_{block}_branch2{x}_bn"),
-        shortcut=("{p}res{res}_{block}_branch1", "{p}res{res}_{block}_branch1_bn"),
-        stem_lateral=("t_pool1_subsample", "t_pool1_subsample_bn"),
-        stage_lateral=(
-            "t_res{res}_{last}_branch2c_bn_subsample",
-            "t_res{res}_{last}_branch2c_bn_subsample_bn",
-        ),
+        stem="{p}<conv1|res_conv1_bn>",
+        bottleneck="{p}res{res}_{block}_branch2{x}<|_bn>",
+        shortcut="{p}res{res}_{block}_branch1<|_bn>",
+        stem_lateral="t_pool1_subsample<|_bn>",
+        stage_lateral="t_res{res}_{last}_branch2c_bn_subsample<|_bn>",
         classifier="pred",
         suffixes=_CAFFE2_SUFFIXES,
         ignored=("*_momentum", "lr", "model_iter"),
@@ -174,31 +169,22 @@ DIALECTS: dict[str, NameTable] = {
     "pytorchvideo": NameTable(
         slow="multipathway_blocks.0",
         fast="multipathway_blocks.1",
-        stem=("blocks.0.{p}.conv", "blocks.0.{p}.norm"),
-        bottleneck=(
-            "blocks.{stage}.{p}.res_blocks.{block}.branch2.conv_{x}",
-            "blocks.{stage}.{p}.res_blocks.{block}.branch2.norm_{x}",
-        ),
-        shortcut=(
-            "blocks.{stage}.{p}.res_blocks.{block}.branch1_conv",
-            "blocks.{stage}.{p}.res_blocks.{block}.branch1_norm",
-        ),
-        stem_lateral=("blocks.0.multipathway_fusion.conv_fast_to_slow", "blocks.0.multipathway_fusion.norm"),
-        stage_lateral=(
-            "blocks.{stage}.multipathway_fusion.conv_fast_to_slow",
-            "blocks.{stage}.multipathway_fusion.norm",
-        ),
+        stem="blocks.0.{p}.<conv|norm>",
+        bottleneck="blocks.{stage}.{p}.res_blocks.{block}.branch2.<conv|norm>_{x}",
+        shortcut="blocks.{stage}.{p}.res_blocks.{block}.branch1_<conv|norm>",
+        stem_lateral="blocks.0.multipathway_fusion.<conv_fast_to_slow|norm>",
+        stage_lateral="blocks.{stage}.multipathway_fusion.<conv_fast_to_slow|norm>",
         classifier="blocks.6.proj",
         slow_sampling="linspace",
     ),
     "gluoncv": NameTable(
         slow="slow",
         fast="fast",
-        stem=("{p}_conv1", "{p}_bn1"),
-        bottleneck=("{p}_res{res}.{block}.conv{n}", "{p}_res{res}.{block}.bn{n}"),
-        shortcut=("{p}_res{res}.{block}.downsample.0", "{p}_res{res}.{block}.downsample.1"),
-        stem_lateral=("lateral_p1.0", "lateral_p1.1"),
-        stage_lateral=("lateral_res{res}.0", "lateral_res{res}.1"),
+        stem="{p}_<conv|bn>1",
+        bottleneck="{p}_res{res}.{block}.<conv|bn>{n}",
+        shortcut="{p}_res{res}.{block}.downsample.<0|1>",
+        stem_lateral="lateral_p1.<0|1>",
+        stage_lateral="lateral_res{res}.<0|1>",
         classifier="fc",
         slow_sampling="strided",
     ),
@@ -218,6 +204,7 @@ def get_table(dialect: str) -> NameTable:
     return DIALECTS[dialect]
 
 
+@functools.lru_cache(maxsize=256)  # a file is held against every row, several times
 def names_between(spec: ModelSpec, dialect: str) -> dict[str, str | None]:
     """Our name of every tensor of a network, with the publisher's name; None: not stored there."""
     ours = DIALECTS["slowfast_zoo"].names(spec)

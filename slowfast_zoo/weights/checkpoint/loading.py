@@ -291,7 +291,7 @@ def _pair_names(given: Mapping[str, Shape], spec: ModelSpec, dialect: str) -> di
     Raises:
         CheckpointError: names or shapes of the file aren't those of the network.
     """
-    pairs, shapes = names_between(spec, dialect), state_shapes(spec)
+    pairs, shapes = dict(names_between(spec, dialect)), state_shapes(spec)
     known = {theirs for theirs in pairs.values() if theirs is not None}
     table = get_table(dialect)
     unexpected = [name for name in given if name not in known and not table.ignores(name)]

@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 from slowfast_zoo.errors import DownloadError, OfflineError, without_secrets
 from slowfast_zoo.files import hash_file, kind_of
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.download.digest import Digest, Stamp
 from slowfast_zoo.weights.download.transfer import announced_bytes, companions, discard, transfer
 
@@ -139,6 +140,31 @@ def fetch(
     except OSError as error:
         raise _storage_error(order, error) from error
     return found
+
+
+def fetch_weights(
+    entry: WeightEntry, *, folder: Path | None = None, mirrors_only: bool = False, progress: bool = True
+) -> Fetched:
+    """The publisher's file of a row, from the cache or the first source that has it.
+
+    Args:
+        entry: a row of the catalog with URLs; what ships in the package isn't fetched.
+        folder: where to put it instead of the cache; such a folder can serve as a mirror elsewhere.
+        mirrors_only: whether to leave the publisher's servers unasked.
+        progress: whether to show a bar on a terminal.
+
+    Raises:
+        DownloadError: no source gave the right file.
+        OfflineError: the network would be needed and may not be used.
+    """
+    return fetch(
+        entry.urls,
+        filename=entry.cache_name,
+        digest=entry.digest,
+        folder=folder,
+        mirrors_only=mirrors_only,
+        progress=progress,
+    )
 
 
 def _present(order: _Order) -> Fetched | None:

@@ -11,7 +11,6 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -53,9 +52,18 @@ class LocalWeights:
         try:
             state = read_canonical(checkpoint, config.model_spec)
         except CheckpointError as error:
-            if error.missing or error.unexpected or error.mismatched:
-                raise _misfit(checkpoint.path, error) from error
-            raise
+            names = [*error.missing, *error.unexpected, *(name for name, _, _ in error.mismatched)]
+            if not names:
+                raise
+            raise CheckpointError(
+                f"'{checkpoint.path}' doesn't hold the network that its config describes:"
+                f" {len(error.missing)} tensors are missing, {len(error.unexpected)} left over,"
+                f" {len(error.mismatched)} of another shape"
+                f" ({quoted(names[:3])}{', ...' if len(names) > 3 else ''}).",
+                missing=error.missing,
+                unexpected=error.unexpected,
+                mismatched=error.mismatched,
+            ) from error
         if config.checksum not in (None, checksum(state)):
             raise CheckpointError(
                 f"'{checkpoint.path}' is damaged, or not the file that its config was written with: the"
@@ -109,28 +117,6 @@ class LocalWeights:
             )
         kept = count == classes and (given is None or names is None or given == names)
         return count, (given or names) if kept else given, not kept
-
-
-def write_file(
-    path: str | Path,
-    model: SlowFast,
-    metrics: Mapping[str, Any] | None = None,
-    *,
-    training: Mapping[str, Any] | None = None,
-) -> None:
-    """Saves a model as one file, whole or not at all.
-
-    Args:
-        path: replaced in one step.
-        model: what to save; tensors keep their dtype.
-        metrics, training: as in ``SavedConfig.of``.
-
-    Raises:
-        InputError: provenance, metrics or labels that JSON can't hold.
-        OSError: no room, no permission; nothing half written is left.
-    """
-    with written_whole(path) as temporary:
-        fill(temporary, model.state_dict(), SavedConfig.of(model, metrics, training=training))
 
 
 def fill(path: Path, tensors: Mapping[str, Tensor], config: SavedConfig) -> SavedConfig:
@@ -215,15 +201,3 @@ def converted(path: Path, config: SavedConfig, *, sha256: str, dialect: str | No
     except OSError as error:
         _LOGGER.warning("No converted copy of %s is kept, so that loading stays slow: %s", path, error)
     return LocalWeights(path, state, config, published=True)
-
-
-def _misfit(path: Path, error: CheckpointError) -> CheckpointError:
-    names = [*error.missing, *error.unexpected, *(name for name, _, _ in error.mismatched)]
-    return CheckpointError(
-        f"'{path}' doesn't hold the network that its config describes: {len(error.missing)} tensors are"
-        f" missing, {len(error.unexpected)} left over, {len(error.mismatched)} of another shape"
-        f" ({quoted(names[:3])}{', ...' if len(names) > 3 else ''}).",
-        missing=error.missing,
-        unexpected=error.unexpected,
-        mismatched=error.mismatched,
-    )

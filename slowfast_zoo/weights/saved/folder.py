@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,16 +23,27 @@ from slowfast_zoo.weights.saved.file import LocalWeights, fill
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
-def write_folder(model: SlowFast, folder: Path, metrics: Mapping[str, Any] | None = None) -> None:
-    """Saves a model; what the folder held under the three names is replaced.
+def save_pretrained(
+    model: SlowFast, directory: str | Path, *, metrics: Mapping[str, float | str] | None = None
+) -> None:
+    """Saves a model as a folder: weights, config and model card; ``from_pretrained`` reads it back.
 
-    Everything is written beside its place first. A process that is killed leaves the old files, the new
-    ones, or a folder without ``config.json``, which isn't read.
+    Tensors keep their dtype. What the folder holds under the three names is replaced when the new files
+    are complete: a process that is killed leaves the old files, the new ones, or a folder without
+    ``config.json``, which isn't read.
+
+    Args:
+        model: what to save.
+        directory: the folder; made when it isn't there.
+        metrics: what was measured with these weights, for the config and the card; None: what
+            ``provenance["training"]`` says of them.
 
     Raises:
-        InputError: it is no SlowFast, on the meta device, not finite, or has what JSON can't hold.
+        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with provenance that
+            JSON can't hold.
         DownloadError: the folder can't be written.
     """
+    folder = local_path(directory)
     _check_savable(model)
     config = SavedConfig.of(model, metrics)
     config.to_json()  # refused before a folder is made
@@ -72,13 +82,16 @@ def open_folder(folder: Path) -> LocalWeights:
     return LocalWeights.read(checkpoint, config)
 
 
-def read_folder(folder: Path) -> SlowFast:
-    """The model that ``write_folder`` saved, as float32, in eval mode.
+def local_path(path: str | Path) -> Path:
+    """The path, "~" resolved.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or doesn't belong to the others.
+        InputError: this user has no home folder.
     """
-    return open_folder(folder).build()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"'{path}' has no home folder: {error}") from error
 
 
 def _check_savable(model: SlowFast) -> None:

@@ -1,4 +1,4 @@
-"""Saved models: to a folder and back, to the Hugging Face Hub and back.
+"""Saved models from anywhere, and to the Hugging Face Hub.
 
 Settings are those of the Hub's own client: ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``;
 ``SLOWFAST_ZOO_OFFLINE`` forbids the Hub too.
@@ -20,37 +20,14 @@ from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
-from slowfast_zoo.weights.saved.config import read_config
 from slowfast_zoo.weights.saved.file import open_saved
-from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, open_folder, read_folder, write_folder
+from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, local_path, open_folder, save_pretrained
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _PATH = re.compile(r"\.{0,2}[/\\].*|\.{1,2}|~.*|[A-Za-z]:[/\\].*|.*\.safetensors", re.DOTALL)
-
-
-def save_pretrained(
-    model: SlowFast, directory: str | Path, *, metrics: Mapping[str, float | str] | None = None
-) -> None:
-    """Saves a model as a folder: weights, config and model card; ``from_pretrained`` reads it back.
-
-    Tensors keep their dtype in the file. Files that the folder holds under the same names are replaced
-    when the new ones are complete.
-
-    Args:
-        model: what to save.
-        directory: the folder; made when it isn't there.
-        metrics: what was measured with these weights, for the config and the card; None: what
-            ``provenance["training"]`` says of them.
-
-    Raises:
-        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with provenance that
-            JSON can't hold.
-        DownloadError: the folder can't be written.
-    """
-    write_folder(model, _folder(directory), metrics)
 
 
 def from_pretrained(
@@ -111,7 +88,7 @@ def push_to_hub(
     """
     check_repo_id(repo_id)
     with tempfile.TemporaryDirectory() as folder:
-        write_folder(model, Path(folder), metrics)
+        save_pretrained(model, folder, metrics=metrics)
         return push_folder(
             Path(folder), repo_id, private=private, replace_card=replace_card, commit_message=commit_message
         )
@@ -136,8 +113,7 @@ def push_folder(
         InputError, DownloadError, OfflineError: as in ``push_to_hub``.
     """
     check_repo_id(repo_id)
-    read_folder(folder)
-    config = read_config(folder / CONFIG)
+    config = open_folder(folder).config
     if is_offline():
         raise OfflineError(f"'{repo_id}' can't be written: offline mode forbids the network.")
     card = model_card(config, FOLDER_SOURCE)
@@ -172,7 +148,7 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:
             raise InputError(f"A revision belongs to a Hub repository; '{source}' is a path.")
-        return _folder(source)
+        return local_path(source)
     if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
         raise InputError(
             f"from_pretrained({source!r}) is no path and no Hub repository: give a folder or file as"
@@ -189,13 +165,6 @@ def check_repo_id(repo_id: str) -> None:
     """
     if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
         raise InputError(f"A Hub repository is named 'owner/name', got {repo_id!r}.")
-
-
-def _folder(path: str | Path) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"'{path}' has no home folder: {error}") from error
 
 
 def _snapshot(repo_id: str, revision: str | None) -> Path:
