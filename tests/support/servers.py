@@ -26,6 +26,8 @@ class Fault:
     """Answers with the fault, after which the file is served well; None: all of them."""
     status: int | None = None
     """Status to answer with, and a short text instead of the file."""
+    reason: str | None = None
+    """Words for that status; None: the standard's."""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     """Headers to add or, by the same name, to replace."""
     drop_headers: tuple[str, ...] = ()
@@ -178,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, fault: Fault, with_body: bool) -> None:
         framing = {"Transfer-Encoding": "chunked"} if fault.chunked else {"Content-Length": str(len(body))}
-        self.send_response(status)
+        self.send_response(status, fault.reason)
         for name, value in (headers | framing | fault.headers).items():
             if name not in fault.drop_headers:
                 self.send_header(name, value)

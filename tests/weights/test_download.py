@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import logging
@@ -16,6 +17,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from support.servers import LOOPBACK_CERTIFICATE, Fault, FileServer
 from slowfast_zoo.errors import DownloadError, InputError, OfflineError
 from slowfast_zoo.weights.download import download, transfer
 from slowfast_zoo.weights.download.download import Fetched, cache_dir, fetch
+from slowfast_zoo.weights.download.transfer import Patience
 
 REPOSITORY = Path(__file__).parents[2]
 CONTENT = random.Random(0).randbytes(400_000)
@@ -35,10 +38,12 @@ NAME = "net-0123.pth"
 PATH = "/zoo/recognition/net-0123.pth"
 PUBLISHER = "https://127.0.0.1:1"  # where nobody listens, so that no name is looked up
 URL = PUBLISHER + PATH
+SHORT = Patience(backoff_seconds=0.001)
+ONCE = Patience(attempts=1)
 
 
 @pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """An empty cache, no settings of the machine, and short pauses; the cache's folder."""
     for name in ("SLOWFAST_ZOO_OFFLINE", "HF_HUB_OFFLINE", "SLOWFAST_ZOO_MIRROR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -46,8 +51,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(transfer, "_BACKOFF_SECONDS", 0.001)
-    return tmp_path / "cache"
+    with transfer.using(SHORT):
+        yield tmp_path / "cache"
 
 
 @pytest.fixture
@@ -60,6 +65,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 def get(digest: str | None = DIGEST, urls: tuple[str, ...] = (URL,), folder: Path | None = None) -> Fetched:
     return fetch(urls, filename=NAME, digest=digest, folder=folder)
+
+
+def part_in(cache: Path, server: FileServer) -> Path:
+    """Where the server's bytes arrive."""
+    return transfer.part_of(cache / NAME, server.url + PATH)
 
 
 def names(folder: Path) -> set[str]:
@@ -349,13 +359,13 @@ def test_final_statuses_are_not_repeated(server: FileServer, settings: Path, sta
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_transient_statuses_are_repeated(server: FileServer, settings: Path, status: int) -> None:
-    server.faults[PATH] = Fault(status=status, times=transfer._ATTEMPTS - 1)
+    server.faults[PATH] = Fault(status=status, times=SHORT.attempts - 1)
     assert get().path.read_bytes() == CONTENT
     server.faults[PATH] = Fault(status=status)
     (settings / NAME).unlink()
     with pytest.raises(DownloadError, match=f"answered {status}"):
         get()
-    assert server.count(PATH) == 2 * transfer._ATTEMPTS
+    assert server.count(PATH) == 2 * SHORT.attempts
     assert_nothing_usable(settings)
 
 
@@ -445,12 +455,12 @@ def test_compressed_body_is_refused(server: FileServer, settings: Path) -> None:
     assert_nothing_usable(settings)
 
 
-def test_a_silent_server_is_given_up(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_TIMEOUT_SECONDS", 0.05)
+def test_a_silent_server_is_given_up(server: FileServer) -> None:
     server.faults[PATH] = Fault(hang=True)
-    with pytest.raises(DownloadError, match="ReadTimeout"):
+    silent = dataclasses.replace(SHORT, timeout_seconds=0.05)
+    with transfer.using(silent), pytest.raises(DownloadError, match="ReadTimeout"):
         get()
-    assert server.count(PATH) == transfer._ATTEMPTS
+    assert server.count(PATH) == SHORT.attempts
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,7 +553,7 @@ def run_fetch(server: FileServer, cache: Path, digest: str | None = DIGEST) -> s
         import sys
         from slowfast_zoo.weights.download import transfer
         from slowfast_zoo.weights.download.download import fetch
-        transfer._BACKOFF_SECONDS = 0.001
+        transfer.using(transfer.Patience(backoff_seconds=0.001)).__enter__()
         print("ready", flush=True)
         sys.stdin.readline()
         print(fetch([{URL!r}], filename={NAME!r}, digest={digest!r}).sha256)
@@ -562,7 +572,7 @@ def run_fetch(server: FileServer, cache: Path, digest: str | None = DIGEST) -> s
 
 
 def test_process_killed_at_ten_points_is_resumed(server: FileServer, settings: Path) -> None:
-    part = settings / f"{NAME}.part"
+    part = part_in(settings, server)
     server.faults[PATH] = Fault(chunk_pause_seconds=0.002)
     random_points = sorted(random.Random(3).sample(range(1, len(CONTENT) - 100_000), 10))
     for point in random_points:
@@ -581,7 +591,7 @@ def test_process_killed_at_ten_points_is_resumed(server: FileServer, settings: P
     assert get().path.read_bytes() == CONTENT
     resumed = [int(request.range[6:-1]) for request in server.requests if request.range]
     assert resumed and resumed == sorted(resumed) and resumed[-1] > 0
-    assert f"{NAME}.part" not in names(settings)
+    assert not part.exists()
 
 
 def test_eight_processes_share_one_download(server: FileServer, settings: Path) -> None:
@@ -613,10 +623,8 @@ def test_threads_share_one_download(server: FileServer) -> None:
 def leave_a_part(server: FileServer, size: int, digest: str | None = DIGEST) -> None:
     """As a killed process does: ``size`` bytes and what they are the beginning of."""
     server.faults[PATH] = Fault(cut_after=size, times=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "_ATTEMPTS", 1)
-        with pytest.raises(DownloadError):
-            get(digest)
+    with transfer.using(ONCE), pytest.raises(DownloadError):
+        get(digest)
     server.requests.clear()
 
 
@@ -642,10 +650,8 @@ def test_ctrl_c_leaves_a_part_that_is_continued(
 def test_a_remote_file_that_changed_is_not_spliced(server: FileServer, fault: Fault, without: str) -> None:
     server.files[PATH] = OTHER
     server.faults[PATH] = Fault(cut_after=150_000, times=1, drop_headers=(without,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "_ATTEMPTS", 1)
-        with pytest.raises(DownloadError):
-            get(None)
+    with transfer.using(ONCE), pytest.raises(DownloadError):
+        get(None)
     server.files[PATH] = CONTENT
     server.requests.clear()
     server.faults[PATH] = Fault(**(vars(fault) | {"drop_headers": (without,)}))
@@ -675,31 +681,56 @@ def test_odd_ranges_are_noticed(server: FileServer, fault: Fault) -> None:
 
 def test_damaged_part_is_replaced(server: FileServer, settings: Path) -> None:
     leave_a_part(server, 150_000)
-    part = settings / f"{NAME}.part"
+    part = part_in(settings, server)
     part.write_bytes(b"\0" * 150_000)
     assert get().path.read_bytes() == CONTENT
     assert [request.range for request in server.requests] == ["bytes=150000-", None]
 
 
-@pytest.mark.parametrize("state", ["", "{}", "[]", '{"url": 1, "validator": 2, "total": 3}', "\0"])
+@pytest.mark.parametrize(
+    "state", ["", "{}", "[]", '{"validator": 2, "total": 3}', '{"validator": "v", "total": "3"}', "\0"]
+)
 def test_part_without_a_sound_state_is_replaced(server: FileServer, settings: Path, state: str) -> None:
     leave_a_part(server, 150_000)
-    (settings / f"{NAME}.part.json").write_text(state)
+    part = part_in(settings, server)
+    part.with_name(f"{part.name}.json").write_text(state)
     assert get().path.read_bytes() == CONTENT
     assert server.requests[0].range is None
 
 
-def test_part_of_another_url_is_replaced(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_url_has_a_part_of_its_own(server: FileServer, settings: Path) -> None:
+    """Also where only the query tells two files apart: neither is continued by the other's bytes."""
+    first, second = (URL + query for query in ("?file=1", "?file=2"))
+    server.faults[PATH] = Fault(cut_after=150_000)
+    for url, content in ((first, CONTENT), (second, OTHER)):
+        server.files[PATH] = content
+        with transfer.using(ONCE), pytest.raises(DownloadError):
+            get(None, urls=(url,))
+    parts = sorted(path.read_bytes() for path in settings.glob("*.part"))
+    assert parts == sorted([CONTENT[:150_000], OTHER[:150_000]])
+    server.faults.clear()
+    server.files[PATH] = CONTENT
+    server.requests.clear()
+    assert get(urls=(first,)).sha256 == SHA256
+    assert server.requests[0].range == "bytes=150000-"
+    assert not list(settings.glob("*.part*")), "the file is there, and nobody continues the other one"
+
+
+def test_an_interrupted_mirror_is_continued_after_another_one(
+    server: FileServer, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leave_a_part(server, 150_000)
     with FileServer({PATH: CONTENT}) as second:
-        monkeypatch.setenv("SLOWFAST_ZOO_MIRROR", f"{PUBLISHER}={second.url}")
+        second.faults[PATH] = Fault(status=404)
+        monkeypatch.setenv("SLOWFAST_ZOO_MIRROR", f"{PUBLISHER}={second.url}, {PUBLISHER}={server.url}")
         assert get().path.read_bytes() == CONTENT
-        assert second.requests[0].range is None
+        assert second.count(PATH) == 1
+    assert server.requests[0].range == "bytes=150000-"
 
 
 def test_complete_part_needs_only_its_check(server: FileServer, settings: Path) -> None:
     leave_a_part(server, 150_000)
-    (settings / f"{NAME}.part").write_bytes(CONTENT)
+    part_in(settings, server).write_bytes(CONTENT)
     assert get().path.read_bytes() == CONTENT
     assert server.requests == []
 
@@ -836,7 +867,8 @@ def test_links_out_of_the_cache_are_refused(
     outside = tmp_path / "outside"
     if goal == "file":
         outside.write_bytes(b"precious")
-    link = settings / (NAME + ending)
+    part = part_in(settings, server).name
+    link = settings / (NAME + ending if "part" not in ending else ending.replace(".part", part))
     link.symlink_to(link if goal == "itself" else outside)
     with pytest.raises(DownloadError, match="leads out of its folder"):
         get()
@@ -911,15 +943,14 @@ def test_without_a_hash_a_range_of_no_version_is_not_joined(server: FileServer, 
     assert get(None).path.read_bytes() == OTHER
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
-    server: FileServer, settings: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "_WINDOW_SECONDS", 0.02)
-    monkeypatch.setattr(transfer, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server: FileServer) -> None:
     server.faults[PATH] = Fault(chunk_pause_seconds=0.03)
-    with pytest.raises(DownloadError, match=r"less than 1000000000 a second: given up"):
+    hurried = dataclasses.replace(SHORT, window_seconds=0.02, slowest_bytes_per_second=10**9)
+    with (
+        transfer.using(hurried),
+        pytest.raises(DownloadError, match=r"less than 1000000000 a second: given up"),
+    ):
         get()
-    monkeypatch.undo()
 
 
 def test_secrets_of_a_mirror_are_told_nobody(
@@ -940,6 +971,27 @@ def test_secrets_of_a_mirror_are_told_nobody(
     told.append(str(caught.value))
     assert fetched.url == running.url + PATH
     assert not [text for text in told if "SECRET" in text or "PASSWORD" in text]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=404, reason="SECRET phrase"),
+        Fault(status=503, reason="SECRET phrase"),
+        Fault(status=302, headers={"Location": "data:text/plain,SECRET"}),
+        Fault(status=302, headers={"Location": "ftp://user:PASSWORD@127.0.0.1/x?sig=SECRET"}),
+        Fault(status=302, headers={"Location": "https://127.0.0.1:PASSWORD/x?sig=SECRET"}),
+        Fault(status=302, headers={"Location": f"{PUBLISHER}/x?sig=SECRET"}),
+        Fault(headers={"Content-Range": "SECRET", "Content-Length": "SECRET"}),
+    ],
+)
+def test_what_a_server_says_is_not_quoted(server: FileServer, fault: Fault) -> None:
+    server.faults[PATH] = fault
+    with pytest.raises(DownloadError) as caught:
+        get(None)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in told and "PASSWORD" not in told
+    assert server.url + PATH in str(caught.value)
 
 
 def test_a_deep_stamp_is_no_stamp(server: FileServer, settings: Path) -> None:
@@ -963,7 +1015,7 @@ def test_another_users_interrupted_download_is_replaced(
     server: FileServer, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_a_part(server, 100_000)
-    theirs = settings / f"{NAME}.part"
+    theirs = part_in(settings, server)
     theirs.chmod(0o444)
     real = os.access  # root may write everything, so that a file's mode is asked instead
     monkeypatch.setattr(

@@ -142,7 +142,7 @@ class WeightEntry:
 
     def __post_init__(self) -> None:
         if not self.filename and self.urls:
-            object.__setattr__(self, "filename", self.urls[0].rpartition("/")[2])
+            object.__setattr__(self, "filename", self.urls[0].partition("?")[0].rpartition("/")[2])
 
     @property
     def publisher(self) -> str:

@@ -28,7 +28,14 @@ from slowfast_zoo.errors import DownloadError, OfflineError, without_secrets
 from slowfast_zoo.files import hash_file, kind_of
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.download.digest import Digest, Stamp
-from slowfast_zoo.weights.download.transfer import announced_bytes, companions, discard, transfer
+from slowfast_zoo.weights.download.transfer import (
+    announced_bytes,
+    companions,
+    discard,
+    part_of,
+    parts_of,
+    transfer,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -59,10 +66,6 @@ class _Order:
     digest: str | None
     mirrors_only: bool
 
-    @property
-    def part(self) -> Path:
-        return self.target.with_name(self.target.name + ".part")
-
     def wanted(self) -> Digest | None:
         """The publisher's digest, or the one recorded at the first download."""
         if self.digest is not None:
@@ -72,8 +75,8 @@ class _Order:
 
     def by_hand(self) -> str:
         """How to get the file without this library."""
-        size = announced_bytes(self.part)
-        facts = [f"{size} bytes"] if size is not None else []
+        sizes = [size for part in parts_of(self.target) if (size := announced_bytes(part)) is not None]
+        facts = [f"{size} bytes" for size in sizes[:1]]
         facts += [str(self.wanted() or "no hash is known")]
         urls = " or ".join(map(without_secrets, self.urls))
         return f"Fetch {urls} by hand ({', '.join(facts)}) and put it at {self.target}"
@@ -128,7 +131,7 @@ def fetch(
     folder = cache_dir() if folder is None else folder
     order = _Order((urls,) if isinstance(urls, str) else tuple(urls), folder / filename, digest, mirrors_only)
     try:
-        _refuse_foreign_links(order)
+        _refuse_foreign_links(order.target, Stamp.path(order.target))
         found = _present(order)
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -213,23 +216,25 @@ def _obtain(order: _Order, progress: bool) -> Fetched:
 
 
 def _copy(source: Path, order: _Order) -> Fetched:
-    discard(order.part)
+    part = _part(order, str(source))
     try:
         original = source.open("rb")
     except OSError as error:
         raise DownloadError(f"{source} can't be read ({error.strerror})") from error
-    with original, order.part.open("wb") as part:
-        shutil.copyfileobj(original, part, 1 << 20)
+    with original, part.open("wb") as copy:
+        shutil.copyfileobj(original, copy, 1 << 20)
     # A mirror folder that fetch() filled knows the hash of files whose publisher gives none.
     stamp = Stamp.read(source)
-    return _accept(str(source), order, Digest("sha256", stamp.sha256) if stamp else None)
+    return _accept(part, str(source), order, Digest("sha256", stamp.sha256) if stamp else None)
 
 
 def _download(url: str, order: _Order, plain_http: bool, progress: bool) -> Fetched:
+    part = _part(order, url)
+
     def bring() -> bool:
         return transfer(
             url,
-            order.part,
+            part,
             name=order.target.name,
             plain_http=plain_http,
             length_required=order.wanted() is None,
@@ -239,18 +244,18 @@ def _download(url: str, order: _Order, plain_http: bool, progress: bool) -> Fetc
     continued = bring()
     source = without_secrets(url)
     try:
-        return _accept(source, order)
+        return _accept(part, source, order)
     except DownloadError:
         # The wrong bytes may be the earlier process's (a crashed machine): once more, from the start.
         if not continued:
             raise
     bring()
-    return _accept(source, order)
+    return _accept(part, source, order)
 
 
-def _accept(source: str, order: _Order, recorded: Digest | None = None) -> Fetched:
+def _accept(part: Path, source: str, order: _Order, recorded: Digest | None = None) -> Fetched:
     """Gives the complete part its final name, if its hash is right; else removes it."""
-    part, target = order.part, order.target
+    target = order.target
     sha256 = hash_file(part)
     for wanted in filter(None, (order.wanted(), recorded)):
         given = wanted.differing(part, sha256)
@@ -268,7 +273,8 @@ def _accept(source: str, order: _Order, recorded: Digest | None = None) -> Fetch
     # harmless, and not a file without its origin.
     Stamp(stat.st_size, stat.st_mtime_ns, sha256, order.digest, source).write(target)
     part.replace(target)
-    discard(part)
+    for other in (part, *parts_of(target)):
+        discard(other)
     return Fetched(target, source, sha256, order.digest is not None)
 
 
@@ -350,8 +356,14 @@ def _check_filename(filename: str) -> None:
         )
 
 
-def _refuse_foreign_links(order: _Order) -> None:
-    for path in (order.target, Stamp.path(order.target), *companions(order.part)):
+def _part(order: _Order, source: str) -> Path:
+    part = part_of(order.target, source)
+    _refuse_foreign_links(*companions(part))
+    return part
+
+
+def _refuse_foreign_links(*paths: Path) -> None:
+    for path in paths:
         if not path.is_symlink():
             continue
         try:
@@ -375,7 +387,8 @@ def _folder_setting(variable: str, name: str) -> Path:
 def _storage_error(order: _Order, error: OSError) -> DownloadError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         with suppress(OSError):  # a disk that a download has filled is given back
-            discard(order.part)
+            for part in parts_of(order.target):
+                discard(part)
     return DownloadError(
         f"{order.target.name} can't be stored in {order.target.parent}: {error.strerror or error}. Make room"
         f" there, or set SLOWFAST_ZOO_CACHE to a folder that can be written. {order.by_hand()}."

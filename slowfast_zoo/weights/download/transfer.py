@@ -1,8 +1,8 @@
 """One URL into one local file over HTTP: resumed, retried, and never from https down to http.
 
-The bytes arrive in a part file. A small JSON file beside it holds which remote file they are the
-beginning of, so that a later process continues exactly that file or starts again. What becomes of
-the complete part (hash, cache, lock) is the business of ``slowfast_zoo.weights.download.download``.
+The bytes arrive in a part file, one for each URL. A small JSON file beside it holds which version of the
+remote file they are the beginning of, so that a later process continues exactly that or starts again. What
+becomes of the complete part (hash, cache, lock) is the business of ``download.py``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import email.utils
 import hashlib
+import http
 import json
 import logging
 import os
@@ -24,23 +25,46 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_zoo.errors import DownloadError, without_secrets
+from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.errors import without_secrets as _name
 
 if TYPE_CHECKING:
     import httpx2
 
 _LOGGER = logging.getLogger(__name__)
 
-_ATTEMPTS = 4
-"""Failed requests in a row, none of which brought a new byte, after which a URL is given up."""
-_BACKOFF_SECONDS = 1.0
-"""Pause before the second attempt; it doubles with each further one."""
-_LONGEST_WAIT_SECONDS = 60.0
-"""A server that asks for a longer pause than this is given up."""
-_TIMEOUT_SECONDS = 30.0
-"""Silence on the connection that counts as a failed attempt."""
-_SLOWEST_BYTES_PER_SECOND, _WINDOW_SECONDS = 1000, 60.0
-"""A server that sends less than this over such a time is given up."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a transfer bears with a server."""
+
+    attempts: int = 4
+    """Failed requests in a row, none of which brought a new byte, after which a URL is given up."""
+    backoff_seconds: float = 1.0
+    """Pause before the second attempt; it doubles with each further one."""
+    longest_wait_seconds: float = 60.0
+    """A server that asks for a longer pause than this is given up."""
+    timeout_seconds: float = 30.0
+    """Silence on the connection that counts as a failed attempt."""
+    slowest_bytes_per_second: int = 1000
+    """A server that sends less than this is given up, when it did so for"""
+    window_seconds: float = 60.0
+
+
+_patience = Patience()
+
+
+@contextmanager
+def using(patience: Patience) -> Iterator[None]:
+    """Another patience, in this process, inside a ``with`` block: for tests."""
+    global _patience
+    before, _patience = _patience, patience
+    try:
+        yield
+    finally:
+        _patience = before
+
+
 _MAX_REDIRECTS = 5
 _DIGITS = re.compile(r"[0-9]{1,18}")
 """A number of bytes that a server may give."""
@@ -65,10 +89,8 @@ class _Interrupted(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Remote:
-    """Which remote file a part is the beginning of."""
+    """Which version of the remote file a part is the beginning of."""
 
-    url: str
-    """SHA-256 of the URL, which may hold a password."""
     validator: str
     total: int | None
 
@@ -80,14 +102,25 @@ class _Remote:
         try:
             with _state_path(part).open("rb") as file:
                 values = json.loads(file.read(_MAX_STATE))
-            url, validator, total = values["url"], values["validator"], values["total"]
+            validator, total = values["validator"], values["total"]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        if not isinstance(url, str) or not isinstance(validator, str) or not isinstance(total, int | None):
+        if not isinstance(validator, str) or not isinstance(total, int | None):
             return None
-        if not validator.isascii() or (total is not None and total < 0):
-            return None
-        return _Remote(url, validator, total)
+        return _Remote(validator, total) if validator.isascii() and (total or 0) >= 0 else None
+
+
+def part_of(target: Path, source: str) -> Path:
+    """Where the bytes of a URL (or file) arrive that are to become ``target``: no two URLs share it.
+
+    Its hash is in the name, as it may hold a password.
+    """
+    return target.with_name(f"{target.name}.{hashlib.sha256(source.encode()).hexdigest()[:16]}.part")
+
+
+def parts_of(target: Path) -> list[Path]:
+    """Every part that is there of what is to become ``target``."""
+    return list(target.parent.glob(f"{target.name}.{'[0-9a-f]' * 16}.part"))
 
 
 def companions(part: Path) -> tuple[Path, ...]:
@@ -128,7 +161,7 @@ def transfer(
 
     if any(path.exists() and not os.access(path, os.W_OK) for path in companions(part)):
         discard(part)  # another user's, who was interrupted
-    earlier = _continuable_bytes(url, part)
+    earlier = _continuable_bytes(part)
     longest, failures = earlier, 0
     with (
         _quiet_client(),
@@ -180,7 +213,7 @@ def _client(plain_http: bool) -> httpx2.Client:
     return httpx2.Client(
         follow_redirects=True,
         max_redirects=_MAX_REDIRECTS,
-        timeout=_TIMEOUT_SECONDS,
+        timeout=_patience.timeout_seconds,
         # A compressed body would make lengths and ranges count other bytes than the file's.
         headers={"User-Agent": "slowfast-zoo", "Accept-Encoding": "identity"},
         event_hooks={"request": [refuse_plain_http]},
@@ -188,15 +221,15 @@ def _client(plain_http: bool) -> httpx2.Client:
 
 
 def _pause(url: str, error: _Interrupted, failures: int) -> None:
-    if failures >= _ATTEMPTS:
+    if failures >= _patience.attempts:
         raise DownloadError(
             f"{_name(url)} failed {failures} times without a new byte, last: {error}"
         ) from error
     wait_seconds = error.wait_seconds
     if wait_seconds is None:
         # Jitter, so that many machines that were cut off together don't come back together.
-        wait_seconds = _BACKOFF_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
-    if wait_seconds > _LONGEST_WAIT_SECONDS:
+        wait_seconds = _patience.backoff_seconds * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
+    if wait_seconds > _patience.longest_wait_seconds:
         raise DownloadError(
             f"{_name(url)} asks to be left alone for {wait_seconds:.0f} s ({error})"
         ) from error
@@ -207,7 +240,7 @@ def _pause(url: str, error: _Interrupted, failures: int) -> None:
 def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_required: bool) -> None:
     import httpx2
 
-    have = _continuable_bytes(url, part)
+    have = _continuable_bytes(part)
     known = _Remote.read(part) if have else None
     if known and have == known.total:
         return
@@ -225,15 +258,15 @@ def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_requi
                 raise DownloadError(f"{_name(url)} gives neither the file's length nor is its hash known")
             if total is not None:
                 _check_space(part, total - start)
-            _receive(response, part, start, _Remote(_identity(url), _validator(response), total), bar)
+            _receive(response, part, start, _Remote(_validator(response), total), bar)
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise DownloadError(f"{_name(url)} can't be followed: {_reason(error)}") from error
+        raise DownloadError(f"{_name(url)} can't be followed: {_reason(error)}") from None
     except httpx2.RequestError as error:
-        raise _Interrupted(_reason(error)) from error
+        raise _Interrupted(_reason(error)) from None  # an address in its text may hold a secret
     except (ValueError, LookupError, TypeError) as error:  # headers that no client expects
         raise DownloadError(
             f"{_name(url)} answers in a way that isn't understood: {_reason(error)}"
-        ) from error
+        ) from None
     arrived = part.stat().st_size
     if total is not None and arrived != total:
         raise _Interrupted(f"{arrived} of {total} bytes arrived")
@@ -252,28 +285,24 @@ def _receive(response: httpx2.Response, part: Path, start: int, remote: _Remote,
             file.write(chunk)
             bar.update(len(chunk))
             since += len(chunk)
-            if (seconds := time.monotonic() - began) > _WINDOW_SECONDS:
-                if since < _SLOWEST_BYTES_PER_SECOND * seconds:
+            if (seconds := time.monotonic() - began) > _patience.window_seconds:
+                if since < (least := _patience.slowest_bytes_per_second) * seconds:
                     raise DownloadError(
                         f"{_name(str(response.url))} sent {since} bytes in {seconds:.0f} s, less than"
-                        f" {_SLOWEST_BYTES_PER_SECOND} a second: given up; the next call continues it"
+                        f" {least} a second: given up; the next call continues it"
                     )
                 began, since = time.monotonic(), 0
         file.flush()
         os.fsync(file.fileno())
 
 
-def _continuable_bytes(url: str, part: Path) -> int:
+def _continuable_bytes(part: Path) -> int:
     known = _Remote.read(part)
-    if known is None or known.url != _identity(url) or not known.validator:
-        return 0
-    with suppress(FileNotFoundError):
-        return part.stat().st_size
-    return 0
+    return part.stat().st_size if known and known.validator and part.exists() else 0
 
 
 def _check_status(response: httpx2.Response, url: str, part: Path) -> None:
-    status = f"{response.status_code} {response.reason_phrase}".rstrip()
+    status = _status(response.status_code)
     if response.status_code == 416:
         discard(part)
         raise _Interrupted(f"the server answered {status}; starting again")
@@ -292,12 +321,7 @@ def _check_range(
 ) -> int | None:
     """The whole file's size in bytes, if given, once it is sure that the range continues our bytes.
 
-    Args:
-        response: with status 206.
-        part: our bytes, removed when they aren't continued.
-        have: how many there are.
-        known: which remote file they are of.
-        strict: whether no hash will tell later, so that an answer that doesn't name its version is refused.
+    ``strict``: no hash will tell later, so that an answer that doesn't name its version is refused.
     """
     n = _DIGITS.pattern
     given = re.fullmatch(rf"bytes ({n})-{n}/({n}|\*)", response.headers.get("Content-Range", ""))
@@ -344,14 +368,16 @@ def _state_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _name(url: str) -> str:
-    return without_secrets(url)
+def _status(code: int) -> str:
+    """The code with the standard's words for it: a server's own may say anything."""
+    with suppress(ValueError):
+        return f"{code} {http.HTTPStatus(code).phrase}"
+    return str(code)
 
 
 def _reason(error: Exception) -> str:
-    text = re.sub(r"[a-z]+://\S+", lambda found: without_secrets(found[0]), str(error))
-    return f"{type(error).__name__}: {text[:200]}".rstrip(": ")
+    """The kind of failure, with the system's words where it is the network's; a server's are never quoted."""
+    import httpx2
 
-
-def _identity(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()
+    own = isinstance(error, httpx2.NetworkError | httpx2.TimeoutException)
+    return f"{type(error).__name__}: {str(error)[:200] if own else ''}".rstrip(": ")
