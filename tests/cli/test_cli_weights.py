@@ -70,8 +70,7 @@ def files(
         rows.append(row(model, tag, kind, content))
         if content:
             served[f"/{tag}.pth"] = content
-    monkeypatch.setattr(transfer, "_BACKOFF_SECONDS", 0.0)
-    with catalog.using(rows):
+    with catalog.using(rows), transfer.using(transfer.Patience(backoff_seconds=0.0)):
         yield served
 
 
