@@ -59,7 +59,7 @@ def list_command(
 @command("describe", "describe slowfast_r50_4x16x1", "describe work_dirs/finetune-data/model")
 @model_argument
 def describe_command(model: ModelRef) -> None:
-    """Says what MODEL reads, costs and scored."""
+    """Says what MODEL reads and costs; of a name or NAME:TAG also what the publisher's page says."""
     from slowfast_zoo.description import describe
 
     echo(describe(model.entry.model, model.entry.tag) if model.entry else describe(model.load()))
@@ -101,14 +101,17 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
 )
 @model_argument
 @click.argument("folder", type=FOLDER)
-@click.option("--labels", type=FILE, help="File with one class name a line.")
+@click.option(
+    "--labels", type=FILE, help="Class names: one a line, '1 name', id,name, JSON or pbtxt; one per class."
+)
 def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
     """Turns a publisher's file or another MODEL into a FOLDER that every command takes."""
+    from slowfast_zoo.data.labels import read_labels
     from slowfast_zoo.weights.saved.folder import save_pretrained
 
     converted = model.load()
     if labels is not None:
-        converted.labels = labels.read_text(encoding="utf-8").splitlines()
+        converted.labels = read_labels(labels).names
     save_pretrained(converted, folder)
     classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
     echo(f"{folder}: {converted.provenance.get('model', 'a network of no catalog')}, {classes}")

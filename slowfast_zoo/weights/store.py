@@ -62,7 +62,8 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
     """A weights file of anybody's, read: what it says, else the row that it is or stands for.
 
     A saved file of this library says everything itself. Any other takes network and input of a row; class
-    names only if it is exactly that row's file.
+    names only if it is exactly that row's file. What names and shapes can't tell of a file that is no row's
+    own and that nobody gave a ``like`` for (alpha, frames, which frames are slow) is a warning.
 
     Args:
         path: the file.
@@ -90,6 +91,13 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
         entry, spec = like, spec_in_file(checkpoint, like.model_spec)
     tensors = read_canonical(checkpoint, spec)  # before the hash: what doesn't fit isn't read
     published = checkpoint.dialect != "slowfast_zoo" and bool(published_rows(checkpoint, [entry]))
+    if not published and like is None:
+        _LOGGER.warning(
+            "%s doesn't say what its shapes can't tell; taken from %s:%s are alpha %d, %d frames, %s slow"
+            " frames, %s, and the clip spec. If it was trained otherwise, give like= (--like) or load it into"
+            " SlowFast(spec) with load_checkpoint; save_pretrained keeps the answer.",
+            *(path, entry.model, entry.tag, spec.alpha, spec.num_frames, spec.slow_sampling, spec.activation),
+        )
     provenance = {
         "model": entry.model,
         "tag": entry.tag if published else None,

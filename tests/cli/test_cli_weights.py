@@ -164,6 +164,9 @@ def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> N
     (tmp_path / "names.txt").write_text("rot\ngrün\nblau\n", encoding="utf-8")
     run("convert", tmp_path / "f.pth", tmp_path / "b", "--labels", tmp_path / "names.txt")
     assert from_pretrained(tmp_path / "b").labels == ("rot", "grün", "blau")
+    (tmp_path / "names.txt").write_text("\ufeff2 blau\n0 rot\n1 grün\n", encoding="utf-8")
+    run("convert", tmp_path / "f.pth", tmp_path / "d", "--labels", tmp_path / "names.txt")
+    assert from_pretrained(tmp_path / "d").labels == ("rot", "grün", "blau")
     (tmp_path / "names.txt").write_text("rot\n", encoding="utf-8")
     result = run("convert", tmp_path / "f.pth", tmp_path / "c", "--labels", tmp_path / "names.txt", status=1)
     assert "1 names for 3 classes" in result.stderr

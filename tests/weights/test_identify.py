@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.publisher_files import assert_same_state, to_dialect, trained, write_file
 
-from slowfast_zoo import create_model, get_weights
+from slowfast_zoo import create_model, get_weights, load_checkpoint
 from slowfast_zoo.errors import CheckpointError, InputError
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.network.slowfast import SlowFast
@@ -165,7 +165,7 @@ def test_a_network_for_detection_is_called_that(tmp_path: Path) -> None:
         create_model(NAME, weights=tmp_path / "ava.pth")
 
 
-def test_a_published_file_is_known_by_its_hash(tmp_path: Path) -> None:
+def test_a_published_file_is_known_by_its_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "renamed.pth"
     written_as = "mmaction2-1x/k400-256e"
     written = write(path, written_as)
@@ -176,6 +176,7 @@ def test_a_published_file_is_known_by_its_hash(tmp_path: Path) -> None:
     assert_same_state(model, written.state_dict())
     assert model.clip_spec.sampling == "openmmlab-1.x"
     assert model.labels == get_weights(NAME, "mmaction2-1x/k400-256e").labels
+    assert not caplog.records, "the row says everything"
 
 
 def test_a_file_in_our_own_names_brings_its_network(tmp_path: Path) -> None:
@@ -188,6 +189,27 @@ def test_a_file_in_our_own_names_brings_its_network(tmp_path: Path) -> None:
     torch.save(written.state_dict(), tmp_path / "own.pth")
     with pytest.raises(CheckpointError, match="another shape"):
         create_model(NAME, weights=tmp_path / "own.pth")  # no header: the default row's kernel is 5
+
+
+@pytest.mark.parametrize("dialect", ["slowfast_zoo", "pytorchvideo"])
+def test_what_shapes_cannot_tell_is_said(
+    dialect: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A network of alpha 2 has the names and shapes of one of alpha 4; only a saved file says which it is."""
+    row = get_weights(NAME, "default" if dialect == "slowfast_zoo" else "pytorchvideo/k400")
+    spec = row.model_spec.replace(alpha=2)
+    torch.save(to_dialect(trained(spec).state_dict(), spec, dialect), tmp_path / "plain.pth")
+    model = create_model(NAME, weights=tmp_path / "plain.pth")
+    assert model.spec.alpha == 4
+    assert f"plain.pth doesn't say what its shapes can't tell; taken from {NAME}:{row.tag}" in caplog.text
+    assert "alpha 4, 8 frames" in caplog.text and "like=" in caplog.text
+    caplog.clear()
+    create_model(NAME, weights=tmp_path / "plain.pth", like=row)  # the user's word
+    own = SlowFast(spec)
+    load_checkpoint(own, tmp_path / "plain.pth")
+    write_file(tmp_path / "own.safetensors", own)
+    assert create_model(NAME, weights=tmp_path / "own.safetensors").spec.alpha == 2
+    assert "shapes can't tell" not in caplog.text
 
 
 def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
