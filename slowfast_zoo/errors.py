@@ -91,17 +91,11 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def did_you_mean(name: str, choices: Iterable[str], limit: int = 3) -> str:
-    """A half sentence with the nearest choices: " Did you mean 'a' or 'b'?", or "".
-
-    Args:
-        name: what was asked for.
-        choices: what exists.
-        limit: how many near names to give at most.
-    """
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """A half sentence with the nearest choices, three at most: " Did you mean 'a' or 'b'?", or ""."""
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), list(choices), n=limit, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), list(choices), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""
 
 

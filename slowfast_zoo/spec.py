@@ -93,10 +93,7 @@ class Spec:
     def _require_int(self, field: str, minimum: int) -> None:
         value, most = getattr(self, field), LARGEST.get(field, math.inf)
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= most:
-            raise self._error(
-                field,
-                f"an integer from {minimum} to {most}" if field in LARGEST else f"an integer from {minimum}",
-            )
+            raise self._error(field, f"an integer from {minimum}{f' to {most}' if field in LARGEST else ''}")
 
     def _require_number(self, field: str, low: float, high: float, *, open_low: bool = False) -> None:
         value = getattr(self, field)
@@ -204,9 +201,8 @@ class ModelSpec(Spec):
         for field in ("depth", "fast_depth"):
             if getattr(self, field) not in BLOCKS_PER_STAGE:
                 raise self._error(field, f"one of {', '.join(map(str, BLOCKS_PER_STAGE))}")
-        for field in ("alpha", "beta_inv", "fusion_kernel", "fusion_ratio"):
-            self._require_int(field, 1)
-        for field in ("base_width", "num_frames", "in_channels"):
+        positive = ("alpha", "beta_inv", "fusion_kernel", "fusion_ratio", "base_width", "num_frames")
+        for field in (*positive, "in_channels"):
             self._require_int(field, 1)
         self._require_int("num_classes", 0)
         self._require_number("dropout", 0, 1)

@@ -32,10 +32,6 @@ _LOGGER = logging.getLogger(__name__)
 def local_weights(entry: WeightEntry, *, progress: bool = True) -> LocalWeights:
     """A row's weights: from the cache, a mirror, the Hub repository of the row, its publisher.
 
-    Args:
-        entry: a row of the catalog.
-        progress: whether to show a bar on a terminal.
-
     Raises:
         DownloadError: no source gave the right file.
         OfflineError: the network would be needed and may not be used.
@@ -116,11 +112,7 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
 
 
 def _check_model(config: SavedConfig, model: str | None, path: Path) -> None:
-    """Refuses a saved file of another model than the named one.
-
-    Raises:
-        CheckpointError: says which it is, and the way out.
-    """
+    """Refuses a saved file of another model than the named one."""
     said = config.provenance.get("model")
     if model is None or said == model:
         return
@@ -169,11 +161,7 @@ def _config(entry: WeightEntry, sha256: str, verified: bool) -> SavedConfig:
 
 
 def _embedded(entry: WeightEntry) -> LocalWeights:
-    """The file inside this package.
-
-    Raises:
-        CheckpointError: the installation is damaged.
-    """
+    """The file inside this package; refused when the installation is damaged."""
     path = Path(__file__).parent / "catalog" / "embedded" / entry.filename
     sha256 = hash_file(path) if path.is_file() else "no file"
     if f"sha256:{sha256}" != entry.digest:
@@ -183,12 +171,7 @@ def _embedded(entry: WeightEntry) -> LocalWeights:
 
 
 def _hub_copy(entry: WeightEntry) -> LocalWeights:
-    """The converted copy at the commit that the row names.
-
-    Raises:
-        DownloadError: the Hub doesn't give it.
-        CheckpointError: it is damaged, or another row's.
-    """
+    """The converted copy at the commit that the row names; refused when it is damaged, or another row's."""
     copy = open_folder(locate(str(entry.hub_repo), entry.hub_revision))
     config, made_from = copy.config, copy.config.provenance
     same_row = (made_from.get("model"), made_from.get("tag")) == (entry.model, entry.tag)

@@ -50,8 +50,9 @@ _LATERAL_NORM_NOTE = (
 def _row(
     network: Network,
     tag: str,
+    *,
     config: str,
-    *versions: str,
+    version: str,
     scores: tuple[float, float],
     gpus: tuple[str, int],
     data: Dataset = KINETICS400,
@@ -63,6 +64,7 @@ def _row(
     logs: tuple[str, str | None] | None = None,
     release: str = "v0.21.0",
     files: tuple[str, ...] = (_FILES,),
+    also_dated: tuple[str, ...] = (),
     superseded: bool = False,
     note: str = "",
 ) -> WeightEntry:
@@ -70,18 +72,19 @@ def _row(
 
     Args:
         scores: top-1 and top-5.
+        also_dated: versions that the publisher calls the same file elsewhere.
         gpus: their number, and the MB used on each.
         folder: named after the config unless it is given.
         logs: the names beside the file, text and JSON; None: those of the config.
     """
     folder = folder or config
-    hash8 = versions[0][-8:]
-    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", versions[0])
+    hash8 = version[-8:]
+    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", version)
     log, json = logs or (f"{config}.log", f"{config}.json")
     return WeightEntry(
         model=network.model,
         tag=f"{tag}@{hash8}" if superseded else tag,
-        urls=tuple(f"{place}/{folder}/{folder}{version}.pth" for place in files for version in versions),
+        urls=tuple(f"{at}/{folder}/{folder}{each}.pth" for at in files for each in (version, *also_dated)),
         digest=f"sha256-prefix:{hash8}",
         file_kind="torch",
         dialect="openmmlab",
@@ -109,7 +112,7 @@ _sthv1 = functools.partial(
     _row,
     _R50_16X8,
     "mmaction2/sthv1-22e",
-    "slowfast_r50_16x8x1_22e_sthv1_rgb",
+    config="slowfast_r50_16x8x1_22e_sthv1_rgb",
     data=SSV1,
     clip_spec=_STHV1,
     stored="height 100",
@@ -123,11 +126,13 @@ _sthv1 = functools.partial(
 def _row_1x(
     network: Network,
     tag: str,
+    *,
     config: str,
-    *versions: str,
+    version: str,
     scores: tuple[float, float],
     scores_0x: tuple[float, float],
     gpus: tuple[str, int],
+    also_dated: tuple[str, ...] = (),
     note: str = "",
 ) -> WeightEntry:
     """A row of the page of v1.2.0; training memory and ``scores_0x`` are those of v1.0.0rc1's page."""
@@ -136,8 +141,9 @@ def _row_1x(
     return _row(
         network,
         tag,
-        config,
-        *versions,
+        config=config,
+        version=version,
+        also_dated=also_dated,
         scores=scores,
         clip_spec=_KINETICS_1X,
         stored="224x224",
@@ -153,8 +159,8 @@ PAGE_ROWS = (
     _row(
         _R50_4X16,
         "mmaction2/k400-256e-256p",
-        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
-        "_20200728-145f1097",
+        config="slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20200728-145f1097",
         folder="slowfast_r50_256p_4x16x1_256e_kinetics400_rgb",
         scores=(74.75, 91.73),
         stored="short-side 256",
@@ -164,8 +170,8 @@ PAGE_ROWS = (
     _row(
         _R50_4X16,
         "mmaction2/k400-256e-256p-video",
-        "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
-        "_20200826-f85b90c5",
+        config="slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
+        version="_20200826-f85b90c5",
         scores=(73.95, 91.50),
         stored="short-side 256",
         gpus=("8", 6203),
@@ -176,8 +182,8 @@ PAGE_ROWS = (
     _row(
         _R50_4X16,
         "mmaction2/k400-256e-320p",
-        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
-        "_20210722-04e43ed4",
+        config="slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20210722-04e43ed4",
         scores=(76.0, 92.54),
         gpus=("8x2", 6203),
         videos_per_second=1.6,
@@ -187,8 +193,8 @@ PAGE_ROWS = (
     _row(
         _R50_4X16,
         "mmaction2/k400-256e-320p-prebn",
-        "slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb",
-        "_20210722-bb725050",
+        config="slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20210722-bb725050",
         scores=(76.34, 92.67),
         gpus=("8x2", 6203),
         logs=("slowfast_prebn_r50_4x16x1_20210722.log", "slowfast_prebn_r50_4x16x1_20210722.log.json"),
@@ -197,8 +203,8 @@ PAGE_ROWS = (
     _row(
         _R50_8X8,
         "mmaction2/k400-256e-320p",
-        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
-        "_20200716-73547d2b",
+        config="slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        version="_20200716-73547d2b",
         scores=(76.94, 92.8),
         gpus=("8x3", 9062),
         videos_per_second=1.3,
@@ -207,8 +213,8 @@ PAGE_ROWS = (
     _row(
         _R101_R50_4X16,
         "mmaction2/k400-256e-256p",
-        "slowfast_r101_r50_4x16x1_256e_kinetics400_rgb",
-        "_20210218-d8b58813",
+        config="slowfast_r101_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20210218-d8b58813",
         folder="slowfast_r101_4x16x1_256e_kinetics400_rgb",
         scores=(76.69, 93.07),
         stored="short-side 256",
@@ -219,8 +225,8 @@ PAGE_ROWS = (
     _row(
         _R101_8X8,
         "mmaction2/k400-256e-256p",
-        "slowfast_r101_8x8x1_256e_kinetics400_rgb",
-        "_20210218-0dd54025",
+        config="slowfast_r101_8x8x1_256e_kinetics400_rgb",
+        version="_20210218-0dd54025",
         scores=(77.90, 93.51),
         stored="short-side 256",
         gpus=("8x4", 25994),
@@ -229,8 +235,8 @@ PAGE_ROWS = (
     _row(
         _R152_R50_4X16,
         "mmaction2/k400-256e-256p",
-        "slowfast_r152_r50_4x16x1_256e_kinetics400_rgb",
-        "_20210122-bdeb6b87",
+        config="slowfast_r152_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20210122-bdeb6b87",
         folder="slowfast_r152_4x16x1_256e_kinetics400_rgb",
         scores=(77.13, 93.20),
         stored="short-side 256",
@@ -238,16 +244,18 @@ PAGE_ROWS = (
         logs=("20210122_131321.log", "20210122_131321.log.json"),
         note="The file is named r152 only; its fast pathway has depth 50.",
     ),
-    _sthv1("_20211202-aaaf9279", scores=(49.67, 79.00)),
+    _sthv1(version="_20211202-aaaf9279", scores=(49.67, 79.00)),
 )
 """The nine rows of the SlowFast page of v0.21.0 (December 2021), in its order."""
 
-_LATER_ROWS = (
+ROWS = (
+    *PAGE_ROWS,
+    # Those of v0.24.1.
     _row(
         _R50_8X8_NORM,
         "mmaction2/k400-256e-320p-steplr",
-        "slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr",
-        "-43988bac",
+        config="slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr",
+        version="-43988bac",
         scores=(76.34, 92.61),
         gpus=("8x4", 9062),
         release="v0.24.1",
@@ -256,8 +264,8 @@ _LATER_ROWS = (
     _row(
         _R50_8X8_NORM,
         "mmaction2/k400-358e-320p-multigrid",
-        "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
-        "-f82bd304",
+        config="slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
+        version="-f82bd304",
         scores=(76.07, 92.21),
         gpus=("8x2", 9062),
         release="v0.24.1",
@@ -266,21 +274,19 @@ _LATER_ROWS = (
     _row(
         _R50_8X8_NORM,
         "mmaction2/k400-256e-320p-steplr-prebn",
-        "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr",
-        "-28474e54",
+        config="slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb_steplr",
+        version="-28474e54",
         scores=(76.58, 92.85),
         gpus=("8x4", 9062),
         release="v0.24.1",
         note=f"{_LATERAL_NORM_NOTE} Precise batch norm every five epochs. The publisher's link says 'perbn'.",
     ),
-)
-
-_SUPERSEDED_ROWS = (
+    # Superseded ones.
     _row(
         _R50_4X16,
         "mmaction2/k400-256e-320p",
-        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
-        "_20200618-9a124260",
+        config="slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20200618-9a124260",
         files=_FILES_2020,
         scores=(75.3, 92.2),
         gpus=("7x3", 6203),
@@ -293,8 +299,8 @@ _SUPERSEDED_ROWS = (
     _row(
         _R50_4X16,
         "mmaction2/k400-256e-320p",
-        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
-        "_20200704-bcde7ed7",
+        config="slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        version="_20200704-bcde7ed7",
         scores=(75.64, 92.3),
         gpus=("8x3", 6203),
         videos_per_second=1.6,
@@ -306,8 +312,8 @@ _SUPERSEDED_ROWS = (
     _row(
         _R50_8X8_KERNEL_5,
         "mmaction2/k400-256e-320p",
-        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
-        "_20200619-ecd36535",
+        config="slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        version="_20200619-ecd36535",
         files=_FILES_2020,
         scores=(76.36, 92.56),
         gpus=("8x4", 9062),
@@ -320,8 +326,8 @@ _SUPERSEDED_ROWS = (
     _row(
         _R50_8X8,
         "mmaction2/k400-256e-256p",
-        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
-        "_20200810-863812c2",
+        config="slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        version="_20200810-863812c2",
         folder="slowfast_r50_256p_8x8x1_256e_kinetics400_rgb",
         scores=(75.61, 92.34),
         stored="short-side 256",
@@ -331,20 +337,18 @@ _SUPERSEDED_ROWS = (
         superseded=True,
     ),
     _sthv1(
-        "_20210630-53355c16",
+        version="_20210630-53355c16",
         scores=(49.24, 78.79),
         logs=("20210606_225114.log", "20210606_225114.log.json"),
         release="v0.20.0",
         superseded=True,
     ),
-)
-
-_ROWS_1X = (
+    # Those of v1.2.0.
     _row_1x(
         _R50_4X16,
         "mmaction2-1x/k400-256e",
-        "slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
-        "_20220901-701b0f6f",
+        config="slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
+        version="_20220901-701b0f6f",
         scores=(75.55, 92.35),
         scores_0x=(75.27, 92.27),
         gpus=("8", 6332),
@@ -352,8 +356,8 @@ _ROWS_1X = (
     _row_1x(
         _R50_8X8,
         "mmaction2-1x/k400-256e",
-        "slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb",
-        "_20220818-1cb6dfc8",
+        config="slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb",
+        version="_20220818-1cb6dfc8",
         scores=(76.80, 92.99),
         scores_0x=(76.31, 92.88),
         gpus=("8", 9201),
@@ -362,8 +366,8 @@ _ROWS_1X = (
     _row_1x(
         _R50_8X8_NORM,
         "mmaction2-1x/k400-256e-steplr",
-        "slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb",
-        "_20220818-b62a501f",
+        config="slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb",
+        version="_20220818-b62a501f",
         scores=(76.65, 92.86),
         scores_0x=(76.33, 92.66),
         gpus=("8", 9395),
@@ -372,8 +376,8 @@ _ROWS_1X = (
     _row_1x(
         _R101_R50_4X16,
         "mmaction2-1x/k400-256e",
-        "slowfast_r101-r50_32xb8-4x16x1-256e_kinetics400-rgb",
-        "_20220901-a77ac3ee",
+        config="slowfast_r101-r50_32xb8-4x16x1-256e_kinetics400-rgb",
+        version="_20220901-a77ac3ee",
         scores=(77.03, 92.99),
         scores_0x=(76.68, 92.82),
         gpus=("32", 8039),
@@ -381,15 +385,12 @@ _ROWS_1X = (
     _row_1x(
         _R101_8X8,
         "mmaction2-1x/k400-256e",
-        "slowfast_r101_8xb8-8x8x1-256e_kinetics400-rgb",
-        "_20220818-9c0e09bd",
-        "_20220901-9c0e09bd",
+        config="slowfast_r101_8xb8-8x8x1-256e_kinetics400-rgb",
+        version="_20220818-9c0e09bd",
+        also_dated=("_20220901-9c0e09bd",),
         scores=(78.65, 93.88),
         scores_0x=(78.30, 93.77),
         gpus=("8", 13431),
         note="Page and metafile date the file differently (first and second URL); at most one exists.",
     ),
 )
-
-ROWS = (*PAGE_ROWS, *_LATER_ROWS, *_SUPERSEDED_ROWS, *_ROWS_1X)
-"""All rows."""

@@ -345,10 +345,7 @@ def _storages(content: object, keys: list[Any]) -> Iterator[tuple[str, int]]:
 
 
 def _storage(reference: object) -> tuple[torch.dtype, str, int]:
-    """Type, key and elements of a storage.
-
-    Its device doesn't matter: everything is read into the computer's own memory.
-    """
+    """Type, key and elements of a storage, wherever it was: all is read into the computer's own memory."""
     match reference:
         case Persistent(("storage", Name(kind), str(key), _, int(count), *rest)) if (
             kind in _STORAGES and count >= 0 and rest in ([], [None])
@@ -392,14 +389,7 @@ def _check_count(tensors: Mapping[Any, Any]) -> None:
 
 
 def check_tensors(tensors: Mapping[str, Stored]) -> None:
-    """Refuses what would grow when it is read, and names that a message can't show.
-
-    Args:
-        tensors: what a file holds.
-
-    Raises:
-        NotWeightsError: the text says which tensor.
-    """
+    """Refuses what would grow when it is read, and names that a message can't show."""
     for name, tensor in tensors.items():
         if not isinstance(name, str) or len(name) > 500 or not name.isprintable():
             raise NotWeightsError(f"has a tensor whose name is no name ({ascii(name)[:40]})")

@@ -216,11 +216,7 @@ def find_network(names: Collection[str], dialect: str | None = None) -> list[tup
     """Where in a state dict a network is: the dialect and the prefix of its names, for each one.
 
     It is where both pathways' stems are. Prefixes come from what wraps a network (DataParallel's
-    "module.", a training's "model.", a teacher beside a student).
-
-    Args:
-        names: names of a whole state dict.
-        dialect: the only one to look for; None: any.
+    "module.", a training's "model.", a teacher beside a student). Without a dialect, any is looked for.
     """
     smallest = ModelSpec(depth=14, num_classes=0)
     given, found = set(names), []

@@ -165,10 +165,6 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
     A published file is known by its hash. Any other is taken for the publisher's row that it fits if
     that leaves one network and one clip spec. A file in our own names is the model's default one.
 
-    Args:
-        model: a model of the catalog.
-        checkpoint: the file.
-
     Raises:
         CheckpointError: it fits no row, or several that mean different networks or inputs.
     """
@@ -207,10 +203,6 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
 
     Rows that fit in the number of classes too come alone; if there are none, those that fit but for it
     (a publisher's network that somebody has fine-tuned).
-
-    Args:
-        checkpoint: the file.
-        rows: rows to choose from.
     """
     dialects = {checkpoint.dialect, _ALSO_OF.get(checkpoint.dialect)}
     exact: list[WeightEntry] = []
@@ -231,10 +223,6 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     """The spec with the number of classes that the file has, and RGB if that is what its stems see.
 
     A file without any classifier keeps the spec's, so that its absence is reported.
-
-    Args:
-        checkpoint: the file.
-        spec: the network that is wanted.
 
     Raises:
         CheckpointError: its classifier has more rows than any network.
@@ -263,12 +251,8 @@ def adapt_state(
 ) -> dict[str, Tensor]:
     """The state dict of one network for another that differs in classes and channels at most.
 
-    Args:
-        state: of ``SlowFast(given)``; changed in place: a classifier for other classes is left out.
-        given: the network that it is of.
-        spec: the network that it is for.
-        path: where it comes from, and
-        level: how loudly it is logged that something is adapted.
+    ``state`` is changed in place: a classifier for other classes is left out. That something of ``path`` is
+    adapted is logged at ``level``.
     """
     if given.num_classes != spec.num_classes:
         _LOGGER.log(
@@ -286,11 +270,7 @@ def adapt_state(
 
 
 def _pair_names(given: Mapping[str, Shape], spec: ModelSpec, dialect: str) -> dict[str, str | None]:
-    """Our name of every tensor of the network, with the file's; None: a counter that the file lacks.
-
-    Raises:
-        CheckpointError: names or shapes of the file aren't those of the network.
-    """
+    """Our name of every tensor of the network, with the file's; None: a counter that the file lacks."""
     pairs, shapes = dict(names_between(spec, dialect)), state_shapes(spec)
     known = {theirs for theirs in pairs.values() if theirs is not None}
     table = get_table(dialect)

@@ -44,12 +44,7 @@ class Digest:
         return f"{self.algorithm} {'' if whole else 'beginning with '}{self.digits}"
 
     def differing(self, path: Path, sha256: str) -> str | None:
-        """The file's own digits when they aren't these; None when they are.
-
-        Args:
-            path: the file.
-            sha256: its SHA-256, which the caller has already.
-        """
+        """The file's own digits when they aren't these, else None; its SHA-256 the caller has already."""
         digits = sha256 if self.algorithm == "sha256" else hash_file(path, self.algorithm)
         return None if digits.startswith(self.digits) else digits
 
@@ -86,11 +81,7 @@ class Stamp:
         return stamp if sound and isinstance(stamp.url, str | None) else None
 
     def write(self, file: Path) -> None:
-        """Stores the stamp of ``file``, whole or not at all.
-
-        Raises:
-            OSError: the folder can't be written.
-        """
+        """Stores the stamp of ``file``, whole or not at all."""
         with written_whole(Stamp.path(file)) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
 

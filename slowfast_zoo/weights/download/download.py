@@ -150,15 +150,7 @@ def fetch_weights(
 ) -> Fetched:
     """The publisher's file of a row, from the cache or the first source that has it.
 
-    Args:
-        entry: a row of the catalog with URLs; what ships in the package isn't fetched.
-        folder: where to put it instead of the cache; such a folder can serve as a mirror elsewhere.
-        mirrors_only: whether to leave the publisher's servers unasked.
-        progress: whether to show a bar on a terminal.
-
-    Raises:
-        DownloadError: no source gave the right file.
-        OfflineError: the network would be needed and may not be used.
+    The row is one with URLs: what ships in the package isn't fetched. Arguments and errors: ``fetch``.
     """
     return fetch(
         entry.urls,

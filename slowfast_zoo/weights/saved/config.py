@@ -34,20 +34,20 @@ _LARGEST = 1 << 22  # characters; 400 labels take about 10,000
 class SavedConfig:
     """Everything about a model but its tensors."""
 
+    library_version: str = __version__
+    """Version of slowfast_zoo that wrote it."""
     model_spec: ModelSpec
     """The network."""
     clip_spec: ClipSpec
     """Its input."""
-    labels: tuple[str, ...] | None
-    """Class names in the classifier's order."""
     provenance: dict[str, Any]
     """Where the weights come from; JSON values."""
     metrics: dict[str, Any] | None = None
     """What was measured with exactly these weights. It stays with the files: a model may be trained on."""
     checksum: str | None = None
     """``checksum`` of the tensors; None: not known."""
-    library_version: str = __version__
-    """Version of slowfast_zoo that wrote it."""
+    labels: tuple[str, ...] | None
+    """Class names in the classifier's order."""
 
     @staticmethod
     def of(
@@ -81,16 +81,8 @@ class SavedConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The entries, as JSON has them."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "library_version": self.library_version,
-            "model_spec": self.model_spec.to_dict(),
-            "clip_spec": self.clip_spec.to_dict(),
-            "provenance": self.provenance,
-            "metrics": self.metrics,
-            "checksum": self.checksum,
-            "labels": self.labels,
-        }
+        specs = {"model_spec": self.model_spec.to_dict(), "clip_spec": self.clip_spec.to_dict()}
+        return {"format_version": FORMAT_VERSION} | vars(self) | specs
 
     def to_json(self) -> str:
         """The text of ``config.json`` and of a file's header.
@@ -112,10 +104,6 @@ class SavedConfig:
     @staticmethod
     def from_json(text: str, path: Path) -> SavedConfig:
         """What ``to_json`` wrote, checked completely.
-
-        Args:
-            text: the JSON.
-            path: the file that holds it, for messages.
 
         Raises:
             CheckpointError: it is damaged, of a newer format, or contradicts itself.
