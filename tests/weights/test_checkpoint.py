@@ -24,6 +24,7 @@ from support.publisher_files import (
 
 from slowfast_zoo.errors import CheckpointError, InputError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.checkpoint.dialects import names_between
 from slowfast_zoo.weights.checkpoint.loading import (
@@ -45,7 +46,7 @@ def copied(model: SlowFast) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_every_publishers_file_gives_the_same_logits(tmp_path, kind):
+def test_every_publishers_file_gives_the_same_logits(tmp_path: Path, kind: str) -> None:
     write, dialect = WRITERS[kind]
     model = trained()
     path = tmp_path / "weights with blanks, ünïcode"  # no ending: only the content tells
@@ -64,7 +65,7 @@ def test_every_publishers_file_gives_the_same_logits(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_each_source_tensor_is_used_once_and_each_target_filled(tmp_path, kind):
+def test_each_source_tensor_is_used_once_and_each_target_filled(tmp_path: Path, kind: str) -> None:
     write, dialect = WRITERS[kind]
     write(tmp_path / "file", trained().state_dict(), SPEC)
     source = read_checkpoint(tmp_path / "file").tensors
@@ -80,7 +81,7 @@ def test_each_source_tensor_is_used_once_and_each_target_filled(tmp_path, kind):
     assert not any(tensor.isnan().any() or tensor.eq(-123).any() for tensor in model.state_dict().values())
 
 
-def test_caffe2_arrays_of_any_order_and_byte_order(tmp_path):
+def test_caffe2_arrays_of_any_order_and_byte_order(tmp_path: Path) -> None:
     state = to_dialect(trained().state_dict(), SPEC, "caffe2")
     blobs = {name: np.asfortranarray(tensor.numpy()).astype(">f8") for name, tensor in state.items()}
     import pickle
@@ -90,12 +91,14 @@ def test_caffe2_arrays_of_any_order_and_byte_order(tmp_path):
     assert all(torch.equal(tensors[name].float(), state[name]) for name in state)
 
 
-def save(path, state, dialect="pytorchvideo", spec=SPEC):
+def save(
+    path: Path, state: Mapping[str, torch.Tensor], dialect: str = "pytorchvideo", spec: ModelSpec = SPEC
+) -> None:
     torch.save({"model_state": to_dialect(state, spec, dialect)}, path)
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "mismatched"])
-def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change):
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, change: str) -> None:
     renamed = to_dialect(trained().state_dict(), SPEC, "pytorchvideo")
     theirs = names_between(SPEC, "pytorchvideo")["fast.stage2.0.conv1.weight"]
     if change == "missing":
@@ -129,14 +132,16 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change):
         ("base_width", 32, "mismatched"),
     ],
 )
-def test_the_neighboring_architecture_is_refused(tmp_path, field, value, where):
+def test_the_neighboring_architecture_is_refused(
+    tmp_path: Path, field: str, value: object, where: str
+) -> None:
     save(tmp_path / "file", trained().state_dict())
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(SlowFast(SPEC.replace(**{field: value})), tmp_path / "file")
     assert getattr(caught.value, where)
 
 
-def test_only_counters_may_be_missing(tmp_path):
+def test_only_counters_may_be_missing(tmp_path: Path) -> None:
     state = {name: tensor for name, tensor in trained().state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "file")
     model = trained(seed=5)
@@ -145,7 +150,7 @@ def test_only_counters_may_be_missing(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_a_number_that_is_none_is_refused(tmp_path, wrong):
+def test_a_number_that_is_none_is_refused(tmp_path: Path, wrong: float) -> None:
     state = copied(trained())
     state["slow.stage1.0.conv2.weight"][0, 0, 0, 1, 1] = wrong
     torch.save(state, tmp_path / "file")
@@ -156,7 +161,7 @@ def test_a_number_that_is_none_is_refused(tmp_path, wrong):
     assert_same_state(model, before)
 
 
-def test_other_precisions_become_float32(tmp_path):
+def test_other_precisions_become_float32(tmp_path: Path) -> None:
     model = trained()
     torch.save(
         {name: t.half() if t.is_floating_point() else t for name, t in copied(model).items()}, tmp_path / "h"
@@ -172,7 +177,7 @@ def test_other_precisions_become_float32(tmp_path):
         build(SPEC, tmp_path / "i")
 
 
-def test_an_explicit_dialect_is_obeyed(tmp_path):
+def test_an_explicit_dialect_is_obeyed(tmp_path: Path) -> None:
     save(tmp_path / "file", trained().state_dict())
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(SlowFast(SPEC), tmp_path / "file", dialect="gluoncv")
@@ -181,7 +186,7 @@ def test_an_explicit_dialect_is_obeyed(tmp_path):
         load_checkpoint(SlowFast(SPEC), tmp_path / "file", dialect="gluoncw")
 
 
-def test_what_is_no_model_is_refused(tmp_path):
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "file", trained().state_dict())
     with pytest.raises(InputError, match="Linear"):
         load_checkpoint(torch.nn.Linear(1, 1), tmp_path / "file")
@@ -191,7 +196,9 @@ def test_what_is_no_model_is_refused(tmp_path):
         load_checkpoint(model, tmp_path / "file")
 
 
-def test_another_number_of_classes_keeps_the_models_own_head(tmp_path, caplog):
+def test_another_number_of_classes_keeps_the_models_own_head(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source, spec = trained(), SPEC.replace(num_classes=3)
     save(tmp_path / "file", source.state_dict())
     model = trained(spec, seed=9)
@@ -212,7 +219,7 @@ def test_another_number_of_classes_keeps_the_models_own_head(tmp_path, caplog):
         assert torch.equal(features(clip()), expected)
 
 
-def assert_same_state_but_head(model, source):
+def assert_same_state_but_head(model: SlowFast, source: SlowFast) -> None:
     head = ("classifier.weight", "classifier.bias")
     assert_same_state(model, source.state_dict(), skip=head)
 
@@ -221,7 +228,9 @@ def assert_same_state_but_head(model, source):
     "gone", [("classifier.weight",), ("classifier.bias",), ("classifier.weight", "classifier.bias")]
 )
 @pytest.mark.parametrize("classes", [6, 3])
-def test_a_file_without_its_head_is_no_file_with_another_head(tmp_path, gone, classes):
+def test_a_file_without_its_head_is_no_file_with_another_head(
+    tmp_path: Path, gone: tuple[str, ...], classes: int
+) -> None:
     torch.save({name: t for name, t in trained().state_dict().items() if name not in gone}, tmp_path / "file")
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(SlowFast(SPEC.replace(num_classes=classes)), tmp_path / "file")
@@ -229,7 +238,7 @@ def test_a_file_without_its_head_is_no_file_with_another_head(tmp_path, gone, cl
 
 
 @pytest.mark.parametrize("shape", [(10, 8), (10,), ()])
-def test_a_head_of_another_form_is_refused(tmp_path, shape):
+def test_a_head_of_another_form_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     torch.save(copied(trained()) | {"classifier.weight": torch.ones(shape)}, tmp_path / "file")
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(SlowFast(SPEC.replace(num_classes=3)), tmp_path / "file")
@@ -237,7 +246,9 @@ def test_a_head_of_another_form_is_refused(tmp_path, shape):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 6])
-def test_stems_are_adapted_to_other_channels(tmp_path, channels, caplog):
+def test_stems_are_adapted_to_other_channels(
+    tmp_path: Path, channels: int, caplog: pytest.LogCaptureFixture
+) -> None:
     source = trained()
     save(tmp_path / "file", source.state_dict())
     spec = SPEC.replace(in_channels=channels)
@@ -253,7 +264,7 @@ def test_stems_are_adapted_to_other_channels(tmp_path, channels, caplog):
         assert model(clip(channels)).shape == (1, 6)
 
 
-def test_adapt_stem_by_hand():
+def test_adapt_stem_by_hand() -> None:
     rgb = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1, 1)
     assert adapt_stem(rgb, 3) is rgb
     assert adapt_stem(rgb, 1).flatten().tolist() == [6]
@@ -263,7 +274,7 @@ def test_adapt_stem_by_hand():
         adapt_stem(rgb[:, :2], 3)
 
 
-def test_stems_that_are_not_rgb_fit_only_their_own_channels(tmp_path):
+def test_stems_that_are_not_rgb_fit_only_their_own_channels(tmp_path: Path) -> None:
     spec = SPEC.replace(in_channels=2)
     torch.save(trained(spec).state_dict(), tmp_path / "file")
     assert build(spec, tmp_path / "file").spec == spec
@@ -272,7 +283,9 @@ def test_stems_that_are_not_rgb_fit_only_their_own_channels(tmp_path):
     assert len(caught.value.mismatched) == 2
 
 
-def test_a_publisher_with_another_rule_for_slow_frames_is_pointed_out(tmp_path, caplog):
+def test_a_publisher_with_another_rule_for_slow_frames_is_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path / "file", trained().state_dict())
     load_checkpoint(SlowFast(SPEC.replace(slow_sampling="linspace")), tmp_path / "file")
     assert caplog.text == ""
@@ -311,7 +324,7 @@ def described(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> Checkpoint
     return read_checkpoint(folder / "described.safetensors")
 
 
-def test_canonical_state_dict_needs_the_exact_network():
+def test_canonical_state_dict_needs_the_exact_network() -> None:
     renamed = to_dialect(trained().state_dict(), SPEC, "gluoncv")
     state = canonical_state_dict(renamed, SPEC, "gluoncv")
     assert_same_state(trained(), state)
@@ -320,7 +333,7 @@ def test_canonical_state_dict_needs_the_exact_network():
     assert len(caught.value.mismatched) == 2
 
 
-def test_python2_pickles_are_written_as_python_reads_them():
+def test_python2_pickles_are_written_as_python_reads_them() -> None:
     """Guards the writer itself: numpy must understand it too."""
     import pickle
 
@@ -329,7 +342,7 @@ def test_python2_pickles_are_written_as_python_reads_them():
     np.testing.assert_array_equal(content["blobs"]["a"], arrays["a"])
 
 
-def test_numbers_whose_sum_overflows_are_still_numbers(tmp_path):
+def test_numbers_whose_sum_overflows_are_still_numbers(tmp_path: Path) -> None:
     state = copied(trained()) | {"classifier.bias": torch.full((6,), 3e38)}
     torch.save(state, tmp_path / "file")
     assert build(SPEC, tmp_path / "file").classifier.bias.eq(3e38).all()

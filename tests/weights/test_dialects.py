@@ -94,7 +94,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("ours", KNOWN)
-def test_names_are_the_publishers(ours):
+def test_names_are_the_publishers(ours: str) -> None:
     spec = ModelSpec(lateral_norm=True)
     assert tuple(names_between(spec, dialect)[ours] for dialect in FOREIGN) == KNOWN[ours]
 
@@ -109,7 +109,7 @@ def test_names_are_the_publishers(ours):
         ModelSpec(depth=50, base_width=8),
     ],
 )
-def test_each_tensor_of_the_network_has_one_name(dialect, spec):
+def test_each_tensor_of_the_network_has_one_name(dialect: str, spec: ModelSpec) -> None:
     names = names_between(spec, dialect)
     with torch.device("meta"):
         state = SlowFast(spec).state_dict()
@@ -133,18 +133,18 @@ def test_each_tensor_of_the_network_has_one_name(dialect, spec):
         ("pytorchvideo", ModelSpec(depth=101, lateral_norm=True), 1274),
     ],
 )
-def test_number_of_stored_tensors(dialect, spec, count):
+def test_number_of_stored_tensors(dialect: str, spec: ModelSpec, count: int) -> None:
     assert sum(their is not None for their in names_between(spec, dialect).values()) == count
 
 
-def test_caffe2_laterals_are_named_after_the_last_fast_block():
+def test_caffe2_laterals_are_named_after_the_last_fast_block() -> None:
     deep = names_between(ModelSpec(depth=101), "caffe2")
     assert deep["laterals.3.conv.weight"] == "t_res4_22_branch2c_bn_subsample_w"
     mixed = names_between(ModelSpec(depth=101, fast_depth=50), "caffe2")
     assert mixed["laterals.3.conv.weight"] == "t_res4_5_branch2c_bn_subsample_w"
 
 
-def test_caffe2_ignores_what_only_training_needs():
+def test_caffe2_ignores_what_only_training_needs() -> None:
     table = get_table("caffe2")
     assert all(table.ignores(name) for name in ("lr", "model_iter", "conv1_w_momentum"))
     assert not any(table.ignores(name) for name in ("conv1_w", "lr2", "res2_0_branch1_bn_riv"))
@@ -181,12 +181,12 @@ def test_other_networks_are_no_dialect(names: list[str]) -> None:
     assert find_network(names) == []
 
 
-def test_unknown_dialect_gets_the_nearest():
+def test_unknown_dialect_gets_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="'pyslowfast'"):
         get_table("pyslowfst")
 
 
-def test_classifier_columns_change_sides():
+def test_classifier_columns_change_sides() -> None:
     spec = ModelSpec(depth=14, base_width=8, beta_inv=8, num_classes=1)  # 256 slow columns, 32 fast ones
     ours = torch.cat([torch.zeros(1, 256), torch.ones(1, 32)], dim=1)
     theirs = torch.cat([torch.ones(1, 32), torch.zeros(1, 256)], dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,9 +15,9 @@ from slowfast_zoo import create_model, get_weights, predict, slowfast_tiny
 from slowfast_zoo.data.motion.clips import CAMERA_MOTIONS, MotionClips
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.training.published import get_recipe
-from slowfast_zoo.weights import store
+from slowfast_zoo.weights import catalog
 
-EMBEDDED = Path(store.__file__).parent / "catalog" / "embedded"
+EMBEDDED = Path(catalog.__file__).parent / "embedded"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROW = get_weights("slowfast_tiny")
 
@@ -59,13 +60,12 @@ def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch)
     assert slowfast_tiny(pretrained=True, num_classes=3).spec.num_classes == 3
 
 
-def test_a_damaged_file_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "catalog" / "embedded").mkdir(parents=True)
-    content = bytearray((EMBEDDED / ROW.filename).read_bytes())
-    content[len(content) // 2] ^= 1
-    (tmp_path / "catalog" / "embedded" / ROW.filename).write_bytes(content)
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "store.py"))
-    with pytest.raises(CheckpointError, match="isn't the file that belongs to this version"):
+def test_a_damaged_file_is_not_used() -> None:
+    of_another_version = dataclasses.replace(ROW, digest=f"sha256:{'0' * 64}")
+    with (
+        catalog.using([of_another_version]),
+        pytest.raises(CheckpointError, match="isn't the file that belongs to this version"),
+    ):
         slowfast_tiny(pretrained=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import pickle
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+FUZZ = Path(__file__).parents[2] / "scripts" / "fuzz.py"
 GIB = 1 << 30
 PROTOCOL = b"\x80\x02"
 STORAGE = b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0" + b"0X\x03\0\0\0cpuK\x04tQ"
@@ -257,3 +259,17 @@ def test_a_torch_file_of_these_opcodes_is_read(tmp_path: Path) -> None:
     )
     assert read_checkpoint(tmp_path / "file").tensors["a"].tolist() == [[1, 2], [3, 4]]
     assert torch.load(io.BytesIO((tmp_path / "file").read_bytes()))["a"].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of the worker are Linux's")
+@pytest.mark.parametrize("kind", ["checkpoints", "configs"])
+def test_damaged_files_are_no_fault(kind: str, tmp_path: Path) -> None:
+    """``scripts/fuzz.py`` tries thousands; each is refused, or is the same model."""
+    spec = importlib.util.spec_from_file_location("fuzz", FUZZ)
+    assert spec is not None and spec.loader is not None
+    fuzz = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz"] = fuzz
+    spec.loader.exec_module(fuzz)
+    outcomes = fuzz.fuzz(kind, 100, 7, tmp_path / "faults")
+    assert set(outcomes) <= {"refused", "loaded", "other numbers"}
+    assert outcomes["refused"] > 20

@@ -178,7 +178,7 @@ HOSTILE: dict[str, Callable[[Path, Path], object]] = {
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore::ResourceWarning")
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_and_broken_files_are_refused(tmp_path, kind):
+def test_hostile_and_broken_files_are_refused(tmp_path: Path, kind: str) -> None:
     path, trap = tmp_path / "in" / "weights.pth", tmp_path / "trap"
     path.parent.mkdir()
     HOSTILE[kind](path, trap)
@@ -195,7 +195,7 @@ def test_hostile_and_broken_files_are_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["call in the state dict", "call in legacy meta", "call in a caffe2 file"])
-def test_the_traps_do_snap_when_a_file_is_trusted(tmp_path, kind):
+def test_the_traps_do_snap_when_a_file_is_trusted(tmp_path: Path, kind: str) -> None:
     """Else the test above would prove nothing."""
     path, trap = tmp_path / "file", tmp_path / "trap"
     HOSTILE[kind](path, trap)
@@ -206,14 +206,14 @@ def test_the_traps_do_snap_when_a_file_is_trusted(tmp_path, kind):
     assert trap.exists()
 
 
-def test_the_message_names_what_wanted_to_run_and_the_way_out(tmp_path):
+def test_the_message_names_what_wanted_to_run_and_the_way_out(tmp_path: Path) -> None:
     torch_file(tmp_path / "file", {"meta": {"x": Call(os.getcwd)}, "state_dict": state()})
     with pytest.raises(CheckpointError, match=r"'(posix|nt)\.getcwd' to be run.*torch\.save"):
         read_checkpoint(tmp_path / "file")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes exist on POSIX only")
-def test_a_pipe_is_refused_without_waiting(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CheckpointError, match="no regular file"):
         read_checkpoint(tmp_path / "pipe")
@@ -223,7 +223,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
 @pytest.mark.parametrize(
     "kind", ["openmmlab-2020", "openmmlab-1x", "caffe2-python2", "caffe2-python3", "safetensors"]
 )
-def test_truncated_files_are_refused(tmp_path, kind):
+def test_truncated_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     WRITERS[kind][0](path, state(), SPEC)
     data = path.read_bytes()
@@ -235,7 +235,7 @@ def test_truncated_files_are_refused(tmp_path, kind):
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", ["openmmlab-2020", "openmmlab-1x", "caffe2-python2", "safetensors"])
-def test_flipped_bytes_are_refused_or_harmless(tmp_path, kind):
+def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path, kind: str) -> None:
     """Whatever a damaged file holds: the error is ours, or the model that it gives is complete."""
     path, chance = tmp_path / "file", random.Random(0)
     small = {name: tensor for name, tensor in state().items() if tensor.numel() < 200}

@@ -14,6 +14,7 @@ from slowfast_zoo import ClipSpec, SlowFast, create_model, from_pretrained, save
 from slowfast_zoo.cli.models import parse
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.training.state import save_weights
+from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog.own import TINY_MODEL_SPEC
 from slowfast_zoo.weights.saved import config as config_module
 from slowfast_zoo.weights.saved.config import SavedConfig
@@ -148,9 +149,7 @@ def test_a_folders_config_is_the_header_of_its_weights(tmp_path: Path) -> None:
 
 
 def test_the_embedded_file_says_what_it_is() -> None:
-    from slowfast_zoo.weights.store import __file__ as store
-
-    path = Path(store).parent / "catalog" / "embedded" / "slowfast_tiny.safetensors"
+    path = Path(catalog.__file__).parent / "embedded" / "slowfast_tiny.safetensors"
     loaded, model = from_pretrained(path), create_model("slowfast_tiny", pretrained=True)
     assert (loaded.spec, loaded.clip_spec, loaded.labels) == (model.spec, model.clip_spec, model.labels)
     clip = torch.randn(1, 3, 8, 64, 64)
