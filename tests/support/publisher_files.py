@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast_zoo.files import written_whole
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, get_table, names_between
@@ -44,7 +45,8 @@ def trained(spec: ModelSpec = SPEC, seed: int = 0) -> SlowFast:
 
 def write_file(path: Path, model: SlowFast, metrics: Mapping[str, Any] | None = None) -> None:
     """The model as one saved file, as a training writes it."""
-    fill(path, model.state_dict(), SavedConfig.of(model, metrics))
+    with written_whole(path) as temporary:
+        fill(temporary, model.state_dict(), SavedConfig.of(model, metrics))
 
 
 def build(spec: ModelSpec, path: Path) -> SlowFast:
