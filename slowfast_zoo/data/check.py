@@ -58,22 +58,19 @@ class DataReport:
     def __str__(self) -> str:
         parts = ", ".join(f"{count} clips in {part}" for part, count in self.clips.items())
         lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
-        lines += _section("Unreadable", [f"{name}: {reason}" for name, reason in self.unreadable])
-        lines += _section(
-            "Shorter than one clip (--model: whose), so that frames repeat",
-            [f"{name}: {frames} of {span} frames" for name, frames, span in self.short],
+        short, damaged = (
+            [f"{name}: {there} of {wanted} frames" for name, there, wanted in found]
+            for found in (self.short, self.damaged)
         )
-        lines += _section(
-            "Damaged or cut off",
-            [f"{name}: {there} of {promised} frames" for name, there, promised in self.damaged],
-        )
-        lines += _section("The same bytes", [" = ".join(names) for names in self.duplicates])
-        lines += _section(
-            "The same bytes in different classes or parts", [" = ".join(names) for names in self.conflicts]
-        )
-        lines += _section(
-            "In more than one part", [f"{source}: {' and '.join(parts)}" for source, parts in self.leaks]
-        )
+        for title, found in {
+            "Unreadable": [f"{name}: {reason}" for name, reason in self.unreadable],
+            "Shorter than one clip (--model: whose), so that frames repeat": short,
+            "Damaged or cut off": damaged,
+            "The same bytes": [" = ".join(names) for names in self.duplicates],
+            "The same bytes in different classes or parts": [" = ".join(names) for names in self.conflicts],
+            "In more than one part": [f"{source}: {' and '.join(parts)}" for source, parts in self.leaks],
+        }.items():
+            lines += _section(title, found)
         counts = {"short": len(self.short), "damaged": len(self.damaged), "equal": len(self.duplicates)}
         told = [f"{number} {what}" for what, number in counts.items() if number]
         count = f"{self.problems} problem{'' if self.problems == 1 else 's'} found"

@@ -133,15 +133,11 @@ def _walk(
     folder: Path, is_clip: Callable[[Path], bool], seen: set[tuple[int, int]] | None = None
 ) -> Iterator[Path]:
     """The clips below a folder in the order of their paths; each folder is entered once, links or not."""
-    seen = set() if seen is None else seen
-    try:
-        here = folder.stat()
-    except OSError as error:
-        raise DataError(f"The folder '{folder}' can't be read: {error.strerror or error}.") from error
+    seen, paths, here = set() if seen is None else seen, _listed(folder), folder.stat()
     if (here.st_dev, here.st_ino) in seen:
         return
     seen.add((here.st_dev, here.st_ino))
-    for path in _listed(folder):
+    for path in paths:
         if kind_of(path) == "folder":
             yield from [path] if is_clip(path) else _walk(path, is_clip, seen)
         elif path.suffix.lower() in CLIP_SUFFIXES and is_clip(path):

@@ -25,6 +25,7 @@ model zoo page describes the lists with video ids; ``slowfast/datasets/kinetics.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -264,11 +265,7 @@ def _uncut(samples: list[Sample]) -> list[Sample]:
     """
     bounded = [s for s in samples if s.start_seconds is not None and s.end_seconds is not None]
     cut: set[bool] = set()
-    tried = 0
-    for sample in bounded:
-        if tried == 3 or not kind_of(sample.path):
-            continue
-        tried += 1
+    for sample in itertools.islice((sample for sample in bounded if kind_of(sample.path)), 3):
         try:
             with dataclasses.replace(sample, start_seconds=None, end_seconds=None).open() as video:
                 seconds = float(video.duration_seconds)

@@ -276,10 +276,8 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
         raise DataError(f"{where}: a clip without a path.")
     labels = _labels(where, record[columns.label], columns.multi_label)
     values = {field: record.get(column) for field, column in columns.fields.items()}
-    start, end, fps = (
-        _number(where, field, values.get(field)) for field in ("start_seconds", "end_seconds", "fps")
-    )
-    first, frames = (_number(where, field, values.get(field)) for field in ("first_frame", "num_frames"))
+    numbers = ("start_seconds", "end_seconds", "fps", "first_frame", "num_frames")
+    start, end, fps, first, frames = (_number(where, field, values.get(field)) for field in numbers)
     if end is not None and end <= (start or 0):
         raise DataError(
             f"{where}: the part ends at {end:g} s, which isn't behind its start {start or 0:g} s."

@@ -107,6 +107,7 @@ _CONFIGS: dict[tuple[str, str], TrainConfig] = {
     ("slowfast_r50_8x8x1", "pyslowfast/k400-stepwise"): _PYSLOWFAST_STEPS,
     ("slowfast_r50_16x8x1", "pyslowfast/ssv2"): _SSV2,
     ("slowfast_r50_16x8x1", "pyslowfast/charades"): _CHARADES,
+    ("slowfast_tiny", "camera-motion"): _CAMERA_MOTION,
 }
 """By model and tag. Multigrid trainings change the clip's size while they run and are left out."""
 
@@ -115,6 +116,8 @@ _STARTS = {
     "pyslowfast": ("slowfast_r50_8x8x1", "pyslowfast/k400"),
 }
 """What each publisher fine-tuned from."""
+_GPUS = {"pyslowfast": 8, "camera-motion": 1}
+"""Where the rows don't say it."""
 _FLIP_PAIRS = {"something_something_v1": ((2, 4), (30, 41), (52, 66))}
 _VALIDATION_CROPS = {"something_something_v1": 256}
 
@@ -156,12 +159,12 @@ def _recipes() -> dict[str, Recipe]:
         newest = entry is None or entry.tag == recipe.tag
         name = recipe.name if newest else f"{recipe.model}/{recipe.tag}"
         recipes[name] = dataclasses.replace(recipe, name=name)
-    return recipes | {"camera-motion": _camera_motion()}
+    return recipes
 
 
 def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
     entry = get_weights(model, tag)
-    pyslowfast = entry.publisher == "pyslowfast"
+    pyslowfast, gpus = entry.publisher == "pyslowfast", _GPUS.get(entry.publisher)
     start = None if entry.initialized_from is None else _STARTS[entry.publisher]
     return Recipe(
         name=entry.config_name,
@@ -172,23 +175,9 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         labels=entry.labels,
         config=config,
         dataset=entry.training_data,
-        gpus=8 if pyslowfast else math.prod(int(part) for part in (entry.gpus or "8").split("x")),
+        gpus=gpus or math.prod(int(part) for part in (entry.gpus or "8").split("x")),
         initialize_from=start,
         flip_pairs=_FLIP_PAIRS.get(entry.label_set, ()),
         validation_crop=_VALIDATION_CROPS.get(entry.label_set),
         deviations=_SYNC if pyslowfast and start else "",
-    )
-
-
-def _camera_motion() -> Recipe:
-    own = get_weights("slowfast_tiny")
-    return Recipe(
-        name="camera-motion",
-        model="slowfast_tiny",
-        tag="camera-motion",
-        model_spec=own.model_spec,
-        clip_spec=own.clip_spec,
-        labels=own.labels,
-        config=_CAMERA_MOTION,
-        dataset="camera motion (procedural)",
     )
