@@ -37,6 +37,7 @@ from slowfast_zoo.network import slowfast as network
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling
+from slowfast_zoo.video.clips import Clips
 from slowfast_zoo.video.decoding import rgb as pixels
 from slowfast_zoo.video.transforms import functional as views
 from slowfast_zoo.weights.catalog import get_weights, list_weights
@@ -258,10 +259,8 @@ def test_a_broken_stage_is_named(
 
 def test_a_clip_builder_that_mixes_up_views_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every single step is right, and the joined result isn't."""
-    from slowfast_zoo.video import clips
-
-    order = clips._view_order
-    monkeypatch.setattr(clips, "_view_order", lambda *arguments: order(*arguments)[::-1])
+    view = Clips.__getitem__
+    monkeypatch.setattr(Clips, "__getitem__", lambda self, number: view(self, len(self) - 1 - number))
     rows = [get_weights("slowfast_r50_4x16x1", "mmaction2-1x/k400-256e")]
     monkeypatch.setattr(replay, "list_weights", lambda: rows)
     report = verify(stages=["sample", "resize", "normalize", "clip"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -10,11 +11,20 @@ import torch
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime import probe
 from slowfast_zoo.runtime.probe import Convolution, recorded, try_convolutions
 
-LATERAL = Convolution((1, 8, 16, 4, 4), (16, 8, 5, 1, 1), (8, 1, 1), (2, 0, 0))
-OTHER = Convolution((1, 8, 2, 4, 4), (16, 8, 1, 1, 1), (1, 1, 1), (0, 0, 0))
+SIDES = itertools.count(4)
+
+
+@pytest.fixture
+def lateral() -> Convolution:
+    """One that strides through time; of a size that no other test has asked for."""
+    return Convolution((1, 8, 16, 4, next(SIDES)), (16, 8, 5, 1, 1), (8, 1, 1), (2, 0, 0))
+
+
+@pytest.fixture
+def other() -> Convolution:
+    return Convolution((1, 8, 2, 4, next(SIDES)), (16, 8, 1, 1, 1), (1, 1, 1), (0, 0, 0))
 
 
 def test_the_convolutions_of_a_network_are_recorded_without_computing() -> None:
@@ -25,12 +35,13 @@ def test_the_convolutions_of_a_network_are_recorded_without_computing() -> None:
     assert len(found) == len(set(found)) > 20
 
 
-def test_right_convolutions_are_right_and_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_KNOWN", {})
+def test_right_convolutions_are_right_and_asked_once(
+    monkeypatch: pytest.MonkeyPatch, lateral: Convolution, other: Convolution
+) -> None:
     for precision in ("float32", "bfloat16"):
-        assert try_convolutions([LATERAL, OTHER], precision) == {LATERAL: "", OTHER: ""}
+        assert try_convolutions([lateral, other], precision) == {lateral: "", other: ""}
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert try_convolutions([LATERAL], "bfloat16") == {LATERAL: ""}
+    assert try_convolutions([lateral], "bfloat16") == {lateral: ""}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,12 @@ def test_right_convolutions_are_right_and_asked_once(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_wrong_convolution_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str, answer: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lateral: Convolution,
+    other: Convolution,
+    fault: str,
+    answer: str,
 ) -> None:
     """A stand-in for a processor's broken kernel, in the other process alone."""
     (tmp_path / "sitecustomize.py").write_text(
@@ -58,16 +74,14 @@ def test_a_wrong_convolution_is_named(
         "F.conv3d = broken\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(probe, "_KNOWN", {})
-    found = try_convolutions([OTHER, LATERAL], "bfloat16")
-    assert found[OTHER] == ""
-    assert answer in found[LATERAL]
+    found = try_convolutions([other, lateral], "bfloat16")
+    assert found[other] == ""
+    assert answer in found[lateral]
 
 
 def test_python_inside_another_program_tries_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: Convolution
 ) -> None:
-    monkeypatch.setattr(probe, "_KNOWN", {})
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert try_convolutions([OTHER], "bfloat16") == {OTHER: ""}
+    assert try_convolutions([other], "bfloat16") == {other: ""}
     assert "aren't tried" in caplog.text

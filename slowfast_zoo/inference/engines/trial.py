@@ -6,6 +6,7 @@ so that it is proven once.
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -21,6 +22,8 @@ from slowfast_zoo.runtime.machine import processor, processor_features, versions
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision, check_kernels
 from slowfast_zoo.runtime.probe import UNFINISHED, recorded, try_convolutions
 from slowfast_zoo.spec import ModelSpec
+
+_LOGGER = logging.getLogger(__name__)
 
 _SEED = 20191027
 
@@ -89,6 +92,12 @@ def check_half_precision(
     name = f"{artifacts.digest(facts)}.tried"
     kept = artifacts.load(name)
     if kept is None:
+        _LOGGER.info(
+            "%s is tried first: this processor's answers for %d convolutions, in a process of its own. That"
+            " takes about 15 s and is kept for the next time.",
+            precision,
+            len(convolutions),
+        )
         answers = try_convolutions(convolutions, precision, channels_last=channels_last)
         wrong = [f"{each}: {answer}" for each, answer in answers.items() if answer]
         kept = "; ".join(wrong[:1]).encode()
