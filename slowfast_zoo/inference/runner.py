@@ -30,8 +30,12 @@ _BATCH_SIZES = {"cpu": 1, "cuda": 32}
 in every company; a GPU gains little from more."""
 
 
-def check_predictable(model: object) -> None:
+def check_predictable(model: object, *, features: bool = False) -> None:
     """Refuses what ``predict`` can't use.
+
+    Args:
+        model: the model.
+        features: whether a model that gives features is accepted.
 
     Raises:
         InputError: says why.
@@ -40,8 +44,8 @@ def check_predictable(model: object) -> None:
         raise InputError(
             f"predict takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
         )
-    if model.spec.num_classes == 0:
-        raise InputError("This model has no classifier (num_classes=0); call it on clips for features.")
+    if model.spec.num_classes == 0 and not features:
+        raise InputError("This model has no classifier (num_classes=0); extract_features takes it.")
     if model.spec.in_channels != 3:
         raise InputError(f"predict reads RGB video, this model takes {model.spec.in_channels} channels.")
 
@@ -61,6 +65,7 @@ class BatchRunner:
         model, engine, precision, device: as for ``predict``.
         clips: how many will come; None: not known.
         batch_size: None: what the device gains from.
+        features: whether the model may be one without a classifier, whose features take the place of logits.
 
     Raises:
         InputError: an argument that is not accepted.
@@ -75,8 +80,9 @@ class BatchRunner:
         *,
         clips: int | None = None,
         batch_size: int | None = None,
+        features: bool = False,
     ) -> None:
-        check_predictable(model)
+        check_predictable(model, features=features)
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
         self.model: SlowFast | OptimizedModel = model

@@ -57,6 +57,9 @@ class Plan(Protocol):
     def windows(self, video: Video, spec: ClipSpec) -> Sequence[Window]:
         """The windows, numbered from 0, each beginning no earlier than the one before."""
 
+    def clips(self, video: Video, window: Window, spec: ClipSpec, views: Views) -> ClipPlan:
+        """The frames of a window's clips, counted from its first frame."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
@@ -134,6 +137,11 @@ class Grid:
                 "'drop' leaves nothing; take 'pad' or 'move_back'."
             )
         return windows
+
+    def clips(self, video: Video, window: Window, spec: ClipSpec, views: Views) -> ClipPlan:
+        """Where ``read_clips`` finds the clips of that part of the video."""
+        part = VideoPart(video, video.name, first_frame=window.first_frame, num_frames=window.num_frames)
+        return plan_clips(part, spec, views)
 
     def number_behind(self, video: Video, begin: float, number: int, first: int) -> int:
         """The grid's next time, behind ``number``, that may be nearer to the frame behind ``first``."""
@@ -225,10 +233,7 @@ class WindowReader:
                     store.drop_before(following[0].first_frame)
 
     def _clips_of(self, window: Window) -> ClipPlan:
-        part = VideoPart(
-            self._video, self._video.name, first_frame=window.first_frame, num_frames=window.num_frames
-        )
-        return plan_clips(part, self._spec, self._views)
+        return self._plan.clips(self._video, window, self._spec, self._views)
 
 
 class FrameStore:

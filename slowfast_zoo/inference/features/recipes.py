@@ -3,7 +3,7 @@
 =============  ==========================  =======  ==============  =======  ================  =========
 recipe         weights                     rate     window          hop      last window       written
 =============  ==========================  =======  ==============  =======  ================  =========
-clip           any                         as is    the clip spec's = window filled as spec's  float32
+clip           any                         as is    a clip's        window   moved back        float32
 qvhighlights   R50 8x8 of PySlowFast       30       2 s             2 s      padded            float16
 ego4d          R101 8x8 of PyTorchVideo    as is    32/30 s         16/30 s  moved back        float32
 =============  ==========================  =======  ==============  =======  ================  =========
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -30,80 +31,87 @@ from slowfast_zoo.video.sampling import Indices, linspace
 RecipeName = Literal["clip", "qvhighlights", "ego4d"]
 FloatType = Literal["float32", "float16"]
 
-_GRAY = (0.45, 0.45, 0.45)
 _SAME_TICK = 1e-6
 """Of a frame's time: seconds are rounded on their way, and half a tick goes up."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureRecipe:
-    """What decides about a set of features, beside the weights."""
+    """What decides about a published set of features, beside the weights."""
 
-    name: RecipeName
-    """What it is called here."""
-    model: str | None
-    """NAME:TAG of the weights that the published features were made with; None: any."""
-    clip_spec: ClipSpec | None
-    """How a window becomes a clip; None: as the weights' own."""
-    hop: Fraction | None
-    """Seconds between two windows; None: a window's length."""
+    model: str
+    """NAME:TAG of the weights that it was made with."""
+    frames: str
+    """Which frames a window takes, in words."""
+    last: str
+    """What becomes of the last window, in words."""
+    picture: str
+    """How a frame becomes an input, in words."""
+    clip_spec: ClipSpec
+    """How chosen frames become a clip."""
+    window: Fraction
+    """Seconds."""
+    hop: Fraction
+    """Seconds between the begins of two windows."""
+    fps: int | None
+    """Frames per second that the video is brought to; None: it stays as it is."""
     dtype: FloatType
     """Of what is written."""
     format: Literal["npz", "pt"]
-    """Of the file that the readers of these features take."""
+    """Of the files that the readers of these features take."""
 
+
+_CHOSEN = ClipSpec(
+    frame_stride=1,
+    sampling="pytorchvideo",
+    crop_rule="uniform",
+    mean=(0.45, 0.45, 0.45),
+    std=(0.225,) * 3,
+    pixel_range="0-1",
+)
 
 RECIPES: dict[RecipeName, FeatureRecipe] = {
-    recipe.name: recipe
-    for recipe in (
-        FeatureRecipe(name="clip", model=None, clip_spec=None, hop=None, dtype="float32", format="npz"),
-        FeatureRecipe(
-            name="qvhighlights",
-            model="slowfast_r50_8x8x1:pyslowfast/k400",
-            # The frames come resized, and chosen by ``qvhighlights_frames``.
-            clip_spec=ClipSpec(
-                sampling="pyslowfast",
-                short_video="repeat_last",
-                size=224,
-                test_crop=224,
-                mean=_GRAY,
-                std=(0.225 + 1e-8,) * 3,
-                pixel_range="0-1",
-            ),
-            hop=Fraction(2),
-            dtype="float16",
-            format="npz",
-        ),
-        FeatureRecipe(
-            name="ego4d",
-            model="slowfast_r101_8x8x1:pytorchvideo/k400",
-            clip_spec=ClipSpec(
-                frame_stride=1,
-                time_base="seconds",
-                fps=30,
-                sampling="pytorchvideo",
-                short_video="stretch",
-                resize="float-bilinear",
-                crop_rule="uniform",
-                mean=_GRAY,
-                std=(0.225,) * 3,
-                pixel_range="0-1",
-            ),
-            hop=Fraction(16, 30),
-            dtype="float32",
-            format="pt",
-        ),
-    )
+    "qvhighlights": FeatureRecipe(
+        model="slowfast_r50_8x8x1:pyslowfast/k400",
+        frames="32 by linspace over 64 frames of the source's rate, rounded down (the published slip), in 60"
+        " frames at 30 per second",
+        last="pad: the last frame fills up its second, the last second its window",
+        picture="libswscale's bicubic, shorter side 224, sides truncated, center crop 224",
+        # Frames come resized; 1e-8 as in (x / 255 - 0.45) / (0.225 + 1e-8).
+        clip_spec=_CHOSEN.replace(size=224, test_crop=224, std=(0.225 + 1e-8,) * 3, crop_rule="three-crop"),
+        window=Fraction(2),
+        hop=Fraction(2),
+        fps=30,
+        dtype="float16",
+        format="npz",
+    ),
+    "ego4d": FeatureRecipe(
+        model="slowfast_r101_8x8x1:pytorchvideo/k400",
+        frames="32 evenly of those that begin in the window",
+        last="move_back",
+        picture="normalized, then bilinear, shorter side 256, center crop 256",
+        clip_spec=_CHOSEN.replace(resize="float-bilinear"),
+        window=Fraction(32, 30),
+        hop=Fraction(16, 30),
+        fps=None,
+        dtype="float32",
+        format="pt",
+    ),
 }
 
-QVHIGHLIGHTS_FPS = 30
+EGO4D_WINDOW, EGO4D_HOP = Fraction(32, 30), Fraction(16, 30)
+"""Seconds."""
+_SAME_TIME = Fraction(1, 1000)
+"""Seconds that time stamps of a container are off by rounding."""
+
+QVHIGHLIGHTS_FPS, QVHIGHLIGHTS_SIDE = 30, 224
 _QVHIGHLIGHTS_CLIP = 2 * QVHIGHLIGHTS_FPS
 _QVHIGHLIGHTS_SPAN = 64
 """Source frames of a clip of 32 frames, every second one."""
 
 
-def find_recipe(name: str) -> FeatureRecipe:
-    """The recipe of that name.
+def find_recipe(name: str) -> FeatureRecipe | None:
+    """The recipe of that name; None for "clip", which is the weights' own clip spec.
 
     Raises:
         UnknownNameError: there is none.
@@ -113,7 +121,7 @@ def find_recipe(name: str) -> FeatureRecipe:
         raise UnknownNameError(
             f"There is no recipe '{name}'.{did_you_mean(str(name), names)} Accepted: {quoted(names)}."
         )
-    return next(recipe for recipe in RECIPES.values() if recipe.name == name)
+    return next((recipe for key, recipe in RECIPES.items() if key == name), None)
 
 
 def at_rate(begins: npt.ArrayLike, end: float, fps: int) -> Indices:
@@ -184,13 +192,31 @@ def ego4d_starts(duration: Fraction) -> list[Fraction]:
 
     Source: ``UniformClipSampler(backpad_last=True)`` of PyTorchVideo.
     """
-    window, hop = Fraction(32, 30), Fraction(16, 30)
-    if duration <= window:
+    if duration <= EGO4D_WINDOW:
         return [Fraction(0)]
-    whole = int((duration - window) // hop) + 1
-    starts = [index * hop for index in range(whole)]
-    rest = duration - window - starts[-1]
-    return [*starts, duration - window] if rest > _SAME_TICK else starts
+    room = duration - EGO4D_WINDOW
+    starts = [index * EGO4D_HOP for index in range(int((room + _SAME_TIME) // EGO4D_HOP) + 1)]
+    return [*starts, room] if room - starts[-1] > _SAME_TIME else starts
+
+
+def ego4d_clips(begins: npt.ArrayLike, starts: Sequence[Fraction]) -> Indices:
+    """The frames of every window, int64 of shape (windows, 32): evenly from those that begin inside it.
+
+    At 30 frames per second these are 32 consecutive frames; one is repeated where a window has fewer.
+
+    Args:
+        begins: when each frame begins to be shown, in seconds from the first one, increasing.
+        starts: what ``ego4d_starts`` gives.
+
+    Source: ``EncodedVideo.get_clip`` and ``UniformTemporalSubsample`` of PyTorchVideo.
+    """
+    times = np.asarray(begins, dtype=np.float64) + float(_SAME_TIME)
+    rows = []
+    for start in starts:
+        first, stop = np.searchsorted(times, [float(start), float(start + EGO4D_WINDOW)])
+        first = min(first, len(times) - 1)
+        rows.append(first + linspace(0, max(stop - first, 1) - 1, 32).astype(np.int64))
+    return np.stack(rows)
 
 
 def center_seconds(row: int, *, window_frames: int, hop_frames: int, fps: float | Fraction) -> float:

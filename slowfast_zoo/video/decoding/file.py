@@ -80,6 +80,10 @@ class FileVideo(Video):
         # Where fields have packets of their own, or packets lead nowhere, nothing is damaged.
         return self._index.missing + (max(known, lost) if known or not self._index.sound else 0)
 
+    def scale(self, short_side: int) -> None:
+        self._rgb.scale(short_side)
+        self.width, self.height = self._rgb.width, self._rgb.height
+
     @property
     def pixel_aspect(self) -> Fraction:
         told = self._decoder.track.sample_aspect_ratio

@@ -36,12 +36,22 @@ class RgbConverter:
 
     def __init__(self, name: str, first: VideoFrame) -> None:
         self._name = name
-        self.coded_size = (first.width, first.height)
+        self.coded_size = self._size = (first.width, first.height)
         self._matrix = display_matrix(first)
         empty = np.empty((first.height, first.width, 0), np.uint8)
         self.height, self.width = upright(empty, self._matrix).shape[:2]
         self.turned = _is_turned(self._matrix)
         self._local = threading.local()
+
+    def scale(self, short_side: int) -> None:
+        """Makes frames of that shorter side, in one step with the colors, as ``ffmpeg -vf scale``.
+
+        The longer side is cut to whole pixels.
+        """
+        width, height = self.coded_size
+        short = min(width, height)
+        self._size = (int(width * short_side / short), int(height * short_side / short))
+        self.width, self.height = reversed(self._size) if self.turned else self._size
 
     def __call__(self, frame: VideoFrame) -> Frame:
         """Upright uint8 RGB of shape (H, W, 3); may be called from several threads.
@@ -54,8 +64,9 @@ class RgbConverter:
 
         if not hasattr(self._local, "reformatter"):
             self._local.reformatter = VideoReformatter()
-        width, height = self.coded_size
-        frame = _as_progressive(frame)
+        width, height = self._size
+        if frame.interlaced_frame or self._size != self.coded_size:
+            frame = _plain(frame)
         try:
             rgb = self._local.reformatter.reformat(
                 frame, width, height, "rgb24", interpolation="BICUBIC", threads=1
@@ -69,15 +80,16 @@ class RgbConverter:
         return pixels.copy(order="C") if rgb is frame else np.ascontiguousarray(pixels)
 
 
-def _as_progressive(frame: VideoFrame) -> VideoFrame:
-    """The same pixels without the interlaced flag.
+def _plain(frame: VideoFrame) -> VideoFrame:
+    """The same pixels without the interlaced flag, and without the place of the colors.
 
-    libswscale 9 converts the two fields of a flagged frame apart. The versions that the publishers'
-    decoders were built with didn't, and their bytes are what the weights were scored with.
+    libswscale 9 converts the two fields of a flagged frame apart, and scales colors from where they were
+    sampled. The versions that the publishers' decoders were built with didn't, and their bytes are what the
+    weights were scored with, and features made of.
     """
     import av
 
-    if not frame.interlaced_frame or frame.format.name not in _PLANAR or frame.width % 2 or frame.height % 2:
+    if frame.format.name not in _PLANAR or frame.width % 2 or frame.height % 2:
         return frame
     plain = av.VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
     plain.colorspace, plain.color_range = frame.colorspace, frame.color_range

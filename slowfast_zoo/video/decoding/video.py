@@ -132,6 +132,14 @@ class Video(abc.ABC):
             damaged_frames=self.damaged_frames,
         )
 
+    def scale(self, short_side: int) -> None:
+        """Frames come with that shorter side, in pixels, from now on, as ``ffmpeg -vf scale`` makes them.
+
+        Raises:
+            InputError: it is no file that FFmpeg decodes.
+        """
+        raise InputError(f"'{self.name}' isn't decoded by FFmpeg, which would scale it; pass a video file.")
+
     def iter_frames(self, indices: Iterable[int]) -> Iterator[tuple[int, Frame]]:
         """(index, frame) of each different index, in increasing order; every frame is decoded once.
 

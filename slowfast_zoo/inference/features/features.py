@@ -1,0 +1,448 @@
+"""Features: one vector per window of a video, with its times and with everything that decides about it.
+
+    features = extract_features(model, "film.mp4", window=2.0, hop=1.0)
+    features.values              # float32 (windows, 2304): slow pathway, then fast
+    features.center_seconds      # float64 (windows,)
+    features.save("film.npz")
+
+The video is read once, in constant memory; while the network works, the next windows are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Generator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from slowfast_zoo import __version__
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
+from slowfast_zoo.inference.features.recipes import (
+    QVHIGHLIGHTS_FPS,
+    QVHIGHLIGHTS_SIDE,
+    FeatureRecipe,
+    FloatType,
+    RecipeName,
+    at_rate,
+    ego4d_clips,
+    ego4d_starts,
+    find_recipe,
+    qvhighlights_clips,
+)
+from slowfast_zoo.inference.inputs import check_single
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, read_ahead
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.progress import Progress
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
+from slowfast_zoo.video.decoding.reader import open_video
+from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.sampling import Indices
+from slowfast_zoo.video.windows import Grid, LastWindow, Plan, Window, WindowReader, check_seconds
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.features.files import FeatureFormat
+    from slowfast_zoo.video.decoding.reader import Source
+
+Layer = Literal["pooled", "slow", "fast", "maps"]
+
+_WINDOWS_AHEAD = 4
+"""Windows that are read before the network asks for them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """What a network's last maps say of each window of a video."""
+
+    source: str
+    """Path or name of the video; of a URL without credentials and query."""
+    values: npt.NDArray[np.floating]
+    """(windows, channels), or (windows, channels, height, width) for maps."""
+    start_seconds: npt.NDArray[np.float64]
+    """(windows,): when each window begins, in a player's time."""
+    end_seconds: npt.NDArray[np.float64]
+    """(windows,): when it ends."""
+    meta: dict[str, Any]
+    """What decides about the values, as plain JSON values: weights, layer, windows, frames, picture."""
+
+    @property
+    def center_seconds(self) -> npt.NDArray[np.float64]:
+        """(windows,): the middle of each window."""
+        return (self.start_seconds + self.end_seconds) / 2
+
+    def save(self, path: str | Path, format: FeatureFormat | None = None) -> None:  # noqa: A002
+        """Writes them, whole or not at all.
+
+        Args:
+            path: its ending says the format: .npz (keys features, start_seconds, end_seconds, center_seconds,
+                meta), .safetensors (the same), .npy or .pt (the values alone, and a .json beside them).
+            format: instead of the ending.
+
+        Raises:
+            UnknownNameError: no such format.
+            InputError: the file can't be written.
+        """
+        from slowfast_zoo.inference.features.files import write_features
+
+        write_features(self, Path(path), format)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.values.shape))
+        end = self.end_seconds[-1] if len(self) else 0.0
+        return f"Features({self.source!r}: {shape} {self.values.dtype} in {end:.1f} s)"
+
+
+def extract_features(
+    model: SlowFast,
+    source: Source,
+    *,
+    window: float | None = None,
+    hop: float | None = None,
+    layer: Layer = "pooled",
+    last: LastWindow | None = None,
+    dtype: FloatType | None = None,
+    recipe: RecipeName = "clip",
+    views: Views = "quick",
+    fps: float | Fraction | None = None,
+    device: str | torch.device | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> Features:
+    """The features of each window of a video of any length, read once in constant memory.
+
+    A window's features are what the network with ``num_classes=0`` gives for the clips that ``read_clips``
+    makes of that part of the video, averaged over them.
+
+    Args:
+        model: as for ``predict``; it may also be one without a classifier.
+        source: one video, as for ``predict``.
+        window: how many seconds a window is long; None: as long as one clip of the model's clip spec.
+        hop: seconds from one window's begin to the next one's; None: as ``window``.
+        layer: "pooled": both pathways in front of the classifier, slow one first; "slow" or "fast" alone;
+            "maps": both pathways' last maps, averaged over time only.
+        last: what becomes of the window that reaches beyond the end: "move_back" (None) ends it there, "pad"
+            fills it as the clip spec fills short videos, "drop" leaves it out.
+        dtype: of the values; None: the recipe's, which is float32 for "clip".
+        recipe: "clip", the model's own clip spec; or how a published set of features was made, to the frame:
+            "qvhighlights" (HERO's, for Moment-DETR and its successors, with the slip of its frame rate) or
+            "ego4d" (Ego4D's SlowFast set). Those decide window, hop, last and views themselves.
+        views: of each window, as for ``predict``; more than one clip needs ``window``.
+        fps: as for ``predict``.
+        device: as for ``predict``.
+        engine: as for ``predict``; maps are computed by "eager" alone.
+        precision: as for ``predict``.
+        batch_size: as for ``predict_many``.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        InputError: an argument or source that is not accepted.
+        UnknownNameError: no such recipe or layer.
+        VideoError: the video can't be read.
+    """
+    check_single(source, "call extract_features for each of many.")
+    extractor = FeatureExtractor(
+        model,
+        window=window,
+        hop=hop,
+        layer=layer,
+        last=last,
+        dtype=dtype,
+        recipe=recipe,
+        views=views,
+        fps=fps,
+        device=device,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    return extractor(source, progress=progress)
+
+
+class FeatureExtractor:
+    """A model with everything that was decided about features; for any number of videos.
+
+    Attributes:
+        settings: what decides about the values of every video: a part of ``Features.meta``.
+
+    Args:
+        model: as for ``extract_features``, like all others.
+
+    Raises:
+        InputError, UnknownNameError: an argument that is not accepted.
+    """
+
+    def __init__(
+        self,
+        model: SlowFast,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
+        layer: Layer = "pooled",
+        last: LastWindow | None = None,
+        dtype: FloatType | None = None,
+        recipe: RecipeName = "clip",
+        views: Views = "quick",
+        fps: float | Fraction | None = None,
+        device: str | torch.device | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+    ) -> None:
+        check_predictable(model, features=True)
+        published = find_recipe(recipe)
+        wishes = {"window": window, "hop": hop, "last": last, "views": None if views == "quick" else views}
+        _check_recipe(recipe, published, [name for name, value in wishes.items() if value is not None], model)
+        _check_layer(layer, engine, precision, model)
+        if view_counts(model.clip_spec, views)[0] > 1 and window is None:
+            raise InputError(
+                "views are several clips, and a window is as long as one: give window= for longer windows, or"
+                " views='quick'."
+            )
+        check_seconds("window", window, positive=True)
+        check_seconds("hop", hop, positive=True)
+        self._window, self._hop, self._last = window, hop, last or "move_back"
+        Grid(last=self._last)
+        self._recipe, self._recipe_name, self._views, self._fps = published, recipe, views, fps
+        self._clip_spec = model.clip_spec if published is None else published.clip_spec
+        self._dtype: FloatType = dtype or ("float32" if published is None else published.dtype)
+        _check_choice("dtype", self._dtype, get_args(FloatType))
+        self._layer, self._slow = layer, model.spec.slow_features
+        self._network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)
+        self._engine, self._precision, self._device = engine, precision, device
+        self._batch_size = batch_size
+        self._runner: BatchRunner | None = None
+        self.settings = self._described(model)
+
+    def __call__(self, source: Source, *, progress: bool = False) -> Features:
+        """The features of one video.
+
+        Raises:
+            InputError, VideoError: as ``extract_features``.
+        """
+        name = display_name(source)
+        with open_video(source, fps=self._fps) as video:
+            if self._recipe_name == "qvhighlights":
+                video.scale(QVHIGHLIGHTS_SIDE)
+            plan = self._plan(video)
+            reader = WindowReader(video, self._clip_spec, plan, views=self._views)
+            found: dict[int, tuple[Window, npt.NDArray[Any]]] = {}
+            with contextlib.closing(read_ahead(_jobs(name, reader), _WINDOWS_AHEAD)) as jobs:
+                runner = self._runner_for(len(reader.windows))
+                with Progress("features", len(reader.windows), unit="window", show=progress) as bar:
+                    for job in answered(runner, jobs, keep_errors=False):
+                        found[job.window.number] = (job.window, self._row(job))
+                        bar.step()
+            windows = [found[number][0] for number in range(len(reader.windows))]
+            return Features(
+                source=name,
+                values=np.stack([found[number][1] for number in range(len(windows))]),
+                start_seconds=np.array([window.start_seconds for window in windows]),
+                end_seconds=np.array([window.end_seconds for window in windows]),
+                meta=self.settings | self._of(video, windows, name),
+            )
+
+    def _plan(self, video: Video) -> Plan:
+        if self._recipe is not None:
+            return _RecipePlan(self._recipe_name)
+        seconds = self._window
+        if seconds is None and self._hop is None:
+            spec = self._clip_spec
+            seconds = float(spec.span_frames / (video.fps if spec.fps is None else Fraction(spec.fps)))
+        hop = self._hop or seconds
+        assert hop is not None
+        return Grid(hop_seconds=hop, window_seconds=self._window, last=self._last)
+
+    def _runner_for(self, windows: int) -> BatchRunner:
+        """The network; how many windows come first decides about the engine."""
+        if self._runner is None:
+            clips, crops = view_counts(self._clip_spec, self._views)
+            maps = self._layer == "maps"
+            self._runner = BatchRunner(
+                self._network,
+                "auto" if maps else self._engine,
+                self._precision,
+                self._device,
+                clips=0 if maps else windows * clips * crops,  # maps are the network's own: no engine pays
+                batch_size=self._batch_size,
+                features=True,
+            )
+        return self._runner
+
+    def _row(self, job: Job) -> npt.NDArray[Any]:
+        """The features of a window: the mean of its views', the wanted part of them."""
+        values = torch.stack(job.logits).mean(dim=0)
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"The model returned NaN for '{job.source}': its weights are damaged, or its precision"
+                " overflows."
+            )
+        part = {"slow": slice(None, self._slow), "fast": slice(self._slow, None)}.get(
+            self._layer, slice(None)
+        )
+        return values[part].numpy().astype(self._dtype)
+
+    def _described(self, model: SlowFast | OptimizedModel) -> dict[str, Any]:
+        recipe, spec = self._recipe, self._clip_spec
+        clips, crops = view_counts(spec, self._views)
+        words = {
+            "frames": f"{spec.num_frames} by the rule '{spec.sampling}', stride {spec.frame_stride}",
+            "last_window": self._last,
+            "picture": f"{spec.resize}, shorter side {spec.size}, crop {spec.test_crop}",
+        }
+        if recipe is not None:
+            words = {"frames": recipe.frames, "last_window": recipe.last, "picture": recipe.picture}
+        return {
+            "recipe": self._recipe_name,
+            "model": model.provenance.get("model"),
+            "weights": model.provenance.get("tag"),
+            "provenance": model.provenance,
+            "layer": self._layer,
+            "window_seconds": self._window if recipe is None else float(recipe.window),
+            "hop_seconds": self._hop if recipe is None else float(recipe.hop),
+            "resampled_fps": None if recipe is None else recipe.fps,
+            **words,
+            "views": [clips, crops],
+            "clip_spec": spec.to_dict(),
+            "dtype": self._dtype,
+            "normalized": False,
+            "precision": self._precision,
+        }
+
+    def _of(self, video: Video, windows: list[Window], name: str) -> dict[str, Any]:
+        """What a single video adds to the settings."""
+        fps = video.info.fps
+        first = windows[0]
+        return {
+            "source": name,
+            "source_fps": None if fps is None else float(fps),
+            "source_frames": video.num_frames,
+            "damaged_frames": video.damaged_frames,
+            "window_frames": first.num_frames,
+            "window_seconds": self.settings["window_seconds"] or first.end_seconds - first.start_seconds,
+            "hop_seconds": self.settings["hop_seconds"]
+            or (windows[1].start_seconds - first.start_seconds if len(windows) > 1 else None),
+            "first_start_seconds": first.start_seconds,
+            "row_time": "start_seconds, end_seconds and their middle, from the begin of the file",
+            "slowfast_zoo": __version__,
+        }
+
+
+@dataclasses.dataclass
+class _WindowJob(Job):
+    """The views of one window on their way through the network."""
+
+    window: Window = dataclasses.field(kw_only=True)
+
+
+def _jobs(name: str, reader: WindowReader) -> Generator[_WindowJob, None, None]:
+    for window, clips in reader:
+        yield _WindowJob(name, clips, window=window)
+
+
+class _RecipePlan:
+    """The windows and frames of a published set of features."""
+
+    def __init__(self, name: RecipeName) -> None:
+        self._name = name
+        self._rows = np.empty((0, 0), np.int64)
+
+    def windows(self, video: Video, spec: ClipSpec) -> list[Window]:
+        count = video.num_frames
+        begin, end = video.seconds_of(0), video.seconds_of(count)
+        begins = np.array([video.seconds_of(index) for index in range(count)])
+        if self._name == "qvhighlights":
+            shown = at_rate(begins, end, QVHIGHLIGHTS_FPS)
+            self._rows = shown[qvhighlights_clips(len(shown), video.fps, end - begin)]
+            times = [(2.0 * row, 2.0 * row + 2.0) for row in range(len(self._rows))]
+        else:
+            starts = ego4d_starts(Fraction(end - begin).limit_denominator(10**6))
+            self._rows = ego4d_clips(begins - begin, starts)
+            length = 32 / 30
+            times = [(begin + float(start), begin + float(start) + length) for start in starts]
+        firsts = self._rows.min(axis=1)
+        lengths = self._rows.max(axis=1) - firsts + 1
+        return [
+            Window(number, int(first), int(length), *seconds)
+            for number, (first, length, seconds) in enumerate(zip(firsts, lengths, times, strict=True))
+        ]
+
+    def clips(self, video: Video, window: Window, spec: ClipSpec, views: Views) -> ClipPlan:
+        row: Indices = self._rows[window.number : window.number + 1] - window.first_frame
+        return ClipPlan(row, None, False)
+
+
+class _MapNetwork(SlowFast):
+    """Gives maps: both pathways', averaged over time ``(B, channels, h, w)``, slow ones first."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        slow, fast = self.forward_features(clip)
+        return torch.cat([slow.mean(dim=2), fast.mean(dim=2)], dim=1)
+
+
+def _feature_network(model: SlowFast, layer: Layer) -> SlowFast:
+    """The model with the same weights and without a classifier; the model stays as it is."""
+    network = eval_twin(model)
+    network.spec = model.spec.replace(num_classes=0)
+    network._labels = None
+    network.classifier = nn.Identity()
+    if layer == "maps":
+        network.__class__ = _MapNetwork
+    return network
+
+
+def _check_recipe(
+    name: RecipeName, recipe: FeatureRecipe | None, given: list[str], model: SlowFast | OptimizedModel
+) -> None:
+    """Refuses what a published recipe decides itself, and clips that the model doesn't take."""
+    if recipe is None:
+        return
+    if given:
+        raise InputError(
+            f"The recipe '{name}' decides about {given[0]} itself; recipe='clip' takes {given[0]}=."
+        )
+    frames = recipe.clip_spec.num_frames
+    if model.spec.num_frames != frames:
+        raise InputError(
+            f"The recipe '{name}' makes clips of {frames} frames, and this model takes"
+            f" {model.spec.num_frames}; it was made with {recipe.model}."
+        )
+
+
+def _check_layer(
+    layer: Layer, engine: EngineName, precision: Precision, model: SlowFast | OptimizedModel
+) -> None:
+    _check_choice("layer", layer, get_args(Layer))
+    if isinstance(model, OptimizedModel) and (model.spec.num_classes or layer == "maps"):
+        raise InputError(
+            "An optimized model doesn't give these features: pass the model itself, and engine=."
+        )
+    if layer == "maps" and (engine not in ("auto", "eager") or precision != "float32"):
+        raise InputError(
+            f"Maps are computed by engine='eager' in precision='float32', got '{engine}' and '{precision}'."
+        )
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = did_you_mean(str(value), choices)
+        raise UnknownNameError(f"{name} is {value!r}; accepted: {quoted(choices)}.{near}")
