@@ -17,15 +17,21 @@ from support.small_nets import NETWORKS, SMALL, make_model
 from slowfast_zoo import ClipSpec, SlowFast, open_video, read_clips
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError
 from slowfast_zoo.inference.engines.optimize import optimize
-from slowfast_zoo.inference.features.features import FeatureExtractor, Features, Layer, extract_features
+from slowfast_zoo.inference.features.features import FeatureExtractor, Features, extract_features
 from slowfast_zoo.inference.features.files import (
-    FeatureFormat,
     compare_features,
     is_finished,
     read_features,
     sidecar,
 )
-from slowfast_zoo.inference.features.recipes import RECIPES, RecipeName, at_rate, qvhighlights_clips
+from slowfast_zoo.inference.features.recipes import (
+    RECIPES,
+    FeatureFormat,
+    Layer,
+    RecipeName,
+    at_rate,
+    qvhighlights_clips,
+)
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.windows import Grid
 

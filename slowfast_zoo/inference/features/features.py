@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,10 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.features.recipes import (
     QVHIGHLIGHTS_FPS,
     QVHIGHLIGHTS_SIDE,
+    FeatureFormat,
     FeatureRecipe,
     FloatType,
+    Layer,
     RecipeName,
     at_rate,
     ego4d_clips,
@@ -44,19 +46,16 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.progress import Progress
-from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import Indices
-from slowfast_zoo.video.windows import Grid, LastWindow, Plan, Window, WindowReader, check_seconds
+from slowfast_zoo.video.windows import Grid, Plan, Window, WindowReader, check_seconds
 
 if TYPE_CHECKING:
-    from slowfast_zoo.inference.features.files import FeatureFormat
     from slowfast_zoo.video.decoding.reader import Source
-
-Layer = Literal["pooled", "slow", "fast", "maps"]
 
 _WINDOWS_AHEAD = 4
 """Windows that are read before the network asks for them."""

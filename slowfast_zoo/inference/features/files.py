@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import written_whole
+from slowfast_zoo.inference.features.recipes import FeatureFormat
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.features.features import Features
 
-FeatureFormat = Literal["npz", "npy", "pt", "safetensors"]
 _KEYS = ("features", "feats", "values")
 """Where archives of others keep theirs."""
 
 _VARYING = frozenset(("provenance", "precision"))
 """Settings that two files of one set may differ in."""
+
+_BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError)
 
 _Array = npt.NDArray[Any]
 
@@ -67,9 +70,7 @@ def write_features(features: Features, path: Path, format: str | None = None) ->
             _WRITERS[chosen](part, arrays, features.meta)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(
-            f"'{path}' can't be written: {reason}. Files that are finished are whole."
-        ) from error
+        raise InputError(f"'{path}' can't be written: {reason}. Finished files are kept.") from error
 
 
 def _write_npz(path: Path, arrays: dict[str, _Array], meta: Mapping[str, Any]) -> None:
@@ -128,7 +129,7 @@ def read_features(path: Path) -> FeatureFile:
     """
     try:
         values, meta = _READERS[format_of(path)](path)
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, *_BROKEN) as error:
         if isinstance(error, UnknownNameError):
             raise
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__

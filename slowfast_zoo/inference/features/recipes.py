@@ -30,6 +30,8 @@ from slowfast_zoo.video.sampling import Indices, linspace
 
 RecipeName = Literal["clip", "qvhighlights", "ego4d"]
 FloatType = Literal["float32", "float16"]
+Layer = Literal["pooled", "slow", "fast", "maps"]
+FeatureFormat = Literal["npz", "npy", "pt", "safetensors"]
 
 _SAME_TICK = 1e-6
 """Of a frame's time: seconds are rounded on their way, and half a tick goes up."""
