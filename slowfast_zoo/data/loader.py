@@ -6,6 +6,7 @@ index), so that augmentation repeats exactly. What a dataset is stands in ``slow
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -134,42 +135,34 @@ def normalized(clips: Tensor, spec: ClipSpec) -> Tensor:
     return normalize(clips.permute(4, 0, 1, 2, 3), spec).transpose(0, 1)
 
 
+@dataclasses.dataclass(eq=False)
 class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
     """The keys of every micro-batch of this process, from a step of the training to its end.
 
     A step's clips are the same set for any number of processes and accumulated micro-batches.
     """
 
-    def __init__(
-        self,
-        size: int,
-        *,
-        micro_batch: int,
-        micro_batches: int,
-        steps_per_epoch: int,
-        steps: range,
-        seed: int,
-        stream: int = TRAINING,
-        rank: int = 0,
-        world: int = 1,
-        sample_weights: Sequence[float] | None = None,
-    ) -> None:
-        """
-        Args:
-            size: items in the dataset.
-            micro_batch: clips per forward pass.
-            micro_batches: forward passes per step in each process.
-            steps_per_epoch: a new order is drawn after so many steps.
-            steps: which steps, counted from the start of the training.
-            seed: decides the orders together with the epoch.
-            stream: see ``ItemKey``.
-            rank: this process.
-            world: number of processes.
-            sample_weights: chance of each item, with replacement; None: each item at most once per epoch.
-        """
-        self.size, self.micro_batch, self.micro_batches = size, micro_batch, micro_batches
-        self.steps_per_epoch, self.steps, self.seed, self.stream = steps_per_epoch, steps, seed, stream
-        self.rank, self.world, self.sample_weights = rank, world, sample_weights
+    size: int
+    """Items in the dataset."""
+    _: dataclasses.KW_ONLY
+    micro_batch: int
+    """Clips per forward pass."""
+    micro_batches: int
+    """Forward passes per step in each process."""
+    steps_per_epoch: int
+    """A new order is drawn after so many steps."""
+    steps: range
+    """Which steps, counted from the start of the training."""
+    seed: int
+    """Decides the orders together with the epoch."""
+    stream: int = TRAINING
+    """See ``ItemKey``."""
+    rank: int = 0
+    """This process."""
+    world: int = 1
+    """Number of processes."""
+    sample_weights: Sequence[float] | None = None
+    """Chance of each item, with replacement; None: each item at most once per epoch."""
 
     def __len__(self) -> int:
         return len(self.steps) * self.micro_batches

@@ -7,8 +7,7 @@ import json
 import logging
 import math
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,27 +20,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class TrainLog:
-    """Appends lines to a file and shows how far it is; without a path (later processes) silent."""
+    """Appends lines to a file (none in later processes), and shows how far a training is."""
 
-    def __init__(self, path: Path | None, *, done: int, steps: int, progress: bool) -> None:
-        """
-        Args:
-            path: of the log.
-            done: optimizer steps done before.
-            steps: optimizer steps of the whole training.
-            progress: show a bar, or a line every so often where stderr is no terminal.
-        """
-        self.path = path
-        self._progress = Progress("train", steps, done=done, unit="step", show=progress and path is not None)
-        self._score = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
+    def __init__(self, path: Path | None, progress: Progress) -> None:
+        self.path, self._progress, self._score = path, progress, ""
 
     def write(self, mode: str, **values: Any) -> None:
         """Appends one line; floats are kept to six digits."""

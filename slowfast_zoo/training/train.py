@@ -32,6 +32,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
+from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.batch_norm import update_batch_norms
 from slowfast_zoo.training.journal import Meter, TrainLog
@@ -162,11 +163,12 @@ class _Trainer:
         if resume:
             self._restore()
         network = _distributed(self.model, self.group) if self.group.world > 1 else self.model
-        path = self.folder / LOG if self.group.first else None
+        shown = progress and self.group.first
         with (
-            TrainLog(path, done=self.done, steps=plan.steps, progress=progress) as log,
+            Progress("train", plan.steps, done=self.done, unit="step", show=shown) as bar,
             _stop_signals() as signals,
         ):
+            log = TrainLog(self.folder / LOG if self.group.first else None, bar)
             log.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
             batches = iter(self._load(range(self.done, plan.steps)))
             meter = Meter(self.group)
