@@ -284,15 +284,12 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
     names, own, classes = getattr(dataset, "labels", None), model.labels, model.spec.num_classes
     if names is None:
         annotations = getattr(dataset, "annotations", None)
-        if annotations is not None and annotations.num_classes > classes:
+        found = classes if annotations is None else annotations.num_classes
+        if found > classes or (all_of_them and found < classes):
             raise DataError(
-                f"The dataset has labels up to {annotations.num_classes - 1}, the model {classes} classes."
-            )
-        if annotations is not None and all_of_them and annotations.num_classes != classes:
-            raise DataError(
-                f"The dataset numbers {annotations.num_classes} classes without names, the model has"
-                f" {classes}: name those of the dataset (labels=model.labels, where its numbers mean them),"
-                f" or give the model a classifier for them (reset_classifier({annotations.num_classes}))."
+                f"The dataset numbers {found} classes without names, the model has {classes}: name those of"
+                " the dataset (labels=model.labels, where its numbers mean them), or give the model"
+                f" a classifier for them (reset_classifier({found}))."
             )
         return
     if len(names) != classes:

@@ -83,6 +83,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clips(tmp_path_factory.mktemp("clips"), {"dark": 6, "light": 6, "red": 3})
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the number of clips says nothing: one step an epoch."""
+    return make_clips(tmp_path_factory.mktemp("few"), {"dark": 3, "light": 3})
+
+
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """They take longer than these trainings; a test that is about them says so."""
@@ -158,10 +164,10 @@ def test_two_classes_and_a_test_part_and_their_defaults(tmp_path: Path) -> None:
     assert (start["step_clips"], start["lr"]) == (4, 0.025)
 
 
-def test_learning_from_scratch_lets_norms_learn(clips: Path, tmp_path: Path) -> None:
+def test_learning_from_scratch_lets_norms_learn(few: Path, tmp_path: Path) -> None:
     model = make_model()
     before = model.slow.stem.norm.running_mean.clone()
-    result = tune(clips, tmp_path, model, probe="no", freeze_norms=False, freeze_up_to=None)
+    result = tune(few, tmp_path, model, probe="no", freeze_norms=False, freeze_up_to=None)
     assert not torch.equal(model.slow.stem.norm.running_mean, before)
     assert result.probe_metrics is None
 
@@ -182,16 +188,16 @@ def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -
 
 
 def test_norms_that_learn_are_measured_before_the_probe(
-    tuned: FinetuneResult, clips: Path, tmp_path: Path
+    tuned: FinetuneResult, few: Path, tmp_path: Path
 ) -> None:
-    tune(clips, tmp_path, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
+    tune(few, tmp_path, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
     before = make_model().slow.stem.norm.running_mean
     for folder, measured in ((tuned.work_dir, False), (tmp_path, True)):
         assert torch.equal(read_file(folder / PROBE).slow.stem.norm.running_mean, before) != measured
 
 
 def test_norms_whose_measuring_makes_the_probe_worse_keep_what_the_model_came_with(
-    clips: Path, tmp_path: Path
+    few: Path, tmp_path: Path
 ) -> None:
     class Known(SlowFast):
         """Has seen such clips: with other statistics than its own it confuses them."""
@@ -205,7 +211,7 @@ def test_norms_whose_measuring_makes_the_probe_worse_keep_what_the_model_came_wi
     model = make_model()
     model.__class__ = Known
     model.own = model.slow.stem.norm.running_mean.clone()
-    result = tune(clips, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
+    result = tune(few, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
     (told,) = (note for note in result.notes if note.startswith("Batch norms measured"))
     assert told.endswith("before 1.0000; not used, as these weights know such clips.")
     assert result.probe_metrics["top1_acc"] == 1.0
@@ -227,10 +233,10 @@ def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -
     assert "which chose the epoch" not in str(result)
 
 
-def test_freezing_up_to_a_part(clips: Path, tmp_path: Path) -> None:
+def test_freezing_up_to_a_part(few: Path, tmp_path: Path) -> None:
     model = make_model()
     stem, head = model.slow.stem.conv.weight.clone(), model.slow.stage4[0].conv1.weight.clone()
-    tune(clips, tmp_path, model, freeze_up_to="stage3", config=CONFIG.replace(epochs=1))
+    tune(few, tmp_path, model, freeze_up_to="stage3", config=CONFIG.replace(epochs=1))
     assert torch.equal(model.slow.stem.conv.weight, stem)
     assert not torch.equal(model.slow.stage4[0].conv1.weight, head)
 
@@ -399,11 +405,11 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(
 
 
 def test_out_of_memory_with_norms_that_learn_is_told_apart(
-    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    few: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make_model()
     model.__class__ = Hungry
-    result = tune(clips, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1))
+    result = tune(few, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1))
     assert "measuring batch norms with 1 clips at a time" in caplog.text
     told = [note for note in result.notes if note.startswith("Out of memory")]
     assert all(
