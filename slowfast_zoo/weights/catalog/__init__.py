@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.weights.catalog.entry import TABLES
 from slowfast_zoo.weights.catalog.entry import WeightEntry as WeightEntry
 
 DEFAULT_TAGS: dict[str, str] = {
@@ -104,9 +106,7 @@ def _known(model: str) -> str:
 @functools.cache
 def _published() -> dict[str, dict[str, WeightEntry]]:
     # Imported at the first question: building some forty rows takes longer than importing this module.
-    from slowfast_zoo.weights.catalog import gluoncv, openmmlab, own, pyslowfast
-
-    return _index(row for table in (openmmlab, pyslowfast, gluoncv, own) for row in table.ROWS)
+    return _index(row for table in TABLES for row in import_module(f"{__name__}.{table}").ROWS)
 
 
 def _index(entries: Iterable[WeightEntry]) -> dict[str, dict[str, WeightEntry]]:

@@ -15,6 +15,8 @@ from slowfast_zoo.weights.catalog.datasets import Dataset
 
 FileKind = Literal["torch", "caffe2", "safetensors"]
 Dialect = Literal["openmmlab", "pyslowfast", "caffe2", "pytorchvideo", "gluoncv", "slowfast_zoo"]
+TABLES = ("openmmlab", "pyslowfast", "gluoncv", "own")
+"""The modules beside this one that have ``ROWS``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
