@@ -37,7 +37,7 @@ SUFFIXES: dict[str, SegmentFormat] = {
 }
 """The format that a file's ending stands for."""
 
-_MOST_DRAWN = 8
+_MOST_DRAWN = 10
 """Classes that a picture has room and colors for."""
 _MOST_BEST = 5
 """Classes that JSON gives for a window."""

@@ -78,7 +78,7 @@ class SegmentRules:
     A class begins where its probability reaches ``enter`` and goes on while it is at least ``leave``, so that
     a probability about one threshold doesn't flicker. Of a model whose classes exclude each other, segments
     don't overlap: a class ends also where another one reaches ``enter`` and is more probable. Then gaps are
-    closed, what is too short left out, and the gaps that it leaves are closed.
+    closed, what is too short is left out, and the gaps that this leaves are closed.
 
     Raises:
         InputError: a value that is not accepted.
@@ -92,7 +92,8 @@ class SegmentRules:
     min_seconds: float = 0.0
     """Shorter segments are left out."""
     max_gap_seconds: float = 0.0
-    """Segments of a class that are no farther apart become one, where no other lies between."""
+    """Gaps up to this are closed. Segments of one class become one; of classes that exclude each other,
+    neighbors meet where their probabilities cross, as around a cut, whose windows show parts of both."""
     labels: tuple[str, ...] | None = None
     """The classes that are wanted; None: all."""
 
@@ -150,10 +151,10 @@ def find_segments(
     else:
         runs = _exclusive(scores, rules.enter, leave)
     runs.sort()
-    runs = _merged(runs, windows, rules.max_gap_seconds, multi_label)
     borders = windows.borders()
+    runs = _closed(runs, scores, borders, rules.max_gap_seconds, multi_label)
     runs = [run for run in runs if borders[run[1]] - borders[run[0]] >= rules.min_seconds - 1e-9]
-    runs = _merged(runs, windows, rules.max_gap_seconds, multi_label)
+    runs = _closed(runs, scores, borders, rules.max_gap_seconds, multi_label)
     return tuple(
         Segment(
             float(borders[first]),
@@ -194,22 +195,27 @@ def _exclusive(scores: Scores, enter: float, leave: float) -> list[tuple[int, in
     return [*runs, (begin, len(scores), current)] if current >= 0 else runs
 
 
-def _merged(
-    runs: list[tuple[int, int, int]], windows: Windows, most: float, multi_label: bool
+def _closed(
+    runs: list[tuple[int, int, int]], scores: Scores, borders: Seconds, most: float, multi_label: bool
 ) -> list[tuple[int, int, int]]:
-    """The runs, those of one class that are near enough joined."""
-    borders = windows.borders()
+    """The runs without gaps of at most so many seconds; sorted by begin, as they came."""
     kept: list[tuple[int, int, int]] = []
     last: dict[int, int] = {}  # of each class, where its latest run lies in ``kept``
     for first, stop, index in runs:
         place = last.get(index) if multi_label else len(kept) - 1
-        if place is not None and place >= 0 and kept[place][2] == index:
-            begin, end, _ = kept[place]
+        begin = first
+        if place is not None and place >= 0:
+            before, end, label = kept[place]
             if borders[first] - borders[end] <= most + 1e-9:
-                kept[place] = (begin, max(end, stop), index)
-                continue
+                if label == index:
+                    kept[place] = (before, stop, index)
+                    continue
+                # One class goes on up to where the sum of the probabilities that are told is largest.
+                gains = np.cumsum(scores[end:first, label] - scores[end:first, index], dtype=np.float64)
+                begin = end + int(np.argmax(np.append(0.0, gains)))
+                kept[place] = (before, begin, label)
         last[index] = len(kept)
-        kept.append((first, stop, index))
+        kept.append((begin, stop, index))
     return kept
 
 

@@ -143,10 +143,16 @@ def test_classes_that_exclude_each_other_dont_overlap() -> None:
         ("a", 2.5, 3.5),
         ("b", 4.5, 6.0),
     ]
-    # What is too short goes, and the gap that it leaves is closed.
-    assert [row[:3] for row in found(rows, leave=0.35, min_seconds=1.2, max_gap_seconds=1)] == [
+    # What is too short goes; the gap that it leaves is closed, by whoever is more probable there.
+    kept = {"leave": 0.35, "min_seconds": 1.2}
+    assert [row[:3] for row in found(rows, **kept)] == [("a", 0.0, 1.5), ("b", 4.5, 6.0)]
+    assert [row[:3] for row in found(rows, **kept, max_gap_seconds=1.9)] == [
         ("a", 0.0, 1.5),
-        ("b", 4.5, 6.0),
+        ("b", 3.5, 6.0),
+    ]
+    assert [row[:3] for row in found(rows, **kept, max_gap_seconds=2)] == [
+        ("a", 0.0, 3.5),
+        ("b", 3.5, 6.0),
     ]
     flicker = [[0.9, 0.1]] * 3 + [[0.2, 0.8]] + [[0.9, 0.1]] * 3
     assert [row[:3] for row in found(flicker, min_seconds=1.5, max_gap_seconds=1)] == [("a", 0.0, 8.0)]
