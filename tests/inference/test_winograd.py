@@ -91,7 +91,12 @@ def test_narrow_convolutions_are_left_alone() -> None:
     assert replaced(network) == {"slow.stage4.0.conv1"}, "the others have fewer than 64 channels"
 
 
-def test_the_compiled_engine_computes_so(model: SlowFast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_engine_computes_so_and_keeps_the_source(
+    model: SlowFast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    winograd.mappings.cache_clear()
     asked = []
     use = winograd.use_winograd
 
@@ -105,6 +110,8 @@ def test_the_compiled_engine_computes_so(model: SlowFast, monkeypatch: pytest.Mo
         assert relative(optimize(model, "compile")(clips), model(clips)) <= 1e-5
     assert len(asked) == 1
     assert len(asked[0]) == 4
+    sources = (tmp_path / "engines").rglob("*.cpp")
+    assert any("factors_over_time" in path.read_text() for path in sources)
     if has_bfloat16_kernels():
         optimize(model, "compile", "bfloat16")(clips)
     assert len(asked) == 1, "half precision would lose too much"
@@ -123,15 +130,3 @@ def test_without_a_compiler_that_takes_it_every_product_is_computed(
     network = graph(model)
     winograd.use_winograd(network, frames=4)
     assert not replaced(network)
-
-
-def test_the_source_is_kept_in_the_librarys_cache(
-    model: SlowFast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    winograd.mappings.cache_clear()
-    clip = torch.randn(1, 3, 8, 32, 32)
-    optimize(model, "compile")(clip)
-    sources = (tmp_path / "engines").rglob("*.cpp")
-    assert any("factors_over_time" in path.read_text() for path in sources)
