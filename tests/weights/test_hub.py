@@ -511,6 +511,14 @@ def test_what_the_hub_refuses(hub: HubServer, monkeypatch: pytest.MonkeyPatch, t
         push_to_hub(tiny(), "name")
 
 
+def test_secrets_of_an_endpoint_are_told_nobody(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for endpoint in (hub.url.replace("://", "://user:PASSWORD@"), "http://user:PASSWORD@127.0.0.1:9"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(DownloadError, match=r"http://127\.0\.0\.1:\d+") as caught:
+            from_pretrained("someone/none")
+        assert "PASSWORD" not in str(caught.value)
+
+
 def test_repository_of_another_library(hub: HubServer) -> None:
     repository = hub.repositories["someone/bert"] = Repository()
     repository.commit({"config.json": b'{"architectures": ["Bert"]}', "pytorch_model.bin": b"\x80"})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_zoo import __version__
-from slowfast_zoo.errors import DownloadError, InputError, OfflineError
+from slowfast_zoo.errors import DownloadError, InputError, OfflineError, without_secrets
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import is_offline
@@ -188,6 +188,7 @@ def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
 
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
     api = HfApi(endpoint=endpoint, library_name="slowfast_zoo", library_version=__version__)
+    endpoint = without_secrets(endpoint)  # in messages
     name = f"'{repo_id}'" if revision is None else f"'{repo_id}' at revision '{revision}'"
     try:
         yield api
@@ -219,11 +220,12 @@ def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in one line: the client wraps what happened in general advice."""
+    """The innermost cause in one line, without secrets: the client wraps what happened in general advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = re.sub(r"\bdata:\S+", "data:...", text)
+    return re.sub(r"\w+://[^\s'\"]+", lambda found: without_secrets(found[0]), text).rstrip(".")
 
 
 def _other_reading(repo_id: str) -> str:
