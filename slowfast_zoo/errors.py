@@ -57,6 +57,12 @@ class CheckpointError(SlowFastZooError, RuntimeError):
         self.unexpected = tuple(unexpected)
         self.mismatched = tuple(mismatched)
 
+    def saying(self, message: str) -> CheckpointError:
+        """The same in other words."""
+        return CheckpointError(
+            message, missing=self.missing, unexpected=self.unexpected, mismatched=self.mismatched
+        )
+
 
 class VideoError(SlowFastZooError, OSError):
     """A video can't be opened or decoded; the message names the file and the reason."""

@@ -217,19 +217,15 @@ class ModelSpec(Spec):
         if self.num_frames % self.alpha:
             raise self._error("num_frames", f"a multiple of alpha ({self.alpha})")
         self._check_temporal_blocks()
-        if self.head_pool == "global":
-            if self.head_window is not None:
-                raise self._error("head_window", "None when head_pool is 'global'")
-        else:
+        if self.head_pool != "global":
             self._require_int("head_window", 1)
+        elif self.head_window is not None:
+            raise self._error("head_window", "None when head_pool is 'global'")
 
     def _check_temporal_blocks(self) -> None:
-        blocks = self.temporal_blocks
-        if blocks is None:
-            return
-        most = max(map(max, BLOCKS_PER_STAGE.values()))
+        blocks, most = self.temporal_blocks, max(map(max, BLOCKS_PER_STAGE.values()))
         integers = isinstance(blocks, tuple) and all(type(n) is int and 0 <= n <= most for n in blocks)
-        if not integers or len(blocks) != 4:
+        if blocks is not None and (not integers or len(blocks) != 4):
             raise self._error("temporal_blocks", f"None, or four integers from 0 to {most}, one per stage")
 
     @property
@@ -334,7 +330,10 @@ class ClipSpec(Spec):
             self._require_int(field, 1)
         if self.crops not in (1, 3):
             raise self._error("crops", "1 or 3")
-        self._check_time()
+        if self.time_base != "frames":
+            self._require_number("fps", 0.001, 1000)
+        elif self.fps is not None:
+            raise self._error("fps", "None when time_base is 'frames'")
         self._check_size()
         self._require_number("flip", 0, 1)
         self._require_number("smallest_area", 0, 1, open_low=True)
@@ -349,13 +348,6 @@ class ClipSpec(Spec):
             raise self._error("std", "numbers from 0.000001")
         if not isinstance(self.approximate, str) or len(self.approximate) > 10_000:
             raise self._error("approximate", "a text of at most 10000 characters")
-
-    def _check_time(self) -> None:
-        if self.time_base == "frames":
-            if self.fps is not None:
-                raise self._error("fps", "None when time_base is 'frames'")
-        else:
-            self._require_number("fps", 0.001, 1000)
 
     def _check_size(self) -> None:
         sides = self.size if isinstance(self.size, tuple) else (self.size,)

@@ -125,13 +125,9 @@ def read_canonical(checkpoint: Checkpoint, spec: ModelSpec) -> dict[str, Tensor]
     try:
         return canonical_state_dict(checkpoint.tensors, spec, checkpoint.dialect, shapes=checkpoint.shapes)
     except CheckpointError as error:
-        path = str(checkpoint.path)
-        raise CheckpointError(
-            str(error) if path in str(error) else f"'{path}': {error}",
-            missing=error.missing,
-            unexpected=error.unexpected,
-            mismatched=error.mismatched,
-        ) from error
+        if str(checkpoint.path) in str(error):
+            raise
+        raise error.saying(f"'{checkpoint.path}': {error}") from error
 
 
 def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:

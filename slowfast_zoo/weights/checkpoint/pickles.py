@@ -232,8 +232,12 @@ class _Machine:
             self.stack[-1].state = state
 
     def fill(self, items: list[Any]) -> None:
+        """Keys that can't be names or numbers are left out: hashing a tuple in a tuple in ... has no end."""
+        if len(items) % 2:
+            raise ValueError("a key lacks its value")
         if isinstance(self.stack[-1], dict):
-            _fill(self.stack[-1], items)
+            pairs = zip(items[::2], items[1::2], strict=True)
+            self.stack[-1].update((key, value) for key, value in pairs if isinstance(key, _KEYS))
 
     def extend(self, items: list[Any]) -> None:
         if isinstance(self.stack[-1], list):
@@ -256,14 +260,6 @@ class _Machine:
 
     def get(self, index: int) -> None:
         self.stack.append(self.memo[index])
-
-
-def _fill(target: dict[Any, Any], items: list[Any]) -> None:
-    """Keys that can't be names or numbers are left out: hashing a tuple in a tuple in ... has no end."""
-    if len(items) % 2:
-        raise ValueError("a key lacks its value")
-    pairs = zip(items[::2], items[1::2], strict=True)
-    target.update((key, value) for key, value in pairs if isinstance(key, _KEYS))
 
 
 def _is_pair(value: object) -> bool:

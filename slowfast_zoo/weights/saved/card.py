@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -55,7 +55,9 @@ def model_card(config: SavedConfig, source: str) -> str:
         f"# {_inline(name)}",
         f"A SlowFast video network ({depths}): a clip of {spec.num_frames} frames, of which the slow pathway"
         f" sees {spec.slow_frames}, gives {gives}.",
-        _example(source),
+        "```python\nimport slowfast_zoo\n"
+        f"model = slowfast_zoo.from_pretrained({source})\n"
+        'print(slowfast_zoo.predict(model, "video.mp4"))\n```',
         "## Input\n\nThe library prepares every video in this way, which `config.json` holds complete.",
         _table(
             ("rule", "value"),
@@ -68,7 +70,8 @@ def model_card(config: SavedConfig, source: str) -> str:
     ]
     if config.metrics:
         parts += ["## Metrics", _table(("metric", "value"), config.metrics.items())]
-    if origin := _flat(provenance):
+    # What is nested (a training's settings) stays in config.json.
+    if origin := [(k, v) for k, v in provenance.items() if isinstance(v, str | int | float) and v != ""]:
         parts += ["## Source", _table(("fact", "value"), origin)]
     if config.labels:
         table = _table(("index", "name"), enumerate(config.labels))
@@ -93,24 +96,6 @@ def _metadata(config: SavedConfig) -> str:
         is_identifier = re.fullmatch(r"[a-z0-9.+-]+", given.lower())
         values = {"license": given.lower() if is_identifier else "other"} | values
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in values.items())
-
-
-def _example(source: str) -> str:
-    lines = [
-        "import slowfast_zoo",
-        f"model = slowfast_zoo.from_pretrained({source})",
-        'print(slowfast_zoo.predict(model, "video.mp4"))',
-    ]
-    return "\n".join(["```python", *lines, "```"])
-
-
-def _flat(provenance: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The facts of one line; what is nested (a training's settings) stays in ``config.json``."""
-    return [
-        (key, value)
-        for key, value in provenance.items()
-        if isinstance(value, (str, int, float)) and value != ""
-    ]
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[Any, Any]]) -> str:

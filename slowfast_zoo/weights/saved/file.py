@@ -55,14 +55,11 @@ class LocalWeights:
             names = [*error.missing, *error.unexpected, *(name for name, _, _ in error.mismatched)]
             if not names:
                 raise
-            raise CheckpointError(
+            raise error.saying(
                 f"'{checkpoint.path}' doesn't hold the network that its config describes:"
                 f" {len(error.missing)} tensors are missing, {len(error.unexpected)} left over,"
                 f" {len(error.mismatched)} of another shape"
-                f" ({quoted(names[:3])}{', ...' if len(names) > 3 else ''}).",
-                missing=error.missing,
-                unexpected=error.unexpected,
-                mismatched=error.mismatched,
+                f" ({quoted(names[:3])}{', ...' if len(names) > 3 else ''})."
             ) from error
         if config.checksum not in (None, checksum(state)):
             raise CheckpointError(
