@@ -209,6 +209,7 @@ def _obtain(order: _Order, progress: bool) -> Fetched:
 
 def _copy(source: Path, order: _Order) -> Fetched:
     part = _part(order, str(source))
+    discard(part)
     try:
         original = source.open("rb")
     except OSError as error:
