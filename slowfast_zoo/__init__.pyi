@@ -33,10 +33,10 @@ from slowfast_zoo.video.clips import read_clips as read_clips
 from slowfast_zoo.video.decoding.reader import open_video as open_video
 from slowfast_zoo.video.transforms.transforms import eval_transform as eval_transform
 from slowfast_zoo.video.transforms.transforms import train_transform as train_transform
-from slowfast_zoo.weights.catalog import WeightEntry as WeightEntry
 from slowfast_zoo.weights.catalog import get_weights as get_weights
 from slowfast_zoo.weights.catalog import list_models as list_models
 from slowfast_zoo.weights.catalog import list_weights as list_weights
+from slowfast_zoo.weights.catalog.entry import WeightEntry as WeightEntry
 from slowfast_zoo.weights.checkpoint.loading import load_checkpoint as load_checkpoint
 from slowfast_zoo.weights.saved.folder import save_pretrained as save_pretrained
 from slowfast_zoo.weights.saved.hub import from_pretrained as from_pretrained

@@ -15,7 +15,6 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import (
     DEFAULT_TAGS,
-    WeightEntry,
     find_config,
     get_weights,
     list_models,
@@ -23,6 +22,7 @@ from slowfast_zoo.weights.catalog import (
 )
 from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab
 from slowfast_zoo.weights.catalog.datasets import Dataset
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 ROWS = list_weights()
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.tag}")

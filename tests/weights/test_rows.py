@@ -5,9 +5,9 @@ from typing import get_args
 
 import pytest
 
-from slowfast_zoo.weights.catalog import WeightEntry, get_weights, list_weights
+from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab
-from slowfast_zoo.weights.catalog.entry import Dialect, FileKind
+from slowfast_zoo.weights.catalog.entry import Dialect, FileKind, WeightEntry
 
 ROWS = [row for row in list_weights() if row.urls]  # what ships in the package: test_embedded.py
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.tag}")

@@ -9,10 +9,12 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.weights.catalog.entry import TABLES
-from slowfast_zoo.weights.catalog.entry import WeightEntry as WeightEntry
+
+if TYPE_CHECKING:
+    from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 DEFAULT_TAGS: dict[str, str] = {
     "slowfast_r50_4x16x1": "mmaction2/k400-256e-320p-prebn",
@@ -106,6 +108,8 @@ def _known(model: str) -> str:
 @functools.cache
 def _published() -> dict[str, dict[str, WeightEntry]]:
     # Imported at the first question: building some forty rows takes longer than importing this module.
+    from slowfast_zoo.weights.catalog.entry import TABLES
+
     return _index(row for table in TABLES for row in import_module(f"{__name__}.{table}").ROWS)
 
 
