@@ -31,8 +31,12 @@ COMMANDS = {
     "time": {
         "timeline": "Says what happens when in videos: segments with begin and end, as a table, subtitles"
         " or other files.",
+        "watch": "Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.",
         "test-segments": "Scores segments by ActivityNet's rule: PREDICTIONS against ANNOTATIONS, both in its"
         " JSON.",
+    },
+    "features": {
+        "features": "Writes a vector for each window of videos, a file per video; or compares two such files.",
     },
     "data": {
         "check": "Looks for what is wrong with DATA: a folder or list, or several (train, val, test).",

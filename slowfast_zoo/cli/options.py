@@ -45,6 +45,11 @@ def echo_report(report: Any, as_json: bool) -> None:
     echo(json.dumps(report.to_dict(), indent=1) if as_json else report)
 
 
+def echo_json(values: Mapping[str, Any]) -> None:
+    """Prints an object as one line, which is there at once also where it goes into a pipe."""
+    echo(json.dumps(values, ensure_ascii=False))
+
+
 class Command(click.Command):
     """A command with examples, whose first sentence is shown whole in the list of commands."""
 

@@ -1,10 +1,11 @@
-"""``slowfast-zoo timeline`` and ``test-segments``: what happens when in a video, and how well that fits."""
+"""``slowfast-zoo timeline``, ``watch`` and ``test-segments``: what happens when, what now, how well it fits."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,7 +29,9 @@ LEDGER = "timelines.jsonl"
 """Says of a folder of timelines which video each file belongs to, how it was made, and what failed."""
 
 
-def _seconds(name: str, help_text: str, default: float | None = None, *, positive: bool = False) -> Any:
+def _seconds(
+    name: str, help_text: str, default: float | None = None, *, positive: bool = False
+) -> Callable[[opt.F], opt.F]:
     return click.option(
         name,
         f"{name[2:].replace('-', '_')}_seconds",
@@ -331,6 +334,57 @@ def _clock(seconds: float) -> str:
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+@command(
+    "watch",
+    "watch rtsp://user:password@camera/stream --model slowfast_tiny",
+    "watch /dev/video0 --hop 0.5 --option video_size=640x480",
+    "watch http://camera/mjpeg --jsonl > log.jsonl",
+    "watch - < pipe",
+)
+@click.argument("source")
+@model_option()
+@_seconds("--hop", "From one window to the next.", 1.0, positive=True)
+@_seconds("--max-lag", "Leave out answers that are older.", positive=True)
+@opt.topk
+@opt.views(help_text="Clips and crops of each window")
+@opt.how
+@click.option("--jsonl", is_flag=True, help="Print a JSON object per line, all scores with their times.")
+@click.option("--option", "pairs", metavar="NAME=VALUE", multiple=True, help="FFmpeg's, for the source.")
+@_seconds("--timeout", "Without anything new, after which a connection is opened again.", 10.0, positive=True)
+def watch_command(
+    source: str, model: ModelRef, how: dict[str, Any], jsonl: bool, pairs: tuple[str, ...], **options: Any
+) -> None:
+    """Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.
+
+    SOURCE is an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp), a device such as
+    /dev/video0 or its number, a file, which is played at its own speed, or - for standard input. A lost
+    connection is opened again for as long as it takes. When the network is slower than --hop, hops are left
+    out: an answer is never older than one hop and the network's own time.
+    """
+    import datetime
+    import sys
+
+    from slowfast_zoo.inference.stream.watch import watch
+
+    settings = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(settings) < len(pairs):
+        raise InputError("--option is NAME=VALUE, such as rtsp_transport=udp, and each name once.")
+    network = model.load()
+    place: Any = sys.stdin.buffer if source == "-" else int(source) if source.isdecimal() else source
+    answers = watch(network, place, options=settings, **options, **prepared(how))
+    for answer in answers:
+        now = datetime.datetime.now().astimezone()
+        if jsonl:
+            opt.echo_json({"time": now.isoformat(timespec="milliseconds"), **answer.to_dict()})
+            continue
+        best = "  ".join(
+            f"{score:6.1%} {label}" for label, score in zip(answer.labels, answer.scores, strict=True)
+        )
+        notes = f"  ({answer.skipped_hops} hops left out)" if answer.skipped_hops else ""
+        notes += "  (behind a gap)" * answer.gap
+        echo(f"{now:%H:%M:%S}  {answer.lag_seconds:4.1f} s old  {best}{notes}")
 
 
 @command(

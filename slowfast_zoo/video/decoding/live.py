@@ -57,7 +57,8 @@ _PROTOCOLS = {
 _RTSP_OPTIONS = {"rtsp_transport": "tcp", "max_delay": "500000"}
 """UDP loses packets without a word, and frames become gray."""
 
-_LOW_DELAY = {"fflags": "nobuffer", "analyzeduration": "2000000"}
+_PROBE = {"analyzeduration": "2000000"}
+"""Microseconds of a stream that are looked at before its first frame is given."""
 
 _DEVICES = {
     "linux": ("v4l2", "/dev/video{}"),
@@ -179,7 +180,7 @@ class LiveVideo:
                 raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number above 0.")
         self.name = f"camera {source}" if isinstance(source, int) else display_name(source)
         self._opening = _opening_of(source, timeout_seconds)
-        self._options = {**_LOW_DELAY, **self._opening.options, **(options or {})}
+        self._options = {**_PROBE, **self._opening.options, **(options or {})}
         self._timeout, self._retry, self._now = timeout_seconds, retry_seconds, clock
         self._stop = threading.Event()
         self._clock = LiveClock()
@@ -232,7 +233,6 @@ class LiveVideo:
             _LostError: it broke off.
         """
         import av
-        from av.codec.context import Flags
 
         gap, convert = self._seen, None
         try:
@@ -241,7 +241,6 @@ class LiveVideo:
                 context = track.codec_context
                 context.options = {"max_pixels": str(MAX_PIXELS)}
                 context.thread_type = "SLICE"  # threads that share out frames hold some back
-                context.flags |= Flags.low_delay
                 self._finite = not self._opening.lasting or bool(container.duration)
                 self._clock.restart()
                 self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
