@@ -36,7 +36,7 @@ COMMANDS = {
         " JSON.",
     },
     "features": {
-        "features": "Writes a vector for each window of videos, a file per video; or compares two such files.",
+        "features": "Writes a vector for each window of videos, a file per video; or compares two files.",
     },
     "data": {
         "check": "Looks for what is wrong with DATA: a folder or list, or several (train, val, test).",

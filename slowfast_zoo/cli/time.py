@@ -1,4 +1,4 @@
-"""``slowfast-zoo timeline``, ``watch`` and ``test-segments``: what happens when, what now, how well it fits."""
+"""``slowfast-zoo timeline``, ``watch``, ``test-segments``: what happens when, what now, how well it fits."""
 
 from __future__ import annotations
 

@@ -59,6 +59,8 @@ def refusal(source: Any) -> str:
         ("new\nline\x1b[31m.mp4", r"new\nline\x1b[31m.mp4' doesn't exist"),
         ("file://elsewhere/clip.mp4", "another machine"),
         ("ftp://127.0.0.1/a.mp4", "no http or https URL"),
+        ("rtsp://me:SECRET@127.0.0.1/live", "it is a stream without an end, not a file: watch takes it"),
+        ("udp://127.0.0.1:5000", "watch takes it"),
         ("http://:80/x.mp4?sig=SECRET", ""),
         ("http://", ""),
         ("http:///x.mp4", ""),
@@ -170,6 +172,21 @@ def test_streams_end_by_a_limit_where_the_type_says_nothing(
     monkeypatch.setattr(sources, "MAX_UNSIZED_SECONDS", 0.2)
     with Endless(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\n\r\n", b"\0" * 999) as address:
         assert "has no end after 0 s: it is a stream without an end" in refusal(address)
+
+
+def test_what_comes_as_fast_as_it_is_shown_is_refused_within_seconds(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 160, 192, 3), dtype=np.uint8)
+    film = write_video(tmp_path / "film.ts", noise, fps=25, codec="mpeg2video", pixels="yuv420p")
+    server.files["/live"] = film
+    assert film.stat().st_size > 12 * 2**14
+    server.faults["/live"] = Fault(chunked=True)
+    assert probe(server.url + "/live").num_frames == 60
+    monkeypatch.setattr(sources, "PACED_AFTER_SECONDS", 0.2)
+    server.faults["/live"] = Fault(chunked=True, chunk_pause_seconds=0.1)
+    assert "comes only as fast as it is shown" in (said := refusal(server.url + "/live"))
+    assert "watch takes it" in said
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ class Stream:
         self._error: BaseException | None = None
         self._answered = -1
         self._gaps_answered = 0
-        threading.Thread(target=self._work, name="slowfast-stream", daemon=True).start()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -262,6 +262,9 @@ class Stream:
         plan = plan_clips(arrived.part(window), self._clip_spec, self._views)
         arrival = arrived.arrival_of(window.frames.stop - 1)
         self._windows += 1
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="slowfast-stream", daemon=True)
+            self._thread.start()
         with self._changed:
             self._newest = _Ready(window, plan, self._store, arrival, self._gaps)
             self._changed.notify_all()

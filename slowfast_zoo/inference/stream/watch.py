@@ -6,7 +6,7 @@ for answer in watch(model, "rtsp://camera/stream"):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,7 +38,7 @@ def watch(
     device: str | torch.device | None = None,
     engine: EngineName = "auto",
     precision: Precision = "float32",
-) -> Iterator[StreamResult]:
+) -> Generator[StreamResult, None, None]:
     """What happens in front of a camera, as ``Stream`` tells it, until it ends or nobody asks any more.
 
     A connection that breaks off is opened again, for as long as it takes; the next answer's ``gap`` says so.
@@ -84,7 +84,7 @@ def watch(
     return _watched(video, stream)
 
 
-def _watched(video: LiveVideo, stream: Stream) -> Iterator[StreamResult]:
+def _watched(video: LiveVideo, stream: Stream) -> Generator[StreamResult, None, None]:
     with video, stream:
         for frame in video:
             if (result := stream.push(frame.pixels, frame.seconds, gap=frame.gap)) is not None:

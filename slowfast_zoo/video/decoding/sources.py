@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import math
@@ -44,6 +45,15 @@ MAX_UNSIZED_BYTES = 2**30
 MAX_UNSIZED_SECONDS = 60.0
 """What is fetched at most where the server doesn't say how long the file is."""
 
+PACED_AFTER_SECONDS = 4.0
+"""When such an answer is looked at: what comes hardly faster than a player shows it is live."""
+
+_FASTEST_LIVE = 2.0
+"""Seconds of video that a live stream sends in a second, with what it had stored at first."""
+
+STREAM_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+"""Of addresses that can be watched, beside http and https."""
+
 _SLOWEST_BYTES_PER_SECOND = 1024
 """A server that is slower for a minute is given up."""
 
@@ -56,14 +66,14 @@ _PIECE_BYTES = 2**16
 
 _NOT_VIDEOS = {
     "tty": "it is text; a list of videos is for predict_many, or --from",
-    "hls": "it is a playlist, pass the video itself",
+    "hls": "it is a playlist: pass the video itself, or the address to watch",
     "dash": "it is a playlist, pass the video itself",
     "concat": "it is a playlist, pass the video itself",
     "image2": "it is a single picture, pass a video or a folder of frames",
 }
 """Formats that FFmpeg would open, each with the reason why they aren't accepted."""
 
-_STREAM = "it is a stream without an end, not a file: record a part of it, or push its frames to a Stream"
+_STREAM = "it is a stream without an end, not a file: watch takes it, or record a part of it"
 
 _NOT_FILES = {
     "multipart/": _STREAM,
@@ -291,7 +301,8 @@ def _file(path: Path) -> Media:
             f"'{name}' is a pipe, which can be read only once: open it and pass the file object."
         )
     if not stat.S_ISREG(mode):
-        raise VideoError(f"'{name}' is no regular file.")
+        hint = ": watch takes cameras" if name.startswith("/dev/") else ""
+        raise VideoError(f"'{name}' is no regular file{hint}.")
     if not path.stat().st_size:
         raise VideoError(f"'{name}' is empty: a file of 0 bytes.")
     return Media(name, path, owned=False)
@@ -349,7 +360,10 @@ def _is_text(head: bytes) -> bool:
 
 def _fetched(url: str) -> Media:
     name = display_name(url)
-    if url.partition("://")[0].lower() not in ("http", "https"):
+    scheme = url.partition("://")[0].lower()
+    if scheme in STREAM_PROTOCOLS:
+        raise VideoError(f"'{name}' can't be opened as a video: {_STREAM}.")
+    if scheme not in ("http", "https"):
         raise VideoError(f"'{name}' is no http or https URL; other protocols aren't fetched.")
     try:
         with _opener().open(_request(url), timeout=_TIMEOUT_SECONDS) as response:
@@ -490,15 +504,20 @@ def _spooled(
 ) -> BinaryIO:
     """All bytes that ``read`` gives within the limits, in memory or in a file without a name."""
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
-    received, begun = 0, time.monotonic()
+    received, begun, looked = 0, time.monotonic(), False
     try:
         while piece := read(_PIECE_BYTES):
             received += len(piece)
             if received > limit:
                 raise VideoError(f"'{name}' has no end after {received} bytes: {_STREAM}.")
-            if (seconds := time.monotonic() - begun) > limit_seconds:
+            seconds = time.monotonic() - begun
+            if seconds > limit_seconds:
                 raise VideoError(f"'{name}' has no end after {seconds:.0f} s: {_STREAM}.")
             file.write(piece)
+            if limit_seconds < math.inf and not looked and seconds > PACED_AFTER_SECONDS:
+                looked = True
+                if 0 < _seconds_in(cast(BinaryIO, file)) < _FASTEST_LIVE * seconds:
+                    raise VideoError(f"'{name}' comes only as fast as it is shown: {_STREAM}.")
     except OSError as error:
         file.close()
         if isinstance(error, VideoError):
@@ -508,6 +527,26 @@ def _spooled(
         file.close()
         raise
     return cast(BinaryIO, file)
+
+
+def _seconds_in(file: BinaryIO) -> float:
+    """How much video the begin of a file holds, in seconds by its time stamps; 0 where that can't be told."""
+    import av
+
+    file.seek(0)
+    first = last = 0.0
+    # It is cut in the middle, as everything is at this time.
+    with (
+        contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError),
+        av.open(file, options={"protocol_whitelist": "none"}) as container,
+    ):
+        track = container.streams.video[0]
+        stamps = (packet.pts for packet in container.demux(track) if packet.pts is not None)
+        first = last = float(next(stamps, 0) * track.time_base)
+        for stamp in stamps:
+            last = max(last, float(stamp * track.time_base))
+    file.seek(0, io.SEEK_END)
+    return last - first
 
 
 def one_line(error: object) -> str:

@@ -1,0 +1,202 @@
+"""Cameras, streams and pipes: real servers on the loopback interface, killed and started again."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.cameras import MjpegServer, PacedPipe, RtspServer, rtsp_python
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.video.decoding.live import LiveClock, LiveFrame, LiveVideo
+
+FAST = {"timeout_seconds": 5.0, "retry_seconds": (0.05, 0.2)}
+
+
+def some(frames: Iterator[LiveFrame], count: int) -> list[LiveFrame]:
+    found = list(itertools.islice(frames, count))
+    assert len(found) == count
+    return found
+
+
+def check_clock(frames: list[LiveFrame], gaps: list[int]) -> None:
+    """Seconds increase, whatever happened between the frames; only these frames follow a gap."""
+    seconds = [frame.seconds for frame in frames]
+    assert seconds[0] == 0.0 and all(np.diff(seconds) > 0)
+    assert [number for number, frame in enumerate(frames) if frame.gap] == gaps
+
+
+def test_mjpeg_goes_on_when_the_server_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    with MjpegServer() as server:
+        video = LiveVideo(server.url, **FAST)
+        frames = iter(video)
+        before = some(frames, 8)
+    with MjpegServer(port=server.port), video:
+        after = some(frames, 8)
+    check_clock(before + after, [8])
+    assert before[0].pixels.shape == (64, 96, 3) and before[0].pixels.dtype == np.uint8
+    assert np.abs(before[3].pixels.astype(int) - moving_pattern(16, 64, 96)[3]).mean() < 25
+    assert video.name in caplog.text and "Trying again" in caplog.text
+    assert "secret" not in caplog.text and "hidden" not in caplog.text
+
+
+def test_a_server_that_hangs_up_is_asked_again() -> None:
+    with MjpegServer(count=5) as server, LiveVideo(server.url, **FAST) as video:
+        frames = some(iter(video), 12)
+        assert server.connections == 3
+    check_clock(frames, [5, 10])
+
+
+@pytest.mark.skipif(rtsp_python() is None, reason="no GStreamer RTSP server: gir1.2-gst-rtsp-server-1.0")
+def test_rtsp_goes_on_when_the_server_comes_back() -> None:
+    python = rtsp_python()
+    assert python is not None
+    with RtspServer(python) as server:
+        video = LiveVideo(server.url, **FAST)
+        frames = iter(video)
+        before = some(frames, 10)
+        server.kill()
+        server.start()
+        after = [next(frames)]
+        while not after[-1].gap:  # what was on its way
+            after.append(next(frames))
+        after += some(frames, 5)
+        video.close()
+    check_clock(before + after, [len(before + after) - 6])
+    # 25 frames per second by its own time stamps, however unevenly they arrive.
+    assert np.diff([frame.seconds for frame in before]) == pytest.approx(0.04, abs=2e-3)
+
+
+def test_a_pipe_gives_its_frames_and_ends(tmp_path: Path) -> None:
+    frames = moving_pattern(30, 48, 64)
+    film = write_video(tmp_path / "film.ts", frames, fps=25, codec="mpeg2video", pixels="yuv420p")
+    pipe = PacedPipe(film)
+    thread = pipe.run()
+    with pipe.reader, LiveVideo(pipe.reader) as video:
+        found = list(video)
+    thread.join()
+    check_clock(found, [])
+    assert len(found) == 30
+    assert found[-1].seconds == pytest.approx(29 / 25, abs=1e-3)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_too(tmp_path: Path) -> None:
+    film = write_video(
+        tmp_path / "film.ts", moving_pattern(30, 48, 64), fps=25, codec="mpeg2video", pixels="yuv420p"
+    )
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_bytes(film.read_bytes()))
+    writer.start()
+    assert len(list(LiveVideo(fifo))) == 30
+    writer.join()
+
+
+def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mkv", moving_pattern(20, 48, 64), fps=50)
+    ticks = itertools.count()
+    found = list(
+        LiveVideo(film, clock=lambda: float(next(ticks)))
+    )  # so late that nothing has to be waited for
+    assert [frame.seconds for frame in found] == pytest.approx([index / 50 for index in range(20)])
+    assert not any(frame.gap for frame in found)
+
+
+def test_stamps_count_where_they_are_sound() -> None:
+    clock = LiveClock()
+    arrivals = [100.0, 100.7, 100.8, 100.9]  # in a burst
+    assert not any(clock.step(index / 25, arrival) for index, arrival in enumerate(arrivals))
+    assert clock.seconds == pytest.approx(3 / 25)
+    assert clock.step(None, 101.0) is False and clock.seconds == pytest.approx(3 / 25 + 0.1)  # no stamp
+    assert clock.step(0.2, 101.1) is False and clock.seconds == pytest.approx(3 / 25 + 0.2)
+    assert clock.step(0.2, 101.2) is False and clock.seconds == pytest.approx(3 / 25 + 0.3)  # twice the same
+    assert clock.step(0.24, 101.3) is False and clock.seconds == pytest.approx(3 / 25 + 0.34)
+
+
+@pytest.mark.parametrize("jump", [7200.0, -7200.0, -95443.7])
+def test_a_stamp_that_jumps_is_a_gap_and_not_believed(jump: float) -> None:
+    clock = LiveClock()
+    for index in range(10):
+        clock.step(index / 25, 50 + index / 25)
+    assert clock.step(10 / 25 + jump, 50 + 10 / 25) is True
+    assert clock.seconds == pytest.approx(10 / 25)
+    assert clock.step(11 / 25 + jump, 50 + 11 / 25) is False
+    assert clock.seconds == pytest.approx(11 / 25)
+
+
+def test_a_pause_that_really_was_is_no_jump() -> None:
+    clock = LiveClock()
+    clock.step(0.0, 0.0)
+    assert clock.step(60.0, 60.1) is False
+    assert clock.seconds == 60.0
+
+
+def test_a_backlog_is_noticed() -> None:
+    clock = LiveClock()
+    for index in range(100):  # of a stream at 25 per second, of which 20 per second are read
+        clock.step(index / 25, index / 20)
+    assert clock.behind_seconds == pytest.approx(99 / 20 - 99 / 25)
+    clock.restart()
+    clock.step(7.0, 6.0)
+    assert clock.behind_seconds == 0
+
+
+def test_what_cannot_be_watched_is_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    cases: list[tuple[object, str]] = [
+        (
+            "rtsp://me:SECRET@127.0.0.1:1/x?key=SECRET",
+            "'rtsp://127.0.0.1:1/x' can't be watched: Connection refused",
+        ),
+        ("http://127.0.0.1:1/", "can't be watched: Connection refused"),
+        ("ftp://127.0.0.1/x", "accepted: rtsp, rtsps"),
+        ("/dev/video99", "no camera '/dev/video99'"),
+        (tmp_path / "missing.mp4", "doesn't exist"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "text.mp4", "can't be watched: Invalid data"),
+        (tmp_path / "empty.mp4", "can't be watched"),
+        (io.BytesIO(b""), "can't be watched"),
+        (io.StringIO("text"), "got StringIO"),
+        (None, "got NoneType"),
+    ]
+    for source, reason in cases:
+        with pytest.raises((VideoError, InputError), match=reason) as caught:
+            next(iter(LiveVideo(source, **FAST)))  # type: ignore[arg-type]
+        assert "SECRET" not in str(caught.value) and "\n" not in str(caught.value)
+    for option in ({"timeout_seconds": 0}, {"retry_seconds": (0, 1)}):
+        with pytest.raises(InputError, match="accepted: seconds"):
+            LiveVideo("http://127.0.0.1:1/", **option)  # type: ignore[arg-type]
+
+
+def test_a_stream_that_ends_at_once_is_an_error_and_no_endless_loop() -> None:
+    with MjpegServer(count=0) as server, pytest.raises(VideoError, match="can't be watched"):
+        next(iter(LiveVideo(server.url, **FAST)))
+
+
+def test_a_playlist_reads_no_local_file(tmp_path: Path) -> None:
+    from support.servers import FileServer
+
+    film = write_video(tmp_path / "film.ts", moving_pattern(10), fps=25, codec="mpeg2video", pixels="yuv420p")
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:5,\nfile://{film}\n#EXT-X-ENDLIST\n"
+    with FileServer({"/list.m3u8": playlist.encode()}) as server, pytest.raises(VideoError):
+        next(iter(LiveVideo(f"{server.url}/list.m3u8", **FAST)))
+
+
+def test_a_playlist_with_an_end_is_watched_to_its_end(tmp_path: Path) -> None:
+    from support.servers import FileServer
+
+    film = write_video(tmp_path / "film.ts", moving_pattern(50), fps=25, codec="mpeg2video", pixels="yuv420p")
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfilm.ts\n#EXT-X-ENDLIST\n"
+    with FileServer({"/list.m3u8": playlist.encode(), "/film.ts": film}) as server:
+        found = list(LiveVideo(f"{server.url}/list.m3u8", **FAST))
+    check_clock(found, [])
+    assert len(found) == 50
