@@ -46,7 +46,7 @@ MAX_UNSIZED_SECONDS = 60.0
 """What is fetched at most where the server doesn't say how long the file is."""
 
 PACED_AFTER_SECONDS = 4.0
-"""When such an answer is looked at: what comes hardly faster than a player shows it is live."""
+"""When such an answer is first looked at: what comes hardly faster than a player shows it is live."""
 
 _FASTEST_LIVE = 2.0
 """Seconds of video that a live stream sends in a second, with what it had stored at first."""
@@ -504,7 +504,7 @@ def _spooled(
 ) -> BinaryIO:
     """All bytes that ``read`` gives within the limits, in memory or in a file without a name."""
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
-    received, begun, looked = 0, time.monotonic(), False
+    received, begun, look = 0, time.monotonic(), PACED_AFTER_SECONDS
     try:
         while piece := read(_PIECE_BYTES):
             received += len(piece)
@@ -514,8 +514,8 @@ def _spooled(
             if seconds > limit_seconds:
                 raise VideoError(f"'{name}' has no end after {seconds:.0f} s: {_STREAM}.")
             file.write(piece)
-            if limit_seconds < math.inf and not looked and seconds > PACED_AFTER_SECONDS:
-                looked = True
+            if limit_seconds < math.inf and seconds > look:
+                look = 2 * seconds
                 if 0 < _seconds_in(cast(BinaryIO, file)) < _FASTEST_LIVE * seconds:
                     raise VideoError(f"'{name}' comes only as fast as it is shown: {_STREAM}.")
     except OSError as error:
