@@ -266,6 +266,7 @@ class LiveVideo:
         lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
         return av.open(
             self._opening.target,
+            "r",
             format=self._opening.format,
             options=self._options,
             timeout=(self._timeout, self._timeout),

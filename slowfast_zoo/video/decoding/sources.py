@@ -538,7 +538,7 @@ def _seconds_in(file: BinaryIO) -> float:
     # It is cut in the middle, as everything is at this time.
     with (
         contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError),
-        av.open(file, options={"protocol_whitelist": "none"}) as container,
+        av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
     ):
         track = container.streams.video[0]
         stamps = (packet.pts for packet in container.demux(track) if packet.pts is not None)
