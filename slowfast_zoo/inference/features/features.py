@@ -417,7 +417,8 @@ def _check_recipe(
         return
     if given:
         raise InputError(
-            f"The recipe '{name}' decides about {given[0]} itself; recipe='clip' takes {given[0]}=."
+            f"The recipe '{name}' decides about {given[0]} itself: leave {given[0]}= out, or take the recipe"
+            " 'clip'."
         )
     frames = recipe.clip_spec.num_frames
     if model.spec.num_frames != frames:

@@ -1,0 +1,115 @@
+"""``slowfast-zoo features``: a folder that any number of processes fill, and files compared."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from support.movies import moving_pattern, write_video
+from support.small_nets import SMALL, make_model
+
+from slowfast_zoo import ClipSpec, save_pretrained
+from slowfast_zoo.cli import main
+from slowfast_zoo.inference.features.files import claimed
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    small = make_model(SMALL)
+    small.clip_spec = ClipSpec(num_frames=8, frame_stride=1, size=32, crop=32, test_crop=32)
+    folder = tmp_path_factory.mktemp("model")
+    save_pretrained(small, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for seed, name in enumerate(("a", "b", "c")):
+        write_video(folder / f"{name}.mkv", moving_pattern(30, 40, 56, seed=seed), fps=25)
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["features", *map(str, arguments)])
+
+
+def test_a_folder_is_filled_once(model: Path, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    command = (films, "--out", out, "--model", model, "--hop", "0.4")
+    ran = run(*command)
+    assert ran.exit_code == 0 and "3 written" in ran.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["a.npz", "b.npz", "c.npz"]
+    with np.load(out / "a.npz") as archive:
+        assert archive["features"].shape == (3, 288)
+        meta = json.loads(str(archive["meta"]))
+    assert meta["hop_seconds"] == 0.4 and meta["weights"].startswith("sha256:")
+    before = (out / "a.npz").stat().st_mtime_ns
+    (out / "b.npz").write_bytes((out / "b.npz").read_bytes()[:300])
+    (out / "c.npz").unlink()
+    ran = run(*command)
+    assert ran.exit_code == 0 and "2 written, 1 there already" in ran.stderr
+    assert (out / "a.npz").stat().st_mtime_ns == before
+    ran = run(*command, "--layer", "slow")
+    assert ran.exit_code == 1 and "0 written, 3 failed" in ran.stderr
+    assert "was made with layer 'pooled', and this is 'slow'" in ran.stderr
+    assert "3 written" in run(*command, "--layer", "slow", "--overwrite").stderr
+
+
+def test_what_another_process_makes_is_left_to_it(model: Path, films: Path, tmp_path: Path) -> None:
+    with claimed(tmp_path / "b.npy") as free:
+        assert free
+        ran = run(films, "--out", tmp_path, "--model", model, "--format", "npy")
+        assert ran.exit_code == 0 and "2 written, 1 being made by others" in ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.npy",
+        "a.npy.json",
+        "c.npy",
+        "c.npy.json",
+    ]
+    assert (
+        "1 written, 2 there already"
+        in run(films, "--out", tmp_path, "--model", model, "--format", "npy").stderr
+    )
+
+
+def test_videos_of_one_name_get_files_of_their_own(model: Path, films: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.mkv").write_bytes((films / "b.mkv").read_bytes())
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    videos = (films / "a.mkv", other / "a.mkv", tmp_path / "broken.mp4")
+    ran = run(*videos, "--out", out, "--model", model)
+    assert ran.exit_code == 1 and "2 written, 1 failed" in ran.stderr and "broken.mp4" in ran.stderr
+    names = sorted(path.name for path in out.iterdir())
+    assert len(names) == 2 and all(name.startswith("a-") for name in names)
+    assert run(other / "a.mkv", "--out", out, "--model", model).exit_code == 0
+    ran = run(films / "a.mkv", "--out", out, "--model", model)
+    assert ran.exit_code == 1 and "was made with source" in ran.stderr
+
+
+def test_two_files_are_compared(model: Path, films: Path, tmp_path: Path) -> None:
+    run(films, "--out", tmp_path, "--model", model)
+    ran = run("--compare", tmp_path / "a.npz", tmp_path / "a.npz")
+    assert ran.exit_code == 0 and "no row differs" in ran.stdout
+    ran = run("--compare", tmp_path / "a.npz", tmp_path / "b.npz", "--json")
+    assert ran.exit_code == 1 and json.loads(ran.stdout)["first_difference"] == 0
+
+
+def test_what_does_not_fit_is_said(model: Path, films: Path, tmp_path: Path) -> None:
+    assert "Name videos and a folder" in run(films).stderr
+    ran = run(films, "--out", tmp_path / "no" / "folder", "--model", model)
+    assert ran.exit_code == 1 and "can't be written: No such file or directory" in ran.stderr
+    ran = run(films, "--out", tmp_path, "--model", model, "--recipe", "ego4d")
+    assert ran.exit_code == 1 and "clips of 32 frames, and this model takes 8" in ran.stderr
+    ran = run(films, "--out", tmp_path, "--model", model, "--recipe", "ego4d", "--hop", "1")
+    assert "decides about hop itself: leave --hop out" in ran.stderr
+    assert run(films, "--out", tmp_path, "--model", model, "--hop", "0").exit_code == 2
+    if os.getuid():
+        tmp_path.chmod(0o500)
+        assert "can't be written: Permission denied" in run(films, "--out", tmp_path, "--model", model).stderr
