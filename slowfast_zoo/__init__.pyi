@@ -12,8 +12,8 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel as OptimizedM
 from slowfast_zoo.inference.engines.optimize import optimize as optimize
 from slowfast_zoo.inference.export.export import Export as Export
 from slowfast_zoo.inference.export.export import export as export
-from slowfast_zoo.inference.features.features import Features as Features
 from slowfast_zoo.inference.features.features import extract_features as extract_features
+from slowfast_zoo.inference.features.files import Features as Features
 from slowfast_zoo.inference.predict import Prediction as Prediction
 from slowfast_zoo.inference.predict import predict as predict
 from slowfast_zoo.inference.predict import predict_many as predict_many
@@ -21,11 +21,11 @@ from slowfast_zoo.inference.render.render import contact_sheet as contact_sheet
 from slowfast_zoo.inference.render.render import render as render
 from slowfast_zoo.inference.segments import Segment as Segment
 from slowfast_zoo.inference.segments import SegmentRules as SegmentRules
-from slowfast_zoo.inference.timeline import Timeline as Timeline
-from slowfast_zoo.inference.timeline import timeline as timeline
 from slowfast_zoo.inference.stream.stream import Stream as Stream
 from slowfast_zoo.inference.stream.stream import StreamResult as StreamResult
 from slowfast_zoo.inference.stream.watch import watch as watch
+from slowfast_zoo.inference.timeline import Timeline as Timeline
+from slowfast_zoo.inference.timeline import timeline as timeline
 from slowfast_zoo.inference.verify.verify import verify as verify
 from slowfast_zoo.network.slowfast import SlowFast as SlowFast
 from slowfast_zoo.spec import ClipSpec as ClipSpec

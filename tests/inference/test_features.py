@@ -17,8 +17,9 @@ from support.small_nets import NETWORKS, SMALL, make_model
 from slowfast_zoo import ClipSpec, SlowFast, open_video, read_clips
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError
 from slowfast_zoo.inference.engines.optimize import optimize
-from slowfast_zoo.inference.features.features import FeatureExtractor, Features, extract_features
+from slowfast_zoo.inference.features.features import FeatureExtractor, extract_features
 from slowfast_zoo.inference.features.files import (
+    Features,
     compare_features,
     is_finished,
     read_features,

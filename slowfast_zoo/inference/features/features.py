@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 from collections.abc import Generator
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -26,10 +25,10 @@ from slowfast_zoo import __version__
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
+from slowfast_zoo.inference.features.files import Features
 from slowfast_zoo.inference.features.recipes import (
     QVHIGHLIGHTS_FPS,
     QVHIGHLIGHTS_SIDE,
-    FeatureFormat,
     FeatureRecipe,
     FloatType,
     Layer,
@@ -59,54 +58,6 @@ if TYPE_CHECKING:
 
 _WINDOWS_AHEAD = 4
 """Windows that are read before the network asks for them."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Features:
-    """What a network's last maps say of each window of a video."""
-
-    source: str
-    """Path or name of the video; of a URL without credentials and query."""
-    values: npt.NDArray[np.floating]
-    """(windows, channels), or (windows, channels, height, width) for maps."""
-    start_seconds: npt.NDArray[np.float64]
-    """(windows,): when each window begins, in a player's time."""
-    end_seconds: npt.NDArray[np.float64]
-    """(windows,): when it ends."""
-    meta: dict[str, Any]
-    """What decides about the values, as plain JSON values: weights, layer, windows, frames, picture."""
-
-    @property
-    def center_seconds(self) -> npt.NDArray[np.float64]:
-        """(windows,): the middle of each window."""
-        return (self.start_seconds + self.end_seconds) / 2
-
-    def save(self, path: str | Path, format: FeatureFormat | None = None) -> None:  # noqa: A002
-        """Writes them, whole or not at all.
-
-        Args:
-            path: its ending says the format: .npz (keys features, start_seconds, end_seconds, center_seconds,
-                meta), .safetensors (the same), .npy or .pt (the values alone, and a .json beside them).
-            format: instead of the ending.
-
-        Raises:
-            UnknownNameError: no such format.
-            InputError: the file can't be written.
-        """
-        from slowfast_zoo.inference.features.files import write_features
-
-        write_features(self, Path(path), format)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)
-
-    def __repr__(self) -> str:
-        shape = "x".join(map(str, self.values.shape))
-        end = self.end_seconds[-1] if len(self) else 0.0
-        return f"Features({self.source!r}: {shape} {self.values.dtype} in {end:.1f} s)"
 
 
 def extract_features(

@@ -1,4 +1,4 @@
-"""Files of features, each whole or not at all, and how two of them differ."""
+"""Features and their files, each whole or not at all, and how two of them differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,6 @@ import numpy.typing as npt
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.features.recipes import FeatureFormat
-
-if TYPE_CHECKING:
-    from slowfast_zoo.inference.features.features import Features
 
 _KEYS = ("features", "feats", "values")
 """Where archives of others keep theirs."""
@@ -30,6 +27,52 @@ _VARYING = frozenset(("provenance", "precision"))
 _BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError)
 
 _Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """What a network's last maps say of each window of a video."""
+
+    source: str
+    """Path or name of the video; of a URL without credentials and query."""
+    values: npt.NDArray[np.floating]
+    """(windows, channels), or (windows, channels, height, width) for maps."""
+    start_seconds: npt.NDArray[np.float64]
+    """(windows,): when each window begins, in a player's time."""
+    end_seconds: npt.NDArray[np.float64]
+    """(windows,): when it ends."""
+    meta: dict[str, Any]
+    """What decides about the values, as plain JSON values: weights, layer, windows, frames, picture."""
+
+    @property
+    def center_seconds(self) -> npt.NDArray[np.float64]:
+        """(windows,): the middle of each window."""
+        return (self.start_seconds + self.end_seconds) / 2
+
+    def save(self, path: str | Path, format: FeatureFormat | None = None) -> None:  # noqa: A002
+        """Writes them, whole or not at all.
+
+        Args:
+            path: its ending says the format: .npz (keys features, start_seconds, end_seconds, center_seconds,
+                meta), .safetensors (the same), .npy or .pt (the values alone, and a .json beside them).
+            format: instead of the ending.
+
+        Raises:
+            UnknownNameError: no such format.
+            InputError: the file can't be written.
+        """
+        _write(self, Path(path), format)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.values.shape))
+        end = self.end_seconds[-1] if len(self) else 0.0
+        return f"Features({self.source!r}: {shape} {self.values.dtype} in {end:.1f} s)"
 
 
 def format_of(path: Path, format: str | None = None) -> FeatureFormat:  # noqa: A002
@@ -48,7 +91,7 @@ def format_of(path: Path, format: str | None = None) -> FeatureFormat:  # noqa: 
     )
 
 
-def write_features(features: Features, path: Path, format: str | None = None) -> None:  # noqa: A002
+def _write(features: Features, path: Path, format: str | None) -> None:  # noqa: A002
     """Writes features; formats that hold one array only get a .json beside them, which is there first.
 
     Raises:
