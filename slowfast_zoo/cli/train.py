@@ -1,5 +1,5 @@
-"""``slowfast-zoo train`` and ``test``: a published recipe, and the metrics of what came of it, on files or
-on the procedural dataset."""
+"""``slowfast-zoo train``, ``test`` and ``test-detections``: a published recipe, and scores of what came of it,
+on files or on the procedural dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelRef, model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
-from slowfast_zoo.evaluation import Average, Metric
+from slowfast_zoo.evaluation import Average, DetectionRule, Metric
 from slowfast_zoo.files import check_writable
 
 if TYPE_CHECKING:
@@ -440,3 +440,49 @@ def _save(result: Evaluation, path: Path, form: Any) -> None:
         named = path.with_name(f"{path.stem}.named{path.suffix}")
         result.save(named)
         raise InputError(f"{error} The scores are in {named}.") from error
+
+
+@command(
+    "test-detections",
+    "test-detections found.csv ava_val_v2.2.csv --classes ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+    " --excluded ava_val_excluded_timestamps_v2.2.csv",
+    "test-detections found.csv annotations.csv --rule mmaction2-0.x --json",
+)
+@click.argument("predictions", type=opt.FILE)
+@click.argument("annotations", type=opt.FILE)
+@click.option("--rule", type=opt.choice(DetectionRule), default="official", show_default=True, help="Whose.")
+@click.option(
+    "--classes", type=opt.FILE, help="The scored actions, such as AVA's pbtxt.  [default: all annotated]"
+)
+@click.option("--excluded", type=opt.FILE, help="Frames that don't count: video,second a line.")
+@click.option(
+    "--iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Overlap."
+)
+@opt.as_json
+def test_detections_command(
+    predictions: Path,
+    annotations: Path,
+    rule: DetectionRule,
+    classes: Path | None,
+    excluded: Path | None,
+    iou: float,
+    as_json: bool,
+) -> None:
+    """Scores persons' actions by AVA's frame mAP: PREDICTIONS against ANNOTATIONS, both in its CSV.
+
+    Rows of PREDICTIONS are video,second,x1,y1,x2,y2,action,score. The publishers' programs give other numbers
+    for the same files: name theirs with --rule to compare with what they published.
+    """
+    from slowfast_zoo.evaluation.ava import evaluate_detections
+
+    scores = evaluate_detections(
+        predictions, annotations, rule=rule, classes=classes, excluded=excluded, iou=iou
+    )
+    if as_json:
+        opt.echo_report(scores, as_json=True)
+        return
+    width = max(map(len, scores.labels), default=0)
+    for label, value in zip(scores.labels, scores.average_precisions.tolist(), strict=True):
+        echo(f"{label.ljust(width)}  {value:.4f}")
+    echo(f"mAP at IoU {iou:g} by the rule {rule}: {scores.mean_average_precision:.4f}")
+    echo(f"{scores.num_predictions} detections, {scores.num_annotations} annotations")

@@ -95,6 +95,23 @@ def read_labels(source: Sequence[str] | str | Path) -> LabelMap:
     return _in_order(entries)
 
 
+def read_label_ids(path: Path) -> dict[int, str]:
+    """Class names by their numbers, from a file in one of the forms above; AVA's numbers have gaps.
+
+    Raises:
+        DataError: the file can't be read or is empty, a line isn't understood or has no number, or a number
+            or name occurs twice.
+    """
+    entries = _entries(path, text_of(path, "label map"))
+    if not entries:
+        raise DataError(f"The label map '{path}' is empty.")
+    names = {number: entry.name for number, entry in _by_number(entries).items()}
+    if len(set(names.values())) < len(names):
+        twice = next(name for name in names.values() if [*names.values()].count(name) > 1)
+        raise DataError(f"The label map '{path}' has '{twice}' twice.")
+    return names
+
+
 def fault_of_name(name: Any) -> str | None:
     """What is wrong with a class name, as the end of a sentence; None: nothing."""
     if not isinstance(name, str):
@@ -330,7 +347,7 @@ def _from_pbtxt(path: Path, text: str) -> Iterator[_Entry]:
         raise DataError(f"{where}: this item has no end.")
 
 
-def _in_order(entries: list[_Entry]) -> LabelMap:
+def _by_number(entries: list[_Entry]) -> dict[int, _Entry]:
     by_number: dict[int, _Entry] = {}
     for entry in entries:
         if entry.number is None:
@@ -341,6 +358,11 @@ def _in_order(entries: list[_Entry]) -> LabelMap:
                 f"{entry.where}: number {entry.number} is taken by '{first.name}' at {first.where}."
             )
         by_number[entry.number] = entry
+    return by_number
+
+
+def _in_order(entries: list[_Entry]) -> LabelMap:
+    by_number = _by_number(entries)
     least = min(by_number)
     missing = next((n for n in range(least, least + len(by_number)) if n not in by_number), None)
     if least > 1 or missing is not None:

@@ -1,0 +1,1 @@
+"""Persons in videos: their boxes, and what they do when."""

@@ -1,0 +1,180 @@
+"""Who does what when, as rows: a box at a second of a video, and one action; ground truth or detections.
+
+AVA's CSV, which MMAction2 and PySlowFast write too, has no header::
+
+    video,second,x1,y1,x2,y2,action[,person or score]     boxes as shares of width and height
+    video,second                                          a frame that was looked at: nobody is in it
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_zoo.data.labels import text_of
+from slowfast_zoo.errors import DataError, InputError
+
+Frame = tuple[str, float]
+"""A video's name and a second of it."""
+Unit = Literal["pixels", "normalized"]
+Values = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+
+LARGEST_SHARE = 2.0
+"""Coordinates above are pixels: a share is a little above 1 where a box reaches outside the picture."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PersonActions:
+    """Rows of boxes with an action each, and the frames that were looked at."""
+
+    frames: tuple[Frame, ...]
+    """Every frame of the file, in its order; some may have no row."""
+    frame: Numbers
+    """int64 (N,): each row's place in ``frames``."""
+    boxes: Values
+    """float64 (N, 4): x1, y1, x2, y2."""
+    labels: Numbers
+    """int64 (N,): the action's number in the file; -1 for a box without one."""
+    scores: Values
+    """float64 (N,); 1 in ground truth."""
+    persons: Numbers
+    """int64 (N,): which person of the video; -1 where nothing says so."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.labels)
+
+    @functools.cached_property
+    def unit(self) -> Unit:
+        """Whether boxes are in pixels or shares of width and height, by how large they are."""
+        largest = float(np.abs(self.boxes).max(initial=0))
+        return "pixels" if largest > LARGEST_SHARE else "normalized"
+
+    def select(self, rows: npt.NDArray[np.bool_] | Numbers) -> PersonActions:
+        """Some rows, and still every frame."""
+        fields = ("frame", "boxes", "labels", "scores", "persons")
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in fields})
+
+    def __repr__(self) -> str:
+        return f"PersonActions({len(self)} rows in {len(self.frames)} frames)"
+
+
+@dataclasses.dataclass(slots=True)
+class RowList:
+    """Rows that are being collected."""
+
+    frames: dict[Frame, int] = dataclasses.field(default_factory=dict)
+    rows: list[tuple[int, Sequence[float], int, float, int]] = dataclasses.field(default_factory=list)
+
+    def look(self, frame: Frame) -> int:
+        """The frame's number; a new one counts as looked at from now on."""
+        return self.frames.setdefault(frame, len(self.frames))
+
+    def add(
+        self, frame: Frame, box: Sequence[float], label: int = -1, score: float = 1.0, person: int = -1
+    ) -> None:
+        """One more row."""
+        self.rows.append((self.look(frame), box, label, score, person))
+
+    def finished(self) -> PersonActions:
+        """The rows as arrays."""
+        frame, boxes, labels, scores, persons = zip(*self.rows, strict=True) if self.rows else [()] * 5
+        return PersonActions(
+            tuple(self.frames),
+            np.array(frame, np.int64),
+            np.array(boxes, np.float64).reshape(-1, 4),
+            np.array(labels, np.int64),
+            np.array(scores, np.float64),
+            np.array(persons, np.int64),
+        )
+
+
+def read_ava(path: str | Path, *, scored: bool) -> PersonActions:
+    """The rows of a CSV file in AVA's form.
+
+    Args:
+        path: of the file.
+        scored: whether the eighth column is a score (detections) or a person's number (ground truth).
+
+    Raises:
+        DataError: the file can't be read, or a line isn't one of AVA's.
+    """
+    found = RowList()
+    for where, row in csv_lines(Path(path)):
+        if len(row) not in (2, 7, 8):
+            raise DataError(
+                f"{where}: {len(row)} fields; accepted: video,second,x1,y1,x2,y2,action and"
+                f" {'score' if scored else 'a person'}, or video,second alone. AVA's CSV has no header."
+            )
+        number = functools.partial(_number, where)
+        frame = (row[0], number("second", row[1]))
+        found.look(frame)
+        if len(row) == 2:
+            continue
+        box = [number(name, value) for name, value in zip(("x1", "y1", "x2", "y2"), row[2:6], strict=True)]
+        label = -1 if row[6] == "" and not scored else int(number("action", row[6], whole=True))
+        last = row[7] if len(row) == 8 else ""
+        score = number("score", last) if scored and last else 1.0
+        person = int(number("person", last, whole=True)) if last and not scored else -1
+        found.add(frame, box, label, score, person)
+    return found.finished()
+
+
+def read_excluded(path: str | Path) -> frozenset[Frame]:
+    """AVA's list of frames that don't count: ``video,second`` a line.
+
+    Raises:
+        DataError: the file can't be read, or a line isn't one of these.
+    """
+    frames = set()
+    for where, row in csv_lines(Path(path)):
+        if len(row) != 2:
+            raise DataError(f"{where}: {len(row)} fields; accepted: video,second.")
+        frames.add((row[0], _number(where, "second", row[1])))
+    return frozenset(frames)
+
+
+def csv_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
+    """("file:line", fields without spaces around them) of every line that holds something."""
+    reader = csv.reader(text_of(path, "list").splitlines())
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields):
+                yield f"{path}:{reader.line_num}", fields
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+
+
+def _number(where: str, name: str, text: str, *, whole: bool = False) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 1e9 or (whole and value % 1):
+        kind = "a whole number" if whole else "a number"
+        raise DataError(f"{where}: {name} is '{text:.40}'; accepted: {kind}.")
+    return value
+
+
+def same_unit(predictions: PersonActions, annotations: PersonActions) -> None:
+    """Refuses to compare pixels with shares.
+
+    Raises:
+        InputError: one has pixels, the other shares of width and height.
+    """
+    if len(predictions) and len(annotations) and predictions.unit != annotations.unit:
+        words = {"pixels": "in pixels", "normalized": "shares of width and height"}
+        raise InputError(
+            f"The boxes of the predictions are {words[predictions.unit]}, those of the annotations"
+            f" {words[annotations.unit]}; give both alike."
+        )
