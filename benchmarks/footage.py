@@ -12,11 +12,18 @@ SIZES = {"340x256": (340, 256), "1280x720": (1280, 720)}
 
 
 def write_footage(
-    path: Path, width: int, height: int, *, seconds: float = 10, codec: str = "libx264"
+    path: Path,
+    width: int,
+    height: int,
+    *,
+    seconds: float = 10,
+    codec: str = "libx264",
+    still: bool = False,
 ) -> Path:
     """An h264 file of that many pixels and seconds, 30 frames per second, a key frame every 250.
 
     Easier for a codec than most films: 0.3 Mbit/s at 340x256. Give films of your own where decoding matters.
+    A ``still`` one is the same picture all the time.
     """
     import av
 
@@ -30,6 +37,7 @@ def write_footage(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"preset": "veryfast"}  # of x264; encoding isn't what is measured
         for index in range(count):
+            index = 0 if still else index
             left, top = round(index * 1.7), round(margin / 8 * (1 + np.sin(index / 20)))
             cut = texture[top : top + height, left : left + width] + grain[index % len(grain)]
             pixels = cut.clip(0, 255).astype(np.uint8)

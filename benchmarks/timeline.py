@@ -4,7 +4,7 @@
     python benchmarks/timeline.py --minutes 2 --tasks parts decode --model slowfast_r50_4x16x1 --untrained
 
 The film is 10 seconds of ``footage.py``, h264 at 1280x720 and 30 frames per second, whose packets are
-repeated without encoding them again. Tasks:
+repeated without encoding them again; with ``--still`` one that takes little decoding. Tasks:
 
     whole    the timeline; peak memory (VmHWM) when a minute of the film is answered, and at the end
     parts    the same work apart: windows read without a network, the network on windows in memory
@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--hop", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--still", action="store_true", help="a picture that stands still: cheap to decode")
     parser.add_argument("--film", type=Path, help="a film of your own")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -182,7 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         film = options.film
         if film is None:
-            short = write_footage(Path(folder) / "short.mp4", 1280, 720)
+            short = write_footage(Path(folder) / "short.mp4", 1280, 720, still=options.still)
             film = repeated(Path(folder) / "film.mp4", short, round(options.minutes * 6))
         for task in options.tasks:
             if task == "whole":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.movies import moving_pattern, write_stamped
+from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo import Clips, ClipSpec, open_video, read_clips
 from slowfast_zoo.errors import InputError, VideoError
@@ -184,3 +184,16 @@ def test_a_file_that_lied_about_its_frames_gives_the_windows_it_has(tmp_path: Pa
     assert [window for window, _ in got.values()] == reader.windows == [window for window, _ in want]
     for (_, one), (_, other) in zip(got.values(), want, strict=True):
         assert_equal(one, other)
+
+
+def test_without_sound_time_stamps_the_frame_rate_tells(tmp_path: Path) -> None:
+    bare = write_video(tmp_path / "bare.h264", FRAMES, fps=25, codec="libx264", pixels="yuv420p")
+    once = write_video(tmp_path / "once.ts", FRAMES[:45], fps=25, codec="mpeg2video", pixels="yuv420p")
+    twice = tmp_path / "twice.ts"  # time stamps begin again in the middle
+    twice.write_bytes(once.read_bytes() * 2)
+    avi = write_video(tmp_path / "film.avi", FRAMES, fps=25, codec="mpeg4", pixels="yuv420p")
+    for path in (bare, twice, avi):
+        windows = check(path, SPECS["scaled"], Grid(hop_seconds=0.5))
+        starts = [window.start_seconds for window in windows]
+        assert starts == sorted(set(starts)) and starts[0] == pytest.approx(0.0, abs=0.1), path
+        assert windows[-1].frames.stop == 90 and 3.4 < windows[-1].end_seconds < 3.8, path

@@ -49,6 +49,7 @@ class FileVideo(Video):
         self._count: int | None = None
         self._index: PacketIndex | None = None
         self._times: npt.NDArray[np.float64] | None = None
+        self._ticks: Stamps | None = None
         try:
             self._decoder: Decoder = PacketDecoder(media)
         except BaseException:
@@ -114,7 +115,7 @@ class FileVideo(Video):
         mistaken.close()
         if isinstance(mistaken, PacketDecoder):
             self._index = mistaken.index
-        self._count, self._times = None, None
+        self._count = self._times = self._ticks = None
         self._decoder = SequentialDecoder(self._media, one_thread=isinstance(mistaken, SequentialDecoder))
 
     def _first_frame(self) -> VideoFrame:
@@ -173,9 +174,11 @@ class FileVideo(Video):
         stamps, track = self._decoder.stamps, self._decoder.track
         if not stamps or self._seconds() is None:
             return None
-        ticks = np.asarray(stamps, dtype=np.int64) - stamps[0]
-        end = None if track.duration is None else track.duration - (track.start_time or 0)
-        return Stamps(ticks, Fraction(track.time_base), int(ticks[-1]) if end is None else end)
+        if self._ticks is None:  # asked for each of many windows
+            ticks = np.asarray(stamps, dtype=np.int64) - stamps[0]
+            end = None if track.duration is None else track.duration - (track.start_time or 0)
+            self._ticks = Stamps(ticks, Fraction(track.time_base), int(ticks[-1]) if end is None else end)
+        return self._ticks
 
     # Frames -----------------------------------------------------------------------------------------
 
