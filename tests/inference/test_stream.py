@@ -106,13 +106,13 @@ def check_equal(path: Path, spec: ClipSpec, hop_seconds: float, *, with_rate: bo
 def test_a_stream_is_the_timeline(name: str, fps: Fraction | int, tmp_path: Path) -> None:
     stamps = [round(1000 * index / fps) for index in range(60)]
     path = write_stamped(tmp_path / "film.mkv", stamps, frames=FRAMES)
-    assert len(check_equal(path, SPECS[name], 0.25, with_rate=True)) > 3
+    assert len(check_equal(path, SPECS[name], 0.4, with_rate=True)) >= 2
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_variable_frame_rate_too(name: str, tmp_path: Path) -> None:
     path = write_stamped(tmp_path / "film.mkv", VARIABLE, frames=FRAMES)
-    assert len(check_equal(path, SPECS[name], 0.3, with_rate=True)) > 3
+    assert len(check_equal(path, SPECS[name], 0.4, with_rate=True)) >= 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17])
@@ -123,9 +123,9 @@ def test_a_frame_more_or_less_than_a_window_and_one_in_all(name: str, count: int
 
 
 def test_a_hop_shorter_than_a_frame_and_one_longer_than_a_window(tmp_path: Path) -> None:
-    path = write_stamped(tmp_path / "film.mkv", [40 * index for index in range(60)], frames=FRAMES)
-    assert len(check_equal(path, CLIP, 0.01, with_rate=True)) > 40
-    assert len(check_equal(path, CLIP, 1.5, with_rate=True)) == 2
+    path = write_stamped(tmp_path / "film.mkv", [40 * index for index in range(30)], frames=FRAMES)
+    assert len(check_equal(path, CLIP, 0.01, with_rate=True)) == 16
+    assert len(check_equal(path, CLIP, 0.7, with_rate=True)) == 2
 
 
 def test_the_frame_rate_is_measured_where_nobody_says_it(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_network_three_times_slower_than_the_hop_skips_hops_and_is_never_late(
 
     def look(number: int) -> None:
         model.asked[:] = []
-        if number % 500 == 400:
+        if number % 1000 == 400:
             memory.append(sum(type(thing) is Tensor for thing in gc.get_objects()))
 
     with Stream(model, hop_seconds=hop, clock=clock) as stream:
@@ -268,7 +268,9 @@ def test_a_frame_of_another_size_begins_windows_anew() -> None:
 def test_results_are_told_as_they_come() -> None:
     told: list[StreamResult] = []
     with Stream(make_model(SMALL), hop_seconds=0.5, on_result=told.append) as stream:
-        given = [stream.push(frame, number / 10) for number, frame in enumerate(FRAMES)]
+        given = [stream.push(FRAMES[0], 0.0)]
+        for number, frame in enumerate(FRAMES[1:30], 1):
+            given += [stream.push(frame, number / 10), stream.wait()]
         given += stream.finish()
     assert told and [result for result in given if result is not None] == told
     first = told[0].to_dict()
