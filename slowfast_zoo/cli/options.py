@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from slowfast_zoo import files
 from slowfast_zoo.data import Form
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.engines import EngineName
@@ -220,6 +221,18 @@ def check_absent(*paths: Path, overwrite: bool) -> None:
     """
     if not overwrite and (there := next((path for path in paths if path.exists()), None)):
         raise InputError(f"'{there}' exists; give --overwrite to write over it, or another name.")
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a file that can't be written, before the work whose result goes there.
+
+    Raises:
+        InputError: it can't.
+    """
+    try:
+        files.check_writable(path)
+    except OSError as error:
+        raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
 
 
 def out(help_text: str) -> Callable[[F], F]:

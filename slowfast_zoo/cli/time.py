@@ -18,7 +18,6 @@ from slowfast_zoo.cli.options import PATH, command, echo, prepared
 from slowfast_zoo.cli.predict import find_videos, listed, origin_of
 from slowfast_zoo.cli.results import ResultFile
 from slowfast_zoo.errors import InputError, SlowFastZooError
-from slowfast_zoo.files import check_writable
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
 from slowfast_zoo.spec import LastWindow
 
@@ -214,10 +213,11 @@ class _File:
         self._form = format_of(path or "", form) if path or form else None
         if path is None and self._form == "png":
             raise InputError("A picture needs --out, the file to write.")
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"There is no folder '{path.absolute().parent}'.")
 
     def __enter__(self) -> Self:
+        """Sees to it that the file can be written, before any work."""
+        if self._file is not None:
+            opt.check_writable(self._file)
         return self
 
     def __exit__(
@@ -305,9 +305,9 @@ def _folder(folder: Path, form: str | None, resume: bool, settings: dict[str, An
         raise InputError(f"'{folder}' is for the timelines of many videos: give --format as well, as srt.")
     try:
         folder.mkdir(exist_ok=True)
-        check_writable(folder / LEDGER)
     except OSError as error:
-        raise InputError(f"'{folder}' can't be written: {error.strerror or error}.") from error
+        raise InputError(f"'{folder}' can't be made: {error.strerror or error}.") from error
+    opt.check_writable(folder / LEDGER)
     settings = {**settings, "format": form}
     columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
     ledger = ResultFile(folder / LEDGER, None, resume=resume, columns=columns, settings=settings)

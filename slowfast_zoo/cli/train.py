@@ -16,7 +16,6 @@ from slowfast_zoo.cli.models import ModelRef, model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
 from slowfast_zoo.evaluation import Average, DetectionRule, Metric
-from slowfast_zoo.files import check_writable
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.dataset import ClipDataset, VideoDataset
@@ -213,7 +212,7 @@ def test_command(
 
     for path in (out, confusion):
         if path is not None:
-            _check_writable(path)
+            opt.check_writable(path)
     if average_clips == "none" and (confusion is not None or per_class):
         raise InputError("Scores of single views have no classes to count; average them.")
     network = model.load()
@@ -424,13 +423,6 @@ def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder:
     if recipe.deviations:
         lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)
-
-
-def _check_writable(path: Path) -> None:
-    try:
-        check_writable(path)
-    except OSError as error:
-        raise InputError(f"The result file {path} can't be written: {error}.") from error
 
 
 def _save(result: Evaluation, path: Path, form: Any) -> None:
