@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import pickle
 import zipfile
@@ -106,12 +107,12 @@ def _write(features: Features, path: Path, format: str | None) -> None:  # noqa:
         "center_seconds": features.center_seconds,
     }
     try:
-        if chosen in ("npy", "pt"):
-            times = {name: array.tolist() for name, array in arrays.items() if name != "features"}
-            with written_whole(sidecar(path)) as part:
-                part.write_text(json.dumps(features.meta | times, indent=1), encoding="utf-8")
         with written_whole(path) as part:
             _WRITERS[chosen](part, arrays, features.meta)
+            if chosen in ("npy", "pt"):  # is there before the values are
+                times = {name: array.tolist() for name, array in arrays.items() if name != "features"}
+                with written_whole(sidecar(path)) as beside:
+                    beside.write_text(json.dumps(features.meta | times, indent=1), encoding="utf-8")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"'{path}' can't be written: {reason}. Finished files are kept.") from error
@@ -130,7 +131,9 @@ def _write_npy(path: Path, arrays: dict[str, _Array], meta: Mapping[str, Any]) -
 def _write_pt(path: Path, arrays: dict[str, _Array], meta: Mapping[str, Any]) -> None:
     import torch
 
-    torch.save(torch.from_numpy(np.ascontiguousarray(arrays["features"])), path)
+    content = io.BytesIO()
+    torch.save(torch.from_numpy(np.ascontiguousarray(arrays["features"])), content)
+    path.write_bytes(content.getbuffer())
 
 
 def _write_safetensors(path: Path, arrays: dict[str, _Array], meta: Mapping[str, Any]) -> None:

@@ -251,8 +251,9 @@ class Stream:
                 " any time with gap=True, where windows begin anew."
             )
         assert self._walk is not None
-        longest = self._walk.window_seconds
-        late = longest is not None and seconds - self._latest > longest + _LONGEST_HOLD_SECONDS
+        late = seconds - self._latest > _LONGEST_HOLD_SECONDS
+        if late and (longest := self._walk.window_seconds) is not None:
+            late = seconds - self._latest > longest + _LONGEST_HOLD_SECONDS
         return late or frame.shape != self._shape
 
     def _ready(self, window: Window) -> None:
