@@ -1,5 +1,5 @@
-"""``slowfast-zoo train``, ``test`` and ``test-detections``: a published recipe, and scores of what came of it,
-on files or on the procedural dataset."""
+"""``slowfast-zoo train``, ``test`` and ``test-detections``: a published recipe, and scores of what came of
+it, on files or on the procedural dataset."""
 
 from __future__ import annotations
 

@@ -475,7 +475,7 @@ def test_half_precision_that_a_processor_gets_wrong_is_refused(
         return {each: "it ends the process (SIGABRT)" if each.weight[2] == 3 else "" for each in convolutions}
 
     monkeypatch.setattr(trial, "try_convolutions", tried)
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="slowfast_zoo")
     model = make_model()
     for _ in range(2):  # the second time from disk
         with pytest.raises(ExportError, match=r"bfloat16 is refused: .*kernel \(3, .*SIGABRT"):

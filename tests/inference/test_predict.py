@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +19,11 @@ from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
 from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, VideoError
-from slowfast_zoo.inference import runner as forward_module
-from slowfast_zoo.inference.engines import openvino, trial
+from slowfast_zoo.inference.engines import kept, openvino, trial
 from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.inputs import list_videos
 from slowfast_zoo.inference.predict import Prediction, predict_many
+from slowfast_zoo.video.clips import view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=3, crops=3)
@@ -447,21 +449,20 @@ def test_half_precision_gives_nearly_the_same_answer(
     assert scores(rounded) == pytest.approx(reference, abs=0.05)
 
 
-def test_auto_is_told_how_many_views_will_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_told_how_many_views_will_come(monkeypatch: pytest.MonkeyPatch, model: SlowFast) -> None:
     asked: list[int | None] = []
 
-    def seen(*arguments: Any) -> str | None:
-        asked.append(arguments[-1])
-        return None
+    def seen(*_: object, clips: int | None) -> None:
+        asked.append(clips)
 
-    monkeypatch.setattr(forward_module, "choose", seen)
+    monkeypatch.setattr(kept, "choose", seen)
     videos = [np.zeros((70, 32, 32, 3), np.uint8)] * 3
-    with torch.device("meta"):
-        big = SlowFast(ModelSpec())
-    predict_many(big, videos)
-    predict_many(big, videos, views="published")
-    predict_many(big, iter(videos))
-    assert asked == [3, 90, None]
+    model = copy.deepcopy(model)  # which no earlier call has counted clips of
+    predict_many(model, videos)
+    predict_many(model, videos, views="published")
+    predict_many(model, iter(videos))
+    thrice = 3 * math.prod(view_counts(model.clip_spec, "published"))
+    assert asked == [3, 3 + thrice, None]
 
 
 def test_a_chosen_engine_that_fails_is_replaced(
@@ -470,8 +471,9 @@ def test_a_chosen_engine_that_fails_is_replaced(
     def fail(*_: object, batch: int) -> None:
         raise ExportError("no such operator")
 
+    model = copy.deepcopy(model)  # which no engine has been built for
     expected = scores(predict(model, folder / "clip 0.mkv", views="published", topk=None))
-    monkeypatch.setattr(forward_module, "choose", lambda *_: "openvino")
+    monkeypatch.setattr(kept, "choose", lambda *_, **__: "openvino")
     monkeypatch.setattr(optimize_module, "choose", lambda *_: "openvino")
     monkeypatch.setattr(openvino, "to_openvino", fail)
     answer = predict(model, folder / "clip 0.mkv", views="published", topk=None)

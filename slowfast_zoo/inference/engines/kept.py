@@ -59,11 +59,7 @@ def optimized(
         announced = None if clips is None else use.clips + clips
         use.clips += clips or 0
         if use.fast is None:
-            if (
-                engine == "auto"
-                and precision == "float32"
-                and not choose(model, device, precision, announced)
-            ):
+            if (engine, precision) == ("auto", "float32") and not choose(model, device, clips=announced):
                 return None
             use.fast = optimize(model, engine, precision, device=device, clips=announced)
             built = [each for each in _uses if each.fast is not None]

@@ -360,8 +360,8 @@ def _refuse_foreign_links(*paths: Path) -> None:
         if not path.is_symlink():
             continue
         try:
-            inside = path.resolve().parent == path.parent.resolve()
-        except RuntimeError:  # links that go round in a circle
+            inside = path.resolve(strict=True).parent == path.parent.resolve()
+        except (OSError, RuntimeError):  # links that lead nowhere, or round in a circle
             inside = False
         if not inside:
             raise DownloadError(f"{path} is a link that leads out of its folder: refused. Remove it")
