@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the work share the processors, too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
