@@ -71,7 +71,7 @@ def check(path: Path, model: SlowFast, **options: Any) -> Features:
         for window, row in zip(windows, features.values, strict=True):
             part = VideoPart(video, "part", first_frame=window.first_frame, num_frames=window.num_frames)
             clips = read_clips(part, model.clip_spec, views=options.get("views", "quick"))
-            assert row == pytest.approx(network(clips.tensor()).mean(0).numpy(), rel=1e-6, abs=1e-6)
+            assert row == pytest.approx(network(clips.tensor()).mean(0).numpy(), rel=1e-5, abs=1e-6)
     assert features.start_seconds.tolist() == [window.start_seconds for window in windows]
     assert features.center_seconds.tolist() == [window.center_seconds for window in windows]
     return features

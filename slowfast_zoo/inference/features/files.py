@@ -133,7 +133,7 @@ def _write_pt(path: Path, arrays: dict[str, _Array], meta: Mapping[str, Any]) ->
 
     content = io.BytesIO()
     torch.save(torch.from_numpy(np.ascontiguousarray(arrays["features"])), content)
-    path.write_bytes(content.getbuffer())
+    path.write_bytes(content.getvalue())
 
 
 def _write_safetensors(path: Path, arrays: dict[str, _Array], meta: Mapping[str, Any]) -> None:
