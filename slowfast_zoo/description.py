@@ -136,7 +136,8 @@ def _own(provenance: dict[str, object]) -> dict[str, str]:
 
 
 def multiply_adds(spec: ModelSpec, side: int) -> int:
-    """Multiply-adds of the convolutions and the classifier for one clip of ``side`` x ``side`` pixels."""
+    """Multiply-adds of the convolutions and the classifier for one clip of ``side`` x ``side`` pixels,
+    and one box where the network takes boxes."""
     total = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
@@ -151,7 +152,8 @@ def multiply_adds(spec: ModelSpec, side: int) -> int:
     for module in model.modules():
         if isinstance(module, (nn.Conv3d, nn.Linear)):
             module.register_forward_hook(count)
-    model(clip)
+    boxes = None if spec.roi is None else torch.empty(1, 5)
+    model(clip, boxes)
     return total
 
 

@@ -40,6 +40,8 @@ LARGEST: dict[str, int] = {
     "test_crop": 4096,
     "jitter": 4096,
     "clips": 1000,
+    "output_size": 64,
+    "sampling_ratio": 64,
 }
 """Upper bounds of whole numbers in both specs: several times what anybody trains, so that a damaged or
 hostile config is refused before it takes time or memory."""
@@ -50,6 +52,7 @@ LARGEST_CLIP = 2**26
 SlowSampling = Literal["strided", "linspace"]
 HeadPool = Literal["global", "window_logits", "window_probs"]
 Activation = Literal["softmax", "sigmoid"]
+TemporalPool = Literal["mean", "max"]
 
 TimeBase = Literal["frames", "fps-scaled", "seconds"]
 Sampling = Literal[
@@ -142,11 +145,46 @@ def _choices(kind: type[Spec]) -> dict[str, tuple[str, ...]]:
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value.to_dict()
     return [_to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _from_json(value: Any) -> Any:
     return tuple(_from_json(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoiSpec(Spec):
+    """The head that scores persons: how a box becomes features.
+
+    Both maps are pooled over time, joined, cut out by RoIAlign, and the largest value of each channel kept.
+    Source: MMAction2's ``AVARoIHead``, PySlowFast's ``ResNetRoIHead``, PyTorchVideo's
+    ``create_res_roi_pooling_head``.
+    """
+
+    temporal_pool: TemporalPool = "mean"
+    """What becomes of the frames of a map. No file tells it: two of a publisher's rows differ in it alone."""
+    output_size: int = 8
+    """Side in cells of what RoIAlign cuts out: 8 (OpenMMLab) or 7."""
+    sampling_ratio: int = 0
+    """Samples per cell and side; 0: as many as the box has map cells per output cell, rounded up."""
+    aligned: bool = True
+    """Whether RoIAlign takes pixel centers for half a pixel in (OpenMMLab), or doesn't shift the boxes."""
+    context: bool = False
+    """Whether the whole frame's features stand behind those of the box."""
+    acrn: bool = False
+    """Whether two convolutions relate each person to the whole frame (actor-centric relation network)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_int("output_size", 1)
+        self._require_int("sampling_ratio", 0)
+        for field in ("aligned", "context", "acrn"):
+            if not isinstance(getattr(self, field), bool):
+                raise self._error(field, "True or False")
+        if self.context and self.acrn:
+            raise self._error("context", "False where acrn is True: its convolutions see the frame already")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,6 +229,14 @@ class ModelSpec(Spec):
     """Channels of the clip."""
     dropout: float = 0.5
     """Probability of dropping a pooled feature while training."""
+    stage4_stride: tuple[int, int] = (2, 2)
+    """Spatial stride of the last stage, slow and fast pathway: 2, or 1 in networks for detection."""
+    stage4_dilation: tuple[int, int] = (1, 1)
+    """Spatial dilation of the last stage's 3x3 convolutions, slow and fast pathway."""
+    non_local: tuple[int, ...] = ()
+    """Blocks of the slow pathway's stage 3, counted from 0, that a non-local block follows."""
+    roi: RoiSpec | None = None
+    """The head for boxes of persons; None: one answer for the clip."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -217,6 +263,9 @@ class ModelSpec(Spec):
         if self.num_frames % self.alpha:
             raise self._error("num_frames", f"a multiple of alpha ({self.alpha})")
         self._check_temporal_blocks()
+        self._check_stage4()
+        self._check_non_local()
+        self._check_roi()
         if self.head_pool != "global":
             self._require_int("head_window", 1)
         elif self.head_window is not None:
@@ -227,6 +276,36 @@ class ModelSpec(Spec):
         integers = isinstance(blocks, tuple) and all(type(n) is int and 0 <= n <= most for n in blocks)
         if blocks is not None and (not integers or len(blocks) != 4):
             raise self._error("temporal_blocks", f"None, or four integers from 0 to {most}, one per stage")
+
+    def _check_stage4(self) -> None:
+        for field in ("stage4_stride", "stage4_dilation"):
+            pair = getattr(self, field)
+            if (
+                not isinstance(pair, tuple)
+                or len(pair) != 2
+                or not all(type(n) is int and n in (1, 2) for n in pair)
+            ):
+                raise self._error(field, "1 or 2 for the slow and for the fast pathway, as a pair")
+
+    def _check_non_local(self) -> None:
+        blocks, count = self.non_local, BLOCKS_PER_STAGE[self.depth][2]
+        whole = isinstance(blocks, tuple) and all(type(n) is int and 0 <= n < count for n in blocks)
+        if not whole or list(blocks) != sorted(set(blocks)):
+            raise self._error("non_local", f"rising numbers from 0 to {count - 1}, blocks of stage 3")
+
+    def _check_roi(self) -> None:
+        if isinstance(self.roi, Mapping):
+            object.__setattr__(self, "roi", RoiSpec.from_dict(self.roi))
+        if self.roi is None:
+            return
+        if not isinstance(self.roi, RoiSpec):
+            raise self._error("roi", "None, or a RoiSpec")
+        if self.head_pool != "global":
+            raise self._error("head_pool", "'global' with an ROI head")
+        if self.stage4_stride[0] != self.stage4_stride[1]:
+            raise self._error(
+                "stage4_stride", "one stride for both pathways with an ROI head, which joins their maps"
+            )
 
     @property
     def slow_frames(self) -> int:
@@ -265,8 +344,18 @@ class ModelSpec(Spec):
 
     @property
     def num_features(self) -> int:
-        """Pooled features in front of the classifier, slow ones first."""
+        """Pooled features in front of the classifier, slow ones first; with the frame's context twice."""
+        return self.map_features * (2 if self.roi is not None and self.roi.context else 1)
+
+    @property
+    def map_features(self) -> int:
+        """Channels of both pathways' last maps together."""
         return self.slow_features + self.slow_features // self.beta_inv
+
+    @property
+    def pixels_per_cell(self) -> int:
+        """Side in pixels of a cell of the last map: the slow pathway's."""
+        return 16 * self.stage4_stride[0]  # stem 2, max pool 2, stages 2 and 3: 2 each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from slowfast_zoo.evaluation.metrics import (
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import Processes, join
@@ -206,6 +206,7 @@ def evaluate(
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
+    check_clip_head(model.spec, "evaluate")
     rule = _average(average, model)
     metrics = tuple(metrics or ())
     check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")

@@ -16,7 +16,7 @@ from slowfast_zoo.inference.aggregate import probabilities
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, to_device
 from slowfast_zoo.runtime.precision import Precision
@@ -44,6 +44,7 @@ def check_predictable(model: object, *, features: bool = False) -> None:
         raise InputError(
             f"predict takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
         )
+    check_clip_head(model.spec, "This")
     if model.spec.num_classes == 0 and not features:
         raise InputError("This model has no classifier (num_classes=0); extract_features takes it.")
     if model.spec.in_channels != 3:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -35,6 +36,7 @@ class Pathway(nn.Module):
         fused: channels that a lateral connection adds in front of each stage.
         stem_kernel: frames that the stem's convolution sees.
         temporal_stages: stages whose blocks see three frames.
+        index: 0 for the slow pathway, 1 for the fast one.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Pathway(nn.Module):
         *,
         stem_kernel: int,
         temporal_stages: tuple[int, ...],
+        index: int,
     ) -> None:
         super().__init__()
         self.stem = Stem(spec.in_channels, width, stem_kernel)
@@ -57,8 +60,18 @@ class Pathway(nn.Module):
             channels += fused[number - 1]
             for i in range(blocks):
                 kernel = 3 if number in temporal_stages and i < temporal else 1
-                stride = 2 if number > 1 and i == 0 else 1
-                stage.append(Bottleneck(channels, inner, kernel, stride, shortcut=i == 0))
+                first_stride = spec.stage4_stride[index] if number == 4 else min(number, 2)
+                stage.append(
+                    Bottleneck(
+                        channels,
+                        inner,
+                        kernel,
+                        first_stride if i == 0 else 1,
+                        shortcut=i == 0,
+                        dilation=spec.stage4_dilation[index] if number == 4 else 1,
+                        non_local=index == 0 and number == 3 and i in spec.non_local,
+                    )
+                )
                 channels = 4 * inner
             setattr(self, f"stage{number}", stage)
 
@@ -87,14 +100,40 @@ class Stem(Block):
 
 
 class Bottleneck(Block):
-    """A residual block: 1x1 (over time), 3x3 (over space, with the stride), 1x1 to 4 x ``inner``."""
+    """A residual block: 1x1 (over time), 3x3 (over space, with the stride), 1x1 to 4 x ``inner``.
 
-    def __init__(self, in_channels: int, inner: int, kernel: int, stride: int, *, shortcut: bool) -> None:
+    Args:
+        in_channels, inner: channels of the input and of the first two convolutions.
+        kernel: frames that the first convolution sees.
+        stride, dilation: in space, of the second.
+        shortcut: whether the residual has a convolution of its own.
+        non_local: whether a non-local block follows.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        inner: int,
+        kernel: int,
+        stride: int,
+        *,
+        shortcut: bool,
+        dilation: int = 1,
+        non_local: bool = False,
+    ) -> None:
         super().__init__()
         out_channels, strides = 4 * inner, (1, stride, stride)
         self.conv1 = nn.Conv3d(in_channels, inner, (kernel, 1, 1), padding=(kernel // 2, 0, 0), bias=False)
         self.norm1 = nn.BatchNorm3d(inner)
-        self.conv2 = nn.Conv3d(inner, inner, (1, 3, 3), stride=strides, padding=(0, 1, 1), bias=False)
+        self.conv2 = nn.Conv3d(
+            inner,
+            inner,
+            (1, 3, 3),
+            stride=strides,
+            padding=(0, dilation, dilation),
+            dilation=(1, dilation, dilation),
+            bias=False,
+        )
         self.norm2 = nn.BatchNorm3d(inner)
         self.conv3 = nn.Conv3d(inner, out_channels, 1, bias=False)
         self.norm3 = nn.BatchNorm3d(out_channels)
@@ -103,6 +142,7 @@ class Bottleneck(Block):
         if shortcut:
             self.shortcut_conv = nn.Conv3d(in_channels, out_channels, 1, stride=strides, bias=False)
             self.shortcut_norm = nn.BatchNorm3d(out_channels)
+        self.non_local = NonLocal(out_channels) if non_local else None
 
     def conv_norm_pairs(self) -> list[tuple[str, str]]:
         pairs = [(f"conv{i}", f"norm{i}") for i in (1, 2, 3)]
@@ -113,7 +153,40 @@ class Bottleneck(Block):
         out = self.relu(self.norm2(self.conv2(out)))
         out = self.norm3(self.conv3(out))
         residual = self.shortcut_norm(self.shortcut_conv(x)) if self.has_shortcut else x
-        return self.relu(out + residual)  # type: ignore[no-any-return]
+        out = self.relu(out + residual)
+        return out if self.non_local is None else self.non_local(out)  # type: ignore[no-any-return]
+
+
+class NonLocal(Block):
+    """Every place of a map sees all places of it: products of embeddings, divided by the number of places.
+
+    Source: Wang et al. 2018, https://arxiv.org/abs/1711.07971 (dot product), with PySlowFast's convolutions,
+    which have biases, and its pooling of the places that are seen (``nonlocal_helper.py``).
+
+    Args:
+        channels: of the map; half as many inside.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.conv_theta = nn.Conv3d(channels, inner, 1)
+        self.conv_phi = nn.Conv3d(channels, inner, 1)
+        self.conv_g = nn.Conv3d(channels, inner, 1)
+        self.conv_out = nn.Conv3d(inner, channels, 1)
+        self.norm = nn.BatchNorm3d(channels)
+        self.pool = nn.MaxPool3d(2)
+
+    def conv_norm_pairs(self) -> list[tuple[str, str]]:
+        return [("conv_out", "norm")]
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.pool(x)
+        theta = self.conv_theta(x).flatten(2).transpose(1, 2)  # (B, places, inner)
+        phi, g = self.conv_phi(seen).flatten(2), self.conv_g(seen).flatten(2)  # (B, inner, fewer places)
+        mixed = torch.matmul(torch.matmul(theta, phi) / phi.shape[2], g.transpose(1, 2))
+        mixed = torch.unflatten(mixed.transpose(1, 2), 2, x.shape[2:])
+        return x + self.norm(self.conv_out(mixed))  # type: ignore[no-any-return]
 
 
 class Lateral(Block):

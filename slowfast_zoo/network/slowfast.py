@@ -7,6 +7,8 @@ Names in the state dict are documented in README and frozen by a test::
     {slow,fast}.stage{1..4}.0.shortcut_{conv,norm}
     laterals.{0..3}.conv [.norm]                    behind the fast stem and stages 1-3
     classifier                                      columns: slow features, then fast features
+    slow.stage3.{i}.non_local.{conv_theta,conv_phi,conv_g,conv_out,norm}    where the spec has such blocks
+    acrn.{conv,norm}{1,2}                           of an ROI head that relates persons to the frame
 
 Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and section 3.
 """
@@ -20,22 +22,21 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.network.heads import head_of, init_classifier
-from slowfast_zoo.network.pathway import STAGES, Bottleneck, Lateral, Pathway, checkpoint_block
+from slowfast_zoo.network.heads import Acrn, head_of, init_classifier, last_layers
+from slowfast_zoo.network.pathway import STAGES, Bottleneck, Lateral, NonLocal, Pathway, checkpoint_block
 from slowfast_zoo.spec import ClipSpec, ModelSpec, SlowSampling
 
 PARTS = ("stem", *STAGES)
 """The parts of both pathways in the order of computation."""
 
-_PIXELS_PER_CELL = 32  # stem 2, max pool 2, stages 2-4: 2 each
-
 
 class SlowFast(nn.Module):
     """A SlowFast network: ``(B, C, T, H, W)`` floats in, ``(B, num_classes)`` logits out.
 
-    It picks the slow pathway's frames itself and returns logits in train and in eval mode. T is any
-    multiple of ``spec.alpha``; H and W are anything with a global head. A window head wants at least
-    ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells).
+    With an ROI head (``spec.roi``) it takes boxes of persons as well and answers for each:
+    ``model(clip, boxes)``. It picks the slow pathway's frames itself and returns logits in train and in eval
+    mode. T is any multiple of ``spec.alpha``; H and W are anything with a global or an ROI head. A window head
+    wants at least ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells).
 
     Args:
         spec: what to build.
@@ -59,10 +60,12 @@ class SlowFast(nn.Module):
         fast_width = spec.base_width // spec.beta_inv
         lateral_inputs = [fast_width * scale for scale in (1, 4, 8, 16)]
         fused = [channels * spec.fusion_ratio for channels in lateral_inputs]
-        self.slow = Pathway(spec, spec.depth, spec.base_width, fused, stem_kernel=1, temporal_stages=(3, 4))
+        self.slow = Pathway(
+            spec, spec.depth, spec.base_width, fused, stem_kernel=1, temporal_stages=(3, 4), index=0
+        )
         fast_depth = spec.fast_depth or spec.depth
         self.fast = Pathway(
-            spec, fast_depth, fast_width, [0] * 4, stem_kernel=5, temporal_stages=(1, 2, 3, 4)
+            spec, fast_depth, fast_width, [0] * 4, stem_kernel=5, temporal_stages=(1, 2, 3, 4), index=1
         )
         self.laterals = nn.ModuleList(Lateral(spec, channels) for channels in lateral_inputs)
         for name, layer in head_of(spec).layers().items():
@@ -72,8 +75,9 @@ class SlowFast(nn.Module):
     if TYPE_CHECKING:  # nn.Module's own says Any
         dropout: nn.Module
         classifier: nn.Module
+        acrn: Acrn
 
-        def __call__(self, clip: Tensor) -> Tensor: ...
+        def __call__(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor: ...
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -97,21 +101,26 @@ class SlowFast(nn.Module):
         """Pooled features in front of the classifier: the slow pathway's, then the fast one's."""
         return self.spec.num_features
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Logits ``(B, num_classes)``, or pooled features ``(B, num_features)`` when num_classes is 0.
 
         Args:
             clip: float ``(B, C, T, H, W)``, normalized as ``clip_spec`` says.
+            boxes: for an ROI head only: float ``(N, 5)``, each the clip's index in the batch and x1, y1, x2, y2
+                in pixels of the clip. They may reach out of the picture, and there may be none. The answer has
+                N rows then.
 
         Raises:
-            InputError: a rank, dtype or size that the network can't take.
+            InputError: a rank, dtype or size that the network can't take; boxes that are none.
         """
-        return self.forward_head(self.forward_features(clip), pre_logits=self.spec.num_classes == 0)
+        check_boxes(boxes, clip, self.spec)
+        return self.forward_head(self.forward_features(clip), self.spec.num_classes == 0, boxes=boxes)
 
     def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """The last maps: slow ``(B, 2048, T/alpha, h, w)`` and fast ``(B, 256, T, h, w)``.
 
-        h and w are H/32 and W/32, rounded up; channels are those of the default width 64.
+        h and w are H/32 and W/32, rounded up (H/16 and W/16 where stage 4 has stride 1); channels are those of
+        the default width 64.
 
         Args:
             clip: as for ``forward``.
@@ -126,7 +135,9 @@ class SlowFast(nn.Module):
             fast = self._run(fast_stage, fast)
         return slow, fast
 
-    def forward_head(self, features: tuple[Tensor, Tensor], pre_logits: bool = False) -> Tensor:
+    def forward_head(
+        self, features: tuple[Tensor, Tensor], pre_logits: bool = False, *, boxes: Tensor | None = None
+    ) -> Tensor:
         """Logits ``(B, num_classes)`` of the maps that ``forward_features`` returns.
 
         A "window_probs" head in eval mode returns the log of the probability averaged over places
@@ -135,8 +146,9 @@ class SlowFast(nn.Module):
         Args:
             features: slow and fast map.
             pre_logits: return the pooled features ``(B, num_features)`` instead.
+            boxes: as for ``forward``, with an ROI head.
         """
-        return head_of(self.spec).forward(features, self, pre_logits=pre_logits)
+        return head_of(self.spec).forward(features, self, pre_logits=pre_logits, boxes=boxes)
 
     def get_classifier(self) -> nn.Module:
         """The last layer: ``nn.Linear``, or ``nn.Identity`` when num_classes is 0."""
@@ -156,7 +168,7 @@ class SlowFast(nn.Module):
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)
         example = self.slow.stem.conv.weight
-        classifier = head_of(spec).layers()["classifier"].to(device=example.device, dtype=example.dtype)
+        classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
         init_classifier(classifier)
         self.spec, self.classifier, self._labels = spec, classifier.train(self.training), labels
         if "training" in self.provenance:  # what was trained and measured isn't this classifier's
@@ -217,11 +229,15 @@ class SlowFast(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:  # in non-local blocks
+                    nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm3d):
                 module.reset_parameters()
         for module in self.modules():
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.norm3.weight)
+            elif isinstance(module, NonLocal):
+                nn.init.zeros_(module.norm.weight)
         init_classifier(self.classifier)
 
     def _parts(self, up_to: str | None) -> Iterator[nn.Module]:
@@ -247,6 +263,19 @@ def slow_frames(clip: Tensor, alpha: int, rule: SlowSampling) -> Tensor:
     slow = frames // alpha
     indices = torch.arange(slow, device=clip.device) * (frames - 1)
     return clip.index_select(2, torch.div(indices, max(slow - 1, 1), rounding_mode="floor"))
+
+
+def check_clip_head(spec: ModelSpec, what: str) -> None:
+    """Refuses networks that answer for boxes where one answer for the clip is wanted.
+
+    Raises:
+        InputError: says what ``what`` takes.
+    """
+    if spec.roi is not None:
+        raise InputError(
+            f"{what} takes models that classify whole clips; this one scores persons: call it as"
+            " model(clip, boxes)."
+        )
 
 
 def check_clip(clip: Tensor, spec: ModelSpec) -> None:
@@ -279,7 +308,7 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
         )
     if spec.head_window is None:
         return
-    smallest = _PIXELS_PER_CELL * (spec.head_window - 1) + 1
+    smallest = spec.pixels_per_cell * (spec.head_window - 1) + 1
     if frames < spec.num_frames or height < smallest or width < smallest:
         raise InputError(
             f"The window head of this model needs at least {spec.num_frames} frames of"
@@ -287,9 +316,58 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
         )
 
 
-# Symbolic tracing sees both as single calls: sizes and messages stay out of the graph.
+def check_boxes(boxes: Tensor | None, clip: Tensor, spec: ModelSpec) -> None:
+    """Refuses boxes that the network can't take; their numbers are looked at outside of graphs only.
+
+    Raises:
+        InputError: says what was given and what is accepted.
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return
+    if spec.roi is None:
+        if boxes is not None:
+            raise InputError(
+                "This model classifies whole clips and takes no boxes; models named *_roi take them."
+            )
+        return
+    what = "boxes of persons, a float tensor (N, 5): the clip's index in the batch, x1, y1, x2, y2 in pixels"
+    if not isinstance(boxes, Tensor):
+        given = "none" if boxes is None else type(boxes).__name__
+        raise InputError(f"This model scores persons: model(clip, boxes) takes {what}, got {given}.")
+    if boxes.ndim != 2 or boxes.shape[1] != 5 or not boxes.is_floating_point():
+        raise InputError(f"This model takes {what}; got shape {tuple(boxes.shape)} of {boxes.dtype}.")
+    if not torch.compiler.is_compiling() and not boxes.is_meta:
+        _check_box_values(boxes.detach().double().cpu(), clip.shape[0])
+
+
+def _check_box_values(boxes: Tensor, batch: int) -> None:
+    """Refuses boxes whose numbers can't be meant."""
+    index, corners = boxes[:, 0], boxes[:, 1:]
+    for wrong, why in (
+        (~boxes.isfinite().all(dim=1), "isn't finite"),
+        (
+            (corners[:, 2:] <= corners[:, :2]).any(dim=1),
+            "is empty or reversed: x1 < x2 and y1 < y2 are accepted",
+        ),
+        (
+            (index < 0) | (index >= batch) | (index != index.floor()),
+            f"belongs to no clip: its first number is an index from 0 to {batch - 1}",
+        ),
+    ):
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise InputError(f"Box {row}, {boxes[row].tolist()}, {why}.")
+    if len(boxes) and corners.min() >= 0 and corners.max() <= 1:
+        raise InputError(
+            "These boxes are shares of the picture (all between 0 and 1); the model takes pixels of the clip:"
+            " multiply x by its width and y by its height."
+        )
+
+
+# Symbolic tracing sees them as single calls: sizes and messages stay out of the graph.
 torch.fx.wrap("slow_frames")
 torch.fx.wrap("check_clip")
+torch.fx.wrap("check_boxes")
 
 
 def check_labels(labels: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:

@@ -28,7 +28,7 @@ from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, St
 from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
@@ -106,6 +106,7 @@ def train(
         DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
+    check_clip_head(model.spec, "train")
     check_trainable(model, dataset, validation, sample_weights)
     for data in (dataset, validation):
         if data is not None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast
 from slowfast_zoo.runtime.precision import has_bfloat16_kernels
+from slowfast_zoo.spec import RoiSpec
 
 needs_bfloat16 = pytest.mark.skipif(not has_bfloat16_kernels(), reason="this processor has no such kernels")
 
@@ -25,6 +26,20 @@ NETWORKS = {
     "window-sigmoid": SMALL.replace(head_pool="window_probs", head_window=1, activation="sigmoid"),
     "features": SMALL.replace(num_classes=0),
 }
+
+_ROI = SMALL.replace(stage4_stride=(1, 1), num_frames=8, activation="sigmoid", roi=RoiSpec())
+ROI_NETWORKS = {
+    "mean": _ROI,
+    "max": _ROI.replace(roi=RoiSpec(temporal_pool="max")),
+    "context": _ROI.replace(roi=RoiSpec(context=True)),
+    "acrn": _ROI.replace(roi=RoiSpec(acrn=True)),
+    "dilated": _ROI.replace(
+        stage4_dilation=(2, 2), lateral_norm=True, roi=RoiSpec(output_size=7, aligned=False)
+    ),
+    "non-local": _ROI.replace(depth=50, non_local=(1, 4), stage4_dilation=(2, 1)),
+    "features": _ROI.replace(num_classes=0),
+}
+"""Networks that score boxes."""
 
 
 def make_model(spec: ModelSpec = SMALL) -> SlowFast:

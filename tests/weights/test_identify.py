@@ -161,7 +161,7 @@ def test_a_network_for_detection_is_called_that(tmp_path: Path) -> None:
         "roi_head.bbox_head.fc_cls." + name.rpartition(".")[2]: state.pop(name) for name in list(state)[-2:]
     }
     torch.save({"state_dict": state | heads}, tmp_path / "ava.pth")
-    with pytest.raises(CheckpointError, match="person-action detection"):
+    with pytest.raises(CheckpointError, match="scores persons in boxes"):
         create_model(NAME, weights=tmp_path / "ava.pth")
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.pathway import Block, Stem
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_boxes
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision, to_dtype
 
@@ -19,11 +19,11 @@ _HALF_VECTOR = 8
 
 
 def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> FoldedNetwork:
-    """A folded copy for inference: float32 clips ``(B, C, T, H, W)`` to float32 logits.
+    """A folded copy for inference: float32 clips ``(B, C, T, H, W)``, and boxes, to float32 logits.
 
     Args:
         model: stays as it is.
-        precision: of the two pathways; pooling and classifier are float32 always.
+        precision: of the two pathways; the head is float32 always.
         paired: let the fast stem compute two frames at a time, which x86 processors are faster with.
 
     Raises:
@@ -190,15 +190,18 @@ class Lowered(nn.Module):
     def __init__(self, model: SlowFast, dtype: torch.dtype) -> None:
         super().__init__()
         self.model = model.to(dtype)
-        self.model.classifier.float()
+        for name in ("classifier", "acrn"):
+            if hasattr(self.model, name):
+                self.model.get_submodule(name).float()
         self.dtype = dtype
         self.spec = model.spec
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Logits ``(B, num_classes)`` of a float32 clip ``(B, C, T, H, W)``."""
+    def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """Logits of a float32 clip ``(B, C, T, H, W)`` and of boxes, as the network's own."""
+        check_boxes(boxes, clip, self.spec)
         slow, fast = self.model.forward_features(clip.to(self.dtype))
         pre_logits = self.spec.num_classes == 0
-        return self.model.forward_head((slow.float(), fast.float()), pre_logits)
+        return self.model.forward_head((slow.float(), fast.float()), pre_logits, boxes=boxes)
 
 
 FoldedNetwork = SlowFast | Lowered
@@ -212,5 +215,6 @@ def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:
     conv.weight = nn.Parameter(
         (conv.weight.double() * scale.view(-1, 1, 1, 1, 1)).float(), requires_grad=False
     )
-    conv.bias = nn.Parameter((norm.bias.double() - mean * scale).float(), requires_grad=False)
+    before = 0 if conv.bias is None else conv.bias.double()
+    conv.bias = nn.Parameter((norm.bias.double() + (before - mean) * scale).float(), requires_grad=False)
     return conv

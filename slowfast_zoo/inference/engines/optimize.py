@@ -44,7 +44,7 @@ from slowfast_zoo.inference.engines.inductor import COMPILE
 from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
 from slowfast_zoo.inference.engines.openvino import OPENVINO
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
-from slowfast_zoo.network.slowfast import SlowFast, check_clip
+from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.precision import Precision, check_precision
 
@@ -98,6 +98,7 @@ def optimize(
         )
     check_precision(precision)
     check_model(model)
+    check_clip_head(model.spec, "optimize")
     index = to_device(device) if device is not None else next(model.parameters()).device
     name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
     ENGINES[name].refuse(index, precision)

@@ -34,7 +34,7 @@ from slowfast_zoo.inference.engines.folding import check_model
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.inference.export.formats import FORMATS, FileFormat
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
-from slowfast_zoo.network.slowfast import SlowFast, check_clip
+from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ClipSpec
@@ -156,6 +156,7 @@ def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
 
 def _shape(model: SlowFast, size: int | tuple[int, int] | None) -> Shape:
     check_model(model)
+    check_clip_head(model.spec, "export")
     size = model.clip_spec.test_crop if size is None else size
     sides = size if isinstance(size, tuple) else (size, size)
     if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):

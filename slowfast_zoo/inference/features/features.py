@@ -344,7 +344,7 @@ class _RecipePlan:
 class _MapNetwork(SlowFast):
     """Gives maps: both pathways', averaged over time ``(B, channels, h, w)``, slow ones first."""
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
         slow, fast = self.forward_features(clip)
         return torch.cat([slow.mean(dim=2), fast.mean(dim=2)], dim=1)
 

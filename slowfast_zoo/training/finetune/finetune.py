@@ -20,7 +20,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.errors import InputError, TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate, format_table
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.batch_norm import measure_batch_norms
@@ -385,6 +385,7 @@ def _prepare_model(
     """
     if not isinstance(model, SlowFast):
         raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
+    check_clip_head(model.spec, "finetune")
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
     clip_spec, notes = model.clip_spec.replace(smallest_area=smallest_area), []

@@ -14,7 +14,7 @@ import dataclasses
 import fnmatch
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -23,16 +23,20 @@ from torch import Tensor
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec, SlowSampling
 
-LayerKind = Literal["conv", "norm", "linear"]
+LayerKind = Literal["conv", "biased", "norm", "linear"]
 
 CLASSIFIER = ("classifier.weight", "classifier.bias")
 """Our names of the head's two tensors."""
+
+NON_LOCAL = ("theta", "phi", "g", "out")
+"""The convolutions of a non-local block; a norm follows the last one."""
 
 STEMS = ("slow.stem.conv.weight", "fast.stem.conv.weight")
 """Our names of the two tensors that see the clip's channels."""
 
 _TORCH_SUFFIXES: dict[LayerKind, dict[str, str]] = {
     "conv": {"weight": ".weight"},
+    "biased": {"weight": ".weight", "bias": ".bias"},
     "norm": {
         leaf: f".{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     },
@@ -42,6 +46,7 @@ _TORCH_SUFFIXES: dict[LayerKind, dict[str, str]] = {
 # In caffe2's spatial batch norm "riv" holds the running variance itself, in spite of its name.
 _CAFFE2_SUFFIXES: dict[LayerKind, dict[str, str]] = {
     "conv": {"weight": "_w"},
+    "biased": {"weight": "_w", "bias": "_b"},
     "norm": {"weight": "_s", "bias": "_b", "running_mean": "_rm", "running_var": "_riv"},
     "linear": {"weight": "_w", "bias": "_b"},
 }
@@ -71,12 +76,22 @@ class NameTable:
     """The lateral connections behind stages 1-3."""
     classifier: str
     """The last layer."""
+    roi_classifier: str = ""
+    """The last layer of a network with an ROI head; empty: as without."""
+    roi_body: str = ""
+    """What stands before the names of everything but the head in such a network."""
+    non_local: str = "{p}.stage{stage}.{block}.non_local.<conv_{part}|norm>"
+    """A convolution of a non-local block, ``{part}``, and the norm behind the last of them."""
+    acrn: str = "acrn.<conv|norm>{n}"
+    """Number ``{n}`` of the two layers that relate persons to the frame."""
     suffixes: Mapping[LayerKind, Mapping[str, str]] = dataclasses.field(default_factory=_TORCH_SUFFIXES.copy)
     """What a layer's tensors append to its name; a tensor without suffix isn't stored."""
     ignored: tuple[str, ...] = ("cls_head.loss_cls.*", "criterion.*", "loss.*", "loss_fn.*")
     """Shell patterns of names that such files hold beside the network's: losses keep their class weights."""
     fast_first: bool = False
-    """Whether the classifier's columns are [fast | slow] instead of [slow | fast]."""
+    """Whether the columns of a clip classifier are [fast | slow] instead of [slow | fast]."""
+    background: bool = False
+    """Whether an ROI head with sigmoid has one row more, the first: a background, which nothing trains."""
     slow_sampling: SlowSampling | None = None
     """The rule for slow frames that the publisher trains with; None: any."""
 
@@ -87,15 +102,29 @@ class NameTable:
         """
         return [
             name + self.suffixes[kind][leaf] if leaf in self.suffixes[kind] else None
-            for name, kind in self._layers(spec)
+            for name, kind in (*self._body(spec), *self._head(spec))
             for leaf in _TORCH_SUFFIXES[kind]
         ]
+
+    def rows_before(self, spec: ModelSpec) -> int:
+        """Rows of the publisher's classifier in front of those of the classes."""
+        return int(self.background and spec.roi is not None and spec.activation == "sigmoid")
 
     def ignores(self, name: str) -> bool:
         """Whether the publisher's files hold this name for other things than the network."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignored)
 
-    def _layers(self, spec: ModelSpec) -> Iterator[tuple[str, LayerKind]]:
+    def in_head(self, name: str) -> bool:
+        """Whether this is the name of a head's tensor, in a file of whichever head."""
+        heads = (self.classifier, self.roi_classifier, re.split("[<{]", self.acrn)[0])
+        return any(head and name.startswith(head) for head in heads)
+
+    def _body(self, spec: ModelSpec) -> Iterator[tuple[str, LayerKind]]:
+        before = self.roi_body if spec.roi is not None else ""
+        for name, kind in self._pathways(spec):
+            yield before + name, kind
+
+    def _pathways(self, spec: ModelSpec) -> Iterator[tuple[str, LayerKind]]:
         fast_depth = spec.fast_depth or spec.depth
         for p, depth in ((self.slow, spec.depth), (self.fast, fast_depth)):
             yield from _pair(self.stem, p=p)
@@ -106,12 +135,21 @@ class NameTable:
                         yield from _pair(self.bottleneck, **place, n=n, x=x)
                     if block == 0:
                         yield from _pair(self.shortcut, **place)
+                    if p == self.slow and stage == 3 and block in spec.non_local:
+                        parts = [list(_pair(self.non_local, **place, part=part)) for part in NON_LOCAL]
+                        yield from ((pair[0][0], "biased") for pair in parts)
+                        yield parts[-1][1]
         kinds = 2 if spec.lateral_norm else 1
         yield from list(_pair(self.stem_lateral))[:kinds]
         for stage, blocks in enumerate(BLOCKS_PER_STAGE[fast_depth][:3], start=1):
             yield from list(_pair(self.stage_lateral, stage=stage, res=stage + 1, last=blocks - 1))[:kinds]
+
+    def _head(self, spec: ModelSpec) -> Iterator[tuple[str, LayerKind]]:
+        if spec.roi is not None and spec.roi.acrn:
+            for n in (1, 2):
+                yield from _pair(self.acrn, n=n)
         if spec.num_classes:
-            yield self.classifier, "linear"
+            yield (self.roi_classifier if spec.roi is not None else "") or self.classifier, "linear"
 
 
 def _pair(pattern: str, **place: object) -> Iterator[tuple[str, LayerKind]]:
@@ -139,7 +177,10 @@ DIALECTS: dict[str, NameTable] = {
         stem_lateral="backbone.slow_path.conv1_lateral.<conv|bn>",
         stage_lateral="backbone.slow_path.layer{stage}_lateral.<conv|bn>",
         classifier="cls_head.fc_cls",
+        roi_classifier="roi_head.bbox_head.fc_cls",
+        acrn="roi_head.shared_head.conv{n}.<conv|bn>",
         fast_first=True,
+        background=True,
         slow_sampling="strided",
     ),
     "pyslowfast": NameTable(
@@ -151,6 +192,7 @@ DIALECTS: dict[str, NameTable] = {
         stem_lateral="s1_fuse.<conv_f2s|bn>",
         stage_lateral="s{res}_fuse.<conv_f2s|bn>",
         classifier="head.projection",
+        non_local="s{res}.{p}_nonlocal{block}.<conv_{part}|bn>",
         slow_sampling="linspace",
     ),
     "caffe2": NameTable(
@@ -162,6 +204,7 @@ DIALECTS: dict[str, NameTable] = {
         stem_lateral="t_pool1_subsample<|_bn>",
         stage_lateral="t_res{res}_{last}_branch2c_bn_subsample<|_bn>",
         classifier="pred",
+        non_local="nonlocal_conv{res}_{block}_<{part}|bn>",
         suffixes=_CAFFE2_SUFFIXES,
         ignored=("*_momentum", "lr", "model_iter"),
         slow_sampling="linspace",
@@ -175,6 +218,8 @@ DIALECTS: dict[str, NameTable] = {
         stem_lateral="blocks.0.multipathway_fusion.<conv_fast_to_slow|norm>",
         stage_lateral="blocks.{stage}.multipathway_fusion.<conv_fast_to_slow|norm>",
         classifier="blocks.6.proj",
+        roi_classifier="detection_head.proj",
+        roi_body="model.",
         slow_sampling="linspace",
     ),
     "gluoncv": NameTable(
@@ -227,15 +272,26 @@ def find_network(names: Collection[str], dialect: str | None = None) -> list[tup
             prefix = name.removesuffix(slow)
             whole = name.endswith(slow) and (not prefix or prefix.endswith("."))
             if whole and prefix + fast in given:
-                found.append((candidate, prefix))
+                found.append((candidate, _without_body(prefix, get_table(candidate), given)))
     return found
 
 
-def has_roi_head(names: Iterable[str]) -> bool:
-    """Whether these are names of a network for person-action detection, which isn't read."""
-    return any("roi_head." in name or "detection_head." in name for name in names)
+def _without_body(prefix: str, table: NameTable, given: Collection[str]) -> str:
+    """A prefix without what the publisher himself writes before the body of a network with an ROI head."""
+    before = prefix.removesuffix(table.roi_body)
+    return before if f"{before}{table.roi_classifier}.weight" in given else prefix
+
+
+def has_roi_head(names: Collection[str], dialect: str) -> bool | None:
+    """Whether these are names of a network for detection; None: they don't tell."""
+    table = get_table(dialect)
+    if not table.roi_classifier:
+        return None
+    heads = {False: table.classifier, True: table.roi_classifier}
+    there = [kind for kind, head in heads.items() if f"{head}.weight" in names]
+    return there[0] if len(there) == 1 else None
 
 
 def slow_first(weight: Tensor, spec: ModelSpec) -> Tensor:
-    """A classifier ``(classes, features)`` with columns [fast | slow] turned into [slow | fast]."""
+    """A clip classifier ``(classes, features)`` with columns [fast | slow] turned into [slow | fast]."""
     return torch.roll(weight, spec.slow_features - spec.num_features, dims=1)

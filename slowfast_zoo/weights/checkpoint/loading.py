@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.spec import ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import (
@@ -34,7 +36,9 @@ _ALSO_OF = {"pyslowfast": "caffe2"}
 """Dialects whose files may be of rows of another: PySlowFast trains under other names than it published."""
 
 
-def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = None) -> SlowFast:
+def load_checkpoint(
+    model: SlowFast, path: str | Path, *, dialect: str | None = None, backbone_only: bool = False
+) -> SlowFast:
     """The same model, with the weights of any publisher's file.
 
     Strict: every tensor of the file is used and every tensor of the model is filled, but for counters of
@@ -46,9 +50,12 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
         model: what to fill; unchanged when an error is raised.
         path: the file, whatever its name ends in.
         dialect: whose names it uses; None: told from the names.
+        backbone_only: take both pathways and what joins them, and keep the model's own head: a network that
+            classifies clips is a start for training one that scores persons, and the other way round.
 
     Raises:
-        CheckpointError: the file can't be read safely or doesn't fit; ``missing``, ``unexpected`` and
+        CheckpointError: the file can't be read safely, holds the other kind of network, or doesn't fit;
+            ``missing``, ``unexpected`` and
             ``mismatched`` say where.
         UnknownNameError: no such dialect.
     """
@@ -60,9 +67,16 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("The model is on the meta device; model.to_empty(device='cpu') gives it memory.")
     checkpoint = read_checkpoint(path, dialect=dialect)
-    in_file = spec_in_file(checkpoint, model.spec)
+    scores_boxes = _scores_boxes(checkpoint)
+    if backbone_only:
+        checkpoint, spec = _without_head(checkpoint), model.spec.replace(num_classes=0, roi=None)
+        with_boxes = {"roi": RoiSpec(), "head_pool": "global", "head_window": None}
+        in_file = spec_in_file(checkpoint, spec.replace(**with_boxes) if scores_boxes else spec)
+    else:
+        _check_kind(checkpoint, scores_boxes, model.spec)
+        spec, in_file = model.spec, spec_in_file(checkpoint, model.spec)
     state = read_canonical(checkpoint, in_file)
-    adapt_state(state, in_file, model.spec, checkpoint.path, logging.WARNING)
+    adapt_state(state, in_file, spec, checkpoint.path, logging.WARNING)
     rule = get_table(checkpoint.dialect).slow_sampling
     if rule not in (None, model.spec.slow_sampling):
         _LOGGER.warning(
@@ -74,6 +88,43 @@ def load_checkpoint(model: SlowFast, path: str | Path, *, dialect: str | None = 
         for name, tensor in state.items():
             own[name].copy_(tensor)
     return model
+
+
+def _scores_boxes(checkpoint: Checkpoint) -> bool | None:
+    """Whether the file's network has an ROI head; None: neither names nor record tell."""
+    if checkpoint.dialect == "slowfast_zoo":
+        return _recorded(checkpoint.header)
+    return has_roi_head(checkpoint.shapes, checkpoint.dialect)
+
+
+def _recorded(header: Mapping[str, str]) -> bool | None:
+    """Whether a saved file's record says that its network has an ROI head; None: there is no record."""
+    try:
+        return json.loads(header["slowfast_zoo"])["model_spec"]["roi"] is not None
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _check_kind(checkpoint: Checkpoint, scores_boxes: bool | None, spec: ModelSpec) -> None:
+    """Refuses a network of the other kind by name.
+
+    Raises:
+        CheckpointError: one for clips is given where one for persons is wanted, or the other way round.
+    """
+    wanted = spec.roi is not None
+    if scores_boxes not in (None, wanted):
+        kinds = {False: "classifies whole clips", True: "scores persons in boxes (it has an ROI head)"}
+        raise CheckpointError(
+            f"'{checkpoint.path}' holds a network that {kinds[not wanted]}, the model {kinds[wanted]}."
+            " load_checkpoint(model, path, backbone_only=True) takes all but the head, to train from."
+        )
+
+
+def _without_head(checkpoint: Checkpoint) -> Checkpoint:
+    """The file as if it held no head."""
+    table = get_table(checkpoint.dialect)
+    shapes = {name: shape for name, shape in checkpoint.shapes.items() if not table.in_head(name)}
+    return dataclasses.replace(checkpoint, shapes=shapes)
 
 
 def build_state(state: dict[str, Tensor], spec: ModelSpec) -> SlowFast:
@@ -111,8 +162,11 @@ def canonical_state_dict(
     state = {}
     for name, theirs in _pair_names(shapes, spec, dialect).items():
         state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
-    if get_table(dialect).fast_first and CLASSIFIER[0] in state:
+    table = get_table(dialect)
+    if table.fast_first and spec.roi is None and CLASSIFIER[0] in state:
         state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)
+    if before := table.rows_before(spec):
+        state |= {name: state[name][before:].clone() for name in CLASSIFIER if name in state}
     return state
 
 
@@ -167,11 +221,13 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
     if checkpoint.dialect == "slowfast_zoo":
         entry = get_weights(model)
         return entry, spec_in_file(checkpoint, entry.model_spec)
-    fitting = match_rows(checkpoint, list_weights(model))
+    rows = list_weights(model)
+    _check_kind(checkpoint, _scores_boxes(checkpoint), rows[0].model_spec)
+    fitting = match_rows(checkpoint, rows)
     if not fitting:
         raise CheckpointError(
             f"'{checkpoint.path}' has {checkpoint.dialect} names and fits none of the {checkpoint.dialect}"
-            f" weights of '{model}'{_detection(checkpoint.shapes)}; a network of another kind is loaded with"
+            f" weights of '{model}'; a network of another kind is loaded with"
             " load_checkpoint(SlowFast(spec), path)."
         )
     published = published_rows(checkpoint, fitting)
@@ -226,9 +282,10 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     shapes, names = checkpoint.shapes, names_between(spec.replace(num_classes=1), checkpoint.dialect)
     heads = [shape for ours in CLASSIFIER if (shape := shapes.get(names[ours] or ""))]
     stem = shapes.get(names[STEMS[0]] or "", ())
+    before = get_table(checkpoint.dialect).rows_before(spec)
     try:
         return spec.replace(
-            num_classes=heads[0][0] if heads else spec.num_classes,
+            num_classes=heads[0][0] - before if heads else spec.num_classes,
             in_channels=3 if len(stem) == 5 and stem[1] == 3 else spec.in_channels,
         )
     except SpecError as error:
@@ -267,9 +324,10 @@ def adapt_state(
 
 def _pair_names(given: Mapping[str, Shape], spec: ModelSpec, dialect: str) -> dict[str, str | None]:
     """Our name of every tensor of the network, with the file's; None: a counter that the file lacks."""
-    pairs, shapes = dict(names_between(spec, dialect)), state_shapes(spec)
+    pairs, shapes, table = dict(names_between(spec, dialect)), dict(state_shapes(spec)), get_table(dialect)
+    for name in CLASSIFIER if spec.num_classes else ():
+        shapes[name] = (shapes[name][0] + table.rows_before(spec), *shapes[name][1:])
     known = {theirs for theirs in pairs.values() if theirs is not None}
-    table = get_table(dialect)
     unexpected = [name for name in given if name not in known and not table.ignores(name)]
     missing, mismatched = [], []
     for ours, theirs in pairs.items():
@@ -296,16 +354,11 @@ def _misfit(
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
     return CheckpointError(
         f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}"
-        f"{_detection(unexpected)}. Build"
-        " the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec).",
+        ". Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec).",
         missing=missing,
         unexpected=unexpected,
         mismatched=mismatched,
     )
-
-
-def _detection(names: Iterable[str]) -> str:
-    return " (it is a network for person-action detection: it has an ROI head)" if has_roi_head(names) else ""
 
 
 def _few(names: Sequence[str]) -> str:

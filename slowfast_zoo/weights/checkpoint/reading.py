@@ -34,7 +34,7 @@ from slowfast_zoo.weights.checkpoint.containers import (
     read_torch_legacy,
     read_torch_zip,
 )
-from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table, has_roi_head
+from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table
 from slowfast_zoo.weights.checkpoint.pickles import RefusedName
 
 _LOGGER = logging.getLogger(__name__)
@@ -240,11 +240,6 @@ def _describe(head: bytes) -> str:
 
 
 def _no_network(names: Collection[str]) -> str:
-    if has_roi_head(names):
-        return (
-            "holds a network for person-action detection (an ROI head), not one that classifies clips;"
-            " the networks for detection have their own models."
-        )
     examples = quoted(sorted(names)[:3]) or "none at all"
     return (
         f"doesn't hold a two-pathway SlowFast network of a known publisher: its names ({examples}, ...) fit"

@@ -1,0 +1,216 @@
+"""Networks that score persons: boxes in, an answer for each out; what isn't a box is refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.small_nets import ROI_NETWORKS, SMALL, make_model
+from torch import Tensor, nn
+
+import slowfast_zoo
+from slowfast_zoo.errors import InputError, SpecError
+from slowfast_zoo.inference.engines.folding import fold_batch_norms, prepare
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.spec import ModelSpec, RoiSpec
+
+each_network = pytest.mark.parametrize("name", ROI_NETWORKS)
+
+BOXES = torch.tensor(
+    [
+        [1, 3.5, 2.25, 40, 60],
+        [0, 0, 0, 80, 64],  # the whole frame
+        [0, -12, -5, 20.5, 30],  # partly outside
+        [1, 70, 60, 200, 150],  # mostly outside
+        [0, 30, 30, 31, 31],  # a pixel
+        [1, 100, 90, 120, 99],  # wholly outside
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tensor:
+    return torch.randn(2, 3, 8, 64, 80, generator=torch.Generator().manual_seed(5))
+
+
+def answers(model: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(*inputs)
+
+
+@each_network
+def test_a_row_for_each_box_whatever_its_company(name: str, clip: Tensor) -> None:
+    model = make_model(ROI_NETWORKS[name])
+    together = answers(model, clip, BOXES)
+    assert together.shape == (len(BOXES), model.num_classes or model.num_features)
+    assert together.isfinite().all()
+    scale = together.abs().max()
+    for row, box in enumerate(BOXES):
+        index = int(box[0])
+        alone = answers(model, clip[index : index + 1], torch.cat([torch.zeros(1), box[1:]])[None])
+        assert (alone[0] - together[row]).abs().max() <= 1e-5 * scale
+    order = torch.tensor([5, 0, 3, 1, 4, 2])
+    assert (answers(model, clip, BOXES[order]) - together[order]).abs().max() <= 1e-5 * scale
+    assert answers(model, clip, BOXES[:0]).shape == (0, together.shape[1])
+
+
+@pytest.mark.parametrize("name", ["mean", "acrn"])
+def test_any_number_of_boxes(name: str, clip: Tensor) -> None:
+    """They go through the head in parts, which nobody sees."""
+    model = make_model(ROI_NETWORKS[name])
+    many = BOXES.repeat(60, 1)
+    few = answers(model, clip, BOXES)
+    assert torch.allclose(answers(model, clip, many), few.repeat(60, 1), rtol=0, atol=1e-5 * few.abs().max())
+
+
+@each_network
+def test_train_and_eval_give_gradients_to_every_part(name: str, clip: Tensor) -> None:
+    model = make_model(ROI_NETWORKS[name]).train()
+    model(clip, BOXES).sum().backward()
+    without = [key for key, value in model.named_parameters() if value.grad is None]
+    assert without == []
+    model.set_grad_checkpointing()
+    model(clip, BOXES).sum().backward()
+
+
+@each_network
+def test_copies_answer_alike(name: str, clip: Tensor) -> None:
+    model = make_model(ROI_NETWORKS[name])
+    expected = answers(model, clip, BOXES)
+    twin = eval_twin(model.train())
+    model.eval()
+    for other in (twin, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(answers(other, clip, BOXES), expected)
+    scale = expected.abs().max()
+    assert (answers(fold_batch_norms(model), clip, BOXES) - expected).abs().max() <= 1e-5 * scale
+    assert (answers(prepare(model, "float32"), clip, BOXES) - expected).abs().max() <= 1e-5 * scale
+    assert answers(prepare(model, "bfloat16"), clip, BOXES).dtype == torch.float32
+
+
+@each_network
+def test_torch_export(name: str, clip: Tensor) -> None:
+    model = make_model(ROI_NETWORKS[name])
+    boxes = torch.export.Dim("boxes", min=1)
+    program = torch.export.export(
+        model, (clip, BOXES), dynamic_shapes={"clip": None, "boxes": {0: boxes}}, strict=False
+    )
+    for given in (BOXES, BOXES[:3]):
+        expected = answers(model, clip, given)
+        assert torch.allclose(
+            answers(program.module(), clip, given), expected, rtol=0, atol=1e-5 * expected.abs().max()
+        )
+
+
+def test_half_precision_and_double(clip: Tensor) -> None:
+    model = make_model(ROI_NETWORKS["mean"])
+    expected = answers(model, clip, BOXES)
+    assert torch.allclose(
+        answers(copy.deepcopy(model).double(), clip.double(), BOXES.double()).float(), expected, atol=1e-4
+    )
+    half = answers(copy.deepcopy(model).bfloat16(), clip.bfloat16(), BOXES)
+    assert half.dtype == torch.bfloat16 and (half - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_meta(clip: Tensor) -> None:
+    with torch.device("meta"):
+        model = SlowFast(ROI_NETWORKS["acrn"]).eval()
+    assert model(clip.to("meta"), BOXES.to("meta")).shape == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        (None, r"model\(clip, boxes\) takes boxes of persons.*got none"),
+        ([[0, 1, 2, 3, 4]], "got list"),
+        (torch.ones(3, 4), r"shape \(3, 4\)"),
+        (torch.ones(5), r"shape \(5,\)"),
+        (torch.ones(3, 5, dtype=torch.int64), "int64"),
+        (torch.tensor([[0.0, 1, 2, float("nan"), 9]]), "Box 0, .*nan.*isn't finite"),
+        (torch.tensor([[0.0, 1, 2, 30, 9], [0, 1, 2, float("inf"), 9]]), "Box 1, .*isn't finite"),
+        (torch.tensor([[0.0, 30, 2, 3, 9]]), "Box 0, .*empty or reversed: x1 < x2"),
+        (torch.tensor([[0.0, 3, 9, 30, 9]]), "empty or reversed"),
+        (torch.tensor([[2.0, 3, 2, 30, 9]]), "index from 0 to 1"),
+        (torch.tensor([[-1.0, 3, 2, 30, 9]]), "index from 0 to 1"),
+        (torch.tensor([[0.5, 3, 2, 30, 9]]), "index from 0 to 1"),
+        (torch.tensor([[0, 0.1, 0.2, 0.5, 0.9], [1, 0, 0, 1, 1]]), "shares of the picture.*takes pixels"),
+    ],
+)
+def test_what_is_no_box_is_refused(boxes: Any, says: str, clip: Tensor) -> None:
+    with pytest.raises(InputError, match=says):
+        make_model(ROI_NETWORKS["mean"])(clip, boxes)
+
+
+def test_a_clip_classifier_takes_no_boxes(clip: Tensor) -> None:
+    with pytest.raises(InputError, match=r"takes no boxes; models named \*_roi"):
+        make_model(SMALL)(clip, BOXES)
+
+
+def test_what_wants_an_answer_for_the_clip_says_so(tmp_path: Path) -> None:
+    model, video = make_model(ROI_NETWORKS["mean"]), "examples/pan_right.mp4"
+    calls: list[Callable[[], object]] = [
+        lambda: slowfast_zoo.predict(model, video),
+        lambda: list(slowfast_zoo.predict_many(model, [video])),
+        lambda: slowfast_zoo.timeline(model, video),
+        lambda: slowfast_zoo.extract_features(model, video),
+        lambda: slowfast_zoo.benchmark(model),
+        lambda: slowfast_zoo.optimize(model),
+        lambda: slowfast_zoo.export(model, tmp_path / "net.onnx"),
+        lambda: slowfast_zoo.evaluate(model, []),  # type: ignore[arg-type]
+        lambda: slowfast_zoo.train(model, [], slowfast_zoo.TrainConfig(), tmp_path / "work"),  # type: ignore[arg-type]
+        lambda: slowfast_zoo.verify(model),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="classify whole clips; this one scores persons"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fresh_classifier_and_the_state_dicts_names() -> None:
+    model = make_model(ROI_NETWORKS["acrn"])
+    before = model.acrn
+    model.reset_classifier(3, ["sit", "stand", "lie"])
+    assert model.acrn is before and model.classifier.weight.shape == (3, model.num_features)
+    names = {name.rpartition(".")[0] for name in model.state_dict()}
+    beside = names - {name.rpartition(".")[0] for name in make_model(SMALL).state_dict()}
+    assert beside == {"acrn.conv1", "acrn.norm1", "acrn.conv2", "acrn.norm2"}
+    names = {name for name in make_model(ROI_NETWORKS["non-local"]).state_dict() if "non_local" in name}
+    assert {name.rpartition(".")[0] for name in names} == {
+        f"slow.stage3.{block}.non_local.{layer}"
+        for block in (1, 4)
+        for layer in ("conv_theta", "conv_phi", "conv_g", "conv_out", "norm")
+    }
+    assert isinstance(SlowFast(ROI_NETWORKS["features"]).classifier, nn.Identity)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"roi": RoiSpec(), "head_pool": "window_probs"}, "head_pool.*'global' with an ROI head"),
+        ({"roi": RoiSpec(), "stage4_stride": (1, 2)}, "stage4_stride.*joins their maps"),
+        ({"roi": 7}, "a RoiSpec"),
+        ({"roi": {"aligned": 1}}, "RoiSpec.aligned.*True or False"),
+        ({"roi": {"alined": True}}, "no field 'alined'.*Did you mean 'aligned'"),
+        ({"roi": {"temporal_pool": "avg"}}, "'mean', 'max'"),
+        ({"roi": {"context": True, "acrn": True}}, "RoiSpec.context"),
+        ({"roi": {"output_size": 0}}, "from 1 to 64"),
+        ({"stage4_stride": (3, 3)}, "1 or 2"),
+        ({"stage4_dilation": 2}, "as a pair"),
+        ({"non_local": (6,)}, "from 0 to 5"),
+        ({"non_local": (3, 1)}, "rising"),
+    ],
+)
+def test_specs_say_what_they_accept(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        ModelSpec(**changes)
+
+
+@each_network
+def test_specs_in_json(name: str) -> None:
+    spec = ROI_NETWORKS[name]
+    assert ModelSpec.from_dict(spec.to_dict()) == spec
