@@ -159,7 +159,7 @@ class Acrn(Block):
         return [("conv1", "norm1"), ("conv2", "norm2")]
 
     def forward(self, persons: Tensor, frame: Tensor, index: Tensor) -> Tensor:
-        """``(N, C, h, w)`` of persons ``(N, C)``, frames ``(B, C, h, w)`` and whose frame is whose ``(N,)``."""
+        """``(N, C, h, w)`` of persons ``(N, C)``, frames ``(B, C, h, w)`` and each one's frame ``(N,)``."""
         of_person, of_frame = self.conv1.weight.chunk(2, dim=1)
         seen = F.conv3d(frame.unsqueeze(2), of_frame, self.conv1.bias).index_select(0, index)
         both = seen + F.linear(persons, of_person.flatten(1))[:, :, None, None, None]

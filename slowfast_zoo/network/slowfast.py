@@ -35,7 +35,7 @@ class SlowFast(nn.Module):
 
     With an ROI head (``spec.roi``) it takes boxes of persons as well and answers for each:
     ``model(clip, boxes)``. It picks the slow pathway's frames itself and returns logits in train and in eval
-    mode. T is any multiple of ``spec.alpha``; H and W are anything with a global or an ROI head. A window head
+    mode. T is any multiple of ``spec.alpha``; H and W are anything but for a window head, which
     wants at least ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells).
 
     Args:
@@ -106,9 +106,9 @@ class SlowFast(nn.Module):
 
         Args:
             clip: float ``(B, C, T, H, W)``, normalized as ``clip_spec`` says.
-            boxes: for an ROI head only: float ``(N, 5)``, each the clip's index in the batch and x1, y1, x2, y2
-                in pixels of the clip. They may reach out of the picture, and there may be none. The answer has
-                N rows then.
+            boxes: for an ROI head only: float ``(N, 5)``, the clip's index in the batch and x1, y1, x2, y2 in
+                pixels of the clip. They may reach out of the picture, and there may be none. The answer then
+                has N rows.
 
         Raises:
             InputError: a rank, dtype or size that the network can't take; boxes that are none.
@@ -119,8 +119,8 @@ class SlowFast(nn.Module):
     def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """The last maps: slow ``(B, 2048, T/alpha, h, w)`` and fast ``(B, 256, T, h, w)``.
 
-        h and w are H/32 and W/32, rounded up (H/16 and W/16 where stage 4 has stride 1); channels are those of
-        the default width 64.
+        h and w are H/32 and W/32 (H/16 and W/16 where stage 4 has stride 1), rounded up; channels are those
+        of the default width 64.
 
         Args:
             clip: as for ``forward``.
