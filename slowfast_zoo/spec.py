@@ -65,10 +65,16 @@ Sampling = Literal[
     "pytorchvideo-0.1",
     "pytorchvideo",
     "gluoncv",
+    "openmmlab-0.x-key",
+    "openmmlab-1.x-key",
+    "openmmlab-video-key",
+    "pyslowfast-key",
 ]
+"""Those that end in "-key" choose frames around a key frame, where persons have boxes."""
 ShortVideo = Literal["loop", "repeat_last", "stretch"]
-Resize = Literal["uint8-bilinear", "float-bilinear"]
-CropRule = Literal["three-crop", "uniform", "first"]
+Resize = Literal["uint8-bilinear", "uint8-bilinear-floor", "float-bilinear"]
+CropRule = Literal["three-crop", "uniform", "first", "whole"]
+BoxRule = Literal["none", "openmmlab", "pyslowfast"]
 ViewOrder = Literal["crop-major", "clip-major"]
 PixelRange = Literal["0-255", "0-1"]
 NamedViews = Literal["quick", "published"]
@@ -381,7 +387,8 @@ class ClipSpec(Spec):
     size: int | tuple[int, int] = 256
     """Pixels of the shorter side after resizing, or exact (width, height)."""
     resize: Resize = "uint8-bilinear"
-    """OpenCV's fixed-point bilinear on bytes, or plain bilinear on normalized floats."""
+    """OpenCV's fixed-point bilinear on bytes (the longer side rounded, or down), or plain bilinear on
+    normalized floats (down)."""
     crop: int = 224
     """Side in pixels of training and validation crops."""
     test_crop: int = 256
@@ -391,7 +398,10 @@ class ClipSpec(Spec):
     crops: int = 3
     """Crops in space of the published protocol: 1 or 3."""
     crop_rule: CropRule = "three-crop"
-    """OpenMMLab's left, right, middle; PySlowFast's left, center, right; or the first of those."""
+    """OpenMMLab's left, right, middle; PySlowFast's left, center, right; the first of those; or no crop: the
+    whole resized frame, whatever its aspect."""
+    box_rule: BoxRule = "none"
+    """How the boxes of persons are scaled and clipped; "none" for recognition."""
     view_order: ViewOrder = "crop-major"
     """Whether all clips of the first crop come first, or all crops of the first clip."""
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)
@@ -419,6 +429,11 @@ class ClipSpec(Spec):
             self._require_int(field, 1)
         if self.crops not in (1, 3):
             raise self._error("crops", "1 or 3")
+        if self.crop_rule == "whole" and self.crops != 1:
+            raise self._error("crops", "1 where crop_rule is 'whole'")
+        if (self.box_rule == "none") == self.has_key_frames:
+            needed = "another one than 'none'" if self.has_key_frames else "'none'"
+            raise self._error("box_rule", f"{needed} where sampling is '{self.sampling}'")
         if self.time_base != "frames":
             self._require_number("fps", 0.001, 1000)
         elif self.fps is not None:
@@ -456,6 +471,11 @@ class ClipSpec(Spec):
         pair = isinstance(jitter, tuple) and len(jitter) == 2 and all(type(side) is int for side in jitter)
         if not pair or not 1 <= jitter[0] <= jitter[1] <= LARGEST["jitter"]:
             raise self._error("jitter", f"two integers from 1 to {LARGEST['jitter']}, the smaller one first")
+
+    @property
+    def has_key_frames(self) -> bool:
+        """Whether clips lie around key frames with boxes: detection, not recognition."""
+        return self.sampling.endswith("-key")
 
     @property
     def span_frames(self) -> int:

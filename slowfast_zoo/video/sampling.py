@@ -174,6 +174,53 @@ def train_indices(
     return rule.fill(spec, video, np.maximum(row.astype(np.int64), 0)[None])
 
 
+def key_indices(
+    spec: ClipSpec,
+    num_frames: int,
+    fps: float | Fraction,
+    seconds: Sequence[float],
+    *,
+    stamps: Stamps | None = None,
+    rng: Random | None = None,
+) -> Indices:
+    """The frames of the clips around key frames, int64 of shape (len(seconds), spec.num_frames).
+
+    The key frame is the one at that time, at ``spec.fps`` where that is given: the frames taken lie as far
+    apart in time as those that the weights were trained with, whatever the video's rate. 4 frames at stride
+    16 around second 2 of a video of 30 frames per second::
+
+        openmmlab-0.x-key, openmmlab-video-key, pyslowfast-key    28 44 60 76
+        openmmlab-1.x-key                                         29 45 61 77    one frame later
+
+    Beyond the first and the last frame these repeat.
+
+    Args:
+        spec: a clip contract with key frames.
+        num_frames: frames of the video that decode, at least 1.
+        fps: frames per second of the video.
+        seconds: when the key frames are, from the video's begin to its end.
+        stamps: as in ``clip_indices``.
+        rng: None: the clips of tests; else chance moves each frame as the publisher's training does.
+
+    Raises:
+        InputError: a spec without key frames, a time outside the video, or as ``clip_indices``.
+    """
+    rule = RULES[spec.sampling]
+    if not isinstance(rule, _Key):
+        keyed = ", ".join(name for name, other in RULES.items() if isinstance(other, _Key))
+        raise InputError(f"The sampling '{spec.sampling}' has no key frames; those that have: {keyed}.")
+    video = _timing(spec, num_frames, fps, stamps)
+    rate = Fraction(fps if video.rate is None or spec.fps is None else spec.fps)
+    count, rows = resampled_count(spec, video), []
+    for moment in seconds:
+        if not math.isfinite(moment) or not 0 <= moment <= count / rate:
+            raise InputError(
+                f"A key frame is at {moment!r} s; accepted: 0 to {float(count / rate):.3f}, the video's end."
+            )
+        rows.append(rule.around(spec, video, round(Fraction(moment) * rate), rng))
+    return np.array(rows, np.int64).reshape(-1, spec.num_frames)
+
+
 def clip_span(spec: ClipSpec, fps: Rate = None) -> int:
     """Source frames from the first to the last frame of a clip, both counted.
 
@@ -491,6 +538,120 @@ class _GluonCV(_RepeatOwnLast):
         return np.minimum(places, end - 1)
 
 
+class _Key(Rule):
+    """Frames around a key frame, where persons have boxes; half of the clip lies before it.
+
+    A video of another rate than the spec's is taken at the spec's: as it is where the spec counts frames. A
+    start is the key frame's number at that rate. Beyond the first and the last frame these repeat.
+
+    Source: ``AVADataset`` with ``use_frames=False`` in MMAction2 1.2.0, for MultiSports
+    (https://github.com/open-mmlab/mmaction2).
+    """
+
+    looks_at_time = True
+    counts_last_stride = True
+
+    def test_starts(self, spec: ClipSpec, video: Timing, clips: int) -> Sequence[Start]:
+        """Key frames in the middles of equal parts."""
+        count = resampled_count(spec, video)
+        return [(2 * clip + 1) * count // (2 * clips) for clip in range(clips)]
+
+    def center_start(self, spec: ClipSpec, video: Timing) -> Start:
+        return self.test_starts(spec, video, 1)[0]
+
+    def train_clip(self, spec: ClipSpec, video: Timing, rng: Random) -> Row:
+        return self.around(spec, video, int(rng.integers(0, resampled_count(spec, video), 1)[0]), rng)
+
+    def frames(self, spec: ClipSpec, video: Timing, start: Start) -> Row:
+        return self.around(spec, video, int(start))
+
+    def around(self, spec: ClipSpec, video: Timing, key: int, rng: Random | None = None) -> Row:
+        """The source frames of the clip around a key frame; shaken by chance where training does so."""
+        steps = np.arange(spec.num_frames) * spec.frame_stride
+        if rng is not None:
+            steps = steps + self.shake(spec, rng)
+        first, last = self.limits(resampled_count(spec, video))
+        wanted = np.clip(key + self.before(spec) + steps, first, last)
+        return np.array([source_frame(spec, video, max(number, 0)) for number in wanted.tolist()])
+
+    def before(self, spec: ClipSpec) -> int:
+        """Where the clip begins, counted from the key frame."""
+        return -(spec.num_frames // 2) * spec.frame_stride
+
+    def limits(self, count: int) -> tuple[int, int]:
+        """The first and last frame that may be asked for."""
+        return 0, count - 1
+
+    def shake(self, spec: ClipSpec, rng: Random) -> Indices:
+        """By how much each frame of a training clip is another one: each on its own, in MMAction2."""
+        stride = spec.frame_stride
+        return rng.integers(-((stride + 1) // 2), (stride + 1) // 2, spec.num_frames)
+
+
+class _KeyOpenMMLab0(_Key):
+    """AVA's frames, whose files are numbered from 1, with limits that count from 0.
+
+    So the last frame is never taken, and file 0 is asked for, which isn't there: the first frame, here.
+    Source: ``SampleAVAFrames`` of MMAction2 0.24.1 (https://github.com/open-mmlab/mmaction2).
+    """
+
+    def limits(self, count: int) -> tuple[int, int]:
+        return -1, max(count - 2, 0)
+
+
+class _KeyOpenMMLab1(_Key):
+    """The same, one frame later: the number of the first file is added a second time.
+
+    Source: ``SampleAVAFrames`` and ``RawFrameDecode`` of MMAction2 1.2.0.
+    """
+
+    def before(self, spec: ClipSpec) -> int:
+        return super().before(spec) + 1
+
+
+class _KeyPySlowFast(_Key):
+    """Half of the clip's span before the key frame; training doesn't shake frames.
+
+    Source: ``slowfast/datasets/ava_dataset.py`` (https://github.com/facebookresearch/SlowFast).
+    """
+
+    def before(self, spec: ClipSpec) -> int:
+        return -(spec.span_frames // 2)
+
+    def shake(self, spec: ClipSpec, rng: Random) -> Indices:
+        return np.zeros(spec.num_frames, np.int64)
+
+
+def resampled_count(spec: ClipSpec, video: Timing) -> int:
+    """How many frames the video has at the spec's rate; as many as it has where the spec counts frames."""
+    if video.rate is None or spec.fps is None:
+        return video.count
+    fps = Fraction(spec.fps)
+    if video.stamps is None:
+        return max(math.floor(video.count * fps / video.rate + Fraction(1, 2)), 1)
+    last = int(video.stamps.ticks[-1]) * video.stamps.tick + 1 / video.rate
+    end = max(last, video.stamps.duration * video.stamps.tick)
+    return max(math.floor(end * fps + Fraction(1, 2)), 1)
+
+
+def source_frame(spec: ClipSpec, video: Timing, number: int) -> int:
+    """The frame of the video that is frame ``number`` at the spec's rate.
+
+    Each source frame goes to the nearest place at the new rate, the last one that comes to a place is taken,
+    and a place where none comes repeats the one before: what ffmpeg's ``fps`` filter does by default.
+
+    Source: https://ffmpeg.org/ffmpeg-filters.html#fps.
+    """
+    if video.rate is None or spec.fps is None:
+        return number
+    behind = (2 * number + 1) / (2 * Fraction(spec.fps))  # seconds; what comes from there on goes to the next
+    if video.stamps is None:
+        index = math.ceil(behind * video.rate) - 1
+    else:
+        index = int(np.searchsorted(video.stamps.ticks, math.ceil(behind / video.stamps.tick))) - 1
+    return min(max(index, 0), video.count - 1)
+
+
 RULES: dict[Sampling, Rule] = {
     "openmmlab-0.x": _OpenMMLab0(),
     "openmmlab-1.x": _OpenMMLab1(),
@@ -501,6 +662,10 @@ RULES: dict[Sampling, Rule] = {
     "pytorchvideo-0.1": _PyTorchVideo01(),
     "pytorchvideo": _PyTorchVideo(),
     "gluoncv": _GluonCV(),
+    "openmmlab-0.x-key": _KeyOpenMMLab0(),
+    "openmmlab-1.x-key": _KeyOpenMMLab1(),
+    "openmmlab-video-key": _Key(),
+    "pyslowfast-key": _KeyPySlowFast(),
 }
 
 

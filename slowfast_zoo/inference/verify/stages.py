@@ -102,7 +102,7 @@ def resize() -> Iterator[Measurement]:
             pipeline = views.FramePipeline(plain, height, width, crop=spec.test_crop, crops=spec.crops)
             frames = pipeline.prepare_all(pattern(2, height, width), 2)
             parts += [pipeline.cut(frames, crop).numpy().ravel() for crop in range(spec.crops)]
-        tolerance = _EXACT if spec.resize == "uint8-bilinear" else 0.01
+        tolerance = _EXACT if spec.resize.startswith("uint8") else 0.01
         yield Measurement("resize", _resize_key(spec), np.concatenate(parts), tolerance, "levels")
 
 

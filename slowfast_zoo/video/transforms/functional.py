@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.spec import LARGEST_CLIP, ClipSpec
 from slowfast_zoo.video.decoding.video import ahead
 from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
 
@@ -40,6 +40,11 @@ class FramePipeline:
         right = max(box.left + box.width for box in self.boxes)
         bottom = max(box.top + box.height for box in self.boxes)
         self.kept = Box(left, top, right - left, bottom - top)
+        if spec.num_frames * self.kept.height * self.kept.width > LARGEST_CLIP:
+            raise InputError(
+                f"Frames of {width}x{height} pixels become {self.width}x{self.height}, too large for a clip"
+                f" of {spec.num_frames} whole frames; cut the picture to a usual aspect first."
+            )
 
     def prepare(self, frame: Bytes, out: torch.Tensor | None = None) -> torch.Tensor:
         """The kept part of a frame, (C, kept height, kept width), uint8 or normalized float32.
@@ -151,8 +156,8 @@ def _mean_and_std(spec: ClipSpec, trailing: int, device: torch.device) -> tuple[
 def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
     """Height and width in pixels after the publisher's resize of a frame of that many pixels.
 
-    OpenMMLab rounds both sides half up; PySlowFast and PyTorchVideo floor the longer one. In
-    floating point on purpose, as the publishers: the last pixel depends on it.
+    OpenMMLab rounds both sides half up; PySlowFast and PyTorchVideo floor the longer one ("-floor", floats).
+    In floating point on purpose, as the publishers: the last pixel depends on it.
     """
     if isinstance(spec.size, tuple):
         return spec.size[1], spec.size[0]
@@ -165,7 +170,7 @@ def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
 
 
 def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -> tuple[Box, ...]:
-    """The square crops of a resized frame, in the publisher's order.
+    """The square crops of a resized frame, in the publisher's order; or the whole frame ("whole").
 
     Along the longer side, for a frame that is 9 pixels longer than the crop::
 
@@ -191,6 +196,8 @@ def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -
     """
     if crops not in (1, 3):
         raise InputError(f"crops is {crops!r}; accepted: 1 or 3.")
+    if spec.crop_rule == "whole":
+        return (Box(0, 0, width, height),)
     y, x = height - crop, width - crop
     if spec.crop_rule == "three-crop":
         y_middle, x_middle = y // 2, x // 2

@@ -31,6 +31,7 @@ _CLIP_ROWS = {
     "clips": "clips in time",
     "crops": "crops in space",
     "crop_rule": "where the crops lie",
+    "box_rule": "how boxes are scaled and clipped",
     "mean": "subtracted, per channel",
     "std": "divided by, per channel",
     "pixel_range": "range of the pixels before that",
@@ -64,7 +65,7 @@ def model_card(config: SavedConfig, source: str) -> str:
             (
                 (f"`{field}`: {meaning}", value)
                 for field, meaning in _CLIP_ROWS.items()
-                if (value := getattr(config.clip_spec, field)) not in (None, "")
+                if (value := getattr(config.clip_spec, field)) not in (None, "", "none")
             ),
         ),
     ]

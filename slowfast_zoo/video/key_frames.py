@@ -1,0 +1,90 @@
+"""Key frames of a video, where persons have boxes, each with the clip around it.
+
+with open_video("film.mp4") as video:
+    plan = KeyFrames(every(video, 1.0))
+    for window, clips in WindowReader(video, model.clip_spec, plan):
+        plan.seconds[window.number], clips.tensor()     # when it is, float32 (1, C, T, H, W)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import ClipPlan, Views
+from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.sampling import Indices, key_indices
+from slowfast_zoo.video.windows import Window, window_of
+
+
+class KeyFrames:
+    """A window around each key frame: the plan that a ``WindowReader`` follows.
+
+    Attributes:
+        seconds: when the key frames are, in a player's time, increasing.
+
+    Args:
+        seconds: in any order; times that are equal are one.
+
+    Raises:
+        InputError: no time, or one that isn't a finite number from 0.
+    """
+
+    def __init__(self, seconds: Sequence[float]) -> None:
+        for moment in seconds:
+            _check_seconds("The time of a key frame", moment)
+        self.seconds = tuple(sorted({float(moment) for moment in seconds}))
+        if not self.seconds:
+            raise InputError("There is no key frame to look at.")
+        self._rows: Indices | None = None
+
+    def windows(self, video: Video, spec: ClipSpec) -> list[Window]:
+        """From the first to the last frame of each clip; numbered as ``seconds``.
+
+        Raises:
+            InputError: a key frame behind the video's end, a spec without key frames, or no known frame rate.
+        """
+        self._rows = self._clips(video, spec)
+        first, last = self._rows.min(axis=1).tolist(), self._rows.max(axis=1).tolist()
+        pairs = enumerate(zip(first, last, strict=True))
+        return [window_of(video, number, begin, end + 1) for number, (begin, end) in pairs]
+
+    def clips(self, video: Video, window: Window, spec: ClipSpec, views: Views) -> ClipPlan:
+        """The one clip of a window."""
+        rows = self._clips(video, spec) if self._rows is None else self._rows
+        row = rows[window.number : window.number + 1] - window.first_frame
+        return ClipPlan(row, ((window.start_seconds, window.end_seconds),), len(np.unique(row)) < row.size)
+
+    def _clips(self, video: Video, spec: ClipSpec) -> Indices:
+        if spec.time_base == "frames":
+            # Frame numbers are what counts, whatever the rate: the frame that is there at that time.
+            moments = [
+                float(min(video.index_near(second), video.num_frames) / video.fps) for second in self.seconds
+            ]
+            return key_indices(spec, video.num_frames, video.fps, moments)
+        begin = video.seconds_of(0)
+        moments = [max(second - begin, 0.0) for second in self.seconds]
+        return key_indices(spec, video.num_frames, video.fps, moments, stamps=video.stamps())
+
+
+def every(video: Video, seconds: float) -> list[float]:
+    """Times so many seconds apart, from the begin of a video to before its end, in a player's time.
+
+    Raises:
+        InputError: no number above 0, or the frame rate isn't known.
+    """
+    _check_seconds("every_seconds", seconds, above=0.0)
+    begin, end = video.seconds_of(0), video.seconds_of(video.num_frames)
+    count = max(int(np.ceil((end - begin) / seconds - 1e-6)), 1)
+    return [begin + number * seconds for number in range(count)]
+
+
+def _check_seconds(name: str, value: object, *, above: float = -1.0) -> None:
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= above or value < 0:  # type: ignore
+        least = "above 0" if above == 0 else "from 0"
+        raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number {least}.")
