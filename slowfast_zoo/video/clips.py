@@ -17,7 +17,8 @@ import torch
 from slowfast_zoo.errors import FrameCountError, InputError, did_you_mean
 from slowfast_zoo.spec import ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video
-from slowfast_zoo.video.sampling import Indices, center_indices, clip_indices, clip_span
+from slowfast_zoo.video.rules import Indices
+from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span
 from slowfast_zoo.video.transforms.functional import FramePipeline
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views
 from slowfast_zoo.video.decoding.video import Video
-from slowfast_zoo.video.sampling import Indices, key_indices
+from slowfast_zoo.video.rules import Indices
+from slowfast_zoo.video.sampling import key_indices
 from slowfast_zoo.video.windows import Window, window_of
 
 

@@ -19,7 +19,8 @@ from slowfast_zoo.spec import ClipSpec, Sampling
 from slowfast_zoo.video.clips import read_clips
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.key_frames import KeyFrames, every
-from slowfast_zoo.video.sampling import Stamps, center_indices, clip_indices, key_indices
+from slowfast_zoo.video.rules import Stamps
+from slowfast_zoo.video.sampling import center_indices, clip_indices, key_indices
 from slowfast_zoo.video.transforms.boxes import cut_boxes, flip_boxes, scale_boxes
 from slowfast_zoo.video.transforms.functional import FramePipeline, normalize, resized_size
 from slowfast_zoo.video.transforms.resize import Box, resize_bytes
@@ -285,6 +286,6 @@ def test_a_detection_contract_gives_views_too() -> None:
 def test_names_end_alike() -> None:
     from typing import get_args
 
-    from slowfast_zoo.video.sampling import RULES
+    from slowfast_zoo.video.rules import RULES
 
     assert {*get_args(Sampling)} == {*RULES}

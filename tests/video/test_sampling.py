@@ -15,7 +15,8 @@ import torch
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.sampling import Stamps, center_indices, clip_indices, clip_span, train_indices
+from slowfast_zoo.video.rules import Stamps
+from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span, train_indices
 
 PYSLOWFAST = ClipSpec(sampling="pyslowfast", time_base="fps-scaled", fps=30, short_video="repeat_last")
 PYTORCHVIDEO = ClipSpec(sampling="pytorchvideo", time_base="seconds", fps=30, short_video="stretch")

@@ -50,7 +50,7 @@ from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Video
-from slowfast_zoo.video.sampling import Indices
+from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.windows import Grid, Plan, Window, WindowReader, check_seconds
 
 if TYPE_CHECKING:

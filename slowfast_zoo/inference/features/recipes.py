@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.sampling import Indices, linspace
+from slowfast_zoo.video.rules import Indices, linspace
 
 RecipeName = Literal["clip", "qvhighlights", "ego4d"]
 FloatType = Literal["float32", "float16"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.video import SAME_SECONDS, Frame, Video
-from slowfast_zoo.video.sampling import Stamps
+from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.windows import Grid, Window, window_of
 
 _RATES = tuple(Fraction(rate, 1001) for rate in (24000, 30000, 48000, 60000))

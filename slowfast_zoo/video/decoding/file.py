@@ -21,7 +21,7 @@ from slowfast_zoo.video.decoding.packets import PacketIndex
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
-from slowfast_zoo.video.sampling import Stamps
+from slowfast_zoo.video.rules import Stamps
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import VideoError
 from slowfast_zoo.video.decoding.video import Frame, Video
-from slowfast_zoo.video.sampling import Stamps
+from slowfast_zoo.video.rules import Stamps
 
 
 class VideoPart(Video):

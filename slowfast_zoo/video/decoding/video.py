@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.video.sampling import Stamps
+from slowfast_zoo.video.rules import Stamps
 
 Frame = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
