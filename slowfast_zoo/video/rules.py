@@ -1,8 +1,8 @@
 """Every publisher's rule for which frames of a video make a clip: a class each, and a line in ``RULES``.
 
 Arithmetic only: nothing here reads a video or imports torch. What the rules do is drawn in ``sampling``.
-Where a publisher computes in floating point, the same precision is used on purpose: its rounding decides which
-frame is taken.
+Where a publisher computes in floating point, the same precision is used on purpose: its rounding decides
+which frame is taken.
 """
 
 from __future__ import annotations
