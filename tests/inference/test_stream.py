@@ -315,6 +315,26 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         stream.push(FRAMES[2], 9.0)
 
 
+@pytest.mark.parametrize("name", SPECS)
+def test_one_frame_needs_no_frame_rate(name: str) -> None:
+    model = make_model(SMALL)
+    model.clip_spec = SPECS[name]
+    with Stream(model) as stream:
+        assert stream.push(FRAMES[0], 3.0) is None
+        (answer,) = stream.finish()
+    assert answer.window.frames == range(1) and answer.window.start_seconds == 3.0
+
+
+def test_whoever_is_told_may_close_the_stream() -> None:
+    told: list[StreamResult] = []
+    stream = Stream(make_model(SMALL), on_result=lambda result: (told.append(result), stream.close()))
+    with pytest.raises(InputError, match="closed"):
+        for number in range(60):
+            stream.push(FRAMES[number], number / 10)
+            stream.wait()
+    assert len(told) == 1
+
+
 def test_a_stream_without_frames_ends_without_answers() -> None:
     with Stream(make_model(SMALL)) as stream:
         assert stream.finish() == []

@@ -115,12 +115,15 @@ class MjpegServer:
     Args:
         fps: how fast.
         count: frames after which a connection ends; None: never.
+        stall: frames after which the first connection gives nothing more; None: never.
         port: 0 is any.
     """
 
-    def __init__(self, fps: float = 50.0, count: int | None = None, port: int = 0) -> None:
+    def __init__(
+        self, fps: float = 50.0, count: int | None = None, stall: int | None = None, port: int = 0
+    ) -> None:
         self.pause = 1 / fps
-        self.count = count
+        self.count, self.stall = count, stall
         self.pictures = [jpeg(frame) for frame in moving_pattern(16, 64, 96)]
         self.connections = 0
         self.closing = threading.Event()
@@ -171,7 +174,7 @@ class _MjpegHandler(BaseHTTPRequestHandler):
             self.wfile.write(head.encode() + picture + b"\r\n")
             self.wfile.flush()
             sent += 1
-            owner.closing.wait(owner.pause)
+            owner.closing.wait(None if sent == owner.stall and owner.connections == 1 else owner.pause)
 
 
 def jpeg(frame: Frames) -> bytes:

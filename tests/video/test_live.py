@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.cameras import MjpegServer, PacedPipe, RtspServer, rtsp_python
 from support.movies import moving_pattern, write_video
+from support.servers import FileServer
 
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.video.decoding.live import LiveClock, LiveFrame, LiveVideo
@@ -72,6 +73,52 @@ def test_rtsp_goes_on_when_the_server_comes_back() -> None:
     check_clock(before + after, [len(before + after) - 6])
     # 25 frames per second by its own time stamps, however unevenly they arrive.
     assert np.diff([frame.seconds for frame in before]) == pytest.approx(0.04, abs=2e-3)
+
+
+def test_a_server_that_falls_silent_is_asked_again() -> None:
+    with MjpegServer(stall=5) as server, LiveVideo(server.url, **(FAST | {"timeout_seconds": 0.5})) as video:
+        frames = some(iter(video), 7)
+    check_clock(frames, [5])
+
+
+class Ticking:
+    """Time that passes with each look at it, and when a test says so."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now, self._seconds = 0.0, seconds
+
+    def __call__(self) -> float:
+        self.now += self._seconds
+        return self.now
+
+
+def served(tmp_path: Path, count: int, fps: int) -> FileServer:
+    """A film that an address leads to."""
+    frames = moving_pattern(20, 32, 48)[np.arange(count) % 20]
+    film = write_video(tmp_path / "film.ts", frames, fps=fps, codec="mpeg2video", pixels="yuv420p")
+    return FileServer({"/film.ts": film})
+
+
+def test_a_reader_that_is_too_slow_is_connected_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """25 frames per second come and 5 are read: behind ten seconds of backlog the newest ones count."""
+    clock, found = Ticking(0.0), list[LiveFrame]()
+    with served(tmp_path, 100, 25) as server, pytest.raises(VideoError, match="come faster than they are"):
+        for frame in LiveVideo(f"{server.url}/film.ts", clock=clock, **FAST):  # as it has an end, that is all
+            clock.now += 0.2
+            found.append(frame)
+    assert len(found) == pytest.approx(10 / 0.16, abs=3)
+
+
+def test_stamps_that_run_slow_are_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Frames of 25 per second that come at half that: none is lost, and time goes by their arrival."""
+    with served(tmp_path, 1100, 25) as server:
+        found = list(LiveVideo(f"{server.url}/film.ts", clock=Ticking(0.02), **FAST))
+    check_clock(found, [])
+    assert len(found) == 1100 and "run slow" in caplog.text
+    steps = np.diff([frame.seconds for frame in found])
+    assert steps[:500] == pytest.approx(0.04) and steps[-100:] == pytest.approx(0.08)
 
 
 def test_a_pipe_gives_its_frames_and_ends(tmp_path: Path) -> None:
@@ -183,8 +230,6 @@ def test_a_stream_that_ends_at_once_is_an_error_and_no_endless_loop() -> None:
 
 
 def test_a_playlist_reads_no_local_file(tmp_path: Path) -> None:
-    from support.servers import FileServer
-
     film = write_video(tmp_path / "film.ts", moving_pattern(10), fps=25, codec="mpeg2video", pixels="yuv420p")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:5,\nfile://{film}\n#EXT-X-ENDLIST\n"
     with FileServer({"/list.m3u8": playlist.encode()}) as server, pytest.raises(VideoError):
@@ -192,8 +237,6 @@ def test_a_playlist_reads_no_local_file(tmp_path: Path) -> None:
 
 
 def test_a_playlist_with_an_end_is_watched_to_its_end(tmp_path: Path) -> None:
-    from support.servers import FileServer
-
     film = write_video(tmp_path / "film.ts", moving_pattern(50), fps=25, codec="mpeg2video", pixels="yuv420p")
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfilm.ts\n#EXT-X-ENDLIST\n"
     with FileServer({"/list.m3u8": playlist.encode(), "/film.ts": film}) as server:

@@ -38,6 +38,7 @@ class Arrived(Video):
 
     Attributes:
         first: number of the first frame that is still known.
+        rate: frames per second; None: measured.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Arrived(Video):
         self.height, self.width = size
         self.codec = "stream"
         self.first = first
-        self._times, self._end, self._rate = list(seconds), end, fps
+        self._times, self._end, self.rate = list(seconds), end, fps
         self._arrivals: list[float] = []
         self._begin = (self._times[0], first) if self._times else (0.0, first)
 
@@ -103,8 +104,8 @@ class Arrived(Video):
     @property
     def fps_so_far(self) -> Fraction | None:
         """As given, else measured from the first frame to the last, and one of the usual rates where near."""
-        if self._rate is not None:
-            return self._rate
+        if self.rate is not None:
+            return self.rate
         begin, first = self._begin
         passed, frames = self._times[-1] - begin, self.num_frames - 1 - first
         if not frames or passed <= 0:
@@ -190,6 +191,8 @@ class Walk:
     def rest(self, number: int) -> list[Window]:
         """The windows that are left when nothing more arrives; the last one ends with the last frame."""
         arrived, grid, count = self.arrived, self._grid, self.arrived.num_frames
+        if arrived.fps_so_far is None:
+            arrived.rate = Fraction(self._spec.fps or 25)  # of a single frame: any will do
         windows: list[Window] = []
         while (moment := self._moment) < arrived.seconds_of(count):
             first = min(max(arrived.index_near(moment), self._start), count - 1)

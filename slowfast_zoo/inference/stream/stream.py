@@ -178,7 +178,7 @@ class Stream:
             InputError: a frame or time that is not accepted, or the stream is closed.
             Exception: whatever went wrong in the network's thread.
         """
-        frame, seconds = _checked_frame(frame), _checked_moment(seconds)
+        frame, seconds, arrival = _checked_frame(frame), _checked_moment(seconds), self._clock()
         with self._changed:
             self._check_going()
         if self._walk is None or gap or self._breaks_off(frame, seconds):
@@ -189,7 +189,7 @@ class Stream:
             self._store = FrameStore(self._clip_spec, self._pipeline)
         prepared = self._pipeline.prepare(frame)
         self._latest, self._shape = seconds, frame.shape
-        self._walk.add(seconds, self._clock())
+        self._walk.add(seconds, arrival)
         with self._changed:
             self._store.add(self._frames, prepared)
         self._frames += 1
@@ -237,7 +237,8 @@ class Stream:
             self._closed = True
             self._newest = None
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._busy)
+            if threading.current_thread() is not self._thread:  # as it is in ``on_result``
+                self._changed.wait_for(lambda: not self._busy)
 
     def _breaks_off(self, frame: Frame, seconds: float) -> bool:
         """Whether a frame can't belong to the same windows as the one before.

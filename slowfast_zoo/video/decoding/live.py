@@ -80,6 +80,10 @@ _MOST_BEHIND_SECONDS = 10.0
 _IDLE_SHARE = 0.1
 """Of its time, a reader that keeps up waits for frames at least so much."""
 
+_ON_TIME_SECONDS = 1.0
+_BACKLOG_SECONDS, _DRIFT_SECONDS = 5.0, 60.0
+"""How long frames have been late when that is taken for a backlog, or for stamps that run slow."""
+
 _REFUSED_PACKETS = 1000
 """In a row; more is no video."""
 
@@ -185,6 +189,7 @@ class LiveVideo:
         self._stop = threading.Event()
         self._clock = LiveClock()
         self._begun = 0.0
+        self._on_time = (0.0, 0.0)
         self._seen = self._finite = False
 
     def __enter__(self) -> Self:
@@ -217,6 +222,8 @@ class LiveVideo:
                         return
                 if self._seen and self._finite:
                     return
+                if not self._seen and self._read_straight_on():
+                    continue
             except _LostError as error:
                 reason = str(error)
             if not self._seen or self._finite:
@@ -241,10 +248,10 @@ class LiveVideo:
                 context = track.codec_context
                 context.options = {"max_pixels": str(MAX_PIXELS)}
                 context.thread_type = "SLICE"  # threads that share out frames hold some back
-                self._finite = not self._opening.lasting or bool(container.duration)
+                sized = container.duration or ("seekable" in self._options and container.size > 0)
+                self._finite = not self._opening.lasting or bool(sized)
                 self._clock.restart()
                 self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
-                begun = self._now()
                 for frame, idle in self._decoded(container, track):
                     if convert is None and frame.is_corrupt:  # it refers to frames from before
                         continue
@@ -254,11 +261,18 @@ class LiveVideo:
                     gap |= self._clock.step(stamp, self._now())
                     if not self._seen:
                         self._begun, self._seen = self._now(), True
-                    self._keep_pace(idle / max(self._now() - begun, 1e-9))
+                    self._keep_pace(idle)
                     yield LiveFrame(convert(frame), self._clock.seconds, gap)
                     gap = False
         except (av.FFmpegError, OSError, ValueError) as error:  # VideoErrors too: cameras come up in steps
             raise _LostError(one_line(error)) from None
+
+    def _read_straight_on(self) -> bool:
+        """Whether to try again without seeking: of a short file FFmpeg may find nothing when it goes back."""
+        target = self._opening.target
+        again = isinstance(target, str) and target.startswith("http") and "seekable" not in self._options
+        self._options |= {"seekable": "0"} if again else {}
+        return again
 
     def _opened(self) -> Any:
         import av
@@ -298,14 +312,23 @@ class LiveVideo:
     def _keep_pace(self, idle: float) -> None:
         """Waits where a file is faster than its own time; sees to it that frames don't come later and later.
 
+        Args:
+            idle: seconds that this connection spent waiting for packets.
+
         Raises:
             _LostError: there is a backlog, which a new connection doesn't have.
         """
+        now, behind = self._now(), self._clock.behind_seconds
         if self._opening.paced:
-            self._stop.wait(max(self._begun + self._clock.seconds - self._now(), 0.0))
-        elif self._opening.lasting and self._clock.behind_seconds > _MOST_BEHIND_SECONDS:
-            if idle < _IDLE_SHARE:
-                raise _LostError("its frames come faster than they are read")
+            self._stop.wait(max(self._begun + self._clock.seconds - now, 0.0))
+        if behind < _ON_TIME_SECONDS:
+            self._on_time = (now, idle)
+        if not self._opening.lasting or behind < _MOST_BEHIND_SECONDS:
+            return
+        late = now - self._on_time[0]
+        if late > _BACKLOG_SECONDS and idle - self._on_time[1] < _IDLE_SHARE * late:
+            raise _LostError("its frames come faster than they are read")
+        if late > _DRIFT_SECONDS:
             _LOGGER.warning("The time stamps of '%s' run slow: times of arrival count instead.", self.name)
             self._clock.trusts_stamps = False
 
