@@ -1,4 +1,4 @@
-"""Features instead of classes: one vector per video, and the maps of both pathways.
+"""Features instead of classes: a vector per window of a video, and the maps of both pathways.
 
 Run: python examples/features.py [VIDEO]
 """
@@ -21,3 +21,7 @@ with torch.inference_mode():
 print("slow pathway", tuple(slow.shape), "fast pathway", tuple(fast.shape))
 for (start, end), vector in zip(clips.seconds, pooled, strict=True):
     print(f"{start:.2f}-{end:.2f} s: {len(vector)} features, norm {vector.norm():.2f}")
+
+# The same on a grid of time, for a video of any length.
+features = zoo.extract_features(model, video, hop=0.5, progress=False)
+print(features, "at", features.center_seconds.round(2))
