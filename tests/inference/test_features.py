@@ -216,6 +216,9 @@ def test_ego4d_features_are_those_of_its_windows(fps: int, count: int, rows: int
         assert features.values[row] == pytest.approx(expected.numpy(), abs=2e-4)
         assert features.start_seconds[row] == pytest.approx(start, abs=1e-6)
     assert features.meta["hop_seconds"] == pytest.approx(16 / 30)
+    if rows > 1:  # where ActionFormer looks for them: (row * feat_stride + num_frames / 2) / 30
+        assert features.center_seconds[0] == pytest.approx((0 * 16 + 16) / 30)
+        assert features.center_seconds[1] == pytest.approx(min((16 + 16) / 30, count / fps - 16 / 30))
 
 
 def test_a_recipe_decides_itself_and_wants_its_frames(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.inference.features.recipes import (
     RECIPES,
     at_rate,
-    center_seconds,
     ego4d_starts,
     find_recipe,
     qvhighlights_clips,
@@ -84,11 +83,6 @@ def test_ego4d_counts_windows_as_published(frames: int, rows: int) -> None:
         assert rows == (frames - 32) // 16 + 1 + ((frames - 32) % 16 > 0)
         assert starts[-1] * 30 == frames - 32  # the last one ends with the video
     assert [start * 30 for start in starts[:-1]] == [16 * row for row in range(rows - 1)]
-
-
-def test_centers_are_where_readers_look_for_them() -> None:
-    assert center_seconds(0, window_frames=32, hop_frames=16, fps=30) == pytest.approx(16 / 30)
-    assert center_seconds(10, window_frames=32, hop_frames=16, fps=30) == pytest.approx((160 + 16) / 30)
 
 
 @pytest.mark.parametrize("fps", [Fraction(24), 25, Fraction(30000, 1001), 30, 60, 12, 50])

@@ -219,11 +219,3 @@ def ego4d_clips(begins: npt.ArrayLike, starts: Sequence[Fraction]) -> Indices:
         first = min(first, len(times) - 1)
         rows.append(first + linspace(0, max(stop - first, 1) - 1, 32).astype(np.int64))
     return np.stack(rows)
-
-
-def center_seconds(row: int, *, window_frames: int, hop_frames: int, fps: float | Fraction) -> float:
-    """The middle of a window in seconds, as ActionFormer reads feature files.
-
-    Source: ``actionformer_release`` (https://github.com/happyharrycn/actionformer_release).
-    """
-    return float((row * hop_frames + Fraction(window_frames, 2)) / Fraction(fps))
