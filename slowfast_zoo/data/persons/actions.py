@@ -98,12 +98,13 @@ class RowList:
         )
 
 
-def read_ava(path: str | Path, *, scored: bool) -> PersonActions:
+def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
     """The rows of a CSV file in AVA's form.
 
     Args:
         path: of the file.
-        scored: whether the eighth column is a score (detections) or a person's number (ground truth).
+        scored: whether the eighth column is a score (detections) or a person's number (ground truth); None:
+            persons where it has whole numbers only, and every row an action.
 
     Raises:
         DataError: the file can't be read, or a line isn't one of AVA's.
@@ -112,8 +113,8 @@ def read_ava(path: str | Path, *, scored: bool) -> PersonActions:
     for where, row in csv_lines(Path(path)):
         if len(row) not in (2, 7, 8):
             raise DataError(
-                f"{where}: {len(row)} fields; accepted: video,second,x1,y1,x2,y2,action and"
-                f" {'score' if scored else 'a person'}, or video,second alone. AVA's CSV has no header."
+                f"{where}: {len(row)} fields; accepted: video,second,x1,y1,x2,y2,action,"
+                f"{'person' if scored is False else 'score'}, or video,second alone. AVA's CSV has no header."
             )
         number = functools.partial(_number, where)
         frame = (row[0], number("second", row[1]))
@@ -121,12 +122,18 @@ def read_ava(path: str | Path, *, scored: bool) -> PersonActions:
         if len(row) == 2:
             continue
         box = [number(name, value) for name, value in zip(("x1", "y1", "x2", "y2"), row[2:6], strict=True)]
-        label = -1 if row[6] == "" and not scored else int(number("action", row[6], whole=True))
+        label = int(number("action", row[6], whole=True)) if row[6] else -1
         last = row[7] if len(row) == 8 else ""
-        score = number("score", last) if scored and last else 1.0
-        person = int(number("person", last, whole=True)) if last and not scored else -1
-        found.add(frame, box, label, score, person)
-    return found.finished()
+        name = "person" if scored is False else "score"
+        found.add(frame, box, label, number(name, last, whole=scored is False) if last else math.nan)
+    rows = found.finished()
+    given = ~np.isnan(rows.scores)
+    if scored is None:
+        scored = bool((rows.scores[given] % 1).any() or (rows.labels < 0).any())
+    if scored:
+        return dataclasses.replace(rows, scores=np.where(given, rows.scores, 1.0))
+    persons = np.where(given, rows.scores, -1).astype(np.int64)
+    return dataclasses.replace(rows, scores=np.ones(len(rows)), persons=persons)
 
 
 def read_excluded(path: str | Path) -> frozenset[Frame]:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import quoted
-from slowfast_zoo.weights.checkpoint.pickles import DICTS, Blob, Call, Name, Persistent, read_pickle
+from slowfast_zoo.pickles import ARRAYS, DICTS, Blob, Call, Name, Persistent, array_parts, read_pickle
 
 STATE_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "blobs")
 """Where publishers put the tensors inside a file; also read: a file that is the tensors itself."""
@@ -56,17 +56,6 @@ _NUMPY = {code: dtype for dtype, _, _, code in _TYPES if code}
 
 _TENSORS = frozenset({"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"})
 _PARAMETERS = frozenset({"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"})
-_ARRAYS = frozenset(
-    {
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "_codecs.encode",
-    }
-)
 # Data that stands beside the tensors in trainings' files (configs, logs, schedules); none of it is needed.
 _BESIDE = frozenset(
     {
@@ -88,7 +77,7 @@ _BESIDE = frozenset(
         *(str(dtype) for dtype in _STORAGES.values()),
     }
 )
-_NAMES = frozenset(_STORAGES) | _TENSORS | _PARAMETERS | DICTS | _ARRAYS | _BESIDE
+_NAMES = frozenset(_STORAGES) | _TENSORS | _PARAMETERS | DICTS | ARRAYS | _BESIDE
 
 
 class NotWeightsError(ValueError):
@@ -254,7 +243,7 @@ def read_numpy_pickle(file: BinaryIO, size: int) -> Content:
 
     Blobs that aren't arrays (iteration counts) are left out.
     """
-    content = read_pickle(file, size, (_ARRAYS | DICTS).__contains__)
+    content = read_pickle(file, size, (ARRAYS | DICTS).__contains__)
     blobs = content.get("blobs", content) if isinstance(content, dict) else None
     tensors = {
         name: _array(blob)
@@ -400,28 +389,21 @@ def check_tensors(tensors: Mapping[str, Stored]) -> None:
 
 def _array(call: Call) -> Stored:
     """A numpy array: its type, shape, order and bytes."""
-    match call.state:
-        case (_, shape, Call("numpy.dtype", (str(code), *_), flags), fortran, data):
-            pass
-        case _:
-            raise NotWeightsError("is damaged: an array lacks its type or its data")
+    try:
+        shape, code, fortran, is_big_endian, data = array_parts(call)
+    except ValueError as error:
+        raise NotWeightsError(f"is damaged: {error}") from error
     if code not in _NUMPY:
         raise NotWeightsError(
             f"holds arrays of type {ascii(code)[:40]}, which aren't numbers that torch knows"
         )
-    is_big_endian = isinstance(flags, tuple) and len(flags) > 1 and flags[1] == ">"
-    if isinstance(data, Call) and data.name == "_codecs.encode" and data.args[1:] == ("latin1",):
-        data = data.args[0]  # how Python 3 writes bytes into protocol 2
     sides = _sides(shape)
     stride = _contiguous(sides[::-1])[::-1] if fortran else _contiguous(sides)
     where: int | bytes | Blob
     if isinstance(data, Blob):
         where, given = (data if data.is_utf8 else data.offset), data.length
-    elif isinstance(data, str | bytes):
-        where = data.encode("latin-1") if isinstance(data, str) else data
-        given = len(where)
     else:
-        raise NotWeightsError("is damaged: an array lacks its data")
+        where, given = data, len(data)
     array = Stored(_NUMPY[code], sides, stride, where, is_big_endian)
     if given < array.nbytes or (given > array.nbytes and not isinstance(where, Blob)):
         raise NotWeightsError(f"is damaged: an array has {given} bytes instead of {array.nbytes}")

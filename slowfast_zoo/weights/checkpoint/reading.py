@@ -22,6 +22,7 @@ from typing import BinaryIO
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, quoted
+from slowfast_zoo.pickles import RefusedName
 from slowfast_zoo.weights.catalog.entry import FileKind
 from slowfast_zoo.weights.checkpoint.containers import (
     LEGACY_MAGIC,
@@ -35,7 +36,6 @@ from slowfast_zoo.weights.checkpoint.containers import (
     read_torch_zip,
 )
 from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table
-from slowfast_zoo.weights.checkpoint.pickles import RefusedName
 
 _LOGGER = logging.getLogger(__name__)
 

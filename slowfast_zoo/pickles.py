@@ -13,13 +13,29 @@ import codecs
 import dataclasses
 import struct
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-_MAX_OPERATIONS = 400_000  # a training's file of the largest network, with its optimizer, has about 200,000
+MAX_OPERATIONS = 400_000
+"""A training's file of the largest network, with its optimizer, has about 200,000."""
 _MAX_INLINE = 4096  # bytes of a text that is read with the pickle
 _MAX_LINE = 1 << 16  # bytes of a line in the text protocols
 _KEYS = (str, int, bool, float, bytes, type(None))
 
+ARRAYS = frozenset(
+    {
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct",
+        "numpy.core.numeric._frombuffer",
+        "numpy._core.numeric._frombuffer",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "_codecs.encode",
+        "builtins.bytes",
+    }
+)
+"""What arrays are made of."""
 DICTS = frozenset({"collections.OrderedDict", "collections.defaultdict", "collections.Counter"})
 """Calls that are answered with a plain dict."""
 
@@ -70,36 +86,77 @@ class Persistent:
     key: Any
 
 
+class ArrayParts(NamedTuple):
+    """What a pickled numpy array consists of."""
+
+    shape: object
+    code: str
+    """Type and bytes of an element, such as "f4"."""
+    is_fortran: bool
+    is_big_endian: bool
+    data: bytes | Blob
+
+
 _MARK = object()
 
 
-def read_pickle(file: BinaryIO, end: int, accepts: Callable[[str], bool]) -> Any:
+def read_pickle(
+    file: BinaryIO, end: int, accepts: Callable[[str], bool], *, operations: int = MAX_OPERATIONS
+) -> Any:
     """The value of the pickle at the file's position.
 
     Args:
         file: open for reading, binary, seekable.
         end: position that the pickle must not pass.
         accepts: which "module.name" may be named.
+        operations: how many the pickle may have.
 
     Raises:
         RefusedName: another one is named.
         ValueError, LookupError, TypeError, AttributeError, struct.error: damaged.
     """
-    machine = _Machine(file, end, accepts)
+    machine = _Machine(file, end, accepts, operations)
     value = machine.run()
     if file.tell() > end:
         raise ValueError("it goes on behind its end")
     return value
 
 
+def array_parts(call: Call) -> ArrayParts:
+    """A numpy array as its parts, none of which is proven to fit the others.
+
+    Source: what ``numpy.ndarray.__reduce__`` and ``__reduce_ex__`` write
+    (https://numpy.org/doc/stable/reference/generated/numpy.ndarray.__reduce__.html).
+
+    Raises:
+        ValueError: its type or its data is missing.
+    """
+    match call:
+        case Call(state=(_, shape, Call("numpy.dtype", (str(code), *_), flags), fortran, data)):
+            pass
+        case Call(args=(data, Call("numpy.dtype", (str(code), *_), flags), shape, str(order))):
+            fortran = order == "F"  # protocol 5
+        case _:
+            raise ValueError("an array lacks its type or its data")
+    if isinstance(data, Call) and data.name == "_codecs.encode" and data.args[1:] == ("latin1",):
+        data = data.args[0]  # how Python 3 writes bytes into protocol 2
+    elif isinstance(data, Call) and data.name == "builtins.bytes" and data.args == ():
+        data = b""
+    data = data.encode("latin-1") if isinstance(data, str) else data
+    if not isinstance(data, Blob | bytes):
+        raise ValueError("an array lacks its data")
+    is_big_endian = isinstance(flags, tuple) and len(flags) > 1 and flags[1] == ">"
+    return ArrayParts(shape, code, bool(fortran), is_big_endian, data)
+
+
 class _Machine:
     """The stack, the memo, and one method for each group of opcodes."""
 
-    def __init__(self, file: BinaryIO, end: int, accepts: Callable[[str], bool]) -> None:
+    def __init__(self, file: BinaryIO, end: int, accepts: Callable[[str], bool], operations: int) -> None:
         self.file, self.end, self.accepts = file, end, accepts
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.budget = _MAX_OPERATIONS
+        self.budget = operations
 
     def run(self) -> Any:
         read, push, find = self.file.read, self.stack.append, _OPERATIONS.get
@@ -115,7 +172,7 @@ class _Machine:
             if operation is None:
                 raise ValueError(f"it is cut off, or has the unknown operation {code!r}")
             operation(self)
-        raise ValueError("it has more operations than any file of weights")
+        raise ValueError("it has more operations than any honest file")
 
     def take(self, length: int) -> bytes:
         data = self.file.read(length)
