@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("SlowFastZooError",),
-    "spec": ("ClipSpec", "ModelSpec"),
+    "spec": ("ClipSpec", "ModelSpec", "RoiSpec"),
     "network.slowfast": ("SlowFast",),
     "zoo": (
         "create_model",
@@ -21,6 +21,10 @@ _HOMES = {
         "slowfast_r101_8x8x1",
         "slowfast_r152_r50_4x16x1",
         "slowfast_r101_50_50_16x8x1",
+        "slowfast_r50_4x16x1_roi",
+        "slowfast_r50_8x8x1_roi",
+        "slowfast_r101_50_50_8x8x1_roi",
+        "slowfast_r101_50_50_16x8x1_roi",
         "slowfast_tiny",
     ),
     "description": ("Description", "describe"),

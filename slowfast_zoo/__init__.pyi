@@ -30,6 +30,7 @@ from slowfast_zoo.inference.verify.verify import verify as verify
 from slowfast_zoo.network.slowfast import SlowFast as SlowFast
 from slowfast_zoo.spec import ClipSpec as ClipSpec
 from slowfast_zoo.spec import ModelSpec as ModelSpec
+from slowfast_zoo.spec import RoiSpec as RoiSpec
 from slowfast_zoo.training.finetune.finetune import finetune as finetune
 from slowfast_zoo.training.recipe import TrainConfig as TrainConfig
 from slowfast_zoo.training.train import train as train
@@ -54,6 +55,10 @@ from slowfast_zoo.zoo import slowfast_r101_8x8x1 as slowfast_r101_8x8x1
 from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1 as slowfast_r101_50_50_16x8x1
 from slowfast_zoo.zoo import slowfast_r101_r50_4x16x1 as slowfast_r101_r50_4x16x1
 from slowfast_zoo.zoo import slowfast_r152_r50_4x16x1 as slowfast_r152_r50_4x16x1
+from slowfast_zoo.zoo import slowfast_r50_4x16x1_roi as slowfast_r50_4x16x1_roi
+from slowfast_zoo.zoo import slowfast_r50_8x8x1_roi as slowfast_r50_8x8x1_roi
+from slowfast_zoo.zoo import slowfast_r101_50_50_8x8x1_roi as slowfast_r101_50_50_8x8x1_roi
+from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1_roi as slowfast_r101_50_50_16x8x1_roi
 from slowfast_zoo.zoo import slowfast_tiny as slowfast_tiny
 
 __version__: str

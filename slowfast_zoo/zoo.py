@@ -187,6 +187,26 @@ def slowfast_r101_50_50_16x8x1(pretrained: bool = False, **options: Unpack[Optio
     return create_model("slowfast_r101_50_50_16x8x1", pretrained, **options)
 
 
+def slowfast_r50_4x16x1_roi(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """``slowfast_r50_4x16x1`` that scores persons: ``model(clip, boxes)``. See ``create_model``."""
+    return create_model("slowfast_r50_4x16x1_roi", pretrained, **options)
+
+
+def slowfast_r50_8x8x1_roi(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """``slowfast_r50_8x8x1`` that scores persons: ``model(clip, boxes)``. See ``create_model``."""
+    return create_model("slowfast_r50_8x8x1_roi", pretrained, **options)
+
+
+def slowfast_r101_50_50_8x8x1_roi(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R101 with non-local blocks that scores persons; 8 slow, 32 fast frames of 64. See ``create_model``."""
+    return create_model("slowfast_r101_50_50_8x8x1_roi", pretrained, **options)
+
+
+def slowfast_r101_50_50_16x8x1_roi(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
+    """R101 with non-local blocks that scores persons; 16 slow, 64 fast frames of 128. See ``create_model``."""
+    return create_model("slowfast_r101_50_50_16x8x1_roi", pretrained, **options)
+
+
 def slowfast_tiny(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
     """A small one, its weights in the package: 2 slow, 8 fast frames of 80 pixels. See ``create_model``."""
     return create_model("slowfast_tiny", pretrained, **options)

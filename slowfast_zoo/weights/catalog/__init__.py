@@ -24,10 +24,15 @@ DEFAULT_TAGS: dict[str, str] = {
     "slowfast_r101_8x8x1": "mmaction2/k400-256e-256p",
     "slowfast_r152_r50_4x16x1": "mmaction2/k400-256e-256p",
     "slowfast_r101_50_50_16x8x1": "pytorchvideo/k400",
+    "slowfast_r50_4x16x1_roi": "mmaction2/ava21-20e-context",
+    "slowfast_r50_8x8x1_roi": "mmaction2/ava22-10e-temporal-max-focal",
+    "slowfast_r101_50_50_8x8x1_roi": "pyslowfast/ava22",
+    "slowfast_r101_50_50_16x8x1_roi": "pyslowfast/ava22",
     "slowfast_tiny": "camera-motion",
 }
 """The weights that ``pretrained=True`` loads, and whose network a bare model name builds: the row with
-the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there."""
+the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there. Of the
+networks that score persons (*_roi): the highest mAP on AVA without a map of the frame for each box (ACRN)."""
 
 
 def list_models(pattern: str | None = None) -> list[str]:

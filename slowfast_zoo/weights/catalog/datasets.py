@@ -21,6 +21,8 @@ class Dataset:
     """How many there are."""
     activation: Activation = "softmax"
     """"sigmoid" where a video may have several classes."""
+    scored: tuple[int, ...] = ()
+    """Indices of the classes that the dataset's own score is the mean of; none: all of them."""
     labels_sha256: str
     """Of the class names in their order, joined by line feeds."""
 
@@ -71,6 +73,31 @@ CHARADES = Dataset(
     classes=157,
     activation="sigmoid",
     labels_sha256="65ff41554443bff48a73a0edfa032531f91c06ed1873057301b9cd16116ae543",
+)
+# AVA's actions are numbered from 1, and column i is action i + 1. All 80 are trained; the official list for the
+# score (ava_action_list_v2.2_for_activitynet_2019.pbtxt) has 60 of them.
+_NOT_SCORED = (2, 16, 18, 19, 21, 23, 25, 31, 32, 33, 35, 39, 40, 42, 44, 50, 53, 55, 71, 75)
+AVA21 = Dataset(
+    name="AVA 2.1",
+    label_set="ava",
+    classes=80,
+    activation="sigmoid",
+    scored=tuple(action - 1 for action in range(1, 81) if action not in _NOT_SCORED),
+    labels_sha256="04d5a6fb1a911f5d68876f327ac752d38f42fe5ec90d32305ce4dbb728ae1766",
+)
+AVA22 = dataclasses.replace(AVA21, name="AVA 2.2")
+AVA21_16 = Dataset(
+    name="AVA 2.1, 16 classes",
+    label_set="ava_16",
+    classes=16,
+    activation="sigmoid",
+    labels_sha256="7dc57c6f98b20b1e0b75968eac9180c85b03dcef8991722a3031f7f620a7fd47",
+)
+MULTISPORTS = Dataset(
+    name="MultiSports",
+    label_set="multisports",
+    classes=66,
+    labels_sha256="b62bee87ed61158e1b3351857c838cb46d7ef64470b659ce77125feb15e3a64c",
 )
 CAMERA_MOTION = Dataset(
     name="camera motion (procedural)",

@@ -15,7 +15,7 @@ from slowfast_zoo.weights.catalog.datasets import Dataset
 
 FileKind = Literal["torch", "caffe2", "safetensors"]
 Dialect = Literal["openmmlab", "pyslowfast", "caffe2", "pytorchvideo", "gluoncv", "slowfast_zoo"]
-TABLES = ("openmmlab", "pyslowfast", "gluoncv", "own")
+TABLES = ("openmmlab", "pyslowfast", "gluoncv", "detection", "own")
 """The modules beside this one that have ``ROWS``."""
 
 
