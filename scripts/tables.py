@@ -18,13 +18,18 @@ HEADER = ("Model", "Weights", "Trained on", "Top-1", "Top-5", "Views", "Paramete
 
 
 def model_table(*, only_defaults: bool = False) -> str:
-    """The Markdown table of every checkpoint that isn't superseded; default weights are in bold."""
+    """The Markdown table of every checkpoint that isn't superseded; default weights are in bold.
+
+    Args:
+        only_defaults: leave out all but the default weights of models that classify clips.
+    """
     from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_weights
 
     lines = [" | ".join(HEADER), " | ".join(["---"] * 3 + ["---:"] * 4)]
     for entry in list_weights():
         default = entry.tag == DEFAULT_TAGS[entry.model]
-        if entry.superseded or (only_defaults and not default):
+        clips_only = only_defaults and (not default or entry.model_spec.roi is not None)
+        if entry.superseded or clips_only:
             continue
         tag = f"`{entry.tag}`"
         metrics, (clips, crops) = entry.metrics, entry.metrics.views

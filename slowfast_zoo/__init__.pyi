@@ -49,16 +49,16 @@ from slowfast_zoo.weights.saved.hub import from_pretrained as from_pretrained
 from slowfast_zoo.weights.saved.hub import push_to_hub as push_to_hub
 from slowfast_zoo.zoo import create_model as create_model
 from slowfast_zoo.zoo import slowfast_r50_4x16x1 as slowfast_r50_4x16x1
+from slowfast_zoo.zoo import slowfast_r50_4x16x1_roi as slowfast_r50_4x16x1_roi
 from slowfast_zoo.zoo import slowfast_r50_8x8x1 as slowfast_r50_8x8x1
+from slowfast_zoo.zoo import slowfast_r50_8x8x1_roi as slowfast_r50_8x8x1_roi
 from slowfast_zoo.zoo import slowfast_r50_16x8x1 as slowfast_r50_16x8x1
 from slowfast_zoo.zoo import slowfast_r101_8x8x1 as slowfast_r101_8x8x1
+from slowfast_zoo.zoo import slowfast_r101_50_50_8x8x1_roi as slowfast_r101_50_50_8x8x1_roi
 from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1 as slowfast_r101_50_50_16x8x1
+from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1_roi as slowfast_r101_50_50_16x8x1_roi
 from slowfast_zoo.zoo import slowfast_r101_r50_4x16x1 as slowfast_r101_r50_4x16x1
 from slowfast_zoo.zoo import slowfast_r152_r50_4x16x1 as slowfast_r152_r50_4x16x1
-from slowfast_zoo.zoo import slowfast_r50_4x16x1_roi as slowfast_r50_4x16x1_roi
-from slowfast_zoo.zoo import slowfast_r50_8x8x1_roi as slowfast_r50_8x8x1_roi
-from slowfast_zoo.zoo import slowfast_r101_50_50_8x8x1_roi as slowfast_r101_50_50_8x8x1_roi
-from slowfast_zoo.zoo import slowfast_r101_50_50_16x8x1_roi as slowfast_r101_50_50_16x8x1_roi
 from slowfast_zoo.zoo import slowfast_tiny as slowfast_tiny
 
 __version__: str

@@ -152,8 +152,10 @@ def multiply_adds(spec: ModelSpec, side: int) -> int:
     for module in model.modules():
         if isinstance(module, (nn.Conv3d, nn.Linear)):
             module.register_forward_hook(count)
-    boxes = None if spec.roi is None else torch.empty(1, 5)
+    boxes = None if spec.roi is None else torch.empty(1, 5, device="meta")
     model(clip, boxes)
+    if spec.roi is not None and spec.roi.acrn:  # its first convolution is computed in two parts, by no module
+        total += ((side // spec.pixels_per_cell) ** 2 + 1) * spec.map_features**2
     return total
 
 

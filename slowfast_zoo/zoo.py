@@ -198,12 +198,12 @@ def slowfast_r50_8x8x1_roi(pretrained: bool = False, **options: Unpack[Options])
 
 
 def slowfast_r101_50_50_8x8x1_roi(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
-    """R101 with non-local blocks that scores persons; 8 slow, 32 fast frames of 64. See ``create_model``."""
+    """R101 with non-local blocks that scores persons; 8 slow, 32 fast frames. See ``create_model``."""
     return create_model("slowfast_r101_50_50_8x8x1_roi", pretrained, **options)
 
 
 def slowfast_r101_50_50_16x8x1_roi(pretrained: bool = False, **options: Unpack[Options]) -> SlowFast:
-    """R101 with non-local blocks that scores persons; 16 slow, 64 fast frames of 128. See ``create_model``."""
+    """R101 with non-local blocks that scores persons; 16 slow, 64 fast frames. See ``create_model``."""
     return create_model("slowfast_r101_50_50_16x8x1_roi", pretrained, **options)
 
 

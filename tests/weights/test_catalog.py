@@ -74,7 +74,15 @@ def test_default_is_the_best_of_the_page(model: str) -> None:
         assert default is max(page, key=lambda row: row.metrics.top1)
     else:
         others = {"slowfast_r101_50_50_16x8x1": "pytorchvideo/k400", "slowfast_tiny": "camera-motion"}
-        assert default.tag == others[model]
+        if default.model_spec.roi is None:
+            assert default.tag == others[model]
+        else:
+            light = [
+                row
+                for row in list_weights(model)
+                if "ava" in row.tag and not row.tag.endswith(("-acrn", "-16"))
+            ]
+            assert default is max(light, key=lambda row: row.metrics.mean_ap or 0)
 
 
 def test_list_models() -> None:
@@ -84,6 +92,7 @@ def test_list_models() -> None:
         "slowfast_r50_4x16x1",
         "slowfast_r101_r50_4x16x1",
         "slowfast_r152_r50_4x16x1",
+        "slowfast_r50_4x16x1_roi",
     ]
     assert list_models("nothing*") == []
 

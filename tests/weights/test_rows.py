@@ -1,16 +1,24 @@
 """Every row of the catalog: its schema, and the facts that a wrong copy would get wrong."""
 
+import math
 import re
 from typing import get_args
 
 import pytest
 
+from slowfast_zoo.weights.catalog import detection as rows_detection
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab
 from slowfast_zoo.weights.catalog.entry import Dialect, FileKind, WeightEntry
+from slowfast_zoo.weights.checkpoint.dialects import get_table
+from slowfast_zoo.weights.checkpoint.loading import state_shapes
 
-ROWS = [row for row in list_weights() if row.urls]  # what ships in the package: test_embedded.py
+PUBLISHED = [row for row in list_weights() if row.urls]  # what ships in the package: test_embedded.py
+ROWS = [row for row in PUBLISHED if row.model_spec.roi is None]
+PERSONS = [row for row in PUBLISHED if row.model_spec.roi is not None]
+each_published = pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.model}-{row.tag}")
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.tag}")
+each_of_persons = pytest.mark.parametrize("row", PERSONS, ids=lambda row: f"{row.model}-{row.tag}")
 
 # https://github.com/open-mmlab/mmaction2/blob/v0.21.0/configs/recognition/slowfast/README.md:
 # config, resolution, gpus, slow + fast backbone, top-1, top-5, videos per second, memory, hash of the file.
@@ -39,6 +47,9 @@ DATA = {
     "something_something_v1": ("Something-Something V1", 174),
     "something_something_v2": ("Something-Something V2", 174),
     "charades": ("Charades", 157),
+    "ava": ("AVA 2.1", 80),
+    "ava_16": ("AVA 2.1, 16 classes", 16),
+    "multisports": ("MultiSports", 66),
 }
 
 
@@ -65,9 +76,11 @@ def test_the_page_is_reproduced() -> None:
         assert get_weights(row.model, row.tag) is row
 
 
-@each_row
+@each_published
 def test_schema(row: WeightEntry) -> None:
-    assert re.fullmatch(r"slowfast_r\d+(_r\d+|_50_50)?_\d+x\d+x1", row.model)
+    assert re.fullmatch(r"slowfast_r\d+(_r\d+|_50_50)?_\d+x\d+x1(_roi)?", row.model)
+    persons = row.model_spec.roi is not None
+    assert row.model.endswith("_roi") == persons == row.clip_spec.has_key_frames
     assert re.fullmatch(r"[a-z0-9-]+/[a-z0-9]+(-[a-z0-9]+)*(@[0-9a-f]{8})?", row.tag)
     assert ("@" in row.tag) == row.superseded
     assert row.urls and row.filename == row.urls[0].rpartition("/")[2]
@@ -82,17 +95,19 @@ def test_schema(row: WeightEntry) -> None:
     assert row.file_kind in get_args(FileKind) and row.dialect in get_args(Dialect)
     assert row.license == "Apache-2.0"
     assert row.released is None or re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", row.released)
-    assert row.parameters and 30e6 < row.parameters < 90e6
-    # OpenMMLab's pages give GPUs, memory and a log for every row; the others give none.
+    assert row.parameters and 30e6 < row.parameters < 93e6
+    # OpenMMLab's pages give GPUs, memory and a log for every row of recognition; the others give none.
     openmmlab = row.publisher.startswith("mmaction2")
-    assert (row.gpus is None) == (row.gpu_mem_mb is None) == (row.log_url is None) == (not openmmlab)
+    assert (row.log_url is None) == (not openmmlab)
+    if not persons:
+        assert (row.gpus is None) == (row.gpu_mem_mb is None) == (not openmmlab)
     assert (row.json_url is None) == (row.publisher != "mmaction2")
     assert row.gpus is None or re.fullmatch(r"\d+(x\d)?", row.gpus)
     assert row.gpu_mem_mb is None or 5000 < row.gpu_mem_mb < 30000
-    assert row.publisher != "mmaction2-1x" or row.stored_resolution == "224x224"
+    assert row.publisher != "mmaction2-1x" or persons or row.stored_resolution == "224x224"
     assert not row.note or (row.note == row.note.strip() and row.note.endswith("."))
     assert (row.hub_repo is None) == (row.hub_revision is None)
-    assert row.training_data == DATA[row.label_set][0]
+    assert row.training_data.replace("AVA 2.2", "AVA 2.1") == DATA[row.label_set][0]
     assert len(row.labels) == row.model_spec.num_classes == DATA[row.label_set][1]
 
 
@@ -201,3 +216,88 @@ def test_counts() -> None:
     assert counts == {name: facts[0] for name, facts in PUBLISHERS.items()}
     assert sum(row.superseded for row in ROWS) == 5
     assert sum(row.model_spec.lateral_norm for row in ROWS if row.publisher.startswith("mmaction2")) == 4
+
+
+# The publishers' pages, in the order of the rows' own list: hash, mAP, alpha, pool in time, the head's other
+# parts, rows of the classifier in the file.
+PERSONS_PAGE = """
+6e7c704d 24.4  8 mean -       81
+f4d209c9 25.4  8 mean context 81
+ae225e97 25.5  4 mean -       81
+b987b516 26.1  4 mean -       81
+874e0845 26.4  4 max  -       81
+345618cd 26.8  4 max  -       81
+c6225546 37.85 8 mean -       17
+49b07bf2 27.1  4 max  acrn    81
+2be32625 27.8  4 max  acrn    81
+5180ea3c 24.32 8 mean -       81
+5bb4f6f2 25.34 8 mean context 81
+39133ec7 25.80 4 mean -       81
+d934a48f 25.90 4 mean -       81
+13a9078e 26.41 4 max  -       81
+dd59e26f 26.65 4 max  -       81
+af666368 36.88 8 mean -       66
+0dae1a90 27.65 4 mean acrn    81
+66ec24a2 27.71 4 mean acrn    81
+"""
+
+
+def test_the_pages_of_networks_for_persons_are_reproduced() -> None:
+    rows = [row for row in rows_detection.ROWS if row.dialect == "openmmlab"]
+    for line, row in zip(PERSONS_PAGE.strip().splitlines(), rows, strict=True):
+        digest, mean_ap, alpha, pool, part, columns = line.split()
+        spec, roi = row.model_spec, row.model_spec.roi
+        assert roi is not None and row.digest == f"sha256-prefix:{digest}"
+        assert row.metrics.mean_ap == float(mean_ap) and spec.alpha == int(alpha)
+        assert spec.fusion_kernel == (5 if spec.alpha == 8 else 7)
+        assert roi.temporal_pool == pool and (roi.context, roi.acrn) == (part == "context", part == "acrn")
+        assert get_table("openmmlab").rows_before(spec) + spec.num_classes == int(columns)
+        assert "temporal-max" not in row.tag or pool == "max"
+        assert row.urls[0].rpartition("/")[2].startswith(row.config_name)
+    rest = [(row.publisher, row.metrics.mean_ap) for row in rows_detection.ROWS[len(rows) :]]
+    assert rest == [("pyslowfast", 28.2), ("pyslowfast", 29.1), ("pyslowfast", 29.4), ("pytorchvideo", 24.67)]
+
+
+@each_of_persons
+def test_networks_for_persons(row: WeightEntry) -> None:
+    spec, roi, clip = row.model_spec, row.model_spec.roi, row.clip_spec
+    openmmlab = row.dialect == "openmmlab"
+    assert roi is not None and spec.stage4_stride == (1, 1)
+    assert spec.stage4_dilation == ((1, 1) if openmmlab else (2, 2))
+    assert (roi.output_size, roi.aligned, roi.sampling_ratio) == (
+        (8, True, 0) if openmmlab else (7, False, 0)
+    )
+    assert spec.lateral_norm == (not openmmlab)
+    assert spec.slow_sampling == ("strided" if openmmlab else "linspace")
+    assert spec.non_local == ((6, 13, 20) if spec.depth == 101 else ())
+    assert spec.temporal_blocks == ((3, 4, 6, 3) if spec.depth == 101 else None)
+    assert spec.activation == ("softmax" if row.label_set == "multisports" else "sigmoid")
+    frames, stride = map(int, re.findall(r"(\d+)x(\d+)x1_roi", row.model)[0])
+    assert (spec.slow_frames, clip.frame_stride * spec.alpha) == (frames, stride)
+    assert clip.num_frames == spec.num_frames and clip.crop_rule == "whole" and clip.size == 256
+    assert clip.box_rule == ("openmmlab" if openmmlab else "pyslowfast")
+    rule = {"mmaction2": "openmmlab-0.x-key", "mmaction2-1x": "openmmlab-1.x-key"}.get(row.publisher)
+    assert clip.sampling == (
+        "openmmlab-video-key" if row.label_set == "multisports" else rule or "pyslowfast-key"
+    )
+    assert clip.fps == (None if row.label_set == "multisports" else 30)
+    assert (clip.mean == (0.45,) * 3) == (clip.pixel_range == "0-1") == (not openmmlab)
+    assert (row.metrics.top1, row.metrics.top5, row.metrics.views) == (None, None, (1, 1))
+    assert row.metrics.sampling == clip.sampling and clip.sampling in row.metrics.protocol
+    assert ("acrn" in row.tag) == roi.acrn and ("context" in row.tag) == roi.context
+    ours = sum(math.prod(shape) for name, shape in state_shapes(spec).items() if "running" not in name)
+    ours -= sum(name.endswith("num_batches_tracked") for name in state_shapes(spec))
+    background = get_table(row.dialect).rows_before(spec) * (spec.num_features + 1)
+    assert row.parameters == ours + background
+
+
+def test_avas_classes() -> None:
+    data = get_weights("slowfast_r50_8x8x1_roi").data
+    names = dict(enumerate(data.labels, start=1))
+    assert (names[1], names[80]) == ("bend/bow (at the waist)", "watch (a person)")
+    assert len(data.scored) == 60
+    assert sum(index + 1 for index in data.scored) == 2516 and {1, 17} & set(data.scored) == set()
+    few = get_weights("slowfast_r50_4x16x1_roi", "mmaction2/ava21-20e-16")
+    wanted = (3, 6, 10, 27, 29, 38, 41, 48, 51, 53, 54, 59, 61, 64, 70, 72)
+    assert few.labels == tuple(names[number] for number in wanted)
+    assert few.data.scored == ()

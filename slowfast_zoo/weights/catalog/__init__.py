@@ -31,8 +31,8 @@ DEFAULT_TAGS: dict[str, str] = {
     "slowfast_tiny": "camera-motion",
 }
 """The weights that ``pretrained=True`` loads, and whose network a bare model name builds: the row with
-the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there. Of the
-networks that score persons (*_roi): the highest mAP on AVA without a map of the frame for each box (ACRN)."""
+the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there.
+Of networks that score persons: the highest mAP on AVA without a map of the frame for each box (ACRN)."""
 
 
 def list_models(pattern: str | None = None) -> list[str]:

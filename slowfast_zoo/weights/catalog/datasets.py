@@ -74,8 +74,8 @@ CHARADES = Dataset(
     activation="sigmoid",
     labels_sha256="65ff41554443bff48a73a0edfa032531f91c06ed1873057301b9cd16116ae543",
 )
-# AVA's actions are numbered from 1, and column i is action i + 1. All 80 are trained; the official list for the
-# score (ava_action_list_v2.2_for_activitynet_2019.pbtxt) has 60 of them.
+# AVA's actions are numbered from 1, and column i is action i + 1. All 80 are trained; the official list for
+# the score (ava_action_list_v2.2_for_activitynet_2019.pbtxt) has 60 of them.
 _NOT_SCORED = (2, 16, 18, 19, 21, 23, 25, 31, 32, 33, 35, 39, 40, 42, 44, 50, 53, 55, 71, 75)
 AVA21 = Dataset(
     name="AVA 2.1",

@@ -3,11 +3,11 @@
 Source: https://github.com/open-mmlab/mmaction2 (``configs/detection`` at v0.24.1 and v1.2.0),
 https://github.com/facebookresearch/SlowFast (``MODEL_ZOO.md``, ``configs/AVA``) and
 https://github.com/facebookresearch/pytorchvideo (``docs/source/model_zoo.md``, ``models/hub/slowfast.py``).
-Parameters were counted in the publishers' networks; OpenMMLab's for AVA have one class more, a background that
-nothing trains and that isn't read.
+Parameters were counted in the publishers' networks; OpenMMLab's for AVA have one class more, a background
+that nothing trains and that isn't read.
 
-The published scores are frame mAP at IoU 0.5, each by its publisher's own program: they can't be compared with
-each other (``slowfast_zoo.evaluation.ava``).
+The published scores are frame mAP at IoU 0.5, each by its publisher's own program: they can't be compared
+with each other (``slowfast_zoo.evaluation.ava``).
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ ROWS = (
         data=AVA21_16,
         gpus=None,
         start=_KINETICS_4X16,
-        note="Trained and scored on 16 of AVA's classes; the network of all 80 reaches 18.64 on the same ones.",
+        note="Trained and scored on 16 of AVA's classes; a network of all 80 reaches 18.64 on the same ones.",
     ),
     _openmmlab(
         _R50_8X8_ACRN_MAX,

@@ -174,7 +174,7 @@ class WeightEntry:
     def to_dict(self) -> dict[str, Any]:
         """Every field as plain JSON values, the class names left out."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["data"] = dataclasses.asdict(self.data)
+        values["data"] = dataclasses.asdict(self.data) | {"scored": list(self.data.scored)}
         values["urls"] = list(self.urls)
         values["model_spec"] = self.model_spec.to_dict()
         values["clip_spec"] = self.clip_spec.to_dict()
