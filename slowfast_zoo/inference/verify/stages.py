@@ -118,7 +118,7 @@ def clip() -> Iterator[Measurement]:
     """First and last view of a generated video through the clip builder, for every kind of input."""
     video = pattern(150, 60, 83)
     seen = set()
-    for entry in list_weights():
+    for entry in _clip_rows():
         spec = entry.clip_spec
         key = (_sample_key(spec), _resize_key(spec), _normalize_key(spec), spec.view_order)
         if key in seen:
@@ -131,7 +131,7 @@ def clip() -> Iterator[Measurement]:
 
 def slow_frames() -> Iterator[Measurement]:
     """Which frames the slow pathway gets, and which its spec says that it gets."""
-    specs = {_slow_key(entry.model_spec): entry.model_spec for entry in list_weights()}
+    specs = {_slow_key(entry.model_spec): entry.model_spec for entry in _clip_rows()}
     for key, spec in specs.items():
         numbers = torch.arange(spec.num_frames).view(1, 1, -1, 1, 1)
         in_network = network.slow_frames(numbers, spec.alpha, spec.slow_sampling).flatten().tolist()
@@ -161,7 +161,7 @@ def embedded_logits(device: torch.device) -> Iterator[Measurement]:
     """Logits of the weights that the library carries, on a generated video."""
     from slowfast_zoo.zoo import create_model
 
-    for entry in list_weights():
+    for entry in _clip_rows():
         if entry.urls:
             continue
         model = create_model(entry.model, weights=entry).to(device)
@@ -225,10 +225,15 @@ def _seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
+def _clip_rows() -> list[WeightEntry]:
+    """The catalog's rows that classify clips; what those for persons read isn't among the references."""
+    return [entry for entry in list_weights() if entry.model_spec.roi is None]
+
+
 def _distinct(key: Callable[[ClipSpec], str]) -> list[ClipSpec]:
     """One clip spec of the catalog for each value of ``key``."""
     kinds: dict[str, ClipSpec] = {}
-    for entry in list_weights():
+    for entry in _clip_rows():
         kinds.setdefault(key(entry.clip_spec), entry.clip_spec)
     return list(kinds.values())
 
