@@ -2,7 +2,7 @@
 
 The publishers' files can't be carried along, so full-size files are generated in their layouts. Every
 tensor has a number of its own, which shows where it lands; that the networks then compute what the
-publishers' do is ``test_reference``'s business. Thirteen files are served: every layout and dialect, and
+publishers' do is ``test_reference``'s business. Twenty-two files are served: every layout and dialect, and
 the default weights of every model. Of the other rows, names and shapes are compared with those of the
 publishers' own networks. No row's real hash can be matched: the catalog gets those of the generated
 files, by the row's own algorithm and number of digits, and none where the publisher gives none.
@@ -46,6 +46,11 @@ SERVED = [
     ("slowfast_r50_16x8x1", "pyslowfast/charades"),
     ("slowfast_r50_8x8x1", "pytorchvideo/ssv2"),
     ("slowfast_r50_4x16x1", "gluoncv/k400"),
+    ("slowfast_r50_4x16x1_roi", "mmaction2/ava21-20e"),
+    ("slowfast_r50_4x16x1_roi", "mmaction2-1x/multisports-8e"),
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava22-10e-acrn"),
+    ("slowfast_r50_8x8x1_roi", "pytorchvideo/ava22"),
+    ("slowfast_r101_50_50_8x8x1_roi", "pyslowfast/ava21"),
 ]
 
 
@@ -55,7 +60,8 @@ def layout(entry: WeightEntry) -> str:
         if entry.tag.startswith("mmaction2-1x"):
             return "openmmlab-1x"
         return "openmmlab-2020" if (entry.released or "").startswith("2020") else "openmmlab-2021"
-    if entry.dialect == "pytorchvideo" and "kinetics" not in entry.urls[0]:
+    others = entry.model_spec.roi is None and "kinetics" not in entry.urls[0]
+    if entry.dialect == "pytorchvideo" and others:
         return "pytorchvideo-by-pyslowfast"
     return {"caffe2": "caffe2-python2"}.get(entry.dialect, entry.dialect)
 

@@ -94,7 +94,7 @@ def test_every_kind_of_clip_spec_of_the_catalog_was_replayed(clean: Report) -> N
     distinct = {tuple(getattr(spec, field) for field in sorted(everything)) for spec in specs}
     assert sum(check.stage == "clip" for check in clean.checks) == len(distinct)
     training = {"crop", "augmentation", "smallest_area", "jitter", "flip"}
-    others = {"aggregate", "approximate"}  # what happens to logits, and a remark
+    others = {"aggregate", "approximate", "box_rule"}  # what happens to logits, a remark, boxes
     assert everything | training | others == {field.name for field in dataclasses.fields(ClipSpec)}
 
 

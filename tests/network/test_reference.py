@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from slowfast_zoo.errors import CheckpointError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.checkpoint.dialects import find_network, names_between
+from slowfast_zoo.spec import ModelSpec, RoiSpec
+from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table, names_between
 from slowfast_zoo.weights.checkpoint.loading import canonical_state_dict
 
 TOLERANCE = 1e-5
@@ -33,6 +33,14 @@ VISIBLE = 1e-3
 _PTV = ModelSpec(lateral_norm=True, slow_sampling="linspace", head_pool="window_logits")
 _PSF = _PTV.replace(head_pool="window_probs")
 _GLUON = ModelSpec(lateral_norm=True)
+_PERSONS = ModelSpec(stage4_stride=(1, 1), num_classes=80, activation="sigmoid", roi=RoiSpec())
+_PERSONS_8X8 = _PERSONS.replace(alpha=4, fusion_kernel=7)
+_PTV_PERSONS = _PERSONS_8X8.replace(
+    lateral_norm=True,
+    slow_sampling="linspace",
+    stage4_dilation=(2, 2),
+    roi=RoiSpec(output_size=7, aligned=False),
+)
 
 SPECS = {
     "mmaction2/r50_4x16x1": ModelSpec(),
@@ -69,6 +77,20 @@ SPECS = {
     "gluoncv/slowfast_16x8_resnet50_sthsthv2": _GLUON.replace(
         alpha=4, fusion_kernel=7, num_frames=64, num_classes=174
     ),
+    "mmaction2/ava_r50_4x16x1": _PERSONS,
+    "mmaction2/ava_r50_4x16x1_context": _PERSONS.replace(roi=RoiSpec(context=True)),
+    "mmaction2/ava_r50_8x8x1": _PERSONS_8X8,
+    "mmaction2/ava_r50_8x8x1_temporal_max": _PERSONS_8X8.replace(roi=RoiSpec(temporal_pool="max")),
+    "mmaction2/multisports_r50_4x16x1": _PERSONS.replace(num_classes=66, activation="softmax"),
+    "mmaction2/ava_acrn_r50_8x8x1": _PERSONS_8X8.replace(roi=RoiSpec(acrn=True)),
+    "mmaction2/ava_acrn_r50_8x8x1_temporal_max": _PERSONS_8X8.replace(
+        roi=RoiSpec(temporal_pool="max", acrn=True)
+    ),
+    "pytorchvideo/slowfast_r50_detection": _PTV_PERSONS,
+    "pyslowfast/AVA_SLOWFAST_32x2_R50_SHORT": _PTV_PERSONS.replace(roi=RoiSpec(output_size=7)),
+    "pyslowfast/AVA_SLOWFAST_32x2_R101_50_50": _PTV_PERSONS.replace(
+        depth=101, fusion_kernel=5, temporal_blocks=(3, 4, 6, 3), non_local=(6, 13, 20)
+    ),
 }
 
 PARAMETERS = {
@@ -92,7 +114,19 @@ PARAMETERS = {
 @functools.lru_cache(maxsize=4)
 def canonical_weights(name: str) -> dict[str, Tensor]:
     """Seeded by the publisher's keys, under our names."""
-    return canonical_state_dict(seeded_state_dict(references()[name].shapes), SPECS[name], dialect_of(name))
+    reference = references()[name]
+    weights = seeded_state_dict(reference.shapes, reference.gain)
+    return canonical_state_dict(weights, SPECS[name], dialect_of(name))
+
+
+def columns_before(name: str) -> int:
+    """The publisher's columns in front of the classes': a background, which isn't read."""
+    return get_table(dialect_of(name)).rows_before(SPECS[name])
+
+
+def expected_output(name: str, case: Case) -> np.ndarray:
+    """The publisher's output for the classes."""
+    return references()[name].output(case)[:, columns_before(name) :]
 
 
 def dialect_of(name: str) -> str:
@@ -114,7 +148,8 @@ def build(spec: ModelSpec, weights: dict[str, Tensor]) -> SlowFast:
 
 @torch.inference_mode()
 def run(model: nn.Module, case: Case) -> np.ndarray:
-    return model(seeded_input(case.frames, (case.height, case.width), case.batch)).numpy()
+    clip = seeded_input(case.frames, (case.height, case.width), case.batch)
+    return (model(clip, torch.tensor(case.boxes)) if case.boxes else model(clip)).numpy()
 
 
 def difference(output: np.ndarray, reference: np.ndarray) -> float:
@@ -171,6 +206,8 @@ def test_names_and_shapes_are_a_bijection(name: str) -> None:
         ours = {key: tuple(value.shape) for key, value in SlowFast(SPECS[name]).state_dict().items()}
     assert ours.keys() == names.keys()
     assert sorted(map(str, names.values())) == sorted(theirs)
+    for key in ("classifier.weight", "classifier.bias"):
+        ours[key] = (ours[key][0] + columns_before(name), *ours[key][1:])
     assert ours == {key: theirs[str(their_key)] for key, their_key in names.items()}
 
 
@@ -183,7 +220,8 @@ def test_dialect_is_told_from_the_names(name: str) -> None:
 def test_parameter_count(name: str) -> None:
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in SlowFast(SPECS[name]).parameters())
-    assert count == references()[name].parameters
+    background = columns_before(name) * (SPECS[name].num_features + 1)
+    assert count + background == references()[name].parameters
     assert count == PARAMETERS.get(name, count)
 
 
@@ -193,7 +231,7 @@ def test_outputs_are_the_publishers(name: str) -> None:
     errors = {}
     for case in reference.cases:
         spec = SPECS[name] if case.window is None else SPECS[name].replace(head_window=case.window)
-        errors[case.name] = difference(run(build(spec, weights), case), reference.output(case))
+        errors[case.name] = difference(run(build(spec, weights), case), expected_output(name, case))
     assert max(errors.values()) <= TOLERANCE, errors
 
 
@@ -229,6 +267,23 @@ def test_wrong_rule_is_caught(name: str, case_name: str, change: dict[str, objec
     ):  # logits that give the same probabilities would be right
         output, target = output.log_softmax(1), target.log_softmax(1)
     assert difference(output.numpy(), target.numpy()) > VISIBLE
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("mmaction2/ava_r50_4x16x1", {"roi": RoiSpec(temporal_pool="max")}),
+        ("mmaction2/ava_r50_4x16x1", {"roi": RoiSpec(aligned=False)}),
+        ("mmaction2/ava_r50_4x16x1", {"roi": RoiSpec(output_size=7)}),
+        ("mmaction2/ava_r50_4x16x1", {"stage4_dilation": (2, 2)}),
+        ("pyslowfast/AVA_SLOWFAST_32x2_R50_SHORT", {"stage4_dilation": (2, 1)}),
+        ("pyslowfast/AVA_SLOWFAST_32x2_R50_SHORT", {"roi": RoiSpec(output_size=7, aligned=False)}),
+    ],
+)
+def test_a_wrong_head_for_boxes_is_caught(name: str, change: dict[str, object]) -> None:
+    case = references()[name].cases[0]
+    model = build(SPECS[name].replace(**change), canonical_weights(name))
+    assert difference(run(model, case), expected_output(name, case)) > VISIBLE
 
 
 def test_heads_agree_where_the_window_is_the_whole_map() -> None:

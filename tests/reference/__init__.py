@@ -29,12 +29,15 @@ class Case:
     width: int
     window: int | None = None
     """Side of the head's pooling window in cells; None where the whole map is averaged."""
+    boxes: tuple[tuple[float, ...], ...] = ()
+    """Of persons: index in the batch, x1, y1, x2, y2 in pixels; none for a network that classifies clips."""
 
     @property
     def name(self) -> str:
         """Readable and unique within a network: "1x32x256x256-window7"."""
         window = "" if self.window is None else f"-window{self.window}"
-        return f"{self.batch}x{self.frames}x{self.height}x{self.width}{window}"
+        boxes = f"-boxes{len(self.boxes)}" if self.boxes else ""
+        return f"{self.batch}x{self.frames}x{self.height}x{self.width}{window}{boxes}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +53,11 @@ class Reference:
     shapes: dict[str, tuple[int, ...]]
     """The peer's state-dict keys in its own order."""
     cases: tuple[Case, ...]
+    gain: float = 1
+    """Variance of the seeded weights, as ``seeded_state_dict`` takes it."""
 
     def output(self, case: Case) -> NDArray[np.float32]:
-        """Logits (batch, classes); where the peer gives probabilities, their logarithm or logit."""
+        """Logits (batch or boxes, classes); where the peer gives probabilities, their logarithm or logit."""
         return _outputs()[f"{self.name}/{case.name}"]
 
 
@@ -66,7 +71,10 @@ def references() -> dict[str, Reference]:
             peer=entry["peer"],
             parameters=entry["parameters"],
             shapes={key: tuple(shape) for key, shape in entry["shapes"].items()},
-            cases=tuple(Case(**case) for case in entry["cases"]),
+            cases=tuple(
+                Case(**case | {"boxes": tuple(map(tuple, case.get("boxes", ())))}) for case in entry["cases"]
+            ),
+            gain=entry.get("gain", 1),
         )
         for name, entry in stored.items()
     }

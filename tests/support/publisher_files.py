@@ -64,7 +64,12 @@ def assert_same_state(model: SlowFast, state: dict[str, torch.Tensor], skip: tup
 def to_dialect(state: State, spec: ModelSpec, dialect: str) -> dict[str, Tensor]:
     """Our state dict of a network under the publisher's names, in the publisher's column order."""
     renamed = {theirs: state[ours] for ours, theirs in names_between(spec, dialect).items() if theirs}
-    if get_table(dialect).fast_first and spec.num_classes:
+    table = get_table(dialect)
+    for name in CLASSIFIER if table.rows_before(spec) else ():
+        theirs = str(names_between(spec, dialect)[name])
+        background = torch.full_like(renamed[theirs][: table.rows_before(spec)], -7.0)
+        renamed[theirs] = torch.cat([background, renamed[theirs]])
+    if table.fast_first and spec.num_classes and spec.roi is None:
         head = state[CLASSIFIER[0]]
         renamed["cls_head.fc_cls.weight"] = torch.roll(head, spec.num_features - 32 * spec.base_width, dims=1)
     return renamed
