@@ -203,3 +203,22 @@ def evaluate_tubes(
     if not labels:
         raise InputError("There is no annotated tube of a scored action to compare with.")
     return DetectionScores(tuple(labels), np.array(precisions), "video", annotated, predicted, float(iou))
+
+
+def tubes_of(annotations: PersonActions) -> dict[str, dict[int, list[Tube]]]:
+    """Annotated tubes: the rows of an action that have one person's number, by video and action.
+
+    Args:
+        annotations: as ``read_multisports`` gives them: "seconds" are frame numbers.
+    """
+    groups: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+    columns = (annotations.frame, annotations.labels, annotations.persons)
+    for row, (frame, label, person) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        groups[annotations.frames[frame][0], label, person].append(row)
+    tubes: dict[str, dict[int, list[Tube]]] = {video: {} for video, _ in annotations.frames}
+    numbers = np.array([number for _, number in annotations.frames], np.int64)
+    for (video, label, _), rows in groups.items():
+        order = np.array(rows)[np.argsort(numbers[annotations.frame[rows]], kind="stable")]
+        tube = Tube(numbers[annotations.frame[order]], annotations.boxes[order])
+        tubes[video].setdefault(label, []).append(tube)
+    return tubes
