@@ -20,8 +20,8 @@ Part = Literal["train", "test"]
 def read_multisports(path: str | Path, part: Part = "test") -> tuple[PersonActions, dict[int, str]]:
     """The boxes of a part, and the actions' names by number, which begin at 0.
 
-    Boxes are in pixels, "seconds" are frame numbers from 1, and a person's number is that of the tube, from 0 in
-    each video. Every frame of every video was looked at.
+    Boxes are in pixels, "seconds" are frame numbers from 1, and a person's number is that of the tube, from 0
+    in each video. Every frame of every video was looked at.
 
     Args:
         path: of the pickle, such as multisports_GT.pkl.
