@@ -8,8 +8,8 @@
     {"video": "a.mp4", "frame": 75, "fps": 25, "box": [20, 10, 60, 90], "actions": ["walk"], "person": "ann"}
 
 A row has a time, as ``second`` of the video or as ``frame`` (from 0) and ``fps``; nothing is assumed, neither
-30 frames a second nor 900 seconds in front. Boxes are in pixels or in shares of width and height, all alike. A
-row without an action is a person who does nothing of the list; one without a box is a frame without persons.
+30 frames a second nor 900 seconds in front. Boxes are in pixels or in shares of width and height, all alike.
+A row without an action is a person who does nothing of the list; one without a box a frame without persons.
 """
 
 from __future__ import annotations
