@@ -214,3 +214,15 @@ def test_specs_say_what_they_accept(changes: dict[str, Any], says: str) -> None:
 def test_specs_in_json(name: str) -> None:
     spec = ROI_NETWORKS[name]
     assert ModelSpec.from_dict(spec.to_dict()) == spec
+
+
+@each_network
+def test_saved_and_read_again(name: str, clip: Tensor, tmp_path: Path) -> None:
+    model = make_model(ROI_NETWORKS[name])
+    slowfast_zoo.save_pretrained(model, tmp_path / "saved")
+    again = slowfast_zoo.from_pretrained(tmp_path / "saved")
+    assert again.spec == model.spec
+    assert torch.equal(answers(again, clip, BOXES), answers(model, clip, BOXES))
+    assert slowfast_zoo.describe(again).parameters == sum(p.numel() for p in model.parameters())
+    fewer = slowfast_zoo.from_pretrained(tmp_path / "saved", num_classes=2)
+    assert answers(fewer, clip, BOXES).shape == (len(BOXES), 2)

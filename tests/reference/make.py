@@ -20,6 +20,10 @@ as they come, which is worked around here rather than in the installed packages:
   path. The factories want a configuration object, of which they read eight fields.
 - PyTorchVideo's models import as they are (only its transforms don't).
 
+MMAction2's networks for persons want mmdet and mmcv's compiled RoIAlign: torchvision's operator and a few
+empty names take their place. PySlowFast's two networks for persons (``KEPT``) were run from its source at
+commit 287ec007, which needs detectron2: they are kept, not made again.
+
 PySlowFast has no release that contains its networks: the packages of that name on the Python
 index are placeholders. Its references are therefore *derived*: PyTorchVideo's network, which is
 the same function, takes weights seeded by PySlowFast's key names, and the head's output follows
@@ -73,6 +77,21 @@ class Peer:
     cases: tuple[Case, ...]
     own_key: Callable[[str], str] = str
     """The publisher's name for a key of the network that is run."""
+
+
+BOXES = (
+    (0, 10.5, 8.25, 90.75, 120.0),
+    (0, 0, 0, 176, 128),
+    (0, 100, 20, 130.5, 100.25),
+    (0, -8, -5, 40, 60),
+    (0, 170, 120, 200, 150),
+    (0, 60, 60, 61, 61),
+    (1, 33.25, 21.75, 77.125, 99.875),
+    (1, 88, 64, 175, 127),
+)
+"""Ordinary, the whole frame, partly and mostly outside, a pixel; of two clips of 128 x 176 pixels."""
+
+PERSONS = Case(2, 32, 128, 176, boxes=BOXES)
 
 
 def cases(frames: int, *others: Case, window: int | None = None) -> tuple[Case, ...]:
@@ -138,6 +157,132 @@ def mmaction2_peers() -> Iterator[Peer]:
             build=functools.partial(build, config_name=config_name, changes=changes),
             run=lambda model, clip: model.cls_head(model.backbone(clip)),
             cases=cases(64 if "16x8" in name else 32, *more.get(name, ())),
+        )
+
+
+DETECTION: dict[str, tuple[str, dict[str, Any]]] = {
+    "ava_r50_4x16x1": ("slowfast/slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb", {}),
+    "ava_r50_4x16x1_context": (
+        "slowfast/slowfast_kinetics400-pretrained-r50-context_8xb16-4x16x1-20e_ava21-rgb",
+        {},
+    ),
+    "ava_r50_8x8x1": ("slowfast/slowfast_kinetics400-pretrained-r50_8xb8-8x8x1-20e_ava21-rgb", {}),
+    "ava_r50_8x8x1_temporal_max": (
+        "slowfast/slowfast_kinetics400-pretrained-r50-temporal-max_8xb6-8x8x1-cosine-10e_ava22-rgb",
+        {},
+    ),
+    "multisports_r50_4x16x1": (
+        "slowfast/slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-8e_multisports-rgb",
+        {},
+    ),
+    "ava_acrn_r50_8x8x1": (
+        "acrn/slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava22-rgb",
+        {},
+    ),
+    "ava_acrn_r50_8x8x1_temporal_max": (
+        "acrn/slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava22-rgb",
+        {"temporal_pool_mode": "max"},  # as in 0.x
+    ),
+}
+"""Networks for persons, as 1.2.0's configs, and what is changed in the ROI extractor."""
+
+
+class RoiAlign(nn.Module):
+    """torchvision's operator in place of mmcv's, which has to be compiled."""
+
+    def __init__(
+        self, output_size: int, spatial_scale: float, sampling_ratio: int, pool_mode: str, aligned: bool
+    ) -> None:
+        super().__init__()
+        assert pool_mode == "avg"
+        self.options = (output_size, spatial_scale, sampling_ratio, aligned)
+
+    def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
+        from torchvision.ops import roi_align
+
+        return roi_align(maps, boxes, *self.options)
+
+
+class Persons(nn.Module):
+    """MMAction2's body and ROI head under its detector's names, without its detector."""
+
+    def __init__(self, backbone: nn.Module, roi_head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.roi_head = backbone, roi_head
+
+    def forward(self, clip: Tensor) -> Tensor:
+        boxes = torch.tensor(BOXES, dtype=torch.float32)
+        answer: Tensor = self.roi_head._bbox_forward(self.backbone(clip), boxes, None)["cls_score"]
+        return answer
+
+
+def stand_in_for_mmdet() -> None:
+    """Modules with the few names that MMAction2's ROI head takes from mmdet, and from mmcv's operators."""
+    from mmengine.registry import MODELS, Registry
+
+    class StandardRoIHead(nn.Module):
+        with_bbox = True
+
+        def __init__(self, extractor: nn.Module, head: nn.Module, shared: nn.Module | None = None) -> None:
+            super().__init__()
+            self.bbox_roi_extractor, self.bbox_head = extractor, head
+            self.with_shared_head = shared is not None
+            if shared is not None:
+                self.shared_head = shared
+
+    models = Registry("model", parent=MODELS, scope="mmdet")
+    names: dict[str, dict[str, Any]] = {
+        "mmcv.ops": {"RoIAlign": RoiAlign, "RoIPool": None},
+        "mmdet": {},
+        "mmdet.registry": {"MODELS": models, "TASK_UTILS": Registry("task util", scope="mmdet")},
+        "mmdet.models": {},
+        "mmdet.models.roi_heads": {"StandardRoIHead": StandardRoIHead},
+        "mmdet.models.task_modules": {},
+        "mmdet.models.task_modules.samplers": {"SamplingResult": object},
+        "mmdet.structures": {},
+        "mmdet.structures.bbox": {"bbox2roi": None},
+    }
+    for name, content in names.items():
+        module = sys.modules[name] = types.ModuleType(name)
+        module.__dict__.update(content, __path__=[])
+
+
+def mmaction2_detection_peers() -> Iterator[Peer]:
+    """OpenMMLab's networks for persons; ``stand_in_for_mmdet`` comes before the import of MMAction2."""
+    import mmaction
+    from mmaction.models.backbones.resnet3d_slowfast import ResNet3dSlowFast
+    from mmaction.models.roi_heads.bbox_heads import BBoxHeadAVA
+    from mmaction.models.roi_heads.roi_extractors import SingleRoIExtractor3D
+    from mmaction.models.roi_heads.roi_head import AVARoIHead
+    from mmaction.models.roi_heads.shared_heads import ACRNHead
+    from mmengine.config import Config
+
+    folder = Path(mmaction.__file__).parent / ".mim" / "configs" / "detection"
+
+    def build(_: int | None, config_name: str, changes: dict[str, Any]) -> nn.Module:
+        def options(part: Any) -> dict[str, Any]:
+            return {key: value for key, value in part.items() if key != "type"}
+
+        config = Config.fromfile(folder / f"{config_name}.py").model
+        head = config.roi_head
+        body = ResNet3dSlowFast(**options(config.backbone) | {"pretrained": None})
+        shared = head.get("shared_head")
+        return Persons(
+            body,
+            AVARoIHead(
+                SingleRoIExtractor3D(**options(head.bbox_roi_extractor) | changes),
+                BBoxHeadAVA(**options(head.bbox_head)),
+                shared and ACRNHead(**options(shared)),
+            ),
+        )
+
+    for name, (config_name, changes) in DETECTION.items():
+        yield Peer(
+            name=f"mmaction2/{name}",
+            package="mmaction2",
+            build=functools.partial(build, config_name=config_name, changes=changes),
+            run=lambda model, clip: model(clip),
+            cases=(PERSONS,),
         )
 
 
@@ -208,6 +353,27 @@ def pytorchvideo_peers() -> Iterator[Peer]:
             run=lambda model, clip, network=network: model(network.pack(clip)),  # type: ignore[misc]
             cases=cases(network.frames, *(WINDOW_CASES if name == "slowfast_r50" else ()), window=2),
         )
+
+
+def pytorchvideo_detection_peers() -> Iterator[Peer]:
+    """The hub's network for persons; logits, from in front of its sigmoid."""
+    from pytorchvideo.models.hub import slowfast_r50_detection
+
+    def run(model: nn.Module, clip: Tensor) -> Tensor:
+        projected: list[Tensor] = []
+        layer = model.detection_head.proj
+        hook = layer.register_forward_hook(lambda module, inputs, out: projected.append(out))
+        model(Network(kernel=7).pack(clip), torch.tensor(BOXES, dtype=torch.float32))
+        hook.remove()
+        return projected[0].flatten(1)
+
+    yield Peer(
+        name="pytorchvideo/slowfast_r50_detection",
+        package="pytorchvideo",
+        build=lambda _: slowfast_r50_detection(pretrained=False),
+        run=run,
+        cases=(PERSONS,),
+    )
 
 
 # PyTorchVideo's key, as a pattern, and PySlowFast's, in which S is the stage and P the pathway.
@@ -307,6 +473,9 @@ def gluoncv_peers() -> Iterator[Peer]:
         )
 
 
+KEPT = ("pyslowfast/AVA_SLOWFAST_32x2_R50_SHORT", "pyslowfast/AVA_SLOWFAST_32x2_R101_50_50")
+
+
 # --- all of them -----------------------------------------------------------------------------
 
 
@@ -336,9 +505,19 @@ def run_peer(peer: Peer) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]
 
 def main() -> None:
     """Run every peer and write both files beside this one."""
-    networks: dict[str, Any] = {}
-    outputs: dict[str, np.ndarray[Any, Any]] = {}
-    for publisher in (mmaction2_peers, pytorchvideo_peers, pyslowfast_peers, gluoncv_peers):
+    before = json.loads(lzma.decompress(NETWORKS_FILE.read_bytes()))
+    networks: dict[str, Any] = {name: before[name] for name in KEPT}
+    with np.load(OUTPUTS_FILE) as arrays:
+        outputs = {name: array for name, array in arrays.items() if name.startswith(KEPT)}
+    stand_in_for_mmdet()
+    for publisher in (
+        mmaction2_peers,
+        mmaction2_detection_peers,
+        pytorchvideo_peers,
+        pytorchvideo_detection_peers,
+        pyslowfast_peers,
+        gluoncv_peers,
+    ):
         for peer in publisher():
             with torch.inference_mode():
                 networks[peer.name], arrays = run_peer(peer)

@@ -20,11 +20,12 @@ from support.publisher_files import (
     python2_pickle,
     to_dialect,
     trained,
+    write_file,
 )
 
 from slowfast_zoo.errors import CheckpointError, InputError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.spec import ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.checkpoint.dialects import names_between
 from slowfast_zoo.weights.checkpoint.loading import (
@@ -346,3 +347,47 @@ def test_numbers_whose_sum_overflows_are_still_numbers(tmp_path: Path) -> None:
     state = copied(trained()) | {"classifier.bias": torch.full((6,), 3e38)}
     torch.save(state, tmp_path / "file")
     assert build(SPEC, tmp_path / "file").classifier.bias.eq(3e38).all()
+
+
+ROI_SPEC = SPEC.replace(stage4_stride=(1, 1), activation="sigmoid", roi=RoiSpec(acrn=True))
+
+
+@pytest.mark.parametrize("kind", ["openmmlab-2021", "pytorchvideo", "saved"])
+@pytest.mark.parametrize(("given", "wanted"), [(SPEC, ROI_SPEC), (ROI_SPEC, SPEC)], ids=["clips", "boxes"])
+def test_the_other_kind_of_network_is_a_start_where_the_user_says_so(
+    tmp_path: Path, kind: str, given: ModelSpec, wanted: ModelSpec
+) -> None:
+    """Else it is refused by what it is, and the model stays as it is."""
+    if kind == "pytorchvideo":
+        given, wanted = (
+            spec if spec.roi is None else spec.replace(roi=RoiSpec()) for spec in (given, wanted)
+        )
+    written, path = trained(given), tmp_path / "weights.pth"
+    if kind == "saved":
+        write_file(path, written)
+    else:
+        WRITERS[kind][0](path, written.state_dict(), given)
+    model = trained(wanted, seed=1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    says = (
+        "classifies whole clips, the model scores" if given.roi is None else "boxes .*, the model classifies"
+    )
+    with pytest.raises(CheckpointError, match=f"{says}.*backbone_only=True"):
+        load_checkpoint(model, path)
+    assert_same_state(model, before)
+    assert_same_state(build(given, path), written.state_dict())
+
+    load_checkpoint(model, path, backbone_only=True)
+    source = written.state_dict()
+    for name, tensor in model.state_dict().items():
+        head = name.startswith(("classifier", "acrn"))
+        assert torch.equal(tensor, before[name] if head else source[name]), name
+
+
+def test_a_missing_part_of_the_backbone_is_no_head(tmp_path: Path) -> None:
+    state = trained().state_dict()
+    del state["laterals.2.conv.weight"]
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(SlowFast(ROI_SPEC), tmp_path / "weights.pth", backbone_only=True)
+    assert caught.value.missing == ("laterals.2.conv.weight",)
