@@ -60,6 +60,11 @@ class Description:
             "multiply-adds": f"{costs} pixels, one clip",
             **(_published(self.weights) if self.weights else _own(self.provenance)),
         }
+        if (roi := spec.roi) is not None:
+            parts = ", the frame's context" * roi.context + ", ACRN" * roi.acrn
+            lines["boxes"] = (
+                f"RoIAlign {roi.output_size}x{roi.output_size} of the {roi.temporal_pool} over time{parts}"
+            )
         if self.tags:
             lines["weights"] = ", ".join(self.tags)
         title = self.name if self.weights is None else f"{self.name} ({self.weights.tag})"

@@ -224,5 +224,6 @@ def test_saved_and_read_again(name: str, clip: Tensor, tmp_path: Path) -> None:
     assert again.spec == model.spec
     assert torch.equal(answers(again, clip, BOXES), answers(model, clip, BOXES))
     assert slowfast_zoo.describe(again).parameters == sum(p.numel() for p in model.parameters())
+    assert "boxes          RoIAlign" in str(slowfast_zoo.describe(again))
     fewer = slowfast_zoo.from_pretrained(tmp_path / "saved", num_classes=2)
     assert answers(fewer, clip, BOXES).shape == (len(BOXES), 2)
