@@ -73,7 +73,7 @@ class ClipHead:
         if pre_logits or spec.head_pool != "window_probs" or network.training:
             pooled = pooled.mean(dim=2)  # a linear layer commutes with the mean over places
             return pooled if pre_logits else network.classifier(network.dropout(pooled))
-        return _log_mean_probability(network.classifier(pooled.transpose(1, 2)), spec.activation)
+        return _log_mean_probability(network.classifier(pooled.transpose(1, 2).contiguous()), spec.activation)
 
 
 class RoiHead:

@@ -31,7 +31,7 @@ def capture(module: nn.Module, shape: Sequence[int]) -> torch.export.ExportedPro
     """
     parameter = next(module.parameters())
     example = torch.zeros((2, *shape), dtype=torch.float32, device=parameter.device)  # 1 would be baked in
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch", min=1, max=2**31 - 1)  # torch 2.6 takes no open end
     try:
         with torch.no_grad(), _quiet():
             return torch.export.export(module, (example,), dynamic_shapes={"clip": {0: batch}})
@@ -80,12 +80,13 @@ def to_openvino(program: torch.export.ExportedProgram, shape: Sequence[int], bat
         MissingDependencyError: OpenVINO isn't installed.
         ExportError: the converter refuses the graph.
     """
-    openvino = require("openvino")
+    openvino, frontend = require("openvino"), require("openvino.frontend", "openvino")
+    failures = (frontend.GeneralFailure, frontend.OpConversionFailure, frontend.OpValidationFailure)
     try:
         with _quiet():
             model = openvino.convert_model(program)
         model.reshape([-1 if batch is None else batch, *shape])
-    except RuntimeError as error:
+    except (RuntimeError, *failures) as error:
         raise ExportError(f"OpenVINO can't convert this model: {error}") from error
     model.inputs[0].get_tensor().set_names({"clip"})
     model.outputs[0].get_tensor().set_names({"logits"})
