@@ -25,6 +25,10 @@ PARAMETERS = {  # as the publishers give them; other_zoos' own counts where they
     "slowfast_r101_8x8x1": 62_912_312,
     "slowfast_r152_r50_4x16x1": 84_843_704,
     "slowfast_r101_50_50_16x8x1": 53_774_808,
+    "slowfast_r50_4x16x1_roi": 33_930_617 - 4_609,  # MMAction2's has a background class
+    "slowfast_r50_8x8x1_roi": 33_830_265 - 2_305,
+    "slowfast_r101_50_50_8x8x1_roi": 59_342_488,
+    "slowfast_r101_50_50_16x8x1_roi": 59_342_488,
 }
 
 
