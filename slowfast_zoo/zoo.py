@@ -19,16 +19,16 @@ from slowfast_zoo.weights.store import local_weights, open_file
 __all__ = [
     "create_model",
     "slowfast_r50_4x16x1",
+    "slowfast_r50_4x16x1_roi",
     "slowfast_r50_8x8x1",
+    "slowfast_r50_8x8x1_roi",
     "slowfast_r50_16x8x1",
     "slowfast_r101_8x8x1",
+    "slowfast_r101_50_50_8x8x1_roi",
     "slowfast_r101_50_50_16x8x1",
+    "slowfast_r101_50_50_16x8x1_roi",
     "slowfast_r101_r50_4x16x1",
     "slowfast_r152_r50_4x16x1",
-    "slowfast_r50_4x16x1_roi",
-    "slowfast_r50_8x8x1_roi",
-    "slowfast_r101_50_50_8x8x1_roi",
-    "slowfast_r101_50_50_16x8x1_roi",
     "slowfast_tiny",
 ]
 
