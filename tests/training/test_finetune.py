@@ -204,8 +204,8 @@ def test_norms_whose_measuring_makes_the_probe_worse_keep_what_the_model_came_wi
 
         own: Tensor
 
-        def forward_head(self, features: Any, pre_logits: bool = False) -> Tensor:
-            out = super().forward_head(features, pre_logits)
+        def forward_head(self, features: Any, pre_logits: bool = False, **named: Any) -> Tensor:
+            out = super().forward_head(features, pre_logits, **named)
             return out if torch.equal(self.slow.stem.norm.running_mean, self.own) else out * 0
 
     model = make_model()
