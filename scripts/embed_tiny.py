@@ -1,7 +1,7 @@
 """Puts a trained camera-motion model into the package: weights, training record, card, catalog row.
 
     slowfast-zoo train camera-motion --validate --seed 0 --work-dir WORK
-    python benchmarks/camera_motion.py --weights WORK/model --out MEASURED.json [...]
+    python benchmarks/accuracy/camera_motion.py --weights WORK/model --out MEASURED.json [...]
     python scripts/embed_tiny.py WORK MEASURED.json
 
 The floats are stored in half precision; measure the embedded model again when in doubt.

@@ -88,7 +88,7 @@ def _score(percent: float | None) -> str:
 
 
 def _tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_tables", RESULTS.parent / "tables.py")
+    spec = importlib.util.spec_from_file_location("benchmark_tables", RESULTS.parent / "report" / "tables.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -44,7 +44,7 @@ Probe = Literal["first", "only", "no"]
 FINETUNE = TrainConfig(epochs=30, batch_size=8, lr=0.02, lr_batch=64, warmup_epochs=1, validate_every=1)
 """What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
 they were trained with from scratch keeps the features that the probe found useful. Features that must change
-more take ``FINETUNE_ADAMW``, norms that learn and more epochs (``benchmarks/weizmann.py``)."""
+more take ``FINETUNE_ADAMW``, norms that learn and more epochs (``benchmarks/accuracy/weizmann.py``)."""
 
 FINETUNE_ADAMW = FINETUNE.replace(optimizer="adamw", lr=0.016)
 """The same with AdamW, which takes another rate than SGD."""

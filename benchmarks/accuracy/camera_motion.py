@@ -1,6 +1,6 @@
 """How well does ``slowfast_tiny`` name camera motions? On held-out drawn clips and on your own pictures.
 
-    python benchmarks/camera_motion.py --pictures FOLDER [...] --videos FOLDER --fixed FOLDER --out FILE
+    python benchmarks/accuracy/camera_motion.py --pictures FOLDER [...] --videos FOLDER --out FILE
 
 Every clip goes through ``predict`` as a user's would. ``--pictures`` are photographs, ``--videos`` give one
 frame each: a virtual camera films them over the whole range of motions. ``--fixed`` are videos of cameras

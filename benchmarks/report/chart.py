@@ -1,6 +1,6 @@
 """One picture and Markdown tables of what the other benchmarks have written.
 
-    python benchmarks/chart.py engines.json end_to_end.json [...] --chart speed.png
+    python benchmarks/report/chart.py engines.json end_to_end.json [...] --chart speed.png
 
 Each file says which benchmark wrote it. The chart needs matplotlib (extra ``train``) and the files of
 ``engines.py``, ``end_to_end.py`` or both; the tables are made of every file, and printed.

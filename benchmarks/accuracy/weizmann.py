@@ -1,6 +1,6 @@
 """Leave one actor out on the Weizmann actions: fine-tuned from a saved model, and from scratch.
 
-    python benchmarks/weizmann.py FOLDER --model SAVED_FOLDER [--only tuned] [--out figures.json]
+    python benchmarks/accuracy/weizmann.py FOLDER --model SAVED_FOLDER [--only tuned] [--out figures.json]
 
 FOLDER holds the videos and index.csv with the columns path, label and actor. Each fold trains on all actors
 but one; the epoch is chosen on one of those, who isn't trained on either, and the actor left out is scored

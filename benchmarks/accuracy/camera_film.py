@@ -1,6 +1,6 @@
 """How well does ``timeline`` cut a film? 40 parts of known camera motion over your own pictures.
 
-    python benchmarks/camera_film.py --pictures FOLDER [...] --videos FOLDER --out film.json --plot film.png
+    python benchmarks/accuracy/camera_film.py --pictures FOLDER [...] --videos FOLDER --plot film.png
 
 A virtual camera films photographs and single frames of videos: parts of 1 to 6 seconds, cuts between, as
 H.264. ``slowfast_tiny`` names the motion every ``--hop`` seconds. Reported are the share of frames whose
