@@ -62,22 +62,22 @@ def optimized(
             if (engine, precision) == ("auto", "float32") and not choose(model, device, clips=announced):
                 return None
             use.fast = optimize(model, engine, precision, device=device, clips=announced)
-            built = [each for each in _uses if each.fast is not None]
-            for each in built[:-_LIMIT]:
-                _uses.remove(each)
+            if _state(model) != weights:
+                use.weights = None  # somebody trained it meanwhile: this engine is for this call alone
+            given_up = [each for each in _uses if each.fast is not None][:-_LIMIT]
+            _uses[:] = [each for each in _uses if each not in given_up]
         return use.fast
 
 
 def _use(model: SlowFast, engine: EngineName, precision: Precision, device: torch.device) -> _Use:
     """The record of such calls, made where there is none; it is the latest then."""
     asked = (model, engine, precision, device)
-    for use in _uses:
-        if (use.model(), use.engine, use.precision, use.device) == asked:
-            _uses.remove(use)
-            break
-    else:
-        use = _Use(weakref.ref(model, _forget), engine, precision, device)
-    _uses.append(use)
+    found = (
+        each for each in list(_uses) if (each.model(), each.engine, each.precision, each.device) == asked
+    )
+    use = next(found, None) or _Use(weakref.ref(model, _forget), engine, precision, device)
+    # As a whole: the garbage collector may call _forget at any moment.
+    _uses[:] = [*(each for each in _uses if each is not use), use]
     return use
 
 
@@ -88,7 +88,7 @@ def _forget(model: weakref.ref[SlowFast]) -> None:
 
 def _state(model: SlowFast) -> object:
     """What changes with any weight: versions, which torch counts, and sums of all bits, because ``.data`` and
-    other processes change numbers uncounted. Two milliseconds for ten million weights."""
+    other processes change numbers uncounted."""
     facts = [
         (tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version)
         for tensor in model.state_dict(keep_vars=True).values()

@@ -49,10 +49,6 @@ def test_an_engine_is_found_again(built: list[object]) -> None:
     assert len(built) == 3
 
 
-def by_optimizer(model: SlowFast) -> None:
-    torch.optim.SGD(model.parameters(), lr=0.1).step()
-
-
 def by_training(model: SlowFast) -> None:
     model.train()(torch.randn(2, 3, 8, 64, 64)).sum().backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
@@ -96,6 +92,23 @@ def test_changed_weights_are_noticed(change: object) -> None:
     answer = predict(model, video, engine="eager", topk=None, fps=25)
     alone = predict(optimize(model, "eager"), video, topk=None, fps=25)
     assert (answer.labels, answer.scores) == (alone.labels, alone.scores)
+
+
+def test_an_engine_of_a_model_that_changes_while_it_is_built_is_not_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model()
+
+    def trained_meanwhile(*arguments: object, **named: object) -> OptimizedModel:
+        fast = optimize(*arguments, **named)  # type: ignore[arg-type]
+        by_data(model)
+        return fast
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "optimize", trained_meanwhile)
+        first = named(model)
+    next(model.parameters()).data.view(-1)[3] -= 1e-6  # as it was
+    assert named(model) is not first
 
 
 def test_a_weight_that_is_small_changes_the_state() -> None:
