@@ -72,10 +72,8 @@ def optimized(
 def _use(model: SlowFast, engine: EngineName, precision: Precision, device: torch.device) -> _Use:
     """The record of such calls, made where there is none; it is the latest then."""
     asked = (model, engine, precision, device)
-    found = (
-        each for each in list(_uses) if (each.model(), each.engine, each.precision, each.device) == asked
-    )
-    use = next(found, None) or _Use(weakref.ref(model, _forget), engine, precision, device)
+    same = (use for use in list(_uses) if (use.model(), use.engine, use.precision, use.device) == asked)
+    use = next(same, None) or _Use(weakref.ref(model, _forget), engine, precision, device)
     # As a whole: the garbage collector may call _forget at any moment.
     _uses[:] = [*(each for each in _uses if each is not use), use]
     return use
