@@ -43,7 +43,7 @@ def to_dtype(precision: Precision) -> torch.dtype:
 def check_kernels(precision: Precision, device: torch.device) -> None:
     """Refuses half precision on a processor that torch has no kernels of it for.
 
-    On x86 bfloat16 convolutions need AVX-512. Without it they are right, but take ten to a hundred times as
+    On x86 bfloat16 convolutions need AVX-512. Without it they are right, but take nine to sixty times as
     long as in float32 (seen on Zen 3 with torch 2.14 and 2.15). About other processors torch says nothing.
 
     Raises:

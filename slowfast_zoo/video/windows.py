@@ -1,8 +1,8 @@
 """The windows of a long video: each with the clips that ``read_clips`` makes of that part of it.
 
-with open_video("film.mp4") as video:
-    for window, clips in WindowReader(video, model.clip_spec, Grid(hop_seconds=1.0)):
-        logits = model(clips.tensor())
+    with open_video("film.mp4") as video:
+        for window, clips in WindowReader(video, model.clip_spec, Grid(hop_seconds=1.0)):
+            logits = model(clips.tensor())
 
 Frames that windows share are decoded and prepared once, and kept until no window needs them: memory
 holds one window, however long the video.

@@ -1,9 +1,9 @@
 """What happens now: frames go in as they arrive, answers come out that are never old.
 
-with Stream(model, hop_seconds=1.0) as stream:
-    for frame, seconds in camera:                  # uint8 RGB (H, W, 3)
-        if (answer := stream.push(frame, seconds)) is not None:
-            print(answer.labels[0], answer.lag_seconds)
+    with Stream(model, hop_seconds=1.0) as stream:
+        for frame, seconds in camera:                  # uint8 RGB (H, W, 3)
+            if (answer := stream.push(frame, seconds)) is not None:
+                print(answer.labels[0], answer.lag_seconds)
 
 The network works in a thread of its own. Whenever it is free it takes the newest complete window, and hops
 that it had no time for are left out and counted: so an answer is never older than one hop and the network's
