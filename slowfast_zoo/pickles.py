@@ -255,7 +255,9 @@ class _Machine:
             raise TypeError("it calls something that is no function")
         if function.name in DICTS:
             made: dict[Any, Any] = {}
-            for given in args if isinstance(args, tuple) else ():
+            args = args if isinstance(args, tuple) else ()
+            self.budget -= len(args)  # the same ones can be given to many calls
+            for given in args:
                 if isinstance(given, list | dict):  # Python 2 writes OrderedDict([[key, value], ...])
                     self.budget -= len(given)  # the same one can be given many times
                     if self.budget < 0:

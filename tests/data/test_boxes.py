@@ -215,6 +215,9 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         (pickle.dumps({"vid,0901": np.zeros((2, 5))})[:-40], "can't be read as a pickle"),
         (pickle.dumps([1, 2]), "aren't a dict"),
         (pickle.dumps({"vid0901": np.zeros((2, 5))}), "have the key 'vid0901'; accepted: 'video,0902'"),
+        (pickle.dumps({"vid,²": np.zeros((2, 5))}), "have the key 'vid,²'; accepted: 'video,0902'"),
+        (pickle.dumps({f"vid,{'9' * 400}": np.zeros((2, 5))}), "accepted: 'video,0902'"),
+        (pickle.dumps({}), "has no boxes at all"),
         (pickle.dumps({"vid,0901": np.zeros((2, 6))}), r"boxes of shape (2, 6) at 'vid,0901'"),
         (pickle.dumps({"vid,0901": np.array([["a"]])}), "isn't one of numbers"),
         (pickle.dumps({"vid,0901": np.array([{}, None], object)}), "isn't one of numbers"),
@@ -230,3 +233,54 @@ def test_broken_proposals(content: bytes, says: str, tmp_path: Path) -> None:
     assert says in str(caught.value)
     with pytest.raises(DataError, match="can't be read"):
         person_boxes(tmp_path / "none.pkl")
+
+
+def _nested() -> bytes:
+    """Ten to the tenth numbers: lists of ten times the same list."""
+    inner: Any = [0.5] * 10
+    for _ in range(9):
+        inner = [inner] * 10
+    return pickle.dumps({"vid,0901": inner})
+
+
+def _in_itself() -> bytes:
+    inner: list[Any] = []
+    inner.append(inner)
+    return pickle.dumps({"vid,0901": inner})
+
+
+def _one_array_many_times() -> bytes:
+    """Forty gigabytes of boxes in half a megabyte."""
+    array = np.zeros((100_000, 5), np.uint8)
+    return pickle.dumps({f"vid,{second:04d}": array for second in range(10_000)})
+
+
+def _one_tuple_many_times() -> bytes:
+    """A call of 100,000 arguments, 100,000 times."""
+    again = b"h\1h\0R0" * 100_000
+    return b"(" + b"N" * 100_000 + b"tq\0ccollections\nOrderedDict\nq\1" + again + b"."
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (_nested(), "many times as many numbers"),
+        (_in_itself(), "isn't one of numbers"),
+        (b"}X\x07\0\0\0vid,901" + b"]" * 100_000 + b"a" * 99_999 + b"s.", "isn't one of numbers"),
+        (_one_array_many_times(), "many times as many numbers"),
+        (_one_tuple_many_times(), "more operations than any honest file"),
+        (pickle.dumps({}, 2)[:-1] + b"X\1\0\0\0aX\1\0\0\0bQs.", "have the key 'a'"),
+    ],
+    ids=["nested", "in itself", "deep", "one array", "one tuple", "persistent id"],
+)  # fmt: skip
+def test_small_proposals_that_ask_for_much(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "proposals.pkl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        person_boxes(path)
+
+
+def test_one_array_of_many_key_frames(tmp_path: Path) -> None:
+    path = tmp_path / "proposals.pkl"
+    path.write_bytes(pickle.dumps(dict.fromkeys([f"vid,{s:04d}" for s in range(902, 1799)], [SHARES] * 20)))
+    assert len(at(path, 1500.0)) == 20

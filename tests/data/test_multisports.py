@@ -50,6 +50,7 @@ def test_what_isnt_multisports(tmp_path: Path) -> None:
     for changes, says in (
         ({"labels": 3}, "aren't MultiSports'"),
         ({"nframes": {}}, "aren't MultiSports'"),
+        ({"nframes": {"a/v": 2**60, "b/w": 25}}, "has 1152921504606846976 frames, more than any video"),
         ({"gttubes": {"a/v": {7: []}}}, "has the label 7, and there are 2"),
         ({"gttubes": {"a/v": {0: [np.zeros((2, 3))]}}}, r"a tube of shape \(2, 3\)"),
         ({"gttubes": {"a/v": {0: [Path("x")]}}}, "to be run while it is read, which is refused"),

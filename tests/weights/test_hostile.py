@@ -122,6 +122,19 @@ def one_list_many_times() -> bytes:
     return PROTOCOL + b"ccollections\nOrderedDict\n(" + pairs + b"h\0" * 100_000 + b"tR."
 
 
+def one_tuple_many_times() -> bytes:
+    """100,000 calls of the same 100,000 arguments."""
+    arguments = b"(" + b"N" * 100_000 + b"tq\0ccollections\nOrderedDict\nq\1"
+    return PROTOCOL + arguments + b"h\1h\0R0" * 70_000 + b"."
+
+
+def one_table_many_times() -> bytes:
+    """100,000 keys of the same table of 80,000 values, none of which is a tensor."""
+    numbers = b"".join(b"J" + struct.pack("<i", number) + b"N" for number in range(80_000))
+    keys = b"".join(text(f"{number}") + b"h\0" for number in range(100_000))
+    return PROTOCOL + b"}(" + numbers + b"uq\0" + b"0}(" + keys + text("model") + b"h\0u."
+
+
 def keys_without_end(path: Path) -> None:
     """The list of storages of a legacy file holds a tuple of a tuple twice of ..., whose text has no end."""
     torch.save({"a": torch.zeros(4)}, path, _use_new_zipfile_serialization=False)
@@ -166,6 +179,8 @@ FILES: dict[str, Callable[[Path], object]] = {
     "in itself": lambda path: torch_zip(path, itself()),
     "many copies": lambda path: torch_zip(path, many_copies()),
     "one list, many times in one call": lambda path: torch_zip(path, one_list_many_times()),
+    "one tuple, for many calls": lambda path: torch_zip(path, one_tuple_many_times()),
+    "one table, under many keys": lambda path: torch_zip(path, one_table_many_times()),
     "keys without end": keys_without_end,
     "a key a million tuples deep": lambda path: torch_zip(
         path, PROTOCOL + b"})" + b"\x85" * 300_000 + b"K\1s."

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,8 @@ _Rows = dict[str, dict[float, _Given]]
 def _of_video(rows: _Rows, video: str | None, path: Path) -> dict[float, _Given]:
     if video is None and len(rows) == 1:
         return next(iter(rows.values()))
+    if not rows:
+        raise DataError(f"'{path}' has no boxes at all.")
     if video is None or video not in rows:
         names = list(rows)
         near = did_you_mean(video or "", names) or f" It has {quoted(names[:5])}{' ...' * (len(names) > 5)}."
@@ -371,7 +374,7 @@ def _read_proposals(path: Path) -> _Rows:
     by_video: _Rows = {}
     for key, value in pickle.value.items():
         video, mark, second = str(key).rpartition(",")
-        if not mark or not second.strip().isdigit():
+        if not mark or not re.fullmatch(r"\s*[0-9]{1,9}\s*", second):
             raise DataError(f"The proposals '{path}' have the key {key!r:.60}; accepted: 'video,0902'.")
         boxes = pickle.array(value)
         if boxes.size and (boxes.ndim != 2 or boxes.shape[1] not in (4, 5)):

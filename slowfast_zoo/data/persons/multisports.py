@@ -16,6 +16,9 @@ from slowfast_zoo.errors import DataError, InputError
 
 Part = Literal["train", "test"]
 
+_MOST_FRAMES = 10_000_000
+"""Of all videos of a part; those published have less than a tenth."""
+
 
 def read_multisports(path: str | Path, part: Part = "test") -> tuple[PersonActions, dict[int, str]]:
     """The boxes of a part, and the actions' names by number, which begin at 0.
@@ -38,7 +41,10 @@ def read_multisports(path: str | Path, part: Part = "test") -> tuple[PersonActio
     try:
         labels = [str(label) for label in pickle.value["labels"]]
         for video in pickle.value[f"{part}_videos"][0]:
-            for frame in range(1, int(pickle.value["nframes"][video]) + 1):
+            frames = int(pickle.value["nframes"][video])
+            if frames + len(found.frames) > _MOST_FRAMES:
+                raise ValueError(f"'{video}' has {frames} frames, more than any video")
+            for frame in range(1, frames + 1):
                 found.look((str(video), float(frame)))
             number = 0
             for label, tubes in sorted(pickle.value["gttubes"].get(video, {}).items()):

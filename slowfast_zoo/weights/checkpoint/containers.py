@@ -301,11 +301,9 @@ def _find_state(content: object) -> tuple[dict[str, Any], tuple[str, ...]]:
             f"holds {quoted(f'{key!s:.40}' for key in list(content)[:8]) or 'nothing'} and no state dict;"
             f" read are {quoted(STATE_KEYS)}, or tensors at the top"
         )
-    others = tuple(
-        key
-        for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, dict) and any(map(_is_tensor, value.values()))
-    )
+    tables = {id(value): value for value in content.values() if isinstance(value, dict)}  # each once
+    filled = {at for at, table in tables.items() if any(map(_is_tensor, table.values()))}
+    others = (key for key, value in content.items() if isinstance(key, str) and id(value) in filled)
     return (content[states[0]] if states else content), tuple(key for key in others if key not in states[:1])
 
 
