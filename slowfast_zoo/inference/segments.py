@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean
+from slowfast_zoo.video.sampling import checked_seconds, is_number
 
 Seconds = npt.NDArray[np.float64]
 Scores = npt.NDArray[np.float32]
@@ -94,23 +94,30 @@ class SegmentRules:
     max_gap_seconds: float = 0.0
     """Gaps up to this are closed. Segments of one class become one; of classes that exclude each other,
     neighbors meet where their probabilities cross, as around a cut, whose windows show parts of both."""
-    labels: tuple[str, ...] | None = None
+    labels: Sequence[str] | None = None
     """The classes that are wanted; None: all."""
 
     def __post_init__(self) -> None:
         for name in ("smoothing_seconds", "min_seconds", "max_gap_seconds"):
-            value = getattr(self, name)
-            if not _is_number(value) or value < 0:
-                raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number from 0.")
+            object.__setattr__(self, name, checked_seconds(name, getattr(self, name)))
         for name in ("enter", "leave"):
             value = getattr(self, name)
-            if (value is not None or name == "enter") and not (_is_number(value) and 0 < value <= 1):
+            if value is None and name == "leave":
+                continue
+            if not is_number(value) or not 0 < value <= 1:
                 raise InputError(f"{name} is {value!r}; accepted: a probability above 0, at most 1.")
+            object.__setattr__(self, name, float(value))
         if self.leave is not None and self.leave > self.enter:
             raise InputError(
                 f"leave is {self.leave:g} and enter {self.enter:g}; a class leaves at a probability that is"
                 " at most the one it enters at."
             )
+        if self.labels is not None:
+            listed = isinstance(self.labels, Iterable) and not isinstance(self.labels, str)
+            labels = tuple(self.labels) if listed else (None,)
+            if not all(isinstance(label, str) for label in labels):
+                raise InputError(f"labels is {self.labels!r:.80}; accepted: a list of class names, or None.")
+            object.__setattr__(self, "labels", labels)
 
     def indices(self, labels: Sequence[str]) -> list[int]:
         """Which of a model's classes are wanted.
@@ -217,7 +224,3 @@ def _closed(
         last[index] = len(kept)
         kept.append((begin, stop, index))
     return kept
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

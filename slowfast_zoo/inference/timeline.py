@@ -32,6 +32,7 @@ from slowfast_zoo.spec import LastWindow, class_names
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.video.windows import Grid, Window, WindowReader
 
 if TYPE_CHECKING:
@@ -69,9 +70,11 @@ class Timeline:
         """The best classes, best first, and their probabilities, in the window whose center is nearest.
 
         Raises:
-            InputError: ``k`` below 1.
+            InputError: ``seconds`` is no number, or ``k`` no integer of at least 1.
         """
-        if not isinstance(k, int) or k < 1:
+        if not is_number(seconds):
+            raise InputError(f"seconds is {seconds!r:.60}; accepted: a finite number.")
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise InputError(f"k is {k!r}; accepted: an integer of at least 1.")
         row = self.windows.probabilities[np.abs(self.windows.center_seconds - seconds).argmin()]
         best = np.argsort(-row, kind="stable")[:k]
@@ -199,7 +202,7 @@ def timeline(
         leave=leave,
         min_seconds=min_seconds,
         max_gap_seconds=max_gap_seconds,
-        labels=None if labels is None else tuple(labels),
+        labels=labels,
     )
     grid = Grid(
         hop_seconds=hop_seconds,

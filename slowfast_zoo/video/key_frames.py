@@ -8,7 +8,6 @@ with open_video("film.mp4") as video:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +17,7 @@ from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices
-from slowfast_zoo.video.sampling import key_indices
+from slowfast_zoo.video.sampling import checked_seconds, key_indices
 from slowfast_zoo.video.windows import Window, window_of
 
 
@@ -36,9 +35,8 @@ class KeyFrames:
     """
 
     def __init__(self, seconds: Sequence[float]) -> None:
-        for moment in seconds:
-            _check_seconds("The time of a key frame", moment)
-        self.seconds = tuple(sorted({float(moment) for moment in seconds}))
+        moments = {checked_seconds("The time of a key frame", moment) for moment in seconds}
+        self.seconds = tuple(sorted(moments))
         if not self.seconds:
             raise InputError("There is no key frame to look at.")
         self._rows: Indices | None = None
@@ -76,16 +74,9 @@ def every(video: Video, seconds: float) -> list[float]:
     """Times so many seconds apart, from the begin of a video to before its end, in a player's time.
 
     Raises:
-        InputError: no number above 0, or the frame rate isn't known.
+        InputError: no length of time, or the frame rate isn't known.
     """
-    _check_seconds("every_seconds", seconds, above=0.0)
+    seconds = checked_seconds("every_seconds", seconds, positive=True)
     begin, end = video.seconds_of(0), video.seconds_of(video.num_frames)
     count = max(int(np.ceil((end - begin) / seconds - 1e-6)), 1)
     return [begin + number * seconds for number in range(count)]
-
-
-def _check_seconds(name: str, value: object, *, above: float = -1.0) -> None:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= above or value < 0:  # type: ignore
-        least = "above 0" if above == 0 else "from 0"
-        raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number {least}.")

@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from numbers import Real
+from typing import TypeGuard
 
 import numpy as np
 
@@ -200,6 +202,27 @@ def window_frames(spec: ClipSpec, fps: Rate = None) -> int:
         InputError: as ``clip_indices``.
     """
     return math.ceil(_timing(spec, 1, fps, None).span)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite real number, Python's or NumPy's; truth values are none."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer may have any number of digits
+        return False
+
+
+def checked_seconds(name: str, value: object, *, positive: bool = False) -> float:
+    """A length of time, or a time from the begin on, in seconds.
+
+    Raises:
+        InputError: no finite number from 0, or from a microsecond on where it has to be positive: times that
+            are nearer to each other are one.
+    """
+    if not is_number(value) or value < (1e-6 if positive else 0):
+        least = "above 0, at least a microsecond" if positive else "from 0"
+        raise InputError(f"{name} is {value!r:.60}; accepted: seconds, a finite number {least}.")
+    return float(value)
 
 
 def _check_count(name: str, value: int) -> int:

@@ -23,7 +23,7 @@ from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Clips, Views, pipeline_for, plan_clips
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.video import Video, ahead
-from slowfast_zoo.video.sampling import window_frames
+from slowfast_zoo.video.sampling import checked_seconds, window_frames
 from slowfast_zoo.video.transforms.functional import FramePipeline
 
 
@@ -94,7 +94,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name in ("hop_seconds", "window_seconds", "start_seconds", "end_seconds"):
-            check_seconds(name, getattr(self, name), positive=name in ("hop_seconds", "window_seconds"))
+            if (value := getattr(self, name)) is not None or name == "hop_seconds":
+                positive = name in ("hop_seconds", "window_seconds")
+                object.__setattr__(self, name, checked_seconds(name, value, positive=positive))
         start, end = self.start_seconds or 0.0, self.end_seconds
         if end is not None and end <= start:
             raise InputError(f"end_seconds is {end:g} and start_seconds {start:g}; the end lies behind.")
@@ -283,17 +285,3 @@ def window_of(video: Video, number: int, first: int, stop: int) -> Window:
 
 def _frames(video: Video, spec: ClipSpec) -> int:
     return window_frames(spec, None if spec.time_base == "frames" else video.fps)
-
-
-def check_seconds(name: str, value: object, *, positive: bool) -> None:
-    """Refuses what is no time.
-
-    Raises:
-        InputError: no finite number from 0, or above it where it has to be positive.
-    """
-    if value is None and name != "hop_seconds":
-        return
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):  # type: ignore
-        least = "above 0" if positive else "from 0"
-        raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number {least}.")

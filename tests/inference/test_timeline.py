@@ -185,6 +185,9 @@ def test_wrong_rules_are_refused() -> None:
             SegmentRules(**{name: 0})
     with pytest.raises(InputError, match="min_seconds is -1; accepted"):
         SegmentRules(min_seconds=-1)
+    for labels in ("a", 5, [1]):
+        with pytest.raises(InputError, match=r"labels is .*; accepted: a list of class names"):
+            answers(Path("missing.mp4"), labels=labels)
     with pytest.raises(UnknownNameError, match="The model has no class 'z'"):
         answers(Path("missing.mp4"), labels=["z"])
     with pytest.raises(InputError, match="views are 2 clips, and a window is as long as one"):
@@ -195,6 +198,22 @@ def test_wrong_rules_are_refused() -> None:
         timeline(model(), FRAMES, fps=10, start_seconds=99, progress=False)
     with pytest.raises(InputError, match=r"frame rate of .* isn't known: pass fps="):
         timeline(model(), FRAMES, progress=False)
+
+
+def test_rules_take_numbers_of_any_kind() -> None:
+    rules = SegmentRules(enter=np.float32(0.5), min_seconds=np.int64(2), labels=["a"])  # type: ignore[arg-type]
+    assert rules == SegmentRules(enter=0.5, min_seconds=2, labels=("a",))
+    assert {type(rules.enter), type(rules.min_seconds)} == {float}
+
+
+def test_a_moment_that_is_no_time_is_refused() -> None:
+    answer = timeline(model(), FRAMES, fps=10, progress=False)
+    for seconds in (float("nan"), None, "x", True):
+        with pytest.raises(InputError, match="accepted: a finite number"):
+            answer.topk(seconds)  # type: ignore[arg-type]
+    for k in (0, True, 2.0):
+        with pytest.raises(InputError, match="k is"):
+            answer.topk(1.0, k)  # type: ignore[arg-type]
 
 
 def test_columns_are_plain_lists() -> None:

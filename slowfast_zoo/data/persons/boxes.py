@@ -27,6 +27,7 @@ import numpy.typing as npt
 from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_ava
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError, did_you_mean, quoted
+from slowfast_zoo.video.sampling import is_number
 
 Frame = npt.NDArray[np.uint8]
 
@@ -196,10 +197,9 @@ def person_boxes(
 
 
 def _second(moment: object) -> float:
-    number = isinstance(moment, (int, float, np.number)) and not isinstance(moment, bool)
-    if not number or not math.isfinite(moment):  # type: ignore[arg-type]
+    if not is_number(moment):
         raise InputError(f"A dict of boxes has the key {moment!r:.60}; accepted: the second of a key frame.")
-    return float(moment)  # type: ignore[arg-type]
+    return float(moment)
 
 
 def _given(value: Any, what: str) -> _Given:

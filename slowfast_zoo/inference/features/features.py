@@ -51,7 +51,8 @@ from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices
-from slowfast_zoo.video.windows import Grid, Plan, Window, WindowReader, check_seconds
+from slowfast_zoo.video.sampling import checked_seconds
+from slowfast_zoo.video.windows import Grid, Plan, Window, WindowReader
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
@@ -168,14 +169,14 @@ class FeatureExtractor:
                 "views are several clips, and a window is as long as one: give window= for longer windows, or"
                 " views='quick'."
             )
-        check_seconds("window", window, positive=True)
-        check_seconds("hop", hop, positive=True)
-        self._window, self._hop, self._last = window, hop, last or "move_back"
+        self._window = None if window is None else checked_seconds("window", window, positive=True)
+        self._hop = None if hop is None else checked_seconds("hop", hop, positive=True)
+        self._last: LastWindow = "move_back" if last is None else last
         Grid(last=self._last)
         self._recipe, self._recipe_name, self._views, self._fps = published, recipe, views, fps
         self._clip_spec = model.clip_spec if published is None else published.clip_spec
+        _check_choice("dtype", "float32" if dtype is None else dtype, get_args(FloatType))
         self._dtype: FloatType = dtype or ("float32" if published is None else published.dtype)
-        _check_choice("dtype", self._dtype, get_args(FloatType))
         self._layer, self._slow = layer, model.spec.slow_features
         self._network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)
         self._engine, self._precision, self._device = engine, precision, device

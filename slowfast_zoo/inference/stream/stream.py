@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -37,7 +36,8 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import ClipPlan, Views, pipeline_for, plan_clips, view_counts
 from slowfast_zoo.video.decoding.video import Frame, checked_fps
-from slowfast_zoo.video.windows import FrameStore, Grid, Window, check_seconds
+from slowfast_zoo.video.sampling import checked_seconds, is_number
+from slowfast_zoo.video.windows import FrameStore, Grid, Window
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -134,7 +134,8 @@ class Stream:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._grid = Grid(hop_seconds=hop_seconds)
-        check_seconds("max_lag_seconds", max_lag_seconds, positive=True)
+        if max_lag_seconds is not None:
+            max_lag_seconds = checked_seconds("max_lag_seconds", max_lag_seconds, positive=True)
         self._topk, self._fps, self._views = check_topk(topk), checked_fps(fps), views
         self._runner = BatchRunner(model, engine, precision, device)
         view_counts(model.clip_spec, views)
@@ -356,7 +357,6 @@ def _checked_frame(frame: Frame | torch.Tensor) -> Frame:
 
 
 def _checked_moment(seconds: float) -> float:
-    number = isinstance(seconds, (int, float, Fraction, np.number)) and not isinstance(seconds, bool)
-    if not number or not math.isfinite(seconds):
+    if not is_number(seconds):
         raise InputError(f"A frame's time is {seconds!r}; accepted: seconds, a finite number.")
     return float(seconds)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
-import math
 import random
 import stat
 import sys
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from slowfast_zoo.errors import InputError, VideoError
@@ -32,6 +31,7 @@ from slowfast_zoo.video.decoding.sources import (
     one_line,
 )
 from slowfast_zoo.video.decoding.video import Frame
+from slowfast_zoo.video.sampling import checked_seconds
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -179,13 +179,20 @@ class LiveVideo:
         retry_seconds: tuple[float, float] = (0.5, 30.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for name, value in (("timeout_seconds", timeout_seconds), ("retry_seconds", min(retry_seconds))):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise InputError(f"{name} is {value!r}; accepted: seconds, a finite number above 0.")
+        timeout_seconds = checked_seconds("timeout_seconds", timeout_seconds, positive=True)
+        if not isinstance(retry_seconds, (tuple, list)) or len(retry_seconds) != 2:
+            raise InputError(
+                f"retry_seconds is {retry_seconds!r:.60}; accepted: the first and the longest pause, two"
+                " numbers."
+            )
+        first, longest = (checked_seconds("retry_seconds", pause, positive=True) for pause in retry_seconds)
+        if not isinstance(options, (Mapping, NoneType)):
+            raise InputError(f"options is {options!r:.60}; accepted: a dictionary of FFmpeg's options.")
         self.name = f"camera {source}" if isinstance(source, int) else display_name(source)
         self._opening = _opening_of(source, timeout_seconds)
-        self._options = {**_PROBE, **self._opening.options, **(options or {})}
-        self._timeout, self._retry, self._now = timeout_seconds, retry_seconds, clock
+        own = {str(name): str(value) for name, value in (options or {}).items()}
+        self._options = _PROBE | self._opening.options | own
+        self._timeout, self._retry, self._now = timeout_seconds, (first, max(first, longest)), clock
         self._stop = threading.Event()
         self._clock = LiveClock()
         self._begun = 0.0

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.video.rules import Stamps
+from slowfast_zoo.video.sampling import is_number
 
 Frame = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -196,7 +197,7 @@ class Video(abc.ABC):
         Raises:
             InputError: no number, or neither stamps nor a frame rate are known.
         """
-        if not isinstance(seconds, (int, float, np.number)) or not math.isfinite(seconds):
+        if not is_number(seconds):
             raise InputError(f"A time is {seconds!r}; accepted: seconds, a finite number.")
         times = self._seconds() if self._given_fps is None else None
         moment = float(seconds) + SAME_SECONDS
@@ -322,7 +323,6 @@ def checked_fps(fps: float | Fraction | None) -> Fraction | None:
     """
     if fps is None:
         return None
-    number = isinstance(fps, (int, float, Fraction)) and not isinstance(fps, bool)
-    if not number or not 0 < fps < 1e6:
+    if not is_number(fps) or not 0 < fps < 1e6:
         raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
-    return Fraction(fps).limit_denominator(100_000)
+    return Fraction(fps if isinstance(fps, Fraction) else float(fps)).limit_denominator(100_000)

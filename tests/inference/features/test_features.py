@@ -355,12 +355,21 @@ def test_no_folder_is_one_sentence(features: Features, tmp_path: Path) -> None:
         features.save(tmp_path / "film.npz")
 
 
+def test_numbers_of_any_kind_are_written_down(tmp_path: Path) -> None:
+    half = np.float32(0.5)
+    extract_features(small(), FRAMES, fps=np.float32(25), window=half, hop=half).save(tmp_path / "film.npz")
+    meta = read_features(tmp_path / "film.npz").meta
+    assert meta["window_seconds"] == meta["hop_seconds"] == 0.5
+
+
 def test_bad_arguments_are_refused_in_one_sentence() -> None:
     model = small()
     cases: list[tuple[dict[str, Any], str]] = [
         ({"hop": 0}, "hop is 0; accepted: seconds, a finite number above 0"),
         ({"window": -1.0}, "window is -1.0"),
         ({"last": "wrap"}, "last is 'wrap'"),
+        ({"last": []}, r"last is \[\]"),
+        ({"dtype": ""}, "dtype is ''"),
         ({"layer": "pool"}, "layer is 'pool'.*Did you mean 'pooled'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"recipe": "hero"}, "no recipe 'hero'"),

@@ -222,6 +222,10 @@ def test_what_cannot_be_watched_is_said_in_one_sentence(tmp_path: Path) -> None:
     for option in ({"timeout_seconds": 0}, {"retry_seconds": (0, 1)}):
         with pytest.raises(InputError, match="accepted: seconds"):
             LiveVideo("http://127.0.0.1:1/", **option)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="accepted: the first and the longest pause"):
+        LiveVideo("http://127.0.0.1:1/", retry_seconds=5.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="accepted: a dictionary"):
+        LiveVideo("http://127.0.0.1:1/", options="rtsp_transport=udp")  # type: ignore[arg-type]
 
 
 def test_a_stream_that_ends_at_once_is_an_error_and_no_endless_loop() -> None:
