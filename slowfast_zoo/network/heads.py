@@ -97,6 +97,7 @@ class RoiHead:
         """Logits ``(N, num_classes)``, or pooled features ``(N, num_features)``."""
         assert boxes is not None
         frame = torch.cat([self._pool(feature) for feature in features], dim=1)
+        boxes = boxes.to(frame.device)
         parts = [boxes]
         in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if not (in_graph or torch.is_grad_enabled() or network.training):
@@ -126,7 +127,7 @@ class RoiHead:
         dtype = torch.promote_types(frame.dtype, torch.float32)
         aligned: Tensor = roi_align(
             frame.to(dtype),
-            boxes.to(frame.device, dtype),
+            boxes.to(dtype),
             self.roi.output_size,
             1 / self.spec.pixels_per_cell,
             self.roi.sampling_ratio,

@@ -113,7 +113,7 @@ class SlowFast(nn.Module):
         Raises:
             InputError: a rank, dtype or size that the network can't take; boxes that are none.
         """
-        check_boxes(boxes, clip, self.spec)
+        check_boxes(boxes, self.spec)  # before the pathways; their numbers in front of the head
         return self.forward_head(self.forward_features(clip), self.spec.num_classes == 0, boxes=boxes)
 
     def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +147,11 @@ class SlowFast(nn.Module):
             features: slow and fast map.
             pre_logits: return the pooled features ``(B, num_features)`` instead.
             boxes: as for ``forward``, with an ROI head.
+
+        Raises:
+            InputError: boxes that are none, none where the head takes them, or some where it doesn't.
         """
+        check_boxes(boxes, self.spec, features[0])
         return head_of(self.spec).forward(features, self, pre_logits=pre_logits, boxes=boxes)
 
     def get_classifier(self) -> nn.Module:
@@ -316,8 +320,13 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
         )
 
 
-def check_boxes(boxes: Tensor | None, clip: Tensor, spec: ModelSpec) -> None:
-    """Refuses boxes that the network can't take; their numbers are looked at outside of graphs only.
+def check_boxes(boxes: Tensor | None, spec: ModelSpec, batch: Tensor | None = None) -> None:
+    """Refuses boxes that the network can't take.
+
+    Args:
+        boxes: what was given.
+        spec: the network's.
+        batch: of as many clips; None: numbers aren't looked at, which in graphs they never are.
 
     Raises:
         InputError: says what was given and what is accepted.
@@ -336,8 +345,8 @@ def check_boxes(boxes: Tensor | None, clip: Tensor, spec: ModelSpec) -> None:
         raise InputError(f"This model scores persons: model(clip, boxes) takes {what}, got {given}.")
     if boxes.ndim != 2 or boxes.shape[1] != 5 or not boxes.is_floating_point():
         raise InputError(f"This model takes {what}; got shape {tuple(boxes.shape)} of {boxes.dtype}.")
-    if not torch.compiler.is_compiling() and not boxes.is_meta:
-        _check_box_values(boxes.detach().double().cpu(), clip.shape[0])
+    if not (batch is None or boxes.is_meta or torch.compiler.is_compiling()):
+        _check_box_values(boxes.detach().double().cpu(), batch.shape[0])
 
 
 def _check_box_values(boxes: Tensor, batch: int) -> None:

@@ -12,10 +12,12 @@ import pytest
 import torch
 from support.small_nets import ROI_NETWORKS, SMALL, make_model
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import slowfast_zoo
 from slowfast_zoo.errors import InputError, SpecError
 from slowfast_zoo.inference.engines.folding import fold_batch_norms, prepare
+from slowfast_zoo.network.heads import head_of
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.spec import ModelSpec, RoiSpec
@@ -147,8 +149,37 @@ def test_what_is_no_box_is_refused(boxes: Any, says: str, clip: Tensor) -> None:
 
 
 def test_a_clip_classifier_takes_no_boxes(clip: Tensor) -> None:
+    model = make_model(SMALL)
     with pytest.raises(InputError, match=r"takes no boxes; models named \*_roi"):
-        make_model(SMALL)(clip, BOXES)
+        model(clip, BOXES)
+    with pytest.raises(InputError, match="takes no boxes"):
+        model.forward_head(model.forward_features(clip), boxes=BOXES)
+
+
+def test_the_head_alone_checks_its_boxes(clip: Tensor) -> None:
+    """RoIAlign itself would read outside of its maps."""
+    model = make_model(ROI_NETWORKS["mean"])
+    maps = model.forward_features(clip)
+    for boxes, says in (
+        (None, "got none"),
+        (BOXES[:, 1:], r"shape \(6, 4\)"),
+        (BOXES + 2, "index from 0 to 1"),
+    ):
+        with pytest.raises(InputError, match=says):
+            model.forward_head(maps, boxes=boxes)
+    for lowered in (model, prepare(model, "bfloat16")):
+        with pytest.raises(InputError, match="index from 0 to 1"):
+            lowered(clip, BOXES + 2)
+
+
+@pytest.mark.parametrize("name", ["mean", "context", "acrn"])
+def test_boxes_on_another_device(name: str) -> None:
+    with FakeTensorMode(), torch.no_grad():
+        with torch.device("cuda"):
+            model, frames = SlowFast(ROI_NETWORKS[name]).eval(), torch.empty(2, 3, 8, 64, 80)
+        maps = model.forward_features(frames)
+        out = head_of(model.spec).forward(maps, model, pre_logits=False, boxes=torch.ones(6, 5))
+    assert out.shape == (6, 6) and out.device.type == "cuda"
 
 
 def test_what_wants_an_answer_for_the_clip_says_so(tmp_path: Path) -> None:

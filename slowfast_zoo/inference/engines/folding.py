@@ -198,7 +198,7 @@ class Lowered(nn.Module):
 
     def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Logits of a float32 clip ``(B, C, T, H, W)`` and of boxes, as the network's own."""
-        check_boxes(boxes, clip, self.spec)
+        check_boxes(boxes, self.spec)
         slow, fast = self.model.forward_features(clip.to(self.dtype))
         pre_logits = self.spec.num_classes == 0
         return self.model.forward_head((slow.float(), fast.float()), pre_logits, boxes=boxes)
