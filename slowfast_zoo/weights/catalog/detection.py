@@ -4,7 +4,7 @@ Source: https://github.com/open-mmlab/mmaction2 (``configs/detection`` at v0.24.
 https://github.com/facebookresearch/SlowFast (``MODEL_ZOO.md``, ``configs/AVA``) and
 https://github.com/facebookresearch/pytorchvideo (``docs/source/model_zoo.md``, ``models/hub/slowfast.py``).
 Parameters were counted in the publishers' networks; OpenMMLab's for AVA have one class more, a background
-that nothing trains and that isn't read.
+that nothing trains and that isn't read: rows count it, networks here don't.
 
 The published scores are frame mAP at IoU 0.5, each by its publisher's own program: they can't be compared
 with each other (``slowfast_zoo.evaluation.ava``).
@@ -12,11 +12,9 @@ with each other (``slowfast_zoo.evaluation.ava``).
 
 from __future__ import annotations
 
-import re
-
 from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog.datasets import AVA21, AVA21_16, AVA22, MULTISPORTS, Dataset
-from slowfast_zoo.weights.catalog.entry import Dialect, Metrics, Network, WeightEntry
+from slowfast_zoo.weights.catalog.entry import Dialect, Metrics, Network, WeightEntry, released
 
 _OPENMMLAB_FILES = "https://download.openmmlab.com/mmaction"
 _OPENMMLAB_PAGES = "https://github.com/open-mmlab/mmaction2/blob"
@@ -29,12 +27,12 @@ _MAX, _RELATED = RoiSpec(temporal_pool="max"), RoiSpec(acrn=True)
 _R50_4X16 = Network(
     "slowfast_r50_4x16x1_roi",
     ModelSpec(alpha=8, fusion_kernel=5, stage4_stride=(1, 1), num_classes=80, roi=RoiSpec()),
-    33_743_993,
+    33_741_688,
 )
-_R50_4X16_CONTEXT = Network(_R50_4X16.model, _R50_4X16.spec.replace(roi=RoiSpec(context=True)), 33_930_617)
-_R50_8X8 = Network("slowfast_r50_8x8x1_roi", _R50_4X16.spec.replace(alpha=4, fusion_kernel=7), 33_830_265)
+_R50_4X16_CONTEXT = Network(_R50_4X16.model, _R50_4X16.spec.replace(roi=RoiSpec(context=True)), 33_926_008)
+_R50_8X8 = Network("slowfast_r50_8x8x1_roi", _R50_4X16.spec.replace(alpha=4, fusion_kernel=7), 33_827_960)
 _R50_8X8_MAX = _R50_8X8.replace(roi=_MAX)
-_R50_8X8_ACRN = Network(_R50_8X8.model, _R50_8X8.spec.replace(roi=_RELATED), 92_232_057)
+_R50_8X8_ACRN = Network(_R50_8X8.model, _R50_8X8.spec.replace(roi=_RELATED), 92_229_752)
 _R50_8X8_ACRN_MAX = _R50_8X8_ACRN.replace(roi=RoiSpec(temporal_pool="max", acrn=True))
 _PTV_R50_8X8 = Network(
     _R50_8X8.model,
@@ -91,51 +89,53 @@ def _metrics(mean_ap: float, clip_spec: ClipSpec, program: str, data: Dataset) -
     )
 
 
+_DATA = {"ava21": AVA21, "ava22": AVA22, "multisports": MULTISPORTS}
+_KINETICS = {
+    8: "Kinetics-400 (slowfast_r50_4x16x1, mmaction2/k400-256e-320p@bcde7ed7)",
+    4: "Kinetics-400 (slowfast_r50_8x8x1, mmaction2/k400-256e-320p)",
+}
+"""What OpenMMLab's trainings started from, by alpha."""
+
+
 def _openmmlab(
     network: Network,
     tag: str,
-    *,
+    mean_ap: float,
     config: str,
     version: str,
-    mean_ap: float,
-    data: Dataset,
+    *,
+    data: Dataset | None = None,
     gpus: str | None = "8",
-    clip_spec: ClipSpec | None = None,
     gpu_mem_mb: int | None = None,
-    start: str = "Kinetics-400",
     note: str = "",
 ) -> WeightEntry:
-    """The row of ``FOLDER/config/config<version>.pth``; 0.x's folder and page are told by the tag."""
+    """The row of ``FOLDER/config/config<version>.pth``; the tag tells the data, the release and its pages."""
     old = tag.startswith("mmaction2/")
-    relation = network.spec.roi is not None and network.spec.roi.acrn
-    page = "acrn" if relation else "ava" if old else "slowfast"
+    data = data or _DATA[tag.partition("/")[2].partition("-")[0]]
+    page = "acrn" if network.spec.roi and network.spec.roi.acrn else "ava" if old else "slowfast"
     folder = f"{_OPENMMLAB_FILES}/{'' if old else 'v1.0/'}detection/{page}/{config}"
-    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", version)
     log = f"{folder}/{config}{version.rpartition('-')[0] if old else ''}"
-    clip_spec = clip_spec or (_OPENMMLAB_0X if old else _OPENMMLAB_1X)
-    return WeightEntry(
-        model=network.model,
+    clip_spec = _MULTISPORTS if data is MULTISPORTS else _OPENMMLAB_0X if old else _OPENMMLAB_1X
+    start_is_known = old or data is MULTISPORTS
+    return network.entry(
+        data,
+        beside=int(data.activation == "sigmoid"),
         tag=tag,
         urls=(f"{folder}/{config}{version}.pth",),
         digest=f"sha256-prefix:{version[-8:]}",
         file_kind="torch",
         dialect="openmmlab",
-        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
-        data=data,
         metrics=_metrics(mean_ap, clip_spec, f"MMAction2 {'0.x' if old else '1.x'}", data),
         stored_resolution="short-side 256" if old else None,
-        initialized_from=start,
-        parameters=network.parameters
-        + (data.classes - 80) * (network.spec.num_features + 1)
-        - (network.spec.num_features + 1) * (data.activation == "softmax"),
+        initialized_from=_KINETICS[network.spec.alpha] if start_is_known else "Kinetics-400",
         gpus=gpus,
         gpu_mem_mb=gpu_mem_mb,
         log_url=f"{log}.log",
         json_url=f"{log}.json" if old else None,
         source=f"{_OPENMMLAB_PAGES}/{'v0.24.1' if old else 'v1.2.0'}/configs/detection/{page}/README.md",
         config_name=config,
-        released=date and "-".join(date.groups()),
+        released=released(version),
         note=note,
     )
 
@@ -143,39 +143,36 @@ def _openmmlab(
 def _facebook(
     network: Network,
     tag: str,
-    *,
-    url: str,
-    config: str,
     mean_ap: float,
-    data: Dataset = AVA22,
+    config: str,
+    *,
     dialect: Dialect = "pyslowfast",
     note: str,
 ) -> WeightEntry:
     """A row of PySlowFast's, or of PyTorchVideo's, which was trained and scored inside PySlowFast."""
     clip_spec = _PYSLOWFAST.replace(num_frames=network.spec.num_frames)
-    repository = "pytorchvideo/blob/main/docs/source/model_zoo.md"
-    return WeightEntry(
-        model=network.model,
+    data = _DATA[tag.partition("/")[2]]
+    url = f"{_PYSLOWFAST_FILES}/{config.rpartition('/')[2]}.pkl"
+    page = "SlowFast/blob/main/MODEL_ZOO.md"
+    if dialect == "pytorchvideo":
+        url, page = _PYTORCHVIDEO_FILE, "pytorchvideo/blob/main/docs/source/model_zoo.md"
+    return network.entry(
+        data,
         tag=tag,
         urls=(url,),
         digest=None,
         file_kind="caffe2" if dialect == "caffe2" else "torch",
         dialect=dialect,
-        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
-        data=data,
         metrics=_metrics(mean_ap, clip_spec, "PySlowFast", data),
         initialized_from="Kinetics-400" if dialect == "pytorchvideo" else "Kinetics-600",
-        parameters=network.parameters,
-        source="https://github.com/facebookresearch/"
-        + (repository if dialect == "pytorchvideo" else "SlowFast/blob/main/MODEL_ZOO.md"),
+        source=f"https://github.com/facebookresearch/{page}",
         config_name=config,
         note=note,
     )
 
 
-_KINETICS_4X16 = "Kinetics-400 (slowfast_r50_4x16x1, mmaction2/k400-256e-320p@bcde7ed7)"
-_KINETICS_8X8 = "Kinetics-400 (slowfast_r50_8x8x1, mmaction2/k400-256e-320p)"
+_CONTEXT = "The whole frame's features stand beside those of the box."
 _FOCAL = "Trained with a focal loss (alpha 3, gamma 1); the network is that of temporal-max."
 _POOL = "MMAction2's {} for the same config name pools time by {}; the file doesn't tell."
 
@@ -184,207 +181,174 @@ ROWS = (
     _openmmlab(
         _R50_4X16,
         "mmaction2/ava21-20e",
-        config="slowfast_kinetics_pretrained_r50_4x16x1_20e_ava_rgb",
-        version="_20201217-6e7c704d",
-        mean_ap=24.4,
-        data=AVA21,
+        24.4,
+        "slowfast_kinetics_pretrained_r50_4x16x1_20e_ava_rgb",
+        "_20201217-6e7c704d",
         gpus="8x2",
-        start=_KINETICS_4X16,
     ),
     _openmmlab(
         _R50_4X16_CONTEXT,
         "mmaction2/ava21-20e-context",
-        config="slowfast_context_kinetics_pretrained_r50_4x16x1_20e_ava_rgb",
-        version="_20201222-f4d209c9",
-        mean_ap=25.4,
-        data=AVA21,
+        25.4,
+        "slowfast_context_kinetics_pretrained_r50_4x16x1_20e_ava_rgb",
+        "_20201222-f4d209c9",
         gpus="8x2",
-        start=_KINETICS_4X16,
-        note="The whole frame's features stand beside those of the box.",
+        note=_CONTEXT,
     ),
     _openmmlab(
         _R50_8X8,
         "mmaction2/ava21-20e",
-        config="slowfast_kinetics_pretrained_r50_8x8x1_20e_ava_rgb",
-        version="_20201217-ae225e97",
-        mean_ap=25.5,
-        data=AVA21,
+        25.5,
+        "slowfast_kinetics_pretrained_r50_8x8x1_20e_ava_rgb",
+        "_20201217-ae225e97",
         gpus="8x2",
-        start=_KINETICS_8X8,
     ),
     _openmmlab(
         _R50_8X8,
         "mmaction2/ava22-10e",
-        config="slowfast_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
-        version="-b987b516",
-        mean_ap=26.1,
-        data=AVA22,
-        start=_KINETICS_8X8,
+        26.1,
+        "slowfast_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
+        "-b987b516",
     ),
     _openmmlab(
         _R50_8X8_MAX,
         "mmaction2/ava22-10e-temporal-max",
-        config="slowfast_temporal_max_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
-        version="-874e0845",
-        mean_ap=26.4,
-        data=AVA22,
-        start=_KINETICS_8X8,
+        26.4,
+        "slowfast_temporal_max_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
+        "-874e0845",
     ),
     _openmmlab(
         _R50_8X8_MAX,
         "mmaction2/ava22-10e-temporal-max-focal",
-        config="slowfast_temporal_max_focal_alpha3_gamma1_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
-        version="-345618cd",
-        mean_ap=26.8,
-        data=AVA22,
-        start=_KINETICS_8X8,
+        26.8,
+        "slowfast_temporal_max_focal_alpha3_gamma1_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
+        "-345618cd",
         note=_FOCAL,
     ),
     _openmmlab(
         _R50_4X16,
         "mmaction2/ava21-20e-16",
-        config="slowfast_kinetics_pretrained_r50_4x16x1_20e_ava_rgb_custom_classes",
-        version="_20210305-c6225546",
-        mean_ap=37.85,
+        37.85,
+        "slowfast_kinetics_pretrained_r50_4x16x1_20e_ava_rgb_custom_classes",
+        "_20210305-c6225546",
         data=AVA21_16,
         gpus=None,
-        start=_KINETICS_4X16,
         note="Trained and scored on 16 of AVA's classes; a network of all 80 reaches 18.64 on the same ones.",
     ),
     _openmmlab(
         _R50_8X8_ACRN_MAX,
         "mmaction2/ava21-10e-acrn",
-        config="slowfast_acrn_kinetics_pretrained_r50_8x8x1_cosine_10e_ava_rgb",
-        version="-49b07bf2",
-        mean_ap=27.1,
-        data=AVA21,
-        start=_KINETICS_8X8,
+        27.1,
+        "slowfast_acrn_kinetics_pretrained_r50_8x8x1_cosine_10e_ava_rgb",
+        "-49b07bf2",
         note=_POOL.format("1.x", "its mean"),
     ),
     _openmmlab(
         _R50_8X8_ACRN_MAX,
         "mmaction2/ava22-10e-acrn",
-        config="slowfast_acrn_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
-        version="-2be32625",
-        mean_ap=27.8,
-        data=AVA22,
-        start=_KINETICS_8X8,
+        27.8,
+        "slowfast_acrn_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb",
+        "-2be32625",
         note=_POOL.format("1.x", "its mean"),
     ),
     # MMAction2 1.x.
     _openmmlab(
         _R50_4X16,
         "mmaction2-1x/ava21-20e",
-        config="slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb",
-        version="_20220906-5180ea3c",
-        mean_ap=24.32,
-        data=AVA21,
+        24.32,
+        "slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb",
+        "_20220906-5180ea3c",
     ),
     _openmmlab(
         _R50_4X16_CONTEXT,
         "mmaction2-1x/ava21-20e-context",
-        config="slowfast_kinetics400-pretrained-r50-context_8xb16-4x16x1-20e_ava21-rgb",
-        version="_20220906-5bb4f6f2",
-        mean_ap=25.34,
-        data=AVA21,
-        note="The whole frame's features stand beside those of the box.",
+        25.34,
+        "slowfast_kinetics400-pretrained-r50-context_8xb16-4x16x1-20e_ava21-rgb",
+        "_20220906-5bb4f6f2",
+        note=_CONTEXT,
     ),
     _openmmlab(
         _R50_8X8,
         "mmaction2-1x/ava21-20e",
-        config="slowfast_kinetics400-pretrained-r50_8xb8-8x8x1-20e_ava21-rgb",
-        version="_20220906-39133ec7",
-        mean_ap=25.80,
-        data=AVA21,
+        25.80,
+        "slowfast_kinetics400-pretrained-r50_8xb8-8x8x1-20e_ava21-rgb",
+        "_20220906-39133ec7",
     ),
     _openmmlab(
         _R50_8X8,
         "mmaction2-1x/ava22-10e",
-        config="slowfast_kinetics400-pretrained-r50_8xb6-8x8x1-cosine-10e_ava22-rgb",
-        version="_20220906-d934a48f",
-        mean_ap=25.90,
-        data=AVA22,
+        25.90,
+        "slowfast_kinetics400-pretrained-r50_8xb6-8x8x1-cosine-10e_ava22-rgb",
+        "_20220906-d934a48f",
     ),
     _openmmlab(
         _R50_8X8_MAX,
         "mmaction2-1x/ava22-10e-temporal-max",
-        config="slowfast_kinetics400-pretrained-r50-temporal-max_8xb6-8x8x1-cosine-10e_ava22-rgb",
-        version="_20220906-13a9078e",
-        mean_ap=26.41,
-        data=AVA22,
+        26.41,
+        "slowfast_kinetics400-pretrained-r50-temporal-max_8xb6-8x8x1-cosine-10e_ava22-rgb",
+        "_20220906-13a9078e",
     ),
     _openmmlab(
         _R50_8X8_MAX,
         "mmaction2-1x/ava22-10e-temporal-max-focal",
-        config="slowfast_r50-k400-pre-temporal-max-focal-alpha3-gamma1_8xb6-8x8x1-cosine-10e_ava22-rgb",
-        version="_20220906-dd59e26f",
-        mean_ap=26.65,
-        data=AVA22,
+        26.65,
+        "slowfast_r50-k400-pre-temporal-max-focal-alpha3-gamma1_8xb6-8x8x1-cosine-10e_ava22-rgb",
+        "_20220906-dd59e26f",
         note=_FOCAL,
     ),
     _openmmlab(
         _R50_4X16,
         "mmaction2-1x/multisports-8e",
-        config="slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-8e_multisports-rgb",
-        version="_20230320-af666368",
-        mean_ap=36.88,
-        data=MULTISPORTS,
-        clip_spec=_MULTISPORTS,
+        36.88,
+        "slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-8e_multisports-rgb",
+        "_20230320-af666368",
         gpu_mem_mb=18618,
-        start=_KINETICS_4X16,
         note="Video mAP: 22.83 at IoU 0.2, 16.9 at 0.5, 14.74 from 0.1 to 0.9. Clips lie around every frame.",
     ),
     _openmmlab(
         _R50_8X8_ACRN,
         "mmaction2-1x/ava21-10e-acrn",
-        config="slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava21-rgb",
-        version="_20220906-0dae1a90",
-        mean_ap=27.65,
-        data=AVA21,
+        27.65,
+        "slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava21-rgb",
+        "_20220906-0dae1a90",
         note=_POOL.format("0.x", "its maximum"),
     ),
     _openmmlab(
         _R50_8X8_ACRN,
         "mmaction2-1x/ava22-10e-acrn",
-        config="slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava22-rgb",
-        version="_20220906-66ec24a2",
-        mean_ap=27.71,
-        data=AVA22,
+        27.71,
+        "slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava22-rgb",
+        "_20220906-66ec24a2",
         note=_POOL.format("0.x", "its maximum"),
     ),
     # PySlowFast and PyTorchVideo.
     _facebook(
         _R101_8X8,
         "pyslowfast/ava21",
-        url=f"{_PYSLOWFAST_FILES}/SLOWFAST_32x2_R101_50_50_v2.1.pkl",
-        config="AVA/c2/SLOWFAST_32x2_R101_50_50_v2.1",
-        mean_ap=28.2,
-        data=AVA21,
+        28.2,
+        "AVA/c2/SLOWFAST_32x2_R101_50_50_v2.1",
         dialect="caffe2",
         note="A Python 2 pickle of caffe2 arrays.",
     ),
     _facebook(
         _R101_8X8,
         "pyslowfast/ava22",
-        url=f"{_PYSLOWFAST_FILES}/SLOWFAST_32x2_R101_50_50.pkl",
-        config="AVA/c2/SLOWFAST_32x2_R101_50_50",
-        mean_ap=29.1,
+        29.1,
+        "AVA/c2/SLOWFAST_32x2_R101_50_50",
         note="A torch file in spite of its name.",
     ),
     _facebook(
         _R101_16X8,
         "pyslowfast/ava22",
-        url=f"{_PYSLOWFAST_FILES}/SLOWFAST_64x2_R101_50_50.pkl",
-        config="AVA/c2/SLOWFAST_64x2_R101_50_50",
-        mean_ap=29.4,
+        29.4,
+        "AVA/c2/SLOWFAST_64x2_R101_50_50",
         note="A torch file in spite of its name and of its config, which says caffe2.",
     ),
     _facebook(
         _PTV_R50_8X8,
         "pytorchvideo/ava22",
-        url=_PYTORCHVIDEO_FILE,
-        config="slowfast_r50_detection",
-        mean_ap=24.67,
+        24.67,
+        "slowfast_r50_detection",
         dialect="pytorchvideo",
         note="The publisher's hub calls it slowfast_r50_detection and dilates stage 4 of both pathways; the"
         " program that it was trained with, as it stands today, dilates the slow pathway's only. Shapes don't"

@@ -7,6 +7,7 @@ and are looked up through ``slowfast_zoo.weights.catalog``.
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,15 +73,34 @@ class Network:
     """Name of the model in this library."""
     spec: ModelSpec
     parameters: int
-    """Learnable ones, with Kinetics-400's classes."""
+    """Learnable ones, with the spec's classes."""
 
     def replace(self, **changes: Any) -> Network:
         """One of as many parameters, with changes of the spec."""
         return dataclasses.replace(self, spec=self.spec.replace(**changes))
 
-    def parameters_for(self, data: Dataset) -> int:
-        """Learnable parameters with the classes of a dataset."""
-        return self.parameters + (data.classes - 400) * (self.spec.num_features + 1)
+    def entry(self, data: Dataset, *, beside: int = 0, **facts: Any) -> WeightEntry:
+        """The row of a file of this network, with a dataset's classes.
+
+        Args:
+            data: what it was trained on.
+            beside: rows of the file's classifier that are no classes.
+            facts: the other fields of ``WeightEntry``.
+        """
+        rows = data.classes + beside - self.spec.num_classes
+        return WeightEntry(
+            model=self.model,
+            model_spec=data.spec(self.spec),
+            data=data,
+            parameters=self.parameters + rows * (self.spec.num_features + 1),
+            **facts,
+        )
+
+
+def released(version: str) -> str | None:
+    """The date (ISO) in what OpenMMLab appends to a file's name, ``_20210218-d8b58813``; None without one."""
+    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", version)
+    return date and "-".join(date.groups())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +134,8 @@ class WeightEntry:
     initialized_from: str | None = None
     """What the training started from; None: from scratch."""
     parameters: int | None = None
-    """Learnable parameters of the publisher's network."""
+    """Learnable parameters of the publisher's network: with a background class where its file has one, which
+    isn't read; ``describe`` counts the network that is built."""
     gpus: str | None = None
     """GPUs of the training, as published ("8x4": 32)."""
     gpu_mem_mb: int | None = None

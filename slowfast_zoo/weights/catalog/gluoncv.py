@@ -50,19 +50,16 @@ def _row(
     note: str = "",
 ) -> WeightEntry:
     """The row of one config; the file's name carries the start of its SHA-1."""
-    return WeightEntry(
-        model=network.model,
+    return network.entry(
+        data,
         tag=tag,
         urls=(f"{_FILES}/{config}-{sha1[:8]}.pth",),
         digest=f"sha1:{sha1}",
         file_kind="torch",
         dialect="gluoncv",
-        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
-        data=data,
         metrics=Metrics.measured(clip_spec, top1=top1),
         stored_resolution="short-side 256" if data is KINETICS400 else None,
-        parameters=network.parameters_for(data),
         source="https://github.com/dmlc/gluon-cv/blob/master/docs/model_zoo/action_recognition_torch.rst",
         config_name=config,
         note=note,

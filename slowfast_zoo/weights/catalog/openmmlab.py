@@ -10,11 +10,10 @@ The scores of 0.x belong to its own rule for clip starts, those of 1.x to the ru
 from __future__ import annotations
 
 import functools
-import re
 
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights.catalog.datasets import KINETICS400, SSV1, Dataset
-from slowfast_zoo.weights.catalog.entry import Metrics, Network, WeightEntry
+from slowfast_zoo.weights.catalog.entry import Metrics, Network, WeightEntry, released
 
 _FILES = "https://download.openmmlab.com/mmaction/recognition/slowfast"
 _FILES_1X = "https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast"
@@ -79,22 +78,18 @@ def _row(
     """
     folder = folder or config
     hash8 = version[-8:]
-    date = re.match(r"_(\d{4})(\d\d)(\d\d)-", version)
     log, json = logs or (f"{config}.log", f"{config}.json")
-    return WeightEntry(
-        model=network.model,
+    return network.entry(
+        data,
         tag=f"{tag}@{hash8}" if superseded else tag,
         urls=tuple(f"{at}/{folder}/{folder}{each}.pth" for at in files for each in (version, *also_dated)),
         digest=f"sha256-prefix:{hash8}",
         file_kind="torch",
         dialect="openmmlab",
-        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
-        data=data,
         metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1]),
         stored_resolution=stored,
         initialized_from=start,
-        parameters=network.parameters_for(data),
         gpus=gpus[0],
         gpu_mem_mb=gpus[1],
         videos_per_second=videos_per_second,
@@ -102,7 +97,7 @@ def _row(
         json_url=json and f"{files[0]}/{folder}/{json}",
         source=f"https://github.com/open-mmlab/mmaction2/blob/{release}/configs/recognition/slowfast/README.md",
         config_name=config,
-        released=date and "-".join(date.groups()),
+        released=released(version),
         superseded=superseded,
         note=note,
     )

@@ -129,20 +129,17 @@ def _row(
         dialect, url = "caffe2", f"{_CAFFE2_FILES}/{name}.pkl"
     elif kind == ["pytorchvideo"]:
         dialect, url = "pytorchvideo", f"{_PYTORCHVIDEO_FILES}/{trained_on.lower()}/{name}.pyth"
-    return WeightEntry(
-        model=network.model,
+    return network.entry(
+        data,
         tag=tag,
         urls=(url,),
         digest=None,
         file_kind="caffe2" if dialect == "caffe2" else "torch",
         dialect=dialect,
-        model_spec=data.spec(network.spec),
         clip_spec=clip_spec,
-        data=data,
         metrics=Metrics.measured(clip_spec, top1=scores[0], top5=scores[1], mean_ap=mean_ap),
         stored_resolution="short-side 256" if data is KINETICS400 else None,
         initialized_from=None if data is KINETICS400 else "Kinetics-400",
-        parameters=network.parameters_for(data),
         source=_PYTORCHVIDEO_SOURCE if dialect == "pytorchvideo" else _PYSLOWFAST_SOURCE,
         config_name=config,
         note=note,
