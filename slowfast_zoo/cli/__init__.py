@@ -24,18 +24,18 @@ COMMANDS = {
         "push": 'Publishes a saved model\'s FOLDER as the Hub repository REPO_ID ("owner/name").',
         "publish": "For maintainers: converts every published weight and publishes it under ORGANIZATION.",
     },
-    "predict": {
+    "videos.predict": {
         "predict": "Names what happens in videos: files, URLs, folders, patterns, - for standard input.",
         "render": "Draws the answer for VIDEO into OUT.",
     },
-    "time": {
+    "videos.time": {
         "timeline": "Says what happens when in videos: segments with begin and end, as a table, subtitles"
         " or other files.",
         "watch": "Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.",
         "test-segments": "Scores segments by ActivityNet's rule: PREDICTIONS against ANNOTATIONS, both in its"
         " JSON.",
     },
-    "features": {
+    "videos.features": {
         "features": "Writes a vector for each window of videos, a file per video; or compares two files.",
     },
     "data": {

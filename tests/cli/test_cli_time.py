@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli.time import LEDGER
+from slowfast_zoo.cli.videos.time import LEDGER
 
 
 def run(*arguments: object) -> Result:

@@ -15,7 +15,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import DEFAULT_MODEL, ModelRef, model_option, parse
 from slowfast_zoo.cli.options import FILE, FOLDER, command, echo, prepared
-from slowfast_zoo.cli.predict import find_videos, listed, origin_of
+from slowfast_zoo.cli.videos.predict import find_videos, listed, origin_of
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import check_writable
 from slowfast_zoo.inference.features.recipes import (

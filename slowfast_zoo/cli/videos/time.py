@@ -15,8 +15,8 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelRef, model_option
 from slowfast_zoo.cli.options import PATH, command, echo, prepared
-from slowfast_zoo.cli.predict import find_videos, listed, origin_of
 from slowfast_zoo.cli.results import ResultFile
+from slowfast_zoo.cli.videos.predict import find_videos, listed, origin_of
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
 from slowfast_zoo.spec import LastWindow

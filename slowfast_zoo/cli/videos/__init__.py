@@ -1,0 +1,1 @@
+"""Commands that answer about videos: what, when, what now, and as vectors."""
