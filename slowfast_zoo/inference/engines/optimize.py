@@ -42,7 +42,7 @@ from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, onednn_is_
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms, lower, use_products
 from slowfast_zoo.inference.engines.inductor import COMPILE
 from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
-from slowfast_zoo.inference.engines.openvino import OPENVINO
+from slowfast_zoo.inference.engines.openvino.engine import OPENVINO
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
 from slowfast_zoo.runtime.devices import to_device

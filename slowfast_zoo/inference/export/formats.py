@@ -16,7 +16,7 @@ from slowfast_zoo.inference.engines.engine import Shape
 from slowfast_zoo.inference.engines.folding import prepare, use_products
 from slowfast_zoo.inference.engines.graph import ONNX_PACKAGES, capture, openvino_core, to_onnx, to_openvino
 from slowfast_zoo.inference.engines.onnxruntime import onnxruntime_session
-from slowfast_zoo.inference.engines.openvino import openvino_settings
+from slowfast_zoo.inference.engines.openvino.engine import openvino_settings
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision

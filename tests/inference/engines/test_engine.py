@@ -20,8 +20,9 @@ from torch._dynamo.exc import TorchDynamoException
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
-from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, openvino, trial
+from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, trial
 from slowfast_zoo.inference.engines.engine import Engine, Run
+from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
 from slowfast_zoo.runtime import precision as precisions
 from slowfast_zoo.runtime.precision import Precision

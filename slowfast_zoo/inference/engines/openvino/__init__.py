@@ -1,0 +1,1 @@
+"""The engine "openvino", and int8 networks for it."""
