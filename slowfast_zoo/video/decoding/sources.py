@@ -51,6 +51,9 @@ PACED_AFTER_SECONDS = 4.0
 _FASTEST_LIVE = 2.0
 """Seconds of video that a live stream sends in a second, with what it had stored at first."""
 
+_LIVE_PIPE = (0.9, 1.1)
+"""The same of a pipe, which may as well come from a slow program: within these, twice, it is taken for live."""
+
 STREAM_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 """Of addresses that can be watched, beside http and https."""
 
@@ -67,8 +70,8 @@ _PIECE_BYTES = 2**16
 _NOT_VIDEOS = {
     "tty": "it is text; a list of videos is for predict_many, or --from",
     "hls": "it is a playlist: pass the video itself, or the address to watch",
-    "dash": "it is a playlist, pass the video itself",
-    "concat": "it is a playlist, pass the video itself",
+    "dash": "it is a playlist: pass the video itself",
+    "concat": "it is a playlist: pass the video itself",
     "image2": "it is a single picture, pass a video or a folder of frames",
 }
 """Formats that FFmpeg would open, each with the reason why they aren't accepted."""
@@ -317,7 +320,7 @@ def _file_object(file: _Readable) -> Media:
     if hasattr(file, "seekable") and guarded.seekable():
         return Media(name, guarded, owned=False)
     # Counting the frames takes a first pass, so what can't be read twice is kept.
-    return Media(name, _spooled(name, guarded.read, MAX_BYTES), owned=True)
+    return Media(name, _spooled(name, guarded.read, MAX_BYTES, live=_LIVE_PIPE, looks=2), owned=True)
 
 
 def _unmistakable(head: bytes) -> str | None:
@@ -334,6 +337,11 @@ def _unmistakable(head: bytes) -> str | None:
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")):
         return "it is an archive: unpack it first"
     return None
+
+
+def _no_video(head: bytes) -> str | None:
+    """The same of what is still to come, where text can be told as well."""
+    return _unmistakable(head) or (_NOT_VIDEOS["tty"] if _is_text(head) else None)
 
 
 def _picture_size(head: bytes) -> tuple[int, int, int]:
@@ -369,8 +377,12 @@ def _fetched(url: str) -> Media:
         with _opener().open(_request(url), timeout=_TIMEOUT_SECONDS) as response:
             length = _checked_length(name, response)
             limit = MAX_UNSIZED_BYTES if length is None else MAX_BYTES
-            seconds = MAX_UNSIZED_SECONDS if length is None else math.inf
-            file = _spooled(name, response.read1, limit, seconds)
+            if length is None:
+                file = _spooled(
+                    name, response.read1, limit, seconds=MAX_UNSIZED_SECONDS, live=(0, _FASTEST_LIVE)
+                )
+            else:
+                file = _spooled(name, response.read1, limit)
     except (VideoError, InputError):
         raise
     except (http.client.InvalidURL, UnicodeError):
@@ -500,23 +512,36 @@ class _HTTPSHandler(urllib.request.HTTPSHandler):
 
 
 def _spooled(
-    name: str, read: Callable[[int], bytes], limit: int, limit_seconds: float = math.inf
+    name: str,
+    read: Callable[[int], bytes],
+    limit: int,
+    *,
+    seconds: float = math.inf,
+    live: tuple[float, float] | None = None,
+    looks: int = 1,
 ) -> BinaryIO:
-    """All bytes that ``read`` gives within the limits, in memory or in a file without a name."""
+    """All bytes that ``read`` gives within the limits, in memory or in a file without a name.
+
+    ``live``: refused where so many looks one after the other find it coming at such a part of a player's speed.
+    """
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
-    received, begun, look = 0, time.monotonic(), PACED_AFTER_SECONDS
+    received, begun, look, found = 0, time.monotonic(), PACED_AFTER_SECONDS, 0
     try:
         while piece := read(_PIECE_BYTES):
+            if not received and (reason := _no_video(piece[:512])):
+                raise VideoError(f"'{name}' can't be opened as a video: {reason}.")
             received += len(piece)
             if received > limit:
                 raise VideoError(f"'{name}' has no end after {received} bytes: {_STREAM}.")
-            seconds = time.monotonic() - begun
-            if seconds > limit_seconds:
-                raise VideoError(f"'{name}' has no end after {seconds:.0f} s: {_STREAM}.")
+            passed = time.monotonic() - begun
+            if passed > seconds:
+                raise VideoError(f"'{name}' has no end after {passed:.0f} s: {_STREAM}.")
             file.write(piece)
-            if limit_seconds < math.inf and seconds > look:
-                look = 2 * seconds
-                if 0 < _seconds_in(cast(BinaryIO, file)) < _FASTEST_LIVE * seconds:
+            if live and passed > look:
+                look = 2 * passed
+                speed = _seconds_in(cast(BinaryIO, file)) / passed
+                found = found + 1 if live[0] < speed < live[1] else 0
+                if found == looks:
                     raise VideoError(f"'{name}' comes only as fast as it is shown: {_STREAM}.")
     except OSError as error:
         file.close()

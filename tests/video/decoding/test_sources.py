@@ -189,6 +189,50 @@ def test_what_comes_as_fast_as_it_is_shown_is_refused_within_seconds(
     assert "watch takes it" in said
 
 
+class Pipe:
+    """A film's bytes, so many seconds of it in a second of a clock of its own."""
+
+    def __init__(self, film: bytes, seconds: float, speed: float) -> None:
+        self._film, self._seconds, self._speed = io.BytesIO(film), seconds, speed
+        self.monotonic_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.monotonic_seconds
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._film.read(min(size, 1000)) if size else b""
+        self.monotonic_seconds += len(piece) / len(self._film.getbuffer()) * self._seconds / self._speed
+        return piece
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])
+def test_a_pipe_is_live_where_it_comes_at_a_players_speed(
+    speed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (375, 32, 32, 3), dtype=np.uint8)
+    film = write_video(tmp_path / "film.ts", noise, fps=25, codec="mpeg2video", pixels="yuv420p")
+    pipe = Pipe(film.read_bytes(), 15, speed)
+    monkeypatch.setattr(sources, "time", pipe)
+    if speed == 1.0:
+        assert "comes only as fast as it is shown" in refusal(pipe)
+        assert pipe.monotonic_seconds < 10
+    else:
+        assert probe(pipe).num_frames == 375
+
+
+def test_a_pipe_of_text_is_refused_at_its_first_piece() -> None:
+    class Yes:
+        pieces = 0
+
+        def read(self, size: int = -1) -> bytes:
+            self.pieces += size > 0
+            return b"y\n" * (size // 2)
+
+    pipe = Yes()
+    assert "it is text" in refusal(pipe)
+    assert pipe.pieces == 1
+
+
 @pytest.mark.parametrize(
     ("begin", "piece", "reason"),
     [
