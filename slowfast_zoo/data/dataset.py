@@ -9,7 +9,8 @@ How lists look stands in ``slowfast_zoo.data.lists``. A dataset of another kind 
 - clip: float32 ``(C, T, H, W)``, normalized; or uint8 ``(T, H, W, C)`` pixels of the final size, which travel
   at a quarter of the bytes and are normalized on the device as the model's ``clip_spec`` says. With a further
   axis in front, the views of one video (evaluation only).
-- target: the class as an int; for several classes a float tensor ``(num_classes,)`` of zeros and ones.
+- target: the class as an int; for several classes a float tensor ``(num_classes,)`` of zeros and ones; for a
+  network that scores persons ``Persons``.
 - optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
   ``set_epoch(e)``: called in training before an item is read, with its epoch from 0, for data that change.
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +45,19 @@ _FEWEST_TRIED = 20
 """Clips that count as tried at least, so that one bad file among the first few stops nothing."""
 
 
+class Persons(NamedTuple):
+    """Who is in a clip, and what they do."""
+
+    boxes: Tensor
+    """float32 (n, 4): x1, y1, x2, y2 in pixels of the clip; there may be none."""
+    targets: Tensor
+    """int64 (n,), the one class of each, or float32 (n, num_classes) of zeros and ones."""
+    annotated: tuple[Tensor, Tensor] | None = None
+    """Boxes and targets that are so, where ``boxes`` are a detector's and ``targets`` empty (evaluation)."""
+
+
 Clip = Tensor | npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-Target = int | Tensor
+Target = int | Tensor | Persons
 
 
 class ClipDataset(Protocol):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.dataset import ClipDataset, Target
+from slowfast_zoo.data.dataset import ClipDataset, Persons, Target
 from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.functional import normalize
@@ -41,13 +41,22 @@ class Batch(NamedTuple):
     clips: Tensor
     """uint8 ``(N, T, H, W, C)`` or float32 ``(N, C, T, H, W)``."""
     targets: Tensor
-    """int64 ``(B,)`` or float32 ``(B, num_classes)``."""
+    """int64 ``(B,)`` or float32 ``(B, num_classes)``; of persons so many rows as there are boxes."""
     indices: list[int]
     """Positions in the dataset, B of them."""
     views: list[int]
     """Clips per item; their sum is N."""
     errors: list[tuple[int, str]]
     """Items that couldn't be read (evaluation only)."""
+    boxes: Tensor | None = None
+    """float32 ``(P, 5)``: which clip, x1, y1, x2, y2 of each of P persons, whom ``targets`` belong to."""
+
+    annotated: tuple[Tensor, Tensor] | None = None
+    """``Persons.annotated`` of the one item of a batch in evaluation."""
+
+    def item_of(self, row: int) -> int:
+        """Position in the dataset of the item that a row of ``targets`` belongs to."""
+        return self.indices[row if self.boxes is None else int(self.boxes[row, 0])]
 
 
 class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
@@ -93,16 +102,33 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
                 f"Item {index} of the dataset gave a clip of {clip.dtype} {tuple(clip.shape)}; accepted:"
                 " float32 (C, T, H, W) or uint8 (T, H, W, C), with an axis of views in front in evaluation."
             )
+    boxes, targets = _persons([target for _, _, target in good])
     kinds = sorted({(str(clip.dtype), *map(str, clip.shape[1:])) for clip in clips})
     if len(kinds) > 1:
         raise DataError(f"Clips of one batch differ: {' and '.join(' '.join(kind) for kind in kinds[:3])}.")
     return Batch(
         clips=torch.cat(clips) if clips else torch.empty(0),
-        targets=_targets([target for _, _, target in good]),
+        targets=_targets(targets) if boxes is None else torch.cat([part.targets for part in targets]),
         indices=[index for index, _, _ in good],
         views=[len(clip) for clip in clips],
         errors=errors,
+        boxes=boxes,
+        annotated=targets[0].annotated if boxes is not None and len(targets) == 1 else None,
     )
+
+
+def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:
+    """Boxes with the number of their clip in front, where targets are persons; the targets."""
+    are_persons = [isinstance(target, Persons) for target in targets]
+    if not any(are_persons):
+        return None, targets
+    if not all(are_persons):
+        raise DataError("Targets of one batch differ in kind: some are persons with boxes, others of clips.")
+    numbered = [
+        torch.cat([torch.full((len(one.boxes), 1), float(clip)), one.boxes.reshape(-1, 4).float()], dim=1)
+        for clip, one in enumerate(targets)
+    ]
+    return torch.cat(numbered), targets
 
 
 def _targets(targets: Sequence[Target]) -> Tensor:

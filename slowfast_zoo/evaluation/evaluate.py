@@ -314,6 +314,13 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
     """
     classes, multi_label = model.spec.num_classes, model.spec.activation == "sigmoid"
     targets = batch.targets
+    if (batch.boxes is None) != (model.spec.roi is None):
+        raise DataError(
+            "The data have boxes of persons, and the model classifies whole clips; models named *_roi take"
+            " them."
+            if model.spec.roi is None
+            else "The model scores persons in boxes, and the data have none: it takes annotations of persons."
+        )
     if targets.ndim != (2 if multi_label else 1) or (multi_label and targets.shape[1] != classes):
         wanted = f"multi-hot tensors of {classes} classes" if multi_label else "one int per clip"
         raise DataError(
@@ -321,7 +328,7 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
         )
     wrong = ((targets < 0) | (targets > (1 if multi_label else classes - 1))).nonzero()
     if len(wrong):
-        item, target = batch.indices[int(wrong[0, 0])], targets[int(wrong[0, 0])]
+        item, target = batch.item_of(int(wrong[0, 0])), targets[int(wrong[0, 0])]
         accepted = "zeros and ones" if multi_label else f"0 to {classes - 1}"
         raise DataError(f"{name_of(dataset, item)} has the label {target.tolist()}; accepted: {accepted}.")
 

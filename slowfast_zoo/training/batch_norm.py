@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,11 @@ from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.recipe import TrainConfig
 
 _LOGGER = logging.getLogger(__name__)
+_Batch = TypeVar("_Batch")
 
 
 def update_batch_norms(
-    model: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object]
+    model: nn.Module, batches: Iterable[_Batch], forward: Callable[[_Batch], object]
 ) -> int:
     """Replaces the statistics of every batch norm that is learning them; the count of batches used.
 
@@ -33,7 +35,7 @@ def update_batch_norms(
 
     Args:
         model: is in train mode afterwards.
-        batches: clips ``(B, C, T, H, W)`` for ``forward``.
+        batches: what ``forward`` takes.
         forward: runs the model on one of them.
     """
     model.train()
@@ -44,12 +46,12 @@ def update_batch_norms(
     used = 0
     try:
         with torch.no_grad():
-            for clips in batches:
+            for batch in batches:
                 for norm in norms if used == 0 else ():
                     # torch's momentum None is the cumulative average since the count was 0.
                     count = torch.zeros((), dtype=torch.int64, device=device)
                     norm.momentum, norm.num_batches_tracked = None, count
-                forward(clips)
+                forward(batch)
                 used += 1
     finally:
         for norm, momentum, tracked in before:

@@ -3,8 +3,9 @@
 A published number is kept once: network, clip spec, labels and GPUs of a recipe are those of its row in the
 catalog.
 
-Sources: ``configs/recognition/slowfast`` of https://github.com/open-mmlab/mmaction2 at v0.21.0, v0.24.1 and
-v1.2.0, and ``configs`` of https://github.com/facebookresearch/SlowFast, in the files of those names.
+Sources: ``configs/recognition/slowfast`` and ``configs/detection`` of
+https://github.com/open-mmlab/mmaction2 at v0.21.0, v0.24.1 and v1.2.0, and ``configs`` of
+https://github.com/facebookresearch/SlowFast, in the files of those names.
 """
 
 from __future__ import annotations
@@ -63,6 +64,38 @@ _CHARADES = _SSV2.replace(
     warmup_ratio=0.0001 / 0.0375,
     validate_every=6,
 )
+# OpenMMLab's on AVA: 0.x counts a cosine's iterations, 1.x begins it behind the warm-up; where 1.x has steps
+# it warms up from epoch to epoch.
+_AVA = TrainConfig(
+    epochs=20,
+    batch_size=9,
+    lr=0.1125,
+    lr_batch=72,
+    weight_decay=1e-5,
+    schedule="step",
+    milestones=(10, 15),
+    warmup_epochs=5,
+    validate_every=1,
+)
+_AVA_8X8 = _AVA.replace(batch_size=5, lr=0.075, lr_batch=40)
+_AVA_COSINE = _AVA.replace(
+    epochs=10,
+    batch_size=6,
+    lr=0.075,
+    lr_batch=48,
+    schedule="cosine",
+    schedule_rule="openmmlab-0.x-iterations",
+    milestones=(),
+    warmup_epochs=2,
+)
+_AVA_1X = _AVA.replace(batch_size=16, lr=0.2, lr_batch=128, schedule_rule="openmmlab-1.x-epochs")
+_AVA_1X_COSINE = _AVA_COSINE.replace(schedule_rule="openmmlab-1.x-iterations")
+_AVA_1X_ACRN = _AVA_1X_COSINE.replace(batch_size=8, lr=0.1, lr_batch=64)
+_FOCAL = {"focal_alpha": 3.0, "focal_gamma": 1.0}
+_PERSONS = (
+    "The publisher also trained on boxes of persons who lie outside of the random crop, squeezed to its edge;"
+    " here they are left out, and of each frame all persons are learned, not 32 drawn by chance."
+)
 _SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
 
 _CAMERA_MOTION = TrainConfig(
@@ -107,15 +140,41 @@ _CONFIGS: dict[tuple[str, str], TrainConfig] = {
     ("slowfast_r50_8x8x1", "pyslowfast/k400-stepwise"): _PYSLOWFAST_STEPS,
     ("slowfast_r50_16x8x1", "pyslowfast/ssv2"): _SSV2,
     ("slowfast_r50_16x8x1", "pyslowfast/charades"): _CHARADES,
+    ("slowfast_r50_4x16x1_roi", "mmaction2/ava21-20e"): _AVA,
+    ("slowfast_r50_4x16x1_roi", "mmaction2/ava21-20e-context"): _AVA,
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava21-20e"): _AVA_8X8,
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava22-10e"): _AVA_COSINE,
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava22-10e-temporal-max"): _AVA_COSINE,
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava22-10e-temporal-max-focal"): _AVA_COSINE.replace(**_FOCAL),
+    ("slowfast_r50_4x16x1_roi", "mmaction2/ava21-20e-16"): _AVA.replace(warmup_ratio=0.05),
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava21-10e-acrn"): _AVA_COSINE,
+    ("slowfast_r50_8x8x1_roi", "mmaction2/ava22-10e-acrn"): _AVA_COSINE,
+    ("slowfast_r50_4x16x1_roi", "mmaction2-1x/ava21-20e"): _AVA_1X,
+    ("slowfast_r50_4x16x1_roi", "mmaction2-1x/ava21-20e-context"): _AVA_1X,
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava21-20e"): _AVA_1X.replace(batch_size=8, lr=0.1, lr_batch=64),
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava22-10e"): _AVA_1X_COSINE,
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava22-10e-temporal-max"): _AVA_1X_COSINE,
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava22-10e-temporal-max-focal"): _AVA_1X_COSINE.replace(**_FOCAL),
+    ("slowfast_r50_4x16x1_roi", "mmaction2-1x/multisports-8e"): _AVA_1X.replace(
+        epochs=8, milestones=(6, 7), lr=0.01125, grad_clip=5.0
+    ),
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava21-10e-acrn"): _AVA_1X_ACRN,
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava22-10e-acrn"): _AVA_1X_ACRN,
     ("slowfast_tiny", "camera-motion"): _CAMERA_MOTION,
 }
-"""By model and tag. Multigrid trainings change the clip's size while they run and are left out."""
+"""By model and tag. Multigrid trainings change the clip's size while they run and are left out, and so are
+PySlowFast's on AVA, of which only tests are published."""
 
 _STARTS = {
     "mmaction2": ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p"),
     "pyslowfast": ("slowfast_r50_8x8x1", "pyslowfast/k400"),
 }
 """What each publisher fine-tuned from."""
+_PERSON_STARTS = {
+    8: ("slowfast_r50_4x16x1", "mmaction2/k400-256e-320p@bcde7ed7"),
+    4: ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p"),
+}
+"""What OpenMMLab's networks for persons began as, but for their heads, by alpha."""
 _GPUS = {"pyslowfast": 8, "camera-motion": 1}
 """Where the rows don't say it."""
 _FLIP_PAIRS = {"something_something_v1": ((2, 4), (30, 41), (52, 66))}
@@ -165,7 +224,9 @@ def _recipes() -> dict[str, Recipe]:
 def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
     entry = get_weights(model, tag)
     pyslowfast, gpus = entry.publisher == "pyslowfast", _GPUS.get(entry.publisher)
-    start = None if entry.initialized_from is None else _STARTS[entry.publisher]
+    persons, start = entry.model_spec.roi is not None, None
+    if entry.initialized_from is not None:
+        start = _PERSON_STARTS[entry.model_spec.alpha] if persons else _STARTS[entry.publisher]
     return Recipe(
         name=entry.config_name,
         model=model,
@@ -179,5 +240,5 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         initialize_from=start,
         flip_pairs=_FLIP_PAIRS.get(entry.label_set, ()),
         validation_crop=_VALIDATION_CROPS.get(entry.label_set),
-        deviations=_SYNC if pyslowfast and start else "",
+        deviations=_PERSONS if persons else _SYNC if pyslowfast and start else "",
     )

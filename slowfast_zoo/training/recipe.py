@@ -10,7 +10,14 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec, Spec
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "constant"]
-ScheduleRule = Literal["openmmlab-0.x", "openmmlab-1.x", "pyslowfast"]
+ScheduleRule = Literal[
+    "openmmlab-0.x",
+    "openmmlab-0.x-iterations",
+    "openmmlab-1.x",
+    "openmmlab-1.x-iterations",
+    "openmmlab-1.x-epochs",
+    "pyslowfast",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,10 @@ class TrainConfig(Spec):
     """Largest L2 norm of all gradients together; longer ones are shortened to it. None: no limit."""
     label_smoothing: float = 0.0
     """Part of the target spread over all classes (cross entropy only)."""
+    focal_alpha: float = 1.0
+    """Weight of the loss of several labels."""
+    focal_gamma: float = 0.0
+    """Above 0, classes that are nearly right count less in it: by (1 - probability of what's so) ** gamma."""
     schedule: Schedule = "cosine"
     """Half a cosine to zero over all epochs; a factor at milestones; or constant."""
     schedule_rule: ScheduleRule = "openmmlab-0.x"
@@ -109,6 +120,8 @@ class TrainConfig(Spec):
         self._require_number("lr", 0, 1e4, open_low=True)
         for field in ("momentum", "weight_decay", "label_smoothing", "step_factor", "warmup_ratio"):
             self._require_number(field, 0, 1)
+        self._require_number("focal_alpha", 0, 1e3, open_low=True)
+        self._require_number("focal_gamma", 0, 100)
         if self.norm_weight_decay is not None:
             self._require_number("norm_weight_decay", 0, 1)
         if self.grad_clip is not None:

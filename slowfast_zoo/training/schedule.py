@@ -109,8 +109,10 @@ def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int
     """The learning rate of one optimizer step.
 
     "openmmlab-0.x" and "openmmlab-1.x": the curve of whole epochs times the warm-up of iterations; the
-    curve covers all epochs, the warm-up's too. "pyslowfast": the curve of fractional epochs, and a straight
-    line from ``warmup_ratio * base`` to the curve's value at the end of the warm-up.
+    curve covers all epochs, the warm-up's too. Their trainings on AVA differ: "openmmlab-0.x-iterations" has
+    the curve of fractional epochs, "openmmlab-1.x-iterations" this curve over the epochs behind the warm-up,
+    "openmmlab-1.x-epochs" a warm-up that changes from epoch to epoch. "pyslowfast": the curve of fractional
+    epochs, and a straight line from ``warmup_ratio * base`` to the curve's value at the end of the warm-up.
 
     Args:
         config: the schedule's fields are read.
@@ -118,18 +120,25 @@ def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int
         iterations_per_epoch: optimizer steps per epoch.
         base: the rate that the schedule starts from, after linear scaling.
     """
-    warmup = warmup_iterations(config, iterations_per_epoch)
-    if config.schedule_rule == "pyslowfast":
-        epoch = iteration / iterations_per_epoch
+    rule, warmup = config.schedule_rule, warmup_iterations(config, iterations_per_epoch)
+    epoch = iteration / iterations_per_epoch
+    if rule == "pyslowfast":
         if iteration >= warmup:
             return base * curve(config, epoch)
         start, end = config.warmup_ratio, curve(config, warmup / iterations_per_epoch)
         return base * (start + (end - start) * iteration / warmup)
-    rate = base * curve(config, iteration // iterations_per_epoch)
+    if rule == "openmmlab-1.x-iterations":
+        before = warmup / iterations_per_epoch
+        rate = base * curve(config, max(epoch - before, 0.0), config.epochs - before)
+    else:
+        whole = iteration // iterations_per_epoch
+        rate = base * curve(config, epoch if rule == "openmmlab-0.x-iterations" else whole)
     if iteration >= warmup:
         return rate
+    if rule == "openmmlab-1.x-epochs":
+        iteration, warmup = iteration // iterations_per_epoch, math.ceil(warmup / iterations_per_epoch)
     # 1.x reaches the full rate one iteration earlier than 0.x.
-    steps = warmup if config.schedule_rule == "openmmlab-0.x" else max(warmup - 1, 1)
+    steps = warmup if rule.startswith("openmmlab-0.x") else max(warmup - 1, 1)
     return rate * min(1.0, config.warmup_ratio + (1 - config.warmup_ratio) * iteration / steps)
 
 
@@ -138,10 +147,16 @@ def warmup_iterations(config: TrainConfig, iterations_per_epoch: int) -> int:
     return config.warmup_iterations or round(config.warmup_epochs * iterations_per_epoch)
 
 
-def curve(config: TrainConfig, epoch: float) -> float:
-    """The factor that the schedule without its warm-up gives at that (fractional) epoch."""
+def curve(config: TrainConfig, epoch: float, epochs: float | None = None) -> float:
+    """The factor that the schedule without its warm-up gives at that (fractional) epoch.
+
+    Args:
+        config: names the schedule.
+        epoch: from 0.
+        epochs: that a cosine covers; None: all.
+    """
     if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+        return 0.5 * (1 + math.cos(math.pi * epoch / (epochs or config.epochs)))
     if config.schedule == "step":
         return config.step_factor ** sum(epoch >= milestone for milestone in config.milestones)
     return 1.0

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
+from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
@@ -36,6 +36,7 @@ from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.batch_norm import update_batch_norms
 from slowfast_zoo.training.journal import Meter, TrainLog
+from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_trainable, learning_rate
@@ -106,7 +107,6 @@ def train(
         DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
         InputError: a model without classifier or without anything to train, or a wrong number of weights.
     """
-    check_clip_head(model.spec, "train")
     check_trainable(model, dataset, validation, sample_weights)
     for data in (dataset, validation):
         if data is not None:
@@ -240,22 +240,20 @@ class _Trainer:
         return norm
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        config = self.config
-        logits = self._logits(network, batch.clips)
+        logits = self._logits(network, batch)
         targets = batch.targets.to(self.group.device, non_blocking=True)
-        if self.model.spec.activation == "sigmoid":
-            return logits, F.binary_cross_entropy_with_logits(logits, targets)
-        return logits, F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+        return logits, loss_of(logits, targets, self.model.spec.activation, self.config)
 
-    def _logits(self, network: nn.Module, clips: Tensor) -> Tensor:
-        clips = normalized(clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+    def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+        boxes = [] if batch.boxes is None else [batch.boxes]
         if self.group.device.type == "cpu" and self.config.precision != "float32":
             if self.config.precision == "bfloat16":
                 check_gradients_are_right(self.model.spec, clips.shape[2])
             channels_last = self.layout == torch.channels_last_3d
             check_forward_is_right(self.model.spec, tuple(clips.shape), self.config.precision, channels_last)
         with autocast(self.group.device, self.config.precision):
-            logits: Tensor = network(clips.contiguous(memory_format=self.layout))
+            logits: Tensor = network(clips.contiguous(memory_format=self.layout), *boxes)
         return logits.float()
 
     def _end_epoch(self, network: nn.Module, epoch: int, lr: float, log: TrainLog) -> None:
@@ -278,16 +276,16 @@ class _Trainer:
             self._save()
 
     def _validate(self, validation: ClipDataset) -> dict[str, float]:
-        config = self.config
+        config, precision = self.config, self.config.precision
+        how: Any = {"workers": config.workers, "device": self.group.device, "progress": self.progress}
+        if self.model.spec.roi is not None:
+            scores = evaluate_persons(self.model, validation, precision=precision, **how)
+            if scores.failed:
+                _LOGGER.warning("Validation: %s; the first failure: %s", scores, scores.failed[0])
+            return dict(scores.metrics)
+        batch = config.batch_size
         result = evaluate(
-            self.model,
-            validation,
-            batch_size=config.batch_size,
-            max_views=config.batch_size,
-            workers=config.workers,
-            device=self.group.device,
-            precision=config.precision,
-            progress=self.progress,
+            self.model, validation, batch_size=batch, max_views=batch, precision=precision, **how
         )
         if result.error:
             rate = self.optimizer.param_groups[0]["lr"]
@@ -303,8 +301,8 @@ class _Trainer:
         clips_per_pass = self.plan.micro_batch * self.group.world
         count = min(self.config.precise_bn_batches, len(self.dataset) // clips_per_pass)
         steps = range((epoch - 1) * count, epoch * count)
-        clips = (batch.clips for batch in self._load(steps, stream=PRECISE_BN, steps_per_epoch=count))
-        update_batch_norms(self.model, clips, lambda batch: self._logits(self.model, batch))
+        batches = self._load(steps, stream=PRECISE_BN, steps_per_epoch=count)
+        update_batch_norms(self.model, batches, lambda batch: self._logits(self.model, batch))
         self.group.average_batch_norms(self.model)
 
     def _load(self, steps: range, *, stream: int = TRAINING, steps_per_epoch: int | None = None) -> Any:

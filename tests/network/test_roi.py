@@ -193,7 +193,6 @@ def test_what_wants_an_answer_for_the_clip_says_so(tmp_path: Path) -> None:
         lambda: slowfast_zoo.optimize(model),
         lambda: slowfast_zoo.export(model, tmp_path / "net.onnx"),
         lambda: slowfast_zoo.evaluate(model, []),  # type: ignore[arg-type]
-        lambda: slowfast_zoo.train(model, [], slowfast_zoo.TrainConfig(), work_dir=tmp_path / "work"),
         lambda: slowfast_zoo.verify(model),
     ]
     for call in calls:

@@ -1,4 +1,4 @@
-"""What the publishers' own programs made of small files in AVA's form: scores, frame numbers, boxes.
+"""What the publishers' own programs made of small files in AVA's form: scores, frame numbers, boxes, losses.
 
 ``detections.json.xz`` holds the files themselves, drawn at random, and what came out, so that anybody can run
 the programs again: ``python tests/reference/detections.py FOLDER`` writes the files. Run were
@@ -7,7 +7,9 @@ the programs again: ``python tests/reference/detections.py FOLDER`` writes the f
 - ``slowfast/utils/ava_eval_helper.py`` of https://github.com/facebookresearch/SlowFast at 287ec007,
 - ``ava_eval`` of https://github.com/open-mmlab/mmaction2 at 71a938ab (0.x) and of the release 1.2.0 (1.x),
 - for the frames ``SampleAVAFrames`` of both, and ``get_sequence`` of PySlowFast,
-- for the boxes ``Resize``, ``RandomCrop`` and ``Flip`` of MMAction2 1.2.0, and the transforms of PySlowFast.
+- for the boxes ``Resize``, ``RandomCrop`` and ``Flip`` of MMAction2 1.2.0, and the transforms of PySlowFast,
+- for the losses ``BBoxHeadAVA.loss_and_target`` of MMAction2 1.2.0: plain, focal (alpha 3, gamma 1), and with
+  softmax on the first 66 columns, as for MultiSports.
 
 The files have actions with annotations and without detections, and the reverse; one in an excluded frame
 only; actions that aren't scored; a frame with detections only; an overlap of exactly 0.5; a detection whose

@@ -54,9 +54,11 @@ def test_every_recipe_of_a_publisher_describes_its_row() -> None:
                     num_frames=recipe.model_spec.num_frames,
                     num_classes=recipe.model_spec.num_classes,
                     activation=recipe.model_spec.activation,
+                    stage4_stride=recipe.model_spec.stage4_stride,
+                    roi=recipe.model_spec.roi,
                 )
                 == recipe.model_spec
-            ), "the weights fit but for length, classes and activation"
+            ), "the weights fit but for length, classes, activation and head"
 
 
 @pytest.mark.parametrize("per_epoch", [1, 3, 939])
@@ -102,6 +104,38 @@ def test_step_recipes_drop_at_94_154_196(name: str) -> None:
     config = get_recipe(name).config
     for epoch, factor in ((34, 1), (93, 1), (94, 0.1), (153, 0.1), (154, 0.01), (196, 0.001), (255, 0.001)):
         assert learning_rate(config, epoch * 7, 7, 0.1) == pytest.approx(0.1 * factor)
+
+
+def test_persons_0x_is_a_cosine_of_iterations_times_the_warm_up() -> None:
+    recipe = get_recipe("slowfast_kinetics_pretrained_r50_8x8x1_cosine_10e_ava22_rgb")
+    assert recipe.initialize_from == ("slowfast_r50_8x8x1", "mmaction2/k400-256e-320p")
+    config = recipe.config
+    assert (config.batch_size, config.lr, config.lr_batch, config.weight_decay) == (6, 0.075, 48, 1e-5)
+    for i, rate in enumerate(rates(config, 7, 0.075, 10)):
+        expected = 0.0375 * (1 + math.cos(math.pi * i / 70)) * (1 - 0.9 * max(1 - i / 14, 0))
+        assert rate == pytest.approx(expected, rel=1e-12)
+
+
+def test_persons_1x_is_a_cosine_behind_the_warm_up() -> None:
+    config = get_recipe("slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava22-rgb").config
+    for i, rate in enumerate(rates(config, 5, 0.1, 10)):
+        expected = 0.01 + 0.09 * i / 9 if i < 10 else 0.05 * (1 + math.cos(math.pi * (i - 10) / 40))
+        assert rate == pytest.approx(expected, rel=1e-12)
+
+
+def test_persons_1x_warms_up_from_epoch_to_epoch() -> None:
+    config = get_recipe("slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb").config
+    expected = [0.02, 0.065, 0.11, 0.155, *[0.2] * 6, *[0.02] * 5, *[0.002] * 5]
+    assert rates(config, 3, 0.2, 20) == pytest.approx([rate for rate in expected for _ in range(3)])
+    multisports = get_recipe("slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-8e_multisports-rgb")
+    assert multisports.config.grad_clip == 5.0 and multisports.model_spec.activation == "softmax"
+    assert rates(multisports.config, 1, 1.0, 8) == pytest.approx([0.1, 0.325, 0.55, 0.775, 1, 1, 0.1, 0.01])
+
+
+def test_focal_recipes_weigh_what_is_not_right_yet() -> None:
+    focal = [name for name in list_recipes() if get_recipe(name).config.focal_gamma]
+    assert len(focal) == 2 and all("focal" in name for name in focal)
+    assert {get_recipe(name).config.focal_alpha for name in focal} == {3.0}
 
 
 def test_pyslowfast_warms_up_to_the_cosine_of_epoch_34() -> None:

@@ -1,0 +1,171 @@
+"""``evaluate_persons``: a model's frame mAP on annotated persons, each key frame once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
+from slowfast_zoo.data.persons.actions import Frame, PersonActions
+from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.evaluation import DetectionRule
+from slowfast_zoo.evaluation.ava import DetectionScores, evaluate_detections
+from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_targets
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.distributed import join
+from slowfast_zoo.runtime.precision import Precision, autocast
+from slowfast_zoo.runtime.progress import shown
+from slowfast_zoo.spec import class_names
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PersonEvaluation:
+    """Scores of the persons in a dataset's readable key frames, and what they come to."""
+
+    detections: DetectionScores
+    """Frame mAP; classes are numbered as the model's columns."""
+    probabilities: npt.NDArray[np.float32] = dataclasses.field(repr=False)
+    """(persons, classes), key frame by key frame."""
+    targets: npt.NDArray[Any] = dataclasses.field(repr=False)
+    """int64 (persons,) or float32 (persons, classes); empty where boxes are a detector's."""
+    failed: list[tuple[str, str]]
+    """Key frames that couldn't be read, and why; they count in no score."""
+    frames: int
+    """Key frames that were read."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The frame mAP, under the name that mean average precisions of clips have."""
+        return {"mean_average_precision": self.detections.mean_average_precision}
+
+    def __str__(self) -> str:
+        total = self.frames + len(self.failed)
+        return f"{self.frames} of {total} key frames read, {self.detections!r}"
+
+
+def evaluate_persons(
+    model: SlowFast,
+    dataset: ClipDataset,
+    *,
+    rule: DetectionRule = "official",
+    iou: float = 0.5,
+    workers: int = 0,
+    device: str | torch.device | None = None,
+    precision: Precision = "float32",
+    progress: bool = True,
+) -> PersonEvaluation:
+    """The model's scores of annotated persons; equal on every process when torchrun started several.
+
+    Key frames go through the network one at a time, as pictures may differ in aspect. Boxes are compared in
+    pixels of the clips. The model is only read, in whatever mode and place it is.
+
+    Args:
+        model: scores boxes.
+        dataset: its items' targets are ``Persons``; see ``slowfast_zoo.data.dataset``.
+        rule: whose frame mAP.
+        iou: overlap that makes a detection right.
+        workers: processes that read items.
+        device: None: the GPU of this process, or the CPU where there is none.
+        precision: of the network's arithmetic.
+        progress: show a bar when stderr is a terminal.
+
+    Raises:
+        DataError: an empty dataset, none of its items readable, no boxes, or a target that is no class.
+        InputError: a model for whole clips, or nothing annotated that is scored.
+        ExportError: this processor computes the network wrongly in that precision.
+    """
+    if model.spec.roi is None:
+        raise InputError("evaluate_persons takes models that score boxes, named *_roi; this one takes clips.")
+    if len(dataset) == 0:
+        raise DataError("The dataset to evaluate is empty.")
+    check_classes(model, dataset)
+    group = join(device)
+    twin = eval_twin(model, group.device)
+    keys = [[ItemKey(EVALUATION, 0, index)] for index in range(group.rank, len(dataset), group.world)]
+    loader = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, group.device)
+    rows: list[_Row] = []
+    failed: list[tuple[int, str]] = []
+    with torch.inference_mode():
+        for batch in shown(loader, "evaluate", len(keys), unit="frame", show=progress and group.first):
+            failed += batch.errors
+            if not batch.indices:
+                continue
+            check_targets(batch, model, dataset)
+            if not rows:
+                check_clips(model, batch.clips, precision, group.device)
+            rows.append(_scored(twin, batch, group.device, precision))
+    rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row.index)
+    failed = sorted(failure for part in group.gather(failed) for failure in part)
+    if not rows:
+        raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
+    frames = tuple(("", float(row.index)) for row in rows)
+    everything = [np.ones(row.probabilities.shape, bool) for row in rows]
+    predictions = _actions(frames, [row.boxes for row in rows], everything, [r.probabilities for r in rows])
+    done = [row.truth if row.truth.ndim == 2 else _one_hot(row.truth, model.num_classes) for row in rows]
+    annotations = _actions(frames, [row.annotated for row in rows], done, done)
+    names = class_names(model.labels, model.spec.num_classes)
+    return PersonEvaluation(
+        detections=evaluate_detections(
+            predictions, annotations, rule=rule, classes=dict(enumerate(names)), iou=iou
+        ),
+        probabilities=np.concatenate([row.probabilities for row in rows]),
+        targets=np.concatenate([row.targets for row in rows]),
+        failed=[(name_of(dataset, index), error) for index, error in failed],
+        frames=len(rows),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One key frame: scores of its boxes, and what is so."""
+
+    index: int
+    boxes: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
+    targets: npt.NDArray[Any]
+    annotated: npt.NDArray[np.float32]
+    truth: npt.NDArray[Any]
+
+
+def _one_hot(classes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
+    """Zeros and ones, bool (n, count), of classes int64 (n,)."""
+    return classes[:, None] == np.arange(count)
+
+
+def _actions(
+    frames: tuple[Frame, ...],
+    boxes: list[npt.NDArray[np.float32]],
+    chosen: list[npt.NDArray[Any]],
+    scores: list[npt.NDArray[Any]],
+) -> PersonActions:
+    """A row for each box and class that is chosen; one entry of each list a frame."""
+    box, label = np.nonzero(np.concatenate(chosen))
+    frame = np.repeat(np.arange(len(frames)), [len(part) for part in boxes])
+    return PersonActions(
+        frames,
+        frame[box],
+        np.concatenate(boxes).astype(np.float64)[box],
+        label,
+        np.concatenate(scores)[box, label].astype(np.float64),
+        np.full(len(box), -1),
+    )
+
+
+def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Precision) -> _Row:
+    assert batch.boxes is not None
+    clips = normalized(batch.clips.to(device, non_blocking=True), model.clip_spec)
+    with autocast(device, precision):
+        logits: Tensor = model(clips, batch.boxes).float().cpu()
+    softmax = model.spec.activation == "softmax"
+    probabilities = (logits.softmax(dim=1) if softmax else logits.sigmoid()).numpy()
+    boxes, targets = batch.boxes[:, 1:].numpy(), batch.targets.numpy()
+    annotated, truth = (boxes, targets) if batch.annotated is None else (p.numpy() for p in batch.annotated)
+    return _Row(batch.indices[0], boxes, probabilities, targets, annotated, truth)

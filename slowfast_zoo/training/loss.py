@@ -1,0 +1,30 @@
+"""What a training makes smaller: cross entropy for one label, binary cross entropy for several, or focal."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from slowfast_zoo.spec import Activation
+from slowfast_zoo.training.recipe import TrainConfig
+
+
+def loss_of(logits: Tensor, targets: Tensor, activation: Activation, config: TrainConfig) -> Tensor:
+    """The mean loss, a scalar; 0 where there is nothing to learn from, as in a clip without persons.
+
+    Args:
+        logits: (N, classes); a row is a clip, or a person.
+        targets: classes int64 (N,) with softmax, zeros and ones float32 (N, classes) with sigmoid.
+        activation: of the network; decides which loss it is.
+        config: ``label_smoothing``, ``focal_alpha`` and ``focal_gamma``.
+
+    Source: ``BBoxHeadAVA`` of MMAction2 (https://github.com/open-mmlab/mmaction2) for the focal variant.
+    """
+    if not len(logits):
+        return logits.sum()
+    if activation == "softmax":
+        return F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if config.focal_gamma:
+        losses = losses * (1 - (-losses).exp()) ** config.focal_gamma
+    return config.focal_alpha * losses.mean()
