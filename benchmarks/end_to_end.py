@@ -280,6 +280,7 @@ def main() -> None:
         help="engine:precision",
     )
     parser.add_argument("--peers-python", help="a Python that can import mmaction and decord")
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="of those made")
     parser.add_argument("--clips", type=int, default=10, help="in time; 3 crops of each")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -301,7 +302,7 @@ def main() -> None:
         "videos": {},
     }
     with tempfile.TemporaryDirectory() as folder:
-        made = [] if options.videos else [(name, size) for name, size in SIZES.items()]
+        made = [] if options.videos else [(name, SIZES[name]) for name in options.sizes]
         videos = options.videos or [write_footage(Path(folder) / f"{name}.mp4", *size) for name, size in made]
         try:
             for path in videos if candidates(options) else ():

@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from footage import SIZES, write_footage
-from machine import description, use_checkout
+from machine import description, spread, use_checkout
 
 use_checkout()
 
@@ -251,11 +251,8 @@ def measured(candidates: Candidates, rounds: int) -> dict[str, dict[str, Any]]:
     base = next(iter(candidates))
     return {
         name: {
-            "median_seconds": statistics.median(wall[name]),
-            "fastest_seconds": min(wall[name]),
-            "slowest_seconds": max(wall[name]),
-            "median_cpu_seconds": statistics.median(cpu[name]),
-            "fastest_cpu_seconds": min(cpu[name]),
+            "seconds": spread(wall[name]),
+            "cpu_seconds": spread(cpu[name]),
             "ratio": statistics.median(wall[name]) / statistics.median(wall[base]),
             "cpu_ratio": statistics.median(cpu[name]) / statistics.median(cpu[base]),
             "difference": differences[name],
@@ -268,9 +265,9 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
     columns = ("median", "fastest", "slowest", "ratio", "cpu", "ratio", "difference")
     print(f"{'milliseconds':28}" + "".join(f"{column:>11}" for column in columns))
     for name, row in rows.items():
-        times = (row["median_seconds"], row["fastest_seconds"], row["slowest_seconds"])
+        times = [row["seconds"][which] for which in ("median", "fastest", "slowest")]
         line = f"{name:28}" + "".join(f"{1000 * seconds:11.1f}" for seconds in times)
-        line += f"{row['ratio']:11.2f}{1000 * row['median_cpu_seconds']:11.1f}{row['cpu_ratio']:11.2f}"
+        line += f"{row['ratio']:11.2f}{1000 * row['cpu_seconds']['median']:11.1f}{row['cpu_ratio']:11.2f}"
         difference = row["difference"]
         print(line + (f"{'':>11}" if difference is None else f"{difference:11g}"), flush=True)
 

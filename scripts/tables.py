@@ -1,10 +1,11 @@
 """The tables that are made and not written: ``python scripts/tables.py`` puts them where they belong.
 
-The tables of models come from the catalog, that of speed and the page of all measurements from what the
-benchmarks have written to ``benchmarks/results``.
+The tables of models come from the catalog, those of speed and the page of all measurements from what the
+benchmarks have written to ``benchmarks/results``, a folder for each machine.
 """
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,8 @@ README = ROOT / "README.md"
 MODELS, SPEED = ROOT / "docs" / "models.md", ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results"
 REPORT = RESULTS / "README.md"
+CHART_OF = "zen4"
+"""The machine whose chart is in README."""
 HEADER = ("Model", "Weights", "Trained on", "Top-1", "Top-5", "Views", "Parameters")
 
 
@@ -46,17 +49,38 @@ def model_table(*, only_defaults: bool = False) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def speed_table() -> str:
-    """The Markdown table of times, and of how many times as fast as MMAction2 they are."""
+def speed_tables() -> str:
+    """For each machine its description and its table of times, in Markdown."""
     tables = _tables()
-    return str(tables.summary(tables.load(RESULTS.glob("*.json"))))
+    blocks = []
+    for machine in tables.machines(RESULTS):
+        blocks += [f"### {machine.name}", machine.words, tables.summary(machine.results)]
+    return "\n\n".join(blocks)
+
+
+def chart_line() -> str:
+    """The chart in README, and whose it is."""
+    about = json.loads((RESULTS / CHART_OF / "machine.json").read_text(encoding="utf-8"))
+    picture = (RESULTS / CHART_OF / "speed.png").relative_to(ROOT).as_posix()
+    title = "Times as fast as MMAction2: one clip through each engine, and a whole 10x3 test"
+    return (
+        f"![{title}]({picture})\n\n{about['words']} [More machines, and how to measure yours](docs/speed.md)."
+    )
 
 
 def report() -> str:
     """The page of everything that was measured."""
     tables = _tables()
-    head = "# What was measured\n\nWritten by `scripts/tables.py` from the files beside this one.\n\n"
-    return head + str(tables.report(tables.load(RESULTS.glob("*.json"))))
+    blocks = [
+        "# What was measured",
+        "Written by `scripts/tables.py` from the folders beside this page, one a machine.",
+    ]
+    blocks.append(
+        "Times are medians, quartiles in brackets; in parentheses how many times as fast as the first."
+    )
+    for machine in tables.machines(RESULTS):
+        blocks += [f"## {machine.name}", machine.words, tables.report(machine.results, level=3)]
+    return "\n\n".join(blocks)
 
 
 def table_in(text: str, name: str) -> str:
@@ -91,6 +115,7 @@ def _tables() -> ModuleType:
     spec = importlib.util.spec_from_file_location("benchmark_tables", RESULTS.parent / "report" / "tables.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their module
     spec.loader.exec_module(module)
     return module
 
@@ -98,10 +123,11 @@ def _tables() -> ModuleType:
 def pages() -> dict[Path, str]:
     """Every page that holds a table, as it should be."""
     models = with_table(MODELS.read_text(encoding="utf-8"), "models", model_table())
+    readme = with_table(README.read_text(encoding="utf-8"), "models", model_table(only_defaults=True))
     return {
-        README: with_table(README.read_text(encoding="utf-8"), "models", model_table(only_defaults=True)),
+        README: with_table(readme, "chart", chart_line()),
         MODELS: models,
-        SPEED: with_table(SPEED.read_text(encoding="utf-8"), "speed", speed_table()),
+        SPEED: with_table(SPEED.read_text(encoding="utf-8"), "speed", speed_tables()),
         REPORT: report(),
     }
 

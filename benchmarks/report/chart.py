@@ -1,9 +1,11 @@
-"""One picture and Markdown tables of what the other benchmarks have written.
+"""One picture and Markdown tables of what the other benchmarks have written about a machine.
 
+    python benchmarks/report/chart.py benchmarks/results/my_machine
     python benchmarks/report/chart.py engines.json end_to_end.json [...] --chart speed.png
 
 Each file says which benchmark wrote it. The chart needs matplotlib (extra ``train``) and the files of
-``engines.py``, ``end_to_end.py`` or both; the tables are made of every file, and printed.
+``engines.py``, ``end_to_end.py`` or both; the tables are made of every file, and printed. A machine's folder
+gets its chart inside.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import Results, in_words, label, load, report, short
+from tables import MACHINE, Results, in_words, label, load, report, short
 
 INK, PAPER, GRID = "#1f2328", "#ffffff", "#d0d7de"  # opaque, so that a dark page changes nothing
 MODELS = ("slowfast_r50_4x16x1", "slowfast_r50_8x8x1", "slowfast_r101_8x8x1")
@@ -107,15 +109,17 @@ def _panel(axes: Any, title: str, groups: dict[str, dict[str, tuple[float, str]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("files", nargs="+", type=Path, help="files, or one machine's folder")
     parser.add_argument("--models", nargs="+", default=MODELS, help="networks in the chart")
     parser.add_argument("--size", default="224", help="pixels of the clips in the chart")
     parser.add_argument("--chart", type=Path, help="draw a PNG here")
     options = parser.parse_args()
-    results = load(options.files)
+    folder = options.files[0] if options.files[0].is_dir() else None
+    files = set(folder.glob("*.json")) - {folder / MACHINE} if folder else options.files
+    results, chart = load(files), options.chart or (folder and folder / "speed.png")
     print(report(results))
-    if options.chart:
-        draw(results, options.models, options.size, options.chart)
+    if chart:
+        draw(results, options.models, options.size, chart)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""Markdown tables of what the other benchmarks have written, all figures and the few that README shows."""
+"""Markdown tables of what the other benchmarks have written: all figures, and those of docs/speed.md.
+
+Each machine has a folder: ``machine.json`` (its name, and a sentence about it) and a file for each run.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,33 @@ Results = dict[str, dict[str, Any]]
 
 Table = tuple[Sequence[str], list[Sequence[str]]]
 """The head, and the rows."""
+
+MACHINE = "machine.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A machine and what was measured there."""
+
+    name: str
+    """As headings have it."""
+    words: str
+    """A sentence: processor, memory, versions."""
+    results: Results
+    """Of the benchmarks that ran there."""
+
+
+def machines(folder: Path) -> list[Measured]:
+    """Every machine that has a folder there, by the names of those.
+
+    Raises:
+        ValueError: as ``load``.
+    """
+    found = []
+    for path in sorted(folder.glob(f"*/{MACHINE}")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        found.append(Measured(about["name"], about["words"], load(set(path.parent.glob("*.json")) - {path})))
+    return found
 
 
 def load(paths: Iterable[Path]) -> Results:
@@ -58,43 +90,82 @@ def _merge(known: dict[str, Any], result: dict[str, Any], path: Path) -> None:
         before.update(measured)
 
 
-def report(results: Results) -> str:
-    """Every figure, as a Markdown page."""
+def report(results: Results, *, level: int = 2) -> str:
+    """Every figure of a machine, as Markdown with headings of that level."""
     blocks = []
     for name, result in results.items():
-        blocks += [f"## {name}", in_words(result["machine"])]
+        blocks += [f"{'#' * level} {name}", in_words(result["machine"])]
         blocks += [markdown(table) for table in TABLES[name](result)]
     return "\n\n".join(blocks) + "\n"
 
 
 def summary(results: Results, size: str = "224") -> str:
-    """The table in README: times, and how many times as fast as MMAction2 that is."""
-    head = ["", "MMAction2", "eager, float32", "fastest, float32", "fastest, bfloat16"]
+    """The tables of a machine in docs/speed.md; of what wasn't measured there is none."""
+    tables = [] if "gpu" not in results else gpu_tables(results["gpu"])
+    if cpu := cpu_summary(results, size):
+        tables.append(cpu)
+    return "\n\n".join(markdown(table) for table in tables)
+
+
+def cpu_summary(results: Results, size: str) -> Table | None:
+    """Times, and how many times as fast as the first candidate that is: MMAction2 where that was there."""
+    head = [
+        "",
+        "MMAction2",
+        "eager, float32",
+        "fastest, float32",
+        "fastest, bfloat16",
+        "fastest, int8",
+        "rounds",
+    ]
     body = []
-    for model, sizes in results["engines"]["models"].items():
-        if size not in sizes:
-            continue
-        rows = sizes[size]
-        cells = [_of(rows["mmaction2 eager"], unit="ms", ratio=False), _of(rows["eager float32"], unit="ms")]
-        cells += [_of(fastest(rows, precision), unit="ms") for precision in ("float32", "bfloat16")]
-        body.append([f"one clip, {short(model)}", *cells])
-    for video, rows in results["end_to_end"]["videos"].items():
-        cells = [_of(rows["mmaction2"], ratio=False), ""]
-        cells += [_of(fastest(rows, precision)) for precision in ("float32", "bfloat16")]
-        body.append([f"10x3 test of {video}, R50 4x16x1", *cells])
-    return markdown((head, body))
+    for model, sizes in results.get("engines", {"models": {}})["models"].items():
+        if rows := sizes.get(size):
+            cells = [_of(rows.get("mmaction2 eager"), ratio=False), _of(rows.get("eager float32"))]
+            body.append([f"one clip, {short(model)}", *cells, *_fastest_cells(rows)])
+    for video, rows in results.get("end_to_end", {"videos": {}})["videos"].items():
+        cells = [_of(rows.get("mmaction2"), ratio=False), ""]
+        body.append([f"10x3 test of {video}, R50 4x16x1", *cells, *_fastest_cells(rows)])
+    empty = [column for column in (5, 4) if all(row[column] == "-" for row in body)]
+    for row in (head, *body):
+        for column in empty:
+            del row[column]
+    return (head, body) if body else None
 
 
-def fastest(rows: dict[str, dict[str, Any]], precision: str) -> dict[str, Any]:
-    """The row of the candidate with the lowest median among those of a precision."""
+def _fastest_cells(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Of each precision; and the number of rounds."""
+    cells = [_of(fastest(rows, precision)) for precision in ("float32", "bfloat16", "int8")]
+    return [*cells, str(min(len(row["seconds"]["rounds"]) for row in rows.values()))]
+
+
+def fastest(rows: dict[str, dict[str, Any]], precision: str) -> dict[str, Any] | None:
+    """The row of the candidate with the lowest median among those of a precision; None without any."""
     own = [row for name, row in rows.items() if name.endswith(precision)]
-    return min(own, key=lambda row: row["seconds"]["median"])
+    return min(own, key=lambda row: row["seconds"]["median"], default=None)
 
 
-def _of(row: dict[str, Any], *, unit: str = "s", ratio: bool = True) -> str:
-    seconds = row["seconds"]["median"]
-    time = f"{seconds:.1f} s" if unit == "s" else f"{1e3 * seconds:.0f} ms"
-    return f"{time} ({row['ratio']:.2f}x)" if ratio else time
+def _of(row: dict[str, Any] | None, *, ratio: bool = True) -> str:
+    if row is None:
+        return "-"
+    return f"{times(row['seconds'])} ({row['ratio']:.2f}x)" if ratio else times(row["seconds"])
+
+
+def times(seconds: dict[str, Any]) -> str:
+    """Median and quartiles of the rounds, in seconds or, where that is short, milliseconds."""
+    rounds = seconds["rounds"] * (1 if len(seconds["rounds"]) > 1 else 2)
+    lower, _, upper = statistics.quantiles(rounds, n=4, method="inclusive")
+    median = seconds["median"]
+    if median >= 2.5:
+        return f"{median:.1f} s [{lower:.1f}, {upper:.1f}]"
+    digits = max(2 - len(f"{1e3 * median:.0f}"), 0)
+    return f"{1e3 * median:.{digits}f} ms [{1e3 * lower:.{digits}f}, {1e3 * upper:.{digits}f}]"
+
+
+def rounds_of(rows: Iterable[dict[str, Any]]) -> str:
+    """How often things were timed, in words."""
+    counts = sorted({len(row["seconds"]["rounds"]) for row in rows})
+    return f"{'-'.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} rounds"
 
 
 def label(candidate: str) -> str:
@@ -125,17 +196,15 @@ def short(model: str) -> str:
 
 
 def engines_tables(result: dict[str, Any]) -> list[Table]:
-    """Milliseconds and ratios, one table for each size."""
+    """Times and ratios, one table for each size, and rates."""
     models = result["models"]
     tables = []
     for size in dict.fromkeys(size for sizes in models.values() for size in sizes):
         measured = {model: sizes[size] for model, sizes in models.items() if size in sizes}
         names = list(dict.fromkeys(name for rows in measured.values() for name in rows))
-        body = [
-            [short(model), *(_milliseconds(rows[name]) if name in rows else "-" for name in names)]
-            for model, rows in measured.items()
-        ]
-        tables.append(([f"ms per clip at {size} (times as fast)", *map(label, names)], body))
+        body = [[short(model), *(_of(rows.get(name)) for name in names)] for model, rows in measured.items()]
+        head = f"a clip at {size}, {rounds_of(row for rows in measured.values() for row in rows.values())}"
+        tables.append(([head, *map(label, names)], body))
         rated = [
             name for name in names if any(rows.get(name, {}).get("gflops") for rows in measured.values())
         ]
@@ -152,14 +221,15 @@ def engines_tables(result: dict[str, Any]) -> list[Table]:
 
 
 def end_to_end_tables(result: dict[str, Any]) -> list[Table]:
-    head = ["10x3 test", "", "s per video", "times as fast", "outside the network", "peak MiB", "start s"]
-    head += ["largest score difference", "same top-1"]
+    head = ["10x3 test", "", "per video", "times as fast", "rounds", "outside the network", "peak MiB"]
+    head += ["start s", "largest score difference", "same top-1"]
     body = [
         [
             video,
             label(candidate),
-            f"{row['seconds']['median']:.2f}",
+            times(row["seconds"]),
             f"{row['ratio']:.2f}",
+            str(len(row["seconds"]["rounds"])),
             f"{row['outside_network']:.1%}",
             f"{row['peak_mib']:.0f}",
             f"{row['startup_seconds']:.1f}",
@@ -182,16 +252,17 @@ def _memory_table(memory: dict[str, Any]) -> Table:
 
 
 def training_step_tables(result: dict[str, Any]) -> list[Table]:
-    head = [f"training step, {result['batch']} clips of {result['size']}", "s", "times as fast", "peak MiB"]
-    return [(head, [_timed(name, row) for name, row in result["candidates"].items()])]
+    rows = result["candidates"]
+    head = [f"training step, {result['batch']} clips of {result['size']}, {rounds_of(rows.values())}"]
+    head += ["a step", "times as fast", "peak MiB"]
+    return [(head, [_timed(name, row) for name, row in rows.items()])]
 
 
 def imports_tables(result: dict[str, Any]) -> list[Table]:
     body = [
-        [name, f"{row['seconds']['median']:.2f}", f"{row['peak_mib']:.0f}"]
-        for name, row in result["imports"].items()
+        [name, times(row["seconds"]), f"{row['peak_mib']:.0f}"] for name, row in result["imports"].items()
     ]
-    return [(["import", "s", "peak MiB"], body)]
+    return [([f"import, {rounds_of(result['imports'].values())}", "", "peak MiB"], body)]
 
 
 def precision_tables(result: dict[str, Any]) -> list[Table]:
@@ -205,13 +276,13 @@ def precision_tables(result: dict[str, Any]) -> list[Table]:
 
 
 def reading_tables(result: dict[str, Any]) -> list[Table]:
-    head = ["reading", "", "", "ms", "of the first's time", "of its processor time"]
+    head = ["reading", "", "", "median", "of the first's time", "of its processor time"]
     body = [
         [
             film,
             task,
             name,
-            f"{1e3 * row['median_seconds']:.0f}",
+            times(row["seconds"]) if "seconds" in row else f"{1e3 * row['median_seconds']:.0f} ms",
             f"{row['ratio']:.2f}",
             f"{row['cpu_ratio']:.2f}",
         ]
@@ -222,6 +293,45 @@ def reading_tables(result: dict[str, Any]) -> list[Table]:
     return [(head, body)]
 
 
+def gpu_tables(result: dict[str, Any]) -> list[Table]:
+    """What gpu.py has measured: a clip's time by batch, engine and precision, and the training step."""
+    batches = list(result["batches"])
+    head = [f"{short(result['model'])} at {result['size']}, {result['rounds']} rounds", "error"]
+    for batch in batches:
+        head += [f"batch of {batch}", "clips/s", "of matrix rate"]
+    names = list(dict.fromkeys(name for rows in result["batches"].values() for name in rows))
+    body = [
+        [
+            label(name),
+            _error(result, name),
+            *(cell for batch in batches for cell in _gpu_cells(result, batch, name)),
+        ]
+        for name in names
+    ]
+    rows = result["training"]
+    if not rows:
+        return [(head, body)]
+    steps = [
+        [name, times(row["seconds"]), f"{row['steps_per_second']:.2f}", f"{row['peak_mib']:.0f}"]
+        for name, row in rows.items()
+    ]
+    title = f"training step, {result['training_batch']} clips, {rounds_of(rows.values())}"
+    return [(head, body), ([title, "a step", "steps/s", "peak MiB"], steps)]
+
+
+def _gpu_cells(result: dict[str, Any], batch: str, name: str) -> list[str]:
+    row = result["batches"][batch].get(name)
+    if row is None:
+        return ["-"] * 3
+    share = row["gflops"] / result["matrix_product_gflops"][row["precision"]]
+    return [_of(row), f"{row['clips_per_second']:.0f}", f"{share:.0%}"]
+
+
+def _error(result: dict[str, Any], name: str) -> str:
+    errors = [rows[name]["relative_error"] for rows in result["batches"].values() if name in rows]
+    return f"{max(errors):.1e}"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "engines": engines_tables,
     "end_to_end": end_to_end_tables,
@@ -229,11 +339,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "imports": imports_tables,
     "precision": precision_tables,
     "reading": reading_tables,
+    "gpu": gpu_tables,
 }
-
-
-def _milliseconds(row: dict[str, Any]) -> str:
-    return f"{1e3 * row['seconds']['median']:.0f} ({row['ratio']:.2f})"
 
 
 def _rate(row: dict[str, Any] | None) -> str:
@@ -242,7 +349,7 @@ def _rate(row: dict[str, Any] | None) -> str:
 
 def _timed(name: str, row: dict[str, Any]) -> list[str]:
     peak = row["peak_gpu_mib"] or row["peak_mib"]
-    return [label(name), f"{row['seconds']['median']:.2f}", f"{row['ratio']:.2f}", f"{peak:.0f}"]
+    return [label(name), times(row["seconds"]), f"{row['ratio']:.2f}", f"{peak:.0f}"]
 
 
 def markdown(table: Table) -> str:
