@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
 from slowfast_zoo.errors import DataError
+from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.lists import ReadOptions

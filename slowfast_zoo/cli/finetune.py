@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.annotations import Annotations

@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, prepared
 from slowfast_zoo.errors import DownloadError, InputError
+from slowfast_zoo.naming import ModelRef
 
 REQUIRED = (
     "torch",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
 from slowfast_zoo.evaluation import Average, DetectionRule, Metric
+from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.dataset import ClipDataset, VideoDataset

@@ -14,10 +14,11 @@ from typing import Any
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, ModelType, model_argument, model_option, parse
+from slowfast_zoo.cli.models import ModelType, model_argument, model_option
 from slowfast_zoo.cli.options import FILE, FOLDER, NEW_FILE, check_absent, choice, command, echo
 from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError
 from slowfast_zoo.inference.export import Format
+from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 

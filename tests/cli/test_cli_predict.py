@@ -23,9 +23,9 @@ from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli.models import parse
 from slowfast_zoo.cli.videos.predict import Found, Progress
 from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.naming import parse
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=2, crops=3)
 

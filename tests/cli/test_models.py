@@ -16,8 +16,9 @@ from support.publisher_files import trained, write_file
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli.models import ModelType, parse
+from slowfast_zoo.cli.models import ModelType
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, UnknownNameError
+from slowfast_zoo.naming import parse
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import get_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry

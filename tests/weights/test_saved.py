@@ -11,8 +11,8 @@ import torch
 from support.publisher_files import write_file
 
 from slowfast_zoo import ClipSpec, SlowFast, create_model, from_pretrained, save_pretrained
-from slowfast_zoo.cli.models import parse
 from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo.naming import parse
 from slowfast_zoo.training.state import save_weights
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog.own import TINY_MODEL_SPEC

@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import DEFAULT_MODEL, ModelRef, model_option, parse
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, FOLDER, command, echo, prepared
-from slowfast_zoo.cli.videos.predict import find_videos, listed, origin_of
+from slowfast_zoo.cli.videos.predict import find_videos, listed
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import check_writable
 from slowfast_zoo.inference.features.recipes import (
@@ -25,6 +25,7 @@ from slowfast_zoo.inference.features.recipes import (
     RecipeName,
     find_recipe,
 )
+from slowfast_zoo.naming import DEFAULT_MODEL, ModelRef, parse
 from slowfast_zoo.spec import LastWindow
 
 _SECONDS = click.FloatRange(0, min_open=True)
@@ -127,7 +128,7 @@ def features_command(
         chosen = model or parse(published.model if published else DEFAULT_MODEL)
         options = {**wishes, "recipe": recipe, "views": views, "fps": fps, **prepared(how)}
         extractor = FeatureExtractor(chosen.load(), **options)
-        extractor.settings |= origin_of(chosen)
+        extractor.settings |= chosen.origin()
         folder.fill(extractor)
     skipped = "".join(f", {what}: {count}" for what, count in sorted(found_videos.skipped.items()))
     echo(f"{folder.summary()}{skipped}", err=True)

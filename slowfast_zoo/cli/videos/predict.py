@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, command, echo, prepared
 from slowfast_zoo.cli.results import (
     FORMATS,
@@ -26,6 +26,7 @@ from slowfast_zoo.cli.results import (
     table_row,
 )
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.predict import Prediction
@@ -81,7 +82,7 @@ def predict_command(
     if not paths and names is None:
         raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
     shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
-    settings = {**origin_of(model), "views": shown, "topk": topk, "fps": fps, "precision": how["precision"]}
+    settings = {**model.origin(), "views": shown, "topk": topk, "fps": fps, "precision": how["precision"]}
     columns = prediction_columns(topk)
     results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
     found = find_videos([*paths, *listed(names)], recursive, results.known)
@@ -216,22 +217,6 @@ class Progress:
         seconds = max(self._clock() - self._begin, 1e-9)
         rate = (self.answered + self.failed) / seconds
         return f"{self.failed} failed, in {seconds:.1f} s ({rate:.3g} videos/s)"
-
-
-def origin_of(model: ModelRef) -> dict[str, str]:
-    """What rows say of the model: a published one's name and tag, else the path and the file's hash."""
-    if model.entry is not None:
-        return {"model": model.entry.model, "weights": model.entry.tag}
-    from slowfast_zoo.files import hash_file
-    from slowfast_zoo.video.decoding.sources import display_name
-
-    assert model.path is not None
-    file = model.path / "model.safetensors" if model.path.is_dir() else model.path
-    try:
-        weights = f"sha256:{hash_file(file)[:16]}"
-    except OSError:  # loading says what is wrong with it
-        weights = ""
-    return {"model": display_name(model.path), "weights": weights}
 
 
 def listed(names: str | None) -> list[str]:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from slowfast_zoo.cli import options as opt
-from slowfast_zoo.cli.models import ModelRef, model_option
+from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo, prepared
 from slowfast_zoo.cli.results import ResultFile
-from slowfast_zoo.cli.videos.predict import find_videos, listed, origin_of
+from slowfast_zoo.cli.videos.predict import find_videos, listed
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
+from slowfast_zoo.naming import ModelRef
 from slowfast_zoo.spec import LastWindow
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def timeline_command(
     arguments = [*paths, *listed(names)]
     found = find_videos(arguments, recursive, Counter())
     many = len(found.sources) + len(found.failures) > 1
-    settings = {**origin_of(model), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
+    settings = {**model.origin(), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
     settings |= {"views": views if isinstance(views, str) else f"{views[0]}x{views[1]}", "fps": fps}
     settings |= {"precision": how["precision"]}
     target = _folder(out, form, resume, settings) if out and (many or out.is_dir()) else _File(out, form)

@@ -1,0 +1,138 @@
+"""MODEL, the one way in which every command and every worker is told in words which model to take.
+
+MODEL is a name (``slowfast_r50_4x16x1``: its default weights), a name with one of its weights
+(``slowfast_r50_8x8x1:pyslowfast/k400``), a publisher's own config name, a folder that
+``save_pretrained`` or a training wrote, or a checkpoint file: one of ours, or any publisher's. A name
+goes before a file that is called the same; ``./NAME`` is the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast_zoo.errors import DownloadError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
+from slowfast_zoo.weights.catalog.entry import WeightEntry
+
+if TYPE_CHECKING:
+    from slowfast_zoo.network.slowfast import SlowFast
+    from slowfast_zoo.spec import ClipSpec
+
+DEFAULT_MODEL = "slowfast_r50_4x16x1"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRef:
+    """A MODEL that exists, before anything of it is read or fetched."""
+
+    text: str
+    """As it was given."""
+    entry: WeightEntry | None = None
+    """The published weights that a name means."""
+    path: Path | None = None
+    """The saved folder or the checkpoint file."""
+    like: WeightEntry | None = None
+    """Whose network and input a file has, where the file doesn't say."""
+
+    def load(self) -> SlowFast:
+        """The model with its weights.
+
+        Raises:
+            SlowFastZooError: as ``create_model`` and ``from_pretrained``.
+        """
+        if self.entry is not None:
+            from slowfast_zoo.zoo import create_model
+
+            try:
+                return create_model(self.entry.model, weights=self.entry)
+            except DownloadError as error:
+                if self.text != DEFAULT_MODEL:
+                    raise
+                raise DownloadError(
+                    f"{error}\nWithout any download, '--model slowfast_tiny' names the motion of the camera."
+                ) from error
+        assert self.path is not None
+        if self.path.is_dir():
+            from slowfast_zoo.weights.saved.hub import from_pretrained
+
+            return from_pretrained(self.path)
+        from slowfast_zoo.weights.store import open_file
+
+        return open_file(self.path, like=self.like).build()
+
+    def untrained(self) -> SlowFast:
+        """The model with random weights where it is a published one, so that nothing is downloaded."""
+        if self.entry is None:
+            return self.load()
+        from slowfast_zoo.network.slowfast import SlowFast
+
+        model = SlowFast(self.entry.model_spec)
+        model.clip_spec = self.entry.clip_spec
+        model.provenance = {"model": self.entry.model, "tag": None}
+        return model
+
+    def clip_spec(self) -> ClipSpec:
+        """The input contract, without a download."""
+        return self.load().clip_spec if self.entry is None else self.entry.clip_spec
+
+    def origin(self) -> dict[str, str]:
+        """What results say of it: a published one's name and tag, else the path and the file's hash."""
+        if self.entry is not None:
+            return {"model": self.entry.model, "weights": self.entry.tag}
+        from slowfast_zoo.files import hash_file
+        from slowfast_zoo.video.decoding.sources import display_name
+
+        assert self.path is not None
+        file = self.path / "model.safetensors" if self.path.is_dir() else self.path
+        try:
+            weights = f"sha256:{hash_file(file)[:16]}"
+        except OSError:  # loading says what is wrong with it
+            weights = ""
+        return {"model": display_name(self.path), "weights": weights}
+
+
+def parse(text: str, like: str | None = None) -> ModelRef:
+    """What a MODEL means; names, tags, files and folders are looked up, none is opened.
+
+    Args:
+        text: the MODEL.
+        like: NAME or NAME:TAG, whose network and input a file has.
+
+    Raises:
+        UnknownNameError: there is no such model, weights, folder or file; the message has the nearest.
+        InputError: ``like`` beside a MODEL that is no file.
+    """
+    entry = _named(text)
+    path = Path(text).expanduser()
+    if entry is None and not path.exists():
+        names = [*list_models(), *(row.config_name for row in list_weights())]
+        hint = did_you_mean(text, names) or f" The models are: {quoted(list_models())}."
+        raise UnknownNameError(f"There is no model, folder or file '{text}'.{hint}")
+    if like is None:
+        return ModelRef(text, entry) if entry else ModelRef(text, path=path)
+    if entry is not None or path.is_dir():
+        raise InputError(f"--like says whose network a checkpoint file has; '{text}' says that itself.")
+    row = _named(like)
+    if row is None:
+        raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{_nearest(like)}")
+    return ModelRef(text, path=path, like=row)
+
+
+def _named(text: str) -> WeightEntry | None:
+    """The row that a name, NAME:TAG or config name means; None for what is none of them.
+
+    Raises:
+        UnknownNameError: a model's name with weights that it doesn't have.
+    """
+    name, colon, tag = text.partition(":")
+    if name in list_models():
+        return get_weights(name, tag if colon else "default")
+    if colon and name.startswith("slowfast_") and not Path(text).exists():
+        raise UnknownNameError(f"There is no model '{name}'.{_nearest(name)}")
+    return find_config(text)
+
+
+def _nearest(name: str) -> str:
+    return did_you_mean(name.partition(":")[0], list_models()) or f" The models are: {quoted(list_models())}."
