@@ -31,6 +31,8 @@ _HOMES = {
     "inference.engines.optimize": ("OptimizedModel", "optimize"),
     "inference.export.export": ("Export", "export"),
     "inference.benchmark": ("Benchmark", "benchmark"),
+    "inference.detect.detect": ("detect",),
+    "inference.detect.detections": ("Detections",),
     "inference.predict": ("Prediction", "predict", "predict_many"),
     "inference.segments": ("Segment", "SegmentRules"),
     "inference.timeline": ("Timeline", "timeline"),

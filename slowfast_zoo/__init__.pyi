@@ -8,6 +8,8 @@ from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
 from slowfast_zoo.evaluation.evaluate import evaluate as evaluate
 from slowfast_zoo.inference.benchmark import Benchmark as Benchmark
 from slowfast_zoo.inference.benchmark import benchmark as benchmark
+from slowfast_zoo.inference.detect.detect import detect as detect
+from slowfast_zoo.inference.detect.detections import Detections as Detections
 from slowfast_zoo.inference.engines.optimize import OptimizedModel as OptimizedModel
 from slowfast_zoo.inference.engines.optimize import optimize as optimize
 from slowfast_zoo.inference.export.export import Export as Export

@@ -28,11 +28,11 @@ def average_views(logits: Tensor, activation: Activation, rule: Aggregate) -> Te
     if rule == "mean-logit":
         return logits.mean(dim=0)
     if rule == "mean-prob":
-        return _activated(logits, activation).mean(dim=0)
+        return activated(logits, activation).mean(dim=0)
     if rule == "max-prob":
-        return _activated(logits, activation).amax(dim=0)
+        return activated(logits, activation).amax(dim=0)
     if rule == "sum-prob":
-        return _activated(logits, activation).sum(dim=0)
+        return activated(logits, activation).sum(dim=0)
     rules = get_args(Aggregate)
     raise UnknownNameError(
         f"Views can't be averaged by {rule!r}.{did_you_mean(str(rule), rules)} Accepted: {quoted(rules)}."
@@ -47,7 +47,7 @@ def probabilities(logits: Tensor, activation: Activation, rule: Aggregate) -> Te
     """
     scores = average_views(logits, activation, rule)
     if rule == "mean-logit":
-        return _activated(scores[None], activation)[0]
+        return activated(scores[None], activation)[0]
     return scores / len(logits) if rule == "sum-prob" else scores
 
 
@@ -77,5 +77,6 @@ def check_topk(topk: int | None) -> int | None:
     return topk
 
 
-def _activated(logits: Tensor, activation: Activation) -> Tensor:
+def activated(logits: Tensor, activation: Activation) -> Tensor:
+    """Probabilities of logits ``(n, classes)``, row by row."""
     return logits.softmax(dim=1) if activation == "softmax" else logits.sigmoid()

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
-from slowfast_zoo.inference.aggregate import probabilities
+from slowfast_zoo.inference.aggregate import activated, probabilities
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
@@ -30,25 +31,39 @@ _BATCH_SIZES = {"cpu": 1, "cuda": 32}
 in every company; a GPU gains little from more."""
 
 
-def check_predictable(model: object, *, features: bool = False) -> None:
+def check_predictable(model: object, *, features: bool = False, boxes: bool = False) -> None:
     """Refuses what ``predict`` can't use.
 
     Args:
         model: the model.
         features: whether a model that gives features is accepted.
+        boxes: whether it has to be one that scores persons, which else is refused.
 
     Raises:
         InputError: says why.
     """
+    verb = "detect" if boxes else "predict"
     if not isinstance(model, (SlowFast, OptimizedModel)):
         raise InputError(
-            f"predict takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
+            f"{verb} takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
         )
-    check_clip_head(model.spec, "This")
+    if not boxes:
+        check_clip_head(model.spec, "This call")
+    elif model.spec.roi is None:
+        raise InputError(
+            "detect takes models that score persons, named *_roi; this one classifies whole clips: predict"
+            " takes it."
+        )
     if model.spec.num_classes == 0 and not features:
-        raise InputError("This model has no classifier (num_classes=0); extract_features takes it.")
+        other = "it names no actions." if boxes else "extract_features takes it."
+        raise InputError(f"This model has no classifier (num_classes=0); {other}")
+    if boxes and not model.clip_spec.has_key_frames:
+        raise InputError(
+            f"This model scores persons, and its clip_spec is one for whole videos (sampling"
+            f" '{model.clip_spec.sampling}'): give it that of its weights' row."
+        )
     if model.spec.in_channels != 3:
-        raise InputError(f"predict reads RGB video, this model takes {model.spec.in_channels} channels.")
+        raise InputError(f"{verb} reads RGB video, this model takes {model.spec.in_channels} channels.")
 
 
 class BatchRunner:
@@ -67,6 +82,7 @@ class BatchRunner:
         clips: how many will come; None: not known.
         batch_size: None: what the device gains from.
         features: whether the model may be one without a classifier, whose features take the place of logits.
+        boxes: whether it is one that scores persons.
 
     Raises:
         InputError: an argument that is not accepted.
@@ -82,14 +98,21 @@ class BatchRunner:
         clips: int | None = None,
         batch_size: int | None = None,
         features: bool = False,
+        boxes: bool = False,
     ) -> None:
-        check_predictable(model, features=features)
+        check_predictable(model, features=features, boxes=boxes)
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             index = next(model.parameters()).device if device is None else to_device(device)
-            self.model = optimized(model, engine, precision, index, clips) or eval_twin(model, index)
+            # Engines don't take boxes yet.
+            fast = (
+                None
+                if boxes and engine == "auto" and precision == "float32"
+                else (optimized(model, engine, precision, index, clips))
+            )
+            self.model = fast or eval_twin(model, index)
         elif engine not in ("auto", model.engine) or device is not None:
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
         if isinstance(self.model, SlowFast):
@@ -99,20 +122,30 @@ class BatchRunner:
             self.device, self._dtype = self.model.device, torch.float32
         self.batch_size = batch_size or _BATCH_SIZES.get(self.device.type, 4)
 
-    def __call__(self, clips: Tensor) -> Tensor:
-        """Logits float32 on the CPU of clips (n, C, T, H, W).
+    def __call__(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
+        """Logits float32 on the CPU of clips (n, C, T, H, W): a row a clip, or a row a box.
+
+        Args:
+            clips: on any device.
+            boxes: float (m, 4) for each clip, x1, y1, x2, y2 in its pixels, where the model scores persons.
 
         Raises:
             OutOfMemoryError: one clip is too much.
         """
         compute = Halving(self._logits, self.batch_size)
-        logits = compute(clips)
+        logits = compute(clips, boxes) if boxes else compute(clips)
         self.batch_size = compute.size
         return logits
 
     @torch.inference_mode()
-    def _logits(self, clips: Tensor) -> Tensor:
-        return self.model(clips.to(self.device, self._dtype)).float().cpu()
+    def _logits(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
+        clips = clips.to(self.device, self._dtype)
+        if not boxes:
+            return self.model(clips).float().cpu()
+        model: Any = self.model
+        of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
+        logits: Tensor = model(clips, torch.cat(of_clips).to(self.device))
+        return logits.float().cpu()
 
 
 @dataclasses.dataclass
@@ -125,7 +158,9 @@ class Job:
     error: BaseException | None = None
     """Why there is no answer."""
     logits: list[Tensor] = dataclasses.field(default_factory=list)
-    """Of the views that are through, in order, each ``(classes,)``."""
+    """Of the views that are through, in order, each ``(classes,)``; with boxes a row for each of them."""
+    boxes: Tensor | None = None
+    """float32 (n, 4), n at least 1, in pixels of the only view, where the model scores persons."""
 
     @property
     def done(self) -> bool:
@@ -138,7 +173,17 @@ class Job:
         Raises:
             InputError: some are no numbers.
         """
-        scores = probabilities(torch.stack(self.logits), activation, rule)
+        return self._finite(probabilities(torch.stack(self.logits), activation, rule))
+
+    def of_boxes(self, activation: Activation) -> Tensor:
+        """The answers for all boxes, ``(n, classes)``.
+
+        Raises:
+            InputError: some are no numbers.
+        """
+        return self._finite(activated(self.logits[0], activation))
+
+    def _finite(self, scores: Tensor) -> Tensor:
         if not torch.isfinite(scores).all():
             raise InputError(
                 f"The model returned NaN for '{self.source}': its weights are damaged, or its precision"
@@ -218,8 +263,9 @@ class _Queue:
             self._run(jobs, self._batch[: len(jobs)])
 
     def _run(self, jobs: Sequence[Job], views: Tensor) -> None:
+        boxes = [job.boxes for job in jobs if job.boxes is not None]
         try:
-            logits = self._runner(views)
+            logits = self._runner(views, boxes)
         except (RuntimeError, ValueError, MemoryError) as error:
             # What else the library itself refuses lies with the model or the engine, not with a video.
             ours = isinstance(error, SlowFastZooError) and not isinstance(error, OutOfMemoryError)
@@ -231,5 +277,6 @@ class _Queue:
                 for index, job in enumerate(jobs):  # so that none fails for its company
                     self._run([job], views[index : index + 1])
         else:
-            for job, row in zip(jobs, logits, strict=True):
+            rows = torch.split(logits, [len(each) for each in boxes]) if boxes else logits
+            for job, row in zip(jobs, rows, strict=True):
                 job.logits.append(row)

@@ -277,8 +277,8 @@ def check_clip_head(spec: ModelSpec, what: str) -> None:
     """
     if spec.roi is not None:
         raise InputError(
-            f"{what} takes models that classify whole clips; this one scores persons: call it as"
-            " model(clip, boxes)."
+            f"{what} takes models that classify whole clips; this one scores persons: detect takes it, with a"
+            " video and boxes, or call it as model(clip, boxes)."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -52,16 +52,20 @@ class Halving:
         size: rows at a time; halved for good whenever memory runs out.
     """
 
-    def __init__(self, compute: Callable[[Tensor], Tensor], size: int) -> None:
+    def __init__(self, compute: Callable[..., Tensor], size: int) -> None:
         """
         Args:
-            compute: rows (n, ...) to results (n, ...).
+            compute: rows (n, ...), and what belongs to each where something does, to results.
             size: at most so many rows at a time.
         """
         self.compute, self.size = compute, max(size, 1)
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """The results of all rows.
+    def __call__(self, rows: Tensor, *beside: Sequence[object]) -> Tensor:
+        """The results of all rows, one behind the other.
+
+        Args:
+            rows: (n, ...).
+            beside: lists with something for each row.
 
         Raises:
             OutOfMemoryError: one row is too much.
@@ -70,7 +74,7 @@ class Halving:
         while len(rows):
             part = rows[: self.size]
             try:
-                results.append(self.compute(part))
+                results.append(self.compute(part, *(each[: len(part)] for each in beside)))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -81,7 +85,7 @@ class Halving:
                         " smaller model or another device."
                     ) from error
             else:
-                rows = rows[len(part) :]
+                rows, beside = rows[len(part) :], tuple(each[len(part) :] for each in beside)
                 continue
             # Behind the except block: the traceback kept what filled the memory.
             self.size = len(part) // 2

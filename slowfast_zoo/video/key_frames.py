@@ -1,13 +1,14 @@
 """Key frames of a video, where persons have boxes, each with the clip around it.
 
 with open_video("film.mp4") as video:
-    plan = KeyFrames(every(video, 1.0))
+    plan = KeyFrames([1.0, 2.5])
     for window, clips in WindowReader(video, model.clip_spec, plan):
         plan.seconds[window.number], clips.tensor()     # when it is, float32 (1, C, T, H, W)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,8 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views
 from slowfast_zoo.video.decoding.video import Video
-from slowfast_zoo.video.rules import Indices
-from slowfast_zoo.video.sampling import checked_seconds, key_indices
+from slowfast_zoo.video.rules import Indices, Stamps
+from slowfast_zoo.video.sampling import checked_seconds, key_frames, key_indices
 from slowfast_zoo.video.windows import Window, window_of
 
 
@@ -47,10 +48,14 @@ class KeyFrames:
         Raises:
             InputError: a key frame behind the video's end, a spec without key frames, or no known frame rate.
         """
+        moments, stamps = self._moments(video, spec)
         self._rows = self._clips(video, spec)
-        first, last = self._rows.min(axis=1).tolist(), self._rows.max(axis=1).tolist()
-        pairs = enumerate(zip(first, last, strict=True))
-        return [window_of(video, number, begin, end + 1) for number, (begin, end) in pairs]
+        keys = key_frames(spec, video.num_frames, video.fps, moments, stamps=stamps)
+        parts = zip(self._rows.min(axis=1).tolist(), self._rows.max(axis=1).tolist(), keys, strict=True)
+        return [
+            dataclasses.replace(window_of(video, number, first, last + 1), key_frame=key)
+            for number, (first, last, key) in enumerate(parts)
+        ]
 
     def clips(self, video: Video, window: Window, spec: ClipSpec, views: Views) -> ClipPlan:
         """The one clip of a window."""
@@ -59,24 +64,46 @@ class KeyFrames:
         return ClipPlan(row, ((window.start_seconds, window.end_seconds),), len(np.unique(row)) < row.size)
 
     def _clips(self, video: Video, spec: ClipSpec) -> Indices:
+        moments, stamps = self._moments(video, spec)
+        return key_indices(spec, video.num_frames, video.fps, moments, stamps=stamps)
+
+    def _moments(self, video: Video, spec: ClipSpec) -> tuple[list[float], Stamps | None]:
+        """The times as the rule counts them: from the first frame on."""
         if spec.time_base == "frames":
             # Frame numbers are what counts, whatever the rate: the frame that is there at that time.
-            moments = [
-                float(min(video.index_near(second), video.num_frames) / video.fps) for second in self.seconds
-            ]
-            return key_indices(spec, video.num_frames, video.fps, moments)
+            numbers = [min(video.index_near(second), video.num_frames) for second in self.seconds]
+            return [float(number / video.fps) for number in numbers], None
         begin = video.seconds_of(0)
-        moments = [max(second - begin, 0.0) for second in self.seconds]
-        return key_indices(spec, video.num_frames, video.fps, moments, stamps=video.stamps())
+        return [max(second - begin, 0.0) for second in self.seconds], video.stamps()
+
+
+class EveryKeyFrame(KeyFrames):
+    """Key frames so many seconds apart, over the whole of whatever video is read.
+
+    Attributes:
+        seconds: of the video that was asked about last.
+
+    Raises:
+        InputError: no length of time.
+    """
+
+    def __init__(self, every_seconds: float) -> None:
+        self._every = checked_seconds("every_seconds", every_seconds, positive=True)
+        super().__init__([0.0])
+
+    def windows(self, video: Video, spec: ClipSpec) -> list[Window]:
+        self.seconds = tuple(every(video, self._every))
+        return super().windows(video, spec)
 
 
 def every(video: Video, seconds: float) -> list[float]:
-    """Times so many seconds apart, from the begin of a video to before its end, in a player's time.
+    """Times so many seconds apart, from the begin of a video to its last frame, in a player's time.
 
     Raises:
         InputError: no length of time, or the frame rate isn't known.
     """
     seconds = checked_seconds("every_seconds", seconds, positive=True)
     begin, end = video.seconds_of(0), video.seconds_of(video.num_frames)
-    count = max(int(np.ceil((end - begin) / seconds - 1e-6)), 1)
+    end -= float(1 / video.fps / 2)  # time stamps are rounded: no key frame where the last frame ends
+    count = max(int(np.ceil((end - begin) / seconds)), 1)
     return [begin + number * seconds for number in range(count)]

@@ -15,7 +15,7 @@ A rule is a class in ``rules``. Which frames of a clip the slow pathway sees bel
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from numbers import Real
 from typing import TypeGuard
@@ -35,6 +35,7 @@ from slowfast_zoo.video.rules import (
     Start,
     Timing,
     resampled_count,
+    source_frame,
 )
 
 
@@ -161,20 +162,49 @@ def key_indices(
     Raises:
         InputError: a spec without key frames, a time outside the video, or as ``clip_indices``.
     """
+    rule, video = _key_rule(spec), _timing(spec, num_frames, fps, stamps)
+    numbers = _key_numbers(spec, video, fps, seconds)
+    rows = [rule.around(spec, video, number, rng) for number in numbers]
+    return np.array(rows, np.int64).reshape(-1, spec.num_frames)
+
+
+def key_frames(
+    spec: ClipSpec,
+    num_frames: int,
+    fps: float | Fraction,
+    seconds: Sequence[float],
+    *,
+    stamps: Stamps | None = None,
+) -> list[int]:
+    """The key frames themselves, where persons have their boxes; arguments and errors: ``key_indices``."""
+    _key_rule(spec)
+    video = _timing(spec, num_frames, fps, stamps)
+    last = resampled_count(spec, video) - 1
+    return [
+        source_frame(spec, video, min(number, last)) for number in _key_numbers(spec, video, fps, seconds)
+    ]
+
+
+def _key_rule(spec: ClipSpec) -> KeyRule:
     rule = RULES[spec.sampling]
     if not isinstance(rule, KeyRule):
         keyed = ", ".join(name for name, other in RULES.items() if isinstance(other, KeyRule))
         raise InputError(f"The sampling '{spec.sampling}' has no key frames; those that have: {keyed}.")
-    video = _timing(spec, num_frames, fps, stamps)
+    return rule
+
+
+def _key_numbers(
+    spec: ClipSpec, video: Timing, fps: float | Fraction, seconds: Sequence[float]
+) -> Iterator[int]:
+    """The key frames' numbers at the spec's rate."""
     rate = Fraction(fps if video.rate is None or spec.fps is None else spec.fps)
-    count, rows = resampled_count(spec, video), []
+    end = resampled_count(spec, video) / rate
     for moment in seconds:
-        if not math.isfinite(moment) or not 0 <= moment <= count / rate:
+        if not math.isfinite(moment) or not 0 <= moment <= end:
             raise InputError(
-                f"A key frame is at {moment!r} s; accepted: 0 to {float(count / rate):.3f}, the video's end."
+                f"A key frame is at {moment!r} s; accepted: 0 to {float(end):.3f}, the video's end."
             )
-        rows.append(rule.around(spec, video, round(Fraction(moment) * rate), rng))
-    return np.array(rows, np.int64).reshape(-1, spec.num_frames)
+        yield round(Fraction(moment) * rate)
 
 
 def clip_span(spec: ClipSpec, fps: Rate = None) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ from slowfast_zoo.errors import FrameCountError, InputError
 from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Clips, Views, pipeline_for, plan_clips
 from slowfast_zoo.video.decoding.part import VideoPart
-from slowfast_zoo.video.decoding.video import Video, ahead
+from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 from slowfast_zoo.video.sampling import checked_seconds, window_frames
 from slowfast_zoo.video.transforms.functional import FramePipeline
 
@@ -39,6 +39,8 @@ class Window:
     """When a player shows the first frame (``Video.seconds_of``)."""
     end_seconds: float
     """When the last frame ends."""
+    key_frame: int | None = None
+    """The frame that is looked at as a whole as well, beside the window's clips."""
 
     @property
     def center_seconds(self) -> float:
@@ -191,13 +193,23 @@ class WindowReader:
         spec: the clip contract.
         plan: where the windows lie.
         views: of each window, as for ``read_clips``.
+        look: gets each window's key frame, its number and uint8 RGB (H, W, 3), as it comes out of the
+            decoder, before that window; in the thread that iterates.
 
     Raises:
         InputError, VideoError: as ``read_clips`` and the plan.
     """
 
-    def __init__(self, video: Video, spec: ClipSpec, plan: Plan, *, views: Views = "quick") -> None:
-        self._video, self._spec, self._plan, self._views = video, spec, plan, views
+    def __init__(
+        self,
+        video: Video,
+        spec: ClipSpec,
+        plan: Plan,
+        *,
+        views: Views = "quick",
+        look: Callable[[int, Frame], None] | None = None,
+    ) -> None:
+        self._video, self._spec, self._plan, self._views, self._look = video, spec, plan, views, look
         self._pipeline = pipeline_for(video, spec, views)
         self.windows = plan.windows(video, spec)
 
@@ -216,19 +228,30 @@ class WindowReader:
                 done = min(done, len(self.windows))
 
     def _one_pass(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Clips]]:
-        video = self._video
+        video, keys = self._video, set[int]()
         needed = np.zeros(video.num_frames, bool)
         for window in windows:
             needed[window.first_frame + self._clips_of(window).indices] = True
+        if self._look is not None:
+            keys = {window.key_frame for window in windows if window.key_frame is not None}
+            needed[[*keys]] = True
         store = FrameStore(self._spec, self._pipeline)
         frames = video.iter_frames(np.flatnonzero(needed).tolist())
         coming = ((window, self._clips_of(window)) for window in windows)
         following = next(coming, None)
-        for index, frame in ahead(lambda item: (item[0], self._pipeline.prepare(item[1])), frames):
-            store.add(index, frame)
+
+        def prepare(item: tuple[int, Frame]) -> tuple[int, torch.Tensor, Frame | None]:
+            index, frame = item
+            return index, self._pipeline.prepare(frame), frame if index in keys else None
+
+        for index, prepared, whole in ahead(prepare, frames):
+            store.add(index, prepared)
+            if whole is not None and self._look is not None:
+                self._look(index, whole)
             while following is not None:
                 window, plan = following
-                if window.first_frame + plan.indices.max() > index:
+                last = window.first_frame + int(plan.indices.max())
+                if max(last, (window.key_frame or 0) if keys else 0) > index:
                     break
                 yield window, store.clips(window, plan, video.name, video.damaged_frames)
                 if (following := next(coming, None)) is not None:

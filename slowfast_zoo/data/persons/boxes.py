@@ -129,9 +129,13 @@ class PersonBoxes:
                 raise InputError("These boxes come from a function of the frame, and no frame was given.")
             given = _given(self._detector(frame), "What the function returned")
         elif self.seconds is not None:
-            place = int(np.searchsorted(self.seconds, second - SAME_SECOND))
-            near = self.seconds[place] if place < len(self.seconds) else math.inf
-            given = self._by_second[near] if near <= second + SAME_SECOND else _Given(())
+            place = int(np.searchsorted(self.seconds, second))
+            near = min(
+                self.seconds[max(place - 1, 0) : place + 1],
+                key=lambda known: abs(known - second),
+                default=math.inf,
+            )
+            given = self._by_second[near] if abs(near - second) <= SAME_SECOND else _Given(())
         else:
             assert self._fixed is not None
             given = self._fixed
@@ -161,6 +165,7 @@ def person_boxes(
     *,
     unit: Unit | None = None,
     video: str | None = None,
+    name: str | None = None,
     begins_at: float = 0.0,
 ) -> PersonBoxes:
     """Boxes from anywhere, in the forms above.
@@ -171,6 +176,7 @@ def person_boxes(
             form means, shares in files, else pixels. Never guessed: numbers that can't be what the unit says
             are an error.
         video: whose boxes, in a file of several videos; its name there.
+        name: the same where ``video`` is None; a file of one video needn't have it.
         begins_at: the second of a file's or dict's time at which the video begins: 900 for AVA's 15 minutes.
 
     Raises:
@@ -182,7 +188,7 @@ def person_boxes(
     if isinstance(source, (str, Path)):
         path = Path(source)
         rows = _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
-        by_second = _of_video(rows, video, path)
+        by_second = _of_video(rows, video if video or len(rows) == 1 else name, path)
         shifted = {second - begins_at: given for second, given in by_second.items()}
         return PersonBoxes(unit or "normalized", by_second=shifted)
     if isinstance(source, Mapping) and not {"boxes", "xyxy"} & set(source):
