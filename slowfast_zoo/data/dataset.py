@@ -112,67 +112,36 @@ def open_dataset(
     )
 
 
-class VideoDataset(torch.utils.data.Dataset[Any]):
-    """Clips of annotated videos.
+class ReplacingDataset(torch.utils.data.Dataset[Any]):
+    """A dataset whose training replaces clips that can't be read.
 
-    For training an item is float32 (C, T, crop, crop), placed and augmented by chance as the publisher
-    does. A video that can't be read is replaced by one drawn with the item's own chance, so that every run
-    replaces alike. For evaluation an item has an axis of views in front, uint8 (views, T, H, W, C) where
-    the publisher resizes bytes, and an unreadable video raises.
+    The replacement is drawn with the item's own chance, so that every run replaces alike.
 
     Attributes:
-        annotations: the clips and their classes.
-        labels: class names, or None.
         unreadable: what training had to replace in this process: index and reason.
+
+    Args:
+        max_unreadable: part of the clips that may be.
+
+    Raises:
+        InputError: that is no part.
     """
 
-    def __init__(
-        self,
-        annotations: Annotations,
-        clip_spec: ClipSpec,
-        *,
-        train: bool,
-        views: Views = "published",
-        flip_pairs: Sequence[tuple[int, int]] = (),
-        max_unreadable: float = 0.1,
-    ) -> None:
-        """Arguments and errors are those of ``open_dataset``."""
+    def __init__(self, max_unreadable: float) -> None:
         if not 0 <= max_unreadable <= 1:
             raise InputError(f"max_unreadable is {max_unreadable!r}; accepted: a part of the clips, 0 to 1.")
-        if flip_pairs and annotations.multi_label:
-            raise InputError("Classes that a flip exchanges need one label per clip.")
-        self.annotations, self.labels = annotations, annotations.labels
-        self.clip_spec, self.train, self.views = clip_spec, train, views
         self.max_unreadable = max_unreadable
-        pairs = dict(flip_pairs) | {right: left for left, right in flip_pairs}
-        self._transform = train_transform(clip_spec, flip_labels=pairs) if train else None
         self._tried: set[int] = set()
         self.unreadable: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self.annotations.samples)
+        raise NotImplementedError
 
-    def name_of(self, index: int) -> str:
-        """Path of the clip, and the part if it isn't the whole."""
-        return self.annotations.samples[index].name
+    def _augmented(self, index: int, rng: np.random.Generator) -> Any:
+        """A random clip of that item, or ``VideoError``."""
+        raise NotImplementedError
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        """The clip and its class, or its classes as zeros and ones.
-
-        Raises:
-            VideoError: evaluation can't read it.
-            DataError: training found more than ``max_unreadable`` of the clips that it tried unreadable.
-        """
-        return self._training_item(index) if self.train else self._evaluation_item(index)
-
-    def _evaluation_item(self, index: int) -> tuple[Tensor, int | Tensor]:
-        sample = self.annotations.samples[index]
-        with self.open(index) as video:
-            clips = read_clips(video, self.clip_spec, views=self.views)
-            pixels = clips.pixels()
-            return clips.tensor() if pixels is None else pixels, self._target(sample)
-
-    def _training_item(self, index: int) -> tuple[Tensor, int | Tensor]:
+    def _training_item(self, index: int) -> Any:
         rng = item_rng()
         while True:
             if index not in self.unreadable:
@@ -190,6 +159,64 @@ class VideoDataset(torch.utils.data.Dataset[Any]):
                     f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
                 )
             index = int(rng.integers(len(self)))
+
+
+class VideoDataset(ReplacingDataset):
+    """Clips of annotated videos.
+
+    For training an item is float32 (C, T, crop, crop), placed and augmented by chance as the publisher
+    does; a video that can't be read is replaced. For evaluation an item has an axis of views in front, uint8
+    (views, T, H, W, C) where the publisher resizes bytes, and an unreadable video raises.
+
+    Attributes:
+        annotations: the clips and their classes.
+        labels: class names, or None.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        clip_spec: ClipSpec,
+        *,
+        train: bool,
+        views: Views = "published",
+        flip_pairs: Sequence[tuple[int, int]] = (),
+        max_unreadable: float = 0.1,
+    ) -> None:
+        """Arguments and errors are those of ``open_dataset``."""
+        super().__init__(max_unreadable)
+        if flip_pairs and annotations.multi_label:
+            raise InputError("Classes that a flip exchanges need one label per clip.")
+        self.annotations, self.labels = annotations, annotations.labels
+        self.clip_spec, self.train, self.views = clip_spec, train, views
+        pairs = dict(flip_pairs) | {right: left for left, right in flip_pairs}
+        self._transform = train_transform(clip_spec, flip_labels=pairs) if train else None
+
+    def __len__(self) -> int:
+        return len(self.annotations.samples)
+
+    def name_of(self, index: int) -> str:
+        """Path of the clip, and the part if it isn't the whole."""
+        return self.annotations.samples[index].name
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        """The clip and its class, or its classes as zeros and ones.
+
+        Raises:
+            VideoError: evaluation can't read it.
+            DataError: training found more than ``max_unreadable`` of the clips that it tried unreadable.
+        """
+        item: tuple[Tensor, int | Tensor] = (
+            self._training_item(index) if self.train else self._evaluation_item(index)
+        )
+        return item
+
+    def _evaluation_item(self, index: int) -> tuple[Tensor, int | Tensor]:
+        sample = self.annotations.samples[index]
+        with self.open(index) as video:
+            clips = read_clips(video, self.clip_spec, views=self.views)
+            pixels = clips.pixels()
+            return clips.tensor() if pixels is None else pixels, self._target(sample)
 
     def _augmented(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int | Tensor]:
         sample = self.annotations.samples[index]

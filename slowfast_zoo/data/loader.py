@@ -133,7 +133,7 @@ def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:
 
 def _targets(targets: Sequence[Target]) -> Tensor:
     if all(isinstance(target, (int, np.integer)) and not isinstance(target, bool) for target in targets):
-        return torch.tensor([int(target) for target in targets], dtype=torch.int64)
+        return torch.tensor(targets, dtype=torch.int64)
     tensors = [torch.as_tensor(target) for target in targets]
     if len({tensor.shape for tensor in tensors}) != 1 or tensors[0].ndim > 1:
         raise DataError(

@@ -43,6 +43,7 @@ from slowfast_zoo.data.persons.actions import (
     Numbers,
     PersonActions,
     Values,
+    overlaps,
     read_ava,
     read_excluded,
     same_unit,
@@ -183,21 +184,6 @@ def average_precision(scores: Values, right: npt.NDArray[np.bool_], annotated: i
     precision, recall = hits / np.arange(1, len(hits) + 1), hits / annotated
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * best))
-
-
-def overlaps(boxes: Values, others: Values) -> Values:
-    """Intersection over union of each of (n, 4) boxes with each of (m, 4): float64 (n, m); 0 without area."""
-    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    sides = np.clip(np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - corner, 0, None)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _areas(boxes)[:, None] + _areas(others)[None] - shared
-    ratio: Values = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return ratio
-
-
-def _areas(boxes: Values) -> Values:
-    areas: Values = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
 
 
 def _rule(rule: DetectionRule | Rule) -> Rule:

@@ -137,7 +137,8 @@ class _Row:
 
 def _one_hot(classes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
     """Zeros and ones, bool (n, count), of classes int64 (n,)."""
-    return classes[:, None] == np.arange(count)
+    rows: npt.NDArray[np.bool_] = classes[:, None] == np.arange(count)
+    return rows
 
 
 def _actions(

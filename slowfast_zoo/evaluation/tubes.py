@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slowfast_zoo.data.persons.actions import Numbers, PersonActions, Values
+from slowfast_zoo.data.persons.actions import Numbers, PersonActions, Values, overlaps
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.evaluation.ava import DetectionScores, average_precision, overlaps
+from slowfast_zoo.evaluation.ava import DetectionScores, average_precision
 
 NOT_SCORED = frozenset(
     {

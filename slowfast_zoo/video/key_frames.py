@@ -17,7 +17,7 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views
 from slowfast_zoo.video.decoding.video import Video
-from slowfast_zoo.video.rules import Indices, Stamps
+from slowfast_zoo.video.rules import Indices, Random, Stamps
 from slowfast_zoo.video.sampling import checked_seconds, key_frames, key_indices
 from slowfast_zoo.video.windows import Window, window_of
 
@@ -63,9 +63,13 @@ class KeyFrames:
         row = rows[window.number : window.number + 1] - window.first_frame
         return ClipPlan(row, ((window.start_seconds, window.end_seconds),), len(np.unique(row)) < row.size)
 
-    def _clips(self, video: Video, spec: ClipSpec) -> Indices:
+    def train_clips(self, video: Video, spec: ClipSpec, rng: Random) -> Indices:
+        """The frames of each clip, a row each, moved by chance as the publisher's training does."""
+        return self._clips(video, spec, rng)
+
+    def _clips(self, video: Video, spec: ClipSpec, rng: Random | None = None) -> Indices:
         moments, stamps = self._moments(video, spec)
-        return key_indices(spec, video.num_frames, video.fps, moments, stamps=stamps)
+        return key_indices(spec, video.num_frames, video.fps, moments, stamps=stamps, rng=rng)
 
     def _moments(self, video: Video, spec: ClipSpec) -> tuple[list[float], Stamps | None]:
         """The times as the rule counts them: from the first frame on."""

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from reference.detections import references, write_files
 
 from slowfast_zoo.cli import main
-from slowfast_zoo.data.persons.actions import PersonActions, RowList, read_ava, read_excluded
+from slowfast_zoo.data.persons.actions import PersonActions, RowList, overlaps, read_ava, read_excluded
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError
-from slowfast_zoo.evaluation.ava import RULES, evaluate_detections, overlaps
+from slowfast_zoo.evaluation.ava import RULES, evaluate_detections
 
 Row = tuple[str, float, tuple[float, float, float, float], int, float]
 

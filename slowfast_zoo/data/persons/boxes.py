@@ -187,7 +187,7 @@ def person_boxes(
         raise InputError(f"unit is {unit!r}; accepted: 'pixels' or 'normalized'.")
     if isinstance(source, (str, Path)):
         path = Path(source)
-        rows = _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
+        rows = _read_file(path)
         by_second = _of_video(rows, video if video or len(rows) == 1 else name, path)
         shifted = {second - begins_at: given for second, given in by_second.items()}
         return PersonBoxes(unit or "normalized", by_second=shifted)
@@ -200,6 +200,18 @@ def person_boxes(
     if callable(source) and not hasattr(source, "xyxy") and not hasattr(source, "boxes"):
         return PersonBoxes(unit or "pixels", detector=source)
     return PersonBoxes(unit or "pixels", fixed=_given(source, "boxes"))
+
+
+def boxes_by_video(
+    path: str | Path, *, unit: Unit | None = None, begins_at: float = 0.0
+) -> dict[str, PersonBoxes]:
+    """The boxes of every video of a file; arguments and errors are those of ``person_boxes``."""
+    return {
+        video: PersonBoxes(
+            unit or "normalized", by_second={second - begins_at: given for second, given in rows.items()}
+        )
+        for video, rows in _read_file(Path(path)).items()
+    }
 
 
 def _second(moment: object) -> float:
@@ -336,6 +348,10 @@ def _shown(box: Values) -> str:
 
 _Rows = dict[str, dict[float, _Given]]
 """Boxes by video and second."""
+
+
+def _read_file(path: Path) -> _Rows:
+    return _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
 
 
 def _of_video(rows: _Rows, video: str | None, path: Path) -> dict[float, _Given]:

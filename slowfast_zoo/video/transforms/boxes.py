@@ -17,6 +17,7 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import BoxRule, ClipSpec
 from slowfast_zoo.video.transforms.functional import resized_size
 from slowfast_zoo.video.transforms.resize import Box
+from slowfast_zoo.video.transforms.transforms import TrainView
 
 Boxes = npt.NDArray[np.float64]
 
@@ -43,6 +44,24 @@ def scale_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> Boxes:
         return scaled
     factor = new_height / height if width < height else new_width / width
     return _clipped(_clipped(pixels, height, width) * factor, new_height, new_width)
+
+
+def train_boxes(boxes: Boxes, spec: ClipSpec, view: TrainView, height: int, width: int) -> Boxes:
+    """Boxes in pixels of a training clip, the square of ``spec.crop`` that ``TrainTransform.apply`` gives.
+
+    Those outside of it have no area left.
+
+    Args:
+        boxes: shares of width and height.
+        spec: a clip contract with key frames.
+        view: what chance decided.
+        height: pixels of the frame before it is resized.
+        width: pixels of the frame before it is resized.
+    """
+    whole = spec.replace(size=(view.width, view.height), crop=1, test_crop=1)
+    cut = cut_boxes(scale_boxes(boxes, whole, height, width), view.box)
+    cut = cut * np.array([spec.crop / view.box.width, spec.crop / view.box.height] * 2, np.float64)
+    return flip_boxes(cut, spec, spec.crop) if view.flip else cut
 
 
 def cut_boxes(boxes: Boxes, box: Box) -> Boxes:

@@ -1,0 +1,341 @@
+"""A dataset of persons: who does what when, in which videos, with which classes.
+
+=============  ====================================================  ==================  ====================
+form           file                                                  times               boxes
+=============  ====================================================  ==================  ====================
+one's own      .csv with a header, .jsonl (``tables``)               seconds             pixels or shares
+AVA's          .csv without a header (``actions``)                   seconds             shares
+MultiSports'   .pkl (``multisports``)                                frames, from 1      pixels
+CVAT's         .xml, for video or for images 1.1 (``cvat``)          frames, from 0      pixels
+=============  ====================================================  ==================  ====================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from slowfast_zoo.data.annotations import Sample
+from slowfast_zoo.data.folders import find_ids
+from slowfast_zoo.data.labels import read_label_ids, read_labels
+from slowfast_zoo.data.persons.actions import Frame, PersonActions, Values, read_ava, read_excluded
+from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
+from slowfast_zoo.data.persons.cvat import looks_like_cvat, read_cvat
+from slowfast_zoo.data.persons.multisports import Part, read_multisports
+from slowfast_zoo.data.persons.tables import read_person_table
+from slowfast_zoo.errors import DataError, InputError, did_you_mean, quoted
+from slowfast_zoo.files import kind_of
+from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
+from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.sampling import is_number
+
+Form = Literal["table", "ava", "multisports", "cvat"]
+Labels = Mapping[int, str] | Sequence[str] | str | Path
+_FIRST_TIME: dict[Form, float] = {"table": 0.0, "ava": 0.0, "multisports": 1.0, "cvat": 0.0}
+_PICKLES = (".pkl", ".pickle")
+
+
+class Person(NamedTuple):
+    """One person of a key frame."""
+
+    box: tuple[float, ...]
+    """x1, y1, x2, y2 as annotated, in pixels or shares."""
+    columns: tuple[int, ...]
+    """The classes of what is done; none: nothing of them."""
+
+
+class KeyFrame(NamedTuple):
+    """A time of a video, and who is there."""
+
+    video: str
+    time: float
+    """As the file has it: seconds or a frame's number."""
+    persons: tuple[Person, ...]
+
+    def __str__(self) -> str:
+        return f"{self.video} at {self.time:g}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class PersonAnnotations:
+    """Rows of actions, their videos and classes, and boxes of a detector where there are some."""
+
+    path: Path
+    """The file that was read."""
+    form: Form
+    actions: PersonActions
+    labels: tuple[str, ...] | None
+    """Class names; None where the file has numbers and nobody named them."""
+    columns: Mapping[int, int]
+    """The place of each number of the file among the classes; others aren't scored."""
+    num_classes: int
+    videos: Mapping[str, Sample]
+    """By the name in the file; some may not be there."""
+    begins_at: float = 0.0
+    """The time in the file at which videos begin: 900 where AVA's films were cut to their 15 minutes."""
+    excluded: frozenset[Frame] = frozenset()
+    """Frames that don't count."""
+    proposals: Mapping[str, PersonBoxes] | None = None
+    """A detector's boxes by video, in the times of the videos."""
+
+    @functools.cached_property
+    def key_frames(self) -> tuple[KeyFrame, ...]:
+        """The frames that count and have somebody in them, in order; rows of equal boxes are one person."""
+        rows = self.actions
+        by_frame: dict[int, dict[tuple[tuple[float, ...], int], list[int]]] = {}
+        values = zip(
+            rows.frame.tolist(), rows.boxes.tolist(), rows.labels.tolist(), rows.persons.tolist(), strict=True
+        )
+        for frame, box, label, person in values:
+            columns = by_frame.setdefault(frame, {}).setdefault((tuple(box), person), [])
+            if label in self.columns:
+                columns.append(self.columns[label])
+        found = []
+        for number, persons in sorted(by_frame.items()):
+            video, time = rows.frames[number]
+            if (video, time) not in self.excluded:
+                people = tuple(Person(box, tuple(sorted(set(done)))) for (box, _), done in persons.items())
+                found.append(KeyFrame(video, time, people))
+        return tuple(found)
+
+    def second(self, video: Video, time: float) -> float:
+        """When a player shows the key frame of that time.
+
+        Raises:
+            DataError: the video has no such time; says what is accepted.
+        """
+        counts = self.form in ("multisports", "cvat")
+        moment = time - self.begins_at
+        known = video.num_frames - 1 if counts else video.seconds_of(video.num_frames)
+        if not 0 <= moment <= known + (0 if counts else 0.5 / float(video.fps)):
+            unit = "frame" if counts else "second"
+            raise DataError(
+                f"{self.path}: {unit} {time:g} isn't in '{video.name}', which goes from {self.begins_at:g} to"
+                f" {self.begins_at + known:g}; {self._way_out(time)} 'slowfast-zoo check' names all such"
+                " times."
+            )
+        return video.seconds_of(int(moment)) if counts else min(moment, video.seconds_of(video.num_frames))
+
+    def _way_out(self, time: float) -> str:
+        if self.form in ("multisports", "cvat"):
+            return "is it another cut of the video?"
+        if self.begins_at == 0 and time >= 900:
+            return "if videos begin at second 900 of the film, as AVA's, say begins_at=900 (--begins-at 900)."
+        return "begins_at (--begins-at) says which time of the file the videos begin at."
+
+    def shares(self, boxes: Values, height: int, width: int) -> Values:
+        """Boxes as shares of a frame of that many pixels."""
+        pixels = self.actions.unit == "pixels"
+        return boxes / np.array([width, height] * 2, np.float64) if pixels else boxes
+
+    def with_classes(self, labels: Sequence[str] | None, num_classes: int, *, of: str) -> PersonAnnotations:
+        """The same rows with the classes of something else: by name where both have names, else by place.
+
+        Args:
+            labels: its class names; None: it has none.
+            num_classes: how many it has.
+            of: what that is, for messages: "the model".
+
+        Raises:
+            DataError: a class that it lacks, or names on the data's side only.
+        """
+        if self.labels is None:
+            over = [number for number, column in self.columns.items() if column >= num_classes]
+            if over:
+                raise DataError(
+                    f"{self.path}: action {min(over)} is none of the {num_classes} of {of}; a label map"
+                    " (labels, --labels) says which numbers count, and what they are called."
+                )
+            names = None if labels is None else tuple(labels)
+            return dataclasses.replace(self, labels=names, num_classes=num_classes)
+        if labels is None:
+            raise DataError(
+                f"The data have named classes ({quoted(self.labels[:3])} ...), {of} has {num_classes} without"
+                " names: a label map (labels, --labels) has to say which is which."
+            )
+        places = {name: place for place, name in enumerate(labels)}
+        lost = [name for name in self.labels if name not in places]
+        if lost:
+            raise DataError(
+                f"{self.path}: {of} lacks {quoted(lost[:5])} of the data.{did_you_mean(lost[0], labels)} Its"
+                f" {num_classes} classes are {quoted(labels[:5])} ...; a label map (labels, --labels) names"
+                " those that count."
+            )
+        moved = {number: places[self.labels[column]] for number, column in self.columns.items()}
+        return dataclasses.replace(self, labels=tuple(labels), columns=moved, num_classes=num_classes)
+
+    def counts(self) -> list[int]:
+        """Persons of each class in the frames that count."""
+        counts = [0] * self.num_classes
+        for frame in self.key_frames:
+            for person in frame.persons:
+                for column in person.columns:
+                    counts[column] += 1
+        return counts
+
+    def __repr__(self) -> str:
+        frames, videos = len(self.key_frames), len(self.videos)
+        return f"PersonAnnotations({frames} key frames of {videos} videos, {self.num_classes} classes)"
+
+
+def is_person_data(source: str | Path) -> bool:
+    """Whether a file annotates persons, in one of the forms above: no list of clips looks like them."""
+    return kind_of(Path(source)) == "file" and _form(Path(source)) is not None
+
+
+def read_persons(
+    source: str | Path,
+    *,
+    root: str | Path | None = None,
+    labels: Labels | None = None,
+    excluded: Iterable[str | Path] = (),
+    proposals: Iterable[str | Path] = (),
+    begins_at: float | None = None,
+    fps: float | None = None,
+    frame_pattern: str | None = None,
+    part: Part = "train",
+) -> PersonAnnotations:
+    """A dataset of persons; videos aren't opened.
+
+    Args:
+        source: a file in one of the forms above.
+        root: where videos, or folders of frames, are; None: the file's own folder.
+        labels: the classes that are scored: names by number, names whose numbers count from 1, or a file of
+            either such as AVA's pbtxt; actions without a name there aren't. None: what the file has.
+        excluded: files of frames that don't count, ``video,second`` a line.
+        proposals: files of a detector's boxes: AVA's CSV, or MMAction2's pickle.
+        begins_at: the time in the files at which videos begin; None: 0, in MultiSports' 1.
+        fps: frames per second of folders of frames.
+        frame_pattern: which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all.
+        part: of MultiSports' videos.
+
+    Raises:
+        DataError: nothing there, a line that can't be read, or none of the videos exists.
+        InputError: a time or a rate that is none.
+    """
+    path = Path(source).expanduser()
+    form = _form(path) if kind_of(path) == "file" else None
+    if form is None:
+        raise DataError(
+            f"'{path}' doesn't annotate persons; accepted: a .csv or .jsonl with video, second, x1, y1, x2,"
+            " y2, action, AVA's CSV, CVAT's XML, or MultiSports' pickle."
+        )
+    for name, value in (("begins_at", begins_at), ("fps", fps)):
+        if value is not None and (not is_number(value) or value < 0 or (name == "fps" and value == 0)):
+            raise InputError(
+                f"{name} is {value!r:.40}; accepted: a number {'above' if name == 'fps' else 'from'} 0."
+            )
+    if fps is not None:
+        fps = float(fps)
+    classes = None if labels is None else _classes(labels)
+    begin = _FIRST_TIME[form] if begins_at is None else float(begins_at)
+    actions, names = _read(path, form, classes, part)
+    if not len(actions):
+        raise DataError(f"'{path}' annotates nobody.")
+    if names is None:
+        count = max(int(actions.labels.max()), 1)
+        columns = {number: number - 1 for number in range(1, count + 1)}  # AVA's begin at 1
+    else:
+        columns, count = {number: place for place, number in enumerate(names)}, len(names)
+    base = path.parent if root is None else Path(root).expanduser()
+    out = frozenset(frame for file in excluded for frame in read_excluded(file))
+    boxes: dict[str, PersonBoxes] = {}
+    for file in proposals:
+        boxes |= boxes_by_video(file, begins_at=begin)
+    videos = _videos(list(dict.fromkeys(video for video, _ in actions.frames)), base, fps, frame_pattern)
+    if not any(kind_of(sample.path) for sample in videos.values()):
+        some = quoted([str(sample.path) for sample in videos.values()][:2])
+        raise DataError(
+            f"None of the {len(videos)} videos of '{path}' is there, such as {some}; root (--root) says"
+            " where."
+        )
+    return PersonAnnotations(
+        path=path,
+        form=form,
+        actions=actions,
+        labels=None if names is None else tuple(names.values()),
+        columns=columns,
+        num_classes=count,
+        videos=videos,
+        begins_at=begin,
+        excluded=out,
+        proposals=boxes or None,
+    )
+
+
+def _read(
+    path: Path, form: Form, classes: Mapping[int, str] | None, part: Part
+) -> tuple[PersonActions, Mapping[int, str] | None]:
+    """Rows, and names by number; None: numbers from 1 without names."""
+    if form == "multisports":
+        actions, names = read_multisports(path, part)
+        if classes is None:
+            return actions, names
+        numbers = {name: number for number, name in names.items()}
+        wanted = [name for name in classes.values() if name in numbers]
+        return actions, {numbers[name]: name for name in wanted} if wanted else classes
+    if form == "ava":
+        return read_ava(path, scored=False), classes
+    return (read_cvat if form == "cvat" else read_person_table)(path, classes)
+
+
+def _form(path: Path) -> Form | None:
+    """What the file looks like; None: nothing of persons."""
+    suffix = path.suffix.lower()
+    if suffix in _PICKLES:
+        return "multisports"
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    if suffix == ".xml" or looks_like_cvat(head):
+        return "cvat" if looks_like_cvat(head) else None
+    lines = [line.strip("\ufeff ") for line in head.splitlines() if line.strip("\ufeff ")]
+    if not lines:
+        return None
+    if suffix.startswith(".json"):
+        return "table" if '"box"' in lines[0] or '"x1"' in lines[0] else None
+    if suffix != ".csv":
+        return None
+    fields = [field.strip() for field in lines[0].split(",")]
+    if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in fields}:
+        return "table"
+    return "ava" if len(fields) in (7, 8) and all(_is_decimal(field) for field in fields[1:6]) else None
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _classes(labels: Labels) -> dict[int, str]:
+    if isinstance(labels, (str, Path)):
+        try:
+            return dict(sorted(read_label_ids(Path(labels)).items()))
+        except DataError:
+            labels = read_labels(labels).names  # without numbers; what is wrong with it is told by this
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    return dict(enumerate(read_labels(labels).names, 1))
+
+
+def _videos(names: Sequence[str], root: Path, fps: float | None, pattern: str | None) -> dict[str, Sample]:
+    """Where each video is; ``root/name`` where it isn't."""
+    found: dict[str, Sample] = {}
+    for name in names:
+        beside = (root / name, *(root / f"{name}{suffix}" for suffix in sorted(VIDEO_SUFFIXES)))
+        path = next((path for path in beside if kind_of(path)), root / name)
+        found[name] = Sample(path=path, fps=fps, frame_pattern=pattern)
+    lost = [name for name, sample in found.items() if not kind_of(sample.path)]
+    if lost and kind_of(root) == "folder":
+        found |= zip(lost, find_ids([found[name] for name in lost], root), strict=True)
+    return found

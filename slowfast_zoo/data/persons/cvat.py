@@ -1,0 +1,244 @@
+"""CVAT's XML, "for video 1.1" and "for images 1.1": persons as boxes, what they do as attributes or labels.
+
+::
+
+    <track id="0" label="person">                                       for video
+      <box frame="12" outside="0" xtl="20" ytl="10" xbr="60" ybr="90">
+        <attribute name="action">walk</attribute>
+      </box>
+    </track>
+    <image id="12" name="frame_000012" width="320" height="240">        for images
+      <box label="person" xtl="20" ytl="10" xbr="60" ybr="90"/>
+    </image>
+
+Of a box's attributes a checkbox that is ticked names an action, and so does what is chosen in a list or among
+radio buttons; texts and numbers don't. Where no label of the file has such attributes, labels are actions.
+Both forms give numbers of frames, from 0. A task of a video is of the file that it names; of pictures in
+folders each folder is a video, its pictures in the order of the task.
+
+Source: https://docs.cvat.ai/docs/other/xml_format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from slowfast_zoo.data.persons.actions import PersonActions, RowList
+from slowfast_zoo.errors import DataError, did_you_mean
+
+_CHOICES = ("select", "radio")
+_NOTHING = ("", "__undefined__")
+"""Values that say that nothing was chosen."""
+_CORNERS = ("xtl", "ytl", "xbr", "ybr")
+_FAR = 1e9
+
+
+def read_cvat(
+    path: str | Path, classes: Mapping[int, str] | None = None
+) -> tuple[PersonActions, dict[int, str]]:
+    """The boxes of a file, in pixels, and the actions' names by number; "seconds" are frame numbers from 0.
+
+    Args:
+        path: of the XML, such as annotations.xml.
+        classes: names by number. None: those of the file, in its order, from 1.
+
+    Raises:
+        DataError: the file can't be read, isn't CVAT's, defines entities, or a box isn't one.
+    """
+    return _Reader(Path(path)).read(classes)
+
+
+@dataclasses.dataclass
+class _Task:
+    """What the head of the file says of one task."""
+
+    id: str = ""
+    name: str = ""
+    source: str = ""
+
+
+@dataclasses.dataclass
+class _Box:
+    """A box as it is written down; ``place`` is a video and a frame of it."""
+
+    where: str
+    corners: tuple[float, ...]
+    label: str
+    person: str | None
+    place: tuple[str, float]
+    values: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class _Reader:
+    """One pass over the file; memory holds its boxes, whatever else is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parser = expat.ParserCreate()
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._data
+        self.parser.StartDoctypeDeclHandler = self._refuse
+        self.stack: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.tasks: list[_Task] = [_Task()]
+        self.kinds: dict[str, str] = {}
+        self.attribute: dict[str, str] = {}
+        self.boxes: list[_Box] = []
+        self.images: dict[str, int] = defaultdict(int)
+        self.place = ("", 0.0)
+        self.looked: list[tuple[str, float]] = []
+
+    def read(self, classes: Mapping[int, str] | None) -> tuple[PersonActions, dict[int, str]]:
+        try:
+            with self.path.open("rb") as file:
+                self.parser.ParseFile(file)
+        except OSError as error:
+            raise DataError(
+                f"The annotations '{self.path}' can't be read: {error.strerror or error}."
+            ) from error
+        except expat.ExpatError as error:
+            raise DataError(f"The annotations '{self.path}' are no XML: {error}.") from error
+        known = {name: number for number, name in (classes or {}).items()}
+        found, persons = RowList(), dict[tuple[str, str], int]()
+        for place in self.looked:
+            found.look(place)
+        for box in self.boxes:
+            person = -1
+            if box.person is not None:
+                person = persons.setdefault((box.place[0], box.person), len(persons))
+            names = self._actions(box)
+            for name in names:
+                if name not in known:
+                    if classes is not None:
+                        raise DataError(
+                            f"{box.where}: there is no action '{name:.80}'.{did_you_mean(name, known)}"
+                        )
+                    known[name] = len(known) + 1
+                found.add(box.place, box.corners, known[name], 1.0, person)
+            if not names:
+                found.add(box.place, box.corners, -1, 1.0, person)
+        return found.finished(), {number: name for name, number in known.items()}
+
+    def _actions(self, box: _Box) -> list[str]:
+        if not any(kind in (*_CHOICES, "checkbox") for kind in self.kinds.values()):
+            return [box.label]
+        names = []
+        for name, value in box.values.items():
+            kind = self.kinds.get(name, "")
+            if kind == "checkbox" and value.strip().lower() == "true":
+                names.append(name)
+            elif kind in _CHOICES and value.strip() not in _NOTHING:
+                names.append(value.strip())
+        return list(dict.fromkeys(names))
+
+    def _refuse(self, *_: Any) -> None:
+        raise DataError(
+            f"{self._where()}: the file defines a document type, which CVAT's don't; entities could fill the"
+            " memory."
+        )
+
+    def _where(self) -> str:
+        return f"{self.path}:{self.parser.CurrentLineNumber}"
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self.stack and name != "annotations":
+            raise DataError(
+                f"{self._where()}: <{name:.40}> isn't CVAT's <annotations>; export 'CVAT for video 1.1'."
+            )
+        parent = self.stack[-1][0] if self.stack else ""
+        self.stack.append((name, attributes))
+        self.text.clear()
+        if name in ("task", "job") and parent in ("meta", "tasks"):
+            self.tasks.append(_Task())
+        elif name == "image":
+            self._image(attributes)
+        elif name == "box":
+            self._box(attributes, self.stack[-2][1] if parent == "track" else None)
+
+    def _image(self, attributes: Mapping[str, str]) -> None:
+        folder, base = posixpath.split(attributes.get("name", ""))
+        task = self._task(attributes.get("task_id"))
+        number = base.partition(".")[0].removeprefix("frame_")
+        if not folder and base.startswith("frame_") and number.isdecimal():
+            self.place = (self._video(task), float(number))
+        elif folder:
+            self.place = (folder, float(self.images[folder]))
+            self.images[folder] += 1
+        else:
+            raise DataError(
+                f"{self._where()}: '{base:.80}' is a picture by itself, and actions are seen in videos;"
+                " accepted: tasks of a video (frame_000012), or of folders of frames (walk/0012.jpg)."
+            )
+        self.looked.append(self.place)
+
+    def _box(self, attributes: Mapping[str, str], track: Mapping[str, str] | None) -> None:
+        if attributes.get("outside", "0") != "0":
+            return  # the track isn't in the picture there
+        corners = tuple(self._number(attributes, name) for name in _CORNERS)
+        label, person, place = attributes.get("label", ""), None, self.place
+        if track is not None:
+            label, person = track.get("label", ""), track.get("id")
+            task = self._task(track.get("task_id"))
+            place = (self._video(task), self._number(attributes, "frame"))
+        self.boxes.append(_Box(self._where(), corners, label, person, place))
+
+    def _number(self, attributes: Mapping[str, str], name: str) -> float:
+        try:
+            value = float(attributes[name])
+        except (KeyError, ValueError):
+            value = _FAR
+        if not abs(value) < _FAR:
+            given = attributes.get(name)
+            raise DataError(f"{self._where()}: {name} of the box is {given!r:.40}; accepted: a number.")
+        return value
+
+    def _task(self, number: str | None) -> _Task:
+        named = [task for task in self.tasks if task.source or task.name]
+        for task in named:
+            if number is not None and task.id == number:
+                return task
+        if not named or (number is None and len(named) > 1):
+            raise DataError(
+                f"{self._where()}: which video this is of can't be known, as the file names {len(named)}"
+                " tasks; export one task at a time."
+            )
+        return named[-1]
+
+    def _video(self, task: _Task) -> str:
+        return task.source or task.name
+
+    def _data(self, text: str) -> None:
+        self.text.append(text)
+
+    def _end(self, name: str) -> None:
+        text = "".join(self.text).strip()
+        self.text.clear()
+        _, attributes = self.stack.pop()
+        parents = [parent for parent, _ in self.stack[-3:]]
+        if "meta" in (parent for parent, _ in self.stack):
+            if name in ("id", "name", "source") and parents[-1] in ("task", "job", "meta"):
+                if text or name != "source":
+                    setattr(self.tasks[-1], name, text)
+            elif parents[-1] == "attribute" and name in ("name", "input_type"):
+                self.attribute[name] = text
+            elif name == "attribute":
+                self.kinds[self.attribute.get("name", "")] = self.attribute.get("input_type", "")
+                self.attribute = {}
+        elif name == "attribute" and parents[-1] == "box" and self.boxes:
+            self._value(attributes.get("name", ""), text)
+
+    def _value(self, name: str, text: str) -> None:
+        if self.stack[-1][1].get("outside", "0") == "0":
+            self.boxes[-1].values[name] = text
+
+
+def looks_like_cvat(head: str) -> bool:
+    """Whether a text that begins so is an XML file of annotations."""
+    return head.lstrip("\ufeff \r\n\t").startswith("<") and "<annotations" in head

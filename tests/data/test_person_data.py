@@ -1,0 +1,248 @@
+"""Datasets of persons: forms of annotations, times and classes, and the items of training and evaluation."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from data.test_cvat import TRACKS, written
+from data.test_multisports import annotations as multisports
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.data.loader import KeyedItems, StepKeys, load
+from slowfast_zoo.data.persons.annotations import PersonAnnotations, is_person_data, read_persons
+from slowfast_zoo.data.persons.dataset import PersonDataset
+from slowfast_zoo.errors import DataError, InputError, VideoError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.decoding.reader import open_video
+from slowfast_zoo.video.transforms.boxes import scale_boxes, train_boxes
+from slowfast_zoo.video.transforms.resize import Box
+from slowfast_zoo.video.transforms.transforms import TrainTransform, TrainView
+
+SPEC = ClipSpec(
+    num_frames=4,
+    frame_stride=2,
+    time_base="seconds",
+    fps=30.0,
+    sampling="openmmlab-0.x-key",
+    size=32,
+    crop=32,
+    test_crop=32,
+    clips=1,
+    crops=1,
+    crop_rule="whole",
+    box_rule="openmmlab",
+    augmentation="short-side-jitter",
+    jitter=(32, 40),
+)
+TABLE = """video,second,x1,y1,x2,y2,action,person
+a.mp4,0.5,10,10,40,40,walk,ann
+a.mp4,0.5,10,10,40,40,talk,ann
+a.mp4,0.5,42,8,60,44,,bob
+b,0.2,0,0,64,48,talk,
+"""
+AVA = """a,0900.5,0.1,0.2,0.5,0.9,2,0
+a,0900.5,0.1,0.2,0.5,0.9,4,0
+a,0900.5,0.6,0.2,0.9,0.9,1,1
+b,0900,0.1,0.1,0.9,0.9,4,0
+a,0901,0.1,0.1,0.9,0.9,1,0
+"""
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """a.mp4 (lossless) and b, a folder of frames."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "a.mkv", moving_pattern(40)).rename(folder / "a.mp4")
+    from PIL import Image
+
+    (folder / "b").mkdir()
+    for number, frame in enumerate(moving_pattern(12, seed=1), 1):
+        Image.fromarray(frame).save(folder / "b" / f"img_{number:05}.png")
+    return folder
+
+
+def table(folder: Path, videos: Path, text: str = TABLE, **options: Any) -> PersonAnnotations:
+    path = folder / "persons.csv"
+    path.write_text(text)
+    return read_persons(path, **{"root": videos, "fps": 30, **options})
+
+
+def test_forms_are_told_apart(videos: Path, tmp_path: Path) -> None:
+    own = table(tmp_path, videos)
+    assert own.labels == ("walk", "talk") and own.num_classes == 2 and own.form == "table"
+    assert [str(frame) for frame in own.key_frames] == ["a.mp4 at 0.5", "b at 0.2"]
+    assert [person.columns for person in own.key_frames[0].persons] == [(0, 1), ()]
+    assert own.counts() == [1, 2]
+    ava = tmp_path / "ava.csv"
+    ava.write_text(AVA)
+    read = read_persons(ava, root=videos, begins_at=900, fps=30)
+    assert read.labels is None and read.num_classes == 4 and read.form == "ava"
+    assert [person.columns for person in read.key_frames[0].persons] == [(1, 3), (0,)]
+    assert {name: sample.path.name for name, sample in read.videos.items()} == {"a": "a.mp4", "b": "b"}
+    few = read_persons(ava, root=videos, labels={2: "sit", 4: "walk"}, fps=30)
+    assert few.labels == ("sit", "walk") and few.counts() == [1, 2]
+    assert few.key_frames[0].persons[1].columns == (), "an action that isn't scored"
+    pkl = tmp_path / "gt.pkl"
+    pkl.write_bytes(pickle.dumps(multisports()))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.mp4").touch()
+    sports = read_persons(pkl)
+    assert sports.labels == ("jump", "turn") and sports.begins_at == 1 and len(sports.key_frames) == 20
+    xml = read_persons(written(tmp_path, TRACKS, source="a.mp4"), root=videos)
+    assert xml.labels == ("walk", "talks", "sit") and xml.form == "cvat"
+    assert all(is_person_data(path) for path in (own.path, ava, pkl, xml.path))
+
+
+@pytest.mark.parametrize(
+    "text", ["path,label\na.mp4,0\n", "a.mp4 0\nb.mp4 1\n", "", "a,300,0\n", "x 10 1 2 3 4 5 6\n"]
+)
+def test_lists_of_clips_are_none(text: str, tmp_path: Path) -> None:
+    for name in ("list.csv", "list.txt"):
+        (tmp_path / name).write_text(text)
+        assert not is_person_data(tmp_path / name)
+    assert not is_person_data(tmp_path) and not is_person_data(tmp_path / "absent.csv")
+    with pytest.raises(DataError, match="doesn't annotate persons; accepted"):
+        read_persons(tmp_path / "list.csv")
+
+
+def test_classes_of_something_else(videos: Path, tmp_path: Path) -> None:
+    own = table(tmp_path, videos)
+    moved = own.with_classes(("run", "talk", "walk"), 3, of="the model")
+    assert moved.counts() == [0, 2, 1] and moved.num_classes == 3
+    with pytest.raises(DataError, match="the model lacks 'walk', 'talk' of the data"):
+        own.with_classes(("walks",), 1, of="the model")
+    with pytest.raises(DataError, match="the model has 5 without names"):
+        own.with_classes(None, 5, of="the model")
+    (tmp_path / "ava.csv").write_text(AVA)
+    numbers = read_persons(tmp_path / "ava.csv", root=videos)
+    assert numbers.with_classes(("a", "b", "c", "d", "e"), 5, of="the model").counts() == [2, 1, 0, 2, 0]
+    with pytest.raises(DataError, match="action 3 is none of the 2 of the model"):
+        numbers.with_classes(None, 2, of="the model")
+
+
+def test_evaluation_sees_the_whole_picture(videos: Path, tmp_path: Path) -> None:
+    data = PersonDataset(table(tmp_path, videos), SPEC, train=False)
+    assert len(data) == 2 and data.name_of(1) == "b at 0.2" and data.labels == ("walk", "talk")
+    clip, persons = data[0]
+    assert clip.dtype == torch.uint8 and clip.shape == (4, 32, 43, 3)
+    expected = scale_boxes(np.array([[10, 10, 40, 40], [42, 8, 60, 44]]) / [64, 48, 64, 48], SPEC, 48, 64)
+    torch.testing.assert_close(persons.boxes, torch.from_numpy(expected).float())
+    assert persons.targets.tolist() == [[1, 1], [0, 0]] and persons.annotated is None
+    single = "video,second,x1,y1,x2,y2,action\na.mp4,0.5,1,1,9,9,walk\nb,0.2,1,1,9,9,talk\n"
+    softmax = PersonDataset(table(tmp_path, videos, single), SPEC, train=False, multi_label=False)
+    assert softmax[1][1].targets.tolist() == [1]
+    with pytest.raises(DataError, match=r"a person of a.mp4 at 0.5 does 2 of the classes, and the network"):
+        PersonDataset(table(tmp_path, videos), SPEC, train=False, multi_label=False)
+
+
+def test_the_key_frame_lies_where_the_file_says(videos: Path, tmp_path: Path) -> None:
+    """Frame 15 of 30 a second, whichever way it is written down; 4 frames at stride 2 begin 4 in front."""
+    whole = SPEC.replace(size=48, crop=48, test_crop=48, jitter=(48, 48))
+    frames = moving_pattern(40)[[11, 13, 15, 17]]
+    (tmp_path / "ava.csv").write_text("a,900.5,.1,.1,.9,.9,1,0\n")
+    ava = read_persons(tmp_path / "ava.csv", root=videos, begins_at=900)
+    track = '<track id="0" label="walk"><box frame="15" xtl="1" ytl="2" xbr="30" ybr="40"/></track>'
+    cvat = read_persons(written(tmp_path, track, attributes="", source="a.mp4"), root=videos)
+    for read in (ava, cvat):
+        clip, _ = PersonDataset(read, whole, train=False)[0]
+        assert np.array_equal(clip.numpy(), frames)
+
+
+def test_training_keeps_boxes_on_their_persons(videos: Path, tmp_path: Path) -> None:
+    data = PersonDataset(table(tmp_path, videos, TABLE.replace("42,8,60", "57,8,64")), SPEC, train=True)
+    kept = 0
+    for seed in range(8):
+        torch.manual_seed(seed)
+        clip, persons = data[0]
+        assert clip.shape == (3, 4, 32, 32) and clip.dtype == torch.float32
+        assert len(persons.boxes) == len(persons.targets) >= 1
+        low, high = persons.boxes[:, :2], persons.boxes[:, 2:]
+        assert (low >= 0).all() and (high <= 32).all() and (high - low >= 1).all()
+        kept += len(persons.boxes)
+        torch.manual_seed(seed)
+        again = data[0]
+        assert torch.equal(again[0], clip) and torch.equal(again[1].boxes, persons.boxes)
+    assert 8 < kept < 16, "who is outside of the crop is left out"
+
+
+@pytest.mark.parametrize("rule", ["openmmlab", "pyslowfast"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_boxes_follow_the_pixels(rule: Any, flip: bool) -> None:
+    """A white rectangle stays in its box, to a pixel of rounding."""
+    sampling: Any = {"openmmlab": "openmmlab-0.x-key", "pyslowfast": "pyslowfast-key"}[rule]
+    spec = SPEC.replace(box_rule=rule, sampling=sampling)
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[12:30, 22:40] = 255
+    view = TrainView(36, 48, Box(9, 2, 32, 32), flip)
+    clip = TrainTransform(spec, {}).apply(frame[None], view)
+    shares = np.array([[22, 12, 40, 30]]) / [64, 48, 64, 48]
+    box = train_boxes(shares, spec, view, 48, 64)[0]
+    rows, columns = np.nonzero(clip[0, 0].numpy() > 0)
+    found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.abs(box - found).max() <= 1.5
+
+
+def test_a_detectors_boxes(videos: Path, tmp_path: Path) -> None:
+    proposals = tmp_path / "found.csv"
+    rows = [
+        "a.mp4,0.5,0.16,0.21,0.63,0.84,,0.8",
+        "a.mp4,0.5,0.7,0.2,0.9,0.8,,0.95",
+        "a.mp4,0.5,.1,.1,.2,.2,,.3",
+    ]
+    proposals.write_text("".join(f"{row}\n" for row in rows))
+    given = table(tmp_path, videos, proposals=[proposals])
+    _, persons = PersonDataset(given, SPEC, train=False)[0]
+    assert len(persons.boxes) == 1 and len(persons.targets) == 0, "the only box of 0.9 or more"
+    assert persons.annotated is not None and len(persons.annotated[0]) == 2
+    assert len(PersonDataset(given, SPEC, train=False)[1][1].boxes) == 0, "no boxes of that video"
+    wide = SPEC.replace(size=(32, 32), jitter=(32, 32))
+    training = PersonDataset(given, wide, train=True)
+    counts = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        counts.add(len(training[0][1].boxes))
+    assert max(counts) == 3, "two persons, and the detector's box that shows the first of them"
+
+
+def test_spawned_workers_give_the_same(videos: Path, tmp_path: Path) -> None:
+    data = PersonDataset(table(tmp_path, videos), SPEC, train=True)
+    again = pickle.loads(pickle.dumps(data))
+    keys = StepKeys(2, micro_batch=2, micro_batches=1, steps_per_epoch=1, steps=range(2), seed=5)
+    one, other = (list(load(KeyedItems(d, 5), keys, 0, torch.device("cpu"))) for d in (data, again))
+    for first, second in zip(one, other, strict=True):
+        assert torch.equal(first.clips, second.clips) and torch.equal(first.boxes, second.boxes)
+        assert (
+            first.boxes is not None and first.boxes.shape[1] == 5 and len(first.targets) == len(first.boxes)
+        )
+
+
+def test_traps_say_the_way_out(videos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ava.csv"
+    path.write_text("a,0902,0.1,0.1,0.9,0.9,1,0\n")
+    late = PersonDataset(read_persons(path, root=videos), SPEC, train=True)
+    with pytest.raises(DataError, match=r"second 902 isn't in .*say begins_at=900"):
+        late[0]
+    with pytest.raises(DataError, match=r"second 902 isn't in .*from 900 to 901\.3"):
+        PersonDataset(read_persons(path, root=videos, begins_at=900), SPEC, train=False)[0]
+    outside = "video,second,x1,y1,x2,y2,action\na.mp4,0.5,70,1,90,9,walk\n"
+    with pytest.raises(DataError, match=r"a box of a.mp4 at 0.5 has no area inside of the picture of 64x48"):
+        PersonDataset(table(tmp_path, videos, outside), SPEC, train=False)[0]
+    with pytest.raises(DataError, match=r"None of the 2 videos of .* is there"):
+        table(tmp_path, tmp_path)
+    with pytest.raises(InputError, match="for recognition: it has no key frames"):
+        PersonDataset(table(tmp_path, videos), ClipSpec(), train=True)
+    with pytest.raises(InputError, match="fps is 0; accepted: a number above 0"):
+        table(tmp_path, videos, fps=0)
+    missing = PersonDataset(table(tmp_path, videos, TABLE.replace("b,", "absent,")), SPEC, train=False)
+    with pytest.raises(VideoError, match="absent"):
+        missing[1]
+    excluded = tmp_path / "excluded.csv"
+    excluded.write_text("a.mp4,0.5\n")
+    assert len(table(tmp_path, videos, excluded=[excluded]).key_frames) == 1
+    with open_video(videos / "a.mp4") as video, pytest.raises(DataError, match="is it another cut"):
+        read_persons(written(tmp_path, TRACKS, source="a.mp4"), root=videos).second(video, 40)
