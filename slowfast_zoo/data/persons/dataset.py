@@ -108,7 +108,7 @@ class PersonDataset(ReplacingDataset):
             key = self._key(frame, video)
             shares, targets = self._annotated(frame, video)
             detected = self._detected(frame, video)
-            _, clips = next(iter(WindowReader(video, self.clip_spec, key))))
+            _, clips = next(iter(WindowReader(video, self.clip_spec, key)))
             pixels = clips.pixels()
             clip = clips.tensor()[0] if pixels is None else pixels[0]
         boxes = self._scaled(shares, video)
