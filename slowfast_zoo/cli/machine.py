@@ -127,6 +127,7 @@ def doctor_command(as_json: bool) -> None:
         "devices": _devices(),
         "exact resize": _exact_resize(),
         "cache": _cache(),
+        "engines measured": _measured(),
         "settings": {name: _shown(name) for name in _SETTINGS if name in os.environ},
         "network": {"offline mode": "on"} if is_offline() else _network(),
         "self-test": _self_test(),
@@ -228,6 +229,15 @@ def _cache() -> dict[str, Any]:
         "size": f"{sum(path.stat().st_size for path in files) / 1e6:.1f} MB",
         "free": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB",
     }
+
+
+def _measured() -> dict[str, str]:
+    """What engine "auto" has measured here, and goes by."""
+    try:
+        from slowfast_zoo.inference.engines.auto.records import told
+    except (ImportError, OSError) as error:  # of torch
+        return {"torch": f"missing ({error})"}
+    return told()
 
 
 def _network() -> dict[str, str]:

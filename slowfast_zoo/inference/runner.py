@@ -83,6 +83,7 @@ class BatchRunner:
         batch_size: None: what the device gains from.
         features: whether the model may be one without a classifier, whose features take the place of logits.
         boxes: whether it is one that scores persons.
+        owner: whose weights the model computes with, where it was made for this object alone.
 
     Raises:
         InputError: an argument that is not accepted.
@@ -99,6 +100,7 @@ class BatchRunner:
         batch_size: int | None = None,
         features: bool = False,
         boxes: bool = False,
+        owner: SlowFast | None = None,
     ) -> None:
         check_predictable(model, features=features, boxes=boxes)
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
@@ -110,7 +112,7 @@ class BatchRunner:
             fast = (
                 None
                 if boxes and engine == "auto" and precision == "float32"
-                else (optimized(model, engine, precision, index, clips))
+                else (optimized(model, engine, precision, index, clips, owner))
             )
             self.model = fast or eval_twin(model, index)
         elif engine not in ("auto", model.engine) or device is not None:

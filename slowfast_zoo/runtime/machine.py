@@ -49,6 +49,15 @@ def usable_cpus() -> int:
     return max(1, count if quota is None else min(count, int(quota + 0.5)))
 
 
+def resident_bytes() -> int | None:
+    """Memory that this process holds now; None where the system doesn't tell (all but Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Installed version of each distribution; those that aren't there are left out."""
     import importlib.metadata  # here, as it is slow to import and the command line's list needs none of it

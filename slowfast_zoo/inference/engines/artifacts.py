@@ -26,7 +26,7 @@ from slowfast_zoo.weights.download.download import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
 
-_KEPT = {".blob": 8, ".onnx": 8, ".proven": 1000, ".tried": 1000}
+_KEPT = {".blob": 8, ".onnx": 8, ".proven": 1000, ".tried": 1000, ".timed": 200}
 """How many files of a kind stay, the most recently used ones; the first two are as large as weights."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -83,6 +83,12 @@ def _temporary_folder() -> Path:
     return folder
 
 
+def names(suffix: str) -> list[str]:
+    """The kept artifacts of a kind, the most recently used first."""
+    folder = engine_folder()
+    return [] if folder is None else [path.name for path in _by_age(folder, suffix)]
+
+
 def load(name: str) -> bytes | None:
     """A kept artifact; None when there is none, or it is damaged."""
     folder = engine_folder()
@@ -117,6 +123,9 @@ def store(name: str, content: bytes) -> None:
 
 def _prune(folder: Path) -> None:
     for suffix, kept in _KEPT.items():
-        files = sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in files[kept:]:
+        for path in _by_age(folder, suffix)[kept:]:
             path.unlink(missing_ok=True)
+
+
+def _by_age(folder: Path, suffix: str) -> list[Path]:
+    return sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)

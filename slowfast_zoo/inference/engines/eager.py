@@ -43,6 +43,7 @@ EAGER = Engine(
     devices=(),
     precisions=("float32", "bfloat16", "float16"),
     pays_from=_pays_from,
+    starts_in=2,
     torch_kernels=True,
     starts_late=False,
     build=_build,

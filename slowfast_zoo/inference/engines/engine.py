@@ -37,7 +37,11 @@ class Engine:
     packages: tuple[str, ...] = ()
     """Packages that it needs beside torch."""
     pays_from: Callable[[torch.device, Precision], float]
-    """How many clips, in clips of R50 4x16 at 224 pixels, it takes to earn its start; infinity: never."""
+    """How many clips, in clips of R50 4x16 at 224 pixels, it takes to earn its start where nothing was
+    measured; infinity: never."""
+    starts_in: float
+    """Seconds that its start takes at most, roughly: whether a job is long enough to try it. What it takes
+    is measured then."""
     torch_kernels: bool = False
     """Whether its convolutions are torch's, whose half precision not every processor gets right."""
     starts_late: bool = True

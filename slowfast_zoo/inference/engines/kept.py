@@ -13,6 +13,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.spec import ModelSpec
 
 _LIMIT = 2
 """Engines that are kept in a process: each holds a copy of its network's weights."""
@@ -22,7 +23,8 @@ _LIMIT = 2
 class _Use:
     """What a model was asked for, in one precision on one device."""
 
-    model: weakref.ref[SlowFast]
+    owner: weakref.ref[SlowFast]
+    spec: ModelSpec
     engine: EngineName
     precision: Precision
     device: torch.device
@@ -31,6 +33,11 @@ class _Use:
     """How many have been announced since the weights are these."""
     fast: OptimizedModel | None = None
 
+    @property
+    def asked(self) -> tuple[ModelSpec, EngineName, Precision, torch.device]:
+        """For what, beside the model."""
+        return self.spec, self.engine, self.precision, self.device
+
 
 _uses: list[_Use] = []
 """The latest last."""
@@ -38,7 +45,12 @@ _lock = threading.RLock()
 
 
 def optimized(
-    model: SlowFast, engine: EngineName, precision: Precision, device: torch.device, clips: int | None
+    model: SlowFast,
+    engine: EngineName,
+    precision: Precision,
+    device: torch.device,
+    clips: int | None,
+    owner: SlowFast | None = None,
 ) -> OptimizedModel | None:
     """What ``optimize`` makes of a model, or made of it in an earlier call; None where the model itself does.
 
@@ -47,18 +59,22 @@ def optimized(
 
     Args:
         model, engine, precision, device, clips: as for ``optimize``; of ``clips`` None stands for many.
+        owner: whose weights the model computes with, where it was made for this call alone; the engine is
+            found again, and given up, with that.
 
     Raises:
         InputError, MissingDependencyError, UnknownNameError: as ``optimize``.
     """
     weights = _state(model)
     with _lock:
-        use = _use(model, engine, precision, device)
+        use = _use(owner or model, model.spec, engine, precision, device)
         if use.weights != weights:
             use.weights, use.clips, use.fast = weights, 0, None
         announced = None if clips is None else use.clips + clips
         use.clips += clips or 0
-        if use.fast is None:
+        if use.fast is not None:
+            use.fast.expect(clips)
+        else:
             if (engine, precision) == ("auto", "float32") and not choose(model, device, clips=announced):
                 return None
             use.fast = optimize(model, engine, precision, device=device, clips=announced)
@@ -69,19 +85,21 @@ def optimized(
         return use.fast
 
 
-def _use(model: SlowFast, engine: EngineName, precision: Precision, device: torch.device) -> _Use:
+def _use(
+    owner: SlowFast, spec: ModelSpec, engine: EngineName, precision: Precision, device: torch.device
+) -> _Use:
     """The record of such calls, made where there is none; it is the latest then."""
-    asked = (model, engine, precision, device)
-    same = (use for use in list(_uses) if (use.model(), use.engine, use.precision, use.device) == asked)
-    use = next(same, None) or _Use(weakref.ref(model, _forget), engine, precision, device)
+    asked = (spec, engine, precision, device)
+    same = (use for use in list(_uses) if use.owner() is owner and use.asked == asked)
+    use = next(same, None) or _Use(weakref.ref(owner, _forget), *asked)
     # As a whole: the garbage collector may call _forget at any moment.
     _uses[:] = [*(each for each in _uses if each is not use), use]
     return use
 
 
-def _forget(model: weakref.ref[SlowFast]) -> None:
+def _forget(owner: weakref.ref[SlowFast]) -> None:
     with _lock:
-        _uses[:] = [use for use in _uses if use.model is not model]
+        _uses[:] = [use for use in _uses if use.owner is not owner]
 
 
 def _state(model: SlowFast) -> object:

@@ -1,14 +1,15 @@
 """``optimize``: the same model, made fast; one object that is called like the module.
 
-Which engine "auto" takes is what each engine's ``pays_from`` says of the clips that will come:
+Which engine "auto" takes:
 
-- CPU: OpenVINO when it is installed and at least 25 clips will come (or nobody knows how many): it
-  starts in 5 to 8 s the first time, about 1 s ever after, and then saves 0.05 s or more per clip. From
-  1000 announced clips on ``compile`` instead, in float32 on x86 and where there is a C++ compiler: it
-  saves 0.03 s more per clip and starts in 10 to 27 s. Without OpenVINO ``compile`` from 400 announced
-  clips on. Else eager.
-- CUDA GPU: ``compile`` from 10,000 announced clips on. Else eager.
-- any other device: eager.
+- What was measured on this machine for the network, size and precision (``slowfast-zoo doctor`` shows it):
+  the engine that is quickest for so many clips, its start included; never one that takes more than 1.5 times
+  the memory of the next for a gain below 10 %.
+- Where nothing was measured, a rule of thumb, counted in clips of R50 4x16 at 224 pixels: the model itself
+  for one or two, eager from 3 on, OpenVINO where it is installed from 25 on, or when nobody knows how many
+  will come; on a GPU the model itself in float32 and eager in half precision.
+- A long job measures: when its first clips are there it times the engines on them that can be started and
+  timed in 3 % of the time that the job takes, and goes on with the best. Only so is ``compile`` ever chosen.
 
 An engine's first answer for a network, precision and size on a machine is compared with the module's, see
 trial.py. One that "auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and
@@ -17,9 +18,10 @@ eager by the network as torch computes it; any other is refused.
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import functools
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -37,6 +39,8 @@ from slowfast_zoo.errors import (
     quoted,
 )
 from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.auto.measuring import Candidate, Measured, best, measure
+from slowfast_zoo.inference.engines.auto.records import Case
 from slowfast_zoo.inference.engines.eager import EAGER
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms, lower, use_products
@@ -46,18 +50,23 @@ from slowfast_zoo.inference.engines.openvino.engine import OPENVINO
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
 from slowfast_zoo.runtime.devices import to_device
+from slowfast_zoo.runtime.machine import resident_bytes
 from slowfast_zoo.runtime.precision import Precision, check_precision
+from slowfast_zoo.spec import ModelSpec
 
 _LOGGER = logging.getLogger(__name__)
 
 ENGINES = {engine.name: engine for engine in (EAGER, ONNXRUNTIME, OPENVINO, COMPILE)}
-"""By name, from the one that pays first to the one that is fastest once it runs."""
+"""By name; of those that pay by the rule of thumb "auto" takes the last."""
 
 MODULE = "module"
 """What takes the place of "auto"'s choice where no engine is right: the network as torch computes it."""
 
 _SMALL = 0.1
-"""Clips of R50 4x16 at 224 pixels that a clip costs; a model below never earns an engine's start."""
+"""Clips of R50 4x16 at 224 pixels that a clip costs; of a model below only many earn an engine's start."""
+
+_MANY = 1000
+"""Clips of any size for which an engine is taken even so: where they are long enough, they are measured."""
 
 _UNANNOUNCED = 100
 """Clips that are expected of a caller who doesn't know how many will come, whatever their size."""
@@ -84,7 +93,7 @@ def optimize(
         precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
             to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
         device: where to compute; None: where the model is.
-        clips: how many clips will come, where that is known; only "auto" looks at it.
+        clips: how many clips will come, where that is known; only "auto" looks at it. Many are measured.
 
     Raises:
         UnknownNameError: no such engine or precision.
@@ -103,7 +112,9 @@ def optimize(
     name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
     ENGINES[name].refuse(index, precision)
     folded = fold_batch_norms(model)
-    return OptimizedModel(model, folded, ENGINES[name], precision, index, replaceable=engine == "auto")
+    fast = OptimizedModel(model, folded, ENGINES[name], precision, index, replaceable=engine == "auto")
+    fast.expect(clips)
+    return fast
 
 
 def choose(
@@ -123,20 +134,37 @@ def choose(
         engines: to choose from; the last one that pays is taken.
 
     Returns:
-        its name; None where none pays, so that the model as it is does best. So does one that is small, or
-        computes in other numbers than float32 as its owner has chosen.
+        its name; None where none pays, so that the model as it is does best. So does one that computes in
+        other numbers than float32 as its owner has chosen.
     """
-    cost = _cost(model)
-    if precision == "float32" and (cost < _SMALL or next(model.parameters()).dtype != torch.float32):
+    if precision == "float32" and next(model.parameters()).dtype != torch.float32:
         return None
+    there = {engine.name: engine for engine in engines if _works(engine, device, precision)}
+    size = model.clip_spec.test_crop
+    case = _case(model.spec, (model.spec.in_channels, model.spec.num_frames, size, size), precision, device)
+    known = {name: each for name, each in case.known().items() if name in there or name == MODULE}
+    compared = MODULE in known or (precision != "float32" and len(known) > 1)
+    if compared and (measured := best(known, _UNANNOUNCED if clips is None else clips)):
+        return None if measured == MODULE else measured
+    cost, many = _cost(model), clips is not None and clips >= _MANY
+    if precision == "float32" and cost < _SMALL:
+        return EAGER.name if many and EAGER.name in there else None
     announced = _UNANNOUNCED if clips is None else clips * cost
-    best = None
-    for engine in engines:
-        if announced >= engine.pays_from(device, precision):
-            with contextlib.suppress(InputError, MissingDependencyError):
-                engine.refuse(device, precision)
-                best = engine.name
-    return best
+    paying = [name for name, each in there.items() if announced >= each.pays_from(device, precision)]
+    return paying[-1] if paying else EAGER.name if many and EAGER.name in there else None
+
+
+def _works(engine: Engine, device: torch.device, precision: Precision) -> bool:
+    try:
+        engine.refuse(device, precision)
+    except (InputError, MissingDependencyError):
+        return False
+    return True
+
+
+def _case(spec: ModelSpec, shape: Shape, precision: Precision, device: torch.device) -> Case:
+    packages = dict.fromkeys(package for engine in ENGINES.values() for package in engine.packages)
+    return Case(spec, shape, precision, device, tuple(packages))
 
 
 def _cost(model: SlowFast) -> float:
@@ -177,9 +205,12 @@ class OptimizedModel:
         self.engine, self.precision, self.device = engine.name, precision, device
         self.startup_seconds = 0.0
         self._folded = folded.to(device)  # in float32: what an engine's first answer is compared with
-        self._network = lower(self._folded, precision, paired=onednn_is_fast(device))
         self._replaceable = replaceable
         self._runs: dict[Shape, Run] = {}
+        self._starts: dict[Shape, Measured] = {}
+        self._expected = 0
+        self._weighed: dict[Shape, int] = {}
+        self._idle_bytes = _memory_of(device)
         self._lock = threading.Lock()
 
     def __call__(self, clip: Tensor) -> Tensor:
@@ -198,7 +229,12 @@ class OptimizedModel:
             if not len(clip):
                 return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
             channels, frames, height, width = clip.shape[1:]
-            return self._run_for((channels, frames, height, width))(clip)
+            return self._run_for((channels, frames, height, width), clip)(clip)
+
+    def expect(self, clips: int | None) -> None:
+        """Announces how many clips will come: where "auto" chose the engine and the job is long, the next
+        ones are what it measures engines with. None: nobody knows."""
+        self._expected = max(self._expected, clips or 0)
 
     def warm_up(self, height: int | None = None, width: int | None = None) -> float:
         """Starts the engine for one size of clips; gives the seconds that it took.
@@ -220,12 +256,14 @@ class OptimizedModel:
     def __repr__(self) -> str:
         return f"OptimizedModel(engine={self.engine!r}, precision={self.precision!r}, device='{self.device}')"
 
-    def _run_for(self, shape: Shape) -> Run:
+    def _run_for(self, shape: Shape, clips: Tensor) -> Run:
         with self._lock:
-            run = self._runs.get(shape)
-            if run is None:
-                run = self._runs[shape] = self._started(shape)
-        return run
+            if shape not in self._runs:
+                self._runs[shape] = self._started(shape)
+            if self._replaceable and self._expected > self._weighed.get(shape, _MANY - 1):
+                self._weighed[shape] = self._expected
+                self._weigh(shape, clips)
+            return self._runs[shape]
 
     def _started(self, shape: Shape) -> Run:
         """The engine for one size of clips, after it has proven itself."""
@@ -233,28 +271,80 @@ class OptimizedModel:
         while (run := self._attempt(shape)) is None:
             pass
         seconds = time.perf_counter() - before
+        self._starts[shape] = Measured(
+            seconds_per_clip=math.inf, start_seconds=seconds, memory_bytes=_memory_of(self.device)
+        )
         self.startup_seconds += seconds
         _LOGGER.info("%s started for clips %s in %.1f s.", self.engine, shape, seconds)
         return run
 
+    def _weigh(self, shape: Shape, clips: Tensor) -> None:
+        """Measures engines on clips of a long job, as far as that wasn't done, and takes the best one."""
+        before = time.perf_counter()
+        case = _case(self.spec, shape, self.precision, self.device)
+        others = [
+            Candidate(name=name, starts_in=starts_in, start=functools.partial(self._build, name, shape))
+            for name, starts_in in self._others().items()
+        ]
+        known = case.known()
+        found, started = measure(
+            self.engine,
+            self._runs[shape],
+            others,
+            clips,
+            self._expected,
+            known,
+            started=self._starts[shape],
+            idle_bytes=self._idle_bytes,
+            memory=functools.partial(_memory_of, self.device),
+        )
+        if found != known:
+            case.keep(found)
+        there = {name: each for name, each in found.items() if name in self._others() or name == self.engine}
+        name = best(there, self._expected) or self.engine
+        _LOGGER.info("auto is %s for %d clips %s; measured: %s.", name, self._expected, shape, found)
+        if name != self.engine:
+            self.engine = name
+            self._runs[shape] = started.get(name) or self._started(shape)
+        self.startup_seconds += time.perf_counter() - before
+
+    def _others(self) -> dict[str, float]:
+        """The engines that could take this one's place, and how long they start at most."""
+        names = {
+            name: engine.starts_in
+            for name, engine in ENGINES.items()
+            if name != self.engine and _works(engine, self.device, self.precision)
+        }
+        return names | ({MODULE: 0.0} if self.precision == "float32" and self.engine != MODULE else {})
+
+    def _build(self, name: str, shape: Shape) -> Run:
+        """An engine for one size of clips, after it has proven itself."""
+        if name == MODULE:
+            return self._folded
+        engine = ENGINES[name]
+        network = lower(self._folded, self.precision, paired=onednn_is_fast(self.device))
+        if engine.torch_kernels and self.device.type == "cpu" and self.precision != "float32":
+            use_products(network)
+            check_half_precision(network, (1, *shape), self.precision)
+        run = engine.build(network, self.precision, self.device, shape)
+        prove(engine, run, self._folded, self.precision, self.device, shape)
+        return run
+
     def _attempt(self, shape: Shape) -> Run | None:
         """The engine, or None after another has taken its place."""
-        if self.engine == MODULE:
-            return self._folded
-        engine = ENGINES[self.engine]
         try:
-            if engine.torch_kernels and self.device.type == "cpu" and self.precision != "float32":
-                use_products(self._network)
-                check_half_precision(self._network, (1, *shape), self.precision)
-            run = engine.build(self._network, self.precision, self.device, shape)
-            prove(engine, run, self._folded, self.precision, self.device, shape)
-            return run
+            return self._build(self.engine, shape)
         except (ExportError, MissingDependencyError) as error:
             if not self._replaceable:
                 raise
             instead = MODULE if self.engine == EAGER.name else EAGER.name
-            _LOGGER.warning("The engine '%s' isn't used, %s takes its place: %s", engine.name, instead, error)
+            _LOGGER.warning("The engine '%s' isn't used, %s takes its place: %s", self.engine, instead, error)
             self.engine = instead
             if instead == MODULE:
                 self.precision = "float32"
             return None
+
+
+def _memory_of(device: torch.device) -> int | None:
+    """Bytes that this process holds: on a GPU of its memory, else of the machine's."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else resident_bytes()

@@ -44,7 +44,7 @@ def prove(
     Raises:
         ExportError: says by how much it is off, and what to take instead.
     """
-    facts = (precision, shape, str(device), *_machine(device), versions(*engine.packages))
+    facts = (precision, shape, str(device), *kernel_facts(device), versions(*engine.packages))
     name = f"{artifacts.fingerprint(module, engine.name, *facts)}.proven"
     clip = torch.randn((1, *shape), generator=torch.Generator().manual_seed(_SEED)).to(device)
     if artifacts.load(name) is not None:
@@ -88,7 +88,7 @@ def check_half_precision(
     meta = torch.device("meta")
     twin = eval_twin(network, meta)
     convolutions = recorded(lambda: twin(torch.empty(clips, device=meta)))
-    facts = (precision, channels_last, torch.__version__, *_machine(torch.device("cpu")), convolutions)
+    facts = (precision, channels_last, torch.__version__, *kernel_facts(torch.device("cpu")), convolutions)
     name = f"{artifacts.digest(facts)}.tried"
     kept = artifacts.load(name)
     if kept is None:
@@ -128,7 +128,7 @@ def check_published_half_precision(precision: Precision, device: torch.device, s
         check_half_precision(network, (1, 3, 32, size, size), precision)
 
 
-def _machine(device: torch.device) -> tuple[object, ...]:
+def kernel_facts(device: torch.device) -> tuple[object, ...]:
     """What decides which kernels compute."""
     if device.type == "cuda":
         return (torch.cuda.get_device_name(device), torch.backends.cudnn.allow_tf32)

@@ -178,6 +178,7 @@ class FeatureExtractor:
         _check_choice("dtype", "float32" if dtype is None else dtype, get_args(FloatType))
         self._dtype: FloatType = dtype or ("float32" if published is None else published.dtype)
         self._layer, self._slow = layer, model.spec.slow_features
+        self._owner = None if isinstance(model, OptimizedModel) else model
         self._network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)
         self._engine, self._precision, self._device = engine, precision, device
         self._batch_size = batch_size
@@ -236,6 +237,7 @@ class FeatureExtractor:
                 clips=0 if maps else windows * clips * crops,  # maps are the network's own: no engine pays
                 batch_size=self._batch_size,
                 features=True,
+                owner=self._owner,
             )
         return self._runner
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -284,15 +283,11 @@ def published() -> SlowFast:
         ((), 3, "eager"),
         ((), 18, "eager"),
         ((), 20, "openvino"),
-        ((), 760, "openvino"),
-        ((), 770, "compile"),
-        (("compiler",), 770, "openvino"),
+        ((), 10**6, "openvino"),
         (("onednn",), 770, "openvino"),
         (("onednn",), 3, None),
-        (("onednn", "openvino"), 400, "compile"),
+        (("onednn", "openvino"), 400, None),
         (("openvino",), None, "eager"),
-        (("openvino",), 300, "eager"),
-        (("openvino",), 310, "compile"),
         (("openvino", "compiler"), 10**6, "eager"),
     ],
 )
@@ -316,14 +311,14 @@ def test_the_rule_of_auto_on_a_processor(
 def test_the_rule_of_auto_elsewhere(published: SlowFast) -> None:
     assert choose(published, CPU, "bfloat16", 1) == "eager"
     assert choose(published, CPU, "bfloat16", 10**6) == "openvino"
-    for clips, chosen in ((None, None), (100, None), (10**6, "compile" if find_spec("triton") else None)):
+    for clips, chosen in ((None, None), (100, None), (10**6, "eager")):
         assert choose(published, GPU, "float32", clips) == chosen
-    assert choose(published, torch.device("mps"), "float32", 10**6) is None
+    assert choose(published, torch.device("mps"), "float32", 900) is None
 
 
 def test_small_models_and_other_numbers_are_taken_as_they_are(published: SlowFast) -> None:
-    assert choose(make_model(), CPU, "float32", 10**6) is None
-    assert optimize(make_model(), clips=10**6).engine == "eager"
+    assert choose(make_model(), CPU, "float32", 999) is None
+    assert choose(make_model(), CPU, "float32", 1000) == "eager", "so many may be worth measuring"
     assert choose(SlowFast(SMALL).double(), CPU, "float32", 10**6, (always("other"),)) is None
 
 
@@ -364,10 +359,6 @@ def test_a_compiler_that_does_not_work_is_said_in_one_line(monkeypatch: pytest.M
     model = make_model()
     with pytest.raises(ExportError, match=r"\(No working C\+\+ compiler found\): take engine='openvino' or"):
         optimize(model, "compile").warm_up()
-    fast = optimize(heavy(model), clips=10**6)
-    assert fast.engine == "compile"
-    assert_same(fast, model)
-    assert fast.engine == "eager"
 
 
 @pytest.mark.parametrize("name", ["eager", "compile", "openvino", "onnxruntime"])

@@ -1,0 +1,1 @@
+"""What the engine "auto" stands for on this machine: what was measured here, or a rule."""
