@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
 import importlib.util
 from typing import Any
@@ -56,6 +57,37 @@ def make_model(spec: ModelSpec = SMALL) -> SlowFast:
         nn.init.normal_(model.classifier.weight, std=0.5)
     model.clip_spec = ClipSpec(num_frames=8, size=64, crop=48, test_crop=48)
     return model.eval()
+
+
+def roi_clip_spec(**changes: Any) -> ClipSpec:
+    """Clips of eight frames around key frames, shorter side 48."""
+    spec = ClipSpec(
+        num_frames=8,
+        sampling="openmmlab-1.x-key",
+        time_base="seconds",
+        fps=30.0,
+        size=48,
+        crop=32,
+        test_crop=32,
+        crop_rule="whole",
+        crops=1,
+        clips=1,
+        box_rule="openmmlab",
+    )
+    return spec.replace(**changes)
+
+
+@functools.cache
+def roi_model(kind: str = "mean", rule: str = "openmmlab") -> SlowFast:
+    """One of ``ROI_NETWORKS``, of one publisher's rule for frames and boxes; shared, so not to be changed."""
+    made = make_model(ROI_NETWORKS[kind])
+    torch.nn.init.normal_(made.get_classifier().weight, std=0.02)  # type: ignore[arg-type]
+    made.clip_spec = roi_clip_spec()
+    if rule == "pyslowfast":
+        made.clip_spec = roi_clip_spec(
+            sampling="pyslowfast-key", box_rule="pyslowfast", resize="uint8-bilinear-floor"
+        )
+    return made
 
 
 def heavy(model: SlowFast) -> SlowFast:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from support.movies import moving_pattern, write_stamped, write_video
-from support.small_nets import ROI_NETWORKS, make_model
+from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
+from support.small_nets import roi_model as model
 
 import slowfast_zoo.video.windows as windows_module
-from slowfast_zoo import ClipSpec, Detections, SlowFast, detect, predict, timeline
+from slowfast_zoo import Detections, SlowFast, detect, predict, timeline
 from slowfast_zoo.data.persons.actions import read_ava
 from slowfast_zoo.data.persons.boxes import person_boxes
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError
@@ -27,35 +27,6 @@ from slowfast_zoo.video.windows import WindowReader
 
 ONE = [[4, 6, 30, 40]]
 THREE = [[4, 6, 30, 40], [-3, 0, 20.5, 48], [60, 40, 64, 48]]
-
-
-def clip_spec(**changes: Any) -> ClipSpec:
-    spec = ClipSpec(
-        num_frames=8,
-        sampling="openmmlab-1.x-key",
-        time_base="seconds",
-        fps=30.0,
-        size=48,
-        crop=32,
-        test_crop=32,
-        crop_rule="whole",
-        crops=1,
-        clips=1,
-        box_rule="openmmlab",
-    )
-    return spec.replace(**changes)
-
-
-@functools.cache
-def model(kind: str = "mean", rule: str = "openmmlab") -> SlowFast:
-    made = make_model(ROI_NETWORKS[kind])
-    torch.nn.init.normal_(made.get_classifier().weight, std=0.02)  # type: ignore[arg-type]
-    made.clip_spec = clip_spec()
-    if rule == "pyslowfast":
-        made.clip_spec = clip_spec(
-            sampling="pyslowfast-key", box_rule="pyslowfast", resize="uint8-bilinear-floor"
-        )
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +78,7 @@ def test_the_networks_own_answer(kind: str, rule: str, film: Path) -> None:
 
 def test_classes_that_exclude_each_other(film: Path) -> None:
     network = make_model(ROI_NETWORKS["mean"].replace(activation="softmax"))
-    network.clip_spec = clip_spec(sampling="openmmlab-video-key", time_base="frames", fps=None)
+    network.clip_spec = roi_clip_spec(sampling="openmmlab-video-key", time_base="frames", fps=None)
     answer = detect(network, film, boxes={1.0: ONE}, topk=None, progress=False)
     assert torch.allclose(scores(answer), by_hand(network, film, 1.0, ONE), atol=1e-6)
     assert scores(answer).sum() == pytest.approx(1, abs=1e-5) and not answer.multi_label
@@ -192,7 +163,7 @@ def test_a_video_without_persons(boxes: Any, film: Path, monkeypatch: pytest.Mon
         raise AssertionError("there is nothing to compute")
 
     network = make_model(ROI_NETWORKS["mean"])
-    network.clip_spec = clip_spec()
+    network.clip_spec = roi_clip_spec()
     monkeypatch.setattr(SlowFast, "forward", forward)
     answer = detect(network, film, boxes=boxes, progress=False)
     assert answer.persons == () and answer.complete and answer.duration_seconds == pytest.approx(3, abs=0.01)
@@ -364,7 +335,7 @@ def test_one_video(film: Path, tmp_path: Path) -> None:
 
 def test_weights_that_give_no_numbers(film: Path) -> None:
     broken = make_model(ROI_NETWORKS["mean"])
-    broken.clip_spec = clip_spec()
+    broken.clip_spec = roi_clip_spec()
     with torch.no_grad():
         broken.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
     with pytest.raises(InputError, match="NaN"):
@@ -387,7 +358,7 @@ def test_avas_rows(film: Path, tmp_path: Path) -> None:
         rows.scores, [value for person in answer.persons for value in person.scores], rtol=1e-5
     )
     few = make_model(ROI_NETWORKS["mean"].replace(num_classes=2))
-    few.clip_spec, few.labels = clip_spec(), ("watch (a person)", "sit")
+    few.clip_spec, few.labels = roi_clip_spec(), ("watch (a person)", "sit")
     told = detect(few, film, boxes={1.0: ONE}, progress=False)
     numbers = {line.split(",")[6] for line in told.ava_rows(video="v").splitlines()}
     assert numbers == {"80", "11"} and told.ava_rows(video="v").startswith("v,0001,")
