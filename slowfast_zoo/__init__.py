@@ -33,6 +33,7 @@ _HOMES = {
     "inference.benchmark": ("Benchmark", "benchmark"),
     "inference.detect.detect": ("detect",),
     "inference.detect.detections": ("Detections",),
+    "inference.batch": ("BatchPredictor",),
     "inference.predict": ("Prediction", "predict", "predict_many"),
     "inference.segments": ("Segment", "SegmentRules"),
     "inference.timeline": ("Timeline", "timeline"),

@@ -6,6 +6,7 @@ from slowfast_zoo.description import Description as Description
 from slowfast_zoo.description import describe as describe
 from slowfast_zoo.errors import SlowFastZooError as SlowFastZooError
 from slowfast_zoo.evaluation.evaluate import evaluate as evaluate
+from slowfast_zoo.inference.batch import BatchPredictor as BatchPredictor
 from slowfast_zoo.inference.benchmark import Benchmark as Benchmark
 from slowfast_zoo.inference.benchmark import benchmark as benchmark
 from slowfast_zoo.inference.detect.detect import detect as detect

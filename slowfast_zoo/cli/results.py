@@ -63,20 +63,6 @@ def prediction_columns(topk: int) -> tuple[str, ...]:
     return ("source", "error", *ranks, *looked, "model", "weights", "views", "topk", "fps", "precision")
 
 
-def prediction_row(prediction: Prediction) -> dict[str, object]:
-    """What a result file says of a video."""
-    start, end = prediction.seconds or (None, None)
-    clips, crops = prediction.views
-    error = prediction.error and " ".join(prediction.error.split())
-    row: dict[str, object] = {"source": prediction.source, "error": error}
-    for rank, (label, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), 1):
-        row |= {f"label_{rank}": label, f"score_{rank}": score}
-    if not error:
-        row |= {"clips": clips, "crops": crops, "start": start, "end": end}
-        row |= {"padded": prediction.padded, "damaged_frames": prediction.damaged_frames}
-    return row
-
-
 class ResultFile:
     """Where answers go: rows of a file, each on the disk at once, or standard output.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def _folders(top: Path) -> Iterator[Path]:
 
 def _is_many(source: object) -> bool:
     single = isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
-    return not single and not hasattr(source, "__array__") and isinstance(source, Iterable)
+    single = single or hasattr(source, "__array__") or is_decoder(source)
+    return not single and isinstance(source, Iterable)
 
 
 def _text(source: str | Path) -> str:

@@ -63,6 +63,18 @@ class Prediction:
         """Every field as plain JSON values."""
         return dataclasses.asdict(self)
 
+    def to_row(self) -> dict[str, Any]:
+        """Plain values by column, as in result files: label_1, score_1, label_2 and so on."""
+        error = self.error and " ".join(self.error.split())
+        row: dict[str, Any] = {"source": self.source, "error": error}
+        for rank, (label, score) in enumerate(zip(self.labels, self.scores, strict=True), 1):
+            row |= {f"label_{rank}": label, f"score_{rank}": score}
+        if not error:
+            start, end = self.seconds or (None, None)
+            row |= {"clips": self.views[0], "crops": self.views[1], "start": start, "end": end}
+            row |= {"padded": self.padded, "damaged_frames": self.damaged_frames}
+        return row
+
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Prediction({self.source!r}: {self.error})"
@@ -231,11 +243,9 @@ class Predictor:
                 return self._answer(job)
             except SlowFastZooError as failure:
                 error = failure
-        own = isinstance(error, SlowFastZooError)
-        if not own:  # a fault of ours rather than of the video; the row says what, the log says where
+        if not isinstance(error, SlowFastZooError):  # the row says what, the log says where
             _LOGGER.debug("'%s' failed.", job.source, exc_info=error)
-        text = str(error) if own else f"{type(error).__name__}: {error}".rstrip(": ")
-        return Prediction(source=job.source, error=text)
+        return Prediction(source=job.source, error=reason_of(error))
 
     def _answer(self, job: Job) -> Prediction:
         assert job.clips is not None
@@ -252,6 +262,13 @@ class Predictor:
             padded=job.clips.padded,
             damaged_frames=job.clips.damaged_frames,
         )
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there is no answer, in words; a fault of ours rather than of the video says its type."""
+    if isinstance(error, SlowFastZooError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _job(source: str, future: Future[Clips]) -> Job:

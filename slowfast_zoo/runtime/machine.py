@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,20 @@ def resident_bytes() -> int | None:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
         return None
+
+
+def given_threads() -> int | None:
+    """How many threads of the processor this process was given by whoever started it; None: nobody said.
+
+    ``OMP_NUM_THREADS`` (which Ray and Spark set for their workers), else Slurm's processors per task; a
+    process of a pool that was told nothing has one, as its siblings compute at the same time.
+    """
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        count = os.environ.get(name, "").partition(",")[0].strip()
+        if count.isdecimal() and int(count):
+            return int(count)
+    pools = (sys.modules.get(name) for name in ("multiprocessing.process", "multiprocess.process"))
+    return 1 if any(pool and pool.parent_process() for pool in pools) else None
 
 
 def versions(*packages: str) -> dict[str, str]:

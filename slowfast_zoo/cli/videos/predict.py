@@ -21,7 +21,6 @@ from slowfast_zoo.cli.results import (
     FORMATS,
     ResultFile,
     prediction_columns,
-    prediction_row,
     table_block,
     table_row,
 )
@@ -94,7 +93,7 @@ def predict_command(
     best = topk if chosen is click.core.ParameterSource.COMMANDLINE else 1
 
     def tell(prediction: Prediction) -> None:
-        results.write(prediction_row(prediction))
+        results.write(prediction.to_row())
         if results.is_table or (out is not None and prediction.error):
             text = table_block(prediction) if total == 1 else table_row(prediction, best)
             with progress.paused():

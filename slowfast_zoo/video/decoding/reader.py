@@ -1,4 +1,4 @@
-"""Open a video of any kind: a file, bytes, a URL, a folder of frames, an array.
+"""Open a video of any kind: a file, bytes, a URL, a folder of frames, an array, a decoder.
 
 with open_video("clip.mp4") as video:
     video.num_frames                         # what decodes, whatever the container claims
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from slowfast_zoo.errors import FrameCountError, InputError
+from slowfast_zoo.video.decoding.decoder_objects import Decoder, DecoderVideo, is_decoder
 from slowfast_zoo.video.decoding.file import FileVideo
 from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
 from slowfast_zoo.video.decoding.sources import is_url, local_path, media_of, mode_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    Source: TypeAlias = str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Tensor
+    Source: TypeAlias = str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Tensor | Decoder
 
 __all__ = ["Frame", "FrameCountError", "Video", "VideoInfo", "open_video", "probe", "stream"]
 
@@ -39,8 +40,9 @@ def open_video(source: Source, *, fps: float | Fraction | None = None) -> Video:
         source: path of a file (whatever FFmpeg decodes, GIF too; also as ``file://``); path of a folder of
             frames, or a pattern such as ``folder/img_{:05}.jpg``; http or https URL, which is fetched whole
             (at most 16 GiB; 1 GiB and a minute where the server doesn't say how long it is); the file's
-            bytes; a binary file object, which is left open; or a uint8 RGB array or tensor of shape
-            (T, H, W, 3).
+            bytes; a binary file object, which is left open; a uint8 RGB array or tensor of shape
+            (T, H, W, 3); or a decoder object such as torchcodec's ``VideoDecoder``, whose frames and times
+            are taken as they come.
         fps: frames per second, instead of what the file says. Folders and arrays say nothing, so
             that whatever needs their frame rate asks for it here.
 
@@ -83,6 +85,8 @@ def _opened(source: Any, fps: float | Fraction | None, *, count_first: bool) -> 
         raise InputError(f"One video is expected here, got a {type(source).__name__} of {len(source)}.")
     if hasattr(source, "__array__"):
         return ArrayVideo(source, fps)
+    if is_decoder(source):
+        return DecoderVideo(source, fps)
     if isinstance(source, (str, Path)) and not is_url(source):
         source = local_path(source)
         if is_pattern(source) or stat.S_ISDIR(mode_of(source) or 0):

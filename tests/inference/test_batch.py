@@ -1,0 +1,286 @@
+"""Batches of columns: what goes in, what comes out, and what a worker is sent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast_zoo import (
+    SegmentRules,
+    SlowFast,
+    extract_features,
+    predict_many,
+    save_pretrained,
+    timeline,
+)
+from slowfast_zoo.errors import InputError, UnknownNameError
+from slowfast_zoo.inference.batch import BatchPredictor
+from slowfast_zoo.runtime import machine
+from tests.support.movies import moving_pattern, write_video
+from tests.support.small_nets import make_model
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two videos, and between them one that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed in (0, 1):
+        write_video(folder / f"{seed}.mkv", moving_pattern(seed=seed, frames=12))
+    broken = folder / "broken.mkv"
+    broken.write_bytes(b"\x1aE\xdf\xa3" + bytes(500))
+    return [str(folder / "0.mkv"), str(broken), str(folder / "1.mkv")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved network."""
+    path = tmp_path_factory.mktemp("saved") / "model"
+    save_pretrained(make_model(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> SlowFast:
+    return create_model_of(folder)
+
+
+def create_model_of(folder: Path) -> SlowFast:
+    from slowfast_zoo import from_pretrained
+
+    return from_pretrained(folder)
+
+
+def plain(columns: dict[str, Any]) -> dict[str, list[Any]]:
+    return {name: [repr(value) for value in column] for name, column in columns.items()}
+
+
+def test_rows_are_those_of_predict_many(clips: list[str], folder: Path, model: SlowFast) -> None:
+    columns = BatchPredictor(folder, topk=2, views=(2, 3))({"path": clips, "other": [1, 2, 3]})
+    expected = list(predict_many(model, clips, topk=2, views=(2, 3)))
+    assert columns["source"].tolist() == clips
+    assert columns["error"].tolist() == ["", expected[1].error, ""]
+    for place, answer in ((0, expected[0]), (2, expected[2])):
+        assert (columns["label_1"][place], columns["label_2"][place]) == answer.labels
+        assert [columns["score_1"][place], columns["score_2"][place]] == list(answer.scores)
+        assert (columns["clips"][place], columns["crops"][place]) == (2, 3)
+        assert (columns["start"][place], columns["end"][place]) == answer.seconds
+    assert columns["label_1"][1] == ""
+    assert np.isnan(columns["score_1"][1])
+    assert {len(column) for column in columns.values()} == {3}
+
+
+def test_segments_are_those_of_timeline(clips: list[str], folder: Path, model: SlowFast) -> None:
+    rules = SegmentRules(enter=0.2)
+    predictor = BatchPredictor(folder, task="timeline", hop_seconds=0.1, rules=rules)
+    columns = predictor({"path": clips})
+    expected = timeline(model, clips[2], hop_seconds=0.1, enter=0.2)
+    assert expected.segments
+    assert columns["labels"][2] == [segment.label for segment in expected.segments]
+    assert columns["end_seconds"][2] == [segment.end_seconds for segment in expected.segments]
+    assert columns["duration_seconds"][2] == expected.duration_seconds
+    assert columns["labels"][1] == []
+    assert "broken.mkv" in columns["error"][1]
+
+
+def test_features_are_those_of_extract_features(clips: list[str], folder: Path, model: SlowFast) -> None:
+    columns = BatchPredictor(folder, task="features", hop_seconds=0.1)({"path": clips})
+    expected = extract_features(model, clips[0], hop=0.1)
+    assert np.array_equal(np.stack(columns["features"][0]), expected.values)
+    assert columns["start_seconds"][0] == expected.start_seconds.tolist()
+    assert columns["features"][1] == []
+    assert columns["error"][0] == ""
+
+
+class Decoder:
+    """What torchcodec's ``VideoDecoder`` offers, of frames in memory."""
+
+    def __init__(self, frames: np.ndarray[Any, Any], fps: float) -> None:
+        self._frames, self._fps = frames, fps
+        facts = {"num_frames": len(frames), "average_fps": fps, "codec": "ffv1"}
+        self.metadata = type("Metadata", (), facts)()
+
+    def get_frames_at(self, indices: list[int]) -> Any:
+        facts = {
+            "data": torch.from_numpy(self._frames[indices]).permute(0, 3, 1, 2),
+            "pts_seconds": torch.tensor(indices, dtype=torch.float64) / self._fps,
+            "duration_seconds": torch.full((len(indices),), 1 / self._fps, dtype=torch.float64),
+        }
+        return type("FrameBatch", (), facts)()
+
+    def get_frames_played_at(self, seconds: list[float]) -> Any:
+        return self.get_frames_at([int(moment * self._fps) for moment in seconds])
+
+
+def test_every_form_of_a_video_has_the_answer_of_its_file(clips: list[str], folder: Path) -> None:
+    content = Path(clips[0]).read_bytes()
+    decoder = Decoder(moving_pattern(seed=0, frames=12), 30)
+    predictor = BatchPredictor(folder)
+    forms = [
+        clips[0],
+        Path(clips[0]),
+        content,
+        {"bytes": content, "path": "a.mkv"},
+        {"path": clips[0]},
+        decoder,
+    ]
+    columns = predictor({"video": forms})
+    assert columns["error"].tolist() == [""] * len(forms)
+    assert len(set(columns["score_1"].tolist())) == 1
+    assert len({round(end, 2) for end in columns["end"]}) == 1  # the file counts in milliseconds
+    assert columns["source"].tolist()[3] == "a.mkv"
+    named = predictor({"bytes": [content, b"", None], "path": ["b.mkv", "c.mkv", clips[2]]})
+    assert named["source"].tolist() == ["b.mkv", "c.mkv", clips[2]]
+    assert [bool(error) for error in named["error"]] == [False, True, False]
+
+
+def test_types_are_the_same_when_everything_fails(clips: list[str], folder: Path) -> None:
+    predictor = BatchPredictor(folder, topk=1)
+    good, bad, none = (predictor({"path": paths}) for paths in ([clips[0]], [clips[1]], []))
+    assert [column.dtype for column in good.values()] == [column.dtype for column in bad.values()]
+    assert [column.dtype for column in good.values()] == [column.dtype for column in none.values()]
+    assert list(good) == list(none)
+    assert list(good) == [part.split("`")[1] for part in predictor.schema.split(", ")]
+
+
+def test_use_changes_nothing_that_is_pickled(clips: list[str], folder: Path) -> None:
+    predictor = BatchPredictor(folder, views=(1, 3), keep=["id"])
+    before = pickle.dumps(predictor)
+    columns = predictor({"path": clips, "id": [5, 6, 7]})
+    assert pickle.dumps(predictor) == before
+    assert len(before) < 1000
+    copy = pickle.loads(before)
+    assert copy == predictor
+    assert hash(copy) == hash(predictor)
+    assert pickle.dumps(copy) == before
+    assert plain(copy({"path": clips, "id": [5, 6, 7]})) == plain(columns)
+    assert columns["id"] == [5, 6, 7]
+    assert BatchPredictor(folder) != predictor
+
+
+def test_another_process_answers_the_same_without_a_network(clips: list[str], tmp_path: Path) -> None:
+    predictor = BatchPredictor("slowfast_tiny", topk=1)
+    (tmp_path / "job").write_bytes(pickle.dumps(predictor))
+    code = (
+        "import pickle, socket, sys, json; socket.socket.connect = None\n"
+        "predictor = pickle.load(open('job', 'rb'))\n"
+        "assert 'torch' not in sys.modules\n"
+        f"found = predictor({{'path': {clips!r}}})\n"
+        "import torch\n"
+        "print(json.dumps([found['label_1'].tolist(), found['score_1'].tolist(), torch.get_num_threads()]))"
+    )
+    environment = {**os.environ, "SLOWFAST_ZOO_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    columns = predictor({"path": clips})
+    expected = [columns["label_1"].tolist(), columns["score_1"].tolist(), 1]
+    assert done.stdout.strip() == str(expected).replace("'", '"').replace("nan", "NaN")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody forks")
+def test_a_process_that_was_forked_from_one_with_threads_answers(clips: list[str], folder: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        predictor = BatchPredictor(folder, threads=2)
+        columns = predictor({"path": clips})  # threads have computed in this process now
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            jobs = [pool.apply_async(predictor, ({"path": clips},)) for _ in range(2)]
+            answers = [job.get(timeout=120) for job in jobs]
+    finally:
+        torch.set_num_threads(threads)
+    for answer in answers:
+        assert answer["label_1"].tolist() == columns["label_1"].tolist()
+        assert np.allclose(answer["score_1"], columns["score_1"], rtol=1e-5, equal_nan=True)
+
+
+def test_threads_are_those_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert machine.given_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert machine.given_threads() is None
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "5")
+    assert machine.given_threads() == 5
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    monkeypatch.setattr(multiprocessing.process, "parent_process", lambda: object())
+    assert machine.given_threads() == 1
+
+
+def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: Path) -> None:
+    save_pretrained(make_model(), tmp_path / "model")
+    predictor = BatchPredictor(tmp_path / "model")
+    other = make_model()
+    torch.nn.init.ones_(other.classifier.weight)
+    save_pretrained(other, tmp_path / "model")
+    with pytest.raises(InputError, match="other weights"):
+        predictor({"path": clips})
+    assert BatchPredictor(tmp_path / "model") != predictor
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"task": "prediction"}, "Did you mean 'predict'"),
+        ({"engine": "fast"}, "engine is 'fast'"),
+        ({"topk": None}, "topk is None; accepted: an integer"),
+        ({"threads": 0}, "threads is 0"),
+        ({"views": "slow"}, "views is 'slow'"),
+        ({"views": 3}, "views is 3"),
+        ({"hop_seconds": 1.0}, "hop_seconds is about windows"),
+        ({"task": "timeline", "hop_seconds": -1}, "hop_seconds"),
+        ({"task": "timeline", "views": (2, 1)}, "give window_seconds="),
+        ({"task": "features", "rules": SegmentRules()}, "rules are about segments"),
+        ({"keep": "id"}, "keep is 'id'"),
+    ],
+)
+def test_what_is_not_accepted_is_said_before_the_job(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises((InputError, UnknownNameError), match=sentence.replace("(", r"\(")):
+        BatchPredictor("slowfast_tiny", **options)
+
+
+def test_models_are_named() -> None:
+    with pytest.raises(InputError, match="save_pretrained"):
+        BatchPredictor(make_model())  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="Did you mean 'slowfast_tiny'"):
+        BatchPredictor("slowfast_tinny")
+    with pytest.raises(InputError, match="classify whole clips"):
+        BatchPredictor("slowfast_r50_4x16x1_roi")
+
+
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        ({"file": ["a"]}, "has no column 'video', 'bytes', 'path'; it has 'file': name the one with column="),
+        ({"path": "a.mp4"}, "batched=True"),
+        ({"path": ["a", "b"], "bytes": [b""]}, "'bytes' has 1 and 'path' 2"),
+        ({"path": ["a"], "start": [0.0]}, "a column 'start' already, which would be lost: give prefix="),
+        ({"bytes": np.array([b"a\0"])}, "cuts zeros"),
+        ([{"path": "a.mp4"}], "A batch is columns by name"),
+    ],
+)
+def test_what_is_no_batch_raises(batch: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        BatchPredictor("slowfast_tiny")(batch)
+
+
+def test_columns_of_other_names(clips: list[str], folder: Path) -> None:
+    batch = {"clip": [clips[0]], "label_1": ["the truth"], "id": [7]}
+    columns = BatchPredictor(folder, column="clip", prefix="found_", keep=("id", "label_1"))(batch)
+    assert columns["label_1"] == ["the truth"]
+    assert columns["found_label_1"][0].startswith("class ")
+    assert list(columns)[:4] == ["id", "label_1", "found_source", "found_error"]
