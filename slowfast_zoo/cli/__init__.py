@@ -53,6 +53,10 @@ COMMANDS = {
         "test-detections": "Scores persons' actions by AVA's frame mAP: PREDICTIONS against ANNOTATIONS, both"
         " in its CSV.",
     },
+    "web": {
+        "web": "Opens a page in the browser: a video in, bars, a timeline that moves the player, what the"
+        " network saw.",
+    },
     "machine": {
         "verify": "Replays every stage from a video to logits and compares it with stored references.",
         "benchmark": "Times a model on this machine in videos per second; with a VIDEO, the reading too.",

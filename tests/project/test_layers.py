@@ -27,6 +27,8 @@ ONLY_INSIDE_FUNCTIONS = {
     "onnxruntime",
     "tqdm",
     "filelock",
+    "gradio",
+    "starlette",
 }
 
 

@@ -1,0 +1,77 @@
+"""``slowfast-zoo web``: the page in the browser."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.models import HELP, ModelType
+from slowfast_zoo.cli.options import command, echo, prepared
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.naming import ModelRef, parse
+
+
+@command(
+    "web", "web", "web --model work_dirs/finetune-data/model --model slowfast_r50_8x8x1", "web --host 0.0.0.0"
+)
+@click.option(
+    "--model", "models", type=ModelType(), multiple=True, help=f"{HELP}; may be repeated.  [default: all]"
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: a free one.")
+@opt.count("--max-mb", 256, "Megabytes of an upload.")
+@opt.count("--jobs", 2, "Videos that are worked on at once; others wait.")
+@opt.device
+@click.option("--threads", type=click.IntRange(1), help="Processor threads.")
+@click.option("--open/--no-open", "browser", default=False, help="Open it in this machine's browser.")
+def web_command(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    max_mb: int,
+    jobs: int,
+    device: str | None,
+    threads: int | None,
+    browser: bool,
+) -> None:
+    """Opens a page in the browser: a video in, bars, a timeline that moves the player, what the network saw.
+
+    It listens on this machine only, unless --host says otherwise: whoever reaches it may use it, so that a
+    public one belongs behind something that knows its users. Needs the extra "web".
+    """
+    from slowfast_zoo.web.offers import published_offers
+    from slowfast_zoo.web.page import open_page
+
+    how: dict[str, Any] = {"device": device, "engine": "auto", "precision": "float32", "threads": threads}
+    offers = [_offer(parse(text)) for text in models] or published_offers()
+    page = open_page(
+        offers,
+        device=prepared(how)["device"],
+        host=host,
+        port=port,
+        most_bytes=max_mb * 2**20,
+        jobs=jobs,
+        browser=browser,
+    )
+    echo(f"Open {page.local_url}  (Ctrl-C ends it)")
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        page.close()
+
+
+def _offer(model: ModelRef) -> Any:
+    from slowfast_zoo.web.offers import Offer, published_offer
+
+    if model.entry is not None:
+        if model.entry.model_spec.roi is not None:
+            raise InputError(f"'{model.text}' scores persons in boxes; the page takes models of whole clips.")
+        return published_offer(model.entry)
+    name = Path(model.text).resolve().name
+    code = f"zoo.from_pretrained(Path({name!r}))"
+    return Offer(name, "its own", model.load, code, name)

@@ -1,0 +1,1 @@
+"""The page in the browser: ``slowfast-zoo web``, with the extra ``web``."""

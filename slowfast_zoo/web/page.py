@@ -1,0 +1,296 @@
+"""The page itself: what stands where, and what happens at a click."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+
+from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.web.drawing import WELCOME, answer_html, live_html
+from slowfast_zoo.web.examples import Example, copy_examples
+from slowfast_zoo.web.guard import LOOPBACK, Guard, in_words
+from slowfast_zoo.web.offers import Models, Offer
+from slowfast_zoo.web.studio import VIEWS, Answer, Asked, Studio, as_code, as_command
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+_HERE = Path(__file__).parent
+_PICK = """
+element.addEventListener("click", (event) => {
+  const card = event.target.closest("[data-example]");
+  if (card) trigger("pick", { number: Number(card.dataset.example) });
+});
+"""
+_FORGOTTEN_SECONDS = 3600
+"""After which an upload is deleted."""
+_LIVE_SECONDS = 600
+
+
+def open_page(
+    offers: Iterable[Offer],
+    *,
+    device: torch.device,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    most_bytes: int = 256 * 2**20,
+    jobs: int = 2,
+    browser: bool = False,
+) -> gr.Blocks:
+    """Serves the page, in threads of its own; ``close()`` of what comes back ends it.
+
+    Args:
+        offers: the models, the first one chosen.
+        device: where they compute.
+        host: the address to listen on; only the loopback address keeps other machines out.
+        port: of the address; 0: any that is free.
+        most_bytes: of an upload.
+        jobs: videos that are worked on at once; others wait in a queue.
+        browser: whether to open it in this machine's browser.
+
+    Raises:
+        MissingDependencyError: Gradio isn't installed.
+        InputError: the address can't be listened on.
+    """
+    # Before Gradio is imported: nothing of what visitors do is reported to anybody.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    gradio = require("gradio", "slowfast-zoo[web]")
+    from starlette.middleware import Middleware
+
+    room = tempfile.TemporaryDirectory(prefix="slowfast-zoo-web-")
+    atexit.register(room.cleanup)
+    folder = Path(room.name).resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # where Gradio puts uploads, and what it serves
+    studio = Studio(Models(offers, device), folder)
+    page = build_page(studio, copy_examples(folder / "examples"), most_bytes=most_bytes, jobs=jobs)
+    limits: dict[str, Any] = {"folder": folder, "most_bytes": most_bytes, "most_stored": 16 * most_bytes}
+    guard = Middleware(Guard, **limits, local=host in LOOPBACK)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port or _free_port(host),
+            max_file_size=most_bytes,
+            app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            inbrowser=browser,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            theme=_theme(gradio),
+            css=(_HERE / "page.css").read_text(encoding="utf-8"),
+        )
+    except OSError as error:
+        room.cleanup()
+        raise InputError(f"{host}:{port} can't be listened on: {error.strerror or error}.") from error
+    return page
+
+
+def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs: int) -> gr.Blocks:
+    """The page, not yet served.
+
+    Args:
+        studio: what answers.
+        examples: clips to choose from.
+        most_bytes: of an upload, to be said.
+        jobs: videos that are worked on at once.
+    """
+    import gradio as gr
+
+    models = studio.models
+    with gr.Blocks(
+        title="slowfast_zoo", analytics_enabled=False, delete_cache=(300, _FORGOTTEN_SECONDS)
+    ) as page:
+        gr.HTML('<div class="sfz-title"><h1>slowfast_zoo</h1><p>What happens in a video, and when.</p></div>')
+        with gr.Tab("Video"):
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=5, min_width=320):
+                    video = gr.Video(label="Video", sources=["upload"], height=330, elem_id="sfz-video")
+                    gr.HTML(f'<p class="sfz-dim">Up to {in_words(most_bytes)}; deleted after an hour.</p>')
+                    cards = gr.HTML(_cards(examples), js_on_load=_PICK)
+                    chosen = _choices(models)
+                    with gr.Row():
+                        run = gr.Button("Look", variant="primary", elem_id="sfz-run")
+                        stop = gr.Button("Stop", interactive=False, elem_id="sfz-stop")
+                with gr.Column(scale=7, min_width=320):
+                    script = (_HERE / "page.js").read_text(encoding="utf-8")
+                    shown = gr.HTML(WELCOME, js_on_load=script, elem_id="sfz-answer")
+                    with gr.Row():
+                        csv = gr.DownloadButton("Segments as CSV", interactive=False, elem_id="sfz-csv")
+                        srt = gr.DownloadButton("Subtitles as SRT", interactive=False, elem_id="sfz-srt")
+            with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways"):
+                sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"])
+            with gr.Accordion("The same call", open=False, elem_id="sfz-call"):
+                code = gr.Code(label="Python", language="python", interactive=False, wrap_lines=True)
+                call = gr.Code(label="Command line", language="shell", interactive=False, wrap_lines=True)
+        outputs = [shown, sheet, csv, srt, code, call, run, stop]
+
+        def look(
+            path: str | None,
+            model: str,
+            weights: str,
+            engine: str,
+            views: str,
+            hop: float,
+            request: gr.Request,
+        ) -> Iterator[tuple[Any, ...]]:
+            asked = Asked(model, weights, engine, views, hop)
+            for answer in studio.answers(_session(request), Path(path) if path else None, asked):
+                yield _updates(gr, studio, answer, asked)
+
+        look.__annotations__["request"] = gr.Request  # Gradio looks there for what it passes itself
+        gr.on(
+            [run.click],
+            look,
+            [video, *chosen],
+            outputs,
+            show_progress="hidden",
+            concurrency_limit=jobs,
+            concurrency_id="network",
+            api_visibility="private",
+        )
+
+        def halt(request: gr.Request) -> None:
+            studio.stop(_session(request))
+
+        halt.__annotations__["request"] = gr.Request
+        stop.click(halt, queue=False, show_progress="hidden", api_visibility="private")
+
+        def pick(event: gr.EventData) -> str:
+            return str(examples[int(event.number)].path)
+
+        pick.__annotations__["event"] = gr.EventData
+        cards.pick(pick, None, video, show_progress="hidden", api_visibility="private")
+        _webcam_tab(gr, studio)
+
+        def leave(request: gr.Request) -> None:
+            studio.forget(_session(request))
+
+        leave.__annotations__["request"] = gr.Request
+        page.unload(leave)
+    page.queue(max_size=64, api_open=False)
+    return page
+
+
+def _choices(models: Models) -> list[Any]:
+    """Model, weights, engine, views, hop: in the order of ``Asked``."""
+    import gradio as gr
+
+    first = models.names()[0]
+    with gr.Row():
+        model = gr.Dropdown(models.names(), value=first, label="Model", min_width=200, elem_id="sfz-model")
+        weights = gr.Dropdown(
+            models.weights_of(first), value=models.weights_of(first)[0], label="Weights", min_width=200
+        )
+    with gr.Accordion("More", open=False), gr.Row():
+        engine = gr.Dropdown(list(get_args(EngineName)), value="auto", label="Engine", min_width=120)
+        views = gr.Dropdown(list(VIEWS), value="quick", label="Views", min_width=120)
+        hop = gr.Slider(0.1, 10, value=0.5, step=0.1, label="Seconds between windows", elem_id="sfz-hop")
+
+    def offered(name: str) -> Any:
+        found = models.weights_of(name)
+        return gr.Dropdown(found, value=found[0] if found else None)
+
+    model.change(offered, model, weights, show_progress="hidden", api_visibility="private")
+    return [model, weights, engine, views, hop]
+
+
+def _webcam_tab(gr: Any, studio: Studio) -> None:
+    models = studio.models
+    with gr.Tab("Webcam"), gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            picture = gr.Image(
+                sources=["webcam"], streaming=True, type="numpy", show_label=False, elem_id="sfz-webcam"
+            )
+            first = models.names()[0]
+            model = gr.Dropdown(models.names(), value=first, label="Model")
+            gr.HTML(
+                '<p class="sfz-dim">A browser sends about ten pictures a second; weights that were trained on'
+                " more see the motion faster than it is. Pictures are not kept.</p>"
+            )
+        with gr.Column(scale=7, min_width=320):
+            now = gr.HTML('<div class="sfz-empty">What happens now stands here.</div>', elem_id="sfz-now")
+
+    def watch(frame: Any, name: str, request: gr.Request) -> Any:
+        if frame is None:
+            return gr.skip()
+        try:
+            result = studio.live(_session(request), frame, Asked(name, (models.weights_of(name) or [""])[0]))
+        except SlowFastZooError as error:
+            return f'<div class="sfz-error" role="alert">{escape(str(error))}</div>'
+        return gr.skip() if result is None else live_html(result)
+
+    watch.__annotations__["request"] = gr.Request
+    picture.stream(
+        watch,
+        [picture, model],
+        now,
+        stream_every=0.1,
+        time_limit=_LIVE_SECONDS,
+        show_progress="hidden",
+        concurrency_limit=4,
+        api_visibility="private",
+    )
+
+
+def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any, ...]:
+    """What changes on the page: the answer, its picture, files, calls, and the buttons."""
+    busy = not answer.finished
+    files = [*map(str, answer.files)] if answer.files else [None, None]
+    code = call = gr.skip()
+    if answer.finished and answer.error is None:
+        offer = studio.models.offer(asked.model, asked.weights)
+        code = as_code(offer.code, answer.source, asked)
+        call = as_command(offer.argument, answer.source, asked)
+    return (
+        answer_html(answer),
+        str(answer.sheet) if answer.finished and answer.sheet else gr.skip(),
+        *(gr.DownloadButton(value=path, interactive=path is not None) for path in files),
+        code,
+        call,
+        gr.Button(interactive=not busy),
+        gr.Button(interactive=busy),
+    )
+
+
+def _cards(examples: list[Example]) -> str:
+    cards = "".join(
+        f'<button type="button" data-example="{number}"><img alt="" src="data:image/jpeg;base64,'
+        f'{base64.b64encode(example.thumbnail).decode()}"><span>{escape(example.title)}</span></button>'
+        for number, example in enumerate(examples)
+    )
+    return f'<div class="sfz-examples">{cards}</div>'
+
+
+def _theme(gradio: Any) -> Any:
+    """Fonts of the visitor's own system: none is fetched."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gradio.themes.Base(
+        primary_hue="amber", neutral_hue="slate", radius_size="lg", font=fonts, font_mono=mono
+    )
+
+
+def _session(request: gr.Request) -> str:
+    return request.session_hash or ""
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as free:
+        free.bind((host, 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,309 @@
+"""What the page does when somebody asks: an answer that grows, for many people with the same models."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from slowfast_zoo.errors import InputError, SlowFastZooError, quoted
+from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.predict import Prediction, predict
+from slowfast_zoo.inference.render.render import contact_sheet
+from slowfast_zoo.inference.segments import SegmentRules
+from slowfast_zoo.inference.stream.stream import Stream, StreamResult
+from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime import machine
+from slowfast_zoo.video.windows import Grid
+from slowfast_zoo.web.offers import Models
+
+if TYPE_CHECKING:
+    from slowfast_zoo.video.clips import Views
+    from slowfast_zoo.video.decoding.video import Frame
+
+VIEWS: dict[str, Views] = {"quick": "quick", "3 clips": (3, 1), "published": "published"}
+"""How often a model may look, as the page calls it."""
+TOPK = 8
+MOST_WINDOWS = 3000
+"""Of a timeline: more would keep everybody else waiting."""
+MOST_STREAMS = 4
+"""Webcams at once: each keeps a network busy."""
+_UPDATE_SECONDS = 0.7
+_IDLE_SECONDS = 20.0
+"""After which a webcam that sends nothing is given up."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What somebody wants to know."""
+
+    model: str
+    weights: str
+    engine: str = "auto"
+    views: str = "quick"
+    hop_seconds: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What is known so far."""
+
+    source: str
+    """Name of the video, without where it lies."""
+    note: str = ""
+    """What is being done, or how it ended."""
+    done: float = 0.0
+    """How much of it, 0 to 1."""
+    finished: bool = False
+    error: str | None = None
+    """Why there is no answer."""
+    prediction: Prediction | None = None
+    timeline: Timeline | None = None
+    seconds: float = 0.0
+    """That it took, the loading of the model left out."""
+    machine: str = ""
+    sheet: Path | None = None
+    """A picture of the frames that the pathways saw."""
+    files: tuple[Path, ...] = ()
+    """The timeline as .csv and .srt."""
+
+
+class Studio:
+    """Models that are shared, and what belongs to each visitor until he leaves.
+
+    Args:
+        models: what is offered.
+        folder: for results; what is in it is deleted with the visitor's session.
+    """
+
+    def __init__(self, models: Models, folder: Path) -> None:
+        self.models, self._folder = models, folder
+        self._lock = threading.Lock()
+        self._stops: dict[str, threading.Event] = {}
+        self._results: dict[str, Path] = {}
+        self._streams: dict[str, _Live] = {}
+
+    # A video ---------------------------------------------------------------------------------------------
+
+    def answers(self, session: str, video: Path | None, asked: Asked) -> Iterator[Answer]:
+        """An answer that grows; the last one is finished, or says why there is none.
+
+        Args:
+            session: whose it is; ``stop`` ends it, and the visitor's next answer replaces its files.
+            video: the upload.
+            asked: what to do with it.
+        """
+        if video is None:
+            yield Answer("", error="Choose a video first, or take one of the examples.", finished=True)
+            return
+        known = Answer(video.name)
+        stop, results = self._begin(session)
+        try:
+            for answer in self._steps(known, video, asked, stop, results):
+                known = answer
+                yield answer
+        except SlowFastZooError as error:
+            sentence = str(error).replace(str(video), video.name).replace(str(video.parent), "")
+            yield dataclasses.replace(known, error=sentence, note="", finished=True)
+
+    def stop(self, session: str) -> None:
+        """Ends the visitor's answer after the window at hand; what is known by then stays."""
+        with self._lock:
+            if session in self._stops:
+                self._stops[session].set()
+
+    def forget(self, session: str) -> None:
+        """Ends what a visitor has begun, and deletes his results."""
+        self.stop(session)
+        self.end_live(session)
+        with self._lock:
+            self._stops.pop(session, None)
+            results = self._results.pop(session, None)
+        if results is not None:
+            shutil.rmtree(results, ignore_errors=True)
+
+    def _begin(self, session: str) -> tuple[threading.Event, Path]:
+        results = Path(tempfile.mkdtemp(prefix="results-", dir=self._folder))
+        with self._lock:
+            if session in self._stops:
+                self._stops[session].set()
+            stop = self._stops[session] = threading.Event()
+            before, self._results[session] = self._results.get(session), results
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
+        return stop, results
+
+    def _steps(
+        self, answer: Answer, video: Path, asked: Asked, stop: threading.Event, results: Path
+    ) -> Iterator[Answer]:
+        engine = _engine(asked.engine)
+        if asked.views not in VIEWS:
+            raise InputError(f"views is {asked.views!r}; accepted: {quoted(VIEWS)}.")
+        views = VIEWS[asked.views]
+        grid = Grid(hop_seconds=asked.hop_seconds)
+        answer = dataclasses.replace(answer, note=f"Loading {asked.model} …")
+        yield answer
+        model = self.models.get(asked.model, asked.weights)
+        here = machine.description(next(model.parameters()).device)
+        begin = time.monotonic()
+        answer = dataclasses.replace(answer, note="Looking at the video …", machine=here)
+        yield answer
+        prediction = predict(model, video, views=views, topk=TOPK, engine=engine)
+        prediction = dataclasses.replace(prediction, source=video.name)
+        took = time.monotonic() - begin
+        answer = dataclasses.replace(answer, prediction=prediction, seconds=took, note="Drawing its frames …")
+        yield answer
+        sheet = results / "pathways.png"
+        contact_sheet(model, video, sheet, views="quick")
+        known = dataclasses.replace(answer, sheet=sheet)
+        for answer in self._timeline(known, model, video, grid, engine, stop):
+            yield answer
+        assert answer.timeline is not None
+        name = Path(video.stem[:80] or "timeline")
+        files = tuple(results / f"{name}.{form}" for form in ("csv", "srt"))
+        for path in files:
+            answer.timeline.save(path)
+        whole = "" if answer.timeline.complete else "Stopped: the timeline ends where it was."
+        yield dataclasses.replace(answer, files=files, note=whole, finished=True)
+
+    def _timeline(
+        self,
+        answer: Answer,
+        model: SlowFast,
+        video: Path,
+        grid: Grid,
+        engine: EngineName,
+        stop: threading.Event,
+    ) -> Iterator[Answer]:
+        maker = TimelineMaker(model, grid, SegmentRules(), engine=engine)
+        before, begin, told = answer.seconds, time.monotonic(), 0.0
+        with maker.begin(video) as run:
+            if run.total > MOST_WINDOWS:
+                raise InputError(
+                    f"A timeline of this video has {run.total:,} windows, at most {MOST_WINDOWS:,} are"
+                    " accepted: take a longer hop, or a shorter part of the video."
+                )
+            for _ in run:
+                now = time.monotonic()
+                if stop.is_set():
+                    break
+                if now - told >= _UPDATE_SECONDS:
+                    told = now
+                    yield dataclasses.replace(
+                        answer,
+                        note=f"Timeline: {run.answered} of {run.total} windows",
+                        done=run.answered / max(run.total, 1),
+                        timeline=_named(run.timeline(), video),
+                        seconds=before + now - begin,
+                    )
+            timeline = _named(run.timeline(), video)
+        yield dataclasses.replace(
+            answer, timeline=timeline, done=1.0, seconds=before + time.monotonic() - begin
+        )
+
+    # A webcam --------------------------------------------------------------------------------------------
+
+    def live(self, session: str, frame: Frame, asked: Asked) -> StreamResult | None:
+        """Takes a visitor's next picture; an answer about what happens now, when there is one.
+
+        Args:
+            session: whose webcam it is.
+            frame: uint8 RGB (H, W, 3).
+            asked: the model; its other fields don't count.
+
+        Raises:
+            InputError: there are as many webcams as there may be.
+            SlowFastZooError: as ``Stream``.
+        """
+        live = self._live(session, asked)
+        return live.push(frame)
+
+    def end_live(self, session: str) -> None:
+        """Ends a visitor's webcam."""
+        with self._lock:
+            live = self._streams.pop(session, None)
+        if live is not None:
+            live.stream.close()
+
+    def _live(self, session: str, asked: Asked) -> _Live:
+        key = (asked.model, asked.weights)
+        with self._lock:
+            idle = [each for each, live in self._streams.items() if live.idle()]
+            found = self._streams.get(session)
+        for each in idle:
+            self.end_live(each)
+        if found is not None and found.key == key and session not in idle:
+            return found
+        self.end_live(session)
+        model = self.models.get(*key)
+        with self._lock:
+            if len(self._streams) >= MOST_STREAMS:
+                raise InputError(f"{MOST_STREAMS} webcams are looked at already; try again in a minute.")
+            made = self._streams[session] = _Live(key, model)
+        return made
+
+
+class _Live:
+    """A visitor's webcam."""
+
+    def __init__(self, key: tuple[str, str], model: SlowFast) -> None:
+        self.key, self.stream = key, Stream(model, hop_seconds=0.5, topk=TOPK)
+        self._lock = threading.Lock()
+        self._latest = time.monotonic()
+
+    def idle(self) -> bool:
+        return time.monotonic() - self._latest > _IDLE_SECONDS
+
+    def push(self, frame: Frame) -> StreamResult | None:
+        with self._lock:  # a stream is used by one thread at a time
+            gap = self.idle()
+            self._latest = time.monotonic()
+            with contextlib.suppress(IndexError):
+                return self.stream.push(frame, self._latest, gap=gap)
+        return None
+
+
+def as_code(offer_code: str, video: str, asked: Asked) -> str:
+    """The same in Python."""
+    views = VIEWS[asked.views]
+    return (
+        f"{'from pathlib import Path' * ('Path(' in offer_code)}\n\nimport slowfast_zoo as zoo\n\n".lstrip()
+        + f"model = {offer_code}\n"
+        f"video = {video!r}\n"
+        f"print(zoo.predict(model, video, views={views!r}, topk={TOPK}, engine={asked.engine!r}))\n"
+        f"answer = zoo.timeline(model, video, hop_seconds={asked.hop_seconds:g}, engine={asked.engine!r})\n"
+        f"answer.save({Path(video).with_suffix('.srt').name!r})\n"
+    )
+
+
+def as_command(argument: str, video: str, asked: Asked) -> str:
+    """The same on the command line."""
+    views = VIEWS[asked.views]
+    shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
+    name = shlex.quote(f"./{video}" if video.startswith("-") else video)
+    common = f"{name} --model {shlex.quote(argument)} --engine {asked.engine}"
+    out = shlex.quote(Path(video).with_suffix(".srt").name)
+    return (
+        f"slowfast-zoo predict {common} --views {shown} --topk {TOPK}\n"
+        f"slowfast-zoo timeline {common} --hop {asked.hop_seconds:g} --out {out}\n"
+    )
+
+
+def _engine(name: str) -> EngineName:
+    for engine in get_args(EngineName):
+        if engine == name:
+            return engine  # type: ignore[no-any-return]
+    raise InputError(f"engine is {name!r}; accepted: {quoted(get_args(EngineName))}.")
+
+
+def _named(timeline: Timeline, video: Path) -> Timeline:
+    """The timeline under the video's name, without where it lies on the server."""
+    return dataclasses.replace(timeline, source=video.name)
