@@ -1,7 +1,5 @@
 """The page itself: what stands where, and what happens at a click."""
 
-from __future__ import annotations
-
 import atexit
 import base64
 import os
@@ -20,7 +18,7 @@ from slowfast_zoo.web.drawing import WELCOME, answer_html, live_html
 from slowfast_zoo.web.examples import Example, copy_examples
 from slowfast_zoo.web.guard import LOOPBACK, Guard, in_words
 from slowfast_zoo.web.offers import Models, Offer
-from slowfast_zoo.web.studio import VIEWS, Answer, Asked, Studio, as_code, as_command
+from slowfast_zoo.web.studio import MOST_STREAMS, VIEWS, Answer, Asked, Studio, as_code, as_command
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -32,6 +30,8 @@ element.addEventListener("click", (event) => {
   if (card) trigger("pick", { number: Number(card.dataset.example) });
 });
 """
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""No spinner of Gradio's, and no entry in its programming interface."""
 _FORGOTTEN_SECONDS = 3600
 """After which an upload is deleted."""
 _LIVE_SECONDS = 600
@@ -46,7 +46,7 @@ def open_page(
     most_bytes: int = 256 * 2**20,
     jobs: int = 2,
     browser: bool = False,
-) -> gr.Blocks:
+) -> "gr.Blocks":
     """Serves the page, in threads of its own; ``close()`` of what comes back ends it.
 
     Args:
@@ -98,7 +98,7 @@ def open_page(
     return page
 
 
-def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs: int) -> gr.Blocks:
+def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs: int) -> "gr.Blocks":
     """The page, not yet served.
 
     Args:
@@ -109,85 +109,71 @@ def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs
     """
     import gradio as gr
 
-    models = studio.models
-    with gr.Blocks(
-        title="slowfast_zoo", analytics_enabled=False, delete_cache=(300, _FORGOTTEN_SECONDS)
-    ) as page:
+    cleaning = (300, _FORGOTTEN_SECONDS)
+    with gr.Blocks(title="slowfast_zoo", analytics_enabled=False, delete_cache=cleaning) as page:
         gr.HTML('<div class="sfz-title"><h1>slowfast_zoo</h1><p>What happens in a video, and when.</p></div>')
         with gr.Tab("Video"):
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=5, min_width=320):
-                    video = gr.Video(label="Video", sources=["upload"], height=330, elem_id="sfz-video")
-                    gr.HTML(f'<p class="sfz-dim">Up to {in_words(most_bytes)}; deleted after an hour.</p>')
-                    cards = gr.HTML(_cards(examples), js_on_load=_PICK)
-                    chosen = _choices(models)
-                    with gr.Row():
-                        run = gr.Button("Look", variant="primary", elem_id="sfz-run")
-                        stop = gr.Button("Stop", interactive=False, elem_id="sfz-stop")
-                with gr.Column(scale=7, min_width=320):
-                    script = (_HERE / "page.js").read_text(encoding="utf-8")
-                    shown = gr.HTML(WELCOME, js_on_load=script, elem_id="sfz-answer")
-                    with gr.Row():
-                        csv = gr.DownloadButton("Segments as CSV", interactive=False, elem_id="sfz-csv")
-                        srt = gr.DownloadButton("Subtitles as SRT", interactive=False, elem_id="sfz-srt")
-            with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways"):
-                sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"])
-            with gr.Accordion("The same call", open=False, elem_id="sfz-call"):
-                code = gr.Code(label="Python", language="python", interactive=False, wrap_lines=True)
-                call = gr.Code(label="Command line", language="shell", interactive=False, wrap_lines=True)
-        outputs = [shown, sheet, csv, srt, code, call, run, stop]
-
-        def look(
-            path: str | None,
-            model: str,
-            weights: str,
-            engine: str,
-            views: str,
-            hop: float,
-            request: gr.Request,
-        ) -> Iterator[tuple[Any, ...]]:
-            asked = Asked(model, weights, engine, views, hop)
-            for answer in studio.answers(_session(request), Path(path) if path else None, asked):
-                yield _updates(gr, studio, answer, asked)
-
-        look.__annotations__["request"] = gr.Request  # Gradio looks there for what it passes itself
-        gr.on(
-            [run.click],
-            look,
-            [video, *chosen],
-            outputs,
-            show_progress="hidden",
-            concurrency_limit=jobs,
-            concurrency_id="network",
-            api_visibility="private",
-        )
-
-        def halt(request: gr.Request) -> None:
-            studio.stop(_session(request))
-
-        halt.__annotations__["request"] = gr.Request
-        stop.click(halt, queue=False, show_progress="hidden", api_visibility="private")
-
-        def pick(event: gr.EventData) -> str:
-            return str(examples[int(event.number)].path)
-
-        pick.__annotations__["event"] = gr.EventData
-        cards.pick(pick, None, video, show_progress="hidden", api_visibility="private")
-        _webcam_tab(gr, studio)
+            _video_tab(gr, studio, examples, in_words(most_bytes), jobs)
+        with gr.Tab("Webcam"):
+            _webcam_tab(gr, studio)
 
         def leave(request: gr.Request) -> None:
             studio.forget(_session(request))
 
-        leave.__annotations__["request"] = gr.Request
         page.unload(leave)
     page.queue(max_size=64, api_open=False)
     return page
 
 
-def _choices(models: Models) -> list[Any]:
-    """Model, weights, engine, views, hop: in the order of ``Asked``."""
-    import gradio as gr
+def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, jobs: int) -> None:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            video = gr.Video(label="Video", sources=["upload"], height=330, elem_id="sfz-video")
+            gr.HTML(f'<p class="sfz-dim">Up to {limit}; deleted after an hour.</p>')
+            cards = gr.HTML(_cards(examples), js_on_load=_PICK)
+            chosen = _choices(gr, studio.models)
+            with gr.Row():
+                run = gr.Button("Look", variant="primary", elem_id="sfz-run")
+                stop = gr.Button("Stop", interactive=False, elem_id="sfz-stop")
+        with gr.Column(scale=7, min_width=320):
+            script = (_HERE / "page.js").read_text(encoding="utf-8")
+            shown = gr.HTML(WELCOME, js_on_load=script, elem_id="sfz-answer")
+            with gr.Row():
+                csv = gr.DownloadButton("Segments as CSV", interactive=False, elem_id="sfz-csv")
+                srt = gr.DownloadButton("Subtitles as SRT", interactive=False, elem_id="sfz-srt")
+    with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways"):
+        sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"])
+    with gr.Accordion("The same call", open=False, elem_id="sfz-call"):
+        code = gr.Code(label="Python", language="python", interactive=False, wrap_lines=True)
+        call = gr.Code(label="Command line", language="shell", interactive=False, wrap_lines=True)
 
+    def look(
+        path: str | None,
+        model: str,
+        weights: str,
+        engine: str,
+        views: str,
+        hop: float,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        asked = Asked(model, weights, engine, views, hop)
+        for answer in studio.answers(_session(request), Path(path) if path else None, asked):
+            yield _updates(gr, studio, answer, asked)
+
+    def halt(request: gr.Request) -> None:
+        studio.stop(_session(request))
+
+    def pick(event: gr.EventData) -> str:
+        return str(examples[int(event.number)].path)
+
+    outputs = [shown, sheet, csv, srt, code, call, run, stop]
+    run.click(look, [video, *chosen], outputs, concurrency_limit=jobs, concurrency_id="network", **_QUIET)
+    stop.click(halt, queue=False, **_QUIET)
+    cards.pick(pick, None, video, **_QUIET)
+
+
+def _choices(gr: Any, models: Models) -> list[Any]:
+    """Model, weights, engine, views, hop: in the order of ``Asked``."""
     first = models.names()[0]
     with gr.Row():
         model = gr.Dropdown(models.names(), value=first, label="Model", min_width=200, elem_id="sfz-model")
@@ -203,13 +189,13 @@ def _choices(models: Models) -> list[Any]:
         found = models.weights_of(name)
         return gr.Dropdown(found, value=found[0] if found else None)
 
-    model.change(offered, model, weights, show_progress="hidden", api_visibility="private")
+    model.change(offered, model, weights, **_QUIET)
     return [model, weights, engine, views, hop]
 
 
 def _webcam_tab(gr: Any, studio: Studio) -> None:
     models = studio.models
-    with gr.Tab("Webcam"), gr.Row(equal_height=False):
+    with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             picture = gr.Image(
                 sources=["webcam"], streaming=True, type="numpy", show_label=False, elem_id="sfz-webcam"
@@ -232,16 +218,14 @@ def _webcam_tab(gr: Any, studio: Studio) -> None:
             return f'<div class="sfz-error" role="alert">{escape(str(error))}</div>'
         return gr.skip() if result is None else live_html(result)
 
-    watch.__annotations__["request"] = gr.Request
     picture.stream(
         watch,
         [picture, model],
         now,
         stream_every=0.1,
         time_limit=_LIVE_SECONDS,
-        show_progress="hidden",
-        concurrency_limit=4,
-        api_visibility="private",
+        concurrency_limit=MOST_STREAMS,
+        **_QUIET,
     )
 
 
@@ -283,7 +267,7 @@ def _theme(gradio: Any) -> Any:
     )
 
 
-def _session(request: gr.Request) -> str:
+def _session(request: "gr.Request") -> str:
     return request.session_hash or ""
 
 
