@@ -14,6 +14,7 @@ from slowfast_zoo.errors import DataError
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
+    from slowfast_zoo.data.check import DataReport
     from slowfast_zoo.data.lists import ReadOptions
 
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--decode", is_flag=True, help="Decode every frame too: finds damage inside files, takes long.")
 @opt.as_json
 @opt.out("Also write every finding to this JSON file.")
+@opt.persons
 @opt.reading
 def check_command(
     data: tuple[str, ...],
@@ -32,20 +34,30 @@ def check_command(
     decode: bool,
     as_json: bool,
     out: Path | None,
+    persons: dict[str, Any],
     reading: ReadOptions,
 ) -> None:
     """Looks for what is wrong with DATA: a folder or list, or several (train, val, test).
 
     Unreadable, damaged and short clips, the same bytes twice, parts that share sources, classes without
-    clips. The exit status is 1 if something would make training or scores wrong.
+    clips; of annotations of persons, times, boxes and action numbers that can't be, and what is there twice.
+    The exit status is 1 if something would make training or scores wrong.
     """
     from slowfast_zoo.data.check import check_data, save_report
     from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
+    from slowfast_zoo.data.persons.check import PersonReport, check_persons
     from slowfast_zoo.spec import ClipSpec
 
-    parts = {name: read_annotations(path, **reading) for name, path in _parts(data).items()}
-    spec = ClipSpec() if model is None else model.clip_spec()
-    report = check_data(parts, spec, group_by=group_by, decode=decode)
+    given = _parts(data)
+    report: DataReport | PersonReport
+    if all(is_person_data(path) for path in given.values()):
+        how = persons | opt.of_persons(reading)
+        report = check_persons({name: read_persons(path, **how) for name, path in given.items()})
+    else:
+        parts = {name: read_annotations(path, **reading) for name, path in given.items()}
+        spec = ClipSpec() if model is None else model.clip_spec()
+        report = check_data(parts, spec, group_by=group_by, decode=decode)
     echo_report(report, as_json)
     if out is not None:
         save_report(report, out)

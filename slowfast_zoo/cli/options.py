@@ -272,6 +272,33 @@ reading = bundle(
 """How a dataset is written down: ``reading``, a ``ReadOptions``."""
 
 
+def of_persons(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``reading`` annotations of persons have, too."""
+    return {name: reading.get(name) for name in ("root", "labels", "frame_pattern", "fps")}
+
+
+persons = bundle(
+    "persons",
+    {
+        "excluded": click.option(
+            "--excluded",
+            type=FILE,
+            multiple=True,
+            help="Persons: frames that don't count: video,second.",
+        ),
+        "proposals": click.option(
+            "--proposals", type=FILE, multiple=True, help="Persons: a detector's boxes, AVA's CSV or a .pkl."
+        ),
+        "begins_at": click.option(
+            "--begins-at",
+            type=float,
+            help="Persons: the time in DATA at which videos begin; AVA: 900.",
+        ),
+    },
+)
+"""How a dataset of persons is written down, beside ``reading``: ``persons``, for ``read_persons``."""
+
+
 def config(
     *, seed: str, epochs: str, batch_size: str, lr: str, precision: str, workers: str
 ) -> Callable[[F], F]:

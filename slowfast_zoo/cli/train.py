@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slowfast_zoo.data.dataset import ClipDataset, VideoDataset
     from slowfast_zoo.data.lists import ReadOptions
     from slowfast_zoo.data.motion.clips import MotionClips
+    from slowfast_zoo.data.persons.dataset import PersonDataset
     from slowfast_zoo.evaluation.evaluate import Evaluation
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.spec import ClipSpec, ModelSpec
@@ -42,6 +43,7 @@ _METRICS = get_args(Metric)
     "train",
     "train slowfast_r50_4x16x1_256e_kinetics400_rgb train_list.txt val_list.txt --validate",
     "train camera-motion --work-dir work_dirs/tiny --seed 0",
+    "train slowfast_r50_4x16x1_roi persons.csv held_out.csv --root videos/ --validate --epochs 10",
 )
 @click.argument("recipe")
 @click.argument("data", nargs=-1)
@@ -66,6 +68,7 @@ _METRICS = get_args(Metric)
     "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of TrainConfig."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@opt.persons
 @opt.reading
 def train_command(
     recipe: str,
@@ -82,6 +85,7 @@ def train_command(
     device: str | None,
     settings: tuple[str, ...],
     dry_run: bool,
+    persons: dict[str, Any],
     reading: ReadOptions,
 ) -> None:
     """Trains by a RECIPE on DATA: training data, then validation data.
@@ -89,8 +93,9 @@ def train_command(
     RECIPE is a publisher's config name, or a model's name for the recipe of its default weights. The
     recipe camera-motion makes its own data. The network gets the classes of the data: their names are those
     of its folders or labels; a list of numbers is named by --labels or --recipe-labels, or --num-classes says
-    that it has no names. On several GPUs or machines: torchrun --nproc-per-node 8 --no-python slowfast-zoo
-    train ...
+    that it has no names. Recipes of models named *_roi take annotations of persons (a table, AVA's CSV,
+    CVAT's XML, MultiSports' pickle), and --root, where their videos are. On several GPUs or machines:
+    torchrun --nproc-per-node 8 --no-python slowfast-zoo train ...
     """
     import torch
 
@@ -110,15 +115,8 @@ def train_command(
         if reading["labels"] is not None:
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
-    if chosen.model_spec.activation == "sigmoid":
-        reading["multi_label"] = True
-    source = data[0] if data else CAMERA_MOTION
-    training = open_data(source, chosen.clip_spec, "train", reading=reading, recipe=chosen)
+    training, validation = _open_both(chosen, data, validate, reading, persons)
     _check_numbers(chosen, training, num_classes)
-    validation = None
-    if validate:
-        held_out = data[1] if len(data) > 1 else CAMERA_MOTION
-        validation = open_data(held_out, chosen.validation_spec, "validate", reading=reading, like=training)
     spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
@@ -279,6 +277,13 @@ def open_data(
             seed=0 if training else _HELD_OUT_SEED,
             plain=_PLAIN_SHARE if training else 0.0,
         )
+    from slowfast_zoo.data.persons.annotations import is_person_data
+
+    if is_person_data(source):
+        raise DataError(
+            f"'{source}' annotates persons in boxes, and this network classifies whole clips; models and"
+            " recipes named *_roi take them."
+        )
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
@@ -302,6 +307,74 @@ def open_data(
         # Which of these classes a flip exchanges, nobody knows.
         pairs, clip_spec = (), clip_spec.replace(flip=0.0)
     return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
+
+
+def _open_both(
+    recipe: Recipe, data: tuple[str, ...], validate: bool, reading: ReadOptions, persons: dict[str, Any]
+) -> tuple[VideoDataset | MotionClips | PersonDataset, ClipDataset | None]:
+    """What to train on, and what to validate with, as the recipe takes them."""
+    names = [data[place] if len(data) > place else CAMERA_MOTION for place in range(2)]
+    if recipe.model_spec.roi is not None:
+        if reading.get("labels") == recipe.labels:
+            reading["labels"] = _numbered(recipe)  # type: ignore[typeddict-item]
+        people = open_persons(names[0], recipe, reading, persons)
+        return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
+    if recipe.model_spec.activation == "sigmoid":
+        reading["multi_label"] = True
+    training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
+    if not validate:
+        return training, None
+    return training, open_data(names[1], recipe.validation_spec, "validate", reading=reading, like=training)
+
+
+def open_persons(
+    source: str,
+    recipe: Recipe,
+    reading: ReadOptions,
+    persons: dict[str, Any],
+    *,
+    like: PersonDataset | None = None,
+) -> PersonDataset:
+    """Annotated persons as that recipe trains on them, or, like the training data, as it validates.
+
+    Args:
+        source: a file of annotations.
+        recipe: says how clips are made, and whether a person does one thing or any number.
+        reading: where videos are, and what classes are called.
+        persons: excluded frames, a detector's boxes, the time base.
+        like: the training data; None: these are.
+
+    Raises:
+        DataError: no such file, or it doesn't hold together.
+    """
+    from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
+    from slowfast_zoo.data.persons.dataset import PersonDataset
+
+    if not is_person_data(source):
+        raise DataError(
+            f"The recipe {recipe.name} learns what persons do, and '{source}' doesn't annotate any; accepted:"
+            " a table with video, second, x1, y1, x2, y2, action, AVA's CSV, CVAT's XML, MultiSports' pickle."
+        )
+    how: dict[str, Any] = persons | opt.of_persons(reading)
+    annotations = read_persons(source, **how, part="train" if like is None else "test")
+    if like is not None:
+        annotations = annotations.with_classes(
+            like.labels, like.annotations.num_classes, of="the training data"
+        )
+    multi_label = reading.get("multi_label")
+    if multi_label is None:
+        multi_label = recipe.model_spec.activation == "sigmoid"
+    return PersonDataset(annotations, recipe.clip_spec, train=like is None, multi_label=multi_label)
+
+
+def _numbered(recipe: Recipe) -> dict[int, str] | Sequence[str]:
+    """The recipe's classes by AVA's numbers, where they are AVA's."""
+    from slowfast_zoo.training.published import get_recipe
+
+    ava = get_recipe("slowfast_r50_8x8x1_roi/mmaction2/ava22-10e").labels
+    if not set(recipe.labels) <= set(ava):
+        return recipe.labels
+    return {number: name for number, name in enumerate(ava, 1) if name in recipe.labels}
 
 
 def _recipe(name: str) -> Recipe:
@@ -338,16 +411,18 @@ def _configured(
     return config.replace(**changes)
 
 
-def _check_numbers(recipe: Recipe, dataset: VideoDataset | MotionClips, num_classes: int | None) -> None:
+def _check_numbers(
+    recipe: Recipe, dataset: VideoDataset | MotionClips | PersonDataset, num_classes: int | None
+) -> None:
     """Numbers without names are other classes than the recipe's, or so many as the user says.
 
     Raises:
         DataError: nobody knows which classes they are, or another number of them was said.
     """
-    from slowfast_zoo.data.dataset import VideoDataset
+    from slowfast_zoo.data.motion.clips import MotionClips
 
     found = len(dataset.labels or ())
-    if isinstance(dataset, VideoDataset) and dataset.labels is None:
+    if not isinstance(dataset, MotionClips) and dataset.labels is None:
         found = dataset.annotations.num_classes
         if num_classes is not None and num_classes > found:
             dataset.annotations = dataclasses.replace(dataset.annotations, num_classes=num_classes)
@@ -362,12 +437,13 @@ def _check_numbers(recipe: Recipe, dataset: VideoDataset | MotionClips, num_clas
         raise DataError(f"The data have {found} classes, --num-classes says {num_classes}.")
 
 
-def _spec(recipe: Recipe, dataset: VideoDataset | MotionClips) -> ModelSpec:
+def _spec(recipe: Recipe, dataset: VideoDataset | MotionClips | PersonDataset) -> ModelSpec:
     """The recipe's network for the classes of the data."""
     annotations = getattr(dataset, "annotations", None)
     if annotations is None:
         return recipe.model_spec.replace(num_classes=len(dataset.labels or ()))
-    activation = "sigmoid" if annotations.multi_label else "softmax"
+    multi_label = getattr(dataset, "multi_label", None)  # of persons, for whom the recipe says it
+    activation = "sigmoid" if (annotations.multi_label if multi_label is None else multi_label) else "softmax"
     return recipe.model_spec.replace(num_classes=annotations.num_classes, activation=activation)
 
 
@@ -403,15 +479,38 @@ def _model(
     loaded = None
     if start is not None:
         loaded = start.load()
-        if loaded.num_classes != spec.num_classes or loaded.labels not in (None, model.labels):
+        if (loaded.spec.roi is None) != (spec.roi is None):
+            pass  # only the body of another kind of network is taken
+        elif loaded.num_classes != spec.num_classes or loaded.labels not in (None, model.labels):
             loaded.reset_classifier(spec.num_classes)
     elif use_recipe and recipe.initialize_from:
         name, tag = recipe.initialize_from
-        loaded = create_model(name, weights=tag, num_classes=spec.num_classes, labels=labels)
+        loaded = create_model(name, weights=tag, num_classes=spec.num_classes)
     if loaded is not None:
-        # Weights of another length of clip fit too: no tensor depends on it.
-        model.load_state_dict(loaded.state_dict())
+        take_weights(model, loaded)
     return model
+
+
+def take_weights(model: SlowFast, start: SlowFast) -> None:
+    """Fills a network with another one's weights; a head of another kind keeps its own.
+
+    Raises:
+        InputError: the networks differ in more than length of clip, strides and head.
+    """
+    # Weights of another length of clip fit too: no tensor depends on it.
+    state = start.state_dict()
+    if start.spec.roi != model.spec.roi:
+        own = model.state_dict()
+        heads = ("classifier.", "acrn.")
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(heads)}
+        state |= {name: tensor for name, tensor in own.items() if name.startswith(heads)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            "The weights to start from are of another network than the recipe's; take those of its model, or"
+            f" of the same network for clips. What differs first: {str(error).splitlines()[1].strip():.200}"
+        ) from error
 
 
 def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
@@ -70,7 +70,7 @@ class DataReport:
             "The same bytes in different classes or parts": [" = ".join(names) for names in self.conflicts],
             "In more than one part": [f"{source}: {' and '.join(parts)}" for source, parts in self.leaks],
         }.items():
-            lines += _section(title, found)
+            lines += section(title, found)
         counts = {"short": len(self.short), "damaged": len(self.damaged), "equal": len(self.duplicates)}
         told = [f"{number} {what}" for what, number in counts.items() if number]
         count = f"{self.problems} problem{'' if self.problems == 1 else 's'} found"
@@ -236,14 +236,21 @@ def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"  The largest class has {max(totals) / min(totals):.0f} times the clips of the smallest."
 
 
-def _section(title: str, lines: list[str], limit: int = 20) -> list[str]:
+def section(title: str, lines: list[str], limit: int = 20) -> list[str]:
+    """Lines under a title; nothing without any."""
     if not lines:
         return []
     more = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
     return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:limit]), *more]
 
 
-def save_report(report: DataReport, path: Path) -> None:
+class Report(Protocol):
+    """Findings of a check."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def save_report(report: Report, path: Path) -> None:
     """Writes every finding as JSON.
 
     Raises:

@@ -1,0 +1,350 @@
+"""``check_persons``: what is wrong with annotations of persons, before a training finds out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slowfast_zoo.data.annotations import Sample
+from slowfast_zoo.data.check import section
+from slowfast_zoo.data.persons.actions import Values, overlaps
+from slowfast_zoo.data.persons.annotations import PersonAnnotations
+from slowfast_zoo.errors import InputError, VideoError, quoted
+
+_FILM = 900.0
+"""Where AVA's 15 minutes of a film begin, in seconds."""
+_SHARES = 1.5
+"""Boxes in pixels below are smaller than two of them: shares, among pixels."""
+_OVERHANG = 0.05
+"""Part of the picture that boxes may reach outside of it: annotators and detectors do."""
+_FEW_FOUND = 0.5
+"""Part of the annotated persons that a detector has to show at least."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PersonReport:
+    """What ``check_persons`` found; ``str()`` of it is for people, ``problems`` for programs."""
+
+    parts: dict[str, dict[str, int]]
+    """Key frames, persons and videos of each part."""
+    classes: dict[str, dict[str, int]]
+    """Persons of each class, by part."""
+    found: dict[str, list[str]]
+    """What makes training or scores wrong: sentences by title."""
+    told: dict[str, list[str]]
+    """What is worth a look only."""
+
+    @property
+    def problems(self) -> int:
+        """How many sentences ``found`` has."""
+        return sum(map(len, self.found.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every finding as plain JSON values."""
+        return {**dataclasses.asdict(self), "problems": self.problems}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{part}: {counts['key_frames']} key frames with {counts['persons']} persons in"
+            f" {counts['videos']} videos"
+            for part, counts in self.parts.items()
+        ]
+        width = max(map(len, self.classes), default=0)
+        for name, counts in self.classes.items():
+            lines.append(f"  {name:<{width}}  " + "  ".join(f"{part} {n}" for part, n in counts.items()))
+        for title, sentences in {**self.found, **self.told}.items():
+            lines += section(title, sentences)
+        count = f"{self.problems} problem{'' if self.problems == 1 else 's'} found"
+        if not self.problems:
+            count = "Nothing wrong, but worth a look" if self.told else "No problems found"
+        return "\n".join([*lines, f"{count}."])
+
+
+def check_persons(
+    parts: Mapping[str, PersonAnnotations], *, workers: int = 4, progress: bool = True
+) -> PersonReport:
+    """What is wrong with annotations of persons: every video is opened, times and boxes are held against it.
+
+    Args:
+        parts: annotations by the part's name, such as "train" and "val".
+        workers: threads that open videos.
+        progress: show a bar when stderr is a terminal.
+    """
+    names = list(dict.fromkeys(name for part in parts.values() for name in part.labels or ()))
+    found: dict[str, list[str]] = defaultdict(list)
+    told: dict[str, list[str]] = defaultdict(list)
+    sizes, classes = {}, {name: dict.fromkeys(parts, 0) for name in names}
+    for part, given in parts.items():
+        looks = _look_at_all(given.videos, workers, progress)
+        for title, sentence in _Part(given, looks).problems():
+            found[title].append(sentence)
+        for title, sentence in _remarks(given):
+            told[title].append(sentence)
+        labels = given.labels or [f"action {n}" for n in given.columns]
+        for name, count in zip(labels, given.counts(), strict=True):
+            classes.setdefault(name, dict.fromkeys(parts, 0))[part] = count
+        frames = given.key_frames
+        persons = sum(len(frame.persons) for frame in frames)
+        sizes[part] = {"key_frames": len(frames), "persons": persons, "videos": len(given.videos)}
+    for name, counts in classes.items():
+        if missing := [part for part, count in counts.items() if not count]:
+            # AVA annotates 80 actions, of which its own lists have persons for some only.
+            told["Classes without persons"].append(f"'{name}': none in {' and '.join(missing)}.")
+    seen: dict[str, list[str]] = defaultdict(list)
+    for part, given in parts.items():
+        for video in given.videos:
+            seen[video].append(part)
+    for video, several in seen.items():
+        if len(several) > 1:
+            found["Videos in more than one part"].append(
+                f"'{video}' is in {' and '.join(several)}: scores would be too good; keep each video in one."
+            )
+    return PersonReport(parts=sizes, classes=classes, found=dict(found), told=dict(told))
+
+
+class _Look(NamedTuple):
+    """What one video turned out to be."""
+
+    frames: int = 0
+    seconds: float = 0.0
+    height: int = 0
+    width: int = 0
+    error: str | None = None
+
+
+def _look_at_all(videos: Mapping[str, Sample], workers: int, progress: bool) -> dict[str, _Look]:
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(workers, "check") as pool:
+        looks = pool.map(_look, videos.values())
+        shown = tqdm(looks, "check", len(videos), unit="video", disable=None if progress else True)
+        return dict(zip(videos, shown, strict=True))
+
+
+def _look(sample: Sample) -> _Look:
+    try:
+        with sample.open() as video:
+            return _Look(video.num_frames, video.seconds_of(video.num_frames), video.height, video.width)
+    except (VideoError, InputError) as error:
+        return _Look(error=str(error))
+
+
+@dataclasses.dataclass
+class _Part:
+    """The annotations of one part beside its videos."""
+
+    annotations: PersonAnnotations
+    looks: Mapping[str, _Look]
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(title, sentence) of each."""
+        for video, look in self.looks.items():
+            if look.error is not None:
+                yield "Videos that can't be read", f"'{video}': {look.error}"
+        yield from self._times()
+        yield from self._boxes()
+        yield from self._numbers()
+        yield from self._twice()
+        yield from self._lists()
+
+    def _end(self, look: _Look) -> float:
+        counts = self.annotations.form in ("multisports", "cvat")
+        return look.frames - 1 if counts else look.seconds
+
+    def _times(self) -> Iterator[tuple[str, str]]:
+        given, begin = self.annotations, self.annotations.begins_at
+        times: dict[str, list[float]] = defaultdict(list)
+        for video, time in given.actions.frames:
+            if self.looks[video].error is None and (video, time) not in given.excluded:
+                times[video].append(time)
+        outside = {
+            video: [
+                time for time in all_times if not 0 <= time - begin <= self._end(self.looks[video]) + 0.02
+            ]
+            for video, all_times in times.items()
+        }
+        fits_film = begin == 0 and all(
+            _FILM <= time <= _FILM + self._end(self.looks[video]) + 0.02
+            for video, all_times in times.items()
+            for time in all_times
+        )
+        way_out = "all times fit if videos begin at second 900, as AVA's: --begins-at 900 (begins_at=900)."
+        if not fits_film:
+            way_out = "is it another cut, or another time base? --begins-at says where videos begin."
+        unit = "frames" if given.form in ("multisports", "cvat") else "seconds"
+        for video, wrong in outside.items():
+            if wrong:
+                end = begin + self._end(self.looks[video])
+                yield (
+                    "Times that the video doesn't have",
+                    f"'{video}' goes from {begin:g} to {end:g} {unit}, and {len(wrong)} of"
+                    f" {len(times[video])} key frames lie outside, such as {wrong[0]:g}; {way_out}",
+                )
+
+    def _boxes(self) -> Iterator[tuple[str, str]]:
+        rows = self.annotations.actions
+        boxes, title = rows.boxes, "Boxes"
+        for row in _some((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)):
+            yield (
+                title,
+                f"{self._at(row)}: {_shown(boxes[row])} has no area; accepted: x1, y1, x2, y2, the upper left"
+                " and the lower right corner (not x, y, width, height).",
+            )
+        small = np.abs(boxes).max(axis=1, initial=0) <= _SHARES
+        if rows.unit == "pixels" and small.any():
+            yield (
+                title,
+                f"{int(small.sum())} of {len(boxes)} boxes are shares of the picture among boxes in pixels,"
+                f" such as {_shown(boxes[small][0])} of {self._at(_some(small)[0])}; write all alike.",
+            )
+        looks = [self.looks[video] for video, _ in rows.frames]
+        scale = np.array([[1.0, 1.0]] * len(looks))
+        if rows.unit == "pixels":
+            scale = np.array([[max(look.width, 1), max(look.height, 1)] for look in looks], np.float64)
+        there = np.array([look.error is None for look in looks], bool)[rows.frame]
+        sides = np.tile(scale[rows.frame], 2)
+        beyond = (boxes / sides > 1 + _OVERHANG) | (boxes / sides < -_OVERHANG)
+        for row in _some(there & beyond.any(axis=1) & ~(small & (rows.unit == "pixels"))):
+            look = looks[int(rows.frame[row])]
+            yield (
+                title,
+                f"{self._at(row)}: {_shown(boxes[row])} reaches outside of the picture of"
+                f" {look.width}x{look.height} pixels; was it made for another size?",
+            )
+
+    def _numbers(self) -> Iterator[tuple[str, str]]:
+        given = self.annotations
+        numbers = Counter(number for number in given.actions.labels.tolist() if number >= 0)
+        if 0 in numbers and 0 not in given.columns:
+            lowest, highest = min(given.columns), max(given.columns)
+            off = highest not in numbers and max(numbers) == highest - 1
+            yield (
+                "Action numbers",
+                f"{numbers[0]} rows have the action 0, and classes begin at {lowest}; "
+                + (
+                    f"numbers go up to {max(numbers)}, classes to {highest}: all are one off; add 1 to them."
+                    if off
+                    else "AVA's numbers begin at 1: add 1 to all, if yours begin at 0."
+                ),
+            )
+        over = [number for number in numbers if number > max(given.columns)]
+        if over:
+            yield (
+                "Action numbers",
+                f"{sum(numbers[number] for number in over)} rows have actions up to {max(over)}, and the last"
+                f" of {given.num_classes} classes is {max(given.columns)}; is the label map of other data?",
+            )
+
+    def _twice(self) -> Iterator[tuple[str, str]]:
+        rows = self.annotations.actions
+        keys = list(
+            zip(
+                rows.frame.tolist(),
+                map(tuple, rows.boxes.tolist()),
+                rows.labels.tolist(),
+                rows.persons.tolist(),
+                strict=True,
+            )
+        )
+        seen: set[Any] = set()
+        boxes: dict[tuple[int, int], tuple[float, ...]] = {}
+        repeated, doubled = [], []
+        for row, key in enumerate(keys):
+            repeated += [row] if key in seen else []
+            seen.add(key)
+            frame, box, _, person = key
+            if person >= 0 and boxes.setdefault((frame, person), box) != box:
+                doubled.append(row)
+        if repeated:
+            yield (
+                "The same twice",
+                f"{len(repeated)} rows are there twice, such as {self._at(repeated[0])}; leave one out.",
+            )
+        if doubled:
+            yield (
+                "The same twice",
+                f"{len(doubled)} times a person has another box in the same frame, such as"
+                f" {self._at(doubled[0])}: is a track's number used for two people?",
+            )
+
+    def _lists(self) -> Iterator[tuple[str, str]]:
+        given = self.annotations
+        if given.excluded and not given.excluded & set(given.actions.frames):
+            one = next(iter(sorted(given.excluded)))
+            yield (
+                "Excluded frames",
+                f"None of the {len(given.excluded)} excluded frames, such as {one[0]} at {one[1]:g}, is"
+                " annotated; videos are called otherwise there, or times count from elsewhere.",
+            )
+        if given.proposals is not None:
+            yield from self._detected(given.proposals)
+
+    def _detected(self, proposals: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        given, persons, shown, without = self.annotations, 0, 0, 0
+        for frame in given.key_frames:
+            look, of_video = self.looks[frame.video], proposals.get(frame.video)
+            if look.error is not None:
+                continue
+            boxes: Values = np.array([person.box for person in frame.persons])
+            persons += len(boxes)
+            try:
+                found = (
+                    None
+                    if of_video is None
+                    else of_video.at(frame.time - given.begins_at, look.height, look.width)
+                )
+            except InputError as error:
+                yield "Boxes of the detector", f"{frame}: {error}"
+                return
+            if found is None or not len(found):
+                without += 1
+                continue
+            overlap = overlaps(found.normalized, given.shares(boxes, look.height, look.width))
+            shown += int((overlap.max(axis=0) >= 0.5).sum())
+        if persons and shown < _FEW_FOUND * persons:
+            yield (
+                "Boxes of the detector",
+                f"They show {shown} of {persons} annotated persons, and {without} of {len(given.key_frames)}"
+                " key frames have none: are they of the same videos and times?",
+            )
+
+    def _at(self, row: int) -> str:
+        video, time = self.annotations.actions.frames[int(self.annotations.actions.frame[row])]
+        return f"'{video}' at {time:g}"
+
+
+def _remarks(given: PersonAnnotations) -> Iterator[tuple[str, str]]:
+    """What is worth a look only."""
+    idle = sum(not person.columns for frame in given.key_frames for person in frame.persons)
+    if idle:
+        yield (
+            "Persons without an action",
+            f"{idle}; training takes them for people who do none of the classes.",
+        )
+    if given.form == "ava" and given.actions.unit == "pixels":
+        yield (
+            "Boxes in pixels",
+            "AVA's CSV has shares of width and height; these are taken as pixels here, but MMAction2 and"
+            " PySlowFast would read them as shares.",
+        )
+    unknown = Counter(n for n in given.actions.labels.tolist() if n > 0 and n not in given.columns)
+    if unknown and max(unknown) <= max(given.columns):
+        numbers = quoted(map(str, sorted(unknown)[:5]))
+        yield (
+            "Actions that aren't scored",
+            f"{sum(unknown.values())} rows of {numbers}: no class has that number.",
+        )
+
+
+def _some(wrong: Any, limit: int = 20) -> list[int]:
+    rows: list[int] = np.flatnonzero(wrong)[:limit].tolist()
+    return rows
+
+
+def _shown(box: Values) -> str:
+    return ", ".join(f"{value:g}" for value in box.tolist())

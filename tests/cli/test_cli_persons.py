@@ -1,0 +1,142 @@
+"""``train`` on annotations of persons: the data, the classes, what it starts from, and what comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from support.movies import moving_pattern, write_video
+from support.person_clips import PERSON_CLIPS, PERSON_SPEC
+from support.training_clips import SPEC, weights_of
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.cli import train as train_commands
+from slowfast_zoo.data.persons.annotations import read_persons
+from slowfast_zoo.data.persons.dataset import PersonDataset
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.evaluation.persons import evaluate_persons
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import RoiSpec
+from slowfast_zoo.training.published import get_recipe
+from slowfast_zoo.training.recipe import Recipe
+from slowfast_zoo.weights.saved.folder import save_pretrained
+from slowfast_zoo.weights.saved.hub import from_pretrained
+
+BIG = "slowfast_r50_8x8x1_roi"
+ROWS = "".join(
+    f"{video}.mp4,{second},{box},{action},{who}\n"
+    for video, seconds in (("a", (0.3, 0.6, 0.9)), ("b", (0.5, 0.8)))
+    for second in seconds
+    for box, action, who in (("4,4,24,40", "walk", 1), ("30,6,60,44", "talk", 2))
+)
+HEADER = "video,second,x1,y1,x2,y2,action,person\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mkv", moving_pattern(30)).rename(tmp_path / f"{name}.mp4")
+    rows = ROWS.splitlines(keepends=True)
+    (tmp_path / "train.csv").write_text(HEADER + "".join(row for row in rows if row[0] == "a"))
+    (tmp_path / "val.csv").write_text(HEADER + "".join(row for row in rows if row[0] == "b"))
+    (tmp_path / "ava.csv").write_text("a,0900.5,.1,.1,.5,.9,3,0\na,0900.5,.1,.1,.5,.9,80,0\n")
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A recipe that is small enough to be run."""
+    config = get_recipe(f"{BIG}/mmaction2/ava22-10e").config
+    recipe = Recipe(
+        name="tiny",
+        model="tiny_roi",
+        tag="tiny",
+        model_spec=PERSON_SPEC.replace(activation="sigmoid"),
+        clip_spec=PERSON_CLIPS,
+        labels=("a", "b"),
+        config=config.replace(epochs=1, batch_size=2, workers=0),
+        dataset="nothing",
+    )
+    monkeypatch.setattr(train_commands, "_recipe", lambda name: recipe)
+    return recipe
+
+
+def run(*arguments: str | Path, says: str | None = None) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == (0 if says is None else 1), result.output
+    assert says is None or says in result.output
+    return result.output
+
+
+def test_what_would_be_done(data: Path) -> None:
+    output = run("train", BIG, data / "train.csv", data / "val.csv", "--validate", "--dry-run")
+    assert "temporal_max_focal" in output and "2 classes: walk, talk" in output
+    assert "starts from slowfast_r50_8x8x1 mmaction2/k400-256e-320p" in output
+    arguments = ["train", BIG, data / "ava.csv", "--begins-at", "900", "--dry-run"]
+    assert "80 classes without names" in run(*arguments)
+    assert "80 classes: bend/bow (at the waist)" in run(*arguments, "--recipe-labels")
+    few = ["train", f"{BIG.replace('8x8', '4x16')}/mmaction2/ava21-20e-16", *arguments[2:], "--recipe-labels"]
+    assert "16 classes: crouch/kneel" in run(*few), "by AVA's numbers"
+
+
+def test_the_other_kind_of_data_is_refused(data: Path) -> None:
+    (data / "clips.csv").write_text("path,label\na.mp4,walk\nb.mp4,talk\n")
+    run("train", BIG, data / "clips.csv", "--dry-run", says="doesn't annotate any; accepted: a table with")
+    run("train", "slowfast_r50_8x8x1", data / "train.csv", "--dry-run", says="recipes named *_roi take them")
+    run("train", BIG, data / "ava.csv", "--begins-at", "-1", "--dry-run", says="begins_at is -1.0")
+
+
+def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
+    work = data / "work"
+    arguments = ["train", "tiny", data / "train.csv", data / "val.csv", "--validate", "--work-dir", work]
+    assert "mean_average_precision" in run(*arguments, "--deterministic")
+    model = from_pretrained(work / "model")
+    assert model.labels == ("walk", "talk") and model.spec.roi == tiny.model_spec.roi
+    assert model.spec.activation == "sigmoid" and model.clip_spec == tiny.clip_spec
+    held_out = PersonDataset(read_persons(data / "val.csv", root=data), model.clip_spec, train=False)
+    assert evaluate_persons(model, held_out, progress=False).frames == 2
+    again = [*arguments[:-1], data / "again", "--deterministic"]
+    run(*again)
+    for name, tensor in weights_of(from_pretrained(data / "again" / "model")).items():
+        assert torch.equal(tensor, weights_of(model)[name]), name
+
+
+def test_few_classes_from_a_trained_network(data: Path, tiny: Recipe) -> None:
+    """Another classifier, everything else as it was; one class a person where that is wanted."""
+    trained = SlowFast(tiny.model_spec.replace(num_classes=5))
+    trained.clip_spec = tiny.clip_spec
+    save_pretrained(trained, data / "start")
+    frozen = ["--set", "lr=1e-9", "--set", "weight_decay=0", "--single-label"]
+    command = [
+        "train",
+        "tiny",
+        data / "train.csv",
+        "--model",
+        data / "start",
+        "--work-dir",
+        data / "w",
+        *frozen,
+    ]
+    run(*command)
+    model = from_pretrained(data / "w" / "model")
+    assert model.spec.activation == "softmax" and model.num_classes == 2
+    torch.testing.assert_close(model.slow.stem.conv.weight, trained.slow.stem.conv.weight)
+
+
+def test_a_network_for_clips_is_a_start(tiny: Recipe) -> None:
+    torch.manual_seed(1)
+    start = SlowFast(SPEC)
+    for roi in (RoiSpec(), RoiSpec(acrn=True), RoiSpec(context=True)):
+        model = SlowFast(tiny.model_spec.replace(roi=roi))
+        own = weights_of(model)
+        train_commands.take_weights(model, start)
+        taken = weights_of(model)
+        for name, tensor in weights_of(start).items():
+            if not name.startswith("classifier"):
+                assert torch.equal(taken[name], tensor)
+        heads = [name for name in own if name.startswith(("classifier", "acrn"))]
+        assert heads and all(torch.equal(taken[name], own[name]) for name in heads)
+    with pytest.raises(InputError, match="of another network than the recipe's"):
+        train_commands.take_weights(SlowFast(tiny.model_spec), SlowFast(SPEC.replace(base_width=16)))
