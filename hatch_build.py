@@ -12,11 +12,12 @@ import subprocess
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-from packaging.tags import platform_tags
+from packaging.tags import mac_platforms, platform_tags
 
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
@@ -36,6 +37,15 @@ def build(source: Path, library: Path) -> bool:
     except (subprocess.SubprocessError, OSError, ValueError):
         return False
     return True
+
+
+def _platforms() -> Iterator[str]:
+    """The tags of this platform; on macOS of the oldest system that the compiler was told to build for."""
+    oldest = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "")
+    if sys.platform != "darwin" or not oldest:
+        return platform_tags()
+    major, _, minor = oldest.partition(".")
+    return mac_platforms((int(major), int(minor or 0)))
 
 
 class CustomBuildHook(BuildHookInterface):
@@ -58,7 +68,7 @@ class CustomBuildHook(BuildHookInterface):
             build_data["force_include"][str(library)] = str(home / name)
             build_data["pure_python"] = False
             # A "manylinux" tag would promise that the library runs on older systems than this one.
-            tags = (tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+            tags = (tag for tag in _platforms() if not tag.startswith(("manylinux", "musllinux")))
             build_data["tag"] = f"py3-none-{next(tags)}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:

@@ -144,8 +144,9 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways"):
         sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"])
     with gr.Accordion("The same call", open=False, elem_id="sfz-call"):
-        code = gr.Code(label="Python", language="python", interactive=False, wrap_lines=True)
-        call = gr.Code(label="Command line", language="shell", interactive=False, wrap_lines=True)
+        lines: dict[str, Any] = {"lines": 1, "show_line_numbers": False}
+        code = gr.Code(label="Python", language="python", interactive=False, **lines)
+        call = gr.Code(label="Command line", language="shell", interactive=False, **lines)
 
     def look(
         path: str | None,
