@@ -196,7 +196,11 @@ def _devices() -> dict[str, str]:
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
             devices[f"cuda:{index}"] = f"{device.name}, {device.total_memory / 2**30:.1f} GiB"
-        devices["cuda"] = f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        # https://github.com/pytorch/pytorch/issues/166643
+        slow = torch.__version__.startswith("2.9.") and (cudnn or 0) < 91500
+        note = "; torch 2.9 computes 3-D convolutions without this cuDNN, slowly: take torch 2.10" * slow
+        devices["cuda"] = f"{torch.version.cuda}, cuDNN {cudnn}{note}"
     else:
         devices["cuda"] = "not available" + ("" if torch.version.cuda else " (torch is built without it)")
     if torch.backends.mps.is_available():

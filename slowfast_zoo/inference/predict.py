@@ -22,7 +22,7 @@ from slowfast_zoo.inference.aggregate import best_classes, check_topk
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
@@ -112,7 +112,7 @@ def predict(
             None: where it is.
         engine: what computes, see ``optimize``. "auto" takes the model itself where an optimized copy would
             not pay for the number of clips.
-        precision: "float32", or for speed "bfloat16" or "float16", with their rounding.
+        precision: "float32", or for speed "bfloat16" or, on a GPU, "tf32" or "float16", with their rounding.
 
     Raises:
         InputError: an argument or source that is not accepted, such as a folder of videos, which
@@ -200,6 +200,7 @@ class Predictor:
         # What the model's owner does to it later reaches no answer of this object.
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
         self._views, self._topk, self._fps = views, check_topk(topk), fps
+        self._frames_on = frames_on(self.runner.model)
 
     def __call__(self, source: Source) -> Prediction:
         """The answer for one video.
@@ -218,7 +219,7 @@ class Predictor:
 
     def read(self, source: Source) -> Clips:
         """The views of a video, as ``read_clips``."""
-        return read_clips(source, self._clip_spec, views=self._views, fps=self._fps)
+        return read_clips(source, self._clip_spec, views=self._views, fps=self._fps, device=self._frames_on)
 
     def _read_ahead(self, sources: Iterator[Source]) -> Generator[Job, None, None]:
         """The videos in order, read by a thread of their own, never more than a few ahead."""

@@ -23,7 +23,7 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, read_ahead
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
 from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
@@ -267,6 +267,7 @@ class TimelineMaker:
         rules.indices(self.labels)
         self._model, self._fps = model, fps
         self._device, self._engine, self._precision = device, engine, precision
+        self.frames_on = frames_on(model, device)
         self._runner: BatchRunner | None = None
 
     def begin(self, source: Source, *, alone: bool = True) -> TimelineRun:
@@ -317,7 +318,9 @@ class TimelineRun:
         self._answers: dict[int, tuple[Window, torch.Tensor]] = {}
         self._answering = self._answer()
         try:
-            self._reader = WindowReader(self._video, maker.clip_spec, maker.grid, views=maker.views)
+            self._reader = WindowReader(
+                self._video, maker.clip_spec, maker.grid, views=maker.views, device=maker.frames_on
+            )
             clips, crops = view_counts(maker.clip_spec, maker.views)
             self._runner = maker.runner(self.total * clips * crops if alone else None)
             self._duration = self._video.seconds_of(self._video.num_frames)

@@ -22,15 +22,22 @@ def to_device(device: str | torch.device | None) -> torch.device:
         InputError: torch knows no such name, or finds no such device here.
     """
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(f"device is {device!r}; accepted: 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+    there = {
+        "cuda": (found.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+        "meta": False,
+    }
+    if not there.get(found.type, True):
         raise InputError(
             f"device is '{device}', and torch finds no such GPU here that it can use; give 'cpu'."
         )
+    if found.type == "cuda" and found.index is None:  # which names no device to set_device, and equals none
+        return torch.device("cuda", torch.cuda.current_device())
     return found
 
 
@@ -41,7 +48,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return isinstance(error, RuntimeError) and any(
         part in text
-        for part in ("can't allocate memory", "not enough memory", "out of memory", "Out of memory")
+        for part in (
+            "can't allocate memory",
+            "not enough memory",
+            "out of memory",
+            "Out of memory",
+            "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN, which want memory of their own
+        )
     )
 
 
@@ -99,7 +112,9 @@ class Halving:
 def deterministic(wanted: bool) -> Iterator[None]:
     """Deterministic algorithms inside, the caller's settings afterwards.
 
-    On a GPU the backward pass of max pooling has no deterministic form; torch warns of it.
+    On a GPU the backward pass of max pooling has no deterministic form; torch warns of it. Where they are
+    not wanted, cuDNN tries its algorithms for each new shape, unless the caller has asked torch for
+    deterministic ones.
     """
     before = (
         torch.are_deterministic_algorithms_enabled(),
@@ -110,7 +125,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
         # cuBLAS reads it when it starts; https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = wanted, not wanted
+    fixed = wanted or before[0] or cudnn[0]
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = fixed, not fixed
     try:
         yield
     finally:

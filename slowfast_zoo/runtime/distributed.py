@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import InputError, TrainingError
+from slowfast_zoo.runtime.devices import to_device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ def join(device: str | torch.device | None = None) -> Processes:
     store of the one before, and wait for ever. NCCL where tensors are on GPUs, gloo elsewhere.
 
     Args:
-        device: None takes the GPU of this process's local rank, or the CPU where there is none.
+        device: None takes the GPU of this process's local rank, as "cuda" does, or the CPU where there is
+            none.
 
     Raises:
         TrainingError: there is no such device, or more processes than GPUs.
@@ -75,12 +77,14 @@ def join(device: str | torch.device | None = None) -> Processes:
 
 
 def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    if device is None and torch.cuda.is_available():
+        device = "cuda"
+    if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        chosen = torch.device(device)
+        chosen = to_device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+    except (InputError, RuntimeError, AssertionError) as error:
         raise TrainingError(f"The device {device} can't be used: {str(error).splitlines()[0]}") from error
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.runtime.machine import processor
@@ -14,9 +15,10 @@ from slowfast_zoo.runtime.machine import processor
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""On GPUs "float32" is float32, whatever torch's own setting; "tf32" lets products round their factors."""
 
-TOLERANCES: dict[str, float] = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 1e-2}
+TOLERANCES: dict[str, float] = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 3e-2, "float16": 1e-2}
 """Largest accepted difference of logits, as a share of the largest absolute logit. On the published
 networks half precision measures 0.3-0.8 % (bfloat16), which grows with depth."""
 
@@ -37,7 +39,12 @@ def to_dtype(precision: Precision) -> torch.dtype:
     """torch's name of it."""
     import torch
 
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision, torch.float32)
+
+
+def is_half(precision: Precision) -> bool:
+    """Whether numbers have 16 bits."""
+    return precision in ("bfloat16", "float16")
 
 
 def check_kernels(precision: Precision, device: torch.device) -> None:
@@ -51,8 +58,8 @@ def check_kernels(precision: Precision, device: torch.device) -> None:
     """
     if precision == "float32" or device.type != "cpu":
         return
-    if precision == "float16":
-        raise InputError("float16 needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
+    if precision in ("tf32", "float16"):
+        raise InputError(f"{precision} needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
     if not has_bfloat16_kernels():
         raise InputError(
             f"{precision} is refused: torch has no kernels for it on this processor ({processor()}, without"
@@ -80,5 +87,67 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch
 
     dtype = torch.float16 if precision == "float16" else torch.bfloat16
-    with torch.autocast(device.type, dtype, enabled=precision != "float32"):
+    with float32_products(precision, device), torch.autocast(device.type, dtype, enabled=is_half(precision)):
         yield
+
+
+def float32_products(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Inside, a GPU multiplies float32 as float32, or in "tf32" with factors rounded to ten bits.
+
+    torch's own default rounds them in convolutions, and not in matrix products. The caller's setting comes
+    back behind the last one who is inside.
+    """
+    return _tf32.allowed(precision == "tf32") if device.type == "cuda" else contextlib.nullcontext()
+
+
+class _Tf32:
+    """torch's switch for TF32, one for the whole process, among threads that want it differently."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = {True: 0, False: 0}
+        self._before: list[tuple[Any, str, Any]] = []
+
+    @contextlib.contextmanager
+    def allowed(self, wanted: bool) -> Iterator[None]:
+        """TF32 or not inside; where threads want both, none gets less exact products than it asked for."""
+        with self._lock:
+            if not any(self._inside.values()):
+                self._before = _tf32_settings()
+            self._inside[wanted] += 1
+            self._set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside[wanted] -= 1
+                self._set()
+
+    def _set(self) -> None:
+        if any(self._inside.values()):
+            for owner in _tf32_owners():
+                owner.allow_tf32 = not self._inside[False]
+        else:
+            for owner, name, value in self._before:
+                setattr(owner, name, value)
+
+
+_tf32 = _Tf32()
+
+
+def _tf32_owners() -> tuple[Any, Any]:
+    import torch
+
+    return torch.backends.cudnn, torch.backends.cuda.matmul
+
+
+def _tf32_settings() -> list[tuple[Any, str, Any]]:
+    """Whose attribute has which value: ``allow_tf32``, unless only torch's newer form of it can be read."""
+    found: list[tuple[Any, str, Any]] = []
+    for owner in _tf32_owners():
+        try:
+            found.append((owner, "allow_tf32", owner.allow_tf32))
+        except RuntimeError:
+            newer = getattr(owner, "conv", owner)
+            found.append((newer, "fp32_precision", newer.fp32_precision))
+    return found

@@ -83,7 +83,8 @@ class TrainConfig(Spec):
     checkpoint_steps: int = 0
     """Optimizer steps between two checkpoints within an epoch; 0: at the ends of epochs only."""
     precision: Precision = "float32"
-    """Of the network's arithmetic; parameters stay float32. float16 scales the loss."""
+    """Of the network's arithmetic; parameters stay float32. float16 scales the loss; tf32 is for GPUs, where
+    float32 doesn't round products as torch's default does."""
     channels_last: bool = False
     """Channels-last memory layout of clips and weights."""
     activation_checkpointing: bool = False

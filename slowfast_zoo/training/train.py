@@ -31,7 +31,7 @@ from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
-from slowfast_zoo.runtime.precision import Precision, autocast
+from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.batch_norm import update_batch_norms
@@ -125,6 +125,7 @@ def train(
         if refusal:
             raise TrainingError(refusal)
         stack.enter_context(deterministic(config.deterministic))
+        stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         return trainer.run(resume, progress)
@@ -226,10 +227,10 @@ class _Trainer:
             waits = isinstance(network, nn.parallel.DistributedDataParallel) and not last
             with network.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
                 logits, loss = self._forward(network, batch)
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise self._not_finite(f"The loss is {value}", batch)
                 self.scaler.scale(loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            value = loss.item()  # behind both passes, for a GPU works on while it is told the next
+            if not math.isfinite(value):
+                raise self._not_finite(f"The loss is {value}", batch)
             meter.add(value, logits, batch.targets, data_time, time.perf_counter() - started)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf).item()

@@ -33,6 +33,7 @@ def read_clips(
     *,
     views: Views = "quick",
     fps: float | Fraction | None = None,
+    device: torch.device | None = None,
 ) -> Clips:
     """The views of one video, ready for the network.
 
@@ -47,6 +48,8 @@ def read_clips(
             clips and crops that the weights were scored with; or (clips, crops), placed by the
             publisher's rule for so many.
         fps: frames per second, instead of what the source says.
+        device: where frames are resized and views are made; decoding is the processor's always. None: the
+            processor. The views are the same bits anywhere, where the spec resizes bytes, else within 1e-5.
 
     Raises:
         InputError: views that are not accepted, a source of another kind, or a frame rate that
@@ -59,9 +62,9 @@ def read_clips(
     if isinstance(source, Video):
         if fps is not None:
             raise InputError("This video is open already; give fps= to open_video instead.")
-        return _read(source, clip_spec, views)
+        return _read(source, clip_spec, views, device)
     with open_video(source, fps=fps) as video:
-        return _read(video, clip_spec, views)
+        return _read(video, clip_spec, views, device)
 
 
 def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
@@ -126,7 +129,7 @@ class Clips:
         self._pipeline = pipeline
         self._frames = frames
         rows = np.unique(indices, return_inverse=True)[1].reshape(indices.shape)
-        self._rows = torch.from_numpy(rows)
+        self._rows = torch.from_numpy(rows).to(frames.device)
 
     def __len__(self) -> int:
         """How many views there are."""
@@ -134,7 +137,12 @@ class Clips:
 
     def __getitem__(self, view: int) -> torch.Tensor:
         """One view, float32 of shape (C, T, H, W)."""
-        return self.put(view, torch.empty(self.view_shape, dtype=torch.float32))
+        return self.put(view, torch.empty(self.view_shape, dtype=torch.float32, device=self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the views are made."""
+        return self._frames.device
 
     @property
     def view_shape(self) -> tuple[int, int, int, int]:
@@ -144,6 +152,8 @@ class Clips:
 
     def put(self, view: int, out: torch.Tensor) -> torch.Tensor:
         """Writes one view into ``out``, float32 of ``view_shape``, which comes back."""
+        if out.device != self.device:
+            return out.copy_(self[view])
         clip, crop = self.views[view]
         return self._pipeline.view(self._frames, crop, self._rows[clip], out)
 
@@ -173,7 +183,7 @@ class Clips:
         return torch.stack(cuts).permute(0, 2, 3, 4, 1).contiguous()
 
     def _stack(self, views: range) -> torch.Tensor:
-        batch = torch.empty((len(views), *self.view_shape), dtype=torch.float32)
+        batch = torch.empty((len(views), *self.view_shape), dtype=torch.float32, device=self.device)
         for index, view in enumerate(views):
             self.put(view, batch[index])
         return batch
@@ -185,16 +195,16 @@ class Clips:
         return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
 
 
-def _read(video: Video, spec: ClipSpec, views: Views) -> Clips:
+def _read(video: Video, spec: ClipSpec, views: Views, device: torch.device | None) -> Clips:
     try:
-        return _decode(video, spec, views)
+        return _decode(video, spec, views, device)
     except FrameCountError:
         # Decoding has just shown how many frames there are; the clips lie elsewhere then.
-        return _decode(video, spec, views)
+        return _decode(video, spec, views, device)
 
 
-def _decode(video: Video, spec: ClipSpec, views: Views) -> Clips:
-    plan, pipeline = plan_clips(video, spec, views), pipeline_for(video, spec, views)
+def _decode(video: Video, spec: ClipSpec, views: Views, device: torch.device | None) -> Clips:
+    plan, pipeline = plan_clips(video, spec, views), pipeline_for(video, spec, views, device)
     wanted = np.unique(plan.indices).tolist()
     frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))
     return Clips(
@@ -230,8 +240,10 @@ def plan_clips(video: Video, spec: ClipSpec, views: Views) -> ClipPlan:
     return ClipPlan(indices, seconds, count < clip_span(spec, fps))
 
 
-def pipeline_for(video: Video, spec: ClipSpec, views: Views) -> FramePipeline:
-    """What prepares the frames of a video, and cuts its views out of them.
+def pipeline_for(
+    video: Video, spec: ClipSpec, views: Views, device: torch.device | None = None
+) -> FramePipeline:
+    """What prepares the frames of a video, and cuts its views out of them; ``device`` as for ``read_clips``.
 
     Raises:
         InputError: a spec of other channels than red, green and blue.
@@ -239,7 +251,7 @@ def pipeline_for(video: Video, spec: ClipSpec, views: Views) -> FramePipeline:
     if len(spec.mean) != 3:
         raise InputError(f"Videos have 3 channels (RGB); this spec normalizes {len(spec.mean)} of them.")
     _, crops = view_counts(spec, views)
-    return FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops)
+    return FramePipeline(spec, video.height, video.width, crop=spec.test_crop, crops=crops, device=device)
 
 
 def _view_order(spec: ClipSpec, clips: int, crops: int) -> tuple[tuple[int, int], ...]:

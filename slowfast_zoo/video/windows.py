@@ -192,7 +192,7 @@ class WindowReader:
         video: stays open.
         spec: the clip contract.
         plan: where the windows lie.
-        views: of each window, as for ``read_clips``.
+        views, device: of each window, as for ``read_clips``.
         look: gets each window's key frame, its number and uint8 RGB (H, W, 3), as it comes out of the
             decoder, before that window; in the thread that iterates.
 
@@ -208,9 +208,10 @@ class WindowReader:
         *,
         views: Views = "quick",
         look: Callable[[int, Frame], None] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self._video, self._spec, self._plan, self._views, self._look = video, spec, plan, views, look
-        self._pipeline = pipeline_for(video, spec, views)
+        self._pipeline = pipeline_for(video, spec, views, device)
         self.windows = plan.windows(video, spec)
 
     def __iter__(self) -> Iterator[tuple[Window, Clips]]:
@@ -295,8 +296,12 @@ class FrameStore:
             damaged_frames: of the video, known so far.
         """
         wanted = window.first_frame + np.unique(plan.indices)
-        # Not by torch, whose threads would wait for each other while others decode and resize.
-        frames = torch.from_numpy(np.stack([self._frames[index].numpy() for index in wanted.tolist()]))
+        kept = [self._frames[index] for index in wanted.tolist()]
+        if self._pipeline.device is None:
+            # Not by torch, whose threads would wait for each other while others decode and resize.
+            frames = torch.from_numpy(np.stack([frame.numpy() for frame in kept]))
+        else:  # where memory ran out, some are elsewhere
+            frames = torch.stack([frame.to(self._pipeline.device) for frame in kept])
         indices, seconds, padded = plan
         return Clips(self._spec, name, indices, seconds, padded, self._pipeline, frames, damaged_frames)
 

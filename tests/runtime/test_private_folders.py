@@ -81,7 +81,7 @@ def test_artifacts_never_come_from_a_shared_cache(
 
 
 def test_a_shared_folder_for_inductor_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slowfast_zoo.inference.engines import inductor
+    from slowfast_zoo.inference.engines.torch_compile import inductor
 
     shared, seen = tmp_path / "shared", []
     for mode in (0o755, 0o777):

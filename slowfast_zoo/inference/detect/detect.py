@@ -28,7 +28,7 @@ from slowfast_zoo.inference.detect.detectors import DetectorName, PersonDetector
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, read_ahead
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.progress import Progress
@@ -196,6 +196,7 @@ class DetectionMaker:
         # What the model's owner does to it later reaches no answer of this object.
         self.spec, self.clip_spec, self.given_labels = model.spec, model.clip_spec, model.labels
         self._model, self._device, self._engine, self._precision = model, device, engine, precision
+        self.frames_on = frames_on(model, device)
         self._batch_size, self._progress = batch_size, progress
         self._detector_name = detector
         self._detector: PersonDetector | None = None
@@ -269,7 +270,9 @@ class DetectionRun:
             look = self._look if boxes.needs_frames else None
             self._reader: WindowReader | None = None
             if self._plan is not None:
-                self._reader = WindowReader(self._video, maker.clip_spec, self._plan, look=look)
+                self._reader = WindowReader(
+                    self._video, maker.clip_spec, self._plan, look=look, device=maker.frames_on
+                )
             self._runner = maker.runner(self.total if alone else None)
         except BaseException:
             self._video.close()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_zoo.errors import CheckpointError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.weights.download.download import Fetched, fetch
 
@@ -92,7 +93,8 @@ class PersonDetector:
     def __call__(self, frame: Frame) -> dict[str, Tensor]:
         """ "boxes" float32 (n, 4) in pixels, "scores" (n,), "labels" (n,): COCO's classes, persons 1."""
         picture = torch.from_numpy(frame).to(self._device).permute(2, 0, 1).float() / 255
-        found: dict[str, Tensor] = self._network([picture])[0]
+        with float32_products("float32", self._device):
+            found: dict[str, Tensor] = self._network([picture])[0]
         return found
 
 

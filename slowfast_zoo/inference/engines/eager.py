@@ -41,7 +41,7 @@ def _pays_from(device: torch.device, precision: Precision) -> float:
 EAGER = Engine(
     name="eager",
     devices=(),
-    precisions=("float32", "bfloat16", "float16"),
+    precisions=("float32", "tf32", "bfloat16", "float16"),
     pays_from=_pays_from,
     starts_in=2,
     torch_kernels=True,

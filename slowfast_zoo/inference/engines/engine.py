@@ -68,7 +68,7 @@ class Engine:
                 f"engine='{self.name}' has no kernels for {precision}: take precision="
                 f"{quoted(self.precisions)}, or another engine."
             )
-        if self.torch_kernels or precision == "float16":
+        if self.torch_kernels or precision in ("tf32", "float16"):
             check_kernels(precision, device)
         for package in self.packages:
             require(package, *self.packages)

@@ -12,7 +12,7 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.pathway import Block, Stem
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.precision import Precision, to_dtype
+from slowfast_zoo.runtime.precision import Precision, is_half, to_dtype
 
 _HALF_VECTOR = 8
 """Channels that fill half of a vector of 512 bits."""
@@ -34,10 +34,10 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> F
 
 def lower(folded: SlowFast, precision: Precision, *, paired: bool = False) -> FoldedNetwork:
     """``prepare`` of a folded network, which stays as it is; in float32 both share their weights."""
-    network = eval_twin(folded) if precision == "float32" else copy.deepcopy(folded)
+    network = copy.deepcopy(folded) if is_half(precision) else eval_twin(folded)
     if paired and PairedStem.suits(network):
-        network.fast.register_module("stem", PairedStem(network.fast.stem, even=precision != "float32"))
-    return network if precision == "float32" else Lowered(network, to_dtype(precision))
+        network.fast.register_module("stem", PairedStem(network.fast.stem, even=is_half(precision)))
+    return Lowered(network, to_dtype(precision)) if is_half(precision) else network
 
 
 def check_model(model: object) -> None:

@@ -44,14 +44,14 @@ from slowfast_zoo.inference.engines.auto.records import Case
 from slowfast_zoo.inference.engines.eager import EAGER
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms, lower, use_products
-from slowfast_zoo.inference.engines.inductor import COMPILE
 from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
 from slowfast_zoo.inference.engines.openvino.engine import OPENVINO
+from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.machine import resident_bytes
-from slowfast_zoo.runtime.precision import Precision, check_precision
+from slowfast_zoo.runtime.precision import Precision, check_precision, float32_products
 from slowfast_zoo.spec import ModelSpec
 
 _LOGGER = logging.getLogger(__name__)
@@ -91,7 +91,8 @@ def optimize(
             (torch.compile, with fewer products on x86), "openvino" or "onnxruntime" (further packages,
             CPU only); "auto" chooses as this module's text says.
         precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
-            to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs.
+            to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs,
+            and so is "tf32": float32 with products that round their factors, to about 0.1 %.
         device: where to compute; None: where the model is.
         clips: how many clips will come, where that is known; only "auto" looks at it. Many are measured.
 
@@ -224,7 +225,7 @@ class OptimizedModel:
             ExportError: the engine can't take this model.
         """
         check_clip(clip, self.spec)
-        with torch.inference_mode():
+        with torch.inference_mode(), float32_products(self.precision, self.device):
             clip = clip.to(self.device, torch.float32)
             if not len(clip):
                 return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))

@@ -40,7 +40,7 @@ from slowfast_zoo.inference.features.recipes import (
     qvhighlights_clips,
 )
 from slowfast_zoo.inference.inputs import check_single
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, read_ahead
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision
@@ -181,6 +181,7 @@ class FeatureExtractor:
         self._owner = None if isinstance(model, OptimizedModel) else model
         self._network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)
         self._engine, self._precision, self._device = engine, precision, device
+        self._frames_on = frames_on(model, device)
         self._batch_size = batch_size
         self._runner: BatchRunner | None = None
         self.settings = self._described(model)
@@ -196,7 +197,7 @@ class FeatureExtractor:
             if self._recipe_name == "qvhighlights":
                 video.scale(QVHIGHLIGHTS_SIDE)
             plan = self._plan(video)
-            reader = WindowReader(video, self._clip_spec, plan, views=self._views)
+            reader = WindowReader(video, self._clip_spec, plan, views=self._views, device=self._frames_on)
             found: dict[int, tuple[Window, npt.NDArray[Any]]] = {}
             with contextlib.closing(read_ahead(_jobs(name, reader), _WINDOWS_AHEAD)) as jobs:
                 runner = self._runner_for(len(reader.windows))

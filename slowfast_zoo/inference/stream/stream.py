@@ -30,7 +30,7 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.aggregate import best_classes, check_topk
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, frames_on
 from slowfast_zoo.inference.stream.arrived import Arrived, Walk
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
@@ -138,6 +138,7 @@ class Stream:
             max_lag_seconds = checked_seconds("max_lag_seconds", max_lag_seconds, positive=True)
         self._topk, self._fps, self._views = check_topk(topk), checked_fps(fps), views
         self._runner = BatchRunner(model, engine, precision, device)
+        self._frames_on = frames_on(self._runner.model)
         view_counts(model.clip_spec, views)
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
         self._most, self._tell, self._clock = max_lag_seconds, on_result, clock
@@ -185,7 +186,7 @@ class Stream:
         if self._walk is None or gap or self._breaks_off(frame, seconds):
             self._gaps += self._walk is not None
             arrived = Arrived("<stream>", frame.shape[:2], self._fps, self._frames)
-            self._pipeline = pipeline_for(arrived, self._clip_spec, self._views)
+            self._pipeline = pipeline_for(arrived, self._clip_spec, self._views, self._frames_on)
             self._walk = Walk(self._grid, self._clip_spec, arrived)
             self._store = FrameStore(self._clip_spec, self._pipeline)
         prepared = self._pipeline.prepare(frame)

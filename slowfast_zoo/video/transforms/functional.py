@@ -7,17 +7,23 @@ their results differ.
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.spec import LARGEST_CLIP, ClipSpec
 from slowfast_zoo.video.decoding.video import ahead
+from slowfast_zoo.video.transforms.on_device import resize_on_device, uploaded
 from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FramePipeline:
@@ -29,11 +35,22 @@ class FramePipeline:
     Attributes:
         boxes: the crops inside the resized frame, in the publisher's order.
         kept: the part of the resized frame that some crop needs; all that ``prepare`` returns.
+        device: where torch does it; None: the processor, without torch. Bytes are resized to the same
+            values anywhere, floats to 1e-5.
     """
 
-    def __init__(self, spec: ClipSpec, height: int, width: int, *, crop: int, crops: int) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        height: int,
+        width: int,
+        *,
+        crop: int,
+        crops: int,
+        device: torch.device | None = None,
+    ) -> None:
         check_crop(spec, crop)
-        self.spec = spec
+        self.spec, self.device = spec, device
         self.height, self.width = resized_size(spec, height, width)
         self.boxes = crop_boxes(spec, self.height, self.width, crop, crops)
         left, top = min(box.left for box in self.boxes), min(box.top for box in self.boxes)
@@ -54,14 +71,30 @@ class FramePipeline:
             out: where to write it; None: a new tensor.
         """
         out = self._empty(1)[0] if out is None else out
+        if self.device == out.device:
+            try:
+                return out.copy_(self._prepared_on(out.device, frame))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                _LOGGER.debug("A frame is resized by the processor: %s", error)
         if self.spec.resize == "float-bilinear":
             whole = resize_float(frame, self.height, self.width, self.spec)
             kept = whole[:, *slices(self.kept)].numpy()
         else:
             kept = resize_bytes(frame, self.height, self.width, self.kept).transpose(1, 0, 2)
+        if out.device.type != "cpu":
+            return out.copy_(torch.from_numpy(np.ascontiguousarray(kept)))
         # Not by torch, whose threads would wait for each other while these decode and resize.
         np.copyto(out.numpy(), kept)
         return out
+
+    def _prepared_on(self, device: torch.device, frame: Bytes) -> torch.Tensor:
+        picture = uploaded(frame, device)
+        if self.spec.resize == "float-bilinear":
+            whole = interpolate(normalize(picture.permute(2, 0, 1), self.spec), self.height, self.width)
+            return whole[:, *slices(self.kept)]
+        return resize_on_device(picture, self.height, self.width, self.kept)
 
     def prepare_all(self, frames: Iterable[Bytes], count: int) -> torch.Tensor:
         """``prepare`` of each frame, by threads: (count, C, kept height, kept width).
@@ -78,7 +111,13 @@ class FramePipeline:
     def _empty(self, count: int) -> torch.Tensor:
         dtype = torch.float32 if self.spec.resize == "float-bilinear" else torch.uint8
         shape = (count, len(self.spec.mean), self.kept.height, self.kept.width)
-        return torch.empty(shape, dtype=dtype, device="cpu")
+        try:
+            return torch.empty(shape, dtype=dtype, device=self.device or "cpu")
+        except RuntimeError as error:
+            if self.device is None or not is_out_of_memory(error):
+                raise
+            _LOGGER.warning("Out of memory: frames are resized by the processor (%s).", self.device)
+            return torch.empty(shape, dtype=dtype, device="cpu")
 
     def cut(self, frames: torch.Tensor, crop: int, rows: torch.Tensor | None = None) -> torch.Tensor:
         """One crop of prepared frames, (C, T, crop, crop), still uint8 where they are.
@@ -106,6 +145,12 @@ class FramePipeline:
             frames, crop, rows: as for ``cut``.
             out: where to write it; None: a new tensor.
         """
+        if frames.device == self.device:
+            clip = self.cut(frames, crop, rows)
+            out = torch.empty(clip.shape, dtype=torch.float32, device=clip.device) if out is None else out
+            if clip.is_floating_point():
+                return out.copy_(clip)
+            return _normalize_into(out, clip, *_mean_and_std(self.spec, 3, clip.device), self.spec)
         part = self.cut(frames, crop)
         chosen = range(part.shape[1]) if rows is None else rows.tolist()
         if out is None:
@@ -136,21 +181,29 @@ def _normalize_into(
     out: torch.Tensor, clip: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, spec: ClipSpec
 ) -> torch.Tensor:
     if spec.pixel_range == "0-1":
-        out.copy_(clip).div_(torch.tensor(255.0, device=clip.device)).sub_(mean)
+        out.copy_(clip).div_(_largest_byte(clip.device)).sub_(mean)
     else:
         torch.sub(clip, mean, out=out)
     return out.div_(std)
 
 
+@functools.lru_cache(maxsize=64)
 def _mean_and_std(spec: ClipSpec, trailing: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and std, float32 of shape (C, 1, ...) with so many ones.
 
     They are tensors so that the division is a division: multiplying by the reciprocal, as some
-    devices do for plain numbers, gives other bits.
+    devices do for plain numbers, gives other bits. Kept, because a GPU waits for each that is sent there.
     """
     shape = (-1,) + (1,) * trailing
-    mean = torch.tensor(spec.mean, dtype=torch.float32, device=device)
-    return mean.view(shape), torch.tensor(spec.std, dtype=torch.float32, device=device).view(shape)
+    with torch.inference_mode(False):
+        mean = torch.tensor(spec.mean, dtype=torch.float32, device=device)
+        return mean.view(shape), torch.tensor(spec.std, dtype=torch.float32, device=device).view(shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _largest_byte(device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(255.0, device=device)
 
 
 def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
@@ -227,7 +280,7 @@ def interpolate(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
     # Channels go where a batch would, as in a publisher's (C, T, H, W) clip. As (1, 3, H, W) torch
     # takes another loop on a single thread, and the last bits differ.
     size = (height, width)
-    return functional.interpolate(picture[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(picture[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def slices(box: Box) -> tuple[slice, slice]:

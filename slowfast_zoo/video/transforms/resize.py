@@ -173,11 +173,11 @@ def _mix_rows(mixed: Shorts, band: _Band, above: Weights, below: Weights) -> Non
 def _compiled_resize(
     source_height: int, source_width: int, height: int, width: int, channels: int, box: Box, planar: bool
 ) -> compiled.CompiledResize:
-    left, right, *weights = _taps(source_width, width, box.left, box.width, blend_edges=False)
+    left, right, *weights = taps(source_width, width, box.left, box.width, blend_edges=False)
     between = 1 if planar else channels
     return compiled.CompiledResize(
         (left * between, right * between, *weights),
-        _taps(source_height, height, box.top, box.height, blend_edges=True),
+        taps(source_height, height, box.top, box.height, blend_edges=True),
         channels=channels,
         stride=source_width * channels,
         apart=source_width if planar else 1,
@@ -188,10 +188,8 @@ def _compiled_resize(
 def _plan(
     source_height: int, source_width: int, height: int, width: int, channels: int, box: Box, planar: bool
 ) -> _Plan:
-    left, right, left_weight, right_weight = _taps(
-        source_width, width, box.left, box.width, blend_edges=False
-    )
-    upper, lower, upper_weight, lower_weight = _taps(
+    left, right, left_weight, right_weight = taps(source_width, width, box.left, box.width, blend_edges=False)
+    upper, lower, upper_weight, lower_weight = taps(
         source_height, height, box.top, box.height, blend_edges=True
     )
     bands = []
@@ -220,10 +218,10 @@ def _plan(
     )
 
 
-def _taps(
+def taps(
     source: int, target: int, first: int, count: int, *, blend_edges: bool
 ) -> tuple[Places, Places, Weights, Weights]:
-    """The two source indices of each wanted target index, and their weights.
+    """The two source indices of each wanted target index, and their weights (int32, of 2048).
 
     OpenCV treats what lies beyond the edge in two ways: across a row it drops the second index,
     down a column it blends the edge row with itself, which rounds differently.

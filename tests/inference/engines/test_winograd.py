@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines import inductor
 from slowfast_zoo.inference.engines.engine import onednn_is_fast
 from slowfast_zoo.inference.engines.folding import fold_batch_norms
+from slowfast_zoo.inference.engines.torch_compile import inductor
 from slowfast_zoo.inference.engines.winograd import winograd
 from slowfast_zoo.runtime.precision import has_bfloat16_kernels
 

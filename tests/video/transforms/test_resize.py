@@ -19,10 +19,8 @@ def noise(height: int, width: int, seed: int = 0) -> Bytes:
 
 def by_definition(picture: Bytes, height: int, width: int) -> Bytes:
     """OpenCV's fixed-point formula, value by value in 64 bits."""
-    left, right, left_weight, right_weight = resize._taps(
-        picture.shape[1], width, 0, width, blend_edges=False
-    )
-    upper, lower, upper_weight, lower_weight = resize._taps(
+    left, right, left_weight, right_weight = resize.taps(picture.shape[1], width, 0, width, blend_edges=False)
+    upper, lower, upper_weight, lower_weight = resize.taps(
         picture.shape[0], height, 0, height, blend_edges=True
     )
     wide = picture.astype(np.int64)
@@ -54,13 +52,13 @@ def test_bands_of_any_height_give_the_formula(source: tuple[int, int], target: t
 def test_two_weights_are_one_together() -> None:
     for source in (1, 2, 3, 240, 719, 720, 1080, 1280, 1920, 3840, 4097):
         for target in (1, 2, 3, 224, 256, 341, 455, 640, 1706, 4096, 8000):
-            _, _, left, right = resize._taps(source, target, 0, target, blend_edges=False)
+            _, _, left, right = resize.taps(source, target, 0, target, blend_edges=False)
             assert np.array_equal(left + right, np.full(target, 2048)), (source, target)
 
 
 @pytest.mark.parametrize(("source", "target"), [(106, 9523), (2886, 10811)])
 def test_weights_that_are_not_one_together(source: int, target: int) -> None:
-    _, _, left, right = resize._taps(source, target, 0, target, blend_edges=False)
+    _, _, left, right = resize.taps(source, target, 0, target, blend_edges=False)
     assert (left + right != 2048).any()
     for seed in range(40):  # few columns, and most of their values round alike
         picture = noise(2, source, seed)

@@ -17,6 +17,7 @@ from slowfast_zoo.errors import ExportError, MissingDependencyError
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, keeping_nan, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
+from slowfast_zoo.inference.engines.torch_compile.cuda_graphs import FewSizes, Recorder, padded
 from slowfast_zoo.inference.engines.winograd.winograd import use_winograd
 from slowfast_zoo.network.slowfast import check_clip
 from slowfast_zoo.runtime.packages import installed
@@ -29,9 +30,7 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
     if precision == "float32" and onednn_is_fast(device):
         with inductor_settings(frozen=True):
             use_winograd(traced, shape[1] // module.spec.alpha)
-    mode = "reduce-overhead" if device.type == "cuda" else None
-    function = torch.compile(traced, fullgraph=True, dynamic=False, mode=mode)
-
+    function = torch.compile(traced, fullgraph=True, dynamic=False)
     sizes = set[int]()
 
     def call(clips: Tensor) -> Tensor:
@@ -40,9 +39,13 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
         with inductor_settings(frozen=device.type == "cpu") if new else contextlib.nullcontext():
             logits: Tensor = function(clips)
         sizes.add(len(clips))
-        return logits.clone()  # a CUDA graph writes into the same memory again
+        return logits
 
-    return in_pieces(keeping_nan(call), 1) if device.type == "cpu" else _in_powers_of_two(call)
+    if device.type == "cpu":
+        return in_pieces(keeping_nan(call), 1)
+    return FewSizes(
+        Recorder(call, device, shape) if device.type == "cuda" else lambda size: padded(call, size)
+    )
 
 
 def traced_copy(module: nn.Module) -> fx.GraphModule:
@@ -72,17 +75,6 @@ def _check(device: torch.device) -> None:
             "engine='compile' on a GPU needs the package 'triton', which isn't installed: pip install"
             " triton, or take engine='eager'."
         )
-
-
-def _in_powers_of_two(call: Run) -> Run:
-    """Each batch size is compiled by itself: batches are filled up so that there are few sizes."""
-
-    def run(clips: Tensor) -> Tensor:
-        size = 1 << (len(clips) - 1).bit_length()
-        padding = clips.new_zeros((size - len(clips), *clips.shape[1:]))
-        return call(torch.cat([clips, padding]))[: len(clips)]
-
-    return run
 
 
 @contextlib.contextmanager
@@ -123,7 +115,7 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
 COMPILE = Engine(
     name="compile",
     devices=(),
-    precisions=("float32", "bfloat16", "float16"),
+    precisions=("float32", "tf32", "bfloat16", "float16"),
     pays_from=lambda device, precision: math.inf,  # a job that is long enough measures it
     starts_in=40,
     torch_kernels=True,
