@@ -39,7 +39,7 @@ def resize_on_device(picture: Tensor, height: int, width: int, box: Box | None =
     mixed >>= 4
     mixed *= plan.row_weight
     mixed >>= 16
-    above, below = mixed.split(box.height)
+    above, below = mixed[: box.height], mixed[box.height :]
     return (above.add_(below).add_(2) >> 2).to(torch.uint8).permute(2, 0, 1)
 
 

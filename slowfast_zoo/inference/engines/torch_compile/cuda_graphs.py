@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,15 +66,16 @@ class Recorder:
 
     def __init__(self, call: Run, device: torch.device, shape: Shape) -> None:
         self._call, self._device, self._shape = call, device, shape
-        self._pool: tuple[int, int] | None = None
-        self._done = torch.cuda.Event()
+        self._pool: Any = None
+        self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def __call__(self, size: int) -> Run:
         """The graph for that many clips, which takes fewer as well. Not for two threads at once."""
         with torch.cuda.device(self._device):
             clips = torch.zeros((size, *self._shape), device=self._device)
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
-            side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            current = torch.cuda.current_stream()
             current.wait_event(self._done)  # what the other graphs compute in is used again
             side.wait_stream(current)
             with torch.cuda.stream(side):
