@@ -40,11 +40,11 @@ FULL = {
     "end_to_end": ["end_to_end.py", "--rounds", "7"],
     "training_step": ["training_step.py", "--rounds", "7", "--device", "cpu"],
     "imports": ["imports.py"],
-    "reading": ["reading.py"],
+    "reading": ["video/reading.py"],
     "precision": ["precision.py"],
 }
 GPU = ["gpu.py"]
-WITHOUT_PEERS = ("reading.py", "precision.py")
+WITHOUT_PEERS = ("video/reading.py", "precision.py")
 
 
 def words(threads: int) -> str:

@@ -1,7 +1,7 @@
 """What a timeline costs: memory over hours, times real time, reading and network, decoding against one pass.
 
-    python benchmarks/timeline.py --minutes 120 --tasks whole
-    python benchmarks/timeline.py --minutes 2 --tasks parts decode --model slowfast_r50_4x16x1 --untrained
+    python benchmarks/video/timeline.py --minutes 120 --tasks whole
+    python benchmarks/video/timeline.py --minutes 2 --tasks parts decode --model slowfast_r50_4x16x1 --untrained
 
 The film is 10 seconds of ``footage.py``, h264 at 1280x720 and 30 frames per second, whose packets are
 repeated without encoding them again; with ``--still`` one that takes little decoding. Tasks:
@@ -18,12 +18,16 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks' own modules
+
 from footage import write_footage
 from machine import description, use_checkout
 

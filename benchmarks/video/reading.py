@@ -2,8 +2,8 @@
 
 Anyone can rerun it, with any Python that has the packages to compare with::
 
-    python benchmarks/reading.py --out reading.json
-    python benchmarks/reading.py film.mp4 --only frames views
+    python benchmarks/video/reading.py --out reading.json
+    python benchmarks/video/reading.py film.mp4 --only frames views
 
 Without files it makes two of 10 s, h264, 30 frames per second (``footage.py``). Four tasks:
 
@@ -37,6 +37,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks' own modules
+
 from footage import SIZES, write_footage
 from machine import description, spread, use_checkout
 
