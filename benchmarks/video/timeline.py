@@ -1,7 +1,7 @@
 """What a timeline costs: memory over hours, times real time, reading and network, decoding against one pass.
 
     python benchmarks/video/timeline.py --minutes 120 --tasks whole
-    python benchmarks/video/timeline.py --minutes 2 --tasks parts decode --model slowfast_r50_4x16x1 --untrained
+    python benchmarks/video/timeline.py --tasks parts decode --model slowfast_r50_4x16x1 --untrained
 
 The film is 10 seconds of ``footage.py``, h264 at 1280x720 and 30 frames per second, whose packets are
 repeated without encoding them again; with ``--still`` one that takes little decoding. Tasks:
