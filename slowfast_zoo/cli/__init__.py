@@ -6,7 +6,6 @@ A new command is a function ``NAME_command`` in the file of its group and a line
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
 
 import click
@@ -34,6 +33,9 @@ COMMANDS = {
         "watch": "Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.",
         "test-segments": "Scores segments by ActivityNet's rule: PREDICTIONS against ANNOTATIONS, both in its"
         " JSON.",
+    },
+    "videos.detect": {
+        "detect": "Says who does what in videos: persons' boxes in key frames, and their actions.",
     },
     "videos.features": {
         "features": "Writes a vector for each window of videos, a file per video; or compares two files.",
@@ -83,10 +85,10 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SlowFastZooError as error:
-            from slowfast_zoo.cli.options import printable
+            from slowfast_zoo.cli.options import in_options, printable
 
             command = self.commands.get(ctx.invoked_subcommand or "")
-            raise click.ClickException(printable(_in_options(str(error), command))) from error
+            raise click.ClickException(printable(in_options(str(error), command))) from error
         except KeyboardInterrupt:
             command = self.commands[ctx.invoked_subcommand or ""]
             can_resume = any(option.name == "resume" for option in command.params)
@@ -102,17 +104,6 @@ class _Group(click.Group):
         """Every command with its whole first sentence."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.commands[name].get_short_help_str()) for name in self.commands])
-
-
-def _in_options(sentence: str, command: click.Command | None) -> str:
-    """The library's sentence with arguments as the command spells them: "--fps" for "fps="."""
-    spelled = {
-        name: next(spelling for spelling in option.opts if spelling.startswith("--"))
-        for option in (command.params if command else ())
-        if isinstance(option, click.Option) and any(opt.startswith("--") for opt in option.opts)
-        for name in (option.name, *(opt.lstrip("-").replace("-", "_") for opt in option.opts))
-    }
-    return re.sub(r"\b(\w+)=(?=[\s.,;:)]|$)", lambda found: spelled.get(found[1], found[0]), sentence)
 
 
 @click.group(

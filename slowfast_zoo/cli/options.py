@@ -51,6 +51,22 @@ def echo_json(values: Mapping[str, Any]) -> None:
     echo(json.dumps(values, ensure_ascii=False))
 
 
+def in_options(sentence: str, command: click.Command | None) -> str:
+    """The library's sentence with arguments as the command spells them: "--fps 25" for "fps=25"."""
+    spelled = {
+        name: next(spelling for spelling in option.opts if spelling.startswith("--"))
+        for option in (command.params if command else ())
+        if isinstance(option, click.Option) and any(opt.startswith("--") for opt in option.opts)
+        for name in (option.name, *(opt.lstrip("-").replace("-", "_") for opt in option.opts))
+    }
+
+    def spell(found: re.Match[str]) -> str:
+        option = spelled.get(found[1])
+        return found[0] if option is None else f"{option} {found[2].strip(chr(39))}".rstrip()
+
+    return re.sub(r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)(?=[\s.,;:)]|$)", spell, sentence)
+
+
 class Command(click.Command):
     """A command with examples, whose first sentence is shown whole in the list of commands."""
 

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -235,6 +236,13 @@ class ResultFile:
                         f"'{self._path}' was made with {name} {row[name] or None}, and this is {name}"
                         f" {value}: go on with the same settings, or write another file."
                     )
+
+
+def clock(seconds: float) -> str:
+    """A time as players show it, to a hundredth."""
+    minutes, rest = divmod(math.floor(seconds * 100 + 0.5), 6000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest / 100:05.2f}"
 
 
 def _failure(prediction: Prediction) -> str:

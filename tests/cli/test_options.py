@@ -102,7 +102,7 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     )
     monkeypatch.setitem(main.commands, "wait", command)
     said = CliRunner().invoke(main, ["wait"]).stderr
-    expected = "The rate is unknown: give --fps, --format (or num_classes=); fps=3 is one, --format."
+    expected = "The rate is unknown: give --fps, --format (or num_classes=); --fps 3 is one, --format."
     assert said == f"Error: {expected}\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo, prepared
-from slowfast_zoo.cli.results import ResultFile
+from slowfast_zoo.cli.results import ResultFile, clock
 from slowfast_zoo.cli.videos.predict import find_videos, listed
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
@@ -320,17 +319,11 @@ def _table(answer: Timeline) -> str:
     width = max((len(segment.label) for segment in answer.segments), default=0)
     lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {len(answer.windows)} windows)"]
     lines += [
-        f"  {_clock(segment.start_seconds)} - {_clock(segment.end_seconds)}"
+        f"  {clock(segment.start_seconds)} - {clock(segment.end_seconds)}"
         f"  {segment.label.ljust(width)}  {segment.score:6.1%}"
         for segment in answer.segments
     ]
     return "\n".join(lines if answer.segments else [*lines, "  nothing reaches --enter"])
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(math.floor(seconds * 100 + 0.5), 6000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest / 100:05.2f}"
 
 
 def _partial(path: Path) -> Path:

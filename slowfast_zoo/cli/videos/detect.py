@@ -1,0 +1,387 @@
+"""``slowfast-zoo detect``: who does what in videos, as a table, AVA's CSV or JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.models import model_option
+from slowfast_zoo.cli.options import command, echo, prepared
+from slowfast_zoo.cli.results import ResultFile, clock
+from slowfast_zoo.cli.videos.predict import find_videos, listed
+from slowfast_zoo.data.persons.actions import Unit
+from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.files import written_whole
+from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
+from slowfast_zoo.inference.detect.detectors import DetectorName
+from slowfast_zoo.naming import ModelRef
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.detect.detect import DetectionMaker
+    from slowfast_zoo.inference.detect.detections import Detections
+
+DETECTION_MODEL = "slowfast_r50_8x8x1_roi"
+_FACTS = ("width", "height", "duration_seconds", "damaged_frames", "detector", "key_seconds", "persons")
+
+persons = opt.bundle(
+    "persons",
+    {
+        "boxes": click.option(
+            "--boxes",
+            type=opt.FILE,
+            help="Where persons are: AVA's or PySlowFast's CSV, or MMAction2's pickle of proposals.",
+        ),
+        "detector": click.option(
+            "--detector",
+            type=opt.choice(DetectorName),
+            help="What finds persons: torchvision's for processors (-fast), for GPUs (-strong), by --device.",
+        ),
+        "unit": click.option("--unit", type=opt.choice(Unit), help="Of --boxes.  [default: normalized]"),
+        "video": click.option(
+            "--video", metavar="NAME", help="The video's in --boxes.  [default: the file's]"
+        ),
+        "begins_at": click.option(
+            "--begins-at",
+            type=float,
+            default=0.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="When the video begins in the time of --boxes and of a CSV: 900 in AVA.",
+        ),
+        "every_seconds": click.option(
+            "--every",
+            "every_seconds",
+            type=click.FloatRange(0, min_open=True),
+            default=1.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="From one key frame to the next, where --boxes don't say.",
+        ),
+        "box_score": click.option(
+            "--box-score",
+            type=click.FloatRange(0, 1),
+            help="How sure it has to be that it is a person.  [default: 0.7 with --detector]",
+        ),
+    },
+)
+"""Who is looked at, and when: arguments of ``detect``."""
+
+
+def score(default: float) -> Callable[[opt.F], opt.F]:
+    """``--score``: the least probability of an action."""
+    kind = click.FloatRange(0, 1)
+    return click.option(
+        "--score", type=kind, default=default, show_default=True, help="Leave out less probable actions."
+    )
+
+
+@command(
+    "detect",
+    "detect film.mp4 --detector person",
+    "detect film.mp4 --boxes persons.csv --out film.jsonl",
+    "detect ava/ --boxes person_boxes.csv --begins-at 900 --topk 80 --out found.csv --resume",
+)
+@click.argument("paths", nargs=-1)
+@click.option(
+    "--from",
+    "names",
+    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
+    help="A file with the name of a video on each line; - reads them from standard input.",
+)
+@model_option(default=DETECTION_MODEL)
+@persons
+@score(0.0)
+@opt.count("--topk", 5, "Actions to give for each person.")
+@opt.fps
+@opt.how
+@click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
+@opt.out("Write to this file: .csv as AVA's, a line an action; .jsonl, a line a video, with everything.")
+@click.option("--format", "form", type=opt.choice(DetectionFormat), help="What to print or write.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
+)
+def detect_command(
+    paths: tuple[str, ...],
+    names: str | None,
+    model: ModelRef,
+    persons: dict[str, Any],
+    score: float,
+    topk: int,
+    fps: float | None,
+    how: dict[str, Any],
+    recursive: bool,
+    out: Path | None,
+    form: str | None,
+    resume: bool,
+) -> None:
+    """Says who does what in videos: persons' boxes in key frames, and their actions.
+
+    AVA's CSV is what test-detections reads; for --resume, a file beside it that is named as it and .jsonl
+    says how each video was answered. Every answer is on the disk at once. Ctrl-C keeps what is finished; what
+    was answered of the video at hand goes into a file named "partial". The exit status is 1 if one failed.
+    """
+    from slowfast_zoo.inference.detect.detect import DetectionMaker
+
+    if not paths and names is None:
+        raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
+    chosen = _Persons.checked(persons)
+    settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
+    settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
+    target = _Target.of(out, form, resume, settings, chosen.begins_at)
+    found = find_videos([*paths, *listed(names)], recursive, target.known)
+    if not found.sources and not found.failures:
+        echo(f"Nothing to do: '{out}' has an answer for each.", err=True)
+        return
+    many = len(found.sources) + len(found.failures) > 1 or bool(target.known)
+    target.check_names(found.sources)
+    with target:
+        for failure in found.failures:
+            target.failed(failure.source, failure.error or "")
+        if found.sources:
+            choice = {"every_seconds": persons["every_seconds"], "box_score": persons["box_score"]}
+            maker = DetectionMaker(
+                model.load(),
+                detector=persons["detector"],
+                score=score,
+                topk=topk,
+                fps=fps,
+                **choice,
+                **prepared(how),
+            )
+            _answer(maker, found.sources, dataclasses.replace(chosen, strict=many), target)
+    if many or found.skipped:
+        parts = "".join(f", {what}: {count}" for what, count in sorted(found.skipped.items()))
+        echo(f"{target.answered} answered, {target.failures} failed{parts}", err=True)
+    if target.failures:
+        raise click.exceptions.Exit(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Persons:
+    """Where the persons' boxes come from."""
+
+    boxes: Path | None
+    unit: Unit | None
+    video: str | None
+    begins_at: float
+    strict: bool = True
+    """Whether a file of boxes has to name each video, which one of one video needn't."""
+
+    @classmethod
+    def checked(cls, persons: Mapping[str, Any]) -> _Persons:
+        """Refuses none and both of the two sources."""
+        if (persons["boxes"] is None) == (persons["detector"] is None):
+            raise InputError(
+                "Where are the persons? Give either --boxes FILE, or --detector person to have them found."
+            )
+        return cls(persons["boxes"], persons["unit"], persons["video"], persons["begins_at"])
+
+    def of(self, source: Any) -> Any:
+        """The boxes of a video; None: they are to be found."""
+        from slowfast_zoo.inference.detect.detect import boxes_of
+        from slowfast_zoo.video.decoding.sources import display_name
+
+        if self.boxes is None:
+            return None
+        video = self.video or (video_name(display_name(source)) if self.strict else None)
+        return boxes_of(self.boxes, source, unit=self.unit, video=video, begins_at=self.begins_at)
+
+
+def _answer(maker: DetectionMaker, sources: list[Any], chosen: _Persons, target: _Target) -> None:
+    """The persons of each video, written as soon as it is finished."""
+    from slowfast_zoo.runtime.progress import Progress
+    from slowfast_zoo.video.decoding.sources import display_name
+
+    for number, source in enumerate(sources, 1):
+        name = display_name(source)
+        title = name if len(sources) == 1 else f"{number} of {len(sources)}: {Path(name).name}"
+        try:
+            with maker.begin(source, chosen.of(source), alone=len(sources) == 1) as run:
+                try:
+                    with Progress(title, run.total, unit="frame") as bar:
+                        for _ in run:
+                            bar.step()
+                except KeyboardInterrupt:
+                    if run.answered:
+                        target.interrupted(run.detections(), run.total)
+                    raise
+                answer = run.detections()
+        except SlowFastZooError as error:
+            target.failed(name, str(error))
+        else:
+            target.write(answer)
+
+
+class _Target:
+    """Where detections go: standard output, or a file of JSON lines.
+
+    Attributes:
+        known: how many answers the file has for each source.
+        answered: videos that were.
+        failures: videos that weren't.
+    """
+
+    def __init__(
+        self, path: Path | None, form: str | None, rows: ResultFile | None, begins_at: float
+    ) -> None:
+        self.answered = self.failures = 0
+        self.known: Counter[str] = rows.known if rows else Counter()
+        self._path, self._form, self._rows, self._begins_at = path, form, rows, begins_at
+
+    @staticmethod
+    def of(
+        out: Path | None, form: str | None, resume: bool, settings: Mapping[str, object], begins_at: float
+    ) -> _Target:
+        """The one that the options mean.
+
+        Raises:
+            InputError, UnknownNameError: a format or file that doesn't fit.
+        """
+        columns = ("source", "error", *_FACTS, *settings)
+        kept: dict[str, Any] = {"resume": resume, "columns": columns, "settings": settings}
+        if out is None:
+            rows = ResultFile(None, "jsonl", **kept) if form == "jsonl" or resume else None
+            return _Target(None, form, rows, begins_at)
+        if format_of(out, form) == "jsonl":
+            return _Target(out, "jsonl", ResultFile(out, "jsonl", **kept), begins_at)
+        return _AvaFile.opened(out, kept, begins_at)
+
+    def __enter__(self) -> _Target:
+        if self._rows:
+            self._rows.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._rows:
+            self._rows.__exit__(*error)
+
+    def check_names(self, sources: list[Any]) -> None:
+        """Refuses videos that can't be told apart in the file."""
+
+    def write(self, answer: Detections) -> None:
+        """A finished answer."""
+        if self._rows:
+            values = answer.to_dict()
+            row = {name: values[name] for name in _FACTS}
+            self._rows.write({"source": answer.source, **row})
+        elif self._form == "csv":
+            click.echo(answer.ava_rows(begins_at=self._begins_at), nl=False)
+        else:
+            echo(_table(answer))
+        self.answered += 1
+        if self._path:
+            _partial(self._path).unlink(missing_ok=True)
+
+    def failed(self, source: str, error: str) -> None:
+        """A video without an answer."""
+        error = opt.in_options(error, click.get_current_context().command)
+        echo(error if source in error else f"{source}: {error}", err=True)
+        self.failures += 1
+        if self._rows:
+            self._rows.write({"source": source, "error": " ".join(error.split())})
+
+    def interrupted(self, answer: Detections, total: int) -> None:
+        """Keeps what was answered of a video before Ctrl-C."""
+        if self._path:
+            partial = _partial(self._path)
+            answer.save(partial, format_of(self._path, self._form), begins_at=self._begins_at)
+            echo(f"\n{len(answer.key_seconds)} of {total} key frames are in '{partial}'.", err=True)
+
+
+class _AvaFile(_Target):
+    """AVA's CSV of many videos, and rows beside it that say which are whole."""
+
+    @classmethod
+    def opened(cls, path: Path, kept: dict[str, Any], begins_at: float) -> _AvaFile:
+        """Without lines of videos that weren't finished.
+
+        Raises:
+            InputError: files that don't belong together, or can't be read or written.
+        """
+        ledger = path.with_name(f"{path.name}.jsonl")
+        if path.exists() and not kept["resume"]:
+            raise InputError(f"'{path}' exists; give --resume to go on with it, or another name.")
+        if path.exists() != ledger.exists():
+            there, missing = (path, ledger) if path.exists() else (ledger, path)
+            raise InputError(f"'{there}' is there and '{missing}' isn't: take another name, or remove it.")
+        opt.check_writable(path)
+        kept["columns"] = [name for name in kept["columns"] if name not in ("persons", "key_seconds")]
+        target = cls(path, "csv", ResultFile(ledger, "jsonl", **kept), begins_at)
+        if path.exists():
+            target._keep({video_name(source) for source in target.known})
+        return target
+
+    def _keep(self, names: set[str]) -> None:
+        assert self._path is not None
+        try:
+            content = self._path.read_bytes()
+            lines = content.decode().splitlines(keepends=True)
+            rows = csv.reader(io.StringIO(content.decode(), newline=""))
+            whole = "".join(line for line, row in zip(lines, rows, strict=True) if row and row[0] in names)
+            if whole.encode() != content:
+                with written_whole(self._path) as part:
+                    part.write_bytes(whole.encode())
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(f"'{self._path}' can't be gone on with: {error}.") from error
+
+    def check_names(self, sources: list[Any]) -> None:
+        from slowfast_zoo.video.decoding.sources import display_name
+
+        named = {video_name(source): source for source in self.known}
+        for source in map(display_name, sources):
+            other = named.setdefault(video_name(source), source)
+            if other != source:
+                raise InputError(
+                    f"AVA's CSV tells videos by name, and '{other}' and '{source}' have the same: write"
+                    " .jsonl."
+                )
+
+    def write(self, answer: Detections) -> None:
+        assert self._path is not None
+        text = answer.ava_rows(begins_at=self._begins_at).encode()
+        size = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                left = text
+                while left:
+                    left = left[file.write(left) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, size)
+            kept = f" Its {self.answered + self.known.total()} videos are kept; --resume goes on."
+            raise InputError(f"'{self._path}' can't be written: {error.strerror or error}.{kept}") from error
+        super().write(answer)
+
+    def __enter__(self) -> _Target:
+        assert self._path is not None
+        self._path.touch()
+        return super().__enter__()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def _table(answer: Detections) -> str:
+    """Persons for people: a line each."""
+    seconds, persons = len(answer.key_seconds), len(answer.persons)
+    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {seconds} key frames, {persons} persons)"]
+    shown = [f"{person.track}  " if person.track is not None else "" for person in answer.persons]
+    width = max(map(len, shown), default=0)
+    for person, track in zip(answer.persons, shown, strict=True):
+        does = ", ".join(
+            f"{name} {score:.1%}" for name, score in zip(person.labels, person.scores, strict=True)
+        )
+        corners = ", ".join(f"{value:.0f}" for value in person.box)
+        lines.append(f"  {clock(person.seconds)}  {track.ljust(width)}({corners})  {does or 'nothing'}")
+    return "\n".join(lines)

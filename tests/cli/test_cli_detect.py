@@ -1,0 +1,163 @@
+"""``slowfast-zoo detect`` and ``render``: files that are gone on with, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from support.movies import moving_pattern, write_video
+from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
+
+from slowfast_zoo import detect, save_pretrained
+from slowfast_zoo.cli import main
+from slowfast_zoo.data.persons.actions import read_ava
+from slowfast_zoo.inference.detect.detect import DetectionRun
+
+ROW = "0.1,0.1,0.5,0.9"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of two seconds, one that is none, boxes of all of them, and a model that scores persons."""
+    folder = tmp_path_factory.mktemp("persons")
+    for seed, name in enumerate(("a", "b")):
+        write_video(folder / f"{name}.mkv", moving_pattern(60, seed=seed))
+    (folder / "c.mkv").write_bytes(b"no video")
+    rows = [f"{name},{second},{ROW},1" for name in "abc" for second in ("0900", "0901")]
+    (folder / "boxes.csv").write_text("\n".join([*rows, "a,0901,0.5,0.5,0.9,0.9,1"]))
+    model = make_model(ROI_NETWORKS["mean"])
+    model.clip_spec = roi_clip_spec()
+    save_pretrained(model, folder / "model")
+    return folder
+
+
+def run(folder: Path, *arguments: object, command: str = "detect") -> Result:
+    return CliRunner().invoke(main, [command, *map(str, arguments), "--model", str(folder / "model")])
+
+
+def boxes(folder: Path) -> tuple[object, ...]:
+    return "--boxes", folder / "boxes.csv", "--begins-at", 900
+
+
+def test_for_people_and_pipes(folder: Path) -> None:
+    result = run(folder, folder / "a.mkv", *boxes(folder), "--topk", 2)
+    assert result.exit_code == 0, result.output
+    assert "(2.0 s, 2 key frames, 3 persons)" in result.output
+    assert "  0:00:01.00  (6, 5, 32, 43)  class " in result.output
+    printed = run(folder, folder / "a.mkv", *boxes(folder), "--format", "csv").output
+    assert len(printed.splitlines()) == 15 and printed.startswith(f"a,0900,{ROW},")
+    row = json.loads(run(folder, folder / "a.mkv", *boxes(folder), "--format", "jsonl").output)
+    assert row["source"].endswith("a.mkv") and row["topk"] == 5 and len(row["persons"]) == 3
+
+
+def test_json_lines_are_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.jsonl"
+    result = run(folder, folder, *boxes(folder), "--out", out)
+    assert result.exit_code == 1 and "2 answered, 1 failed" in result.output
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [bool(row["error"]) for row in rows] == [False, False, True]
+    model = str(folder / "model")
+    assert (
+        rows[0]["boxes"].endswith("boxes.csv") and rows[0]["model"] == model and rows[0]["begins_at"] == 900
+    )
+    assert run(folder, folder, *boxes(folder), "--out", out).exit_code == 1
+    result = run(folder, folder, *boxes(folder), "--out", out, "--resume")
+    assert "0 answered, 1 failed, answered before: 2" in result.output
+    assert len(out.read_text().splitlines()) == 3
+    result = run(folder, folder, *boxes(folder), "--out", out, "--resume", "--topk", 3)
+    assert result.exit_code == 1 and "topk" in result.output
+
+
+def test_avas_csv_is_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    """Rows of a video that wasn't finished are taken out; the answer is that of one run."""
+    out, ledger = tmp_path / "x.csv", tmp_path / "x.csv.jsonl"
+    assert run(folder, folder / "a.mkv", folder / "b.mkv", *boxes(folder), "--out", out).exit_code == 0
+    whole = out.read_text()
+    rows = read_ava(out, scored=True)
+    assert rows.frames == tuple((name, second) for name in "ab" for second in (900.0, 901.0))
+    assert len(rows) == 25
+    first = ledger.read_text().splitlines(keepends=True)[0]
+    ledger.write_text(first)  # as if it had been killed between the two files
+    out.write_text(whole[:-20])
+    result = run(folder, folder, *boxes(folder), "--out", out, "--resume")
+    assert "1 answered, 1 failed, answered before: 1" in result.output and result.exit_code == 1
+    assert out.read_text() == whole
+    result = run(folder, folder / "a.mkv", *boxes(folder), "--out", out, "--resume")
+    assert result.exit_code == 0 and "Nothing to do" in result.output and out.read_text() == whole
+    ledger.unlink()
+    result = run(folder, folder, *boxes(folder), "--out", out, "--resume")
+    assert result.exit_code == 1 and "x.csv.jsonl' isn't" in result.output and out.read_text() == whole
+
+
+def test_videos_of_one_name(folder: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", moving_pattern(30))
+    two = (folder / "a.mkv", tmp_path / "a.mkv", *boxes(folder))
+    result = run(folder, *two, "--out", tmp_path / "x.csv")
+    assert result.exit_code == 1 and "have the same: write .jsonl" in result.output
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "x.csv"
+    answer = DetectionRun._answer
+
+    def interrupted(self: DetectionRun) -> Any:
+        for window in answer(self):
+            yield window
+            if self.name.endswith("b.mkv"):
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(DetectionRun, "_answer", interrupted)
+    result = run(folder, folder / "a.mkv", folder / "b.mkv", *boxes(folder), "--out", out)
+    assert result.exit_code == 130 and "1 of 2 key frames are in" in result.output
+    assert "--resume goes on" in result.output
+    assert {row[0] for row in read_ava(out, scored=True).frames} == {"a"}
+    assert read_ava(tmp_path / "x.partial.csv", scored=True).frames == (("b", 900.0),)
+    monkeypatch.undo()
+    result = run(folder, folder / "a.mkv", folder / "b.mkv", *boxes(folder), "--out", out, "--resume")
+    assert result.exit_code == 0 and not (tmp_path / "x.partial.csv").exists()
+    assert {row[0] for row in read_ava(out, scored=True).frames} == {"a", "b"}
+
+
+def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
+    film = folder / "a.mkv"
+    for arguments, sentence in (
+        ((), "either --boxes FILE, or --detector person"),
+        ((*boxes(folder), "--detector", "person"), "either --boxes FILE, or --detector person"),
+        (("--boxes", folder / "boxes.csv"), "say --begins-at 900"),
+        ((*boxes(folder), "--video", "z"), "no boxes of the video 'z'"),
+        ((*boxes(folder), "--unit", "pixels"), "Say --unit normalized"),
+        ((*boxes(folder), "--out", tmp_path / "x.txt"), "'txt'"),
+        ((*boxes(folder), "--resume"), "--resume needs --out"),
+    ):
+        result = run(folder, film, *arguments)
+        assert result.exit_code == 1 and sentence in result.output, result.output
+        assert "Traceback" not in result.output
+    assert run(folder, *boxes(folder)).exit_code == 2
+    result = CliRunner().invoke(
+        main, ["detect", str(film), *map(str, boxes(folder)), "--model", "slowfast_tiny"]
+    )
+    assert result.exit_code == 1 and "predict takes it" in result.output
+    result = run(folder, film, command="predict")
+    assert result.exit_code == 1 and "scores persons: detect takes it" in result.output
+    pickled = tmp_path / "boxes.pkl"
+    pickled.write_bytes(pickle.dumps({"a,0000": np.array([[0.1, np.nan, 0.5, 0.9]])}))
+    result = run(folder, film, "--boxes", pickled)
+    assert result.exit_code == 1 and "not finite" in result.output
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_one_answer_by_all_ways(folder: Path, tmp_path: Path) -> None:
+    from slowfast_zoo import from_pretrained
+
+    out = tmp_path / "x.jsonl"
+    run(folder, folder / "a.mkv", *boxes(folder), "--out", out)
+    row = json.loads(out.read_text())
+    model = from_pretrained(folder / "model")
+    answer = detect(model, folder / "a.mkv", boxes=folder / "boxes.csv", begins_at=900, progress=False)
+    assert row["persons"] == json.loads(json.dumps(answer.to_dict()))["persons"]
