@@ -35,7 +35,7 @@ Array = npt.NDArray[np.float64]
 def features(sample: Sample) -> Array:
     """Mean absolute difference of consecutive gray pictures in each cell: float64 (GRID * GRID,)."""
     with sample.open() as video:
-        step = max(round(float(video.fps or RATE) / RATE), 1)
+        step = max(round(float(video.info.fps or RATE) / RATE), 1)
         indices = [*range(0, video.num_frames, step)]
         parts = [indices[start : start + _READ] for start in range(0, len(indices), _READ)]
         gray = np.stack([reduced(picture) for part in parts for picture in video.frames(part)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,36 +20,67 @@ if TYPE_CHECKING:
     from slowfast_zoo.data.lists import ReadOptions
 
 
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
+    """Seconds, or a number with s, m or h behind it."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds."""
+        if isinstance(value, (int, float)):
+            return float(value)
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", str(value).strip().lower())
+        if found is None or not float(found[1]):
+            self.fail(f"'{value}' is no time; accepted: such as 90s, 10m or 2h.", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
 @command(
     "finetune",
-    "finetune data/ --model slowfast_r50_4x16x1",
-    "finetune clips.csv --model slowfast_r50_8x8x1:pyslowfast/k400 --root videos/ --epochs 20",
+    "finetune data/ --model slowfast_r50_4x16x1 --group-by auto",
+    "finetune data/ --model slowfast_tiny --budget 20m --folds 5",
+    "finetune clips.csv --model slowfast_r50_8x8x1:pyslowfast/k400 --root videos/ --recipe gentle",
 )
 @click.argument("data", type=PATH)
 @model_option(default=None, required=True)
-@click.option("--from-scratch", is_flag=True, help="Start from random weights, without a linear probe.")
+@click.option("--from-scratch", is_flag=True, help="Start from random weights.")
 @opt.work_dir
-@click.option("--validation", type=PATH, help="Its own data to choose the epoch by.")
+@click.option("--recipe", help="Take this one, without comparing: learn, mix, gentle, measured or probe.")
+@click.option(
+    "--budget",
+    "budget_seconds",
+    type=Duration(),
+    help="For everything, such as 10m or 2h.  [default: what the clips deserve]",
+)
+@click.option("--validation", type=PATH, help="Its own data to score with.")
 @click.option("--val", default=0.2, show_default=True, help="Else so much of DATA.")
-@opt.group_by
-@click.option("--linear-probe", is_flag=True, help="Only fit a classifier to the features: seconds.")
+@click.option("--folds", type=int, default=0, help="Score all clips, by so many trainings on the others.")
+@click.option(
+    "--group-by",
+    help="What keeps clips together: auto (what names suggest), folder, column:NAME, or a regular expression"
+    " on the path.",
+)
+@click.option("--linear-probe", is_flag=True, help="Only fit a classifier to the features: --recipe probe.")
+@click.option(
+    "--everything/--no-everything", default=True, show_default=True, help="Train on all clips at the end."
+)
 @click.option("--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4.")
-@click.option("--learn-norms", is_flag=True, help="Let batch norms follow the new clips.")
+@click.option("--norms", type=click.Choice(("kept", "measured", "learned")), help="What batch norms do.")
 @click.option("--no-balance", is_flag=True, help="Draw clips as they come, whatever their classes.")
 @click.option("--flip/--no-flip", default=None, help="By default not for classes called left or right.")
-@click.option("--smallest-area", default=0.5, show_default=True, help="Random crops keep so much at least.")
-@click.option(
-    "--optimizer", type=click.Choice(("sgd", "adamw")), help="Each has its own default rate.  [default: sgd]"
-)
+@click.option("--smallest-area", type=float, help="Random crops keep so much at least.")
+@click.option("--keep-clip", is_flag=True, help="Keep frames and rate of the model's own clip.")
+@click.option("--optimizer", type=click.Choice(("sgd", "adamw")), help="Another one needs its own --lr.")
 @opt.config(
     seed="Of the split, classifier, order and augmentation.",
-    epochs="Passes over the data.  [default: 30]",
+    epochs="Passes over the data.  [default: by the number of clips]",
     batch_size="Clips per step; scales the rate.  [default: 8]",
-    lr="Rate for 64 clips per step.  [default: 0.02, adamw 0.016]",
+    lr="Instead of the recipe's, for as many clips per step as there.",
     precision="Of the network.  [default: float32]",
     workers="Processes that read clips.  [default: 2]",
 )
-@opt.views(help_text="Of the scores")
+@click.option("--views", type=opt.ViewsType(), help="Of the scores.  [default: by the clips' lengths]")
+@opt.tensorboard
 @opt.device
 @opt.resume
 @opt.reading
@@ -58,50 +90,63 @@ def finetune_command(
     from_scratch: bool,
     work_dir: Path | None,
     validation: Path | None,
+    recipe: str | None,
     linear_probe: bool,
-    learn_norms: bool,
     no_balance: bool,
     optimizer: str | None,
     config: dict[str, Any],
     reading: ReadOptions,
+    tensorboard: bool,
     **options: Any,
 ) -> None:
     """Trains a model for the classes of DATA: a folder with a folder per class, or a list.
 
-    A DATA folder divided into train and val (and test) is used as it is; else a part is held out whose
-    sources aren't trained on. Everything goes to the work directory: report, confusion matrix, curves, and
-    the folder "model" for predict --model.
+    Span and rate of the clips, the number of steps and the recipe follow from the data; some recipes are
+    compared on folds inside the training part. A DATA folder divided into train and val (and test) is used as
+    it is; else a part is held out, to be scored, whose sources aren't trained on. Everything goes to the work
+    directory: report, confusion matrix, curves, and the folder "model" for predict --model.
     """
     if linear_probe and from_scratch:
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
+    if linear_probe and recipe not in (None, "probe"):
+        raise InputError(f"--linear-probe is --recipe probe; leave out it, or --recipe {recipe}.")
     import torch
 
     from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
-    from slowfast_zoo.training.finetune.finetune import FINETUNE, FINETUNE_ADAMW, finetune
+    from slowfast_zoo.evaluation.evaluate import format_table
+    from slowfast_zoo.training.finetune.finetune import finetune
+    from slowfast_zoo.training.listeners import listening
 
-    settings = (FINETUNE_ADAMW if optimizer == "adamw" else FINETUNE).replace(**config)
+    if optimizer is not None:
+        config["optimizer"] = optimizer
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     if any(option is not None for option in reading.values()):
         source = read_splits(data, **reading) or {"train": read_annotations(data, **reading)}
         held_out = None if validation is None else read_like(validation, source["train"], **reading)
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(config.get("seed", 0))
     network = model.untrained() if from_scratch else model.load()
-    if from_scratch and model.entry is None:
-        network.reset_parameters()
-        network.provenance = {}
+    if from_scratch:
+        recipe = recipe or "learn"
+        if model.entry is None:
+            network.reset_parameters()
+            network.provenance = {}
     logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
-    result = finetune(
-        source,
-        network,
-        work_dir=work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}",
-        validation=held_out,
-        config=settings,
-        probe="only" if linear_probe else "no" if from_scratch else "first",
-        freeze_norms=not (learn_norms or from_scratch),
-        balance=not no_balance,
-        **options,
-    )
+    folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
+    with listening(folder, tensorboard) as listener:
+        result = finetune(
+            source,
+            network,
+            work_dir=folder,
+            validation=held_out,
+            recipe="probe" if linear_probe else recipe,
+            config=config,
+            balance=not no_balance,
+            listener=listener,
+            **options,
+        )
+    if result.tried:
+        echo(format_table(result.tried) + "\n")
     echo(result.scores())  # the rest of the report was said when it was decided
 
 

@@ -224,6 +224,11 @@ group_by = click.option(
     "--group-by", help="What keeps clips together: folder, column:NAME, or a regular expression on the path."
 )
 work_dir = click.option("--work-dir", type=PATH, help="Folder for everything that is written.")
+tensorboard = click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write the log for TensorBoard too, to tensorboard in the work directory.",
+)
 resume = click.option(
     "--resume", is_flag=True, help="Go on where the training in the work directory stopped."
 )

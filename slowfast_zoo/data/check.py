@@ -119,7 +119,7 @@ def check_data(
             damaged.append((sample.name, look.frames, look.promised))
         if look.frames < look.span:
             short.append((sample.name, look.frames, look.span))
-    same = _same_content(samples)
+    same = same_content(samples)
     conflicts = [
         group
         for group in same
@@ -188,7 +188,7 @@ def _promised(sample: Sample, video: Video) -> int:
     return video.num_frames + (video.damaged_frames if sample.start_seconds is None else 0)
 
 
-def _same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:
+def same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:
     """Groups of clips with the same bytes; parts of one video are the same only with the same bounds."""
     by_size: dict[tuple[Any, ...], list[tuple[str, Sample]]] = defaultdict(list)
     for part, sample in samples:

@@ -53,8 +53,12 @@ def find_splits(folder: Path) -> dict[str, Path]:
     return found if len(found) > 1 else {}
 
 
-def read_folder(folder: Path) -> Listing:
+def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
     """A clip for each video, stored clip and folder of frames below each class folder, sorted by path.
+
+    Args:
+        folder: holds a folder per class.
+        skip_empty: leave out classes whose folders hold no clip.
 
     Raises:
         DataError: no class folders, or one that holds no clip.
@@ -66,7 +70,9 @@ def read_folder(folder: Path) -> Listing:
         )
     samples = []
     for path in classes:
-        clips = list(_walk(path, lambda path: not path.is_dir() or is_frame_folder(path)))
+        clips = _clips_below(path)
+        if not clips and skip_empty:
+            continue
         if not clips:
             raise DataError(
                 f"The class folder '{path}' holds no clips: neither videos nor folders of frames."
@@ -77,6 +83,20 @@ def read_folder(folder: Path) -> Listing:
             f"'{folder}' holds parts of a dataset ({quoted(p.name for p in classes)}), not classes."
         )
     return Listing(samples, named=True)
+
+
+def empty_classes(source: str | Path) -> list[str]:
+    """The class folders without a clip, where the source is a folder of classes of which others have some."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir() or find_splits(folder):
+        return []
+    classes = [path for path in _listed(folder) if path.is_dir()]
+    empty = [path.name for path in classes if not _clips_below(path)]
+    return empty if len(empty) < len(classes) else []
+
+
+def _clips_below(folder: Path) -> list[Path]:
+    return list(_walk(folder, lambda path: not path.is_dir() or is_frame_folder(path)))
 
 
 def is_frame_folder(path: Path) -> bool:

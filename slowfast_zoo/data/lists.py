@@ -94,6 +94,7 @@ def read_annotations(
     multi_label: bool | None = None,
     frame_pattern: str | None = None,
     fps: float | None = None,
+    skip_empty: bool = False,
 ) -> Annotations:
     """The clips and classes of a folder or a list; videos aren't opened.
 
@@ -108,6 +109,7 @@ def read_annotations(
         multi_label: whether a clip may have several classes; None: whether some clip has.
         frame_pattern: which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all.
         fps: frames per second of folders of frames, where the list doesn't say.
+        skip_empty: leave out classes whose folders hold no clip.
 
     Raises:
         DataError: nothing there, nothing in it, a line that can't be read or could mean two things, a label
@@ -133,7 +135,10 @@ def read_annotations(
         raise DataError(f"There is no dataset at '{path}'; give a folder of class folders, or a list.")
     if kind_of(base) != "folder":
         raise DataError(f"The root '{base}' of the dataset '{path}' isn't a folder.")
-    listing = _read(path, form, base, separator, multi_label)
+    if form == "folders" or (form is None and kind_of(path) == "folder"):
+        listing = read_folder(path, skip_empty=skip_empty)
+    else:
+        listing = _read(path, form, base, separator, multi_label)
     if not listing.samples:
         raise DataError(f"The dataset '{path}' is empty: it names no clip; {_ACCEPTED}.")
     annotations = number_classes(listing, None if labels is None else read_labels(labels), str(path))
@@ -207,8 +212,6 @@ def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sa
 def _read(
     path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool | None
 ) -> Listing:
-    if form == "folders" or (form is None and kind_of(path) == "folder"):
-        return read_folder(path)
     text = text_of(path, "list")
     lines = list(lines_of(text))
     if not lines:

@@ -80,11 +80,16 @@ class Groups(NamedTuple):
     names: tuple[str, ...]
     """What it finds, sorted."""
 
-    def __str__(self) -> str:
+    @property
+    def found(self) -> str:
+        """How many, and which."""
         shown = ", ".join(self.names[:4]) + (" ..." if len(self.names) > 4 else "")
+        return f"{len(self.names)} groups across classes ({shown})"
+
+    def __str__(self) -> str:
         return (
-            f"Names suggest {len(self.names)} groups across classes ({shown}): if they are persons or"
-            f" recordings, keep each in one part with --group-by '{self.group_by}', else scores are too good."
+            f"Names suggest {self.found}: if they are persons or recordings, keep each in one part with"
+            f" --group-by auto (in 'split': --group-by '{self.group_by}'), else scores are too good."
         )
 
 
@@ -173,6 +178,62 @@ def split_annotations(
         annotations.subset([index for index in every if index not in held_out]),
         annotations.subset(sorted(held_out)),
     )
+
+
+def fold_annotations(
+    annotations: Annotations, folds: int, *, group_by: str | None = None, seed: int = 0
+) -> list[tuple[Annotations, Annotations]]:
+    """The training and the held-out part of every fold: no source in both, each class dealt out evenly.
+
+    What has the only clips of a class stays in training. Fewer sources than folds make fewer folds.
+
+    Args:
+        annotations: all clips.
+        folds: how many, at least 2.
+        group_by: as in ``source_of``.
+        seed: decides between equal choices.
+
+    Raises:
+        InputError: less than two folds.
+        DataError: not two sources can be held out.
+    """
+    if folds < 2:
+        raise InputError(f"folds is {folds}; accepted: a number from 2.")
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(annotations.samples):
+        members[source_of(sample, group_by)].append(index)
+    groups = [*members.values()]
+    table = np.array([annotations.subset(group).counts() for group in groups], np.float64)
+    free = [
+        place for place in range(len(groups)) if not ((table[place] > 0) & ((table > 0).sum(0) < 2)).any()
+    ]
+    count = min(folds, len(free))
+    if count < 2:
+        raise DataError(
+            f"{len(annotations.samples)} clips from {len(groups)} sources can't be divided into folds so that"
+            " every class has clips to train with; give other groups (group_by)."
+        )
+    order = [int(place) for place in np.random.default_rng(seed).permutation(free)]
+    order.sort(key=lambda place: -table[place].sum())
+    held, dealt = np.zeros((count, table.shape[1])), np.zeros((count, len(groups)), bool)
+    for place in order:
+        counts = table[place]
+        # The fold that has least of these classes, of such the one that has least of all.
+        fold = min(range(count), key=lambda fold: (float(held[fold] @ counts), float(held[fold].sum()), fold))
+        held[fold] += counts
+        dealt[fold, place] = True
+    parts = []
+    for fold in range(count):
+        left = (table * ~dealt[fold][:, None]).sum(axis=0)
+        # A class whose sources all came here keeps one of them in training.
+        for place in np.flatnonzero(dealt[fold]).tolist():
+            if ((table[place] > 0) & (left == 0)).any():
+                dealt[fold, place] = False
+                left = left + table[place]
+        out = {index for place in np.flatnonzero(dealt[fold]) for index in groups[place]}
+        rest = [index for index in range(len(annotations.samples)) if index not in out]
+        parts.append((annotations.subset(rest), annotations.subset(sorted(out))))
+    return [part for part in parts if part[1].samples]
 
 
 def _choose(counts: Sequence[Sequence[int]], val: float, seed: int) -> list[bool]:

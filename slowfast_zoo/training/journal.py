@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,22 @@ from slowfast_zoo.runtime.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
 
+Listener = Callable[[dict[str, Any]], object]
+"""Gets the lines of a log as they are written."""
+
 
 class TrainLog:
     """Appends lines to a file (none in later processes), and shows how far a training is."""
 
-    def __init__(self, path: Path | None, progress: Progress) -> None:
-        self.path, self._progress, self._score = path, progress, ""
+    def __init__(self, path: Path | None, progress: Progress, listener: Listener | None = None) -> None:
+        self.path, self._progress, self._score, self._listener = path, progress, "", listener
 
     def write(self, mode: str, **values: Any) -> None:
         """Appends one line; floats are kept to six digits."""
         if self.path is not None:
             write_line(self.path, mode, values)
+            if self._listener is not None:
+                self._listener({"mode": mode} | values)
 
     def step(self, loss: float) -> None:
         """One optimizer step more."""

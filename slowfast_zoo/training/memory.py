@@ -14,6 +14,7 @@ from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
+from slowfast_zoo.training.journal import Listener
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.training.state import RESUME
@@ -33,6 +34,7 @@ def train_within_memory(
     sample_weights: Sequence[float] | None,
     device: str | torch.device | None,
     progress: bool,
+    listener: Listener | None = None,
 ) -> tuple[TrainResult, list[str]]:
     """What ``train`` returns, and what had to be changed to get there, as sentences.
 
@@ -61,6 +63,7 @@ def train_within_memory(
                 sample_weights=sample_weights,
                 device=device,
                 progress=progress,
+                listener=listener,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -58,6 +58,11 @@ class TrainConfig(Spec):
     """Weight of the loss of several labels."""
     focal_gamma: float = 0.0
     """Above 0, classes that are nearly right count less in it: by (1 - probability of what's so) ** gamma."""
+    mixup: float = 0.0
+    """Parameter of the beta distribution that two clips and their losses are mixed by; 0: they aren't.
+    Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is validated and saved in their place; 0: none."""
     schedule: Schedule = "cosine"
     """Half a cosine to zero over all epochs; a factor at milestones; or constant."""
     schedule_rule: ScheduleRule = "openmmlab-0.x"
@@ -128,6 +133,8 @@ class TrainConfig(Spec):
         if self.grad_clip is not None:
             self._require_number("grad_clip", 0, 1e9, open_low=True)
         self._require_number("warmup_epochs", 0, 1e6)
+        self._require_number("mixup", 0, 10)
+        self._require_number("ema", 0, 0.99999)
         milestones = self.milestones
         if not isinstance(milestones, tuple) or not all(type(epoch) is int for epoch in milestones):
             raise self._error("milestones", "a tuple of epochs")

@@ -23,7 +23,7 @@ from slowfast_zoo.weights.saved.config import SavedConfig
 from slowfast_zoo.weights.saved.file import fill
 
 RESUME, LAST, BEST, LOG = "resume.pt", "last.safetensors", "best.safetensors", "log.jsonl"
-_FORMAT = 2
+_FORMAT = 3
 """Of ``resume.pt``; another number is refused."""
 # Where a step's clips are computed, and what is written when. How a step is divided matters to batch norms
 # only, and memory may be the reason for the interruption.

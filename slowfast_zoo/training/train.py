@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.dataset import ClipDataset, item_rng, name_of
 from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
@@ -34,8 +34,9 @@ from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.training.averaging import WeightAverage
 from slowfast_zoo.training.batch_norm import update_batch_norms
-from slowfast_zoo.training.journal import Meter, TrainLog
+from slowfast_zoo.training.journal import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
@@ -84,6 +85,7 @@ def train(
     sample_weights: Sequence[float] | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    listener: Listener | None = None,
 ) -> TrainResult:
     """Trains the model in place, leaves it in eval mode, and writes log and checkpoints.
 
@@ -101,6 +103,8 @@ def train(
         sample_weights: chance of each training clip, drawn with replacement; None: every clip once.
         device: None: the GPU of this process, or the CPU where there is none.
         progress: show a bar when stderr is a terminal.
+        listener: called in the first process with every line of the log, as a dictionary whose "mode" says
+            what it is: "start", "train" or "val"; for TensorBoard and the like.
 
     Raises:
         TrainingError: files can't be written or resumed, or a loss or gradient isn't finite.
@@ -128,6 +132,7 @@ def train(
         stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
+        trainer.listener = listener
         return trainer.run(resume, progress)
 
 
@@ -152,11 +157,13 @@ class _Trainer:
         model.set_grad_checkpointing(config.activation_checkpointing)
         self.optimizer = make_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
+        self.average = WeightAverage(model, config.ema)
         self.done = 0
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.validated = 0
         self.progress = True
+        self.listener: Listener | None = None
 
     def run(self, resume: bool, progress: bool) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
@@ -170,7 +177,7 @@ class _Trainer:
             Progress("train", plan.steps, done=self.done, unit="step", show=shown) as bar,
             _stop_signals() as signals,
         ):
-            log = TrainLog(self.folder / LOG if self.group.first else None, bar)
+            log = TrainLog(self.folder / LOG if self.group.first else None, bar, self.listener)
             log.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
             batches = iter(self._load(range(self.done, plan.steps)))
             meter = Meter(self.group)
@@ -179,6 +186,7 @@ class _Trainer:
                 lr = learning_rate(config, self.done, plan.steps_per_epoch, plan.lr)
                 grad_norm = self._step(network, batches, lr, meter)
                 self.done += 1
+                self.average.update(self.done)
                 log.step(meter.loss)
                 if (iteration + 1) % config.log_every == 0 or iteration + 1 == plan.steps_per_epoch:
                     where = {"epoch": epoch + 1, "iter": iteration + 1, "lr": lr}
@@ -188,6 +196,7 @@ class _Trainer:
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
                     self._save()
                 self._stop_if_asked(signals)
+        self.average.keep()
         return TrainResult(
             work_dir=self.folder,
             last=self.folder / LAST,
@@ -241,9 +250,19 @@ class _Trainer:
         return norm
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = self._logits(network, batch)
         targets = batch.targets.to(self.group.device, non_blocking=True)
-        return logits, loss_of(logits, targets, self.model.spec.activation, self.config)
+        activation, mixup = self.model.spec.activation, self.config.mixup
+        if not mixup or batch.boxes is not None or len(targets) < 2:
+            logits = self._logits(network, batch)
+            return logits, loss_of(logits, targets, activation, self.config)
+        # As in the publication, one part for all clips of a pass, and a partner for each of them.
+        rng = item_rng()
+        part = rng.beta(mixup, mixup)
+        others = torch.from_numpy(rng.permutation(len(targets))).to(self.group.device)
+        clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+        logits = self._logits(network, batch._replace(clips=clips * part + clips[others] * (1 - part)))
+        losses = [loss_of(logits, wanted, activation, self.config) for wanted in (targets, targets[others])]
+        return logits, part * losses[0] + (1 - part) * losses[1]
 
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
         clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
@@ -259,6 +278,13 @@ class _Trainer:
 
     def _end_epoch(self, network: nn.Module, epoch: int, lr: float, log: TrainLog) -> None:
         """Statistics, validation and checkpoints after that many epochs."""
+        with self.average.in_place():
+            self._measure(epoch, lr, log)
+        if epoch == self.config.epochs or epoch % self.config.checkpoint_every == 0:
+            self._save()
+
+    def _measure(self, epoch: int, lr: float, log: TrainLog) -> None:
+        """Statistics and validation after that many epochs; what is best is saved."""
         config, last = self.config, epoch == self.config.epochs
         if config.precise_bn_batches and (last or epoch % config.precise_bn_every == 0):
             self._precise_bn(epoch)
@@ -273,8 +299,6 @@ class _Trainer:
             log.validated(epoch, config.epochs, self.metrics)
         if improved and self.group.first:
             save_weights(self.model, self.folder / BEST, self._notes())
-        if last or epoch % config.checkpoint_every == 0:
-            self._save()
 
     def _validate(self, validation: ClipDataset) -> dict[str, float]:
         config, precision = self.config, self.config.precision
@@ -325,11 +349,13 @@ class _Trainer:
     def _save(self) -> None:
         if not self.group.first:
             return
-        save_weights(self.model, self.folder / LAST, self._notes())
+        with self.average.in_place():
+            save_weights(self.model, self.folder / LAST, self._notes())
         state = {
             "settings": self._settings(),
             "step": self.done,
             "model": self.model.state_dict(),
+            "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": self.best,
@@ -348,8 +374,9 @@ class _Trainer:
         check_same(self.folder, state["settings"], self._settings())
         try:
             self.model.load_state_dict(state["model"])
+            self.average.load(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+        except (LookupError, RuntimeError, ValueError) as error:
             raise TrainingError(f"The training in {self.folder} is of another model: {error}") from error
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]

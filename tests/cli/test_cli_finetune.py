@@ -46,6 +46,7 @@ def test_finetune_prints_the_report_and_leaves_a_model_for_predict(
 ) -> None:
     work = tmp_path / "w"
     options = ["--epochs", "1", "--batch-size", "3", "--lr", "0.64", "--seed", "5", "--val", "0.25"]
+    options += ["--recipe", "gentle", "--no-everything"]
     result = run(folders, "--work-dir", work, *options)
     assert result.exit_code == 0, result.output
     report = (work / "report.txt").read_text()
@@ -74,14 +75,6 @@ def test_finetune_prints_the_report_and_leaves_a_model_for_predict(
     assert resumed.exit_code == 0, resumed.output
 
 
-def test_an_optimizer_brings_its_own_rate(folders: Path, tmp_path: Path) -> None:
-    options = ["--epochs", "1", "--optimizer", "adamw", "--work-dir", tmp_path / "w"]
-    result = run(folders, *options)
-    assert result.exit_code == 0, result.output
-    log = (tmp_path / "w" / "log.jsonl").read_text()
-    assert '"optimizer": "adamw", "lr": 0.016' in log
-
-
 def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
     rows = [
         f"{label}/{place}.mkv {number}"
@@ -106,6 +99,10 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
         (["--linear-probe", "--from-scratch"], "trained features"),
         (["--like", "slowfast_tiny"], "--like says whose network a checkpoint file has"),
         (["--epochs", "0"], "epochs is 0"),
+        (["--optimizer", "sgd"], "needs its own rate (lr, --lr)"),
+        (["--budget", "soon"], "'soon' is no time; accepted: such as 90s, 10m or 2h"),
+        (["--recipe", "lern"], "There is no recipe 'lern'. Did you mean 'learn'"),
+        (["--linear-probe", "--recipe", "mix"], "--linear-probe is --recipe probe"),
         (["--val", "1.5"], "val is 1.5"),
         (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
         (["--freeze", "stage9"], "There is no part 'stage9'"),
@@ -116,16 +113,17 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
 )
 def test_errors_are_one_sentence(folders: Path, tmp_path: Path, options: list[str], message: str) -> None:
     result = run(folders, "--work-dir", tmp_path / "w", *options)
-    assert result.exit_code == (2 if "--views" in options else 1)
+    assert result.exit_code == (2 if {"--views", "--budget"} & set(options) else 1)
     assert message in result.output
     assert "Traceback" not in result.output
 
 
 def test_from_scratch_forgets_the_weights(folders: Path, tmp_path: Path) -> None:
-    result = run(folders, "--work-dir", tmp_path / "w", "--from-scratch", "--epochs", "1")
+    result = run(folders, "--work-dir", tmp_path / "w", "--from-scratch", "--epochs", "1", "--tensorboard")
     assert result.exit_code == 0, result.output
     assert "Frozen" not in result.output
     assert "Linear probe" not in result.output
+    assert list((tmp_path / "w" / "tensorboard").iterdir())
     old, new = (
         from_pretrained(folder).slow.stem.conv.weight
         for folder in (folders / "model", tmp_path / "w" / "model")

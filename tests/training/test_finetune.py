@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,69 +12,44 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.finetune_clips import CLIP_SPEC, SPEC, make_clips, make_model
 from support.movies import write_video
 from torch import Tensor
 
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalized
-from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.errors import DataError, InputError, TrainingError, UnknownNameError
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.inference.predict import predict
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
-from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import (
-    FINETUNE,
-    PROBE,
-    FinetuneResult,
-    finetune,
-    mirrored_classes,
-)
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, mirrored_classes
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     Features,
     extract_features,
     fit_classifier,
 )
+from slowfast_zoo.training.finetune.recipes import RECIPES
 from slowfast_zoo.training.finetune.report import draw_curves, draw_report, write_tables
 from slowfast_zoo.training.journal import read_log
 from slowfast_zoo.training.memory import smaller_pieces
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.weights.saved.file import read_file
-from slowfast_zoo.weights.saved.folder import save_pretrained
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
-SPEC = ModelSpec(
-    depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=5, dropout=0
-)
-CLIP_SPEC = ClipSpec(num_frames=4, frame_stride=2, size=36, crop=32, test_crop=32, clips=2, crops=1)
-CONFIG = FINETUNE.replace(epochs=2, batch_size=4, lr=0.4, workers=0, deterministic=True)
-COLORS = {"dark": 30, "light": 220, "red": (220, 20, 20), "green": (20, 200, 20)}
-
-
-def make_model(seed: int = 0) -> SlowFast:
-    torch.manual_seed(seed)
-    model = SlowFast(SPEC)
-    model.clip_spec = CLIP_SPEC
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm3d):
-                module.weight.fill_(1)  # zero by design in fresh blocks, which a pretrained model hasn't
-    return model
-
-
-def make_clips(folder: Path, counts: dict[str, int]) -> Path:
-    """Colored noise, one color per class, as stored frames."""
-    rng = np.random.default_rng(1)
-    for label, count in counts.items():
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        for place in range(count):
-            color = np.asarray(COLORS.get(label, 128)) + rng.integers(-30, 31, (8, 36, 48, 3))
-            np.save(folder / label / f"{place}.npy", np.clip(color, 0, 255).astype(np.uint8))
-    return folder
+CONFIG: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 4,
+    "lr": 0.4,
+    "workers": 0,
+    "deterministic": True,
+    "ema": 0.0,
+}
+SETTINGS = RECIPES["gentle"].config.replace(**CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +82,9 @@ def tuned(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResu
 
 
 def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> FinetuneResult:
-    options = {"config": CONFIG, "progress": False, **options}
-    return finetune(data, model or make_model(), work_dir=folder, **options)
+    """By the recipe "gentle", without training on everything again, unless options say otherwise."""
+    usual = {"config": CONFIG, "recipe": "gentle", "everything": False, "keep_clip": True, "views": "quick"}
+    return finetune(data, model or make_model(), work_dir=folder, **{**usual, "progress": False, **options})
 
 
 @pytest.mark.usefixtures("pictures")
@@ -130,12 +105,12 @@ def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path)
     clip = torch.randn(1, 3, 4, 32, 32)
     assert torch.equal(saved.eval()(clip), model.eval()(clip))
     assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5)
-    assert "Random crops keep at least 50% of the picture." in result.notes
+    assert any("random crops of at least 50% of the picture" in note for note in result.notes)
     prediction = predict(saved, tmp_path / "clips" / "light" / "0.mkv", topk=3)
     assert set(prediction.labels) == {"dark", "light", "red"}
     names = {path.name for path in (tmp_path / "w").iterdir() if path.name[0] != "."}
     assert names >= {"model", "data", "log.jsonl", "report.txt", "per_class.csv", "confusion.csv"}
-    assert names >= {"confusion.png", "curves.png", "best.safetensors", "last.safetensors"}
+    assert names >= {"confusion.png", "curves.png", "last.safetensors", "plan.json"}
     assert (tmp_path / "w" / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "w" / "report.txt").read_text() == f"{result}\n"
     train, val = (read_annotations(tmp_path / "w" / "data" / f"{part}.csv") for part in ("train", "val"))
@@ -152,12 +127,12 @@ def test_two_classes_and_a_test_part_and_their_defaults(tmp_path: Path) -> None:
     model = make_model()
     before = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
     result = tune(tmp_path / "d", tmp_path / "w", model)
-    assert result.evaluated == "Test data"
+    assert result.evaluated == "Test data, which chose nothing"
     assert len(result.evaluation.names) == 4
     assert result.evaluation.confusion_matrix().shape == (2, 2)
     for name, value in before.items():  # frozen statistics
         assert torch.equal(model.state_dict()[name], value), name
-    assert "Frozen: the statistics of all batch norms." in result.notes
+    assert any("batch norms kept" in note for note in result.notes)
     assert any("learning rate 0.025 (scaled from 0.4 for 64 clips)" in note for note in result.notes)
     probe, start, *_ = map(json.loads, (tmp_path / "w" / "log.jsonl").read_text().splitlines())
     assert (probe["mode"], probe["top1_acc"]) == ("probe", result.probe_metrics["top1_acc"])
@@ -167,15 +142,14 @@ def test_two_classes_and_a_test_part_and_their_defaults(tmp_path: Path) -> None:
 def test_learning_from_scratch_lets_norms_learn(few: Path, tmp_path: Path) -> None:
     model = make_model()
     before = model.slow.stem.norm.running_mean.clone()
-    result = tune(few, tmp_path, model, probe="no", freeze_norms=False, freeze_up_to=None)
+    tune(few, tmp_path, model, recipe="learn")
     assert not torch.equal(model.slow.stem.norm.running_mean, before)
-    assert result.probe_metrics is None
 
 
 def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -> None:
     model = make_model().eval()
     dataset = VideoDataset(read_annotations(clips), CLIP_SPEC.replace(smallest_area=1, flip=0), train=True)
-    config = CONFIG.replace(batch_size=15)
+    config = SETTINGS.replace(batch_size=15)
     measure_batch_norms(model, dataset, config, torch.device("cpu"))
     assert not model.training
     keys = [ItemKey(PRECISE_BN, 0, index) for index in range(15)]
@@ -187,42 +161,10 @@ def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -
     torch.testing.assert_close(norm.running_var, out.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
 
 
-def test_norms_that_learn_are_measured_before_the_probe(
-    tuned: FinetuneResult, few: Path, tmp_path: Path
-) -> None:
-    tune(few, tmp_path, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
-    before = make_model().slow.stem.norm.running_mean
-    for folder, measured in ((tuned.work_dir, False), (tmp_path, True)):
-        assert torch.equal(read_file(folder / PROBE).slow.stem.norm.running_mean, before) != measured
-
-
-def test_norms_whose_measuring_makes_the_probe_worse_keep_what_the_model_came_with(
-    few: Path, tmp_path: Path
-) -> None:
-    class Known(SlowFast):
-        """Has seen such clips: with other statistics than its own it confuses them."""
-
-        own: Tensor
-
-        def forward_head(self, features: Any, pre_logits: bool = False, **named: Any) -> Tensor:
-            out = super().forward_head(features, pre_logits, **named)
-            return out if torch.equal(self.slow.stem.norm.running_mean, self.own) else out * 0
-
-    model = make_model()
-    model.__class__ = Known
-    model.own = model.slow.stem.norm.running_mean.clone()
-    result = tune(few, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1, lr=1e-12))
-    (told,) = (note for note in result.notes if note.startswith("Batch norms measured"))
-    assert told.endswith("before 1.0000; not used, as these weights know such clips.")
-    assert result.probe_metrics["top1_acc"] == 1.0
-    assert torch.equal(read_file(tmp_path / PROBE).slow.stem.norm.running_mean, model.own)
-    assert result.evaluation.metrics["top1_acc"] == 1.0, "training didn't end below the better probe"
-
-
 def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -> None:
     model = make_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    result = tune(clips, tmp_path, model, probe="only")
+    result = tune(clips, tmp_path, model, recipe="probe")
     for name, value in before.items():
         if not name.startswith("classifier"):
             assert torch.equal(model.state_dict()[name], value), name
@@ -230,13 +172,13 @@ def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -
     assert not (tmp_path / RESUME).exists()
     assert not (tmp_path / "curves.png").exists()
     assert torch.equal(from_pretrained(tmp_path / "model").classifier.weight, model.classifier.weight)
-    assert "which chose the epoch" not in str(result)
+    assert "which chose nothing" in str(result)
 
 
 def test_freezing_up_to_a_part(few: Path, tmp_path: Path) -> None:
     model = make_model()
     stem, head = model.slow.stem.conv.weight.clone(), model.slow.stage4[0].conv1.weight.clone()
-    tune(few, tmp_path, model, freeze_up_to="stage3", config=CONFIG.replace(epochs=1))
+    tune(few, tmp_path, model, freeze_up_to="stage3", config={**CONFIG, "epochs": 1})
     assert torch.equal(model.slow.stem.conv.weight, stem)
     assert not torch.equal(model.slow.stage4[0].conv1.weight, head)
 
@@ -318,7 +260,7 @@ def test_several_labels(clips: Path, tmp_path: Path) -> None:
         for path in sorted(clips.rglob("*.npy"))
     ]
     (tmp_path / "l.csv").write_text("path,labels\n" + "\n".join(lines))
-    result = tune(tmp_path / "l.csv", tmp_path / "w", config=CONFIG.replace(epochs=1))
+    result = tune(tmp_path / "l.csv", tmp_path / "w", config={**CONFIG, "epochs": 1})
     assert result.model.spec.activation == "sigmoid"
     assert result.evaluation.metrics["mean_average_precision"] > 0.5
     assert "average precision" in str(result)
@@ -346,17 +288,16 @@ def test_mirrored_classes(name: str, mirrored: bool) -> None:
 
 def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {"go left": 3, "go right": 3})
-    result = tune(tmp_path / "d", tmp_path / "w", probe="only")
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
     assert result.model.clip_spec.flip == 0
     assert from_pretrained(result.model_dir).clip_spec.flip == 0
     assert any("No flips" in note and "'go left'" in note for note in result.notes)
-    kept = tune(tmp_path / "d", tmp_path / "v", probe="only", flip=True)
+    kept = tune(tmp_path / "d", tmp_path / "v", recipe="probe", flip=True)
     assert kept.model.clip_spec.flip == 0.5
 
 
 def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tmp_path: Path) -> None:
     found = collect_parts(clips, tmp_path)
-    assert found.uneven
     assert sorted(set(found.train.class_weights())) == [1 / 5, 1 / 2]
     assert any("drawn equally often" in note for note in tuned.notes)
     as_they_come = tune(clips, tmp_path / "b", balance=False)
@@ -397,11 +338,11 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(
     for (name, value), other in zip(
         tuned.model.state_dict().items(), result.model.state_dict().values(), strict=True
     ):
-        torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(other, value, rtol=1e-3, atol=1e-4, msg=name)
     model = make_model()
     model.__class__ = type("Starving", (Hungry,), {"limit": 0})
     with pytest.raises(TrainingError, match="suffice for one clip"):
-        tune(clips, tmp_path / "starving", model, probe="no")
+        tune(clips, tmp_path / "starving", model)
 
 
 def test_out_of_memory_with_norms_that_learn_is_told_apart(
@@ -409,13 +350,14 @@ def test_out_of_memory_with_norms_that_learn_is_told_apart(
 ) -> None:
     model = make_model()
     model.__class__ = Hungry
-    result = tune(few, tmp_path, model, freeze_norms=False, config=CONFIG.replace(epochs=1))
-    assert "measuring batch norms with 1 clips at a time" in caplog.text
+    result = tune(few, tmp_path, model, norms="learned", config={**CONFIG, "epochs": 1})
     told = [note for note in result.notes if note.startswith("Out of memory")]
     assert all(
         "Batch norms that learn see fewer clips at a time: the result is another" in note for note in told
     )
     assert len(told) == 2
+    tune(few, tmp_path / "measured", model, norms="measured", config={**CONFIG, "epochs": 1})
+    assert "measuring batch norms with 1 clips at a time" in caplog.text
 
 
 def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
@@ -434,25 +376,25 @@ def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
 
 
 def test_a_split_that_was_changed_is_not_gone_on_with(clips: Path, tmp_path: Path) -> None:
-    tune(clips, tmp_path, probe="only")
+    tune(clips, tmp_path, recipe="probe")
     path = tmp_path / "data" / "train.csv"
     before = path.read_text()
     path.write_text(before.replace("dark", "light", 1))
     with pytest.raises(
         DataError, match=r"train\.csv isn't as the training began with; put the old one back, or"
     ):
-        tune(clips, tmp_path, probe="only", resume=True)
+        tune(clips, tmp_path, recipe="probe", resume=True)
     assert "Linear probe" in (tmp_path / "report.txt").read_text(), "what is done stays reported"
     with pytest.raises(TrainingError, match="nothing to resume"):
-        tune(clips, tmp_path / "new", probe="only", resume=True)
+        tune(clips, tmp_path / "new", recipe="probe", resume=True)
     path.write_text(before)
     (tmp_path / "data" / "checksums.json").write_text("{")
     with pytest.raises(DataError, match=r"checksums\.json is damaged"):
-        tune(clips, tmp_path, probe="only", resume=True)
+        tune(clips, tmp_path, recipe="probe", resume=True)
 
 
 def test_smaller_pieces_divide_the_step() -> None:
-    config = FINETUNE.replace(batch_size=6, accumulate=1)
+    config = SETTINGS.replace(batch_size=6, accumulate=1)
     sizes = []
     for _ in range(3):
         config = smaller_pieces(config, "full")
@@ -491,66 +433,19 @@ def test_interrupted_it_goes_on_with_the_same_split(
     assert names[0] == names[1]
     epochs = [line["epoch"] for line in read_log(tmp_path / "cut" / "log.jsonl") if line["mode"] == "val"]
     assert epochs == [1, 2]
-    other = make_model()
-    save_pretrained(other, tmp_path / "other")
-    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "cut" / PROBE)
-    with pytest.raises(TrainingError, match="isn't the probe that this fine-tuning began with; put it back"):
-        tune(clips, tmp_path / "cut", resume=True)
-
-
-def test_a_linear_probe_of_a_finished_training_is_fitted_again(
-    tuned: FinetuneResult, clips: Path, tmp_path: Path
-) -> None:
-    fresh = tune(clips, tmp_path / "fresh", probe="only")
-    shutil.copytree(tuned.work_dir, tmp_path / "w")
-    again = tune(clips, tmp_path / "w", probe="only", resume=True)
-    assert again.probe_metrics == again.evaluation.metrics
-    for model in (again.model, from_pretrained(again.model_dir)):
-        for value, other in zip(model.parameters(), fresh.model.parameters(), strict=True):
-            assert torch.allclose(value, other, atol=1e-4)
-
-
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_training_that_gets_worse_than_the_probe_ends_with_the_probe(
-    clips: Path, tmp_path: Path, interrupted: bool
-) -> None:
-    class Misled(SlowFast):
-        """Learns the opposite."""
-
-        calls = 0
-
-        def forward(self, clip: Tensor) -> Tensor:
-            type(self).calls += self.training
-            if interrupted and type(self).calls == 5:  # in the second epoch of three steps
-                raise KeyboardInterrupt
-            return super().forward(clip) * (-1 if self.training else 1)
-
-    model = make_model()
-    model.__class__ = Misled
-    if interrupted:
-        with pytest.raises(KeyboardInterrupt):
-            tune(clips, tmp_path, model)
-        model = make_model()
-        model.__class__ = Misled
-    result = tune(clips, tmp_path, model, resume=interrupted)
-    best = [line["top1_acc"] for line in read_log(tmp_path / "log.jsonl") if line["mode"] == "val"]
-    assert result.probe_metrics["top1_acc"] > max(best)
-    assert result.evaluation.metrics["top1_acc"] == result.probe_metrics["top1_acc"]
-    assert any("linear probe on the validation data, which is kept" in note for note in result.notes)
-    probe = read_file(tmp_path / PROBE)
-    for name, value in from_pretrained(result.model_dir).state_dict().items():
-        assert torch.equal(value, probe.state_dict()[name]), name
+    with pytest.raises(TrainingError, match=r"can't go on with other settings .recipe gentle -> learn"):
+        tune(clips, tmp_path / "cut", resume=True, recipe="learn")
 
 
 def test_clips_that_cant_be_read_are_left_out_up_to_a_limit(clips: Path, tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {"dark": 4, "light": 4})
     (tmp_path / "d" / "dark" / "zero.mp4").write_bytes(b"")
-    result = tune(tmp_path / "d", tmp_path / "w", probe="only")
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
     assert any(note.startswith("Left out 1 of 9 clips") and "zero.mp4" in note for note in result.notes)
     (tmp_path / "d" / "light" / "text.mp4").write_text("no video")
     with pytest.raises(DataError, match="2 of 10 clips can't be read"):
-        tune(tmp_path / "d", tmp_path / "v", probe="only")
-    assert tune(tmp_path / "d", tmp_path / "u", probe="only", max_unreadable=0.5).evaluation.names
+        tune(tmp_path / "d", tmp_path / "v", recipe="probe")
+    assert tune(tmp_path / "d", tmp_path / "u", recipe="probe", max_unreadable=0.5).evaluation.names
 
 
 def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path) -> None:
@@ -568,10 +463,10 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
     (tmp_path / "val.txt").write_text(f"{clips / 'dark' / '0.npy'} 3\n")
     with pytest.raises(DataError, match=r"number their classes .0 to 3., the training data names them"):
         tune(clips, tmp_path / "w4", validation=tmp_path / "val.txt")
-    with pytest.raises(InputError, match="'first', 'only', 'no'"):
-        tune(clips, tmp_path / "w5", probe="yes")
+    with pytest.raises(UnknownNameError, match=r"There is no recipe 'gentel'\. Did you mean 'gentle'"):
+        tune(clips, tmp_path / "w5", recipe="gentel")
     with pytest.raises(InputError, match=r"A linear probe leaves the network as it is: norms that learn"):
-        tune(clips, tmp_path / "w5", probe="only", freeze_norms=False)
+        tune(clips, tmp_path / "w5", recipe="probe", norms="learned")
     with pytest.raises(InputError, match="4 channels"):
         tune(clips, tmp_path / "w6", SlowFast(SPEC.replace(in_channels=4)))
     with pytest.raises(InputError, match="SlowFast model, got Linear"):
@@ -584,7 +479,7 @@ def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
         "path,label\n"
         + "".join(f"d/{label}/{i}.npy,{label}\n" for label in ("dark", "light") for i in (0, 1))
     )
-    result = tune(tmp_path / "d", tmp_path / "w", probe="only", validation=tmp_path / "val.csv")
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe", validation=tmp_path / "val.csv")
     assert any(note.startswith("Parts share 4 sources") for note in result.notes)
 
 
@@ -634,7 +529,7 @@ def test_missing_matplotlib_is_said_before_the_training(
     clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "slowfast_zoo.training.finetune.finetune")
-    result = tune(clips, tmp_path, probe="only")
+    result = tune(clips, tmp_path, recipe="probe")
     assert caplog.messages[0].startswith(
         "No pictures in the report: they need matplotlib; pip install matplotlib"
     )

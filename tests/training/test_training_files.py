@@ -100,8 +100,8 @@ def test_a_damaged_resume_file_is_refused_wherever_it_is_damaged(tmp_path: Path)
 
 
 def test_a_resume_file_of_another_format_is_refused(tmp_path: Path) -> None:
-    write_resume(tmp_path / RESUME, {"format": 3})
+    write_resume(tmp_path / RESUME, {"format": 2})
     with pytest.raises(
-        TrainingError, match=r"has format 3, and this version reads 2; go on with the version"
+        TrainingError, match=r"has format 2, and this version reads 3; go on with the version"
     ):
         read_resume(tmp_path / RESUME)

@@ -6,23 +6,25 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.check import unreadable_clips
+from slowfast_zoo.data.check import same_content, unreadable_clips
+from slowfast_zoo.data.folders import empty_classes
 from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
-from slowfast_zoo.data.splits import grouping_notes, leaks, split_annotations
+from slowfast_zoo.data.splits import grouping_notes, leaks, split_annotations, suggest_groups
 from slowfast_zoo.data.tables import write_split
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.training.state import replaced
 
 Data = str | Path | Annotations
 Parts = Mapping[str, Annotations]
 
+AUTO = "auto"
+"""``group_by``: what file names suggest."""
 _SUMS = "checksums.json"
 _WAY_OUT = "put the old one back, or start a new fine-tuning in another work directory."
-_UNEVEN = 1.5
-"""Classes are uneven when the largest has more than so many times the clips of the smallest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +35,10 @@ class FinetuneData:
     val: Annotations
     test: Annotations | None
     notes: tuple[str, ...]
-
-    @property
-    def uneven(self) -> bool:
-        """Whether the classes to train, one per clip, are of very different sizes."""
-        counts = [count for count in self.train.counts() if count]
-        return not self.train.multi_label and max(counts) > _UNEVEN * min(counts)
+    group_by: str | None
+    """What a source is; what names suggested where that was to be used."""
+    made: bool
+    """Whether the part to score with was held out here, rather than given."""
 
 
 def collect(
@@ -58,18 +58,28 @@ def collect(
     Arguments and errors are those of ``finetune``.
     """
     if resume and (folder / _SUMS).exists():
-        named = _check_unchanged(folder)
-        parts = read_splits(folder, labels=folder / "labels.txt")
-        if not named:
-            parts = {name: dataclasses.replace(part, labels=None) for name, part in parts.items()}
-        return FinetuneData(parts["train"], parts["val"], parts.get("test"), tuple(_counted(parts)))
-    parts = _given(data, validation)
-    notes: list[str] = []
+        return _read_back(folder, [])
+    parts, notes = _given(data, validation)
     for name, part in parts.items():
-        parts[name], note = _without_unreadable(part, max_unreadable, progress)
-        notes += note
+        sound, note = _without_unreadable(part, max_unreadable, progress)
+        parts[name], more = without_contradictions(sound)
+        notes += note + more
     _check_classes(parts["train"])
-    if "val" in parts:
+    made = "val" not in parts
+    if group_by == AUTO:
+        suggested = suggest_groups(parts["train"])
+        group_by = None if suggested is None else suggested.group_by
+        notes.append(
+            "Groups: " + ("none that names suggest." if suggested is None else f"{suggested.found}.")
+        )
+    if not val:
+        if len(parts) > 1:
+            raise DataError(
+                f"The data come divided ({quoted(parts)}), and folds divide them anew; give the clips"
+                " undivided or leave out folds."
+            )
+        notes += grouping_notes(parts["train"], group_by)
+    elif not made:
         shared = leaks(parts, group_by)
         if shared:
             notes.append(f"Parts share {len(shared)} sources, such as '{shared[0][0]}': scores are too good.")
@@ -82,44 +92,87 @@ def collect(
     sums = {path.name: hash_file(path) for path in written}
     with replaced(folder / _SUMS) as temporary:
         named = parts["train"].labels is not None
-        temporary.write_text(json.dumps({"named": named, "sha256": sums}), encoding="utf-8")
-    return FinetuneData(parts["train"], parts["val"], parts.get("test"), (*_counted(parts), *notes))
+        kept = {"named": named, "group_by": group_by, "made": made, "sha256": sums}
+        temporary.write_text(json.dumps(kept), encoding="utf-8")
+    # As a resumed fine-tuning reads them: with the same paths in the same order.
+    return _read_back(folder, notes)
 
 
-def _check_unchanged(folder: Path) -> bool:
-    """Whether the classes have names, when the lists are as they were written.
+def _read_back(folder: Path, notes: list[str]) -> FinetuneData:
+    """What the lists in the folder say."""
+    kept, labels = _check_unchanged(folder), folder / "labels.txt"
+    parts = read_splits(folder, labels=labels) or {
+        "train": read_annotations(folder / "train.csv", labels=labels)
+    }
+    if not kept["named"]:
+        parts = {name: dataclasses.replace(part, labels=None) for name, part in parts.items()}
+    return FinetuneData(
+        parts["train"],
+        parts.get("val", parts["train"].subset([])),
+        parts.get("test"),
+        (*_counted(parts), *notes),
+        group_by=kept["group_by"],
+        made=kept["made"],
+    )
+
+
+def _check_unchanged(folder: Path) -> dict[str, Any]:
+    """What is kept beside the lists, when they are as they were written.
 
     Raises:
         DataError: they aren't.
     """
     try:
         kept = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
-        named = bool(kept["named"])
+        _ = kept["named"], kept["group_by"], kept["made"]
         changed = [name for name, digest in kept["sha256"].items() if hash_file(folder / name) != digest]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / _SUMS} is damaged ({error}); {_WAY_OUT}") from error
     if changed:
         raise DataError(f"{folder / changed[0]} isn't as the training began with; {_WAY_OUT}")
-    return named
+    return dict(kept)
 
 
-def _given(data: Data | Parts, validation: Data | None) -> dict[str, Annotations]:
+def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annotations], list[str]]:
+    notes: list[str] = []
     if isinstance(data, Annotations):
         parts = {"train": data}
     elif isinstance(data, Mapping):
         parts = dict(data)
     else:
-        parts = read_splits(data) or {"train": read_annotations(data)}
+        empty = empty_classes(data)
+        if empty:
+            notes.append(f"Left out classes whose folders hold no clips: {quoted(empty)}.")
+        parts = read_splits(data) or {"train": read_annotations(data, skip_empty=bool(empty))}
     if validation is not None:
         train = parts["train"]
         parts["val"] = validation if isinstance(validation, Annotations) else read_like(validation, train)
     train = parts["train"]
-    return {
+    parts = {
         name: part.with_classes(
             train.labels, train.num_classes, of="the training part", first_number=train.first_number
         )
         for name, part in parts.items()
     }
+    return parts, notes
+
+
+def without_contradictions(annotations: Annotations) -> tuple[Annotations, list[str]]:
+    """The clips without those that are there with several labels where each has one; what was left out."""
+    if annotations.multi_label:
+        return annotations, []
+    groups = same_content([("", sample) for sample in annotations.samples])
+    wrong = [
+        [sample for _, sample in group] for group in groups if len({sample.labels for _, sample in group}) > 1
+    ]
+    if not wrong:
+        return annotations, []
+    out = {sample.name for group in wrong for sample in group}
+    names = quoted(sorted({annotations.class_names[sample.labels[0]] for sample in wrong[0]}))
+    kept = [index for index, sample in enumerate(annotations.samples) if sample.name not in out]
+    return annotations.subset(kept), [
+        f"Left out {len(wrong)} clips that have several labels; the first: {wrong[0][0].name} is {names}."
+    ]
 
 
 def _without_unreadable(
@@ -158,9 +211,12 @@ def _counted(parts: dict[str, Annotations]) -> list[str]:
         f"{train.num_classes} classes; clips: {sizes}. The smallest class to train with, '"
         f"{train.class_names[smallest]}', has {counts[smallest]}."
     ]
-    unseen = _absent(parts["val"])
+    once = sum(count == 1 for count in counts)
+    if once:
+        lines.append(f"{once} classes have one clip to train with: they are trained, and hardly learned.")
+    unseen = _absent(parts["val"]) if "val" in parts else []
     if unseen:
-        shown = ", ".join(unseen[:4]) + (" ..." if len(unseen) > 4 else "")
+        shown = ", ".join(unseen[:4]) + (f" and {len(unseen) - 4} more" if len(unseen) > 4 else "")
         lines.append(f"Nothing to validate these classes with: {shown}.")
     return lines
 

@@ -1,60 +1,54 @@
 """``finetune``: a folder of clips and a trained model become a model of your classes, and a report.
 
 result = finetune("clips", slowfast_r50_4x16x1(pretrained=True), work_dir="work")
-print(result)                               # per-class table, what was decided and why
+print(result)                               # what was decided and why, what was tried, scores per class
 from_pretrained(Path("work/model"))         # what predict takes
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.dataset import VideoDataset
+from slowfast_zoo.data.splits import fold_annotations
 from slowfast_zoo.errors import InputError, TrainingError, quoted
-from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate, format_table
+from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
+from slowfast_zoo.evaluation.metrics import compute_metrics, wilson_interval
 from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.packages import installed
-from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier
+from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
+from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
 from slowfast_zoo.training.finetune.report import draw_report, write_tables
-from slowfast_zoo.training.journal import write_line
-from slowfast_zoo.training.memory import train_within_memory
+from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, decided_once
+from slowfast_zoo.training.finetune.trials import Workshop, right_ones
+from slowfast_zoo.training.journal import Listener, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
-from slowfast_zoo.training.state import LOG, RESUME, new_directory, replaced, save_weights
-from slowfast_zoo.training.train import selection_score
+from slowfast_zoo.training.state import LOG, new_directory, replaced
 from slowfast_zoo.video.clips import Views
-from slowfast_zoo.weights.saved.file import read_file
 from slowfast_zoo.weights.saved.folder import save_pretrained
 
 _LOGGER = logging.getLogger(__name__)
 
-Probe = Literal["first", "only", "no"]
-
-FINETUNE = TrainConfig(epochs=30, batch_size=8, lr=0.02, lr_batch=64, warmup_epochs=1, validate_every=1)
-"""What ``finetune`` trains with, for networks that have seen many people and things: a fifth of the rate that
-they were trained with from scratch keeps the features that the probe found useful. Features that must change
-more take ``FINETUNE_ADAMW``, norms that learn and more epochs (``benchmarks/accuracy/weizmann.py``)."""
-
-FINETUNE_ADAMW = FINETUNE.replace(optimizer="adamw", lr=0.016)
-"""The same with AdamW, which takes another rate than SGD."""
-
 _SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
-MODEL, REPORT, PROBE = "model", "report.txt", "probe.safetensors"
-_DRAWS = 8
-"""Random clips of each video that the classifier is fitted to before training."""
+MODEL, REPORT, ALL = "model", "report.txt", "all"
+_UNSURE = 0.15
+"""Half of an interval that says little."""
+_DRAWN_EVERY_SECONDS = 20.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,30 +56,47 @@ class FinetuneResult:
     """What a fine-tuning gave; ``str()`` of it is the report."""
 
     model: SlowFast = dataclasses.field(repr=False)
-    """The model that was given, with its best weights, on its device."""
+    """The model that was given, as it was trained, on its device."""
     model_dir: Path
     """The same as a folder, for ``from_pretrained``."""
     work_dir: Path
     """Log, checkpoints, report and the split that was used."""
+    recipe: str
+    """By which the model was trained."""
+    tried: tuple[dict[str, Any], ...]
+    """A row for each recipe that was compared."""
     evaluation: Evaluation
-    """Scores of the best weights on the test data, or on the validation data if there is none."""
+    """Scores on clips that neither trained nor chose anything."""
     evaluated: str
-    """Which data that was, and whether they also chose the epoch."""
-    probe_metrics: dict[str, float] | None
-    """Metrics of the linear probe on the validation data; None without one."""
+    """Which clips those are."""
+    probe_metrics: dict[str, float]
+    """Metrics of a linear probe, a classifier on the features that the model came with, on the same clips."""
     notes: tuple[str, ...]
     """What was decided and why."""
     files: tuple[Path, ...]
     """Tables and pictures."""
 
     def __str__(self) -> str:
-        return "\n".join([*self.notes, "", self.scores()])
+        tried = [format_table(self.tried), ""] if self.tried else []
+        return "\n".join([*self.notes, "", *tried, self.scores()])
 
     def scores(self) -> str:
-        """The end of the report: scores, the table of classes, where the model is."""
+        """The end of the report: scores, how sure they are, the table of classes, where the model is."""
         table = format_table(self.evaluation.class_table())
         where = f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"
-        return f"{self.evaluated}: {self.evaluation}\n\n{table}\n\n{where}"
+        return f"{self.evaluated}: {self.evaluation}\n{how_sure(self.evaluation)}\n\n{table}\n\n{where}"
+
+
+def how_sure(evaluation: Evaluation) -> str:
+    """One sentence: between what the accuracy on other such clips lies, and what would make it surer."""
+    count, right = len(evaluation.names), right_ones(evaluation)
+    if evaluation.targets.ndim == 2:
+        return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
+    low, high = wilson_interval(right, count)
+    text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
+    if high - low <= 2 * _UNSURE:
+        return f"{text}."
+    return f"{text}: too few clips to tell more; --folds 5 scores all of them, and more clips help most."
 
 
 def finetune(
@@ -94,110 +105,174 @@ def finetune(
     *,
     work_dir: str | Path,
     validation: str | Path | Annotations | None = None,
-    config: TrainConfig = FINETUNE,
-    probe: Probe = "first",
+    recipe: str | None = None,
+    budget_seconds: float | None = None,
+    config: Mapping[str, Any] | None = None,
+    norms: Norms | None = None,
     val: float = 0.2,
+    folds: int = 0,
     group_by: str | None = None,
+    everything: bool = True,
     freeze_up_to: str | None = None,
-    freeze_norms: bool = True,
     balance: bool = True,
     flip: bool | None = None,
-    smallest_area: float = 0.5,
-    views: Views = "quick",
+    smallest_area: float | None = None,
+    keep_clip: bool = False,
+    views: Views | None = None,
     max_unreadable: float = 0.1,
     resume: bool = False,
     device: str | torch.device | None = None,
     progress: bool = True,
+    listener: Listener | None = None,
 ) -> FinetuneResult:
     """Trains the model, in place, to tell the classes of the data apart; one process, one device.
 
-    The classifier is replaced by one for the classes of the data. It starts as the linear probe, the best
-    one on the features that the network has already, so that training doesn't spoil them to make up for
-    random weights (Kumar et al. 2022, https://arxiv.org/abs/2202.10054); the validation data choose its L2
-    penalty. The model ends with the weights of the best epoch, or of the probe if no epoch was as good. When
-    memory runs out, half as many clips go through the network at a time, twice as often: the step stays the
-    same, but for batch norms that learn, whose statistics are of fewer clips then.
+    The classifier is replaced by one for the classes of the data, the clip by one that fits their lengths,
+    rates and motion. Some recipes are tried on folds inside the training part; the best one trains on all of
+    it. The model has the averaged weights of the last step, and is scored on a part that neither trained nor
+    chose anything. Where that part was held out here, the same training is run once more on everything, and
+    that is the model which is handed over. When memory runs out, half as many clips go through the network at
+    a time, twice as often.
 
     Args:
         data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
             list (see ``slowfast_zoo.data.lists``); or what ``read_annotations`` or ``read_splits`` returned.
         model: pretrained, of any number of classes.
         work_dir: folder for everything that is written.
-        validation: data to choose the best epoch by; None: the part of that name, else a part of the data
-            whose sources aren't trained on.
-        config: optimizer, schedule, batch and seed; the rate is scaled to the clips of a step.
-        probe: "first": start from the linear probe; "only": stop there, the network stays as it is and
-            its features are computed once; "no": start from a random classifier.
-        val: part of the clips to validate with where they aren't given.
-        group_by: what a source is, as in ``splits.source_of``.
+        validation: data to score while it trains, and at the end where there is no test part; None: the part
+            of that name, else a part of the data whose sources aren't trained on.
+        recipe: name of the one to take (``recipes.RECIPES``); "probe" fits a classifier only; None: the best.
+        budget_seconds: for everything, by the time of a step on this machine, which is measured once; None:
+            as many steps as so many clips deserve, and as many again for comparing recipes.
+        config: fields of ``TrainConfig`` instead of the recipe's, such as {"epochs": 20, "workers": 0}. With
+            an optimizer or a rate of one's own nothing is compared.
+        norms: what batch norms do, instead of the recipe's; nothing is compared then.
+        val: part of the clips to score with where they aren't given.
+        folds: score all clips by that many trainings on the others instead, each with a choice of its own.
+        group_by: what a source is, as in ``splits.source_of``; "auto": what file names suggest.
+        everything: train on all clips at the end, too.
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``.
-        freeze_norms: keep the statistics of batch norms, which small batches would spoil; False for networks
-            that start from random weights, or from other footage. Then they are measured before the probe
-            unless that makes it worse, and not accepted where only a probe is asked for.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
-        flip: whether clips are flipped; None: as the model was trained, but not when classes are called
-            left, right or clockwise.
-        smallest_area: part of the picture that random crops keep at least; 1: the middle square. Publishers
-            train with 0.08, which a few clips can't make up for: most crops miss what happens.
-        views: that validation and the final scores look at, as in ``read_clips``.
+        flip: whether clips are flipped; None: unless classes are called left, right or clockwise.
+        smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
+        keep_clip: keep frames and rate of the model's own clip.
+        views: that scores look at, as in ``read_clips``; None: three in time where clips are long, else one.
         max_unreadable: as in ``open_dataset``.
-        resume: go on where the fine-tuning in ``work_dir`` was interrupted, on the same split.
+        resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.
         device: None: the GPU, or the CPU where there is none.
         progress: show bars when stderr is a terminal.
+        listener: as in ``train``; of the trainings that are scored or handed over.
 
     Raises:
         DataError: the data doesn't hold together, has one class only, can't be split, or too many of its
             clips can't be read.
-        TrainingError: the work directory can't be written or holds a training already, memory doesn't
-            suffice for one clip, or training diverges.
+        TrainingError: the work directory can't be written or holds a training already, other settings than
+            before, memory doesn't suffice for one clip, or training diverges.
         InputError: arguments that are not accepted.
     """
-    if probe not in ("first", "only", "no"):
-        raise InputError(f"probe is {probe!r}; accepted: 'first', 'only', 'no'.")
-    if probe == "only" and not freeze_norms:
-        raise InputError(
-            "A linear probe leaves the network as it is: norms that learn (freeze_norms=False, --learn-norms)"
-            " need a training behind it."
-        )
-    folder = Path(work_dir).expanduser()
-    if resume and not folder.exists():
-        raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
-    new_directory(folder, resume=resume)
-    if not (resume and (folder / REPORT).exists()):  # a refused resumption leaves the report of what is done
-        with replaced(folder / REPORT) as temporary:
-            temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
+    changes = dict(config or {})
+    forced = _forced(recipe, changes, norms, model)
+    if folds and (folds < 2 or not everything):
+        raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
+    folder = _begun(work_dir, resume)
     notes: list[str] = []
     if not installed("matplotlib"):
         later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
         _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
+    seed = TrainConfig(seed=changes.get("seed", 0)).seed
     found = collect(
         data,
         validation,
         folder / "data",
         resume=resume,
-        val=val,
+        val=0.0 if folds else val,
         group_by=group_by,
-        seed=config.seed,
+        seed=seed,
         max_unreadable=max_unreadable,
         progress=progress,
     )
-    config = _evenly(config, len(found.train.samples))
-    _say(notes, *found.notes)
-    prepared = _prepare_model(model, found.train, seed=config.seed, flip=flip, smallest_area=smallest_area)
-    _say(notes, *prepared)
-    run = _Run(model, found, config, folder, to_device(device), views, max_unreadable, progress, notes)
-    fresh = probe == "only" or not (resume and (folder / RESUME).exists())
-    if fresh:
-        (folder / PROBE).unlink(missing_ok=True)
-    if probe == "no":
-        probed = {}
-    else:
-        probed = run.probe(probe, learn_norms=not freeze_norms) if fresh else run.earlier_probe()
-    if probe != "only":
-        model.freeze(freeze_up_to, norms=freeze_norms)
-        run.describe(freeze_up_to, freeze_norms, balance)
-        run.train(balance, resume and not fresh, probed)
-    return run.finish(probed, trained=probe != "only")
+    _say(notes, *found.notes, *_prepare_model(model, found.train, seed=seed, flip=flip))
+    chosen_views, told = _fit_clip(model, found.train, keep_clip=keep_clip, views=views)
+    _say(notes, *told)
+    workshop = Workshop(
+        start=model.cpu(),
+        views=chosen_views,
+        device=to_device(device),
+        max_unreadable=max_unreadable,
+        progress=progress,
+        changes=changes,
+        smallest_area=smallest_area,
+        freeze_up_to=freeze_up_to,
+        balance=balance,
+        group_by=found.group_by,
+    )
+    asked = {
+        "recipe": recipe,
+        "budget_seconds": budget_seconds,
+        "folds": folds,
+        "norms": norms,
+        "config": {name: value for name, value in changes.items() if name != "workers"},
+    }
+    _check_same_plan(decided_once(folder, "asked", asked), asked, folder)
+    run = _Run(workshop, found, folder, notes, forced, listener)
+    return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
+
+
+def _begun(work_dir: str | Path, resume: bool) -> Path:
+    """The work directory, whose report says that nothing is finished."""
+    folder = Path(work_dir).expanduser()
+    if resume and not folder.exists():
+        raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
+    new_directory(folder, resume=resume)
+    if not resume and (folder / PLAN).exists():
+        raise TrainingError(
+            f"{folder} holds a training already; resume it, or choose another work directory."
+        )
+    if not (resume and (folder / REPORT).exists()):  # a refused resumption leaves the report of what is done
+        with replaced(folder / REPORT) as temporary:
+            temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
+    return folder
+
+
+def _check_same_plan(before: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
+    changed = [name for name in asked if before.get(name) != asked[name]]
+    if changed:
+        told = ", ".join(f"{name} {before.get(name)} -> {asked[name]}" for name in changed)
+        raise TrainingError(
+            f"The fine-tuning in {folder} can't go on with other settings ({told}); give the old ones, or"
+            " start a new one in another work directory."
+        )
+
+
+def _forced(
+    recipe: str | None, changes: Mapping[str, Any], norms: Norms | None, model: SlowFast
+) -> FinetuneRecipe | None:
+    """The recipe that the user has decided on; None: it is to be found.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        InputError: another optimizer without a rate, or what doesn't go with a probe.
+    """
+    TrainConfig().replace(**changes)  # refuses fields and values that are none
+    own = {"optimizer", "lr"} & set(changes)
+    if recipe is None and not own and norms is None:
+        return None
+    base = recipe_named(recipe) if recipe is not None else candidates(model.spec)[0]
+    if base.config is None:
+        if norms not in (None, "kept"):
+            raise InputError(
+                "A linear probe leaves the network as it is: norms that learn or are measured need a training"
+                " behind it."
+            )
+        return base
+    if changes.get("optimizer", base.config.optimizer) != base.config.optimizer and "lr" not in changes:
+        raise InputError(
+            f"The recipe '{base.name}' has the optimizer {base.config.optimizer} and its rate; another one"
+            " needs its own rate (lr, --lr)."
+        )
+    return base if norms is None else dataclasses.replace(base, norms=norms)
 
 
 def _say(notes: list[str], *texts: str) -> None:
@@ -209,151 +284,172 @@ def _say(notes: list[str], *texts: str) -> None:
 
 @dataclasses.dataclass
 class _Run:
-    """One fine-tuning: the model, its data, and how they are used."""
+    """One fine-tuning: where it trains, its data, and what was decided so far."""
 
-    model: SlowFast
+    workshop: Workshop
     data: FinetuneData
-    config: TrainConfig
     folder: Path
-    device: torch.device
-    views: Views
-    max_unreadable: float
-    progress: bool
     notes: list[str]
+    forced: FinetuneRecipe | None
+    listener: Listener | None
+    drawn: float = 0.0
 
-    def dataset(self, annotations: Annotations, *, train: bool = False) -> VideoDataset:
-        """Those clips as training or as evaluation has them."""
-        return VideoDataset(
-            annotations,
-            self.model.clip_spec,
-            train=train,
-            views=self.views,
-            max_unreadable=self.max_unreadable,
-        )
+    def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
+        """How long trainings may take, by the time of a step that was measured once."""
+        if budget_seconds is None:
+            return Steps.of(len(clips.samples), 0.0, None, trainings)
+        measured = decided_once(self.folder, "step_seconds", lambda: self.workshop.step_seconds(clips))
+        steps = Steps.of(len(clips.samples), measured, budget_seconds, trainings)
+        told = f"A step of 8 clips takes {measured:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
+        what = f"{steps.training} steps to train and {steps.search} to compare recipes"
+        again = "" if steps.everything else ", and not for training on everything again"
+        _say(self.notes, f"{told} {what if steps.training else 'a linear probe'}{again}.")
+        return steps
 
-    def probe(self, kind: Probe, *, learn_norms: bool) -> dict[str, float]:
-        """Fits the classifier to the features of the training clips; its metrics on the validation data.
+    def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
+        """The recipe for these clips: the user's, or what comparing gives."""
+        if self.forced is not None:
+            return Choice(self.forced, (), (f"Recipe, as asked for: {self.forced}.",))
+        return choose(self.workshop, clips, folder, steps)
 
-        Norms that are going to learn are measured on the new clips first: else the probe would fit features
-        that training, with the norms of each batch, never shows. Where the weights know such clips, that can
-        spoil the features; then the better probe has the statistics that the model came with.
-        """
-        metrics = self._fit(kind)
-        if learn_norms:
-            own = {name: value.clone() for name, value in self.model.state_dict().items()}
-            measure_batch_norms(
-                self.model, self.dataset(self.data.train, train=True), self.config, self.device
+    def held_out(self, everything: bool, budget_seconds: float | None) -> FinetuneResult:
+        """Chooses and trains on the training part, scores the other; then trains on all of it."""
+        data, folder = self.data, self.folder
+        again = everything and data.made and len(data.val.samples) > 0
+        steps = self.steps(data.train, budget_seconds, 2 if again else 1)
+        choice = self.choice(data.train, folder, steps)
+        _say(self.notes, *choice.notes)
+        tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
+        probed = self.probe(data.train, tested)
+        write_line(folder / LOG, "probe", probed)
+        model = self.trained(choice.recipe, data.train, folder, steps, data.val)
+        evaluation = self.workshop.evaluate(model, tested)
+        if again and (steps.everything or choice.recipe.config is None):
+            clips = joined(data.train, data.val)
+            _say(
+                self.notes,
+                f"Scores are of a training on {len(data.train.samples)} clips. The model that is handed over"
+                f" was then trained in the same way on all {len(clips.samples)}.",
             )
-            measured = self._fit(kind)
-            before, after = selection_score(metrics), selection_score(measured)
-            told = f"Batch norms measured on the new clips: linear probe {after:.4f}, before {before:.4f}"
-            if after < before:
-                self.model.load_state_dict(own)
-                _say(self.notes, f"{told}; not used, as these weights know such clips.")
-            else:
-                metrics = measured
-                _say(self.notes, f"{told}.")
-        save_weights(self.model, self.folder / PROBE, {"metrics": metrics})
-        write_line(self.folder / LOG, "probe", metrics)
-        return metrics
+            model = self.trained(choice.recipe, clips, folder / ALL, steps, None)
+        told = f"{title}, which chose nothing"
+        return self.finish(model, choice, evaluation, told, title, probed)
 
-    def _fit(self, kind: Probe) -> dict[str, float]:
-        """Fits the classifier; the validation data choose how strongly weights are held back."""
-        random = kind == "first"  # what training starts from has to know the random clips that it shows
-        features = self._features(self.dataset(self.data.train, train=random), _DRAWS if random else 1)
-        fit_classifier(self.model, features, self._features(self.dataset(self.data.val), 1))
-        return _measured(self.evaluate(self.data.val))
+    def folds(self, folds: int, budget_seconds: float | None) -> FinetuneResult:
+        """Scores every clip by a training that saw nothing of its source; then trains on everything."""
+        clips, parts = self.data.train, []
+        divided = fold_annotations(clips, folds, group_by=self.data.group_by, seed=self.seed)
+        steps = self.steps(clips, budget_seconds, len(divided) + 1)
+        probes: list[Evaluation] = []
+        for number, (train, held) in enumerate(divided, 1):
+            folder = self.folder / "folds" / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            choice = self.choice(train, folder, steps)
+            probes.append(self.probe_evaluation(train, held))
+            model = self.trained(choice.recipe, train, folder, steps, None)
+            parts.append(self.workshop.evaluate(model, held))
+            right, count = right_ones(parts[-1]), len(parts[-1].names)
+            _say(
+                self.notes,
+                f"Fold {number} of {len(divided)}: {choice.recipe.name}, {right} of {count} right.",
+            )
+        choice = self.choice(clips, self.folder, steps)
+        _say(self.notes, *choice.notes)
+        probed = _measured(pooled(probes))
+        write_line(self.folder / LOG, "probe", probed)
+        model = self.trained(choice.recipe, clips, self.folder, steps, None)
+        told = f"All clips, each scored by a training of {len(divided)} that saw nothing of its source"
+        return self.finish(model, choice, pooled(parts), told, f"{len(divided)} folds", probed)
 
-    def earlier_probe(self) -> dict[str, float]:
-        """Metrics of the probe that an interrupted fine-tuning started from; empty if there was none.
+    @property
+    def seed(self) -> int:
+        """Of everything."""
+        return int(self.workshop.changes.get("seed", 0))
 
-        Raises:
-            TrainingError: the file isn't that probe.
-            CheckpointError: the file is damaged.
-        """
-        path = self.folder / PROBE
-        if not path.exists():
-            return {}
-        try:
-            return dict(read_file(path).provenance["training"]["metrics"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError(
-                f"{path} isn't the probe that this fine-tuning began with; put it back, or start a new one in"
-                " another work directory."
-            ) from error
+    def probe(self, train: Annotations, tested: Annotations) -> dict[str, float]:
+        """Metrics of a linear probe on clips that it didn't see."""
+        return _measured(self.probe_evaluation(train, tested))
 
-    def _features(self, dataset: VideoDataset, draws: int) -> Features:
-        return extract_features(self.model, dataset, draws=draws, seed=self.config.seed, **self._reading())
+    def probe_evaluation(self, train: Annotations, tested: Annotations) -> Evaluation:
+        """Scores of a linear probe on the network as it is."""
+        model, _ = self.workshop.train(recipe_named("probe"), train, self.folder, steps=0)
+        return self.workshop.evaluate(model, tested)
 
-    def evaluate(self, annotations: Annotations) -> Evaluation:
-        """Scores of the model as it is."""
-        return evaluate(self.model, self.dataset(annotations), **self._reading())
-
-    def _reading(self) -> dict[str, Any]:
-        """How clips go through the network that isn't trained meanwhile."""
-        config = self.config
-        how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
-        return {**how, "device": self.device, "progress": self.progress}
-
-    def describe(self, freeze_up_to: str | None, freeze_norms: bool, balance: bool) -> None:
-        """Says what training is going to do."""
-        plan = Plan.of(self.config, len(self.data.train.samples), 1)
-        notes = [f"{plan.describe(self.config)}."]
-        spec = self.model.clip_spec
-        if spec.augmentation.startswith("random-resized-crop"):
-            notes.append(f"Random crops keep at least {spec.smallest_area:.0%} of the picture.")
-        frozen = [f"both pathways up to {freeze_up_to}"] if freeze_up_to else []
-        frozen += ["the statistics of all batch norms"] if freeze_norms else []
-        if frozen:
-            notes.append(f"Frozen: {' and '.join(frozen)}.")
-        if balance and self.data.uneven:
-            notes.append("Classes are drawn equally often, as their numbers of clips differ.")
-        _say(self.notes, *notes)
-
-    def train(self, balance: bool, resume: bool, probe_metrics: dict[str, float]) -> None:
-        """Trains; the model has the best weights afterwards, those of the probe if no epoch was as good."""
-        balanced = balance and self.data.uneven
-        result, notes = train_within_memory(
-            self.model,
-            self.dataset(self.data.train, train=True),
-            self.config,
-            work_dir=self.folder,
-            validation=self.dataset(self.data.val),
-            resume=resume,
-            sample_weights=self.data.train.class_weights() if balanced else None,
-            device=self.device,
-            progress=self.progress,
+    def trained(
+        self,
+        recipe: FinetuneRecipe,
+        clips: Annotations,
+        folder: Path,
+        steps: Steps,
+        validation: Annotations | None,
+    ) -> SlowFast:
+        """A model that was trained on the clips; what was begun in the folder is gone on with."""
+        if recipe.config is not None:
+            config = self.workshop.settings(recipe, len(clips.samples), steps.training)
+            _say(self.notes, *self.described(recipe, clips, config))
+        model, notes = self.workshop.train(
+            recipe,
+            clips,
+            folder,
+            steps=steps.training,
+            validation=validation if validation is not None and validation.samples else None,
+            listener=functools.partial(self.heard, folder),
         )
-        path = result.best or result.last
         _say(self.notes, *notes)
-        if result.best:
-            best_of = f"Best of {self.config.epochs} epochs: {result.best_metrics['epoch']:.0f}"
-            _say(self.notes, f"{best_of}, by the validation data (of equals the last).")
-        if probe_metrics and selection_score(probe_metrics) > selection_score(result.best_metrics):
-            path, kept = self.folder / PROBE, "the linear probe on the validation data, which is kept."
-            _say(self.notes, f"No epoch was as good as {kept}")
-        best = read_file(path)
-        self.model.load_state_dict(best.state_dict())
-        self.model.provenance = best.provenance
+        return model
 
-    def finish(self, probe_metrics: dict[str, float], *, trained: bool) -> FinetuneResult:
-        """Evaluates, writes the report and the model."""
-        tested = self.data.test is not None
-        result = self.evaluate(self.data.test or self.data.val)
-        if probe_metrics:
-            values = ", ".join(f"{name} {value:.4f}" for name, value in probe_metrics.items())
-            _say(self.notes, f"Linear probe on the validation data: {values}.")
-        title = "Test data" if tested else "Validation data"
-        files = [*write_tables(result, self.folder), *draw_report(self.folder, title)]
-        save_pretrained(self.model, self.folder / MODEL, metrics=_measured(result))
+    def described(self, recipe: FinetuneRecipe, clips: Annotations, config: TrainConfig) -> list[str]:
+        """What a training is going to do."""
+        plan = Plan.of(config, len(clips.samples), 1)
+        area = recipe.smallest_area if self.workshop.smallest_area is None else self.workshop.smallest_area
+        text = f"{plan.describe(config)}, {config.optimizer}, batch norms {recipe.norms}"
+        if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
+            text += f", random crops of at least {area:.0%} of the picture"
+        text += f", MixUp {config.mixup:g}" if config.mixup else ""
+        text += "; the averaged weights of the last step count." if config.ema else "; the last step counts."
+        notes = [text]
+        if self.workshop.freeze_up_to:
+            notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}.")
+        if self.workshop.uneven(clips):
+            notes.append("Classes are drawn equally often, as their numbers of clips differ.")
+        return notes
+
+    def heard(self, folder: Path, line: dict[str, Any]) -> None:
+        """Passes on a line of a training's log, and draws its curves meanwhile."""
+        if self.listener is not None:
+            self.listener(line)
+        if line["mode"] == "val" and time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
+            draw_report(folder)
+            self.drawn = time.monotonic()
+
+    def finish(
+        self,
+        trained: SlowFast,
+        choice: Choice,
+        evaluation: Evaluation,
+        told: str,
+        title: str,
+        probed: dict[str, float],
+    ) -> FinetuneResult:
+        """Writes the report and the model."""
+        model = self.workshop.start.to(self.workshop.device)
+        model.load_state_dict(trained.state_dict())
+        model.clip_spec, model.provenance = trained.clip_spec, trained.provenance
+        model.eval()
+        values = ", ".join(f"{name} {value:.4f}" for name, value in probed.items())
+        _say(self.notes, f"Linear probe on the same clips: {values}.")
+        files = [*write_tables(evaluation, self.folder), *draw_report(self.folder, title)]
+        save_pretrained(model, self.folder / MODEL, metrics=_measured(evaluation))
         finished = FinetuneResult(
-            model=self.model,
+            model=model,
             model_dir=self.folder / MODEL,
             work_dir=self.folder,
-            evaluation=result,
-            evaluated=f"{title}, which chose the epoch" if trained and not tested else title,
-            probe_metrics=probe_metrics or None,
-            notes=tuple(self.notes),
+            recipe=choice.recipe.name,
+            tried=choice.table,
+            evaluation=evaluation,
+            evaluated=told,
+            probe_metrics=probed,
+            notes=tuple(dict.fromkeys(self.notes)),
             files=(self.folder / REPORT, *files),
         )
         with replaced(self.folder / REPORT) as temporary:
@@ -361,44 +457,64 @@ class _Run:
         return finished
 
 
-def _evenly(config: TrainConfig, clips: int) -> TrainConfig:
-    """Steps of about equal size that use all clips: 15 clips in steps of 8 make two of 7, not one of 8."""
-    step = config.batch_size * config.accumulate
-    steps = -(-clips // step)
-    return config.replace(batch_size=max(clips // steps // config.accumulate, 1))
-
-
 def _measured(evaluation: Evaluation) -> dict[str, float]:
     return {name: value for name, value in evaluation.metrics.items() if value == value}  # not NaN
 
 
-def _prepare_model(
-    model: SlowFast, train: Annotations, *, seed: int, flip: bool | None, smallest_area: float
-) -> list[str]:
-    """Gives the model a random classifier for the classes, and its training clips; what to tell about it.
+def joined(train: Annotations, other: Annotations) -> Annotations:
+    """The clips of both parts, which have the same classes."""
+    return dataclasses.replace(train, samples=(*train.samples, *other.samples))
 
-    The network's own weights stay. Clips are flipped only where they may be, and random crops keep that much.
+
+def pooled(parts: Sequence[Evaluation]) -> Evaluation:
+    """The scores of several parts of a dataset as those of one."""
+    scores = [score for part in parts for score in part.scores]
+    targets = np.concatenate([part.targets for part in parts])
+    return dataclasses.replace(
+        parts[0],
+        metrics=compute_metrics(np.stack(scores), targets),
+        scores=scores,
+        targets=targets,
+        names=[name for part in parts for name in part.names],
+        failed=[failure for part in parts for failure in part.failed],
+    )
+
+
+def _fit_clip(
+    model: SlowFast, train: Annotations, *, keep_clip: bool, views: Views | None
+) -> tuple[Views, list[str]]:
+    """Gives the model the clip that fits the footage; the views of scores, and what to tell about it."""
+    footage = None if keep_clip and views is not None else Footage.of(train)
+    if footage is None:
+        return views or "quick", []
+    notes: list[str] = []
+    if not keep_clip:
+        model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
+        model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
+    return fitting_views(model.clip_spec, footage) if views is None else views, notes
+
+
+def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool | None) -> list[str]:
+    """Gives the model a random classifier for the classes; what to tell about it.
+
+    The network's own weights stay. Clips are flipped only where they may be.
 
     Raises:
         InputError: no SlowFast, or none for RGB.
-        SpecError: an area that is no part of the picture.
     """
     if not isinstance(model, SlowFast):
         raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
     check_clip_head(model.spec, "finetune")
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
-    clip_spec, notes = model.clip_spec.replace(smallest_area=smallest_area), []
     sided = mirrored_classes(train.class_names)
-    if flip is None and sided and clip_spec.flip:
+    flips, notes = not sided if flip is None else flip, []
+    if sided and not flips:
         notes.append(f"No flips: they would make another class of {quoted(sided[:4])}.")
-        clip_spec = clip_spec.replace(flip=0.0)
-    elif flip is not None and bool(clip_spec.flip) != flip:
-        clip_spec = clip_spec.replace(flip=0.5 if flip else 0.0)
     torch.manual_seed(seed)
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.labels)
-    model.clip_spec = clip_spec
+    model.clip_spec = model.clip_spec.replace(flip=0.5 if flips else 0.0)
     return notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,12 @@ class Features(NamedTuple):
     """int64 (N,), or float32 (N, classes)."""
     indices: list[int]
     """Which clips of the dataset they belong to; unreadable ones are absent."""
+
+
+def subset(data: Features, places: Sequence[int]) -> Features:
+    """Some rows of the features."""
+    rows = torch.as_tensor([*places], dtype=torch.long)
+    return Features(data.features[rows], data.targets[rows], [data.indices[place] for place in places])
 
 
 def extract_features(
@@ -93,7 +100,9 @@ def extract_features(
     return Features(torch.stack(rows), torch.stack(targets), indices)
 
 
-def fit_classifier(model: SlowFast, data: Features, held_out: Features) -> float:
+def fit_classifier(
+    model: SlowFast, data: Features, held_out: Features, penalties: Sequence[float] = PENALTIES
+) -> float:
     """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
 
     Logistic regression, solved rather than stepped. Features are centered and scaled while fitting; that is
@@ -103,7 +112,8 @@ def fit_classifier(model: SlowFast, data: Features, held_out: Features) -> float
     Args:
         model: its classifier is overwritten; ``spec.activation`` decides the loss.
         data: features and targets to fit.
-        held_out: of other clips; the penalty of ``PENALTIES`` with the smallest loss on them is used.
+        held_out: of other clips; the penalty with the smallest loss on them is used.
+        penalties: to choose from.
 
     Raises:
         InputError: a model without classifier.
@@ -115,7 +125,7 @@ def fit_classifier(model: SlowFast, data: Features, held_out: Features) -> float
     scale = (data.features - mean).square().mean().sqrt().clamp_min(1e-12)
     inputs = (data.features - mean) / scale
     others = (held_out.features - mean) / scale
-    fits = {penalty: _solve(inputs, data.targets, model.spec.num_classes, penalty) for penalty in PENALTIES}
+    fits = {penalty: _solve(inputs, data.targets, model.spec.num_classes, penalty) for penalty in penalties}
     losses = {p: float(_loss(others @ w.T + b, held_out.targets, None)) for p, (w, b) in fits.items()}
     chosen = min(losses, key=losses.__getitem__)
     weight, bias = fits[chosen]

@@ -1,0 +1,182 @@
+"""What the clips of a fine-tuning have in common, and the clip of the network that fits them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.video.clips import Views
+
+_LOGGER = logging.getLogger(__name__)
+
+_MOST_CLIPS, _MOST_PICTURES, _LOOK_SECONDS = 40, 48, 2.5
+_GRID = 32
+"""Cells along each axis that a picture is reduced to: noise of the camera averages out."""
+_DEPTH_OF_LARGE = 50
+"""Networks of this depth were published for Kinetics; smaller ones are one's own."""
+SMALL_FRAMES = 16
+"""Frames of a small network's clips: more of them see faster motion for the same time."""
+_SLOWEST, _FASTEST = 5.0, 15.0
+"""Frames per second of a small network's clips."""
+_USUAL_FPS = 30.0
+"""Of the videos that published networks were trained on; their strides count frames."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Footage:
+    """What was seen of the clips; frames are those of the files."""
+
+    frames: int
+    """Length that three of four clips have."""
+    longest: int
+    """Length that one of ten clips has."""
+    fps: float | None
+    """Median rate; None where nothing says it."""
+    pace: float
+    """Frames in which half of what changes at all has changed."""
+
+    @classmethod
+    def of(cls, annotations: Annotations) -> Footage | None:
+        """Looks at some clips, evenly over the list; None if none of them can be read."""
+        samples = annotations.samples
+        chosen = np.unique(np.linspace(0, len(samples) - 1, _MOST_CLIPS).round().astype(int))
+        looks = [look for index in chosen if (look := _look(samples[index])) is not None]
+        if not looks:
+            return None
+        frames, rates, paces = zip(*looks, strict=True)
+        known = [rate for rate in rates if rate]
+        return cls(
+            int(np.percentile(frames, 25, method="lower")),
+            int(np.percentile(frames, 90, method="higher")),
+            float(np.median(known)) if len(known) == len(rates) else None,
+            float(np.median(paces)),
+        )
+
+
+def _look(sample: Sample) -> tuple[int, float | None, float] | None:
+    """Frames, rate and pace of one clip."""
+    try:
+        with sample.open() as video:
+            count, rate = video.num_frames, None if video.info.fps is None else float(video.info.fps)
+            step = max(round((rate or _USUAL_FPS) / _USUAL_FPS), 1)
+            wanted = min(round(_LOOK_SECONDS * (rate or _USUAL_FPS)), count) // step
+            wanted = max(min(wanted, _MOST_PICTURES), 1)
+            first = (count - (wanted - 1) * step) // 2
+            pictures = video.frames([max(first, 0) + step * place for place in range(wanted)])
+            return count, rate, pace_of(pictures) * step
+    except (VideoError, InputError) as error:
+        _LOGGER.debug("Not looked at: %s", error)
+        return None
+
+
+def pace_of(pictures: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]) -> float:
+    """Pictures in which half of what changes in the clip has changed.
+
+    Args:
+        pictures: (T, H, W, 3).
+    """
+    cells = np.stack([_reduced(picture) for picture in pictures])
+    lags = range(1, max(len(cells) // 2, 1) + 1)
+    changes = [float(np.abs(cells[lag:] - cells[:-lag]).mean()) if lag < len(cells) else 0.0 for lag in lags]
+    half = max(changes) / 2
+    for lag, change in zip(lags, changes, strict=True):
+        if change >= half:
+            before = changes[lag - 2] if lag > 1 else 0.0
+            return lag - (change - half) / max(change - before, 1e-9)
+    return 1.0
+
+
+def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    gray = picture.mean(axis=2)
+    for axis in (0, 1):
+        cells = min(_GRID, gray.shape[axis])
+        edges = np.linspace(0, gray.shape[axis], cells, endpoint=False).astype(int)
+        counts = np.diff([*edges, gray.shape[axis]])
+        gray = np.add.reduceat(gray, edges, axis=axis) / np.expand_dims(counts, 1 - axis)
+    return np.asarray(gray)
+
+
+def is_small(spec: ModelSpec) -> bool:
+    """Whether the network is a small one, which saw no Kinetics."""
+    return min(spec.depth, spec.fast_depth or spec.depth) < _DEPTH_OF_LARGE
+
+
+def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, list[str]]:
+    """The clip for such footage, and what there is to say about it.
+
+    Small networks: 16 frames, as many a second as what moves needs: in between half of what changes at all
+    has changed. Published ones keep their clip, which their kernels were trained for, at their rate in
+    seconds; "Quo Vadis" and PySlowFast's configurations for Charades, Something-Something and AVA do so, too.
+    Neither is longer than three of four clips, as far as there are frames for it.
+
+    Source: Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750;
+    https://github.com/facebookresearch/SlowFast/tree/main/configs.
+    """
+    if is_small(model):
+        spec, note = _for_small(spec, model, footage)
+    else:
+        spec, note = _for_published(spec, footage)
+    notes = [note]
+    source = _source_frames(spec, footage)
+    if footage.frames < spec.num_frames:
+        notes.append(
+            f"Three of four clips have {footage.frames} frames or more, which is less than the"
+            f" {spec.num_frames} of the network's clip: what is missing is filled in ({spec.short_video})."
+        )
+    if footage.longest > 1.25 * source and spec.clips != 3:
+        spec = spec.replace(clips=3, crops=1)
+    return spec, notes
+
+
+def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
+    """Three clips in time where most clips don't fit into one; else one."""
+    return (3, 1) if footage.longest > 1.25 * _source_frames(spec, footage) else (1, 1)
+
+
+def _source_frames(spec: ClipSpec, footage: Footage) -> float:
+    """Frames of the files that a clip spans."""
+    at_rate = 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
+    return spec.span_frames * at_rate
+
+
+def _for_small(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, str]:
+    least = 2 * model.alpha
+    frames = max(SMALL_FRAMES // model.alpha * model.alpha, least)
+    while frames > least and frames > footage.frames:
+        frames -= model.alpha
+    if spec.time_base == "frames" or footage.fps is None:
+        stride = max(min(round(footage.pace), footage.frames // frames), 1)
+        spec = spec.replace(num_frames=frames, frame_stride=stride)
+        return (
+            spec,
+            f"Clips of {frames} frames, every {stride}. of the files': half of what changes does so"
+            f" in {footage.pace:.1f}.",
+        )
+    wanted = footage.fps / max(footage.pace, 0.1)
+    fitting = frames * footage.fps / max(footage.frames, 1)
+    rate = max(min(max(wanted, _SLOWEST), _FASTEST), fitting)
+    rate = round(min(rate, footage.fps), 2)
+    why = f"half of what changes does so in {footage.pace / footage.fps:.2f} s"
+    if rate > wanted and fitting >= rate - 0.01:
+        why = f"three of four clips last {footage.frames / footage.fps:.1f} s or longer"
+    spec = spec.replace(num_frames=frames, frame_stride=1, fps=rate)
+    return spec, f"Clips of {frames} frames, {rate:g} a second: {why}."
+
+
+def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:
+    stride, why = spec.frame_stride, "as published"
+    if spec.time_base == "frames" and footage.fps is not None:
+        stride = max(round(spec.frame_stride * footage.fps / _USUAL_FPS), 1)
+        why += f", at {footage.fps:g} frames a second" if stride != spec.frame_stride else ""
+    at_rate = 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
+    longest = max(int(footage.frames / at_rate) // spec.num_frames, 1)
+    if stride > longest:
+        stride, why = longest, f"three of four clips have {footage.frames} frames or more"
+    return spec.replace(frame_stride=stride), f"Clips of {spec.num_frames} frames, every {stride}.: {why}."

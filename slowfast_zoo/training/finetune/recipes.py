@@ -1,0 +1,155 @@
+"""Ways to fine-tune that are compared, and how long they take on so many clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.training.finetune.footage import is_small
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.schedule import Plan
+
+Norms = Literal["kept", "measured", "learned"]
+
+_ADAMW = TrainConfig(
+    epochs=1,
+    batch_size=8,
+    optimizer="adamw",
+    lr=2e-3,
+    lr_batch=8,
+    weight_decay=0.05,
+    ema=0.99,
+    warmup_epochs=1,
+    schedule_rule="pyslowfast",
+)
+_SGD = TrainConfig(
+    epochs=1, batch_size=8, lr=0.02, lr_batch=64, ema=0.99, warmup_epochs=1, schedule_rule="pyslowfast"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneRecipe:
+    """One way to fine-tune; how many epochs it trains depends on the clips."""
+
+    name: str
+    """For ``--recipe``."""
+    why: str
+    """When it is good, for people."""
+    config: TrainConfig | None
+    """Optimizer, rate, batch; None: only the classifier is fitted."""
+    norms: Norms = "kept"
+    """Batch norms keep their statistics, have those of the new clips measured before, or learn."""
+    from_probe: bool = True
+    """Whether the classifier starts in the probe's direction; else random."""
+    smallest_area: float = 0.5
+    """Part of the picture that random crops keep at least."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+RECIPES: Mapping[str, FinetuneRecipe] = {
+    recipe.name: recipe
+    for recipe in (
+        FinetuneRecipe(
+            name="learn",
+            why="AdamW at a high rate, batch norms learn: for features that have to become others",
+            config=_ADAMW,
+            norms="learned",
+            from_probe=False,
+            smallest_area=0.7,
+        ),
+        FinetuneRecipe(
+            name="mix",
+            why="as learn, with clips mixed in pairs (MixUp) against learning clips by heart",
+            config=_ADAMW.replace(mixup=0.4),
+            norms="learned",
+            from_probe=False,
+            smallest_area=0.7,
+        ),
+        FinetuneRecipe(
+            name="gentle",
+            why="SGD at a fifth of the rate that published networks were trained with, from the linear probe,"
+            " batch norms kept: for features that fit already",
+            config=_SGD,
+        ),
+        FinetuneRecipe(
+            name="measured",
+            why="AdamW at a middle rate from the linear probe, batch norms measured on the new clips",
+            config=_ADAMW.replace(lr=5e-4),
+            norms="measured",
+        ),
+        FinetuneRecipe(name="probe", why="a classifier on the features as they are", config=None),
+    )
+}
+"""Measured for small networks (benchmarks/accuracy/weizmann.py). For published ones the order is that of the
+literature: start from the linear probe (Kumar et al. 2022, https://arxiv.org/abs/2202.10054), low rates and
+kept statistics for small data (Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750)."""
+
+_SMALL_ORDER = ("learn", "mix", "measured", "gentle")
+_LARGE_ORDER = ("gentle", "measured", "learn", "mix")
+FEWEST_STEPS, _FEWEST_EPOCHS = 600, 8
+"""Optimizer steps for a few dozen clips, and what the largest sets are passed over."""
+_USUAL_CLIPS = 60
+VALIDATIONS = 10
+"""Looks at the held-out clips while it trains."""
+
+
+def recipe_named(name: str) -> FinetuneRecipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in RECIPES:
+        near = did_you_mean(name, RECIPES)
+        raise UnknownNameError(f"There is no recipe '{name}'.{near} Accepted: {quoted(RECIPES)}.")
+    return RECIPES[name]
+
+
+def candidates(spec: ModelSpec) -> list[FinetuneRecipe]:
+    """What is worth a trial for such a network, the likeliest first; the probe isn't among them."""
+    return [RECIPES[name] for name in (_SMALL_ORDER if is_small(spec) else _LARGE_ORDER)]
+
+
+def wanted_steps(clips: int) -> int:
+    """Optimizer steps of 8 that so many clips deserve: 600 up to 60, then with their square root.
+
+    60 clips gained 12 points from 240 to 600 steps; 6,000 clips get 6,000 steps, eight passes.
+    """
+    return round(FEWEST_STEPS * math.sqrt(max(clips / _USUAL_CLIPS, 1)))
+
+
+def scheduled(config: TrainConfig, clips: int, steps: int, changes: Mapping[str, Any]) -> TrainConfig:
+    """The training of about so many steps on so many clips.
+
+    Steps are of about equal size and use all clips: 15 clips in steps of 8 make two of 7, not one of 8.
+
+    Args:
+        config: the recipe's.
+        clips: to train with.
+        steps: optimizer steps; those of ``changes`` that say ``epochs`` decide instead.
+        changes: fields that the user has given.
+    """
+    config = config.replace(**changes)
+    step = config.batch_size * config.accumulate
+    pieces = -(-clips // step)
+    config = config.replace(batch_size=max(clips // pieces // config.accumulate, 1))
+    if "epochs" not in changes:
+        per_epoch = Plan.of(config, clips, 1).steps_per_epoch
+        if steps < per_epoch:
+            shorter = max(steps, 1) * config.batch_size * config.accumulate
+            config = config.replace(epochs=1, clips_per_epoch=shorter)
+        else:
+            config = config.replace(epochs=max(round(steps / per_epoch), 1))
+    per_epoch = Plan.of(config, clips, 1).steps_per_epoch
+    return config.replace(
+        warmup_epochs=min(config.warmup_epochs, config.epochs / 5),
+        validate_every=changes.get("validate_every", max(config.epochs // VALIDATIONS, 1)),
+        checkpoint_every=max(30 // per_epoch, 1),
+        checkpoint_steps=200 if per_epoch > 400 else 0,
+    )

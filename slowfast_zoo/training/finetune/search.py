@@ -1,0 +1,263 @@
+"""Which recipe a fine-tuning takes: some are tried on folds inside the training data, within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.splits import fold_annotations
+from slowfast_zoo.errors import DataError, TrainingError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.finetune.probe import Features, subset
+from slowfast_zoo.training.finetune.recipes import RECIPES, FinetuneRecipe, candidates, wanted_steps
+from slowfast_zoo.training.finetune.trials import Workshop, clip_scores, mean_and_error, right_ones
+from slowfast_zoo.training.state import replaced
+
+_LOGGER = logging.getLogger(__name__)
+
+PLAN, SEARCH = "plan.json", "search.json"
+_FOLDS = 2
+_FEWEST_CLIPS = 20
+"""Fewer clips can't tell recipes apart."""
+_FEWEST_STEPS = 60
+"""Of a training; a budget for less pays for a probe only."""
+_SHARE_OF_STEPS = 0.85
+"""Of the budget; the rest is for reading, features and scores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """How many optimizer steps of 8 clips what may take."""
+
+    training: int
+    """The last training, and each of those that are scored; 0: there is time for a linear probe only."""
+    search: int
+    """All trials of one search together."""
+    everything: bool
+    """Whether there is time to train on all clips once more."""
+
+    @classmethod
+    def of(cls, clips: int, step_seconds: float, budget_seconds: float | None, trainings: int) -> Steps:
+        """Without a budget as many as the clips deserve, and as many again for comparing.
+
+        Args:
+            clips: to train with.
+            step_seconds: of one step.
+            budget_seconds: for everything; None: no limit.
+            trainings: on folds, on the training part and on everything together, each with a search but the
+                last.
+        """
+        wanted = wanted_steps(clips)
+        if budget_seconds is None:
+            return cls(wanted, wanted, True)
+        there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
+        training = int(min(wanted, there / (trainings + 0.5 * max(trainings - 1, 1))))
+        if training < min(_FEWEST_STEPS, wanted) and trainings == 2:
+            training = int(min(wanted, there))  # no time for training twice
+            if training < min(_FEWEST_STEPS, wanted):
+                return cls(0, 0, False)
+            return cls(training, 0, False)
+        if training < min(_FEWEST_STEPS, wanted):
+            return cls(0, 0, False)
+        return cls(training, int((there - trainings * training) / max(trainings - 1, 1)), True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The recipe that is taken, and why."""
+
+    recipe: FinetuneRecipe
+    table: tuple[dict[str, Any], ...]
+    """A row for each recipe that was tried."""
+    notes: tuple[str, ...]
+
+
+def decided_once(folder: Path, name: str, value: Any) -> Any:
+    """The value that the folder's plan has under that name; else this one, which it has from now on.
+
+    What a machine measured or a user asked for is the same for the whole fine-tuning, however often it is
+    interrupted.
+    """
+    path = folder / PLAN
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(plan, dict):
+            raise ValueError("no plan")
+    except ValueError as error:
+        raise TrainingError(
+            f"{path} is damaged ({error}); start a new fine-tuning in another work directory."
+        ) from error
+    if name not in plan:
+        plan[name] = value() if callable(value) else value
+        with replaced(path) as temporary:
+            temporary.write_text(json.dumps(plan, indent=1), encoding="utf-8")
+    return plan[name]
+
+
+def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -> Choice:
+    """Compares recipes on folds of the clips and takes the best; nothing else of the data is looked at.
+
+    The likeliest recipe for the network is taken unless another is better by more than a standard error of
+    the difference between the same clips' scores; trials are shorter than the training, which speaks for
+    those that change little, so that the probe has to be better by two.
+
+    Args:
+        workshop: where it is tried.
+        clips: the training part.
+        folder: for what is needed to go on; finished trials are not repeated.
+        steps: how many the trials may take.
+    """
+    tried = candidates(workshop.start.spec)
+    first = tried[0]
+    if steps.training == 0:
+        why = "The budget is too short for a training: a linear probe on the features as they are."
+        return Choice(RECIPES["probe"], (), (why,))
+    if len(clips.samples) < _FEWEST_CLIPS:
+        few = f"{len(clips.samples)} clips are too few to compare recipes: '{first}'."
+        return Choice(first, (), (few,))
+    count, each = _affordable(steps, len(tried))
+    if count < 2:
+        return Choice(first, (), (f"The budget is too short to compare recipes: '{first}'.",))
+    try:
+        folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=_seed(workshop))
+    except DataError as error:
+        return Choice(first, (), (f"Recipes can't be compared: {error} Taken: '{first}'.",))
+    bench = _Bench(workshop, folds, folder, each)
+    scores = {recipe.name: bench.scores(recipe) for recipe in tried[:count]}
+    scores["probe"] = bench.probe_scores(clips)
+    return _best(first, scores, each, steps.training)
+
+
+def _affordable(steps: Steps, most: int) -> tuple[int, int]:
+    """How many recipes are tried, and with how many steps each time."""
+    for count in range(most, 1, -1):
+        each = steps.search // (count * _FOLDS)
+        if each >= max(_FEWEST_STEPS, steps.training // 4):
+            return count, min(each, steps.training)
+    return 0, 0
+
+
+def _seed(workshop: Workshop) -> int:
+    return int(workshop.changes.get("seed", 0))
+
+
+@dataclasses.dataclass
+class _Bench:
+    """The folds that recipes are tried on, and what came out so far."""
+
+    workshop: Workshop
+    folds: Sequence[tuple[Annotations, Annotations]]
+    folder: Path
+    steps: int
+
+    def scores(self, recipe: FinetuneRecipe) -> dict[str, Any]:
+        """Scores of the held-out clips of all folds, in their order."""
+        return self._joined(
+            self._kept(
+                f"{recipe.name}/{number}",
+                functools.partial(self._tried, recipe, train, held, self.folder / "search" / recipe.name),
+            )
+            for number, (train, held) in enumerate(self.folds)
+        )
+
+    def _tried(
+        self, recipe: FinetuneRecipe, train: Annotations, held: Annotations, work: Path
+    ) -> dict[str, Any]:
+        model, _ = self.workshop.train(recipe, train, work, steps=self.steps)
+        result = self._scored(model, held)
+        shutil.rmtree(work, ignore_errors=True)
+        return result
+
+    def probe_scores(self, clips: Annotations) -> dict[str, Any]:
+        """The same of a classifier on the network's features, which are computed once."""
+        features: list[Features] = []
+
+        def fitted(train: Annotations, held: Annotations) -> dict[str, Any]:
+            if not features:
+                features.append(self.workshop.features(self.workshop.start, clips))
+            place = {sample: index for index, sample in enumerate(clips.samples)}
+            wanted = {place[sample] for sample in train.samples}
+            found = features[0]
+            own = [at for at, index in enumerate(found.indices) if index in wanted]
+            model = self.workshop.fresh()
+            self.workshop.fit(model, subset(found, own), clips)
+            return self._scored(model, held)
+
+        return self._joined(
+            self._kept(f"probe/{number}", functools.partial(fitted, train, held))
+            for number, (train, held) in enumerate(self.folds)
+        )
+
+    def _scored(self, model: SlowFast, held: Annotations) -> dict[str, Any]:
+        evaluation = self.workshop.evaluate(model, held)
+        failed = {name for name, _ in evaluation.failed}
+        scores = iter(clip_scores(evaluation).tolist())
+        # Clips that couldn't be read count as unknown, so that all recipes are compared on the same.
+        rows = [0.0 if sample.name in failed else next(scores, 0.0) for sample in held.samples]
+        return {"scores": rows, "right": right_ones(evaluation)}
+
+    def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What search.json has under that name; else what is made, which it has from now on."""
+        path = self.folder / SEARCH
+        name = f"{name}/{self.steps}"
+        try:
+            done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise TrainingError(
+                f"{path} is damaged ({error}); delete it, and trials are repeated."
+            ) from error
+        if name not in done:
+            done[name] = make()
+            with replaced(path) as temporary:
+                temporary.write_text(json.dumps(done), encoding="utf-8")
+        return dict(done[name])
+
+    @staticmethod
+    def _joined(parts: Any) -> dict[str, Any]:
+        found = [*parts]
+        return {
+            "scores": [score for part in found for score in part["scores"]],
+            "right": sum(part["right"] for part in found),
+        }
+
+
+def _best(first: FinetuneRecipe, scores: Mapping[str, Any], each: int, training: int) -> Choice:
+    chosen, why = first.name, "no other is better by more than chance"
+    best = -np.inf
+    base = np.asarray(scores[first.name]["scores"])
+    for name, found in scores.items():
+        if name == first.name:
+            continue
+        gain, error = mean_and_error(np.asarray(found["scores"]) - base)
+        needed = 2.0 if name == "probe" else 1.0
+        if gain > needed * error and gain > best:
+            best, chosen = gain, name
+            why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
+    rows = []
+    for name, found in scores.items():
+        mean, error = mean_and_error(found["scores"])
+        row = {
+            "recipe": name,
+            "clips": len(found["scores"]),
+            "right": found["right"],
+            "score": mean,
+            "standard_error": error,
+            "steps": 0 if name == "probe" else each,
+            "taken": "yes" if name == chosen else "",
+        }
+        rows.append(row)
+    notes = (
+        f"Recipes compared on {_FOLDS} folds inside the training part, {each} steps each where the training"
+        f" has {training}; score: half for the right class, half its probability.",
+        f"Taken: {RECIPES[chosen]}; {why}.",
+    )
+    return Choice(RECIPES[chosen], tuple(rows), notes)

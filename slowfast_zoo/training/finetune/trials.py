@@ -1,0 +1,227 @@
+"""One training by one recipe: what every trial, fold and the last training of a fine-tuning are made of."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.dataset import VideoDataset
+from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
+from slowfast_zoo.data.splits import source_of
+from slowfast_zoo.errors import DataError
+from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.precision import autocast
+from slowfast_zoo.training.batch_norm import measure_batch_norms
+from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, subset
+from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, scheduled
+from slowfast_zoo.training.journal import Listener
+from slowfast_zoo.training.memory import train_within_memory
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.state import RESUME
+from slowfast_zoo.video.clips import Views
+
+_DRAWS = 8
+"""Random clips of each video that the classifier is fitted to before training."""
+_FRESH = 0.01
+"""Deviation of a fresh classifier's weights."""
+_UNEVEN = 1.5
+"""Classes are uneven when the largest has more than so many times the clips of the smallest."""
+_TIMED_STEPS = 3
+
+
+@dataclasses.dataclass
+class Workshop:
+    """Where a fine-tuning trains: the network that every training starts from, and how clips are read."""
+
+    start: SlowFast
+    """With a random classifier for the classes and the clip that was decided on; is only read."""
+    views: Views
+    """That scores look at."""
+    device: torch.device
+    max_unreadable: float
+    progress: bool
+    changes: Mapping[str, Any]
+    """Fields of ``TrainConfig`` instead of the recipes'."""
+    smallest_area: float | None = None
+    """Of random crops, instead of the recipes'."""
+    freeze_up_to: str | None = None
+    balance: bool = True
+    group_by: str | None = None
+
+    def reading(self, config: TrainConfig) -> dict[str, Any]:
+        """How clips go through a network that isn't trained meanwhile."""
+        how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
+        return {**how, "device": self.device, "progress": self.progress}
+
+    def settings(self, recipe: FinetuneRecipe, clips: int, steps: int) -> TrainConfig:
+        """The training by that recipe, or how the features of a probe are computed."""
+        return scheduled(recipe.config or TrainConfig(epochs=1), clips, steps, self.changes)
+
+    def dataset(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> VideoDataset:
+        """Those clips as training or as evaluation has them."""
+        return VideoDataset(
+            clips, model.clip_spec, train=train, views=self.views, max_unreadable=self.max_unreadable
+        )
+
+    def fresh(self) -> SlowFast:
+        """A model of its own to start from."""
+        return copy.deepcopy(self.start)
+
+    def uneven(self, clips: Annotations) -> bool:
+        """Whether classes, one per clip, are of very different sizes and are to be drawn equally often."""
+        counts = [count for count in clips.counts() if count]
+        return self.balance and not clips.multi_label and max(counts) > _UNEVEN * min(counts)
+
+    def evaluate(self, model: SlowFast, clips: Annotations) -> Evaluation:
+        """Scores of the model as it is."""
+        config = self.settings(_PROBE, len(clips.samples), 1)
+        return evaluate(model, self.dataset(model, clips), **self.reading(config))
+
+    def train(
+        self,
+        recipe: FinetuneRecipe,
+        clips: Annotations,
+        folder: Path,
+        *,
+        steps: int,
+        validation: Annotations | None = None,
+        listener: Listener | None = None,
+    ) -> tuple[SlowFast, list[str]]:
+        """A model that the recipe made of the clips, and what memory made necessary, as sentences.
+
+        What was begun in the folder is gone on with.
+        """
+        model, config = copy.deepcopy(self.start), self.settings(recipe, len(clips.samples), steps)
+        area = recipe.smallest_area if self.smallest_area is None else self.smallest_area
+        model.clip_spec = model.clip_spec.replace(smallest_area=area)
+        if recipe.config is None:
+            self.fit(model, self.features(model, clips), clips)
+            return model.to(self.device), []
+        resumed = (folder / RESUME).exists()
+        if not resumed:
+            self._prepare(model, recipe, clips, config)
+        model.freeze(self.freeze_up_to, norms=recipe.norms != "learned")
+        _, notes = train_within_memory(
+            model,
+            self.dataset(model, clips, train=True),
+            config,
+            work_dir=folder,
+            validation=None if validation is None else self.dataset(model, validation),
+            resume=resumed,
+            sample_weights=clips.class_weights() if self.uneven(clips) else None,
+            device=self.device,
+            progress=self.progress,
+            listener=listener,
+        )
+        return model, notes
+
+    def _prepare(
+        self, model: SlowFast, recipe: FinetuneRecipe, clips: Annotations, config: TrainConfig
+    ) -> None:
+        """Norms and classifier as the recipe starts from them."""
+        if recipe.norms == "measured":
+            measure_batch_norms(model, self.dataset(model, clips, train=True), config, self.device)
+        if recipe.from_probe:
+            self.fit(model, self.features(model, clips, train=True), clips)
+            shrink_classifier(model)
+
+    def features(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> Features:
+        """Features of clips as evaluation has them, or of the random clips that training shows."""
+        config = self.settings(_PROBE, len(clips.samples), 1)
+        dataset = self.dataset(model, clips, train=train)
+        draws = _DRAWS if train else 1
+        return extract_features(model, dataset, draws=draws, seed=config.seed, **self.reading(config))
+
+    def fit(self, model: SlowFast, features: Features, clips: Annotations) -> None:
+        """Fits the classifier; clips of other sources than it is fitted to choose the penalty."""
+        groups = [source_of(clips.samples[index], self.group_by) for index in features.indices]
+        names = sorted(set(groups))
+        seed = self.settings(_PROBE, len(clips.samples), 1).seed
+        np.random.default_rng(seed).shuffle(names)
+        held = set(names[: max(len(names) // 4, 1)])
+        places: list[list[int]] = [[], []]
+        for place, group in enumerate(groups):
+            places[group in held].append(place)
+        if not all(places):
+            places = [places[0] or places[1]] * 2
+        penalty = fit_classifier(model, subset(features, places[0]), subset(features, places[1]))
+        fit_classifier(model, features, features, penalties=(penalty,))
+
+    def step_seconds(self, clips: Annotations) -> float:
+        """Seconds of one optimizer step of 8 clips on this machine, reading included."""
+        model, config = copy.deepcopy(self.start), self.settings(_PROBE, len(clips.samples), 1)
+        items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
+        began = time.perf_counter()
+        count = min(config.batch_size, len(clips.samples), 4)
+        drawn = [items[ItemKey(TRAINING, 0, index)][1] for index in range(count)]
+        reading = (time.perf_counter() - began) / count * config.batch_size / max(config.workers, 1)
+        batch = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device)
+        model.to(self.device).train()
+        times = []
+        for _ in range(_TIMED_STEPS):
+            began = time.perf_counter()
+            with autocast(self.device, config.precision):
+                loss = model(batch).float().square().mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append((time.perf_counter() - began) / count * config.batch_size)
+        return min(times) + (reading if config.workers == 0 else max(reading - min(times), 0.0))
+
+
+def shrink_classifier(model: SlowFast) -> None:
+    """The classifier's weights become as small as those of a fresh one; what it points at stays.
+
+    A fitted one has weights of deviation 0.5, and would send fifty times the usual gradient into the network.
+    """
+    if isinstance(model.classifier, nn.Linear):
+        with torch.no_grad():
+            factor = min(_FRESH / float(model.classifier.weight.std().clamp_min(1e-12)), 1.0)
+            model.classifier.weight.mul_(factor)
+            model.classifier.bias.mul_(factor)
+
+
+def clip_scores(evaluation: Evaluation) -> npt.NDArray[np.float64]:
+    """How well each clip is known, 0 to 1: half for the right class, half its probability.
+
+    Whether a few clips are right hides much of what their probabilities say. For several labels: the mean
+    probability of what is true of each class.
+
+    Raises:
+        DataError: there are no scores.
+    """
+    if not evaluation.scores:
+        raise DataError(f"No clip could be scored: {evaluation.failed[:1]}")
+    scores, targets = np.stack(evaluation.scores).astype(np.float64), evaluation.targets
+    if targets.ndim == 2:
+        return np.asarray(np.where(targets > 0, scores, 1 - scores).mean(axis=1))
+    rows = np.arange(len(targets))
+    return np.asarray((scores[rows, targets] + (scores.argmax(axis=1) == targets)) / 2)
+
+
+def right_ones(evaluation: Evaluation) -> int:
+    """Clips whose class was found; several labels have none."""
+    if evaluation.targets.ndim == 2:
+        return 0
+    return int((np.stack(evaluation.scores).argmax(axis=1) == evaluation.targets).sum())
+
+
+def mean_and_error(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The mean and its standard error."""
+    array = np.asarray(values, np.float64)
+    error = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("inf")
+    return float(array.mean()), float(error)
+
+
+_PROBE = FinetuneRecipe(name="probe", why="", config=None)

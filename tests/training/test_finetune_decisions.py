@@ -1,0 +1,380 @@
+"""What fine-tuning decides by itself: clip, steps, recipe; and that interruptions change nothing of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.finetune_clips import SPEC, make_clips, make_model
+from torch import Tensor
+
+from slowfast_zoo.data.lists import read_annotations
+from slowfast_zoo.data.splits import fold_annotations, source_of
+from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.evaluation.evaluate import Evaluation
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.training.finetune import recipes, search
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, how_sure
+from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views, pace_of
+from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
+from slowfast_zoo.training.finetune.search import Choice, Steps, choose, decided_once
+from slowfast_zoo.training.finetune.trials import shrink_classifier
+from slowfast_zoo.training.schedule import Plan
+
+LARGE = ModelSpec(depth=50, num_frames=32, alpha=8)
+TINY = ClipSpec(
+    num_frames=8, frame_stride=1, time_base="fps-scaled", fps=5, size=(80, 80), crop=80, test_crop=80
+)
+SMALL = ModelSpec(depth=14, base_width=16, alpha=4, beta_inv=2, num_frames=8)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than these trainings."""
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+
+
+def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> FinetuneResult:
+    usual = {"config": {"workers": 0, "deterministic": True}, "device": "cpu", "progress": False}
+    return finetune(data, model or make_model(), work_dir=folder, **{**usual, **options})
+
+
+@pytest.mark.parametrize(("clips", "steps"), [(12, 600), (60, 600), (240, 1200), (6000, 6000)])
+def test_steps_grow_with_the_clips_and_not_with_epochs(clips: int, steps: int) -> None:
+    assert wanted_steps(clips) == steps
+    config = scheduled(RECIPES["learn"].config, clips, steps, {})  # type: ignore[arg-type]
+    plan = Plan.of(config, clips, 1)
+    assert plan.steps == pytest.approx(steps, rel=0.07)
+    assert config.epochs / config.validate_every <= 20
+    assert Plan.of(config, clips, 1).lr == pytest.approx(2e-3, rel=0.26)
+
+
+def test_fewer_steps_than_an_epoch_and_epochs_of_ones_own() -> None:
+    gentle = RECIPES["gentle"].config
+    assert gentle is not None
+    assert Plan.of(scheduled(gentle, 6000, 100, {}), 6000, 1).steps == 100
+    assert scheduled(gentle, 60, 600, {"epochs": 3}).epochs == 3
+    assert Plan.of(scheduled(gentle, 15, 4, {}), 15, 1).step_clips == 7  # two of seven, not one of eight
+
+
+def moving(speed: float, frames: int = 40) -> np.ndarray[Any, Any]:
+    pictures = np.full((frames, 64, 64, 3), 90, np.uint8)
+    for index, picture in enumerate(pictures):
+        left = round(16 + 12 * np.sin(index * speed))
+        picture[20:40, left : left + 12] = 230
+    return pictures
+
+
+def test_faster_motion_has_a_shorter_pace() -> None:
+    slow, fast = pace_of(moving(0.1)), pace_of(moving(0.5))
+    assert 1 < fast < slow / 2
+    assert pace_of(moving(0)[:1]) == pace_of(moving(0)[:2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("footage", "frames", "fps"),
+    [
+        (Footage(300, 300, 30.0, 3.0), 16, 10.0),  # what moves decides
+        (Footage(300, 300, 30.0, 30.0), 16, 5.0),
+        (Footage(300, 300, 30.0, 0.5), 16, 15.0),
+        (Footage(30, 60, 25.0, 4.0), 16, 13.33),  # the clips' length decides
+        (Footage(12, 12, 25.0, 4.0), 12, 25.0),
+        (Footage(3, 3, 25.0, 1.0), 8, 25.0),
+    ],
+)
+def test_clips_of_small_networks(footage: Footage, frames: int, fps: float) -> None:
+    spec, notes = fitting_clip(TINY, SMALL, footage)
+    assert (spec.num_frames, spec.frame_stride, spec.fps) == (frames, 1, fps)
+    assert spec.num_frames / fps <= max(footage.frames, 8) / 25 * 1.01 or footage.frames == 300
+    assert notes[0].startswith(f"Clips of {frames} frames, {fps:g} a second: ")
+    assert ("is filled in" in notes[-1]) == (footage.frames < frames)
+    assert fitting_views(spec, footage) == ((3, 1) if footage.longest > 1.25 * frames * 25 / fps else (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("footage", "stride"),
+    [
+        (Footage(300, 300, 30.0, 3.0), 2),
+        (Footage(600, 600, 60.0, 3.0), 4),
+        (Footage(300, 300, 15.0, 3.0), 1),
+        (Footage(40, 300, 30.0, 3.0), 1),
+        (Footage(3, 3, None, 1.0), 1),
+    ],
+)
+def test_clips_of_published_networks_keep_their_span_in_seconds(footage: Footage, stride: int) -> None:
+    spec, _ = fitting_clip(ClipSpec(), LARGE, footage)
+    assert (spec.num_frames, spec.frame_stride) == (32, stride)
+
+
+def test_the_order_of_recipes_follows_the_network() -> None:
+    assert candidates(SPEC)[0].name == "learn"
+    assert candidates(LARGE)[0].name == "gentle"
+
+
+def test_a_published_network_takes_the_same_path(tmp_path: Path) -> None:
+    """R50 with seeded weights: narrow, as depth alone decides."""
+    spec = LARGE.replace(base_width=8, num_frames=16, num_classes=7)
+    torch.manual_seed(0)
+    model = SlowFast(spec)
+    model.clip_spec = ClipSpec(
+        num_frames=16, frame_stride=2, size=32, crop=32, test_crop=32, clips=1, crops=1
+    )
+    make_clips(tmp_path / "d", {"dark": 2, "light": 2}, frames=20)
+    config = {"workers": 0, "epochs": 1}
+    result = tune(tmp_path / "d", tmp_path / "w", model, config=config, val=0.5, everything=False)
+    assert result.recipe == "gentle"
+    assert result.model.clip_spec.frame_stride == 1
+    assert any("batch norms kept" in note for note in result.notes)
+
+
+def test_a_shrunk_classifier_points_where_it_did() -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.classifier.weight.normal_(0, 0.5)  # type: ignore[union-attr]
+        model.classifier.bias.normal_()  # type: ignore[union-attr]
+    features = torch.randn(20, model.num_features)
+    before = model.classifier(features).argmax(1)
+    shrink_classifier(model)
+    assert float(model.classifier.weight.std()) == pytest.approx(0.01, rel=1e-3)  # type: ignore[union-attr]
+    assert torch.equal(model.classifier(features).argmax(1), before)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (None, Steps(600, 600, True)),
+        (10_000.0, Steps(600, 8500 - 1200, True)),
+        (1_000.0, Steps(340, 170, True)),
+        (150.0, Steps(127, 0, False)),
+        (30.0, Steps(0, 0, False)),
+    ],
+)
+def test_a_budget_is_divided(budget: float | None, expected: Steps) -> None:
+    assert Steps.of(40, 1.0, budget, 2) == expected
+    if budget is not None and expected.training:
+        spent = expected.training * (2 if expected.everything else 1) + expected.search
+        assert spent <= budget
+
+
+def evaluation(scores: list[float], names: list[str]) -> Evaluation:
+    """Two classes; the score is that of the first, which is right."""
+    return Evaluation(
+        metrics={"top1_acc": 0.0},
+        scores=[np.array([score, 1 - score], np.float32) for score in scores],
+        targets=np.zeros(len(scores), np.int64),
+        names=names,
+        labels=("a", "b"),
+        failed=[],
+        protocol={},
+    )
+
+
+class Bench:
+    """A workshop whose recipes have known scores."""
+
+    def __init__(self, **scores: float) -> None:
+        self.known, self.start, self.group_by, self.changes = scores, make_model(), None, {}
+        self.trained: list[str] = []
+
+    def train(self, recipe: recipes.FinetuneRecipe, *_: Any, **__: Any) -> tuple[str, list[str]]:
+        self.trained.append(recipe.name)
+        return recipe.name, []
+
+    def features(self, *_: Any) -> Any:
+        return search.Features(torch.zeros(0, 1), torch.zeros(0), [])
+
+    def fresh(self) -> str:
+        return "probe"
+
+    def fit(self, *_: Any) -> None:
+        self.trained.append("probe")
+
+    def evaluate(self, model: str, clips: Any) -> Evaluation:
+        return evaluation([self.known[model]] * len(clips.samples), [sample.name for sample in clips.samples])
+
+
+@pytest.mark.parametrize(
+    ("scores", "taken"),
+    [
+        ({"learn": 0.6, "mix": 0.6, "probe": 0.6}, "learn"),
+        ({"learn": 0.6, "mix": 0.8, "probe": 0.7}, "mix"),
+        ({"learn": 0.3, "mix": 0.2, "probe": 0.9}, "probe"),
+    ],
+)
+def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
+    tmp_path: Path, scores: dict[str, float], taken: str
+) -> None:
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    bench = Bench(**scores)
+
+    def chosen() -> Choice:
+        return choose(bench, clips, tmp_path, Steps(600, 600, True))  # type: ignore[arg-type]
+
+    first = chosen()
+    assert first.recipe.name == taken
+    assert [row["recipe"] for row in first.table] == ["learn", "mix", "probe"]
+    assert [row["clips"] for row in first.table] == [24] * 3
+    assert bench.trained == ["learn", "learn", "mix", "mix", "probe", "probe"]
+    assert chosen() == first
+    assert len(bench.trained) == 6
+    (tmp_path / "search.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"search\.json is damaged"):
+        chosen()
+
+
+def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    few = clips.subset(range(6, 18))
+    for data, steps, words in (
+        (few, Steps(600, 600, True), "12 clips are too few to compare recipes: 'learn"),
+        (clips, Steps(600, 100, True), "too short to compare recipes: 'learn"),
+        (clips, Steps(0, 0, False), "too short for a training: a linear probe"),
+    ):
+        choice = choose(Bench(), data, tmp_path, steps)  # type: ignore[arg-type]
+        assert words in choice.notes[0]
+    assert choice.recipe.name == "probe"
+
+
+def test_a_plan_is_made_once(tmp_path: Path) -> None:
+    assert decided_once(tmp_path, "step_seconds", lambda: 1.5) == 1.5
+    assert decided_once(tmp_path, "step_seconds", lambda: 9.0) == 1.5
+    (tmp_path / "plan.json").write_text("[]")
+    with pytest.raises(TrainingError, match=r"plan\.json is damaged"):
+        decided_once(tmp_path, "step_seconds", 1)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole of it in a few steps."""
+    monkeypatch.setattr(recipes, "FEWEST_STEPS", 6)
+    monkeypatch.setattr(search, "_FEWEST_STEPS", 1)
+
+
+@pytest.mark.usefixtures("short")
+def test_killed_anywhere_it_ends_in_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each trial, in the probe, in the training, in the training on everything."""
+
+    class Mortal(SlowFast):
+        passes, last = 0, 10**9
+
+        def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+            type(self).passes += 1
+            if type(self).passes == type(self).last:
+                raise KeyboardInterrupt
+            return super().forward_features(clip)
+
+    make_clips(tmp_path / "d", {"dark": 13, "light": 12})
+
+    def mortal() -> SlowFast:
+        model = make_model()
+        model.__class__ = Mortal
+        return model
+
+    config = {"workers": 0, "deterministic": True, "batch_size": 8}
+    options: dict[str, Any] = {"budget_seconds": 1e6, "config": config, "keep_clip": True, "views": "quick"}
+    # Colors are what random features know best.
+    nothing = {"scores": [0.0] * 20, "right": 0}
+    monkeypatch.setattr(search._Bench, "probe_scores", lambda self, clips: nothing)
+    unbroken = tune(tmp_path / "d", tmp_path / "u", mortal(), **options)
+    total = Mortal.passes
+    assert len(unbroken.tried) > 2
+    assert {path.name for path in (tmp_path / "u").iterdir()} >= {"all", "plan.json", "search.json", "model"}
+    for part in (0.03, 0.2, 0.4, 0.55, 0.75, 0.95):
+        work = tmp_path / f"{part}"
+        Mortal.passes, Mortal.last = 0, max(round(part * total), 1)
+        with pytest.raises(KeyboardInterrupt):
+            tune(tmp_path / "d", work, mortal(), **options)
+        Mortal.last = 10**9
+        resumed = tune(tmp_path / "d", work, mortal(), **options, resume=True)
+        assert (resumed.recipe, resumed.tried) == (unbroken.recipe, unbroken.tried)
+        for (name, value), other in zip(
+            unbroken.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
+        ):
+            assert torch.equal(value, other), name
+        assert resumed.evaluation.metrics == unbroken.evaluation.metrics
+    with pytest.raises(TrainingError, match=r"other settings \(budget_seconds 1000000.0 -> 5"):
+        tune(tmp_path / "d", work, mortal(), **{**options, "budget_seconds": 5.0}, resume=True)
+
+
+def test_folds_score_every_clip_by_a_training_that_saw_nothing_of_its_source(tmp_path: Path) -> None:
+    for label in ("dark", "light"):
+        make_clips(tmp_path / "d", {label: 6})
+        for place in range(6):
+            path = tmp_path / "d" / label / f"{place}.npy"
+            path.rename(path.with_name(f"{('ann', 'bob', 'eve')[place % 3]}_{place}.npy"))
+    result = tune(tmp_path / "d", tmp_path / "w", folds=3, recipe="probe", group_by="auto", keep_clip=True)
+    assert "Groups: 3 groups across classes (ann, bob, eve)." in result.notes
+    assert len(result.evaluation.names) == 12
+    assert result.evaluated.startswith("All clips, each scored by a training of 3 that saw nothing")
+    assert len([note for note in result.notes if note.startswith("Fold ")]) == 3
+    with pytest.raises(InputError, match="accepted: 0, or from 2"):
+        tune(tmp_path / "d", tmp_path / "v", folds=1)
+    make_clips(tmp_path / "p" / "train", {"dark": 2, "light": 2})
+    make_clips(tmp_path / "p" / "val", {"dark": 1, "light": 1})
+    with pytest.raises(DataError, match="The data come divided"):
+        tune(tmp_path / "p", tmp_path / "x", folds=2)
+
+
+def test_folds_keep_sources_together_and_a_class_with_one_source_in_training(tmp_path: Path) -> None:
+    make_clips(tmp_path, {"dark": 9, "light": 9, "red": 1}, frames=1)
+    clips = read_annotations(tmp_path)
+    folds = fold_annotations(clips, 3, group_by=r"([0-2])\.npy|\d\.npy")
+    assert sum(len(held.samples) for _, held in folds) <= 19
+    for train, held in folds:
+        sources = [
+            {source_of(sample, r"([0-2])\.npy|\d\.npy") for sample in part.samples} for part in (train, held)
+        ]
+        assert not sources[0] & sources[1]
+        assert min(train.counts()) >= 1
+        assert held.counts()[2] == 0
+    counts = [held.counts()[:2] for _, held in fold_annotations(clips, 3)]
+    assert counts == [[3, 3]] * 3
+    with pytest.raises(DataError, match="can't be divided into folds"):
+        fold_annotations(clips.subset([0, 9]), 2)
+
+
+def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
+    make_clips(tmp_path / "d", {f"c{number:02}": 1 if number < 20 else 2 for number in range(40)}, frames=3)
+    (tmp_path / "d" / "nothing").mkdir()
+    (tmp_path / "d" / "c39" / "bad.mp4").write_bytes(b"\0" * 9)
+    twice = (tmp_path / "d" / "c30" / "0.npy").read_bytes()
+    (tmp_path / "d" / "c31" / "same.npy").write_bytes(twice)
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
+    told = "\n".join(result.notes)
+    assert result.model.spec.num_classes == 40
+    for words in (
+        "Left out classes whose folders hold no clips: 'nothing'.",
+        "Left out 1 of 62 clips that can't be read; the first: ",
+        "Left out 1 clips that have several labels; the first: ",
+        "have one clip to train with: they are trained, and hardly learned.",
+        "Nothing to validate these classes with: ",
+        "Three of four clips have 3 frames or more, which is less than the 4 of the network's clip",
+    ):
+        assert words in told, words
+    assert how_sure(result.evaluation) in str(result)
+
+
+def test_how_sure_it_is() -> None:
+    few, many = (evaluation([1.0] * count, [str(i) for i in range(count)]) for count in (4, 400))
+    assert how_sure(few).startswith(
+        "How sure: 4 of 4 clips right, so of other such clips 51% to 100%: too few"
+    )
+    assert how_sure(many) == "How sure: 400 of 400 clips right, so of other such clips 99% to 100%."
+    several = dataclasses.replace(few, targets=np.ones((4, 2)))
+    assert how_sure(several).startswith("How sure: 4 clips were scored")
+
+
+def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="another one needs its own rate"):
+        tune(tmp_path, tmp_path / "w", config={"optimizer": "sgd"})
+    make_clips(tmp_path / "d", {"dark": 3, "light": 3})
+    heard: list[str] = []
+    config = {"optimizer": "sgd", "lr": 0.01, "epochs": 1, "workers": 0}
+    listener = {"listener": lambda line: heard.append(line["mode"])}
+    assert tune(tmp_path / "d", tmp_path / "w", config=config, **listener).tried == ()
+    assert heard == ["start", "train", "val", "start", "train"]
