@@ -115,7 +115,7 @@ def finetune_command(
     from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
     from slowfast_zoo.evaluation.evaluate import format_table
     from slowfast_zoo.training.finetune.finetune import finetune
-    from slowfast_zoo.training.listeners import listening
+    from slowfast_zoo.training.journal import listening
 
     if optimizer is not None:
         config["optimizer"] = optimizer

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,13 @@ from torch import Tensor
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
+
+TENSORBOARD = "tensorboard"
+"""Folder of what TensorBoard shows."""
 
 Listener = Callable[[dict[str, Any]], object]
 """Gets the lines of a log as they are written."""
@@ -143,3 +147,35 @@ class Meter:
             "top5_acc": None if math.isnan(top5) else top5 / clips,
             "loss": loss / passes,
         }
+
+
+@contextlib.contextmanager
+def listening(folder: Path, wanted: bool) -> Iterator[Listener | None]:
+    """What writes a training's numbers for TensorBoard below the folder; None where that isn't wanted.
+
+    Raises:
+        MissingDependencyError: it isn't installed.
+    """
+    if not wanted:
+        yield None
+        return
+    require("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer: Any = SummaryWriter(str(folder / TENSORBOARD))
+    steps_per_epoch = 1
+
+    def write(line: dict[str, Any]) -> None:
+        nonlocal steps_per_epoch
+        if line["mode"] == "start":
+            steps_per_epoch = line["steps_per_epoch"]
+            return
+        step = (line["epoch"] - 1) * steps_per_epoch + line["iter"]
+        for name, value in line.items():
+            if isinstance(value, (int, float)) and name not in ("epoch", "iter"):
+                writer.add_scalar(f"{line['mode']}/{name}", value, step)
+
+    try:
+        yield write
+    finally:
+        writer.close()

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.spec import Activation
+from slowfast_zoo.data.dataset import item_rng
+from slowfast_zoo.data.loader import Batch, normalized
+from slowfast_zoo.spec import Activation, ClipSpec
 from slowfast_zoo.training.recipe import TrainConfig
 
 
-def loss_of(logits: Tensor, targets: Tensor, activation: Activation, config: TrainConfig) -> Tensor:
+class Mix(NamedTuple):
+    """How the clips of a pass were mixed in pairs."""
+
+    part: float
+    """Of each clip that is its own."""
+    partners: Tensor
+    """int64 (N,): whose the rest is."""
+
+
+def mixed(
+    batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
+) -> tuple[Batch, Mix | None]:
+    """The clips mixed in pairs (MixUp) where ``config.mixup`` asks for it; one part for all of a pass.
+
+    Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412.
+    """
+    if not config.mixup or batch.boxes is not None or len(batch.targets) < 2:
+        return batch, None
+    rng = item_rng()
+    part = float(rng.beta(config.mixup, config.mixup))
+    partners = torch.from_numpy(rng.permutation(len(batch.targets))).to(device)
+    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
+    return batch._replace(clips=clips * part + clips[partners] * (1 - part)), Mix(part, partners)
+
+
+def loss_of(
+    logits: Tensor, targets: Tensor, activation: Activation, config: TrainConfig, mix: Mix | None = None
+) -> Tensor:
     """The mean loss, a scalar; 0 where there is nothing to learn from, as in a clip without persons.
 
     Args:
@@ -17,9 +49,15 @@ def loss_of(logits: Tensor, targets: Tensor, activation: Activation, config: Tra
         targets: classes int64 (N,) with softmax, zeros and ones float32 (N, classes) with sigmoid.
         activation: of the network; decides which loss it is.
         config: ``label_smoothing``, ``focal_alpha`` and ``focal_gamma``.
+        mix: how the clips were mixed; losses are, in the same way.
 
     Source: ``BBoxHeadAVA`` of MMAction2 (https://github.com/open-mmlab/mmaction2) for the focal variant.
     """
+    if mix is not None:
+        own, others = (
+            loss_of(logits, wanted, activation, config) for wanted in (targets, targets[mix.partners])
+        )
+        return mix.part * own + (1 - mix.part) * others
     if not len(logits):
         return logits.sum()
     if activation == "softmax":

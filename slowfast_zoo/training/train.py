@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.dataset import ClipDataset, item_rng, name_of
+from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
@@ -37,7 +37,7 @@ from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.averaging import WeightAverage
 from slowfast_zoo.training.batch_norm import update_batch_norms
 from slowfast_zoo.training.journal import Listener, Meter, TrainLog
-from slowfast_zoo.training.loss import loss_of
+from slowfast_zoo.training.loss import loss_of, mixed
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_trainable, learning_rate
@@ -132,8 +132,7 @@ def train(
         stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
-        trainer.listener = listener
-        return trainer.run(resume, progress)
+        return trainer.run(resume, progress, listener)
 
 
 class _Trainer:
@@ -163,9 +162,8 @@ class _Trainer:
         self.metrics: dict[str, float] = {}
         self.validated = 0
         self.progress = True
-        self.listener: Listener | None = None
 
-    def run(self, resume: bool, progress: bool) -> TrainResult:
+    def run(self, resume: bool, progress: bool, listener: Listener | None) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
         config, plan = self.config, self.plan
         self.progress = progress
@@ -177,7 +175,7 @@ class _Trainer:
             Progress("train", plan.steps, done=self.done, unit="step", show=shown) as bar,
             _stop_signals() as signals,
         ):
-            log = TrainLog(self.folder / LOG if self.group.first else None, bar, self.listener)
+            log = TrainLog(self.folder / LOG if self.group.first else None, bar, listener)
             log.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
             batches = iter(self._load(range(self.done, plan.steps)))
             meter = Meter(self.group)
@@ -197,14 +195,10 @@ class _Trainer:
                     self._save()
                 self._stop_if_asked(signals)
         self.average.keep()
-        return TrainResult(
-            work_dir=self.folder,
-            last=self.folder / LAST,
-            best=self.folder / BEST if self.best else None,
-            best_metrics=self.best,
-            metrics=self.metrics,
-            steps=self.done,
-        )
+        folder, steps = self.folder, self.done
+        last, best = folder / LAST, folder / BEST if self.best else None
+        measured: Any = {"best_metrics": self.best, "metrics": self.metrics}
+        return TrainResult(work_dir=folder, last=last, best=best, steps=steps, **measured)
 
     def _stop_if_asked(self, signals: list[int]) -> None:
         """Saves what is done and ends the training; all processes stop behind the same step."""
@@ -250,19 +244,10 @@ class _Trainer:
         return norm
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        batch, mix = mixed(batch, self.config, self.model.clip_spec, self.group.device)
+        logits = self._logits(network, batch)
         targets = batch.targets.to(self.group.device, non_blocking=True)
-        activation, mixup = self.model.spec.activation, self.config.mixup
-        if not mixup or batch.boxes is not None or len(targets) < 2:
-            logits = self._logits(network, batch)
-            return logits, loss_of(logits, targets, activation, self.config)
-        # As in the publication, one part for all clips of a pass, and a partner for each of them.
-        rng = item_rng()
-        part = rng.beta(mixup, mixup)
-        others = torch.from_numpy(rng.permutation(len(targets))).to(self.group.device)
-        clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
-        logits = self._logits(network, batch._replace(clips=clips * part + clips[others] * (1 - part)))
-        losses = [loss_of(logits, wanted, activation, self.config) for wanted in (targets, targets[others])]
-        return logits, part * losses[0] + (1 - part) * losses[1]
+        return logits, loss_of(logits, targets, self.model.spec.activation, self.config, mix)
 
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
         clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)

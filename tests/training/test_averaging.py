@@ -1,0 +1,81 @@
+"""The average of weights, and clips that are mixed: what they are, and that they go on exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.training_clips import CONFIG, Clips, assert_same, make_model, weights_of
+from torch import nn
+from torch.nn import functional as F
+
+from slowfast_zoo.data.loader import Batch
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.training.averaging import WeightAverage
+from slowfast_zoo.training.loss import loss_of, mixed
+from slowfast_zoo.training.train import train
+from slowfast_zoo.weights.saved.file import read_file
+
+
+def test_the_average_is_that_of_the_steps() -> None:
+    model = nn.BatchNorm1d(2)
+    average, expected = WeightAverage(model, 0.5), torch.zeros(2)
+    for step in range(1, 20):
+        with torch.no_grad():
+            model.bias.fill_(step)
+        keep = min(0.5, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * step
+        average.update(step)
+    torch.testing.assert_close(average.state["bias"], expected)
+    with average.in_place():
+        torch.testing.assert_close(model.bias.detach(), expected)
+        model.running_mean.fill_(7)  # type: ignore[union-attr]
+    assert (model.bias == 19).all()
+    assert (model.running_mean == 0).all()
+    average.keep()
+    torch.testing.assert_close(model.bias.detach(), expected)
+    assert (model.running_mean == 7).all()
+
+
+def test_mixed_clips_have_mixed_losses() -> None:
+    clips, targets = torch.randn(4, 3, 2, 8, 8), torch.tensor([0, 1, 2, 0])
+    batch = Batch(clips, targets, [0, 1, 2, 3], [1] * 4, [])
+    config = CONFIG.replace(mixup=0.4)
+    torch.manual_seed(0)
+    found, mix = mixed(batch, config, ClipSpec(), torch.device("cpu"))
+    assert mix is not None
+    assert 0 < mix.part < 1
+    partners = mix.partners
+    torch.testing.assert_close(found.clips, clips * mix.part + clips[partners] * (1 - mix.part))
+    logits = torch.randn(4, 3)
+    expected = mix.part * F.cross_entropy(logits, targets)
+    expected = expected + (1 - mix.part) * F.cross_entropy(logits, targets[partners])
+    torch.testing.assert_close(loss_of(logits, targets, "softmax", config, mix), expected)
+    assert mixed(batch, CONFIG, ClipSpec(), torch.device("cpu")) == (batch, None)
+
+
+def test_interrupted_an_average_goes_on_exactly_and_is_what_is_saved(tmp_path: Path) -> None:
+    config = CONFIG.replace(ema=0.9, mixup=0.4, checkpoint_steps=1, validate_every=1, precise_bn_batches=1)
+
+    def run(name: str, listener: Any = None, resume: bool = False) -> dict[str, torch.Tensor]:
+        model = make_model()
+        options: dict[str, Any] = {"validation": Clips(2), "device": "cpu", "progress": False}
+        result = train(
+            model, Clips(4), config, work_dir=tmp_path / name, listener=listener, resume=resume, **options
+        )
+        assert_same(read_file(result.last).state_dict(), model.state_dict())
+        return weights_of(model)
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["mode"] == "train" and (line["epoch"], line["iter"]) == (2, 1):
+            raise KeyboardInterrupt
+
+    unbroken = run("unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", stop)
+    assert_same(run("cut", resume=True), unbroken)
+    plain = make_model()
+    train(plain, Clips(4), config.replace(ema=0.0), work_dir=tmp_path / "p", device="cpu", progress=False)
+    assert not torch.equal(plain.slow.stem.conv.weight, unbroken["slow.stem.conv.weight"])
