@@ -349,6 +349,7 @@ def open_persons(
     """
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.dataset import PersonDataset
+    from slowfast_zoo.training.finetune.finetune import mirrored_classes
 
     if not is_person_data(source):
         raise DataError(
@@ -364,7 +365,10 @@ def open_persons(
     multi_label = reading.get("multi_label")
     if multi_label is None:
         multi_label = recipe.model_spec.activation == "sigmoid"
-    return PersonDataset(annotations, recipe.clip_spec, train=like is None, multi_label=multi_label)
+    clip_spec = recipe.clip_spec
+    if mirrored_classes(annotations.labels or ()):
+        clip_spec = clip_spec.replace(flip=0.0)
+    return PersonDataset(annotations, clip_spec, train=like is None, multi_label=multi_label)
 
 
 def _numbered(recipe: Recipe) -> dict[int, str] | Sequence[str]:

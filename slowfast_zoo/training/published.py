@@ -17,6 +17,7 @@ import math
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.training.recipe import Recipe, TrainConfig
 from slowfast_zoo.weights.catalog import find_config, get_weights
+from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 _KINETICS = TrainConfig()
 _KINETICS_1X = _KINETICS.replace(schedule_rule="openmmlab-1.x")
@@ -96,6 +97,7 @@ _PERSONS = (
     "The publisher also trained on boxes of persons who lie outside of the random crop, squeezed to its edge;"
     " here they are left out, and of each frame all persons are learned, not 32 drawn by chance."
 )
+_IDLE = " Persons who do none of the 16 actions, whom the publisher left out, are learned as such."
 _SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
 
 _CAMERA_MOTION = TrainConfig(
@@ -223,7 +225,7 @@ def _recipes() -> dict[str, Recipe]:
 
 def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
     entry = get_weights(model, tag)
-    pyslowfast, gpus = entry.publisher == "pyslowfast", _GPUS.get(entry.publisher)
+    gpus = _GPUS.get(entry.publisher)
     persons, start = entry.model_spec.roi is not None, None
     if entry.initialized_from is not None:
         start = _PERSON_STARTS[entry.model_spec.alpha] if persons else _STARTS[entry.publisher]
@@ -240,5 +242,11 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         initialize_from=start,
         flip_pairs=_FLIP_PAIRS.get(entry.label_set, ()),
         validation_crop=_VALIDATION_CROPS.get(entry.label_set),
-        deviations=_PERSONS if persons else _SYNC if pyslowfast and start else "",
+        deviations=_deviations(entry, start is not None),
     )
+
+
+def _deviations(entry: WeightEntry, fine_tuned: bool) -> str:
+    if entry.model_spec.roi is not None:
+        return _PERSONS + (_IDLE if entry.model_spec.num_classes == 16 else "")
+    return _SYNC if entry.publisher == "pyslowfast" and fine_tuned else ""

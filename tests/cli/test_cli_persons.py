@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,6 +80,14 @@ def test_what_would_be_done(data: Path) -> None:
     assert "80 classes: bend/bow (at the waist)" in run(*arguments, "--recipe-labels")
     few = ["train", f"{BIG.replace('8x8', '4x16')}/mmaction2/ava21-20e-16", *arguments[2:], "--recipe-labels"]
     assert "16 classes: crouch/kneel" in run(*few), "by AVA's numbers"
+
+
+def test_sides_are_not_mirrored(data: Path, tiny: Recipe) -> None:
+    path = data / "sides.csv"
+    path.write_text((data / "train.csv").read_text().replace("walk", "turn left"))
+    how: Any = {"root": data}
+    assert train_commands.open_persons(str(path), tiny, how, {}).clip_spec.flip == 0
+    assert train_commands.open_persons(str(data / "train.csv"), tiny, how, {}).clip_spec.flip == 0.5
 
 
 def test_the_other_kind_of_data_is_refused(data: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,8 +60,3 @@ def make_person_model(**changes: Any) -> SlowFast:
     model = SlowFast(PERSON_SPEC.replace(**changes))
     model.clip_spec = PERSON_CLIPS
     return model
-
-
-def boxes_of(data: torch.utils.data.Dataset[Any], index: int) -> np.ndarray[Any, Any]:
-    boxes: np.ndarray[Any, Any] = data[index][1].boxes.numpy()
-    return boxes

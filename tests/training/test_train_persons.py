@@ -16,7 +16,8 @@ from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import collate
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.evaluation.persons import evaluate_persons
-from slowfast_zoo.spec import Activation
+from slowfast_zoo.inference.engines import trial
+from slowfast_zoo.spec import Activation, RoiSpec
 from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
@@ -128,6 +129,18 @@ def test_detections_are_scored_against_what_is_annotated() -> None:
     tight = evaluate_persons(model, Detected(6), iou=0.9, progress=False)
     assert tight.metrics["mean_average_precision"] == 0
     assert not np.isnan(found.probabilities).any()
+
+
+def test_half_precision_is_tried_with_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The convolutions of a head that relates persons to the frame are among those that are tried."""
+    tried: list[Any] = []
+    monkeypatch.setattr(trial, "check_kernels", lambda *_: None)
+    monkeypatch.setattr(trial.artifacts, "load", lambda name: None)
+    monkeypatch.setattr(trial.artifacts, "store", lambda *_: None)
+    monkeypatch.setattr(trial, "try_convolutions", lambda found, *_, **how: tried.append(found) or {})
+    for roi in (RoiSpec(), RoiSpec(acrn=True)):
+        trial.check_half_precision(make_person_model(roi=roi), (1, 3, 4, 32, 32), "bfloat16")
+    assert len(tried[1]) > len(tried[0]) > 10
 
 
 def test_data_of_the_other_kind_are_refused(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def check_half_precision(
     check_kernels(precision, torch.device("cpu"))
     meta = torch.device("meta")
     twin = eval_twin(network, meta)
-    convolutions = recorded(lambda: twin(torch.empty(clips, device=meta)))
+    scores_boxes = getattr(getattr(network, "spec", None), "roi", None) is not None
+    boxes = [torch.empty((1, 5), device=meta)] * scores_boxes
+    convolutions = recorded(lambda: twin(torch.empty(clips, device=meta), *boxes))
     facts = (precision, channels_last, torch.__version__, *kernel_facts(torch.device("cpu")), convolutions)
     name = f"{artifacts.digest(facts)}.tried"
     kept = artifacts.load(name)
