@@ -125,12 +125,7 @@ class BatchRunner:
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             index = _device_of(model) if device is None else to_device(device)
-            # Engines don't take boxes yet.
-            fast = (
-                None
-                if boxes and engine == "auto" and precision == "float32"
-                else (optimized(model, engine, precision, index, clips, owner))
-            )
+            fast = optimized(model, engine, precision, index, clips, owner)
             self.model = fast or eval_twin(model, index)
         elif engine not in ("auto", model.engine) or device is not None:
             raise InputError("This model is optimized already; give engine= and device= to optimize.")
@@ -158,15 +153,13 @@ class BatchRunner:
 
     @torch.inference_mode()
     def _logits(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
-        model: Any = self.model
         # Whoever fills these clips anew comes back when the logits are here, so that the copy has ended.
         clips = clips.to(self.device, non_blocking=True).to(self._dtype)
-        precision = model.precision if isinstance(model, OptimizedModel) else "float32"
+        precision = self.model.precision if isinstance(self.model, OptimizedModel) else "float32"
         of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
         beside = [torch.cat(of_clips).to(self.device)] if boxes else []
         with float32_products(precision, self.device):
-            logits: Tensor = model(clips, *beside)
-        return logits.float().cpu()
+            return self.model(clips, *beside).float().cpu()
 
 
 @dataclasses.dataclass

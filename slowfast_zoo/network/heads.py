@@ -96,7 +96,14 @@ class RoiHead:
     ) -> Tensor:
         """Logits ``(N, num_classes)``, or pooled features ``(N, num_features)``."""
         assert boxes is not None
-        frame = torch.cat([self._pool(feature) for feature in features], dim=1)
+        return self.scores(self.frame(features), network, boxes, pre_logits=pre_logits)
+
+    def frame(self, features: tuple[Tensor, Tensor]) -> Tensor:
+        """What boxes don't change: both maps together, pooled over time ``(B, C, h, w)``."""
+        return torch.cat([self._pool(feature) for feature in features], dim=1)
+
+    def scores(self, frame: Tensor, network: Layers, boxes: Tensor, *, pre_logits: bool) -> Tensor:
+        """``forward`` of what ``frame`` gives."""
         boxes = boxes.to(frame.device)
         parts = [boxes]
         in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

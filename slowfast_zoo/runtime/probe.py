@@ -41,10 +41,12 @@ class Convolution:
     """(outputs, C, kernel)"""
     stride: tuple[int, ...]
     padding: tuple[int, ...]
+    dilation: tuple[int, ...] = (1, 1, 1)
 
     def __str__(self) -> str:
         channels, size = f"{self.weight[1]} to {self.weight[0]} channels", "x".join(map(str, self.input[2:]))
-        return f"{channels}, kernel {self.weight[2:]}, stride {self.stride}, maps of {size}"
+        dilation = "" if max(self.dilation) == 1 else f", dilation {self.dilation}"
+        return f"{channels}, kernel {self.weight[2:]}, stride {self.stride}{dilation}, maps of {size}"
 
 
 def recorded(run: Callable[[], object]) -> tuple[Convolution, ...]:
@@ -60,7 +62,7 @@ def recorded(run: Callable[[], object]) -> tuple[Convolution, ...]:
         ) -> Any:
             if func is torch.ops.aten.convolution.default and args[1].ndim == 5:
                 shapes = tuple(args[0].shape), tuple(args[1].shape)
-                seen[Convolution(*shapes, tuple(args[3]), tuple(args[4]))] = None
+                seen[Convolution(*shapes, *map(tuple, args[3:6]))] = None
             return func(*args, **kwargs or {})
 
     with torch.inference_mode(False), torch.no_grad(), Recorder():  # type: ignore[no-untyped-call]
@@ -139,18 +141,18 @@ def _answer(convolution: list[list[int]], precision: str, channels_last: bool) -
     import torch
     from torch.nn import functional as F
 
-    size, weight_size, stride, padding = convolution
+    size, weight_size, stride, padding, dilation = convolution
     dtype: torch.dtype = getattr(torch, precision)
     exact = torch.float64 if precision == "float32" else torch.float32
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(size, generator=generator).to(dtype)
     weight = torch.randn(weight_size, generator=generator).to(dtype)
-    expected = F.conv3d(x.to(exact), weight.to(exact), None, stride, padding)
+    expected = F.conv3d(x.to(exact), weight.to(exact), None, stride, padding, dilation)
     if channels_last:
         x, weight = (each.contiguous(memory_format=torch.channels_last_3d) for each in (x, weight))
     worst = 0.0
     for _ in range(2):  # a damaged heap may show only when it is used again
-        output = F.conv3d(x, weight, None, stride, padding).to(exact)
+        output = F.conv3d(x, weight, None, stride, padding, dilation).to(exact)
         error = float((output - expected).abs().max() / expected.abs().max())
         if error != error:
             return "it gives NaN"

@@ -10,11 +10,18 @@ from torch import Tensor
 
 from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
+from slowfast_zoo.network.heads import RoiHead, head_of
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision, check_kernels
+from slowfast_zoo.spec import ModelSpec
 
 Run = Callable[[Tensor], Tensor]
-"""Clips float32 ``(B, C, T, H, W)`` on the engine's device to logits float32, B at least 1."""
+"""Clips float32 ``(B, C, T, H, W)`` on the engine's device to logits float32, B at least 1; of a network that
+scores persons to what its head reads, ``Maps``."""
+
+Answer = Callable[..., Tensor]
+"""Clips, and boxes where the network scores persons, to logits."""
 
 Shape = tuple[int, int, int, int]
 """(C, T, H, W) of a clip."""
@@ -79,6 +86,41 @@ def onednn_is_fast(device: torch.device) -> bool:
     """Whether the device is a processor that oneDNN has kernels of its own for."""
     there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return there and device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
+def with_head(run: Run, network: SlowFast) -> Answer:
+    """An engine's answers: its own, or those of the network's head where that takes boxes.
+
+    Args:
+        run: the engine.
+        network: folded, float32, on the engine's device.
+    """
+    head = head_of(network.spec)
+    if not isinstance(head, RoiHead):
+        return run
+    pre_logits = network.spec.num_classes == 0
+    return lambda clips, boxes: head.scores(run(clips), network, boxes, pre_logits=pre_logits)
+
+
+def example_boxes(spec: ModelSpec, shape: Shape, count: int = 3) -> tuple[Tensor, ...]:
+    """Boxes of one clip, ``(count, 5)``, for a network that takes them: the whole frame, then seeded ones.
+
+    Args:
+        spec: the network's.
+        shape: (C, T, H, W) of the clip.
+        count: how many.
+
+    Returns:
+        what to call the network with behind the clip: the boxes, or nothing.
+    """
+    if spec.roi is None:
+        return ()
+    generator = torch.Generator().manual_seed(count)
+    corners = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values * 1.2 - 0.1  # some reach out
+    corners[:1] = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    corners[1:, 1] += 0.1  # none is empty
+    pixels = torch.tensor([shape[3], shape[2]]) * corners
+    return (torch.cat([torch.zeros(count, 1), pixels.flatten(1)], dim=1),)
 
 
 def in_pieces(call: Run, size: int) -> Run:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.network.heads import RoiHead, head_of
 from slowfast_zoo.network.pathway import Block, Stem
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes
 from slowfast_zoo.network.twin import eval_twin
@@ -18,7 +19,7 @@ _HALF_VECTOR = 8
 """Channels that fill half of a vector of 512 bits."""
 
 
-def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> FoldedNetwork:
+def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> SlowFast | Lowered:
     """A folded copy for inference: float32 clips ``(B, C, T, H, W)``, and boxes, to float32 logits.
 
     Args:
@@ -32,7 +33,7 @@ def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> F
     return lower(fold_batch_norms(model), precision, paired=paired)
 
 
-def lower(folded: SlowFast, precision: Precision, *, paired: bool = False) -> FoldedNetwork:
+def lower(folded: SlowFast, precision: Precision, *, paired: bool = False) -> SlowFast | Lowered:
     """``prepare`` of a folded network, which stays as it is; in float32 both share their weights."""
     network = copy.deepcopy(folded) if is_half(precision) else eval_twin(folded)
     if paired and PairedStem.suits(network):
@@ -199,13 +200,37 @@ class Lowered(nn.Module):
     def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Logits of a float32 clip ``(B, C, T, H, W)`` and of boxes, as the network's own."""
         check_boxes(boxes, self.spec)
+        return self.model.forward_head(self.forward_features(clip), self.spec.num_classes == 0, boxes=boxes)
+
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """The last maps of a float32 clip, float32."""
         slow, fast = self.model.forward_features(clip.to(self.dtype))
-        pre_logits = self.spec.num_classes == 0
-        return self.model.forward_head((slow.float(), fast.float()), pre_logits, boxes=boxes)
+        return slow.float(), fast.float()
 
 
-FoldedNetwork = SlowFast | Lowered
-"""A folded network, in whichever precision."""
+class Maps(nn.Module):
+    """What a network that scores persons sees of a clip before it looks at boxes.
+
+    That is nearly all of its work, it doesn't change with the boxes, and its size is fixed: what engines
+    compute. The head behind it is torch's own for all of them.
+
+    Args:
+        network: with an ROI head; becomes part of this module.
+    """
+
+    def __init__(self, network: SlowFast | Lowered) -> None:
+        super().__init__()
+        self.network, self.spec = network, network.spec
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """``(B, C, h, w)`` of a float32 clip: both pathways, pooled over time."""
+        head = head_of(self.spec)
+        assert isinstance(head, RoiHead)
+        return head.frame(self.network.forward_features(clip))
+
+
+FoldedNetwork = SlowFast | Lowered | Maps
+"""A folded network in whichever precision, or all of it but the head that takes boxes."""
 
 
 def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:

@@ -42,13 +42,27 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.auto.measuring import Candidate, Measured, best, measure
 from slowfast_zoo.inference.engines.auto.records import Case
 from slowfast_zoo.inference.engines.eager import EAGER
-from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, onednn_is_fast
-from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms, lower, use_products
+from slowfast_zoo.inference.engines.engine import (
+    Engine,
+    Run,
+    Shape,
+    example_boxes,
+    onednn_is_fast,
+    with_head,
+)
+from slowfast_zoo.inference.engines.folding import (
+    FoldedNetwork,
+    Maps,
+    check_model,
+    fold_batch_norms,
+    lower,
+    use_products,
+)
 from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
 from slowfast_zoo.inference.engines.openvino.engine import OPENVINO
 from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
-from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.machine import resident_bytes
 from slowfast_zoo.runtime.precision import Precision, check_precision, float32_products
@@ -82,7 +96,8 @@ def optimize(
 ) -> OptimizedModel:
     """A fast copy of a model for inference, called like it: clips ``(B, C, T, H, W)`` to logits.
 
-    The model stays as it is, and what happens to its weights later doesn't reach the copy. An engine
+    One that scores persons is called with boxes as well: any number of them, which cost no new start. The
+    model stays as it is, and what happens to its weights later doesn't reach the copy. An engine
     starts at the first clip of each size, or in ``warm_up``.
 
     Args:
@@ -108,7 +123,6 @@ def optimize(
         )
     check_precision(precision)
     check_model(model)
-    check_clip_head(model.spec, "optimize")
     index = to_device(device) if device is not None else next(model.parameters()).device
     name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
     ENGINES[name].refuse(index, precision)
@@ -214,23 +228,27 @@ class OptimizedModel:
         self._idle_bytes = _memory_of(device)
         self._lock = threading.Lock()
 
-    def __call__(self, clip: Tensor) -> Tensor:
-        """Logits float32 ``(B, num_classes)`` on ``device``, without gradients.
+    def __call__(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """Logits float32 ``(B, num_classes)`` on ``device``, without gradients; a row for each box, if any.
 
         Args:
             clip: float ``(B, C, T, H, W)`` on any device, normalized as ``clip_spec`` says.
+            boxes: for a network that scores persons: as for ``SlowFast.forward``, on any device.
 
         Raises:
-            InputError: a rank, dtype or size that the network can't take.
+            InputError: a rank, dtype or size that the network can't take; boxes that are none.
             ExportError: the engine can't take this model.
         """
         check_clip(clip, self.spec)
+        check_boxes(boxes, self.spec, clip)
         with torch.inference_mode(), float32_products(self.precision, self.device):
             clip = clip.to(self.device, torch.float32)
-            if not len(clip):
+            if not len(clip if boxes is None else boxes):
                 return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
             channels, frames, height, width = clip.shape[1:]
-            return self._run_for((channels, frames, height, width), clip)(clip)
+            run = self._run_for((channels, frames, height, width), clip)
+            boxes = None if boxes is None else boxes.to(self.device, torch.float32)
+            return run(clip) if boxes is None else with_head(run, self._folded)(clip, boxes)
 
     def expect(self, clips: int | None) -> None:
         """Announces how many clips will come: where "auto" chose the engine and the job is long, the next
@@ -247,7 +265,8 @@ class OptimizedModel:
         height = self.clip_spec.test_crop if height is None else height
         width = height if width is None else width
         before = time.perf_counter()
-        self(torch.zeros(1, self.spec.in_channels, self.spec.num_frames, height, width))
+        shape = (self.spec.in_channels, self.spec.num_frames, height, width)
+        self(torch.zeros(1, *shape), *example_boxes(self.spec, shape))
         return time.perf_counter() - before
 
     def eval(self) -> OptimizedModel:
@@ -321,14 +340,15 @@ class OptimizedModel:
     def _build(self, name: str, shape: Shape) -> Run:
         """An engine for one size of clips, after it has proven itself."""
         if name == MODULE:
-            return self._folded
+            return self._folded if self.spec.roi is None else Maps(self._folded)
         engine = ENGINES[name]
-        network = lower(self._folded, self.precision, paired=onednn_is_fast(self.device))
+        lowered = lower(self._folded, self.precision, paired=onednn_is_fast(self.device))
+        network: FoldedNetwork = lowered if self.spec.roi is None else Maps(lowered)
         if engine.torch_kernels and self.device.type == "cpu" and self.precision != "float32":
             use_products(network)
             check_half_precision(network, (1, *shape), self.precision)
         run = engine.build(network, self.precision, self.device, shape)
-        prove(engine, run, self._folded, self.precision, self.device, shape)
+        prove(engine, with_head(run, self._folded), self._folded, self.precision, self.device, shape)
         return run
 
     def _attempt(self, shape: Shape) -> Run | None:

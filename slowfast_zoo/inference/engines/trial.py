@@ -14,7 +14,7 @@ from torch import nn
 
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.inference.engines import artifacts
-from slowfast_zoo.inference.engines.engine import Engine, Run, Shape
+from slowfast_zoo.inference.engines.engine import Answer, Engine, Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
@@ -29,13 +29,13 @@ _SEED = 20191027
 
 
 def prove(
-    engine: Engine, run: Run, module: SlowFast, precision: Precision, device: torch.device, shape: Shape
+    engine: Engine, answer: Answer, module: SlowFast, precision: Precision, device: torch.device, shape: Shape
 ) -> None:
     """Refuses an engine whose logits aren't the module's, as far as its precision allows.
 
     Args:
         engine: which it is.
-        run: the engine, built for this network and shape.
+        answer: what the engine, built for this network and shape, gives.
         module: the network in float32 and eval mode on the device.
         precision: what the engine computes in.
         device: where.
@@ -47,11 +47,12 @@ def prove(
     facts = (precision, shape, str(device), *kernel_facts(device), versions(*engine.packages))
     name = f"{artifacts.fingerprint(module, engine.name, *facts)}.proven"
     clip = torch.randn((1, *shape), generator=torch.Generator().manual_seed(_SEED)).to(device)
+    inputs = [each.to(device) for each in (clip, *example_boxes(module.spec, shape))]
     if artifacts.load(name) is not None:
         if engine.starts_late:
-            run(clip)
+            answer(*inputs)
         return
-    logits, expected = run(clip), module(clip)
+    logits, expected = answer(*inputs), module(*inputs)
     if not expected.isfinite().all():
         return  # weights that give no numbers are no measure of an engine
     difference = float((logits - expected).abs().max() / expected.abs().max().clamp(min=1e-30))

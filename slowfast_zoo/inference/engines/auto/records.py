@@ -114,4 +114,5 @@ def _finite(value: float) -> float | None:
 
 def _words(spec: ModelSpec) -> str:
     depths = f"R{spec.depth}" if spec.fast_depth == spec.depth else f"R{spec.depth}+R{spec.fast_depth}"
-    return f"SlowFast {depths}, alpha {spec.alpha}, width {spec.base_width}"
+    persons = "" if spec.roi is None else ", scoring persons"
+    return f"SlowFast {depths}, alpha {spec.alpha}, width {spec.base_width}{persons}"

@@ -186,11 +186,11 @@ def _behind(network: fx.GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _suits(conv: nn.Conv3d, frames: int) -> bool:
-    """Whether a convolution has three taps, stride 1, and enough channels and frames."""
+    """Whether a convolution has three neighboring taps, stride 1, and enough channels and frames."""
     taps = conv.kernel_size == (1, 3, 3) or (conv.kernel_size == (3, 1, 1) and frames >= TILE)
     channels = (conv.in_channels, conv.out_channels)
     wide = min(channels) >= _WIDE and not any(number % _LANES for number in channels)
-    return taps and wide and conv.stride == (1, 1, 1)
+    return taps and wide and conv.stride == conv.dilation == (1, 1, 1)
 
 
 def _places(x: Tensor) -> list[int]:
