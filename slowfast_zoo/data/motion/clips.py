@@ -110,13 +110,13 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
         aspect = float(rng.choice(ASPECTS)) if self.squeezed else self.size[0] / self.size[1]
         size = self.size
         if self.plain and rng.random() < self.plain:
-            seconds = _moments(self.num_frames, self.fps, 1, rng)[:, 0]
+            seconds = moments(self.num_frames, self.fps, 1, rng)[:, 0]
             return to_bytes(self._shoot(CAMERA_MOTIONS[label], seconds, aspect, size, rng, plain=True)), label
         if rng.random() < 0.3:
             shrink = rng.uniform(0.35, 0.9)
             size = (max(int(size[0] * shrink), 8), max(int(size[1] * shrink), 8))
         exposures = 3 if rng.random() < 0.15 else 1
-        seconds = _moments(self.num_frames, self.fps, exposures, rng)
+        seconds = moments(self.num_frames, self.fps, exposures, rng)
         frames = self._shoot(CAMERA_MOTIONS[label], seconds.reshape(-1), aspect, size, rng)
         if exposures > 1:
             frames = frames.view(*seconds.shape, *frames.shape[1:]).mean(1)
@@ -133,7 +133,7 @@ class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):
         plain: bool = False,
     ) -> torch.Tensor:
         """Scene and cast at those moments, float32 (T, 3, height, width)."""
-        scene = _rearranged(self._scene(int(rng.integers(self.scenes))), rng)
+        scene = rearranged(self._scene(int(rng.integers(self.scenes))), rng)
         path = draw_path(motion, seconds, rng, least=PLAIN_STEPS if plain else 1.0)
         maps = fit_view(path, aspect, scene.shape[:0:-1], log_uniform(rng, 0.45, 1), rng)
         frames = warp(torch.from_numpy(scene).float(), maps, size)
@@ -198,7 +198,7 @@ def _frame_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _moments(count: int, fps: float, exposures: int, rng: np.random.Generator) -> Floats:
+def moments(count: int, fps: float, exposures: int, rng: np.random.Generator) -> Floats:
     """When each frame was exposed, float64 (count, exposures), in seconds: a recording of some other rate
     has frames only at its own ticks, so that some of a clip's are late, and repeated if it is slower."""
     rate = log_uniform(rng, *RECORDING_FPS)
@@ -211,7 +211,7 @@ def _moments(count: int, fps: float, exposures: int, rng: np.random.Generator) -
     return seconds
 
 
-def _rearranged(scene: Pixels, rng: np.random.Generator) -> Pixels:
+def rearranged(scene: Pixels, rng: np.random.Generator) -> Pixels:
     """The scene turned by quarters, mirrored, with its colors exchanged and perhaps inverted: a scene that
     is filmed often shouldn't be known by heart."""
     scene = np.rot90(scene[rng.permutation(3)], int(rng.integers(4)), (1, 2))
