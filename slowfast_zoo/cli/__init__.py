@@ -25,6 +25,8 @@ COMMANDS = {
     },
     "videos.predict": {
         "predict": "Names what happens in videos: files, URLs, folders, patterns, - for standard input.",
+    },
+    "videos.render": {
         "render": "Draws the answer for VIDEO into OUT.",
     },
     "videos.time": {

@@ -103,7 +103,7 @@ def test_large_videos_shrink_and_tiny_ones_grow() -> None:
 
 def test_bars_have_the_length_of_their_probability() -> None:
     overlay = Overlay(width=640, height=360, rows=(("a", 1.0), ("b", 0.5), ("c", 0.0)))
-    picture = np.asarray(overlay.draw(flat(1, 360, 640, 0)[0], 0.0))
+    picture = np.asarray(overlay.draw(flat(1, 360, 640, 0)[0], 0.0, 0.0))
     widths = amber(picture).sum(axis=1)
     rows = [part.max() for part in np.split(widths, np.flatnonzero(widths == 0)) if part.any()]
     assert len(rows) == 3
@@ -115,7 +115,7 @@ def test_bars_have_the_length_of_their_probability() -> None:
 
 def test_the_time_line_shows_what_was_looked_at_and_where_we_are() -> None:
     overlay = Overlay(width=600, height=300, rows=(("a", 0.0),), span=(0.25, 0.5))
-    first, last = (np.asarray(overlay.draw(flat(1, 300, 600, 0)[0], at)) for at in (0.0, 1.0))
+    first, last = (np.asarray(overlay.draw(flat(1, 300, 600, 0)[0], at, at)) for at in (0.0, 1.0))
     line = first[-8:, 100:500]
     looked = np.flatnonzero(amber(line).any(axis=0)) + 100
     assert looked.min() == pytest.approx(150, abs=8)
@@ -131,7 +131,7 @@ def test_text_fits() -> None:
         for text in ("short", "a label that is a good deal longer than any panel", "名前", "two\nlines"):
             cut = fitted(text, width, 14)
             assert "\n" not in cut
-            assert cut in ("...", " ".join(text.split())) or drawing._font(14).getlength(cut) <= width
+            assert cut in ("...", " ".join(text.split())) or drawing.font_of(14).getlength(cut) <= width
 
 
 def test_a_model_is_asked_and_its_answer_returned(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").mkdir()
     with pytest.raises(VideoError, match="it is a folder"):
         render(ANSWER, video, tmp_path / "b.mp4", fps=5)
-    with pytest.raises(InputError, match="takes a SlowFast model or a Prediction, got str"):
+    with pytest.raises(InputError, match="takes a SlowFast model, a Prediction or Detections, got str"):
         render("slowfast_r50_4x16x1", video, tmp_path / "a.mp4", fps=5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="takes a SlowFast model or a row, got str"):
         contact_sheet("slowfast_r50_4x16x1", video, tmp_path / "a.png")  # type: ignore[arg-type]
@@ -310,10 +310,10 @@ def test_an_old_file_survives_what_goes_wrong(
     out.write_bytes(b"the old one")
     draw = Overlay.draw
 
-    def interrupted(self: Overlay, frame: np.ndarray, progress: float) -> Image.Image:
+    def interrupted(self: Overlay, frame: np.ndarray, progress: float, seconds: float) -> Image.Image:
         if progress > 0.5:
             raise KeyboardInterrupt
-        return draw(self, frame, progress)
+        return draw(self, frame, progress, seconds)
 
     monkeypatch.setattr(Overlay, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""``slowfast-zoo predict`` and ``render``: videos in, names and probabilities out, or drawn on the video."""
+"""``slowfast-zoo predict``: videos in, names and probabilities out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import NEW_FILE, command, echo, prepared
+from slowfast_zoo.cli.options import command, echo, prepared
 from slowfast_zoo.cli.results import (
     FORMATS,
     ResultFile,
@@ -113,41 +113,6 @@ def predict_command(
             tell(prediction)
     if progress.failed:
         raise click.exceptions.Exit(1)
-
-
-@command(
-    "render",
-    "render video.mp4 labeled.mp4 --model slowfast_tiny",
-    "render video.mp4 pathways.png --model slowfast_r50_4x16x1",
-)
-@click.argument("video")
-@click.argument("out", type=NEW_FILE)
-@model_option()
-@opt.topk
-@opt.views()
-@opt.fps
-@click.option("--seconds", type=(float, float), metavar="START END", help="Only this part of the video.")
-@opt.device
-def render_command(
-    video: str, out: Path, model: ModelRef, topk: int, seconds: Any, device: str | None, **options: Any
-) -> None:
-    """Draws the answer for VIDEO into OUT.
-
-    OUT ends in .mp4 or .gif: the video with its best labels. In .png: the frames that the slow and the
-    fast pathway see, which needs no weights.
-    """
-    from slowfast_zoo.inference.render.render import contact_sheet, render
-    from slowfast_zoo.runtime.devices import to_device
-
-    if out.suffix.lower() == ".png":
-        if seconds is not None:
-            raise InputError("--seconds belongs to .mp4 and .gif; a sheet shows what the model sees.")
-        contact_sheet(model.entry or model.load(), video, out, **options)
-        echo(f"Wrote {out}")
-        return
-    network = model.load().to(to_device(device))
-    answer = render(network, video, out, topk=topk, seconds=seconds, **options)
-    echo(f"Wrote {out}: {answer!r}")
 
 
 @dataclasses.dataclass

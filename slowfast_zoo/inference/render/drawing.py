@@ -26,7 +26,8 @@ TEXT = (255, 255, 255)
 DIM = (176, 176, 176)
 BACKGROUND = (24, 26, 30)
 
-_PANEL = (0, 0, 0, 170)  # dark enough for white text on a white picture, still see-through
+PANEL = (0, 0, 0, 170)
+"""Dark enough for white text on a white picture, still see-through."""
 _TRACK = (104, 104, 104, 200)
 _BAR = (*ACCENT, 255)
 
@@ -47,13 +48,11 @@ class Overlay:
     rows: tuple[tuple[str, float], ...]
     span: tuple[float, float] | None = None
 
-    def draw(self, frame: Frame, progress: float) -> Image:
+    def draw(self, frame: Frame, progress: float, seconds: float) -> Image:
         """The frame, uint8 RGB (H, W, 3), with the panel and a mark at ``progress`` (0 to 1)."""
-        from PIL import Image, ImageDraw
+        from PIL import ImageDraw
 
-        picture = Image.fromarray(frame)
-        if picture.size != (self.width, self.height):
-            picture = picture.resize((self.width, self.height), Image.Resampling.BICUBIC)
+        picture = resized(frame, self.width, self.height)
         panel, place = self._panel
         picture.paste(panel, place, panel)
         left, top, width, height = self._timeline
@@ -94,9 +93,9 @@ class Overlay:
         left, top, width, height = self._timeline
         gap = margin // 2
         high = shown * row + margin + gap + (self.height - top)
-        panel = Image.new("RGBA", (self.width, high), _PANEL)
+        panel = Image.new("RGBA", (self.width, high), PANEL)
         draw = ImageDraw.Draw(panel)
-        number = _font(self._text_size).getlength("100.0%")
+        number = font_of(self._text_size).getlength("100.0%")
         for index, (label, score) in enumerate(self.rows[:shown]):
             y = margin + index * row
             self._draw_row(draw, label, score, (margin, y, wide - margin, y + row), number)
@@ -116,7 +115,7 @@ class Overlay:
         if (right - left) > 14 * self._text_size:
             bar_left -= (right - left) * 0.3
         middle = (top + bottom) / 2
-        font = _font(self._text_size)
+        font = font_of(self._text_size)
         draw.text((left, middle), fitted(label, bar_left - gap - left, self._text_size), TEXT, font, "lm")
         draw.text((right, middle), f"{score:.1%}", TEXT, font, "rm")
         bar_right = right - number - gap
@@ -127,10 +126,19 @@ class Overlay:
             draw.rectangle((bar_left, middle - half, max(full, bar_left + 1), middle + half), fill=_BAR)
 
 
+def resized(frame: Frame, width: int, height: int) -> Image:
+    """uint8 RGB (H, W, 3) as a picture of that many pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    size = (width, height)
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
 def fitted(text: str, width: float, size: int) -> str:
     """The text on one line, its end replaced by dots where it is wider than ``width`` pixels."""
     text = " ".join(text.split())
-    font = _font(size)
+    font = font_of(size)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:
@@ -169,7 +177,9 @@ def tiles(
         if mark:
             draw.rectangle((x, y, x + side - 1, y + side - 1), outline=ACCENT, width=max(2, side // 40))
         color = ACCENT if mark else DIM
-        draw.text((x + side / 2, y + side + text / 2), fitted(caption, side, size), color, _font(size), "mm")
+        draw.text(
+            (x + side / 2, y + side + text / 2), fitted(caption, side, size), color, font_of(size), "mm"
+        )
     return sheet
 
 
@@ -178,7 +188,9 @@ def stacked(parts: Sequence[Image | tuple[str, int, tuple[int, int, int]]], widt
     from PIL import Image, ImageDraw
 
     margin = 16
-    widths = [_font(part[1]).getlength(part[0]) if isinstance(part, tuple) else part.width for part in parts]
+    widths = [
+        font_of(part[1]).getlength(part[0]) if isinstance(part, tuple) else part.width for part in parts
+    ]
     width = min(width, round(max(widths)))
     heights = [round(part[1] * 1.7) if isinstance(part, tuple) else part.height + 8 for part in parts]
     sheet = Image.new("RGB", (width + 2 * margin, sum(heights) + 2 * margin), BACKGROUND)
@@ -187,7 +199,7 @@ def stacked(parts: Sequence[Image | tuple[str, int, tuple[int, int, int]]], widt
     for part, height in zip(parts, heights, strict=True):
         if isinstance(part, tuple):
             text, size, color = part
-            draw.text((margin, y + height / 2), fitted(text, width, size), color, _font(size), "lm")
+            draw.text((margin, y + height / 2), fitted(text, width, size), color, font_of(size), "lm")
         else:
             sheet.paste(part, (margin, y))
         y += height
@@ -240,7 +252,8 @@ def as_bytes(clip: Any, mean: Sequence[float], std: Sequence[float], scale: floa
 
 
 @functools.cache
-def _font(size: int) -> Any:
+def font_of(size: int) -> Any:
+    """The font of every text, that many pixels high."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)

@@ -1,6 +1,7 @@
 """Pictures of what a model says and of what it saw.
 
 render(model, "clip.mp4", "answer.mp4")            # the clip with its best labels drawn on it
+render(detect(model, "clip.mp4", detector="person"), "clip.mp4", "persons.mp4")     # boxes and actions
 contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pathways saw
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render.drawing import (
     ACCENT,
@@ -29,6 +31,7 @@ from slowfast_zoo.inference.render.drawing import (
     tiles,
     written,
 )
+from slowfast_zoo.inference.render.persons import PersonsOverlay
 from slowfast_zoo.network.slowfast import SlowFast, slow_frames
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
@@ -52,7 +55,7 @@ _SAME_SECONDS = 1e-6
 
 
 def render(
-    model: SlowFast | Prediction,
+    model: SlowFast | Prediction | Detections,
     source: Source,
     path: str | Path,
     *,
@@ -61,19 +64,23 @@ def render(
     fps: float | Fraction | None = None,
     seconds: tuple[float, float] | None = None,
     progress: bool = True,
-) -> Prediction:
+) -> Prediction | Detections:
     """Writes the clip with its best labels and their probabilities drawn on it; returns what was drawn.
+
+    Of ``Detections`` it draws each person's box with name and actions, which follows a track from one key
+    frame to the next; without tracks, persons are shown in the frames around their key frame.
 
     The longer side has at most 1280 pixels (480 in a GIF), tiny videos are enlarged; every frame keeps its
     time, and pixels that aren't square become square. A line at the bottom stands for the time; its colored
     part is what the model looked at. Sound is left out.
 
     Args:
-        model: a model to ask, or its answer for this source.
+        model: a model to ask, or its answer for this source; of one that scores persons, what ``detect``
+            answered.
         source: one video, as for ``predict``.
         path: file to write, .mp4 or .gif; it is replaced when all went well.
         views: how often the model looks, as for ``predict``.
-        topk: how many labels to draw, best first; fewer where the picture is too low.
+        topk: how many labels to draw (of each person), best first; fewer where the picture is too low.
         fps: frames per second, instead of what the source says; arrays and folders need it.
         seconds: part of the video to write: start and end; None means all of it.
         progress: whether to show a bar on a terminal.
@@ -104,14 +111,9 @@ def render(
             f"A GIF of {length:.0f} seconds would be huge; give seconds=(start, end),"
             f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
         )
-    answer = (
-        model if isinstance(model, Prediction) else predict(model, source, views=views, topk=topk, fps=fps)
-    )
-    if answer.error is not None:
-        raise VideoError(answer.error)
+    answer = predict(model, source, views=views, topk=topk, fps=fps) if isinstance(model, SlowFast) else model
     size = output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[".gif" if as_gif else ".mp4"])
-    rows = tuple(zip(answer.labels, answer.scores, strict=True))[:topk]
-    overlay = Overlay(width=size[0], height=size[1], rows=rows, span=_span(answer, times))
+    overlay = _overlay(answer, size, topk, times)
     with written(path) as file:
         pictures = _drawn(source, fps, overlay, part, times)
         bar = tqdm(pictures, total=len(part), unit="frame", disable=None if progress else True)
@@ -120,6 +122,18 @@ def render(
         else:
             _write_mp4(file, iter(bar), _ticks(times, part, rate), size)
     return answer
+
+
+def _overlay(
+    answer: Prediction | Detections, size: tuple[int, int], topk: int, times: Sequence[float]
+) -> Overlay | PersonsOverlay:
+    width, height = size
+    if isinstance(answer, Detections):
+        return PersonsOverlay(width=width, height=height, answer=answer, topk=topk)
+    if answer.error is not None:
+        raise VideoError(answer.error)
+    rows = tuple(zip(answer.labels, answer.scores, strict=True))[:topk]
+    return Overlay(width=width, height=height, rows=rows, span=_span(answer, times))
 
 
 def contact_sheet(
@@ -201,8 +215,15 @@ def _row(
 
 def _refuse(model: object, source: object, path: Path, topk: int) -> None:
     """Everything that can be known to be wrong before a frame is read."""
-    if not isinstance(model, (SlowFast, Prediction)):
-        raise InputError(f"render takes a SlowFast model or a Prediction, got {type(model).__name__}.")
+    if not isinstance(model, (SlowFast, Prediction, Detections)):
+        raise InputError(
+            f"render takes a SlowFast model, a Prediction or Detections, got {type(model).__name__}."
+        )
+    if isinstance(model, SlowFast) and model.spec.roi is not None:
+        raise InputError(
+            "This model scores persons: render draws what detect answers, render(detect(model, source,"
+            " boxes=...), source, path)."
+        )
     if not isinstance(topk, int) or isinstance(topk, bool) or topk < 1:
         raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1.")
     named = isinstance(source, (str, Path)) and path.exists() and Path(source).exists()
@@ -245,7 +266,11 @@ def _span(answer: Prediction, times: Sequence[float]) -> tuple[float, float] | N
 
 
 def _drawn(
-    source: Source, fps: float | Fraction | None, overlay: Overlay, part: range, times: Sequence[float]
+    source: Source,
+    fps: float | Fraction | None,
+    overlay: Overlay | PersonsOverlay,
+    part: range,
+    times: Sequence[float],
 ) -> Iterator[tuple[float, Image]]:
     """Each frame with what is drawn on it, and its seconds since the first of them."""
     last = max(len(times) - 2, 1)
@@ -258,7 +283,7 @@ def _drawn(
             if index >= part.stop:
                 break
             share = min((times[index] - times[0]) / max(times[last] - times[0], 1e-9), 1.0)
-            yield times[index] - times[part.start], overlay.draw(frame, share)
+            yield times[index] - times[part.start], overlay.draw(frame, share, times[index])
 
 
 def _ticks(times: Sequence[float], part: range, rate: Fraction) -> Fraction:

@@ -1,0 +1,67 @@
+"""``slowfast-zoo render``: the answer drawn on the video, and what the model saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.models import model_option
+from slowfast_zoo.cli.options import NEW_FILE, command, echo
+from slowfast_zoo.cli.videos.detect import persons, score
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.naming import ModelRef
+
+
+@command(
+    "render",
+    "render video.mp4 labeled.mp4 --model slowfast_tiny",
+    "render video.mp4 pathways.png --model slowfast_r50_4x16x1",
+    "render video.mp4 persons.mp4 --model slowfast_r50_8x8x1_roi --detector person",
+)
+@click.argument("source", metavar="VIDEO")
+@click.argument("out", type=NEW_FILE)
+@model_option()
+@opt.topk
+@persons
+@score(0.3)
+@opt.views()
+@opt.fps
+@click.option("--seconds", type=(float, float), metavar="START END", help="Only this part of the video.")
+@opt.device
+def render_command(
+    source: str,
+    out: Path,
+    model: ModelRef,
+    topk: int,
+    persons: dict[str, Any],
+    score: float,
+    seconds: Any,
+    device: str | None,
+    views: Any,
+    fps: float | None,
+) -> None:
+    """Draws the answer for VIDEO into OUT.
+
+    OUT ends in .mp4 or .gif: the video with its best labels, or with --boxes or --detector each person's box
+    with its actions from --score on. In .png: the frames that the slow and the fast pathway see, which needs
+    no weights.
+    """
+    from slowfast_zoo.inference.detect.detect import detect
+    from slowfast_zoo.inference.render.render import contact_sheet, render
+    from slowfast_zoo.runtime.devices import to_device
+
+    if out.suffix.lower() == ".png":
+        if seconds is not None:
+            raise InputError("--seconds belongs to .mp4 and .gif; a sheet shows what the model sees.")
+        contact_sheet(model.entry or model.load(), source, out, views=views, fps=fps)
+        echo(f"Wrote {out}")
+        return
+    network = model.load().to(to_device(device))
+    asked: Any = network
+    if persons["boxes"] or persons["detector"] or network.spec.roi is not None:
+        asked = detect(network, source, score=score, topk=topk, fps=fps, **persons)
+    answer = render(asked, source, out, topk=topk, seconds=seconds, views=views, fps=fps)
+    echo(f"Wrote {out}: {answer!r}")
