@@ -24,12 +24,22 @@ QUICK = """
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of the quick files."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gpu-device", default="cuda:0", help="where tests/gpu run; 'cpu' rehearses those that can be"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests of the quick files; leaves out those of a GPU, unless -m asks for them."""
     quick = set(QUICK.split())
     for item in items:
         if item.path.stem in quick:
             item.add_marker(pytest.mark.quick)
+    if "gpu" not in config.option.markexpr:
+        gone = [item for item in items if item.get_closest_marker("gpu")]
+        items[:] = [item for item in items if item not in gone]
+        config.hook.pytest_deselected(items=gone)
 
 
 @pytest.fixture(autouse=True)
