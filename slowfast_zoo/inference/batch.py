@@ -24,18 +24,26 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import (
+    DownloadError,
+    InputError,
+    SlowFastZooError,
+    UnknownNameError,
+    did_you_mean,
+    quoted,
+)
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.runtime.machine import given_threads, usable_cpus
 from slowfast_zoo.runtime.precision import Precision
 
 if TYPE_CHECKING:
+    from slowfast_zoo.inference.detect.detectors import DetectorName
     from slowfast_zoo.inference.segments import SegmentRules
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.video.clips import Views
 
-Task = Literal["predict", "timeline", "features"]
+Task = Literal["predict", "timeline", "features", "detect"]
 Kind = Literal[
     "string",
     "int",
@@ -43,6 +51,7 @@ Kind = Literal[
     "double",
     "boolean",
     "array<string>",
+    "array<int>",
     "array<float>",
     "array<double>",
     "array<array<float>>",
@@ -83,17 +92,22 @@ class BatchPredictor:
     Columns of "predict": source, error, label_1, score_1, label_2 and so on, clips, crops, start, end,
     padded, damaged_frames. Of "timeline", an entry per segment in the lists: source, error, labels, scores,
     start_seconds, end_seconds, duration_seconds, damaged_frames. Of "features", an entry per window: source,
-    error, features, start_seconds, end_seconds. ``schema`` has their types.
+    error, features, start_seconds, end_seconds. Of "detect", an entry per action of a person: source, error,
+    seconds, person, track, x1, y1, x2, y2 in pixels, box_scores, labels, scores, duration_seconds,
+    damaged_frames. ``schema`` has their types.
 
     Args:
         model: a name, "NAME:TAG", a publisher's config name, a saved folder or a checkpoint file, as on the
             command line; workers find paths at the same place. Weights come from the cache, else are fetched.
-        task: "predict", "timeline" or "features".
+        task: "predict", "timeline", "features" or "detect".
         views: as for ``predict``; of each window, where there are windows.
-        topk: of "predict": how many classes, best first.
-        hop_seconds: from one window to the next, as for ``timeline`` and ``extract_features``.
+        topk: of "predict" and of each person: how many classes, best first.
+        hop_seconds: from one window to the next, as for ``timeline`` and ``extract_features``; for "detect"
+            from one key frame to the next.
         window_seconds: of a window, as there.
         rules: when segments of "timeline" begin and end; None: as ``timeline`` does.
+        detector: of "detect": what finds persons, as there.
+        boxes: of "detect", instead: a file of the persons' boxes, as there, that names the videos.
         engine: as for ``predict``.
         precision: as for ``predict``.
         device: where to compute; None: on a GPU where the worker sees one.
@@ -118,6 +132,8 @@ class BatchPredictor:
         hop_seconds: float | None = None,
         window_seconds: float | None = None,
         rules: SegmentRules | None = None,
+        detector: DetectorName | None = None,
+        boxes: str | Path | None = None,
         engine: EngineName = "auto",
         precision: Precision = "float32",
         device: str | None = None,
@@ -145,7 +161,7 @@ class BatchPredictor:
                 raise InputError(f"{name} is {count!r:.60}; accepted: an integer of at least 1.")
         if isinstance(keep, str):
             raise InputError(f"keep is {keep!r:.60}; accepted: a list of column names.")
-        hop = 1.0 if hop_seconds is None and task == "timeline" else hop_seconds
+        hop = 1.0 if hop_seconds is None and task in ("timeline", "detect") else hop_seconds
         settings = {
             "task": task,
             "views": list(views) if isinstance(views, tuple) else views,
@@ -153,6 +169,8 @@ class BatchPredictor:
             "hop_seconds": hop,
             "window_seconds": window_seconds,
             "rules": None if rules is None else dataclasses.asdict(rules),
+            "detector": detector,
+            "boxes": None if boxes is None else str(Path(boxes).expanduser().absolute()),
             "engine": engine,
             "precision": precision,
             "device": None if device is None else str(device),
@@ -254,6 +272,12 @@ def _columns(task: Task, topk: int) -> dict[str, Kind]:
     if task == "timeline":
         segments: dict[str, Kind] = {"labels": "array<string>", "scores": "array<float>"}
         return first | segments | times | {"duration_seconds": "double", "damaged_frames": "int"}
+    if task == "detect":
+        who: dict[str, Kind] = {"seconds": "array<double>", "person": "array<int>", "track": "array<string>"}
+        corners: dict[str, Kind] = dict.fromkeys(("x1", "y1", "x2", "y2"), "array<double>")
+        actions: dict[str, Kind] = {"box_scores": "array<float>", "labels": "array<string>"}
+        rest: dict[str, Kind] = {"scores": "array<float>", "duration_seconds": "double"}
+        return first | who | corners | actions | rest | {"damaged_frames": "int"}
     for rank in range(1, topk + 1):
         first |= {f"label_{rank}": "string", f"score_{rank}": "float"}
     looked: dict[str, Kind] = {"clips": "int", "crops": "int", "start": "double", "end": "double"}
@@ -345,6 +369,19 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
             settings[name] = checked_seconds(name, settings[name], positive=True)
             if task == "predict":
                 raise InputError(f"{name} is about windows, which task='predict' hasn't.")
+    if task == "detect":
+        if settings["window_seconds"] is not None or settings["views"] != "quick":
+            raise InputError(
+                "A clip around a key frame has no window_seconds= and no views=; leave them out."
+            )
+        if (settings["boxes"] is None) == (settings["detector"] is None):
+            raise InputError(
+                "Where are the persons? Give boxes= (a file), or detector='person' to have them found."
+            )
+        if settings["boxes"] is not None and not Path(settings["boxes"]).is_file():
+            raise InputError(f"There is no file '{settings['boxes']}' of boxes.")
+    elif settings["boxes"] is not None or settings["detector"] is not None:
+        raise InputError(f"boxes= and detector= belong to task='detect', not to '{task}'.")
     if settings["rules"] is not None and task != "timeline":
         raise InputError(f"rules are about segments, which task='timeline' finds, not '{task}'.")
     clips, _ = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
@@ -353,8 +390,10 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
             f"views are {clips} clips, and a window is as long as one: give window_seconds= for longer"
             " windows, or views='quick'."
         )
-    if entry is not None:
-        check_clip_head(entry.model_spec, "This")
+    if entry is not None and task != "detect":
+        check_clip_head(entry.model_spec, f"task='{task}'")
+    if entry is not None and task == "detect" and entry.model_spec.roi is None:
+        raise InputError(f"task='detect' takes models that score persons, named *_roi, not '{entry.model}'.")
 
 
 class _Kept:
@@ -456,10 +495,34 @@ def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
     return lambda sources: (_told(answer, source) for source in sources)
 
 
+def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:
+    from slowfast_zoo.inference.detect.detect import DetectionMaker, boxes_of
+
+    options = {name: value for name, value in options.items() if name != "views"}
+    options |= {"topk": settings["topk"], "detector": settings["detector"], "progress": False}
+    maker = DetectionMaker(model, every_seconds=settings["hop_seconds"], **options)
+
+    def answer(source: Any) -> Row:
+        boxes = None if settings["boxes"] is None else boxes_of(settings["boxes"], source)
+        with maker.begin(source, boxes, alone=False) as run:
+            for _ in run:
+                pass
+            found = run.detections()
+        columns = found.to_columns()
+        columns["track"] = [track or "" for track in columns["track"]]
+        columns["labels"] = [label or "" for label in columns.pop("label")]
+        columns["scores"] = [np.nan if score is None else score for score in columns.pop("score")]
+        columns["box_scores"] = columns.pop("box_score")
+        return columns | {"duration_seconds": found.duration_seconds, "damaged_frames": found.damaged_frames}
+
+    return lambda sources: (_told(answer, source) for source in sources)
+
+
 _TASKS: dict[Task, Callable[[SlowFast, dict[str, Any], dict[str, Any]], Answer]] = {
     "predict": _predict,
     "timeline": _timeline,
     "features": _features,
+    "detect": _detect,
 }
 
 
@@ -471,6 +534,8 @@ def _told(answer: Callable[[Any], Row], source: Any) -> Row:
     row: Row = {"source": display_name(source)}
     try:
         return row | answer(source)
+    except DownloadError:  # of a detector's weights
+        raise
     except _FAULTS as error:
         if not isinstance(error, SlowFastZooError):  # a fault of ours rather than of the video
             _LOGGER.warning("'%s' failed.", row["source"], exc_info=error)

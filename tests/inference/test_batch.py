@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.movies import moving_pattern, write_video
+from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
 
 from slowfast_zoo import (
     SegmentRules,
     SlowFast,
+    detect,
     extract_features,
     predict_many,
     save_pretrained,
@@ -25,8 +29,6 @@ from slowfast_zoo import (
 from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.inference.batch import BatchPredictor
 from slowfast_zoo.runtime import machine
-from tests.support.movies import moving_pattern, write_video
-from tests.support.small_nets import make_model
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,23 @@ def test_features_are_those_of_extract_features(clips: list[str], folder: Path, 
     assert columns["start_seconds"][0] == expected.start_seconds.tolist()
     assert columns["features"][1] == []
     assert columns["error"][0] == ""
+
+
+def test_persons_are_those_of_detect(clips: list[str], tmp_path: Path) -> None:
+    network = make_model(ROI_NETWORKS["mean"])
+    network.clip_spec = roi_clip_spec()
+    save_pretrained(network, tmp_path / "model")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("".join(f"{name},0.2,0.1,0.1,0.6,0.9\n" for name in ("0", "broken", "1")))
+    predictor = BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=3)
+    columns = predictor({"path": clips})
+    expected = detect(network, clips[2], boxes=boxes, topk=3, progress=False).to_columns()
+    assert len(expected["label"]) == 3
+    assert columns["labels"][2] == expected["label"]
+    assert np.allclose(columns["scores"][2], expected["score"], rtol=1e-5)
+    assert columns["x2"][2] == expected["x2"]
+    assert columns["track"][0] == ["", "", ""]
+    assert [bool(error) for error in columns["error"]] == [False, True, False]
 
 
 class Decoder:
@@ -246,10 +265,13 @@ def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: 
         ({"task": "timeline", "views": (2, 1)}, "give window_seconds="),
         ({"task": "features", "rules": SegmentRules()}, "rules are about segments"),
         ({"keep": "id"}, "keep is 'id'"),
+        ({"detector": "person"}, "belong to task='detect'"),
+        ({"task": "detect", "detector": "person"}, "named *_roi"),
+        ({"task": "detect"}, "Where are the persons"),
     ],
 )
 def test_what_is_not_accepted_is_said_before_the_job(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises((InputError, UnknownNameError), match=sentence.replace("(", r"\(")):
+    with pytest.raises((InputError, UnknownNameError), match=re.escape(sentence)):
         BatchPredictor("slowfast_tiny", **options)
 
 
