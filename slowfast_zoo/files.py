@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from slowfast_zoo.errors import InputError
+
 TEMPORARY_SUFFIX = ".slowfast-tmp"
 """Ends the names of files that are being written; what a killed process left may be deleted."""
 
@@ -47,6 +49,34 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process may make a file: False while another one, on whatever machine, makes it.
+
+    The claim ends with the block, or with the process. Who has it should look once more whether the file is
+    there by now.
+
+    Raises:
+        InputError: the folder can't be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise InputError(f"'{path.parent}' can't be written: {error.strerror or error}.") from error
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def check_writable(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from support.small_nets import SMALL, make_model
 
 from slowfast_zoo import ClipSpec, save_pretrained
 from slowfast_zoo.cli import main
-from slowfast_zoo.inference.features.files import claimed
+from slowfast_zoo.files import claimed
 
 
 @pytest.fixture(scope="module")

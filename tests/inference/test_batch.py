@@ -107,7 +107,7 @@ def test_persons_are_those_of_detect(clips: list[str], tmp_path: Path) -> None:
     network.clip_spec = roi_clip_spec()
     save_pretrained(network, tmp_path / "model")
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text("".join(f"{name},0.2,0.1,0.1,0.6,0.9\n" for name in ("0", "broken", "1")))
+    boxes.write_text("".join(f"{name},0.2,0.1,0.1,0.6,0.9,1\n" for name in ("0", "broken", "1")))
     predictor = BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=3)
     columns = predictor({"path": clips})
     expected = detect(network, clips[2], boxes=boxes, topk=3, progress=False).to_columns()

@@ -15,9 +15,11 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, FOLDER, command, echo, prepared
+from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.predict import find_videos, listed
+from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, SlowFastZooError
-from slowfast_zoo.files import check_writable
+from slowfast_zoo.files import check_writable, claimed
 from slowfast_zoo.inference.features.recipes import (
     FeatureFormat,
     FloatType,
@@ -36,6 +38,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
     "features films/ --out features/ --model slowfast_r50_8x8x1 --hop 0.5",
     "features videos/ -r --out features/ --recipe qvhighlights",
     "features --from names.txt --out features/ --recipe ego4d --format npz",
+    'features films/ -r --out features/ --shard "$SLURM_ARRAY_TASK_ID/16"',
     "features --compare mine/v1.npz theirs/v1.npz",
 )
 @click.argument("paths", nargs=-1)
@@ -83,6 +86,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
 @click.option(
     "--format", "form", type=opt.choice(FeatureFormat), help="Of the files.  [default: the recipe's; npz]"
 )
+@shards.option
 @opt.overwrite
 @click.option("--compare", nargs=2, type=FILE, metavar="A B", help="Compare two files instead, row by row.")
 @opt.as_json
@@ -98,6 +102,7 @@ def features_command(
     how: dict[str, Any],
     recursive: bool,
     form: FeatureFormat | None,
+    shard: Shard | None,
     overwrite: bool,
     compare: tuple[Path, Path] | None,
     as_json: bool,
@@ -120,6 +125,8 @@ def features_command(
     form = form or (published.format if published else "npz")
     found_videos = find_videos([*paths, *listed(names)], recursive, Counter())
     folder = _Folder(out, form, found_videos.sources, overwrite)
+    found_videos = found_videos.part(shard)
+    folder.files = {source: folder.files[source] for source in found_videos.sources}
     for failure in found_videos.failures:
         folder.failed(failure.source, failure.error or "")
     if folder.files:
@@ -186,7 +193,7 @@ class _Folder:
                 bar.step()
 
     def _make(self, extractor: Any, source: Any, path: Path, *, alone: bool) -> None:
-        from slowfast_zoo.inference.features.files import claimed, is_finished
+        from slowfast_zoo.inference.features.files import is_finished
         from slowfast_zoo.video.decoding.sources import display_name
 
         name = display_name(source)

@@ -24,6 +24,8 @@ from slowfast_zoo.cli.results import (
     table_block,
     table_row,
 )
+from slowfast_zoo.cli.videos import shard as shards
+from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.naming import ModelRef
 
@@ -39,6 +41,7 @@ _REPORT_SECONDS = 30.0
     "predict video.mp4 --model slowfast_tiny",
     "predict clips/ --model slowfast_r101_8x8x1 --out results.csv",
     "predict clips/ -r --out results.csv --resume",
+    'predict clips/ -r --out results.csv --resume --shard "$SLURM_ARRAY_TASK_ID/16"',
     "predict --from names.txt --model work_dirs/finetune-data/model --views 10x3",
 )
 @click.argument("paths", nargs=-1)
@@ -59,6 +62,7 @@ _REPORT_SECONDS = 30.0
 @click.option(
     "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
 )
+@shards.option
 def predict_command(
     paths: tuple[str, ...],
     names: str | None,
@@ -71,6 +75,7 @@ def predict_command(
     out: Path | None,
     form: str | None,
     resume: bool,
+    shard: Shard | None,
 ) -> None:
     """Names what happens in videos: files, URLs, folders, patterns, - for standard input.
 
@@ -83,11 +88,13 @@ def predict_command(
     shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
     settings = {**model.origin(), "views": shown, "topk": topk, "fps": fps, "precision": how["precision"]}
     columns = prediction_columns(topk)
+    if shard and out:
+        out = shard.file(out)
     results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
-    found = find_videos([*paths, *listed(names)], recursive, results.known)
+    found = find_videos([*paths, *listed(names)], recursive, results.known).part(shard)
     total = len(found.sources) + len(found.failures)
     if not total:
-        echo(f"Nothing to do: '{out}' has an answer for each.", err=True)
+        echo(f"Nothing to do: '{out}' has an answer for each{' of this part' if shard else ''}.", err=True)
         return
     chosen = click.get_current_context().get_parameter_source("topk")
     best = topk if chosen is click.core.ParameterSource.COMMANDLINE else 1
@@ -125,6 +132,15 @@ class Found:
     """Folders and patterns without videos."""
     skipped: Counter[str] = dataclasses.field(default_factory=Counter)
     """How many of what were left out."""
+
+    def part(self, shard: Shard | None) -> Found:
+        """Those that belong to a shard; None: all."""
+        if shard is None:
+            return self
+        sources = [source for source in self.sources if shard.has(source)]
+        failures = [failure for failure in self.failures if shard.has(failure.source)]
+        others = len(self.sources) + len(self.failures) - len(sources) - len(failures)
+        return Found(sources, failures, self.skipped + Counter({"of other shards": others}))
 
 
 class Progress:

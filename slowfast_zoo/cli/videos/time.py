@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,9 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo, prepared
 from slowfast_zoo.cli.results import ResultFile, clock
+from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.predict import find_videos, listed
+from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
 from slowfast_zoo.naming import ModelRef
@@ -86,6 +89,7 @@ rules = opt.bundle(
     "timeline film.mp4 --model slowfast_tiny --hop 0.5",
     "timeline film.mp4 --model slowfast_r50_8x8x1 --out film.srt",
     "timeline films/ -r --format csv --out timelines/ --resume",
+    "timeline films/ -r --format srt --out timelines/ --resume --shard 3/16",
 )
 @click.argument("paths", nargs=-1)
 @click.option(
@@ -108,6 +112,7 @@ rules = opt.bundle(
 )
 @click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
 @click.option("--resume", is_flag=True, help="Go on with --out: only videos without a file are looked at.")
+@shards.option
 def timeline_command(
     paths: tuple[str, ...],
     names: str | None,
@@ -121,6 +126,7 @@ def timeline_command(
     out: Path | None,
     form: str | None,
     resume: bool,
+    shard: Shard | None,
 ) -> None:
     """Says what happens when in videos: segments with begin and end, as a table, subtitles or other files.
 
@@ -138,13 +144,17 @@ def timeline_command(
     made = (Grid(**grid), SegmentRules(**rules))
     arguments = [*paths, *listed(names)]
     found = find_videos(arguments, recursive, Counter())
-    many = len(found.sources) + len(found.failures) > 1
+    many = shard is not None or len(found.sources) + len(found.failures) > 1
     settings = {**model.origin(), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
     settings |= {"views": views if isinstance(views, str) else f"{views[0]}x{views[1]}", "fps": fps}
     settings |= {"precision": how["precision"]}
-    target = _folder(out, form, resume, settings) if out and (many or out.is_dir()) else _File(out, form)
-    if isinstance(target, _Folder):
-        found = find_videos(arguments, recursive, target.known)
+    target = _File(out, form) if not out or not (many or out.is_dir()) else None
+    if target is None:
+        assert out is not None
+        target = _folder(out, form, resume, settings, shard, found.sources)
+        found = find_videos(arguments, recursive, target.known).part(shard)
+    elif shard is not None:
+        found = found.part(shard)
     elif resume and out is None:
         raise InputError("--resume needs --out, what to go on with.")
     elif out is not None and out.exists():
@@ -152,7 +162,7 @@ def timeline_command(
             raise InputError(f"'{out}' exists; give --resume to leave it, or another name.")
         found.sources.clear()
     if not found.sources and not found.failures:
-        echo(f"Nothing to do: '{out}' has a timeline of each.", err=True)
+        echo(f"Nothing to do: '{out}' has a timeline of each{' of this part' if shard else ''}.", err=True)
         return
     with target:
         for failure in found.failures:
@@ -256,12 +266,16 @@ class _File:
 class _Folder(_File):
     """Where the timelines of many videos go: a file each, and rows that say which.
 
+    Args:
+        common: names without endings that several videos have, none of which gets it alone.
+
     Attributes:
         known: how many answers are there for each source.
     """
 
-    def __init__(self, folder: Path, form: str, ledger: ResultFile) -> None:
+    def __init__(self, folder: Path, form: str, ledger: ResultFile, common: AbstractSet[str]) -> None:
         super().__init__(folder, form)
+        self._common = common
         self._folder, self._ledger, self.known = folder, ledger, ledger.known
 
     def __enter__(self) -> Self:
@@ -288,19 +302,32 @@ class _Folder(_File):
         """Named as the video; by the path's hash too where another video's file has the name."""
         assert self._form is not None
         suffix = next((ending for ending, form in SUFFIXES.items() if form == self._form), ".json")
-        stem = Path(source).stem or "video"
+        stem = _stem(source)
         path = self._folder / f"{stem}{suffix}"
-        if path.exists():
+        if path.exists() or stem in self._common:
             path = self._folder / f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}{suffix}"
         return path
 
 
-def _folder(folder: Path, form: str | None, resume: bool, settings: dict[str, Any]) -> _Folder:
+def _stem(source: str) -> str:
+    return Path(source).stem or "video"
+
+
+def _folder(
+    folder: Path,
+    form: str | None,
+    resume: bool,
+    settings: dict[str, Any],
+    shard: Shard | None,
+    sources: Sequence[Any],
+) -> _Folder:
     """The folder for the timelines of many videos.
 
     Raises:
         InputError: it can't be made, or holds answers that are not to be gone on with.
     """
+    from slowfast_zoo.video.decoding.sources import display_name
+
     if form is None:
         raise InputError(f"'{folder}' is for the timelines of many videos: give --format as well, as srt.")
     try:
@@ -310,8 +337,12 @@ def _folder(folder: Path, form: str | None, resume: bool, settings: dict[str, An
     opt.check_writable(folder / LEDGER)
     settings = {**settings, "format": form}
     columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
-    ledger = ResultFile(folder / LEDGER, None, resume=resume, columns=columns, settings=settings)
-    return _Folder(folder, form, ledger)
+    path, common = folder / LEDGER, frozenset[str]()
+    if shard is not None:  # other parts write here at the same time, which names depend on no order
+        stems = Counter(_stem(display_name(source)) for source in sources)
+        path, common = shard.file(path), frozenset(stem for stem, count in stems.items() if count > 1)
+    ledger = ResultFile(path, None, resume=resume, columns=columns, settings=settings)
+    return _Folder(folder, form, ledger, common)
 
 
 def _table(answer: Timeline) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -232,31 +231,6 @@ _READERS: dict[FeatureFormat, Callable[[Path], tuple[_Array, dict[str, Any]]]] =
     "pt": _read_pt,
     "safetensors": _read_safetensors,
 }
-
-
-@contextlib.contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether this process may make a file: False while another one, on whatever machine, makes it.
-
-    The claim ends with the block, or with the process. Who has it should look once more whether the file is
-    there by now.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise InputError(f"'{path.parent}' can't be written: {error.strerror or error}.") from error
-    try:
-        yield True
-    finally:
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
 
 
 def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:

@@ -1,0 +1,102 @@
+"""``--shard``: every video in one part, whatever else is named; no two processes in one file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.movies import moving_pattern, write_video
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.files import claimed
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders with videos of the same names, and a broken one."""
+    folder = tmp_path_factory.mktemp("clips")
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+        for number in range(2):
+            write_video(folder / place / f"{number}.mkv", moving_pattern(8, 32, 32, seed=number))
+    (folder / "a" / "broken.mp4").write_text("no video")
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in (*arguments, "--model", "slowfast_tiny")])
+
+
+def all_videos(clips: Path) -> list[str]:
+    return sorted(str(path) for path in clips.rglob("*.m*"))
+
+
+def test_parts_of_predict_are_whole_together_and_go_on(clips: Path, tmp_path: Path) -> None:
+    command = ("predict", clips, "-r", "--topk", 1, "--out", tmp_path / "found.csv", "--resume", "--shard")
+    for _ in range(2):
+        for number in (1, 2, 3):
+            assert run(*command, f"{number}/3").exit_code in (0, 1)
+        files = sorted(tmp_path.glob("*.csv"))
+        assert {path.name for path in files} <= {f"found-0000{part}-of-00003.csv" for part in (1, 2, 3)}
+        rows = [row for path in files for row in csv.DictReader(path.open(encoding="utf-8"))]
+        assert sorted(row["source"] for row in rows) == all_videos(clips)
+        assert [row["source"] for row in rows if row["error"]] == [str(clips / "a" / "broken.mp4")]
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".csv"]
+
+
+def test_a_part_is_the_same_whatever_else_is_named(clips: Path, tmp_path: Path) -> None:
+    def sources(*paths: Path) -> set[str]:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        run("predict", *paths, "--topk", 1, "--out", out, "--shard", "1/2")
+        lines = next(tmp_path.glob(f"{out.stem}-*")).read_text(encoding="utf-8").splitlines()
+        return {json.loads(line)["source"] for line in lines}
+
+    assert sources(clips / "a", clips / "b") == sources(clips / "a") | sources(clips / "b")
+
+
+def test_parts_of_timeline_share_a_folder(clips: Path, tmp_path: Path) -> None:
+    command = ("timeline", clips, "-r", "--format", "csv", "--out", tmp_path, "--resume", "--shard")
+    for _ in range(2):
+        for number in (1, 2):
+            run(*command, f"{number}/2")
+        ledgers = sorted(tmp_path.glob("*.jsonl"))
+        assert {path.name for path in ledgers} <= {f"timelines-0000{part}-of-00002.jsonl" for part in (1, 2)}
+        lines = [line for path in ledgers for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in lines]
+        assert sorted(row["source"] for row in rows) == all_videos(clips)
+        names = [row["file"] for row in rows if not row["error"]]
+        assert len(set(names)) == 4
+        assert sorted(names) == sorted(path.name for path in tmp_path.glob("*.csv"))
+
+
+def test_parts_of_features_share_a_folder(clips: Path, tmp_path: Path) -> None:
+    written = []
+    for number in (1, 2):
+        done = run("features", clips, "-r", "--out", tmp_path, "--shard", f"{number}/2")
+        written.append(int(done.output.split(" written")[0].split()[-1]))
+    assert sum(written) == 4
+    assert len(list(tmp_path.glob("*.npz"))) == 4
+
+
+def test_two_processes_cannot_be_one_part(clips: Path, tmp_path: Path) -> None:
+    with claimed(tmp_path / "found-00001-of-00002.csv") as free:
+        assert free
+        done = run("predict", clips, "-r", "--out", tmp_path / "found.csv", "--shard", "1/2")
+    assert done.exit_code != 0
+    assert "is being written by another process" in done.output
+
+
+@pytest.mark.parametrize("part", ["0/4", "5/4", "3", "1/0", "a/b"])
+def test_what_is_no_part_is_refused(part: str, clips: Path) -> None:
+    done = run("predict", clips, "--shard", part)
+    assert done.exit_code == 2
+    assert f"'{part}' is no part such as 3/16" in done.output
+
+
+def test_standard_input_has_no_name(tmp_path: Path) -> None:
+    done = run("predict", "-", "--shard", "1/2")
+    assert done.exit_code != 0
+    assert "standard input has none" in done.output
