@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
+from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
 
+from slowfast_zoo import save_pretrained
 from slowfast_zoo.cli import main
 from slowfast_zoo.files import claimed
 
@@ -100,3 +102,17 @@ def test_standard_input_has_no_name(tmp_path: Path) -> None:
     done = run("predict", "-", "--shard", "1/2")
     assert done.exit_code != 0
     assert "standard input has none" in done.output
+
+
+def test_parts_of_detect_are_whole_together(clips: Path, tmp_path: Path) -> None:
+    network = make_model(ROI_NETWORKS["mean"])
+    network.clip_spec = roi_clip_spec()
+    save_pretrained(network, tmp_path / "model")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("".join(f"{name},0.1,0.1,0.1,0.6,0.9,1\n" for name in ("0", "1", "broken")))
+    command = ("detect", clips, "-r", "--model", tmp_path / "model", "--boxes", boxes, "--resume")
+    for number in (1, 2, 3):
+        options = ("--out", tmp_path / "found.jsonl", "--shard", f"{number}/3")
+        CliRunner().invoke(main, [str(argument) for argument in (*command, *options)])
+    lines = [line for path in tmp_path.glob("found-*.jsonl") for line in path.open(encoding="utf-8")]
+    assert sorted(json.loads(line)["source"] for line in lines) == all_videos(clips)

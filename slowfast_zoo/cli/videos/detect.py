@@ -18,7 +18,9 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import command, echo, prepared
 from slowfast_zoo.cli.results import ResultFile, clock
+from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.predict import find_videos, listed
+from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.data.persons.actions import Unit
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import written_whole
@@ -110,6 +112,7 @@ def score(default: float) -> Callable[[opt.F], opt.F]:
 @click.option(
     "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
 )
+@shards.option
 def detect_command(
     paths: tuple[str, ...],
     names: str | None,
@@ -123,6 +126,7 @@ def detect_command(
     out: Path | None,
     form: str | None,
     resume: bool,
+    shard: Shard | None,
 ) -> None:
     """Says who does what in videos: persons' boxes in key frames, and their actions.
 
@@ -137,12 +141,13 @@ def detect_command(
     chosen = _Persons.checked(persons)
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
+    out = shard.file(out) if shard and out else out
     target = _Target.of(out, form, resume, settings, chosen.begins_at)
-    found = find_videos([*paths, *listed(names)], recursive, target.known)
+    found = find_videos([*paths, *listed(names)], recursive, target.known).part(shard)
     if not found.sources and not found.failures:
-        echo(f"Nothing to do: '{out}' has an answer for each.", err=True)
+        echo(f"Nothing to do: '{out}' has an answer for each{' of this part' if shard else ''}.", err=True)
         return
-    many = len(found.sources) + len(found.failures) > 1 or bool(target.known)
+    many = shard is not None or len(found.sources) + len(found.failures) > 1 or bool(target.known)
     target.check_names(found.sources)
     with target:
         for failure in found.failures:
