@@ -139,12 +139,13 @@ class Meter:
         ).tolist()
         self._clear()
         on_gpu = device.type == "cuda"
+        known = clips > 0 and not math.isnan(top1)  # one label each, and somebody in the clips
         return {
             "memory": torch.cuda.max_memory_allocated(device) // 2**20 if on_gpu else None,
             "data_time": data_time / passes,
             "time": seconds / passes,
-            "top1_acc": None if math.isnan(top1) else top1 / clips,
-            "top5_acc": None if math.isnan(top5) else top5 / clips,
+            "top1_acc": top1 / clips if known else None,
+            "top5_acc": top5 / clips if known else None,
             "loss": loss / passes,
         }
 

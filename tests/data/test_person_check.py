@@ -80,7 +80,7 @@ def test_traps_of_ones_own_table(rows: str, says: str, videos: Path, tmp_path: P
         (
             "a,0,.1,.1,.9,.9,3,0\n",
             {"labels": ["sit", "walk"]},
-            "the last of 2 classes is 2; is it the label map",
+            "the last of 2 classes is 2; is the label map",
         ),
     ],
 )

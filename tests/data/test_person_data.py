@@ -190,8 +190,8 @@ def test_boxes_follow_the_pixels(rule: Any, flip: bool) -> None:
 def test_a_detectors_boxes(videos: Path, tmp_path: Path) -> None:
     proposals = tmp_path / "found.csv"
     rows = [
-        "a.mp4,0.5,0.16,0.21,0.63,0.84,,0.8",
-        "a.mp4,0.5,0.7,0.2,0.9,0.8,,0.95",
+        "a.mp4,0.5,0.16,0.21,0.63,0.84,,0.95",
+        "a.mp4,0.5,0.7,0.2,0.9,0.8,,0.8",
         "a.mp4,0.5,.1,.1,.2,.2,,.3",
     ]
     proposals.write_text("".join(f"{row}\n" for row in rows))

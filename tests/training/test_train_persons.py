@@ -90,6 +90,16 @@ def test_a_network_learns_whose_box_is_bright(tmp_path: Path) -> None:
     assert found.frames == 6 and found.probabilities.shape == (12, 2) and not found.failed
 
 
+def test_a_pass_without_anybody_teaches_nothing(tmp_path: Path) -> None:
+    model = make_person_model()
+    config = CONFIG.replace(epochs=1, batch_size=1, weight_decay=0.0)
+    train(model, PersonClips(1, empty=0), config, work_dir=tmp_path)
+    lines = [line for line in log_of(tmp_path) if line["mode"] == "train"]
+    assert [line["loss"] for line in lines] == [0.0] and lines[0]["grad_norm"] == 0.0
+    pairs = zip(make_person_model().parameters(), model.parameters(), strict=True)
+    assert all(torch.equal(before, after) for before, after in pairs)
+
+
 def test_interrupted_it_goes_on_exactly(tmp_path: Path) -> None:
     config = CONFIG.replace(epochs=2, batch_size=2)
     whole = make_person_model(dropout=0.5)
@@ -119,12 +129,13 @@ def test_detections_are_scored_against_what_is_annotated() -> None:
         def __getitem__(self, index: int) -> tuple[torch.Tensor, Persons]:
             clip, truth = super().__getitem__(index)
             found = torch.stack([truth.boxes[0] + 1.0, torch.tensor([2.0, 20.0, 12.0, 30.0])])
+            found = found[: 0 if index == 5 else 2]
             return clip, Persons(found, torch.empty(0, dtype=torch.int64), (truth.boxes, truth.targets))
 
     model = make_person_model().eval()
     found = evaluate_persons(model, Detected(6), rule="mmaction2-0.x", progress=False)
-    assert found.targets.shape == (0,) and found.probabilities.shape == (12, 2)
-    assert found.detections.num_annotations == 12 and found.detections.num_predictions == 24
+    assert found.targets.shape == (0,) and found.probabilities.shape == (10, 2)
+    assert found.detections.num_annotations == 12 and found.detections.num_predictions == 20
     assert 0 < found.metrics["mean_average_precision"] <= 0.5 + 1e-9
     tight = evaluate_persons(model, Detected(6), iou=0.9, progress=False)
     assert tight.metrics["mean_average_precision"] == 0

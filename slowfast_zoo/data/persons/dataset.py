@@ -21,7 +21,7 @@ from slowfast_zoo.video.windows import WindowReader
 SAME_PERSON = 0.9
 """Overlap (IoU) from which a detector's box shows an annotated person, in OpenMMLab's trainings."""
 _SURE = 0.9
-"""Score of the detector's boxes that are looked at in evaluation; the best of a frame always is."""
+"""Score of a detector's boxes that are looked at, in OpenMMLab's programs; the best of a frame always is."""
 _ATTEMPTS = 10
 """Random crops that are tried to have somebody in them."""
 
@@ -114,8 +114,6 @@ class PersonDataset(ReplacingDataset):
         boxes = self._scaled(shares, video)
         if detected is None:
             return clip, Persons(boxes, targets)
-        if len(detected):
-            detected = detected.select(detected.scores >= min(_SURE, detected.scores.max()))
         return clip, Persons(self._scaled(detected.normalized, video), targets[:0], (boxes, targets))
 
     def _augmented(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Persons]:
@@ -163,7 +161,7 @@ class PersonDataset(ReplacingDataset):
         return shares, targets
 
     def _detected(self, frame: KeyFrame, video: Video) -> Boxes | None:
-        """The detector's boxes; None: there is no detector."""
+        """The detector's boxes that are sure enough; None: there is no detector."""
         if self.annotations.proposals is None:
             return None
         of_video = self.annotations.proposals.get(frame.video)
@@ -171,9 +169,10 @@ class PersonDataset(ReplacingDataset):
             nobody = np.empty((0, 4))
             return Boxes(nobody, np.empty(0), None, video.height, video.width)
         try:
-            return of_video.at(frame.time - self.annotations.begins_at, video.height, video.width)
+            found = of_video.at(frame.time - self.annotations.begins_at, video.height, video.width)
         except InputError as error:
             raise DataError(f"{frame}: {error}") from error
+        return found.select(found.scores >= min(_SURE, found.scores.max())) if len(found) else found
 
     def _scaled(self, shares: Values, video: Video) -> Tensor:
         return torch.from_numpy(scale_boxes(shares, self.clip_spec, video.height, video.width)).float()
