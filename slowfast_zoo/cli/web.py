@@ -11,7 +11,6 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import HELP, ModelType
 from slowfast_zoo.cli.options import command, echo, prepared
-from slowfast_zoo.errors import InputError
 from slowfast_zoo.naming import ModelRef, parse
 
 
@@ -69,8 +68,6 @@ def _offer(model: ModelRef) -> Any:
     from slowfast_zoo.web.offers import Offer, published_offer
 
     if model.entry is not None:
-        if model.entry.model_spec.roi is not None:
-            raise InputError(f"'{model.text}' scores persons in boxes; the page takes models of whole clips.")
         return published_offer(model.entry)
     name = Path(model.text).resolve().name
     code = f"zoo.from_pretrained(Path({name!r}))"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
+from slowfast_zoo.inference.detect.detections import Detections, Person
 from slowfast_zoo.inference.stream.stream import StreamResult
 from slowfast_zoo.inference.timeline import Timeline
 from slowfast_zoo.web.studio import Answer
@@ -44,6 +46,8 @@ def answer_html(answer: Answer) -> str:
         parts.append(bars_html(prediction.labels, prediction.scores))
     if answer.timeline is not None:
         parts.append(timeline_html(answer.timeline))
+    if answer.detections is not None:
+        parts.append(persons_html(answer.detections))
     if answer.finished:
         parts.append(f'<p class="sfz-dim sfz-machine">{answer.seconds:.1f} s on {escape(answer.machine)}</p>')
     return f'<div class="sfz">{"".join(parts)}</div>'
@@ -110,6 +114,39 @@ def timeline_html(timeline: Timeline) -> str:
         f'<div class="sfz-lane" style="height:{height:.1f}em">{chips}</div><div class="sfz-head"></div></div>'
         f'<div class="sfz-axis">{_axis(duration)}</div><div class="sfz-rows">{found}</div>'
     )
+
+
+def persons_html(found: Detections) -> str:
+    """A row for each person in each key frame; ``page.js`` draws the boxes on the player."""
+    rows = "".join(
+        f'<tr data-seconds="{person.seconds:.3f}" tabindex="0"><td>{_clock(person.seconds)}</td>'
+        f"<td>{escape(_does(person)) or 'no action'}</td></tr>"
+        for person in found.persons[:_MOST_ROWS]
+    )
+    boxes = [
+        {
+            "seconds": round(person.seconds, 3),
+            "box": [round(value, 5) for value in person.normalized],
+            "text": _does(person, 2),
+        }
+        for person in found.persons
+    ]
+    more = len(found.persons) - _MOST_ROWS
+    hidden = f'<p class="sfz-dim">{more} more are in the file.</p>' if more > 0 else ""
+    count, frames = len(found.persons), len(found.key_seconds)
+    note = f"{count} box{'es' * (count != 1)} in {frames} key frame{'s' * (frames != 1)};"
+    note += " a click moves the player"
+    shown = f"<table>{rows}</table>{hidden}" if rows else '<p class="sfz-dim">Nobody was found.</p>'
+    return (
+        f'<h3>Who does what <small class="sfz-dim">{note}</small></h3>'
+        f'<div class="sfz-persons" data-persons="{escape(json.dumps(boxes))}"></div>'
+        f'<div class="sfz-rows sfz-tall">{shown}</div>'
+    )
+
+
+def _does(person: Person, count: int = 5) -> str:
+    pairs = zip(person.labels[:count], person.scores, strict=False)
+    return ", ".join(f"{label} {score:.0%}" for label, score in pairs)
 
 
 def _state(answer: Answer) -> str:

@@ -43,9 +43,8 @@ def published_offer(entry: WeightEntry) -> Offer:
 
 
 def published_offers() -> list[Offer]:
-    """Everything that is published and answers about whole clips, the smallest network first."""
-    rows = (entry for entry in list_weights() if entry.model_spec.roi is None)
-    offers = [published_offer(entry) for entry in rows]
+    """Everything that is published, the smallest network first."""
+    offers = [published_offer(entry) for entry in list_weights()]
     return sorted(offers, key=lambda offer: offer.model != "slowfast_tiny")  # the one without a download
 
 

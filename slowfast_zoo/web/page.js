@@ -30,4 +30,48 @@ const follow = () => {
     head.style.visibility = video ? "visible" : "hidden";
   }
 };
-setInterval(follow, 100);
+// Boxes of the nearest key frame, over the player's picture, which may be narrower than the player.
+let told = "";
+let persons = [];
+const draw = () => {
+  const video = player();
+  const source = element.querySelector(".sfz-persons");
+  let layer = document.querySelector(".sfz-boxes");
+  if (!video || !source || !video.videoWidth) {
+    if (layer) layer.remove();
+    return;
+  }
+  if (source.dataset.persons !== told) {
+    told = source.dataset.persons;
+    persons = JSON.parse(told);
+  }
+  const stage = video.parentElement;
+  if (!layer || layer.parentElement !== stage) {
+    if (layer) layer.remove();
+    layer = document.createElement("div");
+    layer.className = "sfz-boxes";
+    stage.append(layer);
+  }
+  if (getComputedStyle(stage).position === "static") stage.style.position = "relative";
+  const outer = stage.getBoundingClientRect();
+  const inner = video.getBoundingClientRect();
+  const scale = Math.min(inner.width / video.videoWidth, inner.height / video.videoHeight);
+  const [width, height] = [video.videoWidth * scale, video.videoHeight * scale];
+  const left = inner.left - outer.left + (inner.width - width) / 2;
+  const top = inner.top - outer.top + (inner.height - height) / 2;
+  const distance = (person) => Math.abs(person.seconds - video.currentTime);
+  const nearest = Math.min(...persons.map(distance), 1);
+  layer.replaceChildren(
+    ...persons.filter((person) => distance(person) <= nearest + 1e-4).map((person) => {
+      const [x1, y1, x2, y2] = person.box;
+      const frame = document.createElement("div");
+      frame.style.cssText = `left:${left + x1 * width}px;top:${top + y1 * height}px;` +
+        `width:${(x2 - x1) * width}px;height:${(y2 - y1) * height}px`;
+      const text = document.createElement("span");
+      text.textContent = person.text;
+      frame.append(text);
+      return frame;
+    }),
+  );
+};
+setInterval(() => { follow(); draw(); }, 100);

@@ -233,16 +233,16 @@ def _webcam_tab(gr: Any, studio: Studio) -> None:
 def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any, ...]:
     """What changes on the page: the answer, its picture, files, calls, and the buttons."""
     busy = not answer.finished
-    files = [*map(str, answer.files)] if answer.files else [None, None]
+    files = {path.suffix: str(path) for path in answer.files}
     code = call = gr.skip()
     if answer.finished and answer.error is None:
         offer = studio.models.offer(asked.model, asked.weights)
-        code = as_code(offer.code, answer.source, asked)
-        call = as_command(offer.argument, answer.source, asked)
+        code = as_code(offer.code, answer, asked)
+        call = as_command(offer.argument, answer, asked)
     return (
         answer_html(answer),
         str(answer.sheet) if answer.finished and answer.sheet else gr.skip(),
-        *(gr.DownloadButton(value=path, interactive=path is not None) for path in files),
+        *(gr.DownloadButton(value=files.get(end), interactive=end in files) for end in (".csv", ".srt")),
         code,
         call,
         gr.Button(interactive=not busy),

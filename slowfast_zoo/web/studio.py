@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from slowfast_zoo.data.persons.boxes import PersonBoxes
 from slowfast_zoo.errors import InputError, SlowFastZooError, quoted
+from slowfast_zoo.inference.detect.detect import DetectionMaker
+from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render.render import contact_sheet
@@ -36,6 +39,7 @@ MOST_WINDOWS = 3000
 """Of a timeline: more would keep everybody else waiting."""
 MOST_STREAMS = 4
 """Webcams at once: each keeps a network busy."""
+_STOPPED = "Stopped: what was known by then is shown."
 _UPDATE_SECONDS = 0.7
 _IDLE_SECONDS = 20.0
 """After which a webcam that sends nothing is given up."""
@@ -67,13 +71,15 @@ class Answer:
     """Why there is no answer."""
     prediction: Prediction | None = None
     timeline: Timeline | None = None
+    detections: Detections | None = None
+    """In place of the two, of a model that scores persons."""
     seconds: float = 0.0
     """That it took, the loading of the model left out."""
     machine: str = ""
     sheet: Path | None = None
     """A picture of the frames that the pathways saw."""
     files: tuple[Path, ...] = ()
-    """The timeline as .csv and .srt."""
+    """The timeline as .csv and .srt, or the detections as .csv."""
 
 
 class Studio:
@@ -82,10 +88,11 @@ class Studio:
     Args:
         models: what is offered.
         folder: for results; what is in it is deleted with the visitor's session.
+        persons: where persons are, for models that score them; None: torchvision's detector finds them.
     """
 
-    def __init__(self, models: Models, folder: Path) -> None:
-        self.models, self._folder = models, folder
+    def __init__(self, models: Models, folder: Path, persons: PersonBoxes | None = None) -> None:
+        self.models, self._folder, self._boxes = models, folder, persons
         self._lock = threading.Lock()
         self._stops: dict[str, threading.Event] = {}
         self._results: dict[str, Path] = {}
@@ -156,6 +163,9 @@ class Studio:
         begin = time.monotonic()
         answer = dataclasses.replace(answer, note="Looking at the video …", machine=here)
         yield answer
+        if model.spec.roi is not None:
+            yield from self._persons(answer, model, video, asked, stop, results)
+            return
         prediction = predict(model, video, views=views, topk=TOPK, engine=engine)
         prediction = dataclasses.replace(prediction, source=video.name)
         took = time.monotonic() - begin
@@ -171,7 +181,7 @@ class Studio:
         files = tuple(results / f"{name}.{form}" for form in ("csv", "srt"))
         for path in files:
             answer.timeline.save(path)
-        whole = "" if answer.timeline.complete else "Stopped: the timeline ends where it was."
+        whole = "" if answer.timeline.complete else _STOPPED
         yield dataclasses.replace(answer, files=files, note=whole, finished=True)
 
     def _timeline(
@@ -186,11 +196,7 @@ class Studio:
         maker = TimelineMaker(model, grid, SegmentRules(), engine=engine)
         before, begin, told = answer.seconds, time.monotonic(), 0.0
         with maker.begin(video) as run:
-            if run.total > MOST_WINDOWS:
-                raise InputError(
-                    f"A timeline of this video has {run.total:,} windows, at most {MOST_WINDOWS:,} are"
-                    " accepted: take a longer hop, or a shorter part of the video."
-                )
+            _check_windows(run.total)
             for _ in run:
                 now = time.monotonic()
                 if stop.is_set():
@@ -207,6 +213,49 @@ class Studio:
             timeline = _named(run.timeline(), video)
         yield dataclasses.replace(
             answer, timeline=timeline, done=1.0, seconds=before + time.monotonic() - begin
+        )
+
+    def _persons(
+        self,
+        answer: Answer,
+        model: SlowFast,
+        video: Path,
+        asked: Asked,
+        stop: threading.Event,
+        results: Path,
+    ) -> Iterator[Answer]:
+        """Who does what, key frame after key frame."""
+        maker = DetectionMaker(
+            model,
+            detector="person" if self._boxes is None else None,
+            every_seconds=asked.hop_seconds,
+            engine=_engine(asked.engine),
+            progress=False,
+        )
+        begin, told = time.monotonic(), 0.0
+        with maker.begin(video, self._boxes) as run:
+            _check_windows(run.total)
+            for _ in run:
+                now = time.monotonic()
+                if stop.is_set():
+                    break
+                if now - told >= _UPDATE_SECONDS:
+                    told = now
+                    note = f"Persons: {run.answered} of {run.total} key frames"
+                    found = dataclasses.replace(run.detections(), source=video.name)
+                    yield dataclasses.replace(
+                        answer, note=note, done=run.answered / max(run.total, 1), detections=found
+                    )
+            found = dataclasses.replace(run.detections(), source=video.name)
+        path = results / f"{video.stem[:80] or 'persons'}.csv"
+        found.save(path)
+        yield dataclasses.replace(
+            answer,
+            detections=found,
+            files=(path,),
+            seconds=time.monotonic() - begin,
+            note="" if found.complete else _STOPPED,
+            finished=True,
         )
 
     # A webcam --------------------------------------------------------------------------------------------
@@ -271,30 +320,44 @@ class _Live:
         return None
 
 
-def as_code(offer_code: str, video: str, asked: Asked) -> str:
+def as_code(offer_code: str, answer: Answer, asked: Asked) -> str:
     """The same in Python."""
-    views = VIEWS[asked.views]
+    views, video = VIEWS[asked.views], answer.source
+    begin = "from pathlib import Path\n\n" if "Path(" in offer_code else ""
+    begin += f"import slowfast_zoo as zoo\n\nmodel = {offer_code}\nvideo = {video!r}\n"
+    if answer.detections is not None:
+        return (
+            f'{begin}print(zoo.detect(model, video, detector="person", every_seconds={asked.hop_seconds:g},'
+            f" engine={asked.engine!r}))\n"
+        )
     return (
-        f"{'from pathlib import Path' * ('Path(' in offer_code)}\n\nimport slowfast_zoo as zoo\n\n".lstrip()
-        + f"model = {offer_code}\n"
-        f"video = {video!r}\n"
-        f"print(zoo.predict(model, video, views={views!r}, topk={TOPK}, engine={asked.engine!r}))\n"
+        f"{begin}print(zoo.predict(model, video, views={views!r}, topk={TOPK}, engine={asked.engine!r}))\n"
         f"answer = zoo.timeline(model, video, hop_seconds={asked.hop_seconds:g}, engine={asked.engine!r})\n"
         f"answer.save({Path(video).with_suffix('.srt').name!r})\n"
     )
 
 
-def as_command(argument: str, video: str, asked: Asked) -> str:
+def as_command(argument: str, answer: Answer, asked: Asked) -> str:
     """The same on the command line."""
-    views = VIEWS[asked.views]
+    views, video = VIEWS[asked.views], answer.source
     shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
     name = shlex.quote(f"./{video}" if video.startswith("-") else video)
     common = f"{name} --model {shlex.quote(argument)} --engine {asked.engine}"
+    if answer.detections is not None:
+        return f"slowfast-zoo detect {common} --detector person --every {asked.hop_seconds:g}\n"
     out = shlex.quote(Path(video).with_suffix(".srt").name)
     return (
         f"slowfast-zoo predict {common} --views {shown} --topk {TOPK}\n"
         f"slowfast-zoo timeline {common} --hop {asked.hop_seconds:g} --out {out}\n"
     )
+
+
+def _check_windows(count: int) -> None:
+    if count > MOST_WINDOWS:
+        raise InputError(
+            f"This video has {count:,} windows, at most {MOST_WINDOWS:,} are accepted: take more seconds"
+            " between windows, or a shorter part of the video."
+        )
 
 
 def _engine(name: str) -> EngineName:

@@ -1,0 +1,192 @@
+"""The page in a real browser: python -m pytest -m browser
+
+Needs the extra "web", playwright, and Chromium (the system's, or "playwright install chromium").
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from web_sessions import HOSTILE, Visitor, labels_of, refused
+
+from slowfast_zoo.web.offers import published_offers
+from tests.support.movies import moving_pattern, write_video
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
+PATIENCE = 180_000  # milliseconds: a busy machine isn't a wrong one
+NOW = "document.querySelector('#sfz-video video').currentTime"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from slowfast_zoo.web.page import open_page
+
+    page = open_page(published_offers()[:1], device=torch.device("cpu"), port=0, most_bytes=8 * 2**20)
+    yield page.local_url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(url: str, browser: Browser) -> Iterator[Any]:
+    """Opens the page as somebody new; in the end no request has left for another host."""
+    contexts, strange = [], []
+
+    def visited(**options: Any) -> Page:
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((url, "data:", "blob:")) else strange.append(request.url)
+            ),
+        )
+        page.goto(url)
+        page.wait_for_selector(".sfz-examples button")
+        return page
+
+    yield visited
+    for context in contexts:
+        context.close()
+    assert strange == []
+
+
+def give(page: Page, video: Path) -> None:
+    page.set_input_files("#sfz-video input[type=file]", video)
+    page.wait_for_selector("#sfz-video video")
+
+
+def look(page: Page) -> None:
+    page.click("#sfz-run")
+    page.wait_for_selector(".sfz-machine, .sfz-error")
+
+
+def best(page: Page) -> str:
+    return page.inner_text(".sfz-best span")
+
+
+def test_upload_label_timeline_player_and_files(visit: Any) -> None:
+    page = visit()
+    give(page, EXAMPLE)
+    look(page)
+    assert best(page) == "pan right"
+    box = page.locator(".sfz-plot").bounding_box()
+    for share in (0.7, 0.2):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + 10)
+        page.wait_for_function(f"Math.abs({NOW} - {3 * share}) < 0.05")
+    page.click(".sfz-rows tr >> nth=0")
+    page.wait_for_function(f"{NOW} === 0")
+    page.evaluate(f"{NOW} = 1.5")
+    page.wait_for_function("Math.abs(parseFloat(document.querySelector('.sfz-head').style.left) - 50) < 1")
+    for button, begins in (("#sfz-csv", "source,start_seconds"), ("#sfz-srt", "1\n00:00:00,000 --> ")):
+        with page.expect_download() as download:
+            page.click(button)
+        assert download.value.suggested_filename.startswith("pan_right.")
+        assert Path(download.value.path()).read_text(encoding="utf-8").startswith(begins)
+    page.click("#sfz-call button >> nth=0")
+    page.wait_for_selector("text=slowfast-zoo predict pan_right.mp4")
+
+
+def test_an_example_is_one_click(visit: Any) -> None:
+    page = visit()
+    page.click(".sfz-examples button >> nth=1")
+    page.wait_for_selector("#sfz-video video")
+    look(page)
+    assert best(page) == "zoom out"
+    page.click("#sfz-pathways button >> nth=0")
+    page.wait_for_function("document.querySelector('#sfz-pathways img').naturalWidth > 400")
+
+
+def test_a_long_job_is_stopped(visit: Any, tmp_path: Path) -> None:
+    frames = moving_pattern(600)
+    long = write_video(tmp_path / "long.mp4", frames[list(range(600)) * 6], codec="libx264", pixels="yuv420p")
+    page = visit()
+    give(page, long)
+    page.click("#sfz-run")
+    page.wait_for_selector("text=/Timeline: \\d+ of 2\\d\\d windows/")
+    page.click("#sfz-stop")
+    page.wait_for_selector(".sfz-machine")
+    assert "Stopped" in page.inner_text(".sfz-state")
+    page.wait_for_selector("#sfz-csv:not([disabled])")
+    give_again = page.locator("#sfz-run")
+    assert give_again.is_enabled()
+
+
+def test_two_visitors_have_their_own_answers(visit: Any) -> None:
+    first, second = visit(), visit()
+    give(first, EXAMPLE)
+    second.click(".sfz-examples button >> nth=2")
+    second.wait_for_selector("#sfz-video video")
+    first.click("#sfz-run")
+    look(second)
+    first.wait_for_selector(".sfz-machine")
+    assert (best(first), best(second)) == ("pan right", "shake")
+
+
+def test_html_in_a_name_is_text(visit: Any, tmp_path: Path) -> None:
+    page = visit()
+    page.evaluate("window.told = 0")
+    name = "<img src=x onerror='window.told = 1'>${window.told = 2}.mp4"
+    for content in (b"this is text", EXAMPLE.read_bytes()):
+        (tmp_path / name).write_bytes(content)
+        page.set_input_files("#sfz-video input[type=file]", tmp_path / name)
+        page.wait_for_timeout(1500)
+        look(page)
+        page.click("#sfz-video button[aria-label=Clear]")
+    assert best(page) == "pan right"
+    assert page.evaluate("window.told") == 0 and page.locator("#sfz-answer img").count() == 0
+
+
+def test_the_webcam_is_answered(visit: Any) -> None:
+    page = visit()
+    page.click("button[role=tab]:has-text('Webcam')")
+    page.click("#sfz-webcam button:has-text('webcam'), #sfz-webcam button[title*=access]")
+    page.click("#sfz-webcam button[aria-label*=ecord], #sfz-webcam button:has-text('Record')")
+    page.wait_for_selector("#sfz-now .sfz-bar")
+    assert "s old" in page.inner_text("#sfz-now")
+
+
+def test_nothing_is_wider_than_a_telephone(visit: Any) -> None:
+    page = visit(viewport={"width": 390, "height": 800})
+    page.click(".sfz-examples button >> nth=0")
+    page.wait_for_selector("#sfz-video video")
+    look(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_hostile_uploads_are_refused_in_a_sentence(url: str, title: str) -> None:
+    visitor = Visitor(url)
+    assert refused(visitor, *HOSTILE[title])
+    assert not Path("/tmp/sfz_climbed.mp4").exists()
+
+
+def test_files_of_the_machine_stay_there(url: str) -> None:
+    visitor = Visitor(url)
+    assert visitor.upload_header(2**31) == 413
+    for path in ("/etc/passwd", str(EXAMPLE), "http://127.0.0.1/"):
+        assert "was uploaded to this page" in visitor.look(path)[-1]
+    for path in ("/etc/passwd", str(EXAMPLE), str(Path.home())):
+        assert visitor._client.get(f"/gradio_api/file={path}").status_code == 403
+    uploaded = visitor.upload("mine.mp4", EXAMPLE.read_bytes()).json()[0]
+    assert labels_of(visitor.look(uploaded)[-1])[0] == "pan right"
