@@ -1,6 +1,6 @@
-"""Twenty visitors at once, and twenty hostile uploads: does the page answer rightly, keep its memory, and go on?
+"""Twenty visitors at once and twenty hostile uploads: right answers, bounded memory, a page that goes on?
 
-    python scripts/web_sessions.py                    # starts 'slowfast-zoo web' itself; needs the extra "web"
+    python scripts/web_sessions.py               # starts 'slowfast-zoo web' itself; needs the extra "web"
     python scripts/web_sessions.py --visitors 5
 
 Prints what was found and exits with 1 if an answer was wrong, a hostile upload was taken or the server ended.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,9 +20,10 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "pan_right.mp4"
@@ -61,6 +63,8 @@ class Visitor:
     """
 
     def __init__(self, url: str) -> None:
+        import httpx  # Gradio brings it
+
         self.session = uuid.uuid4().hex[:12]
         self._client = httpx.Client(base_url=url, timeout=600)
         dependencies = self._client.get("/config").json()["dependencies"]
@@ -71,12 +75,10 @@ class Visitor:
 
     def upload_header(self, promised: int) -> int:
         """Sends the header of an upload of so many bytes, and none of them; the status."""
-        parts = httpx.URL(self._client.base_url)
-        import socket
-
+        parts = self._client.base_url
         head = (
-            f"POST /gradio_api/upload HTTP/1.1\r\nHost: {parts.host}:{parts.port}\r\nContent-Length: {promised}\r\n"
-            "Content-Type: multipart/form-data; boundary=B\r\n\r\n"
+            f"POST /gradio_api/upload HTTP/1.1\r\nHost: {parts.host}:{parts.port}\r\n"
+            f"Content-Length: {promised}\r\nContent-Type: multipart/form-data; boundary=B\r\n\r\n"
         )
         with socket.create_connection((parts.host, parts.port or 80), timeout=30) as connection:
             connection.sendall(head.encode())
@@ -84,14 +86,13 @@ class Visitor:
 
     def look(self, path: str, **asked: Any) -> list[str]:
         """The answer's HTML as it grew; or the sentence of a request that was refused."""
-        asked = {
-            "model": "slowfast_tiny",
-            "weights": "camera-motion",
-            "engine": "auto",
-            "views": "quick",
-        } | asked
+        chosen = {"model": "slowfast_tiny", "weights": "camera-motion", "engine": "auto", "views": "quick"}
         file = {"path": path, "orig_name": Path(path).name, "meta": {"_type": "gradio.FileData"}}
-        body = {"data": [file, *asked.values(), 0.5], "fn_index": self._look, "session_hash": self.session}
+        body = {
+            "data": [file, *(chosen | asked).values(), 0.5],
+            "fn_index": self._look,
+            "session_hash": self.session,
+        }
         joined = self._client.post("/gradio_api/queue/join", json=body)
         if joined.status_code != 200:
             return [joined.json()["detail"]]
@@ -113,7 +114,7 @@ def labels_of(html: str) -> list[str]:
 
 
 def refused(visitor: Visitor, name: str, content: bytes) -> str | None:
-    """The sentence with which an upload is refused; None if it isn't, or as something else than a sentence."""
+    """The sentence with which an upload is refused; None if it isn't, or in another form."""
     uploaded = visitor.upload(name, content)
     if uploaded.status_code != 200:
         return f"status {uploaded.status_code}" if 400 <= uploaded.status_code < 500 else None
@@ -151,8 +152,9 @@ def crowd(url: str, count: int, pid: int) -> bool:
         right &= good == count
         shown = {re.sub(r"<p class=.sfz-dim sfz-machine.*", "", html) for html in found}
         print(
-            f"{turn} {count} visitors: {good} right answers, {len(shown)} different; {statistics.median(times):.1f} s"
-            f" in the middle, {max(times):.1f} s the last; memory at most {most:.0f} MB, then {memory(pid):.0f} MB"
+            f"{turn} {count} visitors: {good} right answers, {len(shown)} different;"
+            f" {statistics.median(times):.1f} s in the middle, {max(times):.1f} s the last;"
+            f" memory at most {most:.0f} MB, then {memory(pid):.0f} MB"
         )
         right &= len(shown) == 1
     return right
