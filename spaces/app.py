@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from slowfast_zoo.runtime.devices import to_device
-from slowfast_zoo.weights.catalog import get_weights
 from slowfast_zoo.web.offers import published_offer
 from slowfast_zoo.web.page import open_page
+from slowfast_zoo.weights.catalog import get_weights
 
 MODELS = ("slowfast_tiny", "slowfast_r50_4x16x1", "slowfast_r50_8x8x1", "slowfast_r101_8x8x1")
 
