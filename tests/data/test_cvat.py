@@ -21,6 +21,7 @@ CHOSEN = "".join(
         ("pose", "select", "__undefined__\nsit\nwalk"),
         ("talks", "checkbox", "false"),
         ("age", "number", "1;99"),
+        ("coat", "radio", "red\nblue"),
     )
 )
 TRACKS = """<track id="3" label="person" source="manual">
@@ -55,6 +56,17 @@ def test_tracks_of_a_video(tmp_path: Path) -> None:
     assert classes == own and rows.labels.tolist() == [5, 9, -1, 2]
     with pytest.raises(DataError, match=r"annotations\.xml:\d+: there is no action 'walk'"):
         read_cvat(written(tmp_path, TRACKS), {1: "sit"})
+    with pytest.raises(DataError, match="there is no action 'walk'"):
+        read_cvat(written(tmp_path, TRACKS), {1: "dance"})
+
+
+def test_what_names_no_class_does_not_count(tmp_path: Path) -> None:
+    coat = TRACKS.replace("</box>", '<attribute name="coat">red</attribute></box>')
+    other = '<track id="9" label="car"><box frame="1" xtl="1" ytl="1" xbr="9" ybr="9"/></track>'
+    rows, classes = read_cvat(written(tmp_path, coat + other))
+    assert "red" in classes.values() and len(set(rows.persons.tolist())) == 2, "a car is no person"
+    rows, classes = read_cvat(written(tmp_path, coat + other), {1: "walk", 2: "sit"})
+    assert rows.labels.tolist() == [1, -1, 2]
 
 
 def test_labels_are_actions_where_there_are_no_attributes(tmp_path: Path) -> None:

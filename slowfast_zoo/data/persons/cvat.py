@@ -12,7 +12,8 @@
     </image>
 
 Of a box's attributes a checkbox that is ticked names an action, and so does what is chosen in a list or among
-radio buttons; texts and numbers don't. Where no label of the file has such attributes, labels are actions.
+radio buttons; texts and numbers don't. Where classes are given, attributes that can't name one of them don't
+either. Boxes whose label has no such attributes aren't persons; where no label has, labels are actions.
 Both forms give numbers of frames, from 0. A task of a video is of the file that it names; of pictures in
 folders each folder is a video, its pictures in the order of the task.
 
@@ -88,8 +89,10 @@ class _Reader:
         self.stack: list[tuple[str, dict[str, str]]] = []
         self.text: list[str] = []
         self.tasks: list[_Task] = [_Task()]
-        self.kinds: dict[str, str] = {}
+        self.label = ""
         self.attribute: dict[str, str] = {}
+        self.naming: dict[tuple[str, str], frozenset[str]] = {}
+        """What each attribute of a label can name."""
         self.boxes: list[_Box] = []
         self.images: dict[str, int] = defaultdict(int)
         self.place = ("", 0.0)
@@ -109,7 +112,13 @@ class _Reader:
         found, persons = RowList(), dict[tuple[str, str], int]()
         for place in self.looked:
             found.look(place)
+        if classes is not None:
+            some = {key: names for key, names in self.naming.items() if names & known.keys()}
+            self.naming = some or self.naming  # else an error tells what there is
+        persons_labels = {label for label, _ in self.naming}
         for box in self.boxes:
+            if persons_labels and box.label not in persons_labels:
+                continue
             person = -1
             if box.person is not None:
                 person = persons.setdefault((box.place[0], box.person), len(persons))
@@ -127,14 +136,14 @@ class _Reader:
         return found.finished(), {number: name for name, number in known.items()}
 
     def _actions(self, box: _Box) -> list[str]:
-        if not any(kind in (*_CHOICES, "checkbox") for kind in self.kinds.values()):
+        if not self.naming:
             return [box.label]
         names = []
         for name, value in box.values.items():
-            kind = self.kinds.get(name, "")
-            if kind == "checkbox" and value.strip().lower() == "true":
-                names.append(name)
-            elif kind in _CHOICES and value.strip() not in _NOTHING:
+            can_be = self.naming.get((box.label, name))
+            if can_be == {name}:
+                names += [name] if value.strip().lower() == "true" else []
+            elif can_be is not None and value.strip() not in _NOTHING:
                 names.append(value.strip())
         return list(dict.fromkeys(names))
 
@@ -226,13 +235,23 @@ class _Reader:
             if name in ("id", "name", "source") and parents[-1] in ("task", "job", "meta"):
                 if text or name != "source":
                     setattr(self.tasks[-1], name, text)
-            elif parents[-1] == "attribute" and name in ("name", "input_type"):
+            elif name == "name" and parents[-1] == "label":
+                self.label = text
+            elif parents[-1] == "attribute":
                 self.attribute[name] = text
             elif name == "attribute":
-                self.kinds[self.attribute.get("name", "")] = self.attribute.get("input_type", "")
+                self._declared(self.attribute)
                 self.attribute = {}
         elif name == "attribute" and parents[-1] == "box" and self.boxes:
             self._value(attributes.get("name", ""), text)
+
+    def _declared(self, attribute: Mapping[str, str]) -> None:
+        kind, name = attribute.get("input_type", ""), attribute.get("name", "")
+        if kind == "checkbox":
+            self.naming[self.label, name] = frozenset([name])
+        elif kind in _CHOICES:
+            values = (value.strip() for value in attribute.get("values", "").splitlines())
+            self.naming[self.label, name] = frozenset(values) - set(_NOTHING)
 
     def _value(self, name: str, text: str) -> None:
         if self.stack[-1][1].get("outside", "0") == "0":
