@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from reference.detections import references
+from support.movies import moving_pattern, write_video
 from support.person_clips import PersonClips, make_person_model
 from support.training_clips import CONFIG, Clips, assert_same, log_of, weights_of
 
 from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import collate
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.inference.engines import trial
 from slowfast_zoo.spec import Activation, RoiSpec
+from slowfast_zoo.training.finetune.finetune import finetune
 from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
@@ -160,6 +162,12 @@ def test_data_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     model = make_person_model(roi=None)
     with pytest.raises(DataError, match=r"classifies whole clips; models named \*_roi take them"):
         train(model, PersonClips(4), CONFIG, work_dir=tmp_path / "b")
+
+    for name in ("sit/a", "sit/b", "run/a", "run/b"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "clips" / f"{name}.mkv", moving_pattern(4))
+    with pytest.raises(InputError, match=r"train .* learns from annotations of theirs, also of few classes"):
+        finetune(tmp_path / "clips", make_person_model(), work_dir=tmp_path / "f", progress=False)
 
     class Wrong(PersonClips):
         def __getitem__(self, index: int) -> tuple[torch.Tensor, Persons]:

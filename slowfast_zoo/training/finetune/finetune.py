@@ -24,7 +24,7 @@ from slowfast_zoo.data.splits import fold_annotations
 from slowfast_zoo.errors import InputError, TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.evaluation.metrics import compute_metrics, wilson_interval
-from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
@@ -504,7 +504,11 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     """
     if not isinstance(model, SlowFast):
         raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
-    check_clip_head(model.spec, "finetune")
+    if model.spec.roi is not None:
+        raise InputError(
+            "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"
+            " RECIPE persons.csv --model MODEL) learns from annotations of theirs, also of few classes."
+        )
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
     sided = mirrored_classes(train.class_names)
