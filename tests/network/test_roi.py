@@ -190,7 +190,6 @@ def test_what_wants_an_answer_for_the_clip_says_so(tmp_path: Path) -> None:
         lambda: slowfast_zoo.timeline(model, video),
         lambda: slowfast_zoo.extract_features(model, video),
         lambda: slowfast_zoo.benchmark(model),
-        lambda: slowfast_zoo.export(model, tmp_path / "net.onnx"),
         lambda: slowfast_zoo.evaluate(model, []),  # type: ignore[arg-type]
         lambda: slowfast_zoo.verify(model),
     ]

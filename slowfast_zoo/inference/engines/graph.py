@@ -1,4 +1,4 @@
-"""The network as a graph: ``torch.export``, and from there ONNX and OpenVINO; one input ``clip``."""
+"""The network as a graph of clips, and of boxes: ``torch.export``, and from there ONNX and OpenVINO."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import contextlib
 import functools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from slowfast_zoo.errors import ExportError
+from slowfast_zoo.inference.engines.engine import Shape, example_boxes
+from slowfast_zoo.inference.engines.folding import FoldedNetwork, Maps
 from slowfast_zoo.runtime.packages import require
+
+_MANY = 2**31 - 1  # torch 2.6 takes no open end
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """What writing, checking and running ONNX files needs."""
 
 
-def capture(module: nn.Module, shape: Sequence[int]) -> torch.export.ExportedProgram:
-    """The graph of a module for clips of one shape and any number of them.
+_INPUTS = {"clip": "batch", "boxes": "boxes"}
+"""What a network is called with, in order, and how the first size of each is called."""
+
+
+def capture(module: FoldedNetwork, shape: Shape) -> torch.export.ExportedProgram:
+    """The graph of a module for clips of one shape and any number of them, and of boxes.
 
     Args:
-        module: takes ``clip``, float32 ``(B, C, T, H, W)``, and gives logits.
+        module: takes ``clip``, float32 ``(B, C, T, H, W)``, and gives logits; where it scores persons, it
+            takes ``boxes``, too, float32 ``(N, 5)``.
         shape: (C, T, H, W) of a clip.
 
     Raises:
@@ -31,10 +40,15 @@ def capture(module: nn.Module, shape: Sequence[int]) -> torch.export.ExportedPro
     """
     parameter = next(module.parameters())
     example = torch.zeros((2, *shape), dtype=torch.float32, device=parameter.device)  # 1 would be baked in
-    batch = torch.export.Dim("batch", min=1, max=2**31 - 1)  # torch 2.6 takes no open end
+    batch = torch.export.Dim("batch", min=1, max=_MANY)
+    inputs: tuple[Tensor, ...] = (example,)
+    sizes = {"clip": {0: batch}}
+    if module.spec.roi is not None and not isinstance(module, Maps):
+        inputs += tuple(boxes.to(parameter.device) for boxes in example_boxes(module.spec, shape))
+        sizes["boxes"] = {0: torch.export.Dim("boxes", min=0, max=_MANY)}
     try:
         with torch.no_grad(), _quiet():
-            return torch.export.export(module, (example,), dynamic_shapes={"clip": {0: batch}})
+            return torch.export.export(module, inputs, dynamic_shapes=sizes)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(
             f"torch.export can't capture this model for clips {tuple(shape)}: {error}"
@@ -42,7 +56,8 @@ def capture(module: nn.Module, shape: Sequence[int]) -> torch.export.ExportedPro
 
 
 def to_onnx(program: torch.export.ExportedProgram) -> Any:
-    """The graph as an ``onnx.ModelProto``: input ``clip``, output ``logits``, batch dimension "batch".
+    """The graph as an ``onnx.ModelProto``: inputs ``clip`` and ``boxes``, if any, output ``logits``; the
+    number of clips is called "batch", that of boxes "boxes".
 
     Raises:
         MissingDependencyError: one of ``ONNX_PACKAGES`` isn't installed.
@@ -50,26 +65,29 @@ def to_onnx(program: torch.export.ExportedProgram) -> Any:
     """
     for package in ("onnx", "onnxscript"):
         require(package, *ONNX_PACKAGES)
+    names = list(_INPUTS)[: len(program.graph_signature.user_inputs)]
     try:
         with _quiet():
             exported = torch.onnx.export(
-                program, (), dynamo=True, input_names=["clip"], output_names=["logits"], verbose=False
+                program, (), dynamo=True, input_names=names, output_names=["logits"], verbose=False
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise ExportError(f"torch.onnx can't translate this model: {error}") from error
     if exported is None:
         raise ExportError("torch.onnx gave no model; a newer torch may.")
     model = exported.model_proto
-    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    symbols = {
+        given.type.tensor_type.shape.dim[0].dim_param: _INPUTS[given.name] for given in model.graph.input
+    }
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param == symbol:
-                dimension.dim_param = "batch"
+            if dimension.dim_param in symbols:
+                dimension.dim_param = symbols[dimension.dim_param]
     return model
 
 
-def to_openvino(program: torch.export.ExportedProgram, shape: Sequence[int], batch: int | None) -> Any:
-    """The graph as an ``openvino.Model``: input ``clip``, output ``logits``.
+def to_openvino(program: torch.export.ExportedProgram, shape: Shape, batch: int | None) -> Any:
+    """The graph as an ``openvino.Model``: inputs ``clip`` and ``boxes``, if any, output ``logits``.
 
     Args:
         program: from ``capture``.
@@ -85,10 +103,12 @@ def to_openvino(program: torch.export.ExportedProgram, shape: Sequence[int], bat
     try:
         with _quiet():
             model = openvino.convert_model(program)
-        model.reshape([-1 if batch is None else batch, *shape])
+        sizes = [[-1 if batch is None else batch, *shape], [-1, 5]]
+        model.reshape(dict(zip(range(len(model.inputs)), sizes, strict=False)))
     except (RuntimeError, *failures) as error:
         raise ExportError(f"OpenVINO can't convert this model: {error}") from error
-    model.inputs[0].get_tensor().set_names({"clip"})
+    for given, name in zip(model.inputs, _INPUTS, strict=False):
+        given.get_tensor().set_names({name})
     model.outputs[0].get_tensor().set_names({"logits"})
     return model
 

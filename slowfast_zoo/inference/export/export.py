@@ -6,8 +6,9 @@ For ``model.onnx`` there are also::
     model.onnx.reference.npz  "frames" uint8 (N, T, H, W, C) and their "logits" float32 (N, classes)
 
 The unit is one view of one video: ``clip`` float32 ``(batch, C, T, H, W)`` to ``logits`` ``(batch,
-classes)``; the slow pathway's frames are chosen inside. ``json`` is written last: where it is, the
-files are complete.
+classes)``; the slow pathway's frames are chosen inside. A network that scores persons takes ``boxes``
+float32 ``(boxes, 5)`` as well, any number or none, and gives ``logits`` ``(boxes, classes)``; the reference
+has "boxes", too. ``json`` is written last: where it is, the files are complete.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import hash_file
-from slowfast_zoo.inference.engines.engine import Shape
+from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import check_model
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.inference.export.formats import FORMATS, FileFormat
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
-from slowfast_zoo.network.slowfast import SlowFast, check_clip, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision, check_precision
-from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.saved.config import SavedConfig
 
@@ -47,6 +49,14 @@ CONTRACT_VERSION = 1
 """Counted up when older readers would misread the JSON beside an export."""
 
 _REFERENCE_CLIPS = 3
+
+_BOXES = {
+    "name": "boxes",
+    "dtype": "float32",
+    "shape": ["boxes", 5],
+    "columns": ["index of the clip in the batch", "x1", "y1", "x2", "y2"],
+    "unit": "pixels of the clip",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +83,8 @@ def export(
 ) -> Export:
     """Writes a model as ONNX, ``torch.export`` program or OpenVINO IR, once it is proven to be the same.
 
-    Number, height, width and frames of a view are fixed in the file; the batch size is free. Served
+    Number, height, width and frames of a view are fixed in the file; the batch size is free, and so is the
+    number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported. Served
     with OpenVINO, set the property INFERENCE_PRECISION_HINT as the contract says: its default may
     compute in less than float32.
 
@@ -107,6 +118,7 @@ def export(
     original = copy.deepcopy(model).cpu().float().eval()
     frames = reference_frames(_REFERENCE_CLIPS, *shape[1:], channels=shape[0])
     clips = torch.stack([_normalized(clip, model.clip_spec) for clip in frames])
+    boxes = _boxes(model.spec, shape)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
@@ -122,10 +134,12 @@ def export(
         except RuntimeError as error:  # what torch and OpenVINO make of a full disk
             reason = str(error).partition("\n")[0]
             raise ExportError(f"'{target}' can't be written: {reason}") from error
-        proof, logits = prove(original, kind.open(part, precision), clips, precision, repeats)
+        proof, logits = prove(original, kind.open(part, precision), clips, precision, repeats, boxes)
         if not proof.ok:
             raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
-        np.savez_compressed(_beside(part, "reference.npz"), frames=frames, logits=logits.numpy())
+        reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}
+        reference |= {} if boxes is None else {"boxes": boxes.numpy()}
+        np.savez_compressed(_beside(part, "reference.npz"), **reference)
         contract = _contract(original, part, name, kind, shape, precision, frames, logits, proof)
         _beside(part, "json").write_text(_json(contract), encoding="utf-8", newline="\n")
         written = _move(folder, target, kind)
@@ -156,7 +170,6 @@ def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
 
 def _shape(model: SlowFast, size: int | tuple[int, int] | None) -> Shape:
     check_model(model)
-    check_clip_head(model.spec, "export")
     size = model.clip_spec.test_crop if size is None else size
     sides = size if isinstance(size, tuple) else (size, size)
     if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
@@ -164,6 +177,15 @@ def _shape(model: SlowFast, size: int | tuple[int, int] | None) -> Shape:
     shape = (model.spec.in_channels, model.spec.num_frames, *sides)
     check_clip(torch.empty(1, *shape, device="meta"), model.spec)
     return shape
+
+
+def _boxes(spec: ModelSpec, shape: Shape) -> Tensor | None:
+    """Some in each reference clip, for a network that takes them."""
+    of_clips = [example_boxes(spec, shape, 2 + index) for index in range(_REFERENCE_CLIPS)]
+    rows = [
+        F.pad(boxes[:, 1:], (1, 0), value=index) for index, given in enumerate(of_clips) for boxes in given
+    ]
+    return torch.cat(rows) if rows else None
 
 
 def _normalized(frames: npt.NDArray[np.uint8], spec: ClipSpec) -> Tensor:
@@ -189,13 +211,19 @@ def _contract(
 ) -> dict[str, Any]:
     """Everything that a program needs to serve the file without this library."""
     hint = "bf16" if precision == "bfloat16" else "f32"
+    persons = model.spec.roi is not None
     return {
         "contract_version": CONTRACT_VERSION,
         "format": name,
         "precision": precision,
         "files": {file.name: hash_file(file) for file in _files(path, kind)},
         "input": {"name": "clip", "dtype": "float32", "shape": ["batch", *shape]},
-        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", logits.shape[1]]},
+        **({"boxes": _BOXES} if persons else {}),
+        "output": {
+            "name": "logits",
+            "dtype": "float32",
+            "shape": ["boxes" if persons else "batch", logits.shape[1]],
+        },
         "activation": model.spec.activation,
         "properties": {"INFERENCE_PRECISION_HINT": hint} if name == "openvino" else {},
         **SavedConfig.of(model).to_dict(),

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,8 +23,8 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import Precision
 
-Exported = Callable[[Tensor], Tensor]
-"""Clips float32 ``(B, C, T, H, W)`` on the CPU to logits float32."""
+Exported = Callable[..., Tensor]
+"""Clips float32 ``(B, C, T, H, W)`` on the CPU, and boxes where the network takes them, to logits float32."""
 
 EMBEDDED = "slowfast_zoo"
 """Name of the JSON inside the files."""
@@ -53,7 +55,7 @@ def _write_onnx(model: SlowFast, shape: Shape, precision: Precision, path: Path,
 
 def _open_onnx(path: Path, precision: Precision) -> Exported:
     session = onnxruntime_session(str(path))
-    return lambda clips: torch.from_numpy(session.run(["logits"], {"clip": clips.numpy()})[0])
+    return lambda *inputs: torch.from_numpy(session.run(["logits"], _named(inputs))[0])
 
 
 def _write_torch(model: SlowFast, shape: Shape, precision: Precision, path: Path, embedded: str) -> None:
@@ -79,7 +81,11 @@ def _open_openvino(path: Path, precision: Precision) -> Exported:
     core = openvino_core()
     settings = openvino_settings("bfloat16" if precision == "bfloat16" else "float32")
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-    return lambda clips: torch.from_numpy(request.infer({"clip": clips.numpy()})["logits"].copy())
+    return lambda *inputs: torch.from_numpy(request.infer(_named(inputs))["logits"].copy())
+
+
+def _named(inputs: tuple[Tensor, ...]) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: given.numpy() for name, given in zip(("clip", "boxes"), inputs, strict=False)}
 
 
 FORMATS: dict[str, FileFormat] = {

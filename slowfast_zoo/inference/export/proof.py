@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision
@@ -25,6 +26,8 @@ class Proof:
 
     clips: int
     """Reference clips that both have seen, one at a time and as one batch."""
+    boxes: int | None = None
+    """Boxes in them, where the network scores persons."""
     max_difference: float
     """Largest absolute difference of any logit."""
     relative_difference: float
@@ -32,7 +35,7 @@ class Proof:
     tolerance: float
     """Largest ``relative_difference`` that is accepted."""
     top1_agreement: float
-    """Share (0 to 1) of clips with the same best class."""
+    """Share (0 to 1) of clips, or of boxes, with the same best class."""
     eager_p50_seconds: float
     """Median time of the model for one clip."""
     eager_p95_seconds: float
@@ -57,10 +60,11 @@ class Proof:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
+        rows = f"{self.clips} clips" if self.boxes is None else f"{self.boxes} boxes in {self.clips} clips"
         return (
             f"{'same' if self.ok else 'DIFFERENT'} logits: largest difference {self.max_difference:.2e}"
             f" ({self.relative_difference:.1e} of the largest logit, accepted {self.tolerance:.0e}),"
-            f" top-1 agreement {self.top1_agreement:.0%} of {self.clips} clips\n"
+            f" top-1 agreement {self.top1_agreement:.0%} of {rows}\n"
             f"one clip: eager p50 {1000 * self.eager_p50_seconds:.1f} ms,"
             f" p95 {1000 * self.eager_p95_seconds:.1f} ms;"
             f" exported p50 {1000 * self.exported_p50_seconds:.1f} ms,"
@@ -69,13 +73,14 @@ class Proof:
 
 
 def prove(
-    model: Callable[[Tensor], Tensor],
-    exported: Callable[[Tensor], Tensor],
+    model: Callable[..., Tensor],
+    exported: Callable[..., Tensor],
     clips: Tensor,
     precision: Precision,
     repeats: int,
+    boxes: Tensor | None = None,
 ) -> tuple[Proof, Tensor]:
-    """The comparison, and the model's logits of the clips.
+    """The comparison, and the model's logits of the clips, or of the boxes.
 
     Args:
         model: in eval mode.
@@ -83,27 +88,36 @@ def prove(
         clips: float32 ``(N, C, T, H, W)``, at least two.
         precision: of the exported model; decides the tolerance.
         repeats: timed runs of each, in turn.
+        boxes: float32 ``(M, 5)`` in the order of the clips, where the network takes them.
 
     Raises:
         ExportError: the model returns NaN or infinite numbers, or the twin another shape.
     """
+    each: list[tuple[Tensor, ...]] = [(clip,) for clip in clips.split(1)]  # type: ignore[no-untyped-call]
+    together: tuple[Tensor, ...] = (clips,)
+    if boxes is not None:
+        alone = [F.pad(boxes[boxes[:, 0] == index, 1:], (1, 0)) for index in range(len(clips))]
+        each = [(*clip, rows) for clip, rows in zip(each, alone, strict=True)]
+        together = (clips, boxes)
     with torch.inference_mode():
-        expected = torch.cat([model(clip) for clip in clips.split(1)]).float()  # type: ignore[no-untyped-call]
-        singles = torch.cat([exported(clip) for clip in clips.split(1)])  # type: ignore[no-untyped-call]
-        batch = exported(clips)
+        expected = torch.cat([model(*inputs) for inputs in each]).float()
+        singles = torch.cat([exported(*inputs) for inputs in each])
+        batch = exported(*together)
+        nobody = expected[:0] if boxes is None else exported(clips, boxes[:0])
         if not torch.isfinite(expected).all():
             raise ExportError("The model returns NaN or infinite numbers for ordinary clips: train it first.")
-        if singles.shape != expected.shape or batch.shape != expected.shape:
+        if not (singles.shape == batch.shape == expected.shape and nobody.shape == expected[:0].shape):
             raise ExportError(
                 f"The exported model gives shape {tuple(batch.shape)} for a batch of {len(clips)} and"
                 f" {tuple(singles.shape)} one by one; the model gives {tuple(expected.shape)}."
             )
-        eager, other = _times(model, exported, clips[:1], repeats)
+        eager, other = _times(model, exported, each[0], repeats)
     differences = [float((logits.float() - expected).abs().max()) for logits in (singles, batch)]
     # NaN compares false with everything: it must count as the largest difference there is.
     difference = float("inf") if any(np.isnan(differences)) else max(differences)
     return Proof(
         clips=len(clips),
+        boxes=None if boxes is None else len(boxes),
         max_difference=difference,
         relative_difference=difference / max(float(expected.abs().max()), 1e-30),
         tolerance=TOLERANCES[precision],
@@ -147,14 +161,14 @@ def reference_frames(
 
 
 def _times(
-    model: Callable[[Tensor], Tensor], exported: Callable[[Tensor], Tensor], clip: Tensor, repeats: int
+    model: Callable[..., Tensor], exported: Callable[..., Tensor], inputs: tuple[Tensor, ...], repeats: int
 ) -> tuple[list[float], list[float]]:
     """Seconds of each run of both, taken in turn so that a busy machine is busy for both."""
     times: tuple[list[float], list[float]] = ([], [])
     for run in range(_WARM_UP + repeats):
         for function, kept in zip((model, exported), times, strict=True):
             before = time.perf_counter()
-            function(clip)
+            function(*inputs)
             if run >= _WARM_UP:
                 kept.append(time.perf_counter() - before)
     return times
