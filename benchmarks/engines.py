@@ -118,10 +118,8 @@ class Bench:
         from slowfast_zoo.errors import SlowFastZooError
         from slowfast_zoo.inference.engines.optimize import optimize
 
-        allow_tf32(precision == "tf32")
-        asked = "float32" if precision == "tf32" else precision
         try:
-            fast = optimize(self.plain, engine, asked)  # type: ignore[arg-type]
+            fast = optimize(self.plain, engine, precision)  # type: ignore[arg-type]
             difference = (fast(self.clip) - self.expected).abs().max()
         except SlowFastZooError as error:
             print(f"{engine} {precision} is left out: {error}", file=sys.stderr)

@@ -29,11 +29,13 @@ CANDIDATES = ("float32", "float32 channels-last", "bfloat16", "bfloat16 channels
 FRAMES, CLASSES = 32, 400
 
 
-def ours(options: argparse.Namespace) -> Tasks:
-    """A step of ``slowfast_zoo.train``, without its files and its data loading."""
+def ours(options: argparse.Namespace, model: Any = None) -> Tasks:
+    """A step of ``slowfast_zoo.train``, without files and data loading; of R50 4x16 or another model."""
     import slowfast_zoo as zoo
     from slowfast_zoo.data.loader import Batch
+    from slowfast_zoo.runtime.devices import deterministic
     from slowfast_zoo.runtime.distributed import join
+    from slowfast_zoo.runtime.precision import float32_products
     from slowfast_zoo.training.journal import Meter
     from slowfast_zoo.training.train import _Trainer
 
@@ -44,12 +46,13 @@ def ours(options: argparse.Namespace) -> Tasks:
     )
     items = [(clip.numpy(), int(target)) for clip, target in zip(pixels, targets, strict=True)]
     group = join(options.device)
-    trainer = _Trainer(zoo.create_model(MODEL), items, config, Path(), None, group, None)
+    trainer = _Trainer(model or zoo.create_model(MODEL), items, config, Path(), None, group, None)
     batch = Batch(pixels, targets, list(range(options.batch)), [1] * options.batch, [])
     batches, meter = itertools.repeat(batch), Meter(group)
 
     def step() -> None:
-        trainer._step(trainer.model, batches, trainer.plan.lr / 10, meter)
+        with deterministic(False), float32_products(config.precision, group.device):
+            trainer._step(trainer.model, batches, trainer.plan.lr / 10, meter)
 
     return {"step": timed(step, options.device)}
 

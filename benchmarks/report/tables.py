@@ -329,7 +329,7 @@ def _gpu_cells(result: dict[str, Any], batch: str, name: str) -> list[str]:
 
 def _error(result: dict[str, Any], name: str) -> str:
     errors = [rows[name]["relative_error"] for rows in result["batches"].values() if name in rows]
-    return f"{max(errors):.1e}"
+    return "-" if None in errors else f"{max(errors):.1e}"
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
