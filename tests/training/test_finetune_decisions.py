@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.finetune_clips import SPEC, make_clips, make_model
+from support.movies import write_video
 from torch import Tensor
 
 from slowfast_zoo.data.lists import read_annotations
@@ -18,7 +19,7 @@ from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.training.finetune import recipes, search
+from slowfast_zoo.training.finetune import decoded, recipes, search, trials
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, how_sure
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
@@ -251,7 +252,10 @@ def test_a_plan_is_made_once(tmp_path: Path) -> None:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole of it in a few steps."""
-    monkeypatch.setattr(recipes, "FEWEST_STEPS", 6)
+    monkeypatch.setattr(recipes, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(trials, "_DRAWS", 1)
+    monkeypatch.setattr(search, "candidates", lambda spec: [RECIPES["learn"], RECIPES["gentle"]])
+    monkeypatch.setattr(search, "_FEWEST_CLIPS", 8)
     monkeypatch.setattr(search, "_FEWEST_STEPS", 1)
 
 
@@ -268,23 +272,23 @@ def test_killed_anywhere_it_ends_in_the_same_model(tmp_path: Path, monkeypatch: 
                 raise KeyboardInterrupt
             return super().forward_features(clip)
 
-    make_clips(tmp_path / "d", {"dark": 13, "light": 12})
+    make_clips(tmp_path / "d", {"dark": 6, "light": 6})
 
     def mortal() -> SlowFast:
         model = make_model()
         model.__class__ = Mortal
         return model
 
-    config = {"workers": 0, "deterministic": True, "batch_size": 8}
+    config = {"workers": 0, "deterministic": True, "batch_size": 4}
     options: dict[str, Any] = {"budget_seconds": 1e6, "config": config, "keep_clip": True, "views": "quick"}
     # Colors are what random features know best.
-    nothing = {"scores": [0.0] * 20, "right": 0}
+    nothing = {"scores": [0.0] * 10, "right": 0}
     monkeypatch.setattr(search._Bench, "probe_scores", lambda self, clips: nothing)
     unbroken = tune(tmp_path / "d", tmp_path / "u", mortal(), **options)
     total = Mortal.passes
     assert len(unbroken.tried) > 2
     assert {path.name for path in (tmp_path / "u").iterdir()} >= {"all", "plan.json", "search.json", "model"}
-    for part in (0.03, 0.2, 0.4, 0.55, 0.75, 0.95):
+    for part in (0.3, 0.85):
         work = tmp_path / f"{part}"
         Mortal.passes, Mortal.last = 0, max(round(part * total), 1)
         with pytest.raises(KeyboardInterrupt):
@@ -338,13 +342,42 @@ def test_folds_keep_sources_together_and_a_class_with_one_source_in_training(tmp
         fold_annotations(clips.subset([0, 9]), 2)
 
 
+def test_clips_are_decoded_once_where_they_fit_and_scored_as_if_they_were_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for label, level in (("dark", 40), ("light", 200)):
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for place in range(3):
+            frames = (level + rng.integers(-30, 30, (8, 36, 48, 3))).astype(np.uint8)
+            write_video(tmp_path / "d" / label / f"{place}.mkv", frames)
+    config = {"workers": 0, "deterministic": True, "epochs": 1}
+    results = []
+    for most, words in ((2**31, "Clips are decoded once: 0 MiB"), (1, "Clips are decoded in every pass")):
+        monkeypatch.setattr(decoded, "MOST_BYTES", most)
+        work = tmp_path / f"{most}"
+        results.append(tune(tmp_path / "d", work, recipe="gentle", config=config, group_by=r"(\d)\.mkv"))
+        told = "\n".join(results[-1].notes)
+        assert words in told
+        assert "% was waiting for clips." in told
+        assert not (work / "cache").exists()
+    for (name, value), other in zip(
+        results[0].model.state_dict().items(), results[1].model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(value, other), name
+    assert [Path(name).suffix for name in results[0].evaluation.names] == [".mkv"] * 2
+    assert results[0].evaluation.names == [
+        name.replace(f"{tmp_path / '1'}", f"{tmp_path / str(2**31)}") for name in results[1].evaluation.names
+    ]
+
+
 def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {f"c{number:02}": 1 if number < 20 else 2 for number in range(40)}, frames=3)
     (tmp_path / "d" / "nothing").mkdir()
     (tmp_path / "d" / "c39" / "bad.mp4").write_bytes(b"\0" * 9)
     twice = (tmp_path / "d" / "c30" / "0.npy").read_bytes()
     (tmp_path / "d" / "c31" / "same.npy").write_bytes(twice)
-    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe", everything=False, views="quick")
     told = "\n".join(result.notes)
     assert result.model.spec.num_classes == 40
     for words in (

@@ -28,6 +28,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
+from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
 from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
 from slowfast_zoo.training.finetune.report import draw_report, write_tables
@@ -194,8 +195,10 @@ def finetune(
         progress=progress,
     )
     _say(notes, *found.notes, *_prepare_model(model, found.train, seed=seed, flip=flip))
-    chosen_views, told = _fit_clip(model, found.train, keep_clip=keep_clip, views=views)
-    _say(notes, *told)
+    footage = Footage.of(found.train)
+    chosen_views, told = _fit_clip(model, footage, keep_clip=keep_clip, views=views)
+    found, more = decoded(found, footage, model.clip_spec, folder, progress=progress)
+    _say(notes, *told, *more)
     workshop = Workshop(
         start=model.cpu(),
         views=chosen_views,
@@ -293,6 +296,8 @@ class _Run:
     forced: FinetuneRecipe | None
     listener: Listener | None
     drawn: float = 0.0
+    seconds: tuple[float, float] = (0.0, 0.0)
+    """Of waiting for clips, and of all steps, as far as the log tells."""
 
     def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
         """How long trainings may take, by the time of a step that was measured once."""
@@ -396,6 +401,10 @@ class _Run:
             listener=functools.partial(self.heard, folder),
         )
         _say(self.notes, *notes)
+        waited, all_of_it = self.seconds
+        if all_of_it:
+            _say(self.notes, f"Of the time of its steps {waited / all_of_it:.0%} was waiting for clips.")
+            self.seconds = 0.0, 0.0
         return model
 
     def described(self, recipe: FinetuneRecipe, clips: Annotations, config: TrainConfig) -> list[str]:
@@ -418,6 +427,9 @@ class _Run:
         """Passes on a line of a training's log, and draws its curves meanwhile."""
         if self.listener is not None:
             self.listener(line)
+        if line["mode"] == "train":
+            waited, all_of_it = self.seconds
+            self.seconds = waited + line["data_time"], all_of_it + line["time"]
         if line["mode"] == "val" and time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
             draw_report(folder)
             self.drawn = time.monotonic()
@@ -436,6 +448,8 @@ class _Run:
         model.load_state_dict(trained.state_dict())
         model.clip_spec, model.provenance = trained.clip_spec, trained.provenance
         model.eval()
+        evaluation = under_own_names(evaluation, self.data)
+        removed(self.folder)
         values = ", ".join(f"{name} {value:.4f}" for name, value in probed.items())
         _say(self.notes, f"Linear probe on the same clips: {values}.")
         files = [*write_tables(evaluation, self.folder), *draw_report(self.folder, title)]
@@ -481,10 +495,9 @@ def pooled(parts: Sequence[Evaluation]) -> Evaluation:
 
 
 def _fit_clip(
-    model: SlowFast, train: Annotations, *, keep_clip: bool, views: Views | None
+    model: SlowFast, footage: Footage | None, *, keep_clip: bool, views: Views | None
 ) -> tuple[Views, list[str]]:
     """Gives the model the clip that fits the footage; the views of scores, and what to tell about it."""
-    footage = None if keep_clip and views is not None else Footage.of(train)
     if footage is None:
         return views or "quick", []
     notes: list[str] = []

@@ -41,6 +41,8 @@ class Footage:
     """Median rate; None where nothing says it."""
     pace: float
     """Frames in which half of what changes at all has changed."""
+    clip_bytes: float = 0.0
+    """Mean size of a clip's frames."""
 
     @classmethod
     def of(cls, annotations: Annotations) -> Footage | None:
@@ -50,18 +52,19 @@ class Footage:
         looks = [look for index in chosen if (look := _look(samples[index])) is not None]
         if not looks:
             return None
-        frames, rates, paces = zip(*looks, strict=True)
+        frames, rates, paces, sizes = zip(*looks, strict=True)
         known = [rate for rate in rates if rate]
         return cls(
             int(np.percentile(frames, 25, method="lower")),
             int(np.percentile(frames, 90, method="higher")),
             float(np.median(known)) if len(known) == len(rates) else None,
             float(np.median(paces)),
+            float(np.mean(sizes)),
         )
 
 
-def _look(sample: Sample) -> tuple[int, float | None, float] | None:
-    """Frames, rate and pace of one clip."""
+def _look(sample: Sample) -> tuple[int, float | None, float, int] | None:
+    """Frames, rate, pace and bytes of one clip."""
     try:
         with sample.open() as video:
             count, rate = video.num_frames, None if video.info.fps is None else float(video.info.fps)
@@ -70,7 +73,7 @@ def _look(sample: Sample) -> tuple[int, float | None, float] | None:
             wanted = max(min(wanted, _MOST_PICTURES), 1)
             first = (count - (wanted - 1) * step) // 2
             pictures = video.frames([max(first, 0) + step * place for place in range(wanted)])
-            return count, rate, pace_of(pictures) * step
+            return count, rate, pace_of(pictures) * step, count * pictures[0].size
     except (VideoError, InputError) as error:
         _LOGGER.debug("Not looked at: %s", error)
         return None
