@@ -10,10 +10,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from support.movies import moving_pattern, write_video
 
 ROOT = Path(__file__).parents[2]
+
+
+WORKERS = {"ray": ("ray_predict.py", "ray::MapWorker"), "spark": ("spark_predict.py", "pyspark.daemon")}
+"""The example of an engine, and what the command line of its workers holds."""
+
+
+def parquet_rows(folder: Path) -> list[dict[str, Any]]:
+    """All rows of a folder's files."""
+    import pyarrow.parquet as parquet
+
+    return [row for file in sorted(folder.glob("*.parquet")) for row in parquet.read_table(file).to_pylist()]
 
 
 def make_clips(folder: Path, count: int, broken: int) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.jobs import end, kill_a_worker, make_clips, start
+from cluster.jobs import WORKERS, end, kill_a_worker, make_clips, parquet_rows, start
 
 from slowfast_zoo import Prediction, create_model, predict_many
 
@@ -46,24 +46,15 @@ def check(rows: list[dict[str, Any]], expected: dict[str, Prediction]) -> None:
             assert math.isclose(row[f"score_{rank}"], score, rel_tol=1e-4)
 
 
-def parquet_rows(folder: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as parquet
-
-    return [row for file in folder.glob("*.parquet") for row in parquet.read_table(file).to_pylist()]
-
-
 def has_files(folder: Path, pattern: str = "*.parquet") -> bool:
     return any(folder.glob(pattern))
 
 
-ENGINES = {"ray": ("ray_predict.py", "ray::MapWorker"), "spark": ("spark_predict.py", "pyspark.daemon")}
-
-
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(WORKERS))
 def test_a_killed_worker_and_a_killed_job_cost_no_row(
     engine: str, clips: list[str], expected: dict[str, Prediction], tmp_path: Path
 ) -> None:
-    script, worker = ENGINES[engine]
+    script, worker = WORKERS[engine]
     arguments = (EXAMPLES / script, Path(clips[0]).parent, tmp_path / "answers")
     job = start(*arguments, cwd=tmp_path)
     try:

@@ -50,5 +50,10 @@ def test_every_example_is_tested_and_short() -> None:
     scripts = {path.name: path for path in EXAMPLES.glob("*.py")}
     # Serving is tested with the export that it serves.
     assert {*SAYS, "finetune.py", "serve_onnx_numpy.py"} == set(scripts)
-    for path in scripts.values():
+    clusters = {path.name: path for path in (EXAMPLES / "cluster").glob("*.py")}
+    tests = "".join(
+        path.read_text(encoding="utf-8") for path in (EXAMPLES.parent / "tests/cluster").glob("*.py")
+    )
+    assert all(name in tests for name in clusters), "they run in -m cluster"
+    for path in (*scripts.values(), *clusters.values()):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
