@@ -54,6 +54,8 @@ COMMANDS = {
     "train": {
         "train": "Trains by a RECIPE on DATA: training data, then validation data.",
         "test": "Scores a model on DATA, a folder or a list.",
+    },
+    "persons": {
         "test-detections": "Scores persons' actions by AVA's frame mAP: PREDICTIONS against ANNOTATIONS, both"
         " in its CSV.",
     },

@@ -1,5 +1,5 @@
-"""``slowfast-zoo train``, ``test`` and ``test-detections``: a published recipe, and scores of what came of
-it, on files or on the procedural dataset."""
+"""``slowfast-zoo train`` and ``test``: a published recipe, and scores of what came of it, on files or on the
+procedural dataset."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
+from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
-from slowfast_zoo.evaluation import Average, DetectionRule, Metric
+from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class _SpacedEval(Command):
 @opt.count("--workers", 2, "Processes that read videos.", least=0)
 @opt.precision
 @opt.device
+@opt.persons
 @opt.reading
 def test_command(
     data: str,
@@ -196,6 +198,7 @@ def test_command(
     confusion: Path | None,
     per_class: bool,
     device: str | None,
+    persons: dict[str, Any],
     reading: ReadOptions,
     **options: Any,
 ) -> None:
@@ -203,7 +206,8 @@ def test_command(
 
     A saved folder or a training's file brings its own network, classes and preprocessing. Under torchrun
     every video is scored by one process. Classes are matched by name, numbers are the model's; weights that
-    don't say what their classes are called take the names from --labels, in their own order.
+    don't say what their classes are called take the names from --labels, in their own order. Models named
+    *_roi take annotations of persons, as train does, and are scored by frame mAP, by the official rule.
     """
     from slowfast_zoo.data.labels import read_labels
     from slowfast_zoo.evaluation.evaluate import evaluate, format_table
@@ -215,6 +219,12 @@ def test_command(
     if average_clips == "none" and (confusion is not None or per_class):
         raise InputError("Scores of single views have no classes to count; average them.")
     network = model.load()
+    if network.spec.roi is not None:
+        if metrics or average_clips or confusion is not None or file_form != "named":
+            raise InputError("Persons have no such scores: --eval, --average-clips, --confusion, --format.")
+        how = {name: options[name] for name in ("workers", "precision")} | {"device": device}
+        test_persons(network, data, reading, persons, out=out, per_class=per_class, **how)
+        return
     if confusion is not None and network.spec.activation == "sigmoid":
         raise InputError("A confusion matrix needs one label per video; this model gives several.")
     labels = reading.get("labels")
@@ -316,7 +326,7 @@ def _open_both(
     names = [data[place] if len(data) > place else CAMERA_MOTION for place in range(2)]
     if recipe.model_spec.roi is not None:
         if reading.get("labels") == recipe.labels:
-            reading["labels"] = _numbered(recipe)  # type: ignore[typeddict-item]
+            reading["labels"] = numbered_classes(recipe)  # type: ignore[typeddict-item]
         people = open_persons(names[0], recipe, reading, persons)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
     if recipe.model_spec.activation == "sigmoid":
@@ -325,60 +335,6 @@ def _open_both(
     if not validate:
         return training, None
     return training, open_data(names[1], recipe.validation_spec, "validate", reading=reading, like=training)
-
-
-def open_persons(
-    source: str,
-    recipe: Recipe,
-    reading: ReadOptions,
-    persons: dict[str, Any],
-    *,
-    like: PersonDataset | None = None,
-) -> PersonDataset:
-    """Annotated persons as that recipe trains on them, or, like the training data, as it validates.
-
-    Args:
-        source: a file of annotations.
-        recipe: says how clips are made, and whether a person does one thing or any number.
-        reading: where videos are, and what classes are called.
-        persons: excluded frames, a detector's boxes, the time base.
-        like: the training data; None: these are.
-
-    Raises:
-        DataError: no such file, or it doesn't hold together.
-    """
-    from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
-    from slowfast_zoo.data.persons.dataset import PersonDataset
-    from slowfast_zoo.training.finetune.finetune import mirrored_classes
-
-    if not is_person_data(source):
-        raise DataError(
-            f"The recipe {recipe.name} learns what persons do, and '{source}' doesn't annotate any; accepted:"
-            " a table with video, second, x1, y1, x2, y2, action, AVA's CSV, CVAT's XML, MultiSports' pickle."
-        )
-    how: dict[str, Any] = persons | opt.of_persons(reading)
-    annotations = read_persons(source, **how, part="train" if like is None else "test")
-    if like is not None:
-        annotations = annotations.with_classes(
-            like.labels, like.annotations.num_classes, of="the training data"
-        )
-    multi_label = reading.get("multi_label")
-    if multi_label is None:
-        multi_label = recipe.model_spec.activation == "sigmoid"
-    clip_spec = recipe.clip_spec
-    if mirrored_classes(annotations.labels or ()):
-        clip_spec = clip_spec.replace(flip=0.0)
-    return PersonDataset(annotations, clip_spec, train=like is None, multi_label=multi_label)
-
-
-def _numbered(recipe: Recipe) -> dict[int, str] | Sequence[str]:
-    """The recipe's classes by AVA's numbers, where they are AVA's."""
-    from slowfast_zoo.training.published import get_recipe
-
-    ava = get_recipe("slowfast_r50_8x8x1_roi/mmaction2/ava22-10e").labels
-    if not set(recipe.labels) <= set(ava):
-        return recipe.labels
-    return {number: name for number, name in enumerate(ava, 1) if name in recipe.labels}
 
 
 def _recipe(name: str) -> Recipe:
@@ -536,49 +492,3 @@ def _save(result: Evaluation, path: Path, form: Any) -> None:
         named = path.with_name(f"{path.stem}.named{path.suffix}")
         result.save(named)
         raise InputError(f"{error} The scores are in {named}.") from error
-
-
-@command(
-    "test-detections",
-    "test-detections found.csv ava_val_v2.2.csv --classes ava_action_list_v2.2_for_activitynet_2019.pbtxt"
-    " --excluded ava_val_excluded_timestamps_v2.2.csv",
-    "test-detections found.csv annotations.csv --rule mmaction2-0.x --json",
-)
-@click.argument("predictions", type=opt.FILE)
-@click.argument("annotations", type=opt.FILE)
-@click.option("--rule", type=opt.choice(DetectionRule), default="official", show_default=True, help="Whose.")
-@click.option(
-    "--classes", type=opt.FILE, help="The scored actions, such as AVA's pbtxt.  [default: all annotated]"
-)
-@click.option("--excluded", type=opt.FILE, help="Frames that don't count: video,second a line.")
-@click.option(
-    "--iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Overlap."
-)
-@opt.as_json
-def test_detections_command(
-    predictions: Path,
-    annotations: Path,
-    rule: DetectionRule,
-    classes: Path | None,
-    excluded: Path | None,
-    iou: float,
-    as_json: bool,
-) -> None:
-    """Scores persons' actions by AVA's frame mAP: PREDICTIONS against ANNOTATIONS, both in its CSV.
-
-    Rows of PREDICTIONS are video,second,x1,y1,x2,y2,action,score. The publishers' programs give other numbers
-    for the same files: name theirs with --rule to compare with what they published.
-    """
-    from slowfast_zoo.evaluation.ava import evaluate_detections
-
-    scores = evaluate_detections(
-        predictions, annotations, rule=rule, classes=classes, excluded=excluded, iou=iou
-    )
-    if as_json:
-        opt.echo_report(scores, as_json=True)
-        return
-    width = max(map(len, scores.labels), default=0)
-    for label, value in zip(scores.labels, scores.average_precisions.tolist(), strict=True):
-        echo(f"{label.ljust(width)}  {value:.4f}")
-    echo(f"mAP at IoU {iou:g} by the rule {rule}: {scores.mean_average_precision:.4f}")
-    echo(f"{scores.num_predictions} detections, {scores.num_annotations} annotations")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.person_clips import PERSON_CLIPS, PERSON_SPEC
 from support.training_clips import SPEC, weights_of
 
 from slowfast_zoo.cli import main
+from slowfast_zoo.cli import persons as person_commands
 from slowfast_zoo.cli import train as train_commands
 from slowfast_zoo.data.persons.annotations import read_persons
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -86,8 +88,8 @@ def test_sides_are_not_mirrored(data: Path, tiny: Recipe) -> None:
     path = data / "sides.csv"
     path.write_text((data / "train.csv").read_text().replace("walk", "turn left"))
     how: Any = {"root": data}
-    assert train_commands.open_persons(str(path), tiny, how, {}).clip_spec.flip == 0
-    assert train_commands.open_persons(str(data / "train.csv"), tiny, how, {}).clip_spec.flip == 0.5
+    assert person_commands.open_persons(str(path), tiny, how, {}).clip_spec.flip == 0
+    assert person_commands.open_persons(str(data / "train.csv"), tiny, how, {}).clip_spec.flip == 0.5
 
 
 def test_the_other_kind_of_data_is_refused(data: Path) -> None:
@@ -105,7 +107,15 @@ def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
     assert model.labels == ("walk", "talk") and model.spec.roi == tiny.model_spec.roi
     assert model.spec.activation == "sigmoid" and model.clip_spec == tiny.clip_spec
     held_out = PersonDataset(read_persons(data / "val.csv", root=data), model.clip_spec, train=False)
-    assert evaluate_persons(model, held_out, progress=False).frames == 2
+    found = evaluate_persons(model, held_out, progress=False)
+    assert found.frames == 2
+    test = ["test", data / "val.csv", "--model", work / "model"]
+    output = run(*test, "--per-class", "--out", data / "scores.json")
+    score = found.metrics["mean_average_precision"]
+    assert "2 of 2 key frames read" in output and f"by the rule official: {score:.4f}" in output
+    assert json.loads((data / "scores.json").read_text())["map"] == pytest.approx(score)
+    run(*test, "--eval", "mean_average_precision", says="Persons have no such scores: --eval")
+    run("test", data / "a.mp4", "--model", work / "model", says="The model scores persons, and ")
     again = [*arguments[:-1], data / "again", "--deterministic"]
     run(*again)
     for name, tensor in weights_of(from_pretrained(data / "again" / "model")).items():
