@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from data.test_cvat import TRACKS, written
-from data.test_multisports import annotations as multisports
+from data.persons.test_cvat import TRACKS, written
+from data.persons.test_multisports import annotations as multisports
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo.data.loader import KeyedItems, StepKeys, load
