@@ -198,6 +198,7 @@ class DetectionMaker:
         self._model, self._device, self._engine, self._precision = model, device, engine, precision
         self.frames_on = frames_on(model, device)
         self._batch_size, self._progress = batch_size, progress
+        self.frames_on = frames_on(model, device)
         self._detector_name = detector
         self._detector: PersonDetector | None = None
         self._runner: BatchRunner | None = None
