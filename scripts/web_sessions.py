@@ -9,6 +9,7 @@ Prints what was found and exits with 1 if an answer was wrong, a hostile upload 
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import re
 import socket
@@ -108,9 +109,9 @@ class Visitor:
                     return
 
 
-def labels_of(html: str) -> list[str]:
+def labels_of(page: str) -> list[str]:
     """The classes in an answer, best first."""
-    return re.findall(r'<div class="sfz-bar[^>]*><span title="([^"]*)"', html)
+    return re.findall(r'<div class="sfz-bar[^>]*><span title="([^"]*)"', page)
 
 
 def refused(visitor: Visitor, name: str, content: bytes) -> str | None:
@@ -118,9 +119,9 @@ def refused(visitor: Visitor, name: str, content: bytes) -> str | None:
     uploaded = visitor.upload(name, content)
     if uploaded.status_code != 200:
         return f"status {uploaded.status_code}" if 400 <= uploaded.status_code < 500 else None
-    html = visitor.look(uploaded.json()[0])[-1]
-    found = re.fullmatch(r'<div class="sfz-error" role="alert">([^<>]+)</div>', html)
-    return found and found[1]
+    said = visitor.look(uploaded.json()[0])[-1]
+    found = re.fullmatch(r'<div class="sfz-error" role="alert">([^<>]+)</div>', said)
+    return found and html.unescape(found[1])
 
 
 def memory(pid: int) -> float:
@@ -138,9 +139,9 @@ def crowd(url: str, count: int, pid: int) -> bool:
         begin, times, most = time.monotonic(), [], 0.0
 
         def visit(visitor: Visitor, path: str, begin: float = begin, times: list[float] = times) -> str:
-            html = visitor.look(path)[-1]
+            page = visitor.look(path)[-1]
             times.append(time.monotonic() - begin)
-            return html
+            return page
 
         with ThreadPoolExecutor(count) as pool:
             answers = [pool.submit(visit, *pair) for pair in zip(visitors, paths, strict=True)]
@@ -148,9 +149,9 @@ def crowd(url: str, count: int, pid: int) -> bool:
                 most = max(most, memory(pid))
                 time.sleep(0.2)
         found = [answer.result() for answer in answers]
-        good = sum(labels_of(html)[:1] == ["pan right"] and "sfz-machine" in html for html in found)
+        good = sum(labels_of(page)[:1] == ["pan right"] and "sfz-machine" in page for page in found)
         right &= good == count
-        shown = {re.sub(r"<p class=.sfz-dim sfz-machine.*", "", html) for html in found}
+        shown = {re.sub(r"<p class=.sfz-dim sfz-machine.*", "", page) for page in found}
         print(
             f"{turn} {count} visitors: {good} right answers, {len(shown)} different;"
             f" {statistics.median(times):.1f} s in the middle, {max(times):.1f} s the last;"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -62,6 +62,17 @@ def live_html(result: StreamResult) -> str:
     return (
         f'<div class="sfz"><h3>Now <small class="sfz-dim">{note}</small></h3>'
         f"{bars_html(result.labels, result.scores)}</div>"
+    )
+
+
+def calls_html(calls: Mapping[str, str]) -> str:
+    """Texts to copy, by title."""
+    if not calls:
+        return '<p class="sfz-dim">The code and the command for an answer stand here.</p>'
+    return "".join(
+        f'<div class="sfz-call"><h3>{escape(title)}</h3><button type="button" class="sfz-copy">Copy</button>'
+        f"<pre>{escape(text.strip())}</pre></div>"
+        for title, text in calls.items()
     )
 
 

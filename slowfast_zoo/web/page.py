@@ -14,7 +14,7 @@ import torch
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.web.drawing import WELCOME, answer_html, live_html
+from slowfast_zoo.web.drawing import WELCOME, answer_html, calls_html, live_html
 from slowfast_zoo.web.examples import Example, copy_examples
 from slowfast_zoo.web.guard import LOOPBACK, Guard, in_words
 from slowfast_zoo.web.offers import Models, Offer
@@ -144,9 +144,8 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways"):
         sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"])
     with gr.Accordion("The same call", open=False, elem_id="sfz-call"):
-        lines: dict[str, Any] = {"lines": 1, "show_line_numbers": False}
-        code = gr.Code(label="Python", language="python", interactive=False, **lines)
-        call = gr.Code(label="Command line", language="shell", interactive=False, **lines)
+        script = (_HERE / "copy.js").read_text(encoding="utf-8")
+        calls = gr.HTML(calls_html({}), js_on_load=script)
 
     def look(
         path: str | None,
@@ -167,7 +166,7 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     def pick(event: gr.EventData) -> str:
         return str(examples[int(event.number)].path)
 
-    outputs = [shown, sheet, csv, srt, code, call, run, stop]
+    outputs = [shown, sheet, csv, srt, calls, run, stop]
     run.click(look, [video, *chosen], outputs, concurrency_limit=jobs, concurrency_id="network", **_QUIET)
     stop.click(halt, queue=False, **_QUIET)
     cards.pick(pick, None, video, **_QUIET)
@@ -234,17 +233,16 @@ def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any
     """What changes on the page: the answer, its picture, files, calls, and the buttons."""
     busy = not answer.finished
     files = {path.suffix: str(path) for path in answer.files}
-    code = call = gr.skip()
+    calls = gr.skip()
     if answer.finished and answer.error is None:
         offer = studio.models.offer(asked.model, asked.weights)
-        code = as_code(offer.code, answer, asked)
-        call = as_command(offer.argument, answer, asked)
+        command = as_command(offer.argument, answer, asked)
+        calls = calls_html({"Python": as_code(offer.code, answer, asked), "Command line": command})
     return (
         answer_html(answer),
         str(answer.sheet) if answer.finished and answer.sheet else gr.skip(),
         *(gr.DownloadButton(value=files.get(end), interactive=end in files) for end in (".csv", ".srt")),
-        code,
-        call,
+        calls,
         gr.Button(interactive=not busy),
         gr.Button(interactive=busy),
     )

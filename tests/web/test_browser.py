@@ -105,6 +105,11 @@ def test_upload_label_timeline_player_and_files(visit: Any) -> None:
         assert Path(download.value.path()).read_text(encoding="utf-8").startswith(begins)
     page.click("#sfz-call button >> nth=0")
     page.wait_for_selector("text=slowfast-zoo predict pan_right.mp4")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click(".sfz-copy >> nth=1")
+    page.wait_for_selector("text=Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.inner_text(".sfz-call pre >> nth=1") and copied.startswith("slowfast-zoo predict")
 
 
 def test_an_example_is_one_click(visit: Any) -> None:
@@ -171,6 +176,9 @@ def test_nothing_is_wider_than_a_telephone(visit: Any) -> None:
     page.click(".sfz-examples button >> nth=0")
     page.wait_for_selector("#sfz-video video")
     look(page)
+    page.click("#sfz-call button >> nth=0")
+    page.click("#sfz-pathways button >> nth=0")
+    page.wait_for_selector(".sfz-call pre")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -22,7 +22,7 @@ from slowfast_zoo.data.persons.boxes import person_boxes
 from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.inference.segments import Segment
 from slowfast_zoo.web import studio as studios
-from slowfast_zoo.web.drawing import answer_html, bars_html, live_html, timeline_html
+from slowfast_zoo.web.drawing import answer_html, bars_html, calls_html, live_html, timeline_html
 from slowfast_zoo.web.examples import copy_examples
 from slowfast_zoo.web.guard import Guard
 from slowfast_zoo.web.offers import Models, Offer, published_offers
@@ -274,7 +274,7 @@ def test_what_strangers_wrote_is_text(answer: Answer, name: str) -> None:
     html = answer_html(
         dataclasses.replace(answer, source=name, timeline=found, prediction=prediction, note=name)
     )
-    html += answer_html(Answer(name, error=name)) + bars_html([name], [0.5])
+    html += calls_html({name: name}) + answer_html(Answer(name, error=name)) + bars_html([name], [0.5])
     page = Page(html)
     assert {tag[""] for tag in page.tags} <= ALLOWED
     assert not any(key.startswith("on") for tag in page.tags for key in tag)
