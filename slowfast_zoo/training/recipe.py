@@ -61,6 +61,8 @@ class TrainConfig(Spec):
     mixup: float = 0.0
     """Parameter of the beta distribution that two clips and their losses are mixed by; 0: they aren't.
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412."""
+    layer_decay: float = 1.0
+    """Part of the rate above it that each earlier stage learns at; 1: all alike."""
     ema: float = 0.0
     """Decay of a moving average of the weights, which is validated and saved in their place; 0: none."""
     schedule: Schedule = "cosine"
@@ -134,6 +136,7 @@ class TrainConfig(Spec):
             self._require_number("grad_clip", 0, 1e9, open_low=True)
         self._require_number("warmup_epochs", 0, 1e6)
         self._require_number("mixup", 0, 10)
+        self._require_number("layer_decay", 0, 1, open_low=True)
         self._require_number("ema", 0, 0.99999)
         milestones = self.milestones
         if not isinstance(milestones, tuple) or not all(type(epoch) is int for epoch in milestones):

@@ -219,7 +219,7 @@ class _Trainer:
         words = np.random.SeedSequence([config.seed, self.done, self.group.rank]).generate_state(1)
         torch.manual_seed(int(words[0]))
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = lr
+            parameters["lr"] = lr * parameters["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         for micro in range(config.accumulate):
             started = time.perf_counter()

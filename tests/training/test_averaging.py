@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from slowfast_zoo.data.loader import Batch
+from slowfast_zoo.errors import MissingDependencyError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.averaging import WeightAverage
+from slowfast_zoo.training.journal import listening
 from slowfast_zoo.training.loss import loss_of, mixed
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
@@ -54,6 +58,35 @@ def test_mixed_clips_have_mixed_losses() -> None:
     expected = expected + (1 - mix.part) * F.cross_entropy(logits, targets[partners])
     torch.testing.assert_close(loss_of(logits, targets, "softmax", config, mix), expected)
     assert mixed(batch, CONFIG, ClipSpec(), torch.device("cpu")) == (batch, None)
+
+
+def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            written.append(folder)
+
+        def add_scalar(self, *values: Any) -> None:
+            written.append(values)
+
+        def close(self) -> None:
+            written.append("closed")
+
+    package = types.ModuleType("torch.utils.tensorboard")
+    package.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorboard", types.ModuleType("tensorboard"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    with listening(tmp_path, True) as listener:
+        assert listener is not None
+        listener({"mode": "start", "steps_per_epoch": 4})
+        listener({"mode": "train", "epoch": 2, "iter": 3, "loss": 0.5, "memory": None})
+    assert written == [str(tmp_path / "tensorboard"), ("train/loss", 0.5, 7), "closed"]
+    with listening(tmp_path, False) as listener:
+        assert listener is None
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingDependencyError, match="pip install tensorboard"), listening(tmp_path, True):
+        pass
 
 
 def test_interrupted_an_average_goes_on_exactly_and_is_what_is_saved(tmp_path: Path) -> None:

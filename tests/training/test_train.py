@@ -352,6 +352,17 @@ def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
 
 
+def test_earlier_stages_learn_more_slowly_where_that_is_wanted() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, TrainConfig(layer_decay=0.5))
+    scales = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: scales[id(parameter)] for name, parameter in model.named_parameters()}
+    assert optimizer.param_groups[0]["scale"] == found["classifier.weight"] == 1
+    assert found["slow.stage4.0.conv1.weight"] == 0.5
+    assert found["fast.stage1.0.norm1.weight"] == found["laterals.1.conv.weight"] == 0.5**4
+    assert found["slow.stem.conv.weight"] == found["laterals.0.conv.weight"] == 0.5**5
+
+
 def test_batch_norms_have_their_own_weight_decay() -> None:
     model = make_model()
     optimizer = make_optimizer(model, TrainConfig(weight_decay=0.1, norm_weight_decay=0.0))

@@ -31,7 +31,7 @@ from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
 from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
-from slowfast_zoo.training.finetune.report import draw_report, write_tables
+from slowfast_zoo.training.finetune.report import draw_report, write_preview, write_tables
 from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, decided_once
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
 from slowfast_zoo.training.journal import Listener, write_line
@@ -46,7 +46,7 @@ _LOGGER = logging.getLogger(__name__)
 _SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
-MODEL, REPORT, ALL = "model", "report.txt", "all"
+MODEL, REPORT, ALL, PREVIEW = "model", "report.txt", "all", "preview.png"
 _UNSURE = 0.15
 """Half of an interval that says little."""
 _DRAWN_EVERY_SECONDS = 20.0
@@ -121,6 +121,7 @@ def finetune(
     keep_clip: bool = False,
     views: Views | None = None,
     max_unreadable: float = 0.1,
+    preview: bool = False,
     resume: bool = False,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -159,6 +160,7 @@ def finetune(
         keep_clip: keep frames and rate of the model's own clip.
         views: that scores look at, as in ``read_clips``; None: three in time where clips are long, else one.
         max_unreadable: as in ``open_dataset``.
+        preview: write preview.png, a sheet of cropped and flipped training clips, before the first step.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.
         device: None: the GPU, or the CPU where there is none.
         progress: show bars when stderr is a terminal.
@@ -219,6 +221,10 @@ def finetune(
         "config": {name: value for name, value in changes.items() if name != "workers"},
     }
     _check_same_plan(decided_once(folder, "asked", asked), asked, folder)
+    if preview:
+        shown = workshop.cropped(forced or candidates(model.spec)[0])
+        write_preview(workshop.dataset(shown, found.train, train=True), folder / PREVIEW, seed)
+        _say(notes, f"Training clips as the network gets them: {folder / PREVIEW}.")
     run = _Run(workshop, found, folder, notes, forced, listener)
     return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.runtime.packages import installed
@@ -22,12 +24,16 @@ from slowfast_zoo.training.state import LOG, replaced
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from slowfast_zoo.data.dataset import VideoDataset
+
 PER_CLASS, CONFUSION = "per_class.csv", "confusion.csv"
 CONFUSION_PICTURE, CURVES = "confusion.png", "curves.png"
 _MOST_NAMED = 60
 """Classes whose names still fit beside a confusion matrix."""
 _MOST_COUNTED = 25
 """Classes whose counts still fit into its cells."""
+_PREVIEWED, _PREVIEW_FRAMES = 12, 8
+"""Clips of a preview, and frames of each."""
 _BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
 
 
@@ -190,6 +196,34 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def write_preview(dataset: VideoDataset, path: Path, seed: int) -> None:
+    """Writes a sheet of training clips as the network gets them, cropped, flipped: a row each, eight frames.
+
+    Args:
+        dataset: training clips.
+        path: of the PNG.
+        seed: of the training: these are the clips of its first pass.
+    """
+    from PIL import Image, ImageDraw
+
+    spec, names = dataset.clip_spec, dataset.annotations.class_names
+    items = KeyedItems(dataset, seed)
+    rows = []
+    for index in np.unique(np.linspace(0, len(dataset) - 1, _PREVIEWED).round().astype(int)):
+        _, clip, target, _ = items[ItemKey(TRAINING, 0, int(index))]
+        values = np.moveaxis(np.asarray(clip, np.float32), 0, -1) * spec.std + spec.mean
+        pixels = np.clip(values * (255 if spec.pixel_range == "0-1" else 1), 0, 255).astype(np.uint8)
+        chosen = np.linspace(0, len(pixels) - 1, min(_PREVIEW_FRAMES, len(pixels))).round().astype(int)
+        row = Image.fromarray(np.concatenate([*pixels[chosen]], axis=1))
+        several = isinstance(target, Tensor)
+        labels = target.nonzero().flatten().tolist() if several else [int(target)]
+        text = ", ".join(names[label] for label in labels).encode("ascii", "replace").decode()
+        ImageDraw.Draw(row).text((2, 2), text, fill="yellow", stroke_width=1, stroke_fill="black")
+        rows.append(np.asarray(row))
+    with replaced(path) as temporary:
+        Image.fromarray(np.concatenate(rows)).save(temporary, format="png")
 
 
 def _short(name: str, limit: int = 28) -> str:

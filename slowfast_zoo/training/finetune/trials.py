@@ -78,6 +78,13 @@ class Workshop:
         """A model of its own to start from."""
         return copy.deepcopy(self.start)
 
+    def cropped(self, recipe: FinetuneRecipe) -> SlowFast:
+        """A model of its own to start from, with the recipe's crops."""
+        model = self.fresh()
+        area = recipe.smallest_area if self.smallest_area is None else self.smallest_area
+        model.clip_spec = model.clip_spec.replace(smallest_area=area)
+        return model
+
     def uneven(self, clips: Annotations) -> bool:
         """Whether classes, one per clip, are of very different sizes and are to be drawn equally often."""
         counts = [count for count in clips.counts() if count]
@@ -102,9 +109,7 @@ class Workshop:
 
         What was begun in the folder is gone on with.
         """
-        model, config = copy.deepcopy(self.start), self.settings(recipe, len(clips.samples), steps)
-        area = recipe.smallest_area if self.smallest_area is None else self.smallest_area
-        model.clip_spec = model.clip_spec.replace(smallest_area=area)
+        model, config = self.cropped(recipe), self.settings(recipe, len(clips.samples), steps)
         if recipe.config is None:
             self.fit(model, self.features(model, clips), clips)
             return model.to(self.device), []

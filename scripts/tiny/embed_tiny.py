@@ -2,7 +2,7 @@
 
     slowfast-zoo train camera-motion --validate --seed 0 --work-dir WORK
     python benchmarks/accuracy/camera_motion.py --weights WORK/model --out MEASURED.json [...]
-    python scripts/embed_tiny.py WORK MEASURED.json
+    python scripts/tiny/embed_tiny.py WORK MEASURED.json
 
 The floats are stored in half precision; measure the embedded model again when in doubt.
 """
@@ -20,7 +20,7 @@ import torch
 if TYPE_CHECKING:
     from slowfast_zoo import SlowFast
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 CATALOG = ROOT / "slowfast_zoo" / "weights" / "catalog"
 EMBEDDED = CATALOG / "embedded"
 

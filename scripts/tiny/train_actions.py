@@ -1,6 +1,6 @@
 """A better start for actions: slowfast_tiny trained on procedural actors and camera motions at once.
 
-    python scripts/train_actions.py WORK [--clips 72000] [--seed 0] [--workers 1] [--resume]
+    python scripts/tiny/train_actions.py WORK [--clips 72000] [--seed 0] [--workers 1] [--resume]
 
 Begins with the embedded weights of camera motion, so that what they know is kept; the clips, made while it
 trains, have three sets of labels (slowfast_zoo/data/motion/actions.py). 72,000 clips are meant for about 90
