@@ -19,6 +19,7 @@ _FEATURES = (
     "f16c",
     "avx512f",
     "avx512_vnni",
+    "avx_vnni",
     "avx512_bf16",
     "amx_bf16",
     "amx_int8",

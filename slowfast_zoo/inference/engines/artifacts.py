@@ -26,8 +26,8 @@ from slowfast_zoo.weights.download.download import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
 
-_KEPT = {".blob": 8, ".onnx": 8, ".proven": 1000, ".tried": 1000, ".timed": 200}
-"""How many files of a kind stay, the most recently used ones; the first two are as large as weights."""
+_KEPT = {".blob": 8, ".onnx": 8, ".int8": 8, ".proven": 1000, ".tried": 1000, ".timed": 200}
+"""How many files of a kind stay, the most recently used ones; the first three are as large as weights."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 

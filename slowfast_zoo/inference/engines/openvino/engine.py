@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,19 +29,39 @@ def openvino_settings(precision: Precision) -> dict[str, Any]:
 
 
 def _build(module: FoldedNetwork, precision: Precision, device: torch.device, shape: Shape) -> Run:
-    package, core = require("openvino"), openvino_core()
     settings = openvino_settings(precision)
-    facts = (package.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), settings, shape)
-    name = f"{artifacts.fingerprint(module, *facts)}.blob"
-    network, blob = None, artifacts.load(name)
+    facts = (require("openvino").__version__, settings, shape)
+    return compiled(
+        settings,
+        artifacts.fingerprint(module, *facts),
+        lambda: to_openvino(capture(module, shape), shape, batch=1),
+    )
+
+
+def compiled(settings: dict[str, Any], name: str | None, graph: Callable[[], Any]) -> Run:
+    """A graph as a function, one clip at a time.
+
+    Args:
+        settings: to compile with.
+        name: stands for the graph among the kept artifacts; None: it isn't kept.
+        graph: gives the ``openvino.Model``, where nothing is kept.
+
+    Raises:
+        ExportError: OpenVINO can't compile it.
+    """
+    core = openvino_core()
+    facts = (name, require("openvino").__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), settings)
+    kept = f"{artifacts.digest(facts)}.blob"
+    network, blob = None, None if name is None else artifacts.load(kept)
     if blob is not None:
         with contextlib.suppress(RuntimeError):  # this OpenVINO no longer takes it
             network = core.import_model(blob, "CPU", settings)
     if network is None:
-        model = to_openvino(capture(module, shape), shape, batch=1)
+        model = graph()
         try:
             network = core.compile_model(model, "CPU", settings)
-            artifacts.store(name, network.export_model().getvalue())
+            if name is not None:
+                artifacts.store(kept, network.export_model().getvalue())
         except RuntimeError as error:
             raise ExportError(f"OpenVINO can't compile this model: {error}") from error
     request, lock = network.create_infer_request(), threading.Lock()

@@ -1,0 +1,189 @@
+"""Clips of somebody's own videos: some to set int8 up with, and others to judge it on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.inference.inputs import expand_sources
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import Clips, read_clips
+from slowfast_zoo.video.decoding.sources import display_name
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.inputs import Sources
+    from slowfast_zoo.video.decoding.reader import Source
+
+    CalibrationSource: TypeAlias = Sources | Tensor
+
+_Item = TypeVar("_Item")
+_LOGGER = logging.getLogger(__name__)
+
+CALIBRATING = 32
+"""Clips that int8 is set up with, where there are so many: a thousand frames. The ranges of activations, which
+are all that is learned from them, hardly move beyond that, and time and memory grow with each."""
+
+JUDGING = 100
+"""Other clips that it is judged on, where there are so many: one answer of a hundred is the 1 % asked for."""
+
+_LEAST_CALIBRATING, _LEAST_JUDGING = 4, 6
+_PER_VIDEO = 40
+"""Clips of one video at most: all are in memory at a time, as bytes."""
+
+_WHOLE_VIDEOS = 8
+"""From so many videos on no video gives both kinds of clips; of fewer the first quarter in time calibrates."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The clips, float32 ``(1, C, T, H, W)`` each, normalized."""
+
+    seen: Sequence[Callable[[], Tensor]]
+    """Those that calibrate."""
+    unseen: Callable[[], Iterator[Tensor]]
+    """Those that it is judged on, read as they are needed; they share no frame with the others."""
+    identity: str | None
+    """What stands for all of them; None where that can't be said, as of streams."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W) of a clip."""
+        channels, frames, height, width = self.seen[0]().shape[1:]
+        return channels, frames, height, width
+
+
+def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
+    """Clips of videos, or of a batch.
+
+    Args:
+        source: videos, as ``predict_many`` takes them, of which at most 132 are read; or clips, float
+            ``(N, C, T, H, W)``, of which every fourth calibrates.
+        spec: how clips are made of videos.
+
+    Raises:
+        InputError: too few clips, or clips of another kind.
+        VideoError: a folder without videos, or a pattern that nothing matches.
+    """
+    if isinstance(source, Tensor):
+        return _of_batch(source)
+    videos = list(expand_sources(source))
+    identity = _identity(videos, spec)
+    if len(videos) < _WHOLE_VIDEOS:
+        return _of_few(videos, spec, identity)
+    seen = _spread(videos[::4], CALIBRATING)
+    others = _spread([video for index, video in enumerate(videos) if index % 4], JUDGING)
+    views = [view for clips in _read(seen, spec, CALIBRATING) for view in _views(clips)]
+
+    def unseen() -> Iterator[Tensor]:
+        count = 0
+        for clips in _read(others, spec, JUDGING):
+            for view in _views(clips):
+                yield view()
+                count += 1
+        _check_enough(len(views), count)
+
+    _check_enough(len(views), len(others))
+    return Calibration(_spread(views, CALIBRATING), unseen, identity)
+
+
+def _of_batch(clips: Tensor) -> Calibration:
+    if clips.ndim != 5 or not clips.is_floating_point():
+        raise InputError(
+            f"calibration is a tensor {tuple(clips.shape)} of {clips.dtype}; accepted: videos, or normalized"
+            " clips, float (N, C, T, H, W)."
+        )
+    clips = clips.detach().cpu().float()
+    judging = [index for index in range(len(clips)) if index % 4]
+    calibrating = _spread(range(0, len(clips), 4), CALIBRATING)
+    _check_enough(len(calibrating), len(judging))
+    seen = [lambda index=index: clips[index : index + 1] for index in calibrating]
+    digest = hashlib.sha256(repr(clips.shape).encode())
+    digest.update(clips.contiguous().numpy().data)
+    return Calibration(
+        seen,
+        lambda: (clips[index : index + 1] for index in _spread(judging, JUDGING)),
+        digest.hexdigest(),
+    )
+
+
+def _of_few(videos: Sequence[Source], spec: ClipSpec, identity: str | None) -> Calibration:
+    """Of each video the first quarter calibrates; what shares frames with it is left out."""
+    seen: list[Callable[[], Tensor]] = []
+    judging: list[Callable[[], Tensor]] = []
+    for clips in _read(videos, spec, CALIBRATING + JUDGING):
+        views = _views(clips)
+        rows = np.unique(clips.indices, axis=0)
+        first = -(-len(views) // 4)
+        known = set(rows[:first].ravel().tolist())
+        seen += views[:first]
+        judging += [
+            view for view, row in zip(views, rows, strict=True) if known.isdisjoint(row.tolist())
+        ]
+    _check_enough(len(seen), len(judging))
+    return Calibration(
+        _spread(seen, CALIBRATING), lambda: (view() for view in _spread(judging, JUDGING)), identity
+    )
+
+
+def _read(videos: Sequence[Source], spec: ClipSpec, wanted: int) -> Iterator[Clips]:
+    """The videos as clips in time, as many of each as make up the wanted number."""
+    each = min(math.ceil(wanted / max(len(videos), 1)), _PER_VIDEO)
+    for video in videos:
+        try:
+            yield read_clips(video, spec, views=(each, 1))
+        except VideoError as error:
+            _LOGGER.warning("'%s' isn't used for int8: %s", display_name(video), error)
+
+
+def _views(clips: Clips) -> list[Callable[[], Tensor]]:
+    """The different clips of a video, in time; a short one gives the same one again and again."""
+    first = np.unique(clips.indices, axis=0, return_index=True)[1]
+    return [lambda clip=clip: clips[int(clip)][None] for clip in first]
+
+
+def _spread(items: Sequence[_Item], count: int) -> list[_Item]:
+    """At most so many of them, evenly spread."""
+    number = min(count, len(items))
+    return [items[index * len(items) // number] for index in range(number)]
+
+
+def _check_enough(seen: int, unseen: int) -> None:
+    if seen < _LEAST_CALIBRATING or unseen < _LEAST_JUDGING:
+        raise InputError(
+            f"int8 is set up with clips of your own videos and judged on others: {seen} and {unseen} different"
+            f" ones were found, at least {_LEAST_CALIBRATING} and {_LEAST_JUDGING} are needed; give more or"
+            " longer videos."
+        )
+
+
+def _identity(videos: Iterable[Source], spec: ClipSpec) -> str | None:
+    """A name for these videos read in this way: files by their path, size and time, all else by its bytes."""
+    digest = hashlib.sha256(repr(spec).encode())
+    for video in videos:
+        if isinstance(video, (bytes, bytearray, memoryview)):
+            digest.update(hashlib.sha256(video).digest())
+        elif isinstance(video, (str, Path)):
+            path = Path(video)
+            try:
+                files = sorted(path.iterdir()) if path.is_dir() else [path]
+                for file in files:
+                    facts = file.stat()
+                    digest.update(f"{file.absolute()} {facts.st_size} {facts.st_mtime_ns} ".encode())
+            except OSError:  # a URL, or a pattern of frames
+                return None
+        elif isinstance(video, (np.ndarray, torch.Tensor)):
+            frames = np.ascontiguousarray(np.asarray(video))
+            digest.update(repr((frames.shape, frames.dtype)).encode() + hashlib.sha256(frames.data).digest())
+        else:
+            return None
+    return digest.hexdigest()
