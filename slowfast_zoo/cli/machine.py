@@ -12,7 +12,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import FILE, command, echo, echo_report, prepared
+from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
 from slowfast_zoo.errors import DownloadError, InputError
 from slowfast_zoo.naming import ModelRef
 
@@ -103,7 +103,8 @@ def benchmark_command(
     """
     from slowfast_zoo.inference.benchmark import benchmark
 
-    measured = benchmark(model.untrained(), video, views=views, repeats=repeats, **prepared(how))
+    fast, prepared = made_fast(model.untrained(), how)
+    measured = benchmark(fast, video, views=views, repeats=repeats, **prepared)
     echo_report(measured, as_json)
     if out is not None:
         try:

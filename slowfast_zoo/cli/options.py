@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -16,8 +16,12 @@ from slowfast_zoo import files
 from slowfast_zoo.data import Form
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.engines import EngineName
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.precision import EnginePrecision, Precision
 from slowfast_zoo.spec import NamedViews
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.engines.optimize import OptimizedModel
+    from slowfast_zoo.network.slowfast import SlowFast
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -172,12 +176,25 @@ fps = click.option(
 device = click.option(
     "--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.  [default: a GPU if there is one]"
 )
-precision = click.option(
-    "--precision",
-    type=choice(Precision),
-    default="float32",
+
+
+def _precision(literal: Any) -> Callable[[F], F]:
+    text = "Of the network's arithmetic; the others are faster and rounded, tf32 and float16 for GPUs."
+    return click.option("--precision", type=choice(literal), default="float32", show_default=True, help=text)
+
+
+precision, engine_precision = _precision(Precision), _precision(EnginePrecision)
+calibration = click.option(
+    "--calibration",
+    metavar="VIDEOS",
+    help="For int8: a folder or pattern of videos of the kind that will come.",
+)
+min_agreement = click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.99,
     show_default=True,
-    help="Of the network's arithmetic; the others are faster and rounded, tf32 and float16 for GPUs.",
+    help="For int8: refused below this share of clips with float32's best class.",
 )
 how = bundle(
     "how",
@@ -190,7 +207,9 @@ how = bundle(
             show_default=True,
             help="What runs the network.",
         ),
-        "precision": precision,
+        "precision": engine_precision,
+        "calibration": calibration,
+        "min_agreement": min_agreement,
         "threads": click.option(
             "--threads",
             type=click.IntRange(1),
@@ -214,8 +233,36 @@ def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
     from slowfast_zoo.runtime.devices import to_device
     from slowfast_zoo.runtime.machine import usable_cpus
 
+    if how["precision"] == "int8":
+        raise InputError("This command has no int8: take float32 or bfloat16.")
+    if how["calibration"] is not None:
+        raise InputError(f"--calibration is for --precision int8, which is '{how['precision']}'.")
     torch.set_num_threads(how["threads"] or min(torch.get_num_threads(), usable_cpus()))
     return {"device": to_device(how["device"]), "engine": how["engine"], "precision": how["precision"]}
+
+
+def made_fast(model: SlowFast, how: Mapping[str, Any]) -> tuple[SlowFast | OptimizedModel, dict[str, Any]]:
+    """The model, and ``prepared``; for int8 what ``optimize`` makes of it, and nothing else to say.
+
+    Raises:
+        SlowFastZooError: as ``optimize``.
+    """
+    if how["precision"] != "int8":
+        return model, prepared(how)
+    from slowfast_zoo.inference.engines.optimize import optimize
+
+    others = {"precision": "float32", "calibration": None, "device": how["device"] or "cpu"}
+    options = prepared({**how, **others})
+    fast = optimize(
+        model,
+        options["engine"],
+        "int8",
+        device=options["device"],
+        calibration=how["calibration"],
+        min_agreement=how["min_agreement"],
+    )
+    echo(fast.agreement, err=True)
+    return fast, {}
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")

@@ -122,6 +122,7 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
     "export",
     "export model.onnx --model slowfast_r50_4x16x1",
     "export model.xml --model work_dirs/finetune-data/model --precision bfloat16",
+    "export model.xml --precision int8 --calibration clips/ --model slowfast_r50_8x8x1",
 )
 @click.argument("out", type=NEW_FILE)
 @model_option()
@@ -131,7 +132,9 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
     type=choice(Format),
     help="What to write.  [default: as OUT's ending says: .onnx, .pt2, .xml]",
 )
-@opt.precision
+@opt.engine_precision
+@opt.calibration
+@opt.min_agreement
 @click.option("--size", type=click.IntRange(1), help="Side of a view in pixels.  [default: as published]")
 @opt.count("--repeats", 20, "Timed runs for the proof.")
 @opt.overwrite
@@ -139,7 +142,8 @@ def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **opt
     """Writes a model to OUT, with a JSON contract, reference frames and the proof beside it.
 
     The exit status is 1 if the file gives other answers than the model; then nothing is kept. One that
-    is slower than the model is kept, with a warning.
+    is slower than the model is kept, with a warning. int8 is calibrated with videos, and its proof is how
+    it agrees with float32 on others of them.
     """
     check_absent(out, overwrite=overwrite)
     network = model.load()

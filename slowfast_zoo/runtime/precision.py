@@ -18,21 +18,33 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """On GPUs "float32" is float32, whatever torch's own setting; "tf32" lets products round their factors."""
 
+EnginePrecision = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
+"""What ``optimize`` and ``export`` compute in: int8 needs clips to be set up with."""
+
 TOLERANCES: dict[str, float] = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 3e-2, "float16": 1e-2}
 """Largest accepted difference of logits, as a share of the largest absolute logit. On the published
 networks half precision measures 0.3-0.8 % (bfloat16), which grows with depth."""
 
 
-def check_precision(precision: str) -> None:
-    """Refuses what is no precision.
+def check_precision(precision: str, accepted: tuple[str, ...] = get_args(Precision)) -> None:
+    """Refuses what is no precision, or can't be had without more.
+
+    Args:
+        precision: its name.
+        accepted: the names that there are.
 
     Raises:
+        InputError: int8, where it is not accepted.
         UnknownNameError: names the ones that there are.
     """
-    if precision not in get_args(Precision):
-        hint = did_you_mean(str(precision), get_args(Precision))
-        accepted = quoted(get_args(Precision))
-        raise UnknownNameError(f"There is no precision '{precision}'.{hint} Accepted: {accepted}.")
+    if precision == "int8" and precision not in accepted:
+        raise InputError(
+            "int8 needs clips to be set up with: optimize(model, precision='int8', calibration=videos) makes"
+            " a model that is used in this one's place."
+        )
+    if precision not in accepted:
+        hint = did_you_mean(str(precision), accepted)
+        raise UnknownNameError(f"There is no precision '{precision}'.{hint} Accepted: {quoted(accepted)}.")
 
 
 def to_dtype(precision: Precision) -> torch.dtype:

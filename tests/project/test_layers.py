@@ -23,6 +23,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "PIL",
     "matplotlib",
     "openvino",
+    "nncf",
     "onnx",
     "onnxruntime",
     "tqdm",

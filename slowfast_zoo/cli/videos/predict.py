@@ -16,7 +16,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import command, echo, prepared
+from slowfast_zoo.cli.options import command, echo, made_fast
 from slowfast_zoo.cli.results import (
     FORMATS,
     ResultFile,
@@ -42,6 +42,7 @@ _REPORT_SECONDS = 30.0
     "predict clips/ --model slowfast_r101_8x8x1 --out results.csv",
     "predict clips/ -r --out results.csv --resume",
     'predict clips/ -r --out results.csv --resume --shard "$SLURM_ARRAY_TASK_ID/16"',
+    "predict clips/ --precision int8 --calibration 'clips/**/*.mp4' --model slowfast_r50_8x8x1",
     "predict --from names.txt --model work_dirs/finetune-data/model --views 10x3",
 )
 @click.argument("paths", nargs=-1)
@@ -111,8 +112,9 @@ def predict_command(
         network = model.load()
         from slowfast_zoo.inference.predict import predict_many
 
-        options = {"views": views, "topk": topk, "fps": fps, **prepared(how)}
-        predictions = predict_many(network, found.sources, **options)
+        fast, prepared = made_fast(network, how)
+        options = {"views": views, "topk": topk, "fps": fps, **prepared}
+        predictions = predict_many(fast, found.sources, **options)
     progress = Progress(total, found)
     with results, progress:
         for prediction in chain(found.failures, predictions):

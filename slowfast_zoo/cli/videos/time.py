@@ -14,7 +14,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import PATH, command, echo, prepared
+from slowfast_zoo.cli.options import PATH, command, echo, made_fast
 from slowfast_zoo.cli.results import ResultFile, clock
 from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.predict import find_videos, listed
@@ -168,8 +168,8 @@ def timeline_command(
         for failure in found.failures:
             target.failed(failure.source, failure.error or "")
         if found.sources:
-            network = model.load()
-            maker = TimelineMaker(network, *made, views=views, fps=fps, **prepared(how))
+            fast, prepared = made_fast(model.load(), how)
+            maker = TimelineMaker(fast, *made, views=views, fps=fps, **prepared)
             _answer(maker, found.sources, target)
     if many or found.skipped:
         parts = "".join(f", {what}: {count}" for what, count in sorted(found.skipped.items()))
@@ -396,9 +396,9 @@ def watch_command(
     settings = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     if len(settings) < len(pairs):
         raise InputError("--option is NAME=VALUE, such as rtsp_transport=udp, and each name once.")
-    network = model.load()
+    fast, prepared = made_fast(model.load(), how)
     place: Any = sys.stdin.buffer if source == "-" else int(source) if source.isdecimal() else source
-    answers = watch(network, place, options=settings, **options, **prepared(how))
+    answers = watch(fast, place, options=settings, **options, **prepared)
     for answer in answers:
         now = datetime.datetime.now().astimezone()
         if jsonl:

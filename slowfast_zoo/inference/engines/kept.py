@@ -12,7 +12,7 @@ from torch import Tensor
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ModelSpec
 
 _LIMIT = 2
@@ -65,6 +65,7 @@ def optimized(
     Raises:
         InputError, MissingDependencyError, UnknownNameError: as ``optimize``.
     """
+    check_precision(precision)
     weights = _state(model)
     with _lock:
         use = _use(owner or model, model.spec, engine, precision, device)

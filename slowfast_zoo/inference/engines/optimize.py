@@ -25,7 +25,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -59,14 +59,30 @@ from slowfast_zoo.inference.engines.folding import (
     use_products,
 )
 from slowfast_zoo.inference.engines.onnxruntime import ONNXRUNTIME
+from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
 from slowfast_zoo.inference.engines.openvino.engine import OPENVINO
+from slowfast_zoo.inference.engines.openvino.int8 import (
+    MIN_AGREEMENT,
+    Agreement,
+    Int8Network,
+    check_agreement,
+    to_int8,
+)
 from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.machine import resident_bytes
-from slowfast_zoo.runtime.precision import Precision, check_precision, float32_products
+from slowfast_zoo.runtime.precision import (
+    EnginePrecision,
+    Precision,
+    check_precision,
+    float32_products,
+)
 from slowfast_zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.engines.openvino.calibration import CalibrationSource
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -89,10 +105,12 @@ _UNANNOUNCED = 100
 def optimize(
     model: SlowFast,
     engine: EngineName = "auto",
-    precision: Precision = "float32",
+    precision: EnginePrecision = "float32",
     *,
     device: str | torch.device | None = None,
     clips: int | None = None,
+    calibration: CalibrationSource | None = None,
+    min_agreement: float = MIN_AGREEMENT,
 ) -> OptimizedModel:
     """A fast copy of a model for inference, called like it: clips ``(B, C, T, H, W)`` to logits.
 
@@ -108,28 +126,58 @@ def optimize(
         precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
             to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs,
             and so is "tf32": float32 with products that round their factors, to about 0.1 %.
+            "int8" (OpenVINO and NNCF, CPU only) is faster still and learns from ``calibration`` in what range
+            each layer's numbers lie: minutes, kept for the next time. What harms too much stays in float32,
+            and ``agreement`` of the result is the proof on clips that it hasn't seen.
         device: where to compute; None: where the model is.
         clips: how many clips will come, where that is known; only "auto" looks at it. Many are measured.
+        calibration: for int8: videos of the kind that will come, as ``predict_many`` takes them, at least
+            eight and at most 132 of which are used, as 32 clips to learn from and 100 to be judged on; or
+            normalized clips, float ``(N, C, T, H, W)``, every fourth to learn from.
+        min_agreement: for int8: for which share of the judging clips it must name float32's best class.
 
     Raises:
         UnknownNameError: no such engine or precision.
-        InputError: it is no SlowFast, or the engine, precision and device don't go together.
+        InputError: it is no SlowFast, the engine, precision and device don't go together, or there are too
+            few clips to calibrate with.
         MissingDependencyError: what the engine needs isn't installed.
+        ExportError: int8 agrees less than is asked for.
     """
     if engine not in get_args(EngineName):
         near = did_you_mean(str(engine), get_args(EngineName))
         raise UnknownNameError(
             f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(EngineName))}."
         )
-    check_precision(precision)
+    check_precision(precision, get_args(EnginePrecision))
     check_model(model)
     index = to_device(device) if device is not None else next(model.parameters()).device
+    if precision == "int8":
+        return _in_int8(model, engine, index, calibration, min_agreement)
+    check_calibration(precision, calibration)
     name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
     ENGINES[name].refuse(index, precision)
     folded = fold_batch_norms(model)
     fast = OptimizedModel(model, folded, ENGINES[name], precision, index, replaceable=engine == "auto")
     fast.expect(clips)
     return fast
+
+
+def _in_int8(
+    model: SlowFast,
+    engine: EngineName,
+    device: torch.device,
+    calibration: CalibrationSource | None,
+    min_agreement: float,
+) -> OptimizedModel:
+    if engine not in ("auto", OPENVINO.name):
+        raise InputError(f"int8 is computed by engine='{OPENVINO.name}', got '{engine}'.")
+    check_calibration("int8", calibration, min_agreement)
+    assert calibration is not None
+    OPENVINO.refuse(device, "float32")
+    folded = fold_batch_norms(model)
+    network = to_int8(folded, calibration, progress=True)
+    check_agreement(network.agreement, min_agreement)
+    return OptimizedModel(model, folded, OPENVINO, "int8", device, replaceable=False, int8=network)
 
 
 def choose(
@@ -199,6 +247,7 @@ class OptimizedModel:
         provenance: where the weights come from.
         engine: "eager", "compile", "openvino" or "onnxruntime"; "module" where none was right.
         precision: of the two pathways.
+        agreement: of int8 with float32, on clips that it hasn't seen; None in other precisions.
         device: where it computes.
         startup_seconds: what starting the engine has taken so far, first inferences included.
     """
@@ -210,14 +259,17 @@ class OptimizedModel:
         model: SlowFast,
         folded: SlowFast,
         engine: Engine,
-        precision: Precision,
+        precision: EnginePrecision,
         device: torch.device,
         *,
         replaceable: bool,
+        int8: Int8Network | None = None,
     ) -> None:
         self.spec, self.clip_spec, self.labels = model.spec, model.clip_spec, model.labels
         self.provenance: dict[str, Any] = copy.deepcopy(model.provenance)
         self.engine, self.precision, self.device = engine.name, precision, device
+        self.agreement: Agreement | None = None if int8 is None else int8.agreement
+        self._int8 = int8
         self.startup_seconds = 0.0
         self._folded = folded.to(device)  # in float32: what an engine's first answer is compared with
         self._replaceable = replaceable
@@ -301,6 +353,7 @@ class OptimizedModel:
     def _weigh(self, shape: Shape, clips: Tensor) -> None:
         """Measures engines on clips of a long job, as far as that wasn't done, and takes the best one."""
         before = time.perf_counter()
+        assert self.precision != "int8"
         case = _case(self.spec, shape, self.precision, self.device)
         others = [
             Candidate(name=name, starts_in=starts_in, start=functools.partial(self._build, name, shape))
@@ -330,6 +383,7 @@ class OptimizedModel:
 
     def _others(self) -> dict[str, float]:
         """The engines that could take this one's place, and how long they start at most."""
+        assert self.precision != "int8"
         names = {
             name: engine.starts_in
             for name, engine in ENGINES.items()
@@ -339,6 +393,9 @@ class OptimizedModel:
 
     def _build(self, name: str, shape: Shape) -> Run:
         """An engine for one size of clips, after it has proven itself."""
+        if self._int8 is not None:
+            return self._int8.run(shape)
+        assert self.precision != "int8"
         if name == MODULE:
             return self._folded if self.spec.roi is None else Maps(self._folded)
         engine = ENGINES[name]

@@ -21,7 +21,7 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +32,28 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
-from slowfast_zoo.inference.engines.folding import check_model
+from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms
+from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
+from slowfast_zoo.inference.engines.openvino.int8 import (
+    MIN_AGREEMENT,
+    Agreement,
+    Int8Network,
+    check_agreement,
+    int8_settings,
+    to_int8,
+)
 from slowfast_zoo.inference.export import Format
-from slowfast_zoo.inference.export.formats import FORMATS, FileFormat
+from slowfast_zoo.inference.export.formats import FORMATS, Exported, FileFormat, write_int8
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
 from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.runtime.precision import Precision, check_precision
+from slowfast_zoo.runtime.precision import EnginePrecision, check_precision
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.saved.config import SavedConfig
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.engines.openvino.calibration import CalibrationSource
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,6 +69,8 @@ _BOXES = {
     "columns": ["index of the clip in the batch", "x1", "y1", "x2", "y2"],
     "unit": "pixels of the clip",
 }
+_SAME_INT8 = 1e-3
+"""Of the largest logit: the same graph, written and read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +81,7 @@ class Export:
     """The model."""
     files: tuple[Path, ...]
     """Everything that belongs to it, ``path`` first."""
-    proof: Proof
+    proof: Proof | Agreement
     """How it compares with the model that it was made from."""
 
 
@@ -75,16 +89,18 @@ def export(
     model: SlowFast,
     path: str | Path,
     format: Format | None = None,  # noqa: A002  # what it is called everywhere
-    precision: Precision = "float32",
+    precision: EnginePrecision = "float32",
     *,
     size: int | tuple[int, int] | None = None,
     repeats: int = 20,
     overwrite: bool = False,
+    calibration: CalibrationSource | None = None,
+    min_agreement: float = MIN_AGREEMENT,
 ) -> Export:
     """Writes a model as ONNX, ``torch.export`` program or OpenVINO IR, once it is proven to be the same.
 
-    Number, height, width and frames of a view are fixed in the file; the batch size is free, and so is the
-    number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported. Served
+    Number, height, width and frames of a view are fixed in the file; the batch size is free (in int8: one), and
+    so is the number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported. Served
     with OpenVINO, set the property INFERENCE_PRECISION_HINT as the contract says: its default may
     compute in less than float32.
 
@@ -94,10 +110,12 @@ def export(
         format: "onnx" (needs onnx, onnxscript and onnxruntime), "torch" or "openvino" (needs openvino);
             None: as the path's ending says.
         precision: "float32" for the same logits; "float16" (every format) and "bfloat16" ("torch",
-            "openvino") for about the same.
+            "openvino") for about the same. "int8" ("openvino") as ``optimize`` makes it: its proof is how it
+            agrees with float32, and its reference logits are the file's own.
         size: side in pixels, or (height, width); None: the clip spec's test crop.
         repeats: timed runs of model and export, for the proof.
         overwrite: take the place of a file that is there.
+        calibration, min_agreement: for int8, as for ``optimize``.
 
     Raises:
         UnknownNameError: no such format or precision.
@@ -107,15 +125,17 @@ def export(
     """
     target = Path(path)
     name, kind = _format(target, format)
-    check_precision(precision)
+    check_precision(precision, get_args(EnginePrecision))
     if precision not in kind.precisions:
         raise InputError(f"{name} files are made in {quoted(kind.precisions)}, not in '{precision}'.")
     for package in kind.packages:
         require(package, *kind.packages)
     if target.exists() and not overwrite:
         raise InputError(f"'{target}' exists; give overwrite=True to write over it, or another name.")
+    check_calibration(precision, calibration, min_agreement)
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
+    network = None if calibration is None else _in_int8(original, shape, calibration, min_agreement)
     frames = reference_frames(_REFERENCE_CLIPS, *shape[1:], channels=shape[0])
     clips = torch.stack([_normalized(clip, model.clip_spec) for clip in frames])
     boxes = _boxes(model.spec, shape)
@@ -128,15 +148,24 @@ def export(
         part = folder / target.name
         embedded = _json(SavedConfig.of(original).to_dict())
         try:
-            kind.write(original, shape, precision, part, embedded)
+            if network is not None:
+                write_int8(network, part, embedded)
+            else:
+                assert precision != "int8"
+                kind.write(original, shape, precision, part, embedded)
         except ExportError:
             raise
         except RuntimeError as error:  # what torch and OpenVINO make of a full disk
             reason = str(error).partition("\n")[0]
             raise ExportError(f"'{target}' can't be written: {reason}") from error
-        proof, logits = prove(original, kind.open(part, precision), clips, precision, repeats, boxes)
-        if not proof.ok:
-            raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
+        exported = kind.open(part, precision)
+        if network is None:
+            assert precision != "int8"
+            proof, logits = prove(original, exported, clips, precision, repeats, boxes)
+            if not proof.ok:
+                raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
+        else:
+            proof, logits = network.agreement, _own_logits(network, exported, clips)
         reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}
         reference |= {} if boxes is None else {"boxes": boxes.numpy()}
         np.savez_compressed(_beside(part, "reference.npz"), **reference)
@@ -150,6 +179,25 @@ def export(
     if proof.slower:
         _LOGGER.warning("'%s' is slower on this machine than the model it was made from.", target)
     return Export(path=target, files=written, proof=proof)
+
+
+def _in_int8(
+    model: SlowFast, shape: Shape, calibration: CalibrationSource, min_agreement: float
+) -> Int8Network:
+    network = to_int8(fold_batch_norms(model), calibration, progress=True)
+    if network.shape != shape:
+        raise InputError(f"The calibration clips are {network.shape}, the file is for {shape}.")
+    check_agreement(network.agreement, min_agreement)
+    return network
+
+
+def _own_logits(network: Int8Network, exported: Exported, clips: Tensor) -> Tensor:
+    """What the int8 file gives for the reference clips: the network that was judged, up to rounding."""
+    logits = torch.cat([exported(clip) for clip in clips.split(1)])  # type: ignore[no-untyped-call]
+    expected = network.run(network.shape)(clips)
+    if not (logits - expected).abs().max() <= _SAME_INT8 * expected.abs().max():
+        raise ExportError("The int8 file gives other answers than the network that it was made of.")
+    return logits
 
 
 def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
@@ -204,31 +252,35 @@ def _contract(
     name: str,
     kind: FileFormat,
     shape: Shape,
-    precision: Precision,
+    precision: EnginePrecision,
     frames: npt.NDArray[np.uint8],
     logits: Tensor,
-    proof: Proof,
+    proof: Proof | Agreement,
 ) -> dict[str, Any]:
     """Everything that a program needs to serve the file without this library."""
     hint = "bf16" if precision == "bfloat16" else "f32"
     persons = model.spec.roi is not None
+    if precision == "int8":
+        hint = int8_settings()["INFERENCE_PRECISION_HINT"]
+    batch: str | int = 1 if precision == "int8" else "batch"
     return {
         "contract_version": CONTRACT_VERSION,
         "format": name,
         "precision": precision,
         "files": {file.name: hash_file(file) for file in _files(path, kind)},
-        "input": {"name": "clip", "dtype": "float32", "shape": ["batch", *shape]},
+        "input": {"name": "clip", "dtype": "float32", "shape": [batch, *shape]},
         **({"boxes": _BOXES} if persons else {}),
         "output": {
             "name": "logits",
             "dtype": "float32",
-            "shape": ["boxes" if persons else "batch", logits.shape[1]],
+            "shape": ["boxes" if persons else batch, logits.shape[1]],
         },
         "activation": model.spec.activation,
         "properties": {"INFERENCE_PRECISION_HINT": hint} if name == "openvino" else {},
         **SavedConfig.of(model).to_dict(),
         "reference": {
             "file": _beside(path, "reference.npz").name,
+            "logits_of": "model" if isinstance(proof, Proof) else "file",
             "frames_sha256": hashlib.sha256(frames.tobytes()).hexdigest(),
             "logits_sha256": hashlib.sha256(logits.numpy().tobytes()).hexdigest(),
         },

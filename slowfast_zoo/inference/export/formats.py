@@ -19,9 +19,10 @@ from slowfast_zoo.inference.engines.folding import prepare, use_products
 from slowfast_zoo.inference.engines.graph import ONNX_PACKAGES, capture, openvino_core, to_onnx, to_openvino
 from slowfast_zoo.inference.engines.onnxruntime import onnxruntime_session
 from slowfast_zoo.inference.engines.openvino.engine import openvino_settings
+from slowfast_zoo.inference.engines.openvino.int8 import Int8Network, int8_settings
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.precision import EnginePrecision, Precision
 
 Exported = Callable[..., Tensor]
 """Clips float32 ``(B, C, T, H, W)`` on the CPU, and boxes where the network takes them, to logits float32."""
@@ -36,13 +37,13 @@ class FileFormat:
 
     suffixes: tuple[str, ...]
     """Ending of the file that is named, then of those beside it."""
-    precisions: tuple[Precision, ...]
+    precisions: tuple[EnginePrecision, ...]
     """What it can be exported in."""
     packages: tuple[str, ...]
     """What writing and proving need beside torch."""
     write: Callable[[SlowFast, Shape, Precision, Path, str], None]
     """Writes a model for clips of a shape (C, T, H, W) to a path, with that JSON inside."""
-    open: Callable[[Path, Precision], Exported]
+    open: Callable[[Path, EnginePrecision], Exported]
     """The written model as a function."""
 
 
@@ -53,7 +54,7 @@ def _write_onnx(model: SlowFast, shape: Shape, precision: Precision, path: Path,
     path.write_bytes(graph.SerializeToString())
 
 
-def _open_onnx(path: Path, precision: Precision) -> Exported:
+def _open_onnx(path: Path, precision: EnginePrecision) -> Exported:
     session = onnxruntime_session(str(path))
     return lambda *inputs: torch.from_numpy(session.run(["logits"], _named(inputs))[0])
 
@@ -66,7 +67,7 @@ def _write_torch(model: SlowFast, shape: Shape, precision: Precision, path: Path
     torch.export.save(program, path, extra_files={f"{EMBEDDED}.json": embedded})
 
 
-def _open_torch(path: Path, precision: Precision) -> Exported:
+def _open_torch(path: Path, precision: EnginePrecision) -> Exported:
     return torch.export.load(path).module()
 
 
@@ -77,9 +78,17 @@ def _write_openvino(model: SlowFast, shape: Shape, precision: Precision, path: P
     require("openvino").save_model(graph, path, compress_to_fp16=precision == "float16")
 
 
-def _open_openvino(path: Path, precision: Precision) -> Exported:
+def write_int8(network: Int8Network, path: Path, embedded: str) -> None:
+    """Writes an int8 network as OpenVINO IR, with that JSON inside."""
+    graph = network.graph.clone()
+    graph.set_rt_info(embedded, [EMBEDDED])
+    require("openvino").save_model(graph, path, compress_to_fp16=False)
+
+
+def _open_openvino(path: Path, precision: EnginePrecision) -> Exported:
     core = openvino_core()
     settings = openvino_settings("bfloat16" if precision == "bfloat16" else "float32")
+    settings = int8_settings() if precision == "int8" else settings
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
     return lambda *inputs: torch.from_numpy(request.infer(_named(inputs))["logits"].copy())
 
@@ -92,6 +101,10 @@ FORMATS: dict[str, FileFormat] = {
     "onnx": FileFormat((".onnx",), ("float32", "float16"), ONNX_PACKAGES, _write_onnx, _open_onnx),
     "torch": FileFormat((".pt2",), ("float32", "bfloat16", "float16"), (), _write_torch, _open_torch),
     "openvino": FileFormat(
-        (".xml", ".bin"), ("float32", "bfloat16", "float16"), ("openvino",), _write_openvino, _open_openvino
+        (".xml", ".bin"),
+        ("float32", "bfloat16", "float16", "int8"),
+        ("openvino",),
+        _write_openvino,
+        _open_openvino,
     ),
 }

@@ -30,8 +30,8 @@ _Item = TypeVar("_Item")
 _LOGGER = logging.getLogger(__name__)
 
 CALIBRATING = 32
-"""Clips that int8 is set up with, where there are so many: a thousand frames. The ranges of activations, which
-are all that is learned from them, hardly move beyond that, and time and memory grow with each."""
+"""Clips that int8 is set up with, where there are so many: a thousand frames. The ranges of activations,
+which are all that is learned from them, hardly move beyond that, and time and memory grow with each."""
 
 JUDGING = 100
 """Other clips that it is judged on, where there are so many: one answer of a hundred is the 1 % asked for."""
@@ -41,7 +41,7 @@ _PER_VIDEO = 40
 """Clips of one video at most: all are in memory at a time, as bytes."""
 
 _WHOLE_VIDEOS = 8
-"""From so many videos on no video gives both kinds of clips; of fewer the first quarter in time calibrates."""
+"""From so many videos on none gives both kinds of clips; of fewer the first quarter in time calibrates."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,24 @@ class Calibration:
         """(C, T, H, W) of a clip."""
         channels, frames, height, width = self.seen[0]().shape[1:]
         return channels, frames, height, width
+
+
+def check_calibration(precision: str, source: CalibrationSource | None, least: float = 1) -> None:
+    """Refuses int8 without anything to calibrate with, other precisions with it, and impossible wishes.
+
+    Raises:
+        InputError: says which.
+    """
+    if precision != "int8":
+        if source is not None:
+            raise InputError(f"calibration is for precision='int8', which got '{precision}': leave it out.")
+    elif source is None:
+        raise InputError(
+            "int8 needs calibration: videos of the kind that will come (a folder, a pattern or a list), from"
+            " which it learns in what range each layer's numbers lie."
+        )
+    if isinstance(least, bool) or not isinstance(least, (int, float)) or not 0 <= least <= 1:
+        raise InputError(f"min_agreement is {least!r}; accepted: a share from 0 to 1.")
 
 
 def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
@@ -126,9 +144,7 @@ def _of_few(videos: Sequence[Source], spec: ClipSpec, identity: str | None) -> C
         first = -(-len(views) // 4)
         known = set(rows[:first].ravel().tolist())
         seen += views[:first]
-        judging += [
-            view for view, row in zip(views, rows, strict=True) if known.isdisjoint(row.tolist())
-        ]
+        judging += [view for view, row in zip(views, rows, strict=True) if known.isdisjoint(row.tolist())]
     _check_enough(len(seen), len(judging))
     return Calibration(
         _spread(seen, CALIBRATING), lambda: (view() for view in _spread(judging, JUDGING)), identity
@@ -160,9 +176,9 @@ def _spread(items: Sequence[_Item], count: int) -> list[_Item]:
 def _check_enough(seen: int, unseen: int) -> None:
     if seen < _LEAST_CALIBRATING or unseen < _LEAST_JUDGING:
         raise InputError(
-            f"int8 is set up with clips of your own videos and judged on others: {seen} and {unseen} different"
-            f" ones were found, at least {_LEAST_CALIBRATING} and {_LEAST_JUDGING} are needed; give more or"
-            " longer videos."
+            f"int8 is set up with some clips of your own videos and judged on others: {seen} and {unseen}"
+            f" different ones were found, at least {_LEAST_CALIBRATING} and {_LEAST_JUDGING} are needed; give"
+            " more or longer videos."
         )
 
 
