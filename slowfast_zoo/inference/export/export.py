@@ -99,8 +99,8 @@ def export(
 ) -> Export:
     """Writes a model as ONNX, ``torch.export`` program or OpenVINO IR, once it is proven to be the same.
 
-    Number, height, width and frames of a view are fixed in the file; the batch size is free (in int8: one), and
-    so is the number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported. Served
+    Number, height, width and frames of a view are fixed in the file; the batch size is free (in int8: one),
+    and so is the number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported. Served
     with OpenVINO, set the property INFERENCE_PRECISION_HINT as the contract says: its default may
     compute in less than float32.
 

@@ -87,10 +87,6 @@ def test_it_is_kept_with_its_proof(
     again = optimize(model, precision="int8", calibration=pictures(64), min_agreement=0.9)
     assert again.agreement == fast.agreement
     assert torch.equal(again(pictures(1)), fast(pictures(1)))
-    with pytest.raises(
-        ExportError, match=r"int8 is refused: it names float32's best class for .* of 48 clips"
-    ):
-        optimize(model, precision="int8", calibration=pictures(64), min_agreement=1.0 + 0)
     with pytest.raises(InputError, match=r"calibrated for clips \(3, 8, 48, 48\), got \(3, 8, 32, 32\)"):
         again(torch.zeros(1, 3, 8, 32, 32))
     assert predict(again, videos(1)[0], fps=25, topk=1).error is None
