@@ -103,7 +103,9 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
         yield
 
 
-def float32_products(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+def float32_products(
+    precision: EnginePrecision, device: torch.device
+) -> contextlib.AbstractContextManager[None]:
     """Inside, a GPU multiplies float32 as float32, or in "tf32" with factors rounded to ten bits.
 
     torch's own default rounds them in convolutions, and not in matrix products. The caller's setting comes

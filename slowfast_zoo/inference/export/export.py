@@ -100,8 +100,8 @@ def export(
     """Writes a model as ONNX, ``torch.export`` program or OpenVINO IR, once it is proven to be the same.
 
     Number, height, width and frames of a view are fixed in the file; the batch size is free (in int8: one),
-    and so is the number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported. Served
-    with OpenVINO, set the property INFERENCE_PRECISION_HINT as the contract says: its default may
+    and so is the number of boxes. A ``torch.export`` program that takes boxes wants torchvision imported.
+    Served with OpenVINO, set the property INFERENCE_PRECISION_HINT as the contract says: its default may
     compute in less than float32.
 
     Args:
@@ -159,11 +159,13 @@ def export(
             reason = str(error).partition("\n")[0]
             raise ExportError(f"'{target}' can't be written: {reason}") from error
         exported = kind.open(part, precision)
+        proof: Proof | Agreement
         if network is None:
             assert precision != "int8"
-            proof, logits = prove(original, exported, clips, precision, repeats, boxes)
-            if not proof.ok:
-                raise ExportError(f"The {name} file gives other answers and isn't kept.\n{proof}")
+            same, logits = prove(original, exported, clips, precision, repeats, boxes)
+            proof = same
+            if not same.ok:
+                raise ExportError(f"The {name} file gives other answers and isn't kept.\n{same}")
         else:
             proof, logits = network.agreement, _own_logits(network, exported, clips)
         reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}

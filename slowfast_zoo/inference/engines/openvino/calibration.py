@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import math
@@ -124,7 +125,7 @@ def _of_batch(clips: Tensor) -> Calibration:
     judging = [index for index in range(len(clips)) if index % 4]
     calibrating = _spread(range(0, len(clips), 4), CALIBRATING)
     _check_enough(len(calibrating), len(judging))
-    seen = [lambda index=index: clips[index : index + 1] for index in calibrating]
+    seen = [functools.partial(clips.__getitem__, slice(index, index + 1)) for index in calibrating]
     digest = hashlib.sha256(repr(clips.shape).encode())
     digest.update(clips.contiguous().numpy().data)
     return Calibration(
@@ -164,7 +165,11 @@ def _read(videos: Sequence[Source], spec: ClipSpec, wanted: int) -> Iterator[Cli
 def _views(clips: Clips) -> list[Callable[[], Tensor]]:
     """The different clips of a video, in time; a short one gives the same one again and again."""
     first = np.unique(clips.indices, axis=0, return_index=True)[1]
-    return [lambda clip=clip: clips[int(clip)][None] for clip in first]
+    return [functools.partial(_view, clips, int(clip)) for clip in first]
+
+
+def _view(clips: Clips, view: int) -> Tensor:
+    return clips[view][None]
 
 
 def _spread(items: Sequence[_Item], count: int) -> list[_Item]:
