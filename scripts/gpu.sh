@@ -10,8 +10,8 @@
 #
 #   get() { pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp -d WHEELS \
 #       --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 "$@"; }
-#   get "av>=18" "huggingface-hub>=2" "click>=8.4.2" "hf-xet>=1.6" httpx2 httpcore2 truststore anyio idna h11
-#   get mmaction2==1.2.0 mmengine==0.10.7 mmcv-lite==2.1.0 addict yapf platformdirs termcolor importlib_metadata zipp
+#   get "av>=18" "huggingface-hub>=2" "click>=8.4.2" "hf-xet>=1.6" httpx2 httpcore2 truststore anyio idna h11 typing_extensions
+#   get mmaction2==1.2.0 mmengine==0.10.7 mmcv-lite==2.1.0 addict yapf platformdirs termcolor importlib_metadata==8.7.0 zipp
 set -uo pipefail
 
 if [ $# -lt 1 ]; then
