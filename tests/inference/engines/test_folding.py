@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines import eager, inductor
+from slowfast_zoo.inference.engines import eager
 from slowfast_zoo.inference.engines.folding import (
     GatheredConv3d,
     OneDnnConv3d,
