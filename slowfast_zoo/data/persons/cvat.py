@@ -141,7 +141,7 @@ class _Reader:
         names = []
         for name, value in box.values.items():
             can_be = self.naming.get((box.label, name))
-            if can_be == {name}:
+            if can_be == frozenset([name]):
                 names += [name] if value.strip().lower() == "true" else []
             elif can_be is not None and value.strip() not in _NOTHING:
                 names.append(value.strip())
