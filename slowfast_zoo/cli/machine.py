@@ -27,7 +27,7 @@ REQUIRED = (
     "tqdm",
     "click",
 )
-OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "matplotlib", "torchmetrics", "hf-xet")
+OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "matplotlib", "torchmetrics", "hf-xet", "gradio")
 
 _SETTINGS = (
     "SLOWFAST_ZOO_CACHE",

@@ -5,32 +5,37 @@ Needs the extra "web", playwright, and Chromium (the system's, or "playwright in
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from web_sessions import HOSTILE, Visitor, labels_of, refused
 
-from slowfast_zoo.web.offers import published_offers
+from slowfast_zoo.data.persons.boxes import person_boxes
+from slowfast_zoo.web import page as pages
+from slowfast_zoo.web.offers import Models, Offer, published_offers
+from slowfast_zoo.web.studio import Studio
 from tests.support.movies import moving_pattern, write_video
+from tests.support.small_nets import roi_model
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
+HERE = Path(pages.__file__).parent
 PATIENCE = 180_000  # milliseconds: a busy machine isn't a wrong one
 NOW = "document.querySelector('#sfz-video video').currentTime"
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from slowfast_zoo.web.page import open_page
-
-    page = open_page(published_offers()[:1], device=torch.device("cpu"), port=0, most_bytes=8 * 2**20)
+    page = pages.open_page(published_offers()[:1], device=torch.device("cpu"), port=0, most_bytes=8 * 2**20)
     yield page.local_url
     page.close()
 
@@ -180,6 +185,33 @@ def test_nothing_is_wider_than_a_telephone(visit: Any) -> None:
     page.click("#sfz-pathways button >> nth=0")
     page.wait_for_selector(".sfz-call pre")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> None:
+    boxes = person_boxes(np.array([[8.0, 4, 30, 40], [34, 8, 60, 44]]))
+    offer = Offer("persons", "own", roi_model, "", "")
+    studio = Studio(Models([offer], torch.device("cpu")), Path(os.environ["GRADIO_TEMP_DIR"]), boxes)
+    served = pages.build_page(studio, [], most_bytes=2**20, jobs=1)
+    served.launch(prevent_thread_lock=True, quiet=True, css=(HERE / "page.css").read_text(encoding="utf-8"))
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(served.local_url)
+        frames = moving_pattern(60).repeat(4, axis=1).repeat(4, axis=2)
+        give(page, write_video(tmp_path / "two.mp4", frames, codec="libx264", pixels="yuv420p"))
+        look(page)
+        page.wait_for_function("document.querySelectorAll('.sfz-boxes div').length === 2")
+        page.screenshot(path=os.environ.get("SFZ_SHOT", tmp_path / "boxes.png"))
+        found = page.locator(".sfz-boxes div").first.bounding_box()
+        video = page.locator("#sfz-video video").bounding_box()
+        wide = min(video["width"] / 256, video["height"] / 192) * 256
+        left = video["x"] + (video["width"] - wide) / 2 + 8 / 256 * wide
+        assert abs(found["x"] - left) < 3 and abs(found["width"] - 22 / 256 * wide) < 5
+        assert page.locator(".sfz-rows tr").count() >= 2
+    finally:
+        context.close()
+        served.close()
 
 
 @pytest.mark.parametrize("title", HOSTILE)
