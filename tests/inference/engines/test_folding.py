@@ -21,6 +21,7 @@ from slowfast_zoo.inference.engines.folding import (
     prepare,
     use_onednn,
 )
+from slowfast_zoo.inference.engines.torch_compile import inductor
 
 
 def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
