@@ -447,10 +447,26 @@ def _loaded(settings: dict[str, Any], forked: bool) -> Answer:
     options = {
         "views": settings["views"] if isinstance(settings["views"], str) else tuple(settings["views"]),
         "device": to_device(settings["device"]),
-        "engine": settings["engine"],
+        "engine": _engine(settings["engine"], forked),
         "precision": settings["precision"],
     }
     return _TASKS[settings["task"]](reference.load(), settings, options)
+
+
+def _engine(engine: EngineName, forked: bool) -> EngineName:
+    """An engine that computes in this process: OpenVINO's threads can't be had again after a fork.
+
+    Raises:
+        InputError: it is asked for.
+    """
+    if not forked or "openvino" not in sys.modules:
+        return engine
+    if engine == "openvino":
+        raise InputError(
+            "A process that was forked from one that has used OpenVINO can't use it: spawn workers, or"
+            " engine='eager'."
+        )
+    return "eager" if engine == "auto" else engine
 
 
 def _predict(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:

@@ -227,6 +227,17 @@ def test_a_process_that_was_forked_from_one_with_threads_answers(clips: list[str
         assert np.allclose(answer["score_1"], columns["score_1"], rtol=1e-5, equal_nan=True)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody forks")
+def test_engines_that_a_fork_breaks_are_not_taken(clips: list[str], folder: Path) -> None:
+    BatchPredictor(folder, engine="openvino")({"path": clips})
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        auto = pool.apply_async(BatchPredictor(folder), ({"path": clips},)).get(timeout=120)
+        asked = pool.apply_async(BatchPredictor(folder, engine="openvino"), ({"path": clips},))
+        with pytest.raises(InputError, match="spawn workers"):
+            asked.get(timeout=120)
+    assert [bool(error) for error in auto["error"]] == [False, True, False]
+
+
 def test_threads_are_those_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
