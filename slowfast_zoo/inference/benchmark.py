@@ -23,9 +23,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.engine import example_boxes
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
 from slowfast_zoo.inference.predict import Predictor
@@ -116,6 +118,8 @@ class Benchmark:
     """One video's views through the network; the published protocol when ``views`` is "published"."""
     per_view: Timing
     """One view through the network: its share of its batch's seconds."""
+    boxes: int | None = None
+    """Persons in a view, where the model scores them."""
     source: str | None = None
     """The video; None where only the network was measured."""
     reading: Timing | None = None
@@ -163,10 +167,11 @@ class Benchmark:
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.view_shape))
+        boxes = "" if self.boxes is None else f" with {self.boxes} boxes"
         weights = f"weights {self.weights}" if self.weights else "no published weights (as fast as with them)"
         lines = [
             f"{self.model}, {weights}",
-            f"{self.protocol}, views of {shape}, {self.views_per_batch} at a time;"
+            f"{self.protocol}, views of {shape}{boxes}, {self.views_per_batch} at a time;"
             f" engine {self.engine}, {self.precision}",
             str(self.machine),
             f"{'':9}{'video/s':>9}{'seconds per video: median (p5 - p95)':>40}",
@@ -199,6 +204,7 @@ def benchmark(
     repeats: int = 5,
     warmup: int = 1,
     batch_size: int | None = None,
+    boxes: int = 5,
 ) -> Benchmark:
     """How many videos a second the network, the reading and ``predict`` manage, and what limits them.
 
@@ -208,6 +214,7 @@ def benchmark(
         repeats: videos that are timed; the publishers take 195.
         warmup: videos before those, at least one: engines start there; the publishers take 5.
         batch_size: as in ``predict_many``.
+        boxes: persons in a clip, for a model that scores them; of such a model only the network is measured.
 
     Raises:
         InputError: an argument or source that is not accepted.
@@ -215,9 +222,19 @@ def benchmark(
         MissingDependencyError: what the engine needs isn't installed.
         VideoError: the video can't be read.
     """
-    check_predictable(model)
-    _check(source, repeats, warmup)
+    persons = isinstance(model, (SlowFast, OptimizedModel)) and model.spec.roi is not None
+    check_predictable(model, boxes=persons)
+    _check(source, repeats, warmup, boxes)
     clips, crops = view_counts(model.clip_spec, views)
+    if persons:
+        if source is not None:
+            raise InputError(
+                "benchmark measures the network alone of a model that scores persons: leave the video out."
+            )
+        runner = BatchRunner(
+            model, engine, precision, device, clips=clips * crops, batch_size=batch_size, boxes=True
+        )
+        return _network_alone(model, runner, (clips, crops), _Runs(warmup, repeats), boxes)
     predictor = Predictor(
         model,
         views=views,
@@ -245,8 +262,8 @@ def benchmark(
     )
 
 
-def _check(source: object, repeats: int, warmup: int) -> None:
-    for name, count in (("repeats", repeats), ("warmup", warmup)):
+def _check(source: object, repeats: int, warmup: int, boxes: int) -> None:
+    for name, count in (("repeats", repeats), ("warmup", warmup), ("boxes", boxes)):
         if type(count) is not int or count < 1:
             raise InputError(f"{name} is {count!r}; accepted: an integer of at least 1.")
     if source is not None:
@@ -282,11 +299,16 @@ def _read(predictor: Predictor, source: str | Path | bytes) -> int:
 
 
 def _network_alone(
-    model: SlowFast | OptimizedModel, runner: BatchRunner, views: tuple[int, int], runs: _Runs
+    model: SlowFast | OptimizedModel,
+    runner: BatchRunner,
+    views: tuple[int, int],
+    runs: _Runs,
+    boxes: int | None = None,
 ) -> Benchmark:
     spec, computes = model.clip_spec, runner.model
     shape = (model.spec.in_channels, spec.num_frames, spec.test_crop, spec.test_crop)
-    network, per_view = _network(runner, shape, views[0] * views[1], runs)
+    persons = [] if boxes is None else [each[:, 1:] for each in example_boxes(model.spec, shape, boxes)]
+    network, per_view = _network(runner, shape, views[0] * views[1], runs, persons)
     if isinstance(computes, OptimizedModel):
         engine, precision = computes.engine, str(computes.precision)
     else:
@@ -301,6 +323,7 @@ def _network_alone(
         view_shape=shape,
         slow_frames=spec.num_frames // model.spec.alpha,
         views_per_batch=min(runner.batch_size, views[0] * views[1]),
+        boxes=boxes,
         network=network,
         per_view=per_view,
         peak_memory_bytes=_peak_memory_bytes(runner.device),
@@ -308,7 +331,7 @@ def _network_alone(
 
 
 def _network(
-    runner: BatchRunner, shape: tuple[int, int, int, int], views: int, runs: _Runs
+    runner: BatchRunner, shape: tuple[int, int, int, int], views: int, runs: _Runs, persons: list[Tensor]
 ) -> tuple[Timing, Timing]:
     """The network over all views of a video: by video, and by view.
 
@@ -323,7 +346,7 @@ def _network(
         while left:
             count = min(runner.batch_size, left)  # which falls when memory runs out
             before = time.perf_counter()
-            runner(batch[:count])
+            runner(batch[:count], persons * count)
             shares.extend([(time.perf_counter() - before) / count] * count)
             left -= count
 

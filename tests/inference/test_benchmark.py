@@ -15,10 +15,10 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from support.movies import moving_pattern, write_video
-from support.small_nets import NETWORKS, make_model
+from support.small_nets import NETWORKS, ROI_NETWORKS, make_model
 from torch import Tensor, nn
 
-from slowfast_zoo import SlowFast, create_model, optimize
+from slowfast_zoo import SlowFast, create_model, get_weights, optimize
 from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError, UnknownNameError, VideoError
 from slowfast_zoo.inference import predict as predict_module
@@ -415,3 +415,19 @@ def test_command_errors_are_one_sentence(arguments: list[str], status: int, mess
     assert done.exit_code == status
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_network_that_scores_persons_is_measured_with_boxes() -> None:
+    model = make_model(ROI_NETWORKS["mean"])
+    model.clip_spec = get_weights("slowfast_r50_4x16x1_roi").clip_spec.replace(
+        num_frames=8, size=64, crop=48, test_crop=48
+    )
+    for engine in ("auto", "eager"):
+        measured = benchmark(model, engine=engine, repeats=1, boxes=3)  # type: ignore[arg-type]
+        assert (measured.boxes, measured.views, measured.view_shape) == (3, (1, 1), (3, 8, 48, 48))
+        assert "views of 3x8x48x48 with 3 boxes" in str(measured)
+        assert measured.to_dict()["boxes"] == 3
+    with pytest.raises(InputError, match="alone of a model that scores persons: leave the video out"):
+        benchmark(model, "examples/pan_right.mp4")
+    with pytest.raises(InputError, match="boxes is 0; accepted: an integer of at least 1"):
+        benchmark(model, boxes=0)

@@ -527,3 +527,15 @@ def test_command_line_refuses_in_one_sentence() -> None:
     assert run.output.startswith("Error: There is no stage 'color'.")
     run = CliRunner().invoke(main, ["verify", "--like", "slowfast_tiny"])
     assert "give --model too" in run.output
+
+
+def test_a_model_that_scores_persons_is_compared_with_its_row() -> None:
+    row = get_weights("slowfast_r50_4x16x1_roi")
+    model = SlowFast(row.model_spec.replace(depth=14, base_width=8))
+    model.clip_spec, model.labels = row.clip_spec, row.labels
+    model.provenance = {"model": row.model, "tag": row.tag}
+    report = verify(model, stages=["model"])
+    assert [check.detail for check in report.checks if check.ok is False] == [
+        "depth is 14, not 50; fast_depth is 14, not 50; base_width is 8, not 64"
+    ]
+    assert len(report.checks) == 4

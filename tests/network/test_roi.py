@@ -189,9 +189,7 @@ def test_what_wants_an_answer_for_the_clip_says_so(tmp_path: Path) -> None:
         lambda: list(slowfast_zoo.predict_many(model, [video])),
         lambda: slowfast_zoo.timeline(model, video),
         lambda: slowfast_zoo.extract_features(model, video),
-        lambda: slowfast_zoo.benchmark(model),
         lambda: slowfast_zoo.evaluate(model, []),  # type: ignore[arg-type]
-        lambda: slowfast_zoo.verify(model),
     ]
     for call in calls:
         with pytest.raises(InputError, match="classify whole clips; this one scores persons"):

@@ -23,7 +23,7 @@ from slowfast_zoo.inference.verify.demo_clip import demo_checks
 from slowfast_zoo.inference.verify.parts import engines, labels, views
 from slowfast_zoo.inference.verify.report import Check, Report
 from slowfast_zoo.inference.verify.stages import Array, Measurement
-from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.spec import ModelSpec
@@ -89,8 +89,6 @@ def verify(
     """
     if model is not None and not isinstance(model, SlowFast):
         raise InputError(f"verify takes a SlowFast model or None, got {type(model).__name__}.")
-    if model is not None:
-        check_clip_head(model.spec, "verify")
     wanted = _wanted(stages, model, demo_clip)
     if device is not None or model is None:
         index = to_device(device or "cpu")
