@@ -27,7 +27,16 @@ REQUIRED = (
     "tqdm",
     "click",
 )
-OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime-gpu", "matplotlib", "torchmetrics", "hf-xet", "gradio")
+OPTIONAL = (
+    "openvino",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "matplotlib",
+    "torchmetrics",
+    "hf-xet",
+    "gradio",
+)
 
 _SETTINGS = (
     "SLOWFAST_ZOO_CACHE",

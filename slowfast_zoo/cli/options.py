@@ -220,24 +220,28 @@ how = bundle(
 """What runs a network, and where; ``prepared`` makes arguments of ``predict`` and the like from it."""
 
 
+def use_threads(count: int | None) -> None:
+    """So many of torch's threads; None: at most what this process may use, by affinity and cgroup."""
+    import torch
+
+    from slowfast_zoo.runtime.machine import usable_cpus
+
+    torch.set_num_threads(count or min(torch.get_num_threads(), usable_cpus()))
+
+
 def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
     """``device``, ``engine`` and ``precision`` as functions take them, with torch's threads set.
-
-    So many threads as are asked for, else at most what this process may use, by affinity and cgroup.
 
     Raises:
         InputError: there is no such device here.
     """
-    import torch
-
     from slowfast_zoo.runtime.devices import to_device
-    from slowfast_zoo.runtime.machine import usable_cpus
 
     if how["precision"] == "int8":
         raise InputError("This command has no int8: take float32 or bfloat16.")
     if how["calibration"] is not None:
         raise InputError(f"--calibration is for --precision int8, which is '{how['precision']}'.")
-    torch.set_num_threads(how["threads"] or min(torch.get_num_threads(), usable_cpus()))
+    use_threads(how["threads"])
     return {"device": to_device(how["device"]), "engine": how["engine"], "precision": how["precision"]}
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import HELP, ModelType
-from slowfast_zoo.cli.options import command, echo, prepared
+from slowfast_zoo.cli.options import command, echo
 from slowfast_zoo.naming import ModelRef, parse
+
+if TYPE_CHECKING:
+    from slowfast_zoo.web.offers import Offer
 
 
 @command(
@@ -42,14 +45,15 @@ def web_command(
     It listens on this machine only, unless --host says otherwise: whoever reaches it may use it, so that a
     public one belongs behind something that knows its users. Needs the extra "web".
     """
+    from slowfast_zoo.runtime.devices import to_device
     from slowfast_zoo.web.offers import published_offers
     from slowfast_zoo.web.page import open_page
 
-    how: dict[str, Any] = {"device": device, "engine": "auto", "precision": "float32", "threads": threads}
+    opt.use_threads(threads)
     offers = [_offer(parse(text)) for text in models] or published_offers()
     page = open_page(
         offers,
-        device=prepared(how)["device"],
+        device=to_device(device),
         host=host,
         port=port,
         most_bytes=max_mb * 2**20,
@@ -64,7 +68,7 @@ def web_command(
         page.close()
 
 
-def _offer(model: ModelRef) -> Any:
+def _offer(model: ModelRef) -> Offer:
     from slowfast_zoo.web.offers import Offer, published_offer
 
     if model.entry is not None:

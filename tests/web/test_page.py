@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
-from slowfast_zoo import predict, slowfast_tiny, timeline
+from slowfast_zoo import predict, save_pretrained, slowfast_tiny, timeline
+from slowfast_zoo.cli import main
 from slowfast_zoo.data.persons.boxes import person_boxes
 from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.inference.segments import Segment
@@ -28,7 +30,7 @@ from slowfast_zoo.web.guard import Guard
 from slowfast_zoo.web.offers import Models, Offer, published_offers
 from slowfast_zoo.web.studio import Answer, Asked, Studio, as_code, as_command
 from tests.support.movies import moving_pattern, write_video
-from tests.support.small_nets import make_model, roi_model
+from tests.support.small_nets import block, make_model, roi_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
 TINY = Asked("tiny", "own", engine="eager")
@@ -318,6 +320,42 @@ def test_the_examples_are_there(tmp_path: Path) -> None:
     model = slowfast_tiny(pretrained=True)
     found = {example.path.stem: predict(model, example.path).labels[0] for example in examples[1:]}
     assert found == {"zoom_out": "zoom out", "shaky_hand": "shake"}
+
+
+def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: dict[str, Any] = {}
+
+    class Served:
+        local_url = "http://127.0.0.1:1/"
+
+        def close(self) -> None:
+            told["closed"] = True
+
+    def serve(offers: Any, **options: Any) -> Served:
+        told.update(options, offers=list(offers))
+        return Served()
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slowfast_zoo.web.page.open_page", serve)
+    monkeypatch.setattr("slowfast_zoo.cli.web.time.sleep", interrupted)
+    own = tmp_path / "mine"
+    save_pretrained(make_model(), own)
+    arguments = ["web", "--model", str(own), "--model", "slowfast_r50_8x8x1:pyslowfast/k400"]
+    done = CliRunner().invoke(main, [*arguments, "--max-mb", "5", "--device", "cpu", "--port", "0"])
+    assert done.exit_code == 130 and "Open http://127.0.0.1:1/" in done.output, done.output
+    mine, published = told["offers"]
+    assert (mine.model, mine.weights) == ("mine", "its own") and mine.load().spec == make_model().spec
+    assert (published.model, published.weights) == ("slowfast_r50_8x8x1", "pyslowfast/k400")
+    assert told["host"] == "127.0.0.1" and told["most_bytes"] == 5 * 2**20 and told["closed"]
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    block(monkeypatch, "gradio")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+    done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
+    assert done.exit_code == 1 and "pip install slowfast-zoo[web]" in done.output
 
 
 # What the network may ask for ------------------------------------------------------------------------------
