@@ -331,10 +331,13 @@ class _Run:
         choice = self.choice(data.train, folder, steps)
         _say(self.notes, *choice.notes)
         tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
-        probed = self.probe(data.train, tested)
-        write_line(folder / LOG, "probe", probed)
-        model = self.trained(choice.recipe, data.train, folder, steps, data.val)
+        model, _ = self.workshop.train(recipe_named("probe"), data.train, folder, steps=0)
         evaluation = self.workshop.evaluate(model, tested)
+        probed = _measured(evaluation)
+        write_line(folder / LOG, "probe", probed)
+        if choice.recipe.config is not None:
+            model = self.trained(choice.recipe, data.train, folder, steps, data.val)
+            evaluation = self.workshop.evaluate(model, tested)
         if again and (steps.everything or choice.recipe.config is None):
             clips = joined(data.train, data.val)
             _say(
@@ -356,9 +359,11 @@ class _Run:
             folder = self.folder / "folds" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             choice = self.choice(train, folder, steps)
-            probes.append(self.probe_evaluation(train, held))
-            model = self.trained(choice.recipe, train, folder, steps, None)
-            parts.append(self.workshop.evaluate(model, held))
+            model, _ = self.workshop.train(recipe_named("probe"), train, folder, steps=0)
+            probes.append(self.workshop.evaluate(model, held))
+            if choice.recipe.config is not None:
+                model = self.trained(choice.recipe, train, folder, steps, None)
+            parts.append(self.workshop.evaluate(model, held) if choice.recipe.config else probes[-1])
             right, count = right_ones(parts[-1]), len(parts[-1].names)
             _say(
                 self.notes,
@@ -376,15 +381,6 @@ class _Run:
     def seed(self) -> int:
         """Of everything."""
         return int(self.workshop.changes.get("seed", 0))
-
-    def probe(self, train: Annotations, tested: Annotations) -> dict[str, float]:
-        """Metrics of a linear probe on clips that it didn't see."""
-        return _measured(self.probe_evaluation(train, tested))
-
-    def probe_evaluation(self, train: Annotations, tested: Annotations) -> Evaluation:
-        """Scores of a linear probe on the network as it is."""
-        model, _ = self.workshop.train(recipe_named("probe"), train, self.folder, steps=0)
-        return self.workshop.evaluate(model, tested)
 
     def trained(
         self,

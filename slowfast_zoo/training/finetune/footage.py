@@ -116,11 +116,10 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
 
     Small networks: 16 frames, as many a second as what moves needs: in between half of what changes at all
     has changed. Published ones keep their clip, which their kernels were trained for, at their rate in
-    seconds; "Quo Vadis" and PySlowFast's configurations for Charades, Something-Something and AVA do so, too.
-    Neither is longer than three of four clips, as far as there are frames for it.
+    seconds, as PySlowFast's configurations for AVA keep that of Kinetics. Neither is longer than three of
+    four clips, as far as there are frames for it.
 
-    Source: Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750;
-    https://github.com/facebookresearch/SlowFast/tree/main/configs.
+    Source: https://github.com/facebookresearch/SlowFast/tree/main/configs/AVA.
     """
     if is_small(model):
         spec, note = _for_small(spec, model, footage)

@@ -86,9 +86,10 @@ RECIPES: Mapping[str, FinetuneRecipe] = {
         FinetuneRecipe(name="probe", why="a classifier on the features as they are", config=None),
     )
 }
-"""Measured for small networks (benchmarks/accuracy/weizmann.py). For published ones the order is that of the
-literature: start from the linear probe (Kumar et al. 2022, https://arxiv.org/abs/2202.10054), low rates and
-kept statistics for small data (Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750)."""
+"""For small networks the first was found by trying (benchmarks/accuracy/weizmann.py measures it). For
+published ones, which nobody tried here, the order is the literature's: start from the linear probe (Kumar et
+al. 2022, https://arxiv.org/abs/2202.10054), statistics of batch norms kept where batches are small (Wu and
+Johnson 2021, https://arxiv.org/abs/2105.07576)."""
 
 _SMALL_ORDER = ("learn", "mix", "measured", "gentle")
 _LARGE_ORDER = ("gentle", "measured", "learn", "mix")
