@@ -38,6 +38,8 @@ Form = Literal["table", "ava", "multisports", "cvat"]
 Labels = Mapping[int, str] | Sequence[str] | str | Path
 _FIRST_TIME: dict[Form, float] = {"table": 0.0, "ava": 0.0, "multisports": 1.0, "cvat": 0.0}
 _PICKLES = (".pkl", ".pickle")
+_HEAD = 4096
+"""Bytes of a file that tell its form."""
 
 
 class Person(NamedTuple):
@@ -291,7 +293,7 @@ def _form(path: Path) -> Form | None:
         return "multisports"
     try:
         with path.open("rb") as file:
-            head = file.read(4096).decode("utf-8", errors="replace")
+            head = file.read(_HEAD).decode("utf-8", errors="replace")
     except OSError:
         return None
     if suffix == ".xml" or looks_like_cvat(head):
@@ -300,13 +302,15 @@ def _form(path: Path) -> Form | None:
     if not lines:
         return None
     if suffix.startswith(".json"):
-        return "table" if '"box"' in lines[0] or '"x1"' in lines[0] else None
+        return "table" if any('"box"' in line or '"x1"' in line for line in lines) else None
     if suffix != ".csv":
         return None
-    fields = [field.strip() for field in lines[0].split(",")]
-    if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in fields}:
+    rows = [[field.strip() for field in line.split(",")] for line in lines]
+    if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in rows[0]}:
         return "table"
-    return "ava" if len(fields) in (7, 8) and all(_is_decimal(field) for field in fields[1:6]) else None
+    boxes = [row[2:6] for row in rows if len(row) in (7, 8) and all(map(_is_decimal, row[1:6]))]
+    # Whole numbers alone may be the classes of a clip.
+    return "ava" if any("." in side for box in boxes for side in box) else None
 
 
 def _is_decimal(text: str) -> bool:

@@ -108,7 +108,7 @@ def test_what_is_only_told(videos: Path, tmp_path: Path) -> None:
     report = checked(videos, tmp_path, HEADER + GOOD + "a.mp4,0.5,42,8,60,44,,\n")
     assert report.problems == 0 and "Persons without an action" in str(report)
     pixels = checked(
-        videos, tmp_path, "a,1,10,10,40,40,1,0\na,1,10,10,40,40,7,0\n", labels={1: "sit", 9: "x"}
+        videos, tmp_path, "a,1,10.5,10,40,40,1,0\na,1,10.5,10,40,40,7,0\n", labels={1: "sit", 9: "x"}
     )
     assert pixels.problems == 0 and str(pixels).endswith("Nothing wrong, but worth a look.")
     assert set(pixels.told) == {"Boxes in pixels", "Actions that aren't scored", "Classes without persons"}

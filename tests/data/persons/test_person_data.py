@@ -98,8 +98,23 @@ def test_forms_are_told_apart(videos: Path, tmp_path: Path) -> None:
     assert all(is_person_data(path) for path in (own.path, ava, pkl, xml.path))
 
 
+def test_frames_without_anybody_may_come_first(tmp_path: Path) -> None:
+    empty, full = '{"video": "a", "second": 4}\n', '{"video": "a", "second": 5, "box": [1, 2, 3, 4]}\n'
+    for name, text in (("a.csv", f"a,0902\n{AVA}"), ("a.jsonl", empty + full + empty)):
+        (tmp_path / name).write_text(text)
+        assert is_person_data(tmp_path / name)
+
+
 @pytest.mark.parametrize(
-    "text", ["path,label\na.mp4,0\n", "a.mp4 0\nb.mp4 1\n", "", "a,300,0\n", "x 10 1 2 3 4 5 6\n"]
+    "text",
+    [
+        "path,label\na.mp4,0\n",
+        "a.mp4 0\nb.mp4 1\n",
+        "",
+        "a,300,0\n",
+        "a.mp4,0,3,5,7,9,11\n",
+        "x 10 1 2 3 4 5 6\n",
+    ],
 )
 def test_lists_of_clips_are_none(text: str, tmp_path: Path) -> None:
     for name in ("list.csv", "list.txt"):
