@@ -19,8 +19,9 @@ from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
 from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, VideoError
-from slowfast_zoo.inference.engines import kept, openvino, trial
+from slowfast_zoo.inference.engines import kept, trial
 from slowfast_zoo.inference.engines import optimize as optimize_module
+from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.inputs import list_videos
 from slowfast_zoo.inference.predict import Prediction, predict_many
 from slowfast_zoo.video.clips import view_counts

@@ -110,16 +110,18 @@ def _state(model: SlowFast) -> object:
         (tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version)
         for tensor in model.state_dict(keep_vars=True).values()
     ]
-    return model.spec, facts, [_sum_of_bits(tensor) for tensor in model.state_dict().values()]
+    sums = [_sum_of_bits(tensor) for tensor in model.state_dict().values()]
+    # All at once, as a GPU is waited for each time.
+    return model.spec, facts, torch.stack([each.to(sums[0].device) for each in sums]).tolist()
 
 
-def _sum_of_bits(tensor: Tensor) -> int:
+def _sum_of_bits(tensor: Tensor) -> Tensor:
     """Of a tensor as 64-bit integers, which wrap around; what is left over of them on its own."""
     flat = tensor.contiguous().flatten()
     of_eight = 8 // flat.element_size()
     whole = len(flat) - len(flat) % of_eight if flat.storage_offset() % of_eight == 0 else 0
     rest = flat[whole:].view(_INTEGERS[flat.element_size()]).sum()
-    return int(flat[:whole].view(torch.int64).sum() + rest)
+    return flat[:whole].view(torch.int64).sum() + rest
 
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -56,7 +56,7 @@ def prove(
     if not expected.isfinite().all():
         return  # weights that give no numbers are no measure of an engine
     difference = float((logits - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
-    tolerance = _tolerance(precision, device)
+    tolerance = tolerance_of(precision, device)
     if not difference <= tolerance:
         raise ExportError(
             f"engine='{engine.name}' in {precision} is refused: on this machine ({processor()}, torch"
@@ -139,6 +139,7 @@ def kernel_facts(device: torch.device) -> tuple[object, ...]:
     return (processor(), processor_features(), torch.get_num_threads(), *settings)
 
 
-def _tolerance(precision: Precision, device: torch.device) -> float:
-    """GPUs sum in many orders."""
+def tolerance_of(precision: Precision, device: torch.device) -> float:
+    """Largest accepted difference of an engine's logits from the module's, as a share of the largest logit:
+    GPUs sum in many orders."""
     return 1e-4 if precision == "float32" and device.type != "cpu" else TOLERANCES[precision]

@@ -11,10 +11,10 @@ import torch
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
 from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.inference.engines.optimize import ENGINES, optimize
-from slowfast_zoo.inference.engines.trial import check_published_half_precision
+from slowfast_zoo.inference.engines.trial import check_published_half_precision, tolerance_of
 from slowfast_zoo.inference.verify.report import Check
 from slowfast_zoo.inference.verify.stages import SMALL_NETS, seeded_clip, seeded_model
-from slowfast_zoo.runtime.precision import TOLERANCES, Precision
+from slowfast_zoo.runtime.precision import Precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
 from slowfast_zoo.weights.catalog import list_weights
 
@@ -60,7 +60,7 @@ def engines(device: torch.device, *, compiled: bool) -> Iterator[Check]:
     """
     model = seeded_model(next(iter(SMALL_NETS.values()))).to(device)
     clip = seeded_clip(16, 64, 96).to(device)
-    with torch.inference_mode():
+    with torch.inference_mode(), float32_products("float32", clip.device):
         expected = model(clip)
     for name in ENGINES:
         if name == "compile" and not compiled:
@@ -74,7 +74,7 @@ def engines(device: torch.device, *, compiled: bool) -> Iterator[Check]:
 def _engine(
     name: str, precision: Precision, model: torch.nn.Module, clip: torch.Tensor, expected: torch.Tensor
 ) -> Iterator[Check]:
-    what, tolerance = f"{name}, {precision}", TOLERANCES[precision]
+    what, tolerance = f"{name}, {precision}", tolerance_of(precision, clip.device)
     try:
         fast = optimize(model, name, precision)  # type: ignore[arg-type]
     except MissingDependencyError as error:

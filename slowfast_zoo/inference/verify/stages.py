@@ -20,6 +20,7 @@ import torch
 
 import slowfast_zoo.network.slowfast as network
 from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling
 from slowfast_zoo.video.clips import read_clips
@@ -178,7 +179,7 @@ def run_network(name: str, model: network.SlowFast, clips: torch.Tensor) -> Meas
         clips: float32 (B, C, T, H, W).
     """
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), float32_products("float32", device):
         logits = eval_twin(model)(clips.to(device)).float().cpu().numpy()
     tolerance = _NETWORK if device.type == "cpu" else _REDUCED
     return Measurement("network", name, logits, tolerance, "relative")
