@@ -3,7 +3,7 @@
     python benchmarks/run_all.py my_machine --name "My machine" --peers-python venv/bin/python --quick
 
 ``--quick`` takes about a quarter of an hour on two cores: two networks at 224 pixels, one 10x3 test, the
-training step, imports. Without it six networks at two sizes and everything else, in two to three hours.
+training step. Without it six networks at two sizes and everything else, in two to three hours.
 ``--only`` runs some of them again; what is there already stays. With a GPU ``gpu`` runs too. Nothing else
 should use the processor meanwhile. Afterwards docs/speed.md has the figures, too.
 """
@@ -33,7 +33,6 @@ QUICK = {
     ],
     "end_to_end": ["end_to_end.py", "--rounds", "3", "--sizes", "340x256"],
     "training_step": ["training_step.py", "--rounds", "7", "--device", "cpu"],
-    "imports": ["imports.py", "--rounds", "5"],
 }
 FULL = {
     "engines": ["engines.py", "--rounds", "7"],
@@ -44,7 +43,7 @@ FULL = {
     "precision": ["precision.py"],
 }
 GPU = ["gpu.py"]
-WITHOUT_PEERS = ("video/reading.py", "precision.py")
+WITHOUT_PEERS = ("video/reading.py", "precision.py", "gpu.py")
 
 
 def words(threads: int) -> str:

@@ -117,8 +117,14 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     seconds: dict[str, list[float]] = {candidate: [] for candidate in workers}
     answers: dict[str, dict[str, Any]] = {}
     for number in range(options.rounds + 1):
-        for candidate, process in workers.items():
-            answers[candidate] = process.ask("step")
+        for candidate, process in list(workers.items()):
+            try:
+                answers[candidate] = process.ask("step")
+            except WorkerError as error:  # a precision that this machine has no kernels for
+                print(f"{candidate} is left out: {error}", file=sys.stderr)
+                workers.pop(candidate).close()
+                del seconds[candidate]
+                continue
             if number:
                 seconds[candidate].append(answers[candidate]["seconds"])
     for process in workers.values():
