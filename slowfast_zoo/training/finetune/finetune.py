@@ -313,7 +313,7 @@ class _Run:
         steps = Steps.of(len(clips.samples), measured, budget_seconds, trainings)
         told = f"A step of 8 clips takes {measured:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
         what = f"{steps.training} steps to train and {steps.search} to compare recipes"
-        again = "" if steps.everything else ", and not for training on everything again"
+        again = "" if steps.everything or not steps.training else ", and not for another on everything"
         _say(self.notes, f"{told} {what if steps.training else 'a linear probe'}{again}.")
         return steps
 
