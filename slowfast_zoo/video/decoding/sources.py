@@ -52,7 +52,7 @@ _FASTEST_LIVE = 2.0
 """Seconds of video that a live stream sends in a second, with what it had stored at first."""
 
 _LIVE_PIPE = (0.9, 1.1)
-"""The same of a pipe, which may as well come from a slow program: within these, twice, it is taken for live."""
+"""The same of a pipe, which a slow program may feed as well: within these, twice, it is taken for live."""
 
 STREAM_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 """Of addresses that can be watched, beside http and https."""
@@ -522,7 +522,7 @@ def _spooled(
 ) -> BinaryIO:
     """All bytes that ``read`` gives within the limits, in memory or in a file without a name.
 
-    ``live``: refused where so many looks one after the other find it coming at such a part of a player's speed.
+    ``live``: refused where so many looks, one after the other, find it coming at such a player's speed.
     """
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
     received, begun, look, found = 0, time.monotonic(), PACED_AFTER_SECONDS, 0
