@@ -10,7 +10,7 @@ from tables import README, ROOT, model_table, pages, table_in, with_table
 
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_weights
 
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

@@ -1,6 +1,6 @@
 """Ray and Spark with two workers against one process: equal rows, each once, a worker killed; rows a second.
 
-python benchmarks/cluster.py [--videos 300 --broken 15 --engine ray spark] [--output FILE.json]
+python benchmarks/video/cluster.py [--videos 300 --broken 15 --engine ray spark] [--output FILE.json]
 
 Runs examples/cluster/ as a user would, on small videos that it makes. Needs what CONTRIBUTING.md names for
 ``-m cluster``. Seconds of an engine are those of the whole job, its start included; with so few and small
@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks' own modules
+
 from machine import ROOT, description, use_checkout
 
 use_checkout()
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from cluster.jobs import WORKERS, end, kill_a_worker, make_clips, parquet_rows, start  # noqa: E402
+from jobs import WORKERS, end, kill_a_worker, make_clips, parquet_rows, start  # noqa: E402
 
 import slowfast_zoo as zoo  # noqa: E402
 
