@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -554,6 +555,9 @@ def test_a_report_is_drawn_later_from_what_is_in_the_folder(tmp_path: Path) -> N
     assert [path.name for path in draw_report(tmp_path)] == ["confusion.png", "curves.png"]
     legend = draw_curves(read_log(tmp_path / "log.jsonl")).axes[1].get_legend()
     texts = [text.get_text() for text in legend.get_texts()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_curves([line | {"steps_per_epoch": 1} for line in lines[2:3] * 50])
     assert sorted(texts) == ["linear probe before training 50.0%", "validation, best 70.0% in epoch 1"]
     (tmp_path / "confusion.csv").write_text("true,a,b\na,1\n")
     with pytest.raises(TrainingError, match=r"confusion\.csv is damaged"):

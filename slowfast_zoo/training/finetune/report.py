@@ -159,13 +159,13 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
     times = [steps_before(line, line["steps_per_epoch"]) / line["steps_per_epoch"] for line in train]
     marker = "o" if len(train) <= 40 else ""
     style = {"linewidth": 1.6, "markersize": 3.5}
-    loss_axes.plot(times, [line["loss"] for line in train], marker, ls="-", color=_BLUE, **style)
+    loss_axes.plot(times, [line["loss"] for line in train], marker=marker, ls="-", color=_BLUE, **style)
     loss_axes.set_ylabel("training loss")
     loss_axes.set_ylim(bottom=0)
     if all("top1_acc" in line for line in train):
         values = [line["top1_acc"] for line in train]
         label = "training clips (augmented)"
-        score_axes.plot(times, values, marker, ls="-", color=_BLUE, label=label, **style)
+        score_axes.plot(times, values, marker=marker, ls="-", color=_BLUE, label=label, **style)
     score = next((name for name in ("top1_acc", "mean_average_precision") if val and name in val[0]), None)
     if score is not None:
         epochs, values = [line["epoch"] for line in val], [line[score] for line in val]
@@ -173,7 +173,7 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
         best = len(values) - 1 - (int(np.nanargmax(values[::-1])) if not np.isnan(values).all() else 0)
         label = f"validation, best {values[best]:.1%} in epoch {epochs[best]}"
         marker = "o" if len(val) <= 40 else ""
-        score_axes.plot(epochs, values, marker, ls="-", color=_ORANGE, label=label, **style)
+        score_axes.plot(epochs, values, marker=marker, ls="-", color=_ORANGE, label=label, **style)
         ring = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.6}
         score_axes.plot(epochs[best], values[best], "o", color=_ORANGE, **ring)
     probe = next((line.get(score) for line in reversed(lines) if line["mode"] == "probe"), None)
