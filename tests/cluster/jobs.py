@@ -51,6 +51,7 @@ def start(script: Path, *arguments: object, cwd: Path) -> subprocess.Popen[bytes
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_SUBMIT_ARGS": "--master local[2,4] --driver-memory 1g pyspark-shell",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "300",  # of a busy machine
         "HF_HOME": str(cwd / "huggingface"),
     }
     with (cwd / "log").open("ab") as log:
@@ -69,23 +70,37 @@ def kill_a_worker(job: subprocess.Popen[bytes], words: str, begun: Callable[[], 
 
     Args:
         job: whose processes are looked at.
-        words: in the command line of a worker; the latest that has them is taken.
+        words: in the command line of a worker; the busiest that has them is taken.
         begun: whether the job has.
     """
     while not begun():
         assert job.poll() is None, "it ended before anybody was killed"
         time.sleep(0.05)
     while job.poll() is None:
-        for pid in reversed(_below(job.pid)):
-            with contextlib.suppress(OSError):
-                line = (
-                    Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                )
-                if words in line:
-                    os.kill(pid, signal.SIGKILL)
-                    return
-        time.sleep(0.05)
-    raise AssertionError(f"it ended before a worker with '{words}' was found")
+        before = {pid: _ticks(pid) for pid in _below(job.pid) if words in _command(pid)}
+        time.sleep(0.3)
+        busiest = max(before, key=lambda pid: _ticks(pid) - before[pid], default=None)
+        if busiest is not None and _ticks(busiest) > before[busiest]:
+            os.kill(busiest, signal.SIGKILL)
+            return
+    raise AssertionError(f"it ended before a worker with '{words}' was busy")
+
+
+def _command(pid: int) -> str:
+    """The command line of a process; "" where there is none any more."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _ticks(pid: int) -> int:
+    """Processor time that a process has used."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def end(job: subprocess.Popen[bytes]) -> None:
