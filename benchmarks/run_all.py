@@ -40,10 +40,10 @@ FULL = {
     "training_step": ["training_step.py", "--rounds", "7", "--device", "cpu"],
     "imports": ["imports.py"],
     "reading": ["video/reading.py"],
-    "precision": ["precision.py"],
+    "precision": ["accuracy/precision.py"],
 }
 GPU = ["gpu.py"]
-WITHOUT_PEERS = ("video/reading.py", "precision.py", "gpu.py")
+WITHOUT_PEERS = ("video/reading.py", "accuracy/precision.py", "gpu.py")
 
 
 def words(threads: int) -> str:
@@ -85,7 +85,7 @@ def main() -> None:
     for name, (script, *arguments) in plan.items():
         if options.peers_python and script not in WITHOUT_PEERS:
             arguments += ["--peers-python", options.peers_python]
-        if script not in ("imports.py", "precision.py"):
+        if script not in ("imports.py", "accuracy/precision.py"):
             arguments += ["--threads", str(options.threads)]
         command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
         command += ["--out", str(folder / f"{name}.json")]

@@ -1,6 +1,6 @@
 """How far each engine and precision is from the plain float32 module, on frames of real videos.
 
-    python benchmarks/precision.py --clips examples/pan_right.mp4 VIDEO... --out precision.json
+    python benchmarks/accuracy/precision.py --clips examples/pan_right.mp4 VIDEO... --out precision.json
 
 The large networks have seeded weights whose signals stay of order one, for want of trained ones: their
 error is the largest logit difference over the largest logit of the same view, and how often the best class
@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks' own modules
+
 from engines import CANDIDATES
 from machine import ROOT, description, use_checkout
 from peers import PEERS, seeded
-from torch import Tensor
 
 HELD_OUT_SEED = 2_000_003  # as camera_motion.py: neither training nor validation draws from it
 
