@@ -5,8 +5,8 @@
 Runs in a Python that has MMAction2 1.2.0; ``tests/reference/make.py`` says how to make one. Both networks get
 the same seeded weights. MMAction2's part is its released classes: the validation pipeline of its AVA config
 (SampleAVAFrames, RawFrameDecode, Resize, FormatShape, PackActionInputs), its preprocessor, backbone and ROI
-head. It reads frames from files, written as AVA's are, at 30 a second; FFmpeg's ``fps`` filter says which
-frames those are.
+head. It reads frames from files, written as AVA's are, at 30 a second: those that FFmpeg's ``fps`` filter
+takes.
 
 Its demo reads videos otherwise, in three ways; each is shown alone, and that nothing else differs. Source:
 https://github.com/open-mmlab/mmaction2, ``demo/demo_spatiotemporal_det.py`` at v1.2.0.

@@ -22,6 +22,7 @@ from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.predict import find_videos, listed
 from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.data.persons.actions import Unit
+from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, person_boxes
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
@@ -175,31 +176,42 @@ def detect_command(
 class _Persons:
     """Where the persons' boxes come from."""
 
-    boxes: Path | None
+    path: Path | None
     unit: Unit | None
     video: str | None
     begins_at: float
+    boxes: Mapping[str, PersonBoxes]
+    """Of the videos in the file."""
     strict: bool = True
     """Whether a file of boxes has to name each video, which one of one video needn't."""
 
     @classmethod
     def checked(cls, persons: Mapping[str, Any]) -> _Persons:
-        """Refuses none and both of the two sources."""
+        """Refuses none and both of the two sources; reads a file of boxes.
+
+        Raises:
+            InputError, DataError: says why.
+        """
         if (persons["boxes"] is None) == (persons["detector"] is None):
             raise InputError(
                 "Where are the persons? Give either --boxes FILE, or --detector person to have them found."
             )
-        return cls(persons["boxes"], persons["unit"], persons["video"], persons["begins_at"])
+        path, unit, begins_at = persons["boxes"], persons["unit"], persons["begins_at"]
+        boxes = {} if path is None else boxes_by_video(path, unit=unit, begins_at=begins_at)
+        return cls(path, unit, persons["video"], begins_at, boxes)
 
-    def of(self, source: Any) -> Any:
+    def of(self, source: Any) -> PersonBoxes | None:
         """The boxes of a video; None: they are to be found."""
-        from slowfast_zoo.inference.detect.detect import boxes_of
         from slowfast_zoo.video.decoding.sources import display_name
 
-        if self.boxes is None:
+        if self.path is None:
             return None
-        video = self.video or (video_name(display_name(source)) if self.strict else None)
-        return boxes_of(self.boxes, source, unit=self.unit, video=video, begins_at=self.begins_at)
+        name = self.video or video_name(display_name(source))
+        if not self.strict and not self.video and len(self.boxes) == 1:
+            name = next(iter(self.boxes))
+        if name in self.boxes:
+            return self.boxes[name]
+        return person_boxes(self.path, unit=self.unit, video=name, begins_at=self.begins_at)  # says why not
 
 
 def _answer(maker: DetectionMaker, sources: list[Any], chosen: _Persons, target: _Target) -> None:

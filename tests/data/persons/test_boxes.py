@@ -284,3 +284,18 @@ def test_one_array_of_many_key_frames(tmp_path: Path) -> None:
     path = tmp_path / "proposals.pkl"
     path.write_bytes(pickle.dumps(dict.fromkeys([f"vid,{s:04d}" for s in range(902, 1799)], [SHARES] * 20)))
     assert len(at(path, 1500.0)) == 20
+
+
+def test_every_frame_of_a_fast_video_has_its_own() -> None:
+    """Key frames may be nearer to each other than the tolerance of a time: the nearest one counts."""
+    boxes = person_boxes({number / 60: [[number, 0, number + 9, 9]] for number in range(20)})
+    found = [boxes.at(number / 60 + 1e-4, HEIGHT, WIDTH).pixels[0, 0] for number in range(20)]
+    assert found == list(range(20))
+    assert not len(boxes.at(19 / 60 + 0.03, HEIGHT, WIDTH)) and len(boxes.at(19 / 60 + 0.01, HEIGHT, WIDTH))
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    for count in (1, 2):
+        path.write_text("a,1,0.1,0.1,0.5,0.9,1\n" + "a,1,0.2,0.1,0.5,0.9,1\n" * (count - 1))
+        assert len(person_boxes(path).at(1, HEIGHT, WIDTH)) == count

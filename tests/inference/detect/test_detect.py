@@ -14,7 +14,7 @@ from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
 from support.small_nets import roi_model as model
 
 import slowfast_zoo.video.windows as windows_module
-from slowfast_zoo import Detections, SlowFast, detect, predict, timeline
+from slowfast_zoo import Detections, SlowFast, detect, optimize, predict, timeline
 from slowfast_zoo.data.persons.actions import read_ava
 from slowfast_zoo.data.persons.boxes import person_boxes
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError
@@ -140,6 +140,15 @@ def test_answers_depend_on_no_company(film: Path, tmp_path: Path) -> None:
             answer = run.detections()
         single = detect(model(), path, boxes=ONE, topk=None, progress=False)
         assert answer == single
+
+
+def test_engines(film: Path) -> None:
+    expected = scores(detect(model(), film, boxes=THREE, topk=None, progress=False))
+    eager = detect(model(), film, boxes=THREE, topk=None, engine="eager", progress=False)
+    ready = detect(optimize(model(), "eager"), film, boxes=THREE, topk=None, progress=False)
+    assert torch.allclose(scores(eager), expected, atol=1e-5) and eager == ready
+    with pytest.raises(InputError, match="optimized already"):
+        detect(optimize(model(), "eager"), film, boxes=THREE, engine="compile", progress=False)
 
 
 def test_thresholds_and_tracks(film: Path) -> None:
