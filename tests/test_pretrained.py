@@ -2,10 +2,11 @@
 
 The publishers' files can't be carried along, so full-size files are generated in their layouts. Every
 tensor has a number of its own, which shows where it lands; that the networks then compute what the
-publishers' do is ``test_reference``'s business. Twenty-two files are served: every layout and dialect, and
-the default weights of every model. Of the other rows, names and shapes are compared with those of the
-publishers' own networks. No row's real hash can be matched: the catalog gets those of the generated
-files, by the row's own algorithm and number of digits, and none where the publisher gives none.
+publishers' do is ``test_reference``'s business. Two dozen files are served: every layout and dialect, every
+architecture that scores persons, and the default weights of every model. Of the other rows, names and shapes
+are compared with those of the publishers' own networks. No row's real hash can be matched: the catalog gets
+those of the generated files, by the row's own algorithm and number of digits, and none where the publisher
+gives none.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ SERVED = [
     ("slowfast_r50_4x16x1_roi", "mmaction2/ava21-20e"),
     ("slowfast_r50_4x16x1_roi", "mmaction2-1x/multisports-8e"),
     ("slowfast_r50_8x8x1_roi", "mmaction2/ava22-10e-acrn"),
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava22-10e-acrn"),
+    ("slowfast_r50_8x8x1_roi", "mmaction2-1x/ava22-10e"),
     ("slowfast_r50_8x8x1_roi", "pytorchvideo/ava22"),
     ("slowfast_r101_50_50_8x8x1_roi", "pyslowfast/ava21"),
 ]
@@ -146,6 +149,14 @@ def test_all_layouts_and_dialects_are_served() -> None:
     assert len(set(SERVED)) == len(SERVED)
     assert {layout(row) for row in rows} == {layout(row) for row in list_weights() if row.urls}
     assert {row.dialect for row in rows} == {row.dialect for row in list_weights() if row.urls}
+
+
+def test_every_architecture_that_scores_persons_is_served() -> None:
+    def networks(rows: list[WeightEntry]) -> set[ModelSpec]:
+        specs = (row.model_spec for row in rows if row.model_spec.roi is not None)
+        return {spec.replace(num_classes=80, activation="sigmoid") for spec in specs}
+
+    assert networks([get_weights(model, tag) for model, tag in SERVED]) == networks(list_weights())
 
 
 SECOND_PROCESS = """
