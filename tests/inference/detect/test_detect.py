@@ -166,7 +166,7 @@ def test_thresholds_and_tracks(film: Path) -> None:
     assert columns["label"] == [None] * 3 and columns["person"] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("boxes", [{}, {1.0: []}, [], np.zeros((0, 5)), lambda frame: []], ids=repr)
+@pytest.mark.parametrize("boxes", [{}, {1.0: []}, [], np.zeros((0, 5)), lambda frame: []])
 def test_a_video_without_persons(boxes: Any, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(*_: object) -> None:
         raise AssertionError("there is nothing to compute")
