@@ -253,6 +253,7 @@ ALLOWED = {
     "span",
     "i",
     "b",
+    "pre",
     "em",
     "h3",
     "small",

@@ -15,7 +15,7 @@ from torch import nn
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Answer, Engine, Shape, example_boxes
-from slowfast_zoo.inference.engines.folding import use_products
+from slowfast_zoo.inference.engines.folding import Maps, use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
@@ -88,7 +88,8 @@ def check_half_precision(
     check_kernels(precision, torch.device("cpu"))
     meta = torch.device("meta")
     twin = eval_twin(network, meta)
-    scores_boxes = getattr(getattr(network, "spec", None), "roi", None) is not None
+    roi = getattr(getattr(network, "spec", None), "roi", None)
+    scores_boxes = roi is not None and not isinstance(network, Maps)
     boxes = [torch.empty((1, 5), device=meta)] * scores_boxes
     convolutions = recorded(lambda: twin(torch.empty(clips, device=meta), *boxes))
     facts = (precision, channels_last, torch.__version__, *kernel_facts(torch.device("cpu")), convolutions)
@@ -133,6 +134,8 @@ def check_published_half_precision(precision: Precision, device: torch.device, s
 
 def kernel_facts(device: torch.device) -> tuple[object, ...]:
     """What decides which kernels compute."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return ()
     if device.type == "cuda":
         return (torch.cuda.get_device_name(device), torch.version.cuda, torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     settings = (os.environ.get(name) for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"))
