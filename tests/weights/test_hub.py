@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.config import FORMAT_VERSION, SavedConfig, read_config
 from slowfast_zoo.weights.saved.file import fill, read_file
@@ -72,6 +72,7 @@ def assert_same(first: SlowFast, second: SlowFast) -> None:
 
 MODELS: dict[str, Callable[[], SlowFast]] = {
     "plain": tiny,
+    "persons": lambda: tiny(roi=RoiSpec(context=True), stage4_stride=(1, 1)),
     "re-headed": re_headed,
     "one channel": lambda: tiny(in_channels=1),
     "five channels": lambda: tiny(in_channels=5),
@@ -89,8 +90,9 @@ def test_round_trip(kind: str, tmp_path: Path) -> None:
     assert not any(module.training for module in loaded.modules())
     assert_same(model, loaded)
     clip = torch.randn(1, model.spec.in_channels, 8, 32, 32)
+    boxes = [torch.tensor([[0.0, 1, 2, 20, 30]])] if model.spec.roi else []
     with torch.inference_mode():
-        assert torch.equal(model.eval()(clip), loaded.eval()(clip))
+        assert torch.equal(model.eval()(clip, *boxes), loaded.eval()(clip, *boxes))
     save_pretrained(loaded, tmp_path / "again")
     for name in ("model.safetensors", "config.json", "README.md"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "saved model ü" / name).read_bytes()
@@ -435,13 +437,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
-def test_push_and_pull(hub: HubServer) -> None:
-    model = fine_tuned()
+@pytest.mark.parametrize("name", ["fine-tuned", "persons"])
+def test_push_and_pull(hub: HubServer, name: str) -> None:
+    model = fine_tuned() if name == "fine-tuned" else MODELS[name]()
     commit = push_to_hub(model, "someone/tiny")
     repository = hub.repositories["someone/tiny"]
     assert repository.refs["main"] == commit
     assert {"README.md", "config.json", "model.safetensors"} <= set(repository.commits[commit])
-    assert b'from_pretrained("someone/tiny")' in repository.commits[commit]["README.md"]
+    card = repository.commits[commit]["README.md"]
+    assert b'from_pretrained("someone/tiny")' in card
+    assert (b"zoo.detect(model" if model.spec.roi else b"zoo.predict(model") in card
     assert_same(model, from_pretrained("someone/tiny"))
     assert hub.uploads, "the weights went through git-LFS"
 

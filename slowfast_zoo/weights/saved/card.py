@@ -51,6 +51,9 @@ def model_card(config: SavedConfig, source: str) -> str:
     name = str(provenance.get("model") or "SlowFast")
     depths = f"R{spec.depth}" if spec.depth == spec.fast_depth else f"R{spec.depth} and R{spec.fast_depth}"
     gives = f"scores for {spec.num_classes} classes" if spec.num_classes else f"{spec.num_features} features"
+    use = 'predict(model, "video.mp4")' if spec.num_classes else 'extract_features(model, "video.mp4")'
+    if spec.roi is not None:
+        gives, use = f"{gives} for each person", 'detect(model, "video.mp4", detector="person")'
     parts = [
         f"---\n{_metadata(config)}\n---",
         f"# {_inline(name)}",
@@ -58,7 +61,7 @@ def model_card(config: SavedConfig, source: str) -> str:
         f" sees {spec.slow_frames}, gives {gives}.",
         "```python\nimport slowfast_zoo\n"
         f"model = slowfast_zoo.from_pretrained({source})\n"
-        'print(slowfast_zoo.predict(model, "video.mp4"))\n```',
+        f"print(slowfast_zoo.{use})\n```",
         "## Input\n\nThe library prepares every video in this way, which `config.json` holds complete.",
         _table(
             ("rule", "value"),
