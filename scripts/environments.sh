@@ -50,7 +50,8 @@ rm -rf "$home"
 mkdir -p "$home"
 (cd "$checkout" && git ls-files -z | xargs -0 tar -c) | tar -x -C "$home"
 
-# Every requirement "name>=version" of the project and its test extra; as "name==version" for the oldest.
+# Every requirement "name>=version" of the project and its test extra; as "name==version" for the oldest, which
+# has no int8: that wants a newer OpenVINO than the engine.
 requirements() {
     python3 - "$checkout/pyproject.toml" "$kind" << 'PY'
 import re, sys, tomllib
@@ -60,7 +61,8 @@ extras = project["optional-dependencies"]
 wanted = list(project["dependencies"])
 for extra in extras["test"]:
     nested = re.fullmatch(r"slowfast-zoo\[(.+)\]", extra)
-    wanted += [name for key in nested[1].split(",") for name in extras[key]] if nested else [extra]
+    keys = [key for key in nested[1].split(",") if (sys.argv[2], key) != ("oldest", "int8")] if nested else []
+    wanted += [name for key in keys for name in extras[key]] if nested else [extra]
 for requirement in wanted:
     print(requirement.replace(">=", "==") if sys.argv[2] == "oldest" else requirement.split(">=")[0])
 PY
@@ -79,4 +81,5 @@ example=$place/examples/pan_right.mp4
 first="$(dirname "$python")/slowfast-zoo predict $example --model slowfast_tiny"
 grep -q '^slowfast-zoo predict examples/pan_right.mp4 --model slowfast_tiny$' "$home/README.md"
 inside env -C / SLOWFAST_ZOO_CACHE="$place/.cache" $first
+[ "$kind" = newest ] || set -- --ignore tests/inference/engines/test_int8.py "$@"
 inside env -C "$place" PATH="$(dirname "$python"):$PATH" "$python" -m pytest "$@"
