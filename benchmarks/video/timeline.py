@@ -80,7 +80,7 @@ def whole(maker: TimelineMaker, film: Path) -> dict:
             if (minute := int(window.end_seconds // 60)) % 10 == 0 and minute not in history:
                 history[minute] = round(peak() / 2**20, 1)
                 print(f"{minute} min: {time.perf_counter() - begin:.0f} s, {history[minute]} MiB", flush=True)
-        answer = run.timeline()
+        answer = run.answer()
     seconds = time.perf_counter() - begin
     return {
         "film_seconds": round(answer.duration_seconds, 1),

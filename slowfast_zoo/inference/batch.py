@@ -488,7 +488,7 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
         with maker.begin(source, alone=False) as run:
             for _ in run:
                 pass
-            found = run.timeline()
+            found = run.answer()
         columns = found.to_columns()
         columns = {"labels": columns.pop("label"), "scores": columns.pop("score"), **columns}
         return columns | {"duration_seconds": found.duration_seconds, "damaged_frames": found.damaged_frames}
@@ -523,7 +523,7 @@ def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) 
         with maker.begin(source, boxes, alone=False) as run:
             for _ in run:
                 pass
-            found = run.detections()
+            found = run.answer()
         columns = found.to_columns()
         columns["track"] = [track or "" for track in columns["track"]]
         columns["labels"] = [label or "" for label in columns.pop("label")]

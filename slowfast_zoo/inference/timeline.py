@@ -9,9 +9,8 @@ The video is read once, in constant memory; while the network works, the next wi
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,15 +22,14 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
+from slowfast_zoo.inference.runner import BatchRunner, check_predictable, frames_on
 from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
+from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import LastWindow, class_names
 from slowfast_zoo.video.clips import Views, view_counts
-from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.video.windows import Grid, Window, WindowReader
 
@@ -225,7 +223,7 @@ def timeline(
     with maker.begin(source) as run, Progress("timeline", run.total, unit="window", show=progress) as bar:
         for _ in run:
             bar.step()
-        return run.timeline()
+        return run.answer()
 
 
 class TimelineMaker:
@@ -296,73 +294,19 @@ class TimelineMaker:
         return self._runner
 
 
-@dataclasses.dataclass
-class _WindowJob(Job):
-    """The views of one window on their way through the network."""
+class TimelineRun(VideoRun[WindowJob, Timeline]):
+    """A timeline in the making."""
 
-    window: Window = dataclasses.field(kw_only=True)
-
-
-class TimelineRun:
-    """A timeline in the making: iterate over it, then ask for the ``timeline`` so far.
-
-    Attributes:
-        name: of the video.
-    """
+    _ahead = _WINDOWS_AHEAD
+    _reader: WindowReader
 
     def __init__(
         self, maker: TimelineMaker, source: Source, fps: float | Fraction | None, alone: bool
     ) -> None:
-        self._maker, self.name = maker, display_name(source)
-        self._video = open_video(source, fps=fps)
-        self._answers: dict[int, tuple[Window, torch.Tensor]] = {}
-        self._answering = self._answer()
-        try:
-            self._reader = WindowReader(
-                self._video, maker.clip_spec, maker.grid, views=maker.views, device=maker.frames_on
-            )
-            clips, crops = view_counts(maker.clip_spec, maker.views)
-            self._runner = maker.runner(self.total * clips * crops if alone else None)
-            self._duration = self._video.seconds_of(self._video.num_frames)
-        except BaseException:
-            self._video.close()
-            raise
+        self._maker, self._alone = maker, alone
+        super().__init__(source, fps)
 
-    @property
-    def total(self) -> int:
-        """Windows in all; decoding may correct it."""
-        return len(self._reader.windows)
-
-    @property
-    def answered(self) -> int:
-        """Windows that have an answer."""
-        return len(self._answers)
-
-    def __enter__(self) -> TimelineRun:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._answering.close()  # the thread that reads lets go of the video first
-        self._video.close()
-
-    def __iter__(self) -> Iterator[Window]:
-        """The windows, as they are answered; for one loop.
-
-        Raises:
-            VideoError: the video can't be decoded.
-            InputError: the model's answers are no numbers.
-        """
-        return self._answering
-
-    def _answer(self) -> Generator[Window, None, None]:
-        maker = self._maker
-        with contextlib.closing(read_ahead(self._jobs(), _WINDOWS_AHEAD)) as jobs:
-            for job in answered(self._runner, jobs, keep_errors=False):
-                scores = job.probabilities(maker.spec.activation, maker.clip_spec.aggregate)
-                self._answers[job.window.number] = (job.window, scores)
-                yield job.window
-
-    def timeline(self) -> Timeline:
+    def answer(self) -> Timeline:
         """What has been answered so far.
 
         Raises:
@@ -390,6 +334,17 @@ class TimelineRun:
             complete=len(answers) == len(planned),
         )
 
-    def _jobs(self) -> Generator[_WindowJob, None, None]:
-        for window, clips in self._reader:
-            yield _WindowJob(self.name, clips, window=window)
+    def _plan_windows(self) -> None:
+        maker = self._maker
+        self._reader = WindowReader(
+            self._video, maker.clip_spec, maker.grid, views=maker.views, device=maker.frames_on
+        )
+        clips, crops = view_counts(maker.clip_spec, maker.views)
+        self._runner = maker.runner(self.total * clips * crops if self._alone else None)
+
+    def _jobs(self, reader: WindowReader) -> Generator[WindowJob, None, None]:
+        for window, clips in reader:
+            yield WindowJob(self.name, clips, window=window)
+
+    def _of(self, job: WindowJob) -> tuple[Window, torch.Tensor]:
+        return job.window, job.probabilities(self._maker.spec.activation, self._maker.clip_spec.aggregate)

@@ -207,10 +207,10 @@ class Studio:
                         answer,
                         note=f"Timeline: {run.answered} of {run.total} windows",
                         done=run.answered / max(run.total, 1),
-                        timeline=_named(run.timeline(), video),
+                        timeline=_named(run.answer(), video),
                         seconds=before + now - begin,
                     )
-            timeline = _named(run.timeline(), video)
+            timeline = _named(run.answer(), video)
         yield dataclasses.replace(
             answer, timeline=timeline, done=1.0, seconds=before + time.monotonic() - begin
         )
@@ -242,11 +242,11 @@ class Studio:
                 if now - told >= _UPDATE_SECONDS:
                     told = now
                     note = f"Persons: {run.answered} of {run.total} key frames"
-                    found = dataclasses.replace(run.detections(), source=video.name)
+                    found = dataclasses.replace(run.answer(), source=video.name)
                     yield dataclasses.replace(
                         answer, note=note, done=run.answered / max(run.total, 1), detections=found
                     )
-            found = dataclasses.replace(run.detections(), source=video.name)
+            found = dataclasses.replace(run.answer(), source=video.name)
         path = results / f"{video.stem[:80] or 'persons'}.csv"
         found.save(path)
         yield dataclasses.replace(

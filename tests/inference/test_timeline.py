@@ -97,7 +97,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_has() -> None:
         for window in run:
             if window.number == 2:
                 break
-        part = run.timeline()
+        part = run.answer()
     assert len(part.windows) == 3 and not part.complete and "interrupted" in repr(part)
 
 

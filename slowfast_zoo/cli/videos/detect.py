@@ -230,9 +230,9 @@ def _answer(maker: DetectionMaker, sources: list[Any], chosen: _Persons, target:
                             bar.step()
                 except KeyboardInterrupt:
                     if run.answered:
-                        target.interrupted(run.detections(), run.total)
+                        target.interrupted(run.answer(), run.total)
                     raise
-                answer = run.detections()
+                answer = run.answer()
         except SlowFastZooError as error:
             target.failed(name, str(error))
         else:

@@ -195,7 +195,7 @@ def _answer(maker: TimelineMaker, sources: list[Any], target: _File) -> None:
                 except KeyboardInterrupt:
                     target.interrupted(run)
                     raise
-                answer = run.timeline()
+                answer = run.answer()
         except SlowFastZooError as error:
             target.failed(name, str(error))
         else:
@@ -251,7 +251,7 @@ class _File:
         """Keeps what was answered of a video before Ctrl-C."""
         path = self._path(run.name)
         if path is not None and run.answered:
-            run.timeline().save(_partial(path), self._form)
+            run.answer().save(_partial(path), self._form)
             echo(f"\n{run.answered} of {run.total} windows are in '{_partial(path)}'.", err=True)
 
     def failed(self, source: str, error: str) -> None:

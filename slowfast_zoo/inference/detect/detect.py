@@ -9,9 +9,8 @@ for the network, come out of the same pass.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,12 @@ from slowfast_zoo.inference.detect.detectors import DetectorName, PersonDetector
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
+from slowfast_zoo.inference.runner import BatchRunner, check_predictable, frames_on
+from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ClipSpec, class_names
-from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
@@ -140,7 +139,7 @@ def detect(
     with maker.begin(source, boxes) as run, Progress("detect", run.total, unit="frame", show=progress) as bar:
         for _ in run:
             bar.step()
-        return run.detections()
+        return run.answer()
 
 
 def boxes_of(
@@ -242,70 +241,25 @@ class DetectionMaker:
 
 
 @dataclasses.dataclass
-class _KeyJob(Job):
+class _KeyJob(WindowJob):
     """The clip around one key frame on its way through the network."""
 
-    window: Window = dataclasses.field(kw_only=True)
     persons: Boxes = dataclasses.field(kw_only=True)
 
 
-class DetectionRun:
-    """Detections in the making: iterate over it, then ask for the ``detections`` so far.
-
-    Attributes:
-        name: of the video.
-    """
+class DetectionRun(VideoRun[_KeyJob, Detections]):
+    """Detections in the making; a window is the clip around a key frame."""
 
     def __init__(
         self, maker: DetectionMaker, source: Source, boxes: PersonBoxes, detector: str | None, alone: bool
     ) -> None:
-        self._maker, self._boxes, self._detector = maker, boxes, detector
-        self.name = display_name(source)
+        self._maker, self._boxes, self._detector, self._alone = maker, boxes, detector, alone
+        # What finds persons isn't called in another thread than its owner's.
+        self._ahead = 0 if boxes.needs_frames else _KEY_FRAMES_AHEAD
         self._found: dict[int, Boxes] = {}
-        self._answers: dict[int, tuple[float, tuple[Person, ...]]] = {}
-        self._video = open_video(source, fps=maker.fps)
-        self._answering = self._answer()
-        try:
-            self._duration = self._video.seconds_of(self._video.num_frames)
-            self._plan = self._planned()
-            look = self._look if boxes.needs_frames else None
-            self._reader: WindowReader | None = None
-            if self._plan is not None:
-                self._reader = WindowReader(
-                    self._video, maker.clip_spec, self._plan, look=look, device=maker.frames_on
-                )
-            self._runner = maker.runner(self.total if alone else None)
-        except BaseException:
-            self._video.close()
-            raise
+        super().__init__(source, maker.fps)
 
-    @property
-    def total(self) -> int:
-        """Key frames in all; decoding may correct it."""
-        return len(self._reader.windows) if self._reader else 0
-
-    @property
-    def answered(self) -> int:
-        """Key frames that have an answer."""
-        return len(self._answers)
-
-    def __enter__(self) -> DetectionRun:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._answering.close()  # the thread that reads lets go of the video first
-        self._video.close()
-
-    def __iter__(self) -> Iterator[Window]:
-        """The key frames' windows, as they are answered; for one loop.
-
-        Raises:
-            VideoError: the video can't be decoded.
-            InputError: boxes that are none, or answers that are no numbers.
-        """
-        return self._answering
-
-    def detections(self) -> Detections:
+    def answer(self) -> Detections:
         """What has been answered so far."""
         maker, video = self._maker, self._video
         answers = [self._answers[number] for number in range(self.total) if number in self._answers]
@@ -323,23 +277,20 @@ class DetectionRun:
             complete=len(answers) == self.total,
         )
 
+    def _plan_windows(self) -> None:
+        maker, plan = self._maker, self._planned()
+        if plan is not None:
+            self._plan: KeyFrames = plan
+            look = self._look if self._boxes.needs_frames else None
+            self._reader = WindowReader(self._video, maker.clip_spec, plan, look=look, device=maker.frames_on)
+        self._runner = maker.runner(self.total if self._alone else None)
+
     def _planned(self) -> KeyFrames | None:
         """Where the key frames are; None: nowhere."""
         if self._boxes.seconds is None:
             return EveryKeyFrame(self._maker.every_seconds)
         self._boxes.check_duration(self._duration)
         return KeyFrames(self._boxes.seconds) if self._boxes.seconds else None
-
-    def _answer(self) -> Generator[Window, None, None]:
-        if self._reader is None:
-            return
-        jobs = self._jobs(self._reader)
-        if not self._boxes.needs_frames:  # what finds persons isn't called in another thread than its owner's
-            jobs = read_ahead(jobs, _KEY_FRAMES_AHEAD)
-        with contextlib.closing(jobs):
-            for job in answered(self._runner, jobs, keep_errors=False):
-                self._answers[job.window.number] = (self._second_of(job.window), self._persons(job))
-                yield job.window
 
     def _jobs(self, reader: WindowReader) -> Generator[_KeyJob, None, None]:
         spec, video = self._maker.clip_spec, self._video
@@ -366,8 +317,10 @@ class DetectionRun:
         return boxes.select(boxes.scores >= self._maker.box_score)
 
     def _second_of(self, window: Window) -> float:
-        assert self._plan is not None
         return self._plan.seconds[window.number]
+
+    def _of(self, job: _KeyJob) -> tuple[float, tuple[Person, ...]]:
+        return self._second_of(job.window), self._persons(job)
 
     def _persons(self, job: _KeyJob) -> tuple[Person, ...]:
         if not len(job.persons):

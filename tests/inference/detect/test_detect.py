@@ -137,7 +137,7 @@ def test_answers_depend_on_no_company(film: Path, tmp_path: Path) -> None:
     for path in (film, other, film):
         with maker.begin(path, boxes_of(ONE, path), alone=False) as run:
             assert len(list(run)) == run.answered == run.total
-            answer = run.detections()
+            answer = run.answer()
         single = detect(model(), path, boxes=ONE, topk=None, progress=False)
         assert answer == single
 
@@ -394,5 +394,5 @@ def test_a_reader_that_stops_in_the_middle(film: Path) -> None:
     maker = DetectionMaker(model(), progress=False)
     with maker.begin(film, person_boxes(ONE)) as run:
         next(iter(run))
-        part = run.detections()
+        part = run.answer()
     assert not part.complete and len(part.persons) == 1 and "interrupted" in repr(part)
