@@ -38,7 +38,7 @@ from slowfast_zoo.runtime.machine import given_threads, usable_cpus
 from slowfast_zoo.runtime.precision import Precision
 
 if TYPE_CHECKING:
-    from slowfast_zoo.inference.detect.detectors import DetectorName
+    from slowfast_zoo.inference.detect import DetectorName
     from slowfast_zoo.inference.segments import SegmentRules
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.video.clips import Views

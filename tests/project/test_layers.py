@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from slowfast_zoo.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "slowfast_zoo"
@@ -161,7 +164,8 @@ def test_cheap_modules_import_nothing_heavy() -> None:
 
 def test_cheap_commands_import_nothing_heavy() -> None:
     heavy = {"torch", "torchvision", "av", "huggingface_hub"}
-    commands = [["--help"], ["list"], ["list", "*r50*", "--json"], ["predict", "--help"], ["train", "--help"]]
+    helps = [[name, "--help"] for sentences in COMMANDS.values() for name in sentences]
+    commands = [["--help"], ["list"], ["list", "*r50*", "--json"], *helps]
     code = (
         "import sys\nfrom slowfast_zoo.cli import main\n"
         f"for arguments in {commands}:\n"
@@ -175,3 +179,15 @@ def test_cheap_commands_import_nothing_heavy() -> None:
     assert said[0] == ["--help", "0"], "the list of commands loads none of them"
     assert all(len(words) == 2 for words in said), done.stderr
     assert "slowfast" in done.stdout.lower()
+
+
+def test_predicting_one_video_imports_no_engine(tmp_path: Path) -> None:
+    heavy = {"torchvision", "openvino", "nncf", "onnx", "onnxscript", "onnxruntime", "PIL", "matplotlib"}
+    code = (
+        "import sys, numpy as np, slowfast_zoo as zoo\n"
+        "model, video = zoo.slowfast_tiny(pretrained=True), np.zeros((20, 48, 48, 3), np.uint8)\n"
+        "print(len(zoo.predict(model, video, fps=10).labels))\n"
+        f"print(*sorted({heavy | {'gradio', 'ray', 'pandas'}} & set(sys.modules)))"
+    )
+    environment = os.environ | {"SLOWFAST_ZOO_CACHE": str(tmp_path)}
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, env=environment) == "5\n\n"

@@ -25,8 +25,8 @@ from slowfast_zoo.data.persons.actions import Unit
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, person_boxes
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import written_whole
+from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
-from slowfast_zoo.inference.detect.detectors import DetectorName
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:

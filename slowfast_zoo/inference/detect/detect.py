@@ -22,8 +22,9 @@ from slowfast_zoo.data.persons.actions import Unit
 from slowfast_zoo.data.persons.boxes import Boxes, PersonBoxes, person_boxes
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.aggregate import best_classes, check_topk
+from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.inference.detect.detections import Detections, Person, video_name
-from slowfast_zoo.inference.detect.detectors import DetectorName, PersonDetector, detector_for
+from slowfast_zoo.inference.detect.detectors import PersonDetector, detector_for
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single

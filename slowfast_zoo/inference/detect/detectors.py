@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from slowfast_zoo.errors import CheckpointError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.weights.download.download import Fetched, fetch
 
 _LOGGER = logging.getLogger(__name__)
-
-DetectorName = Literal["person", "person-fast", "person-strong"]
-"""What ``detector=`` takes: by the device, for processors, for GPUs."""
 
 PERSON = 1
 """The class of persons among COCO's, as torchvision numbers them."""

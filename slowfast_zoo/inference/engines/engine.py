@@ -12,7 +12,7 @@ from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.network.heads import RoiHead, head_of
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.runtime.packages import installed, require
 from slowfast_zoo.runtime.precision import Precision, check_kernels
 from slowfast_zoo.spec import ModelSpec
 
@@ -58,8 +58,14 @@ class Engine:
     build: Callable[[FoldedNetwork, Precision, torch.device, Shape], Run]
     """Starts it; the network is its own from then on. ExportError: it can't take this network."""
 
-    def refuse(self, device: torch.device, precision: Precision) -> None:
+    def refuse(self, device: torch.device, precision: Precision, *, imported: bool = True) -> None:
         """Refuses what it can't do here.
+
+        Args:
+            device: where to compute.
+            precision: what to compute in.
+            imported: whether its packages are imported, which can take seconds; else they only have to be
+                installed.
 
         Raises:
             InputError: a device that it doesn't compute on, or a precision that it has no kernels for.
@@ -78,7 +84,8 @@ class Engine:
         if self.torch_kernels or precision in ("tf32", "float16"):
             check_kernels(precision, device)
         for package in self.packages:
-            require(package, *self.packages)
+            if imported or not installed(package):
+                require(package, *self.packages)
         self.check(device)
 
 

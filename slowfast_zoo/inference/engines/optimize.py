@@ -24,7 +24,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -202,7 +202,22 @@ def choose(
     """
     if precision == "float32" and next(model.parameters()).dtype != torch.float32:
         return None
-    there = {engine.name: engine for engine in engines if _works(engine, device, precision)}
+    there = {engine.name: engine for engine in engines if _works(engine, device, precision, imported=False)}
+    while (name := _chosen(model, device, precision, clips, there)) and not _works(
+        there[name], device, precision
+    ):
+        del there[name]  # installed, and can't be imported
+    return name
+
+
+def _chosen(
+    model: SlowFast,
+    device: torch.device,
+    precision: Precision,
+    clips: int | None,
+    there: Mapping[str, Engine],
+) -> str | None:
+    """``choose`` among the engines that are there, none of whose packages is imported for it."""
     size = model.clip_spec.test_crop
     case = _case(model.spec, (model.spec.in_channels, model.spec.num_frames, size, size), precision, device)
     known = {name: each for name, each in case.known().items() if name in there or name == MODULE}
@@ -217,9 +232,9 @@ def choose(
     return paying[-1] if paying else EAGER.name if many and EAGER.name in there else None
 
 
-def _works(engine: Engine, device: torch.device, precision: Precision) -> bool:
+def _works(engine: Engine, device: torch.device, precision: Precision, *, imported: bool = True) -> bool:
     try:
-        engine.refuse(device, precision)
+        engine.refuse(device, precision, imported=imported)
     except (InputError, MissingDependencyError):
         return False
     return True

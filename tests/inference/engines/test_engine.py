@@ -334,6 +334,16 @@ def test_the_last_engine_that_pays_and_works_is_chosen(published: SlowFast) -> N
     assert choose(published, CPU, engines=(first, lacking)) == "first"
 
 
+def test_an_engine_that_is_installed_and_broken_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, published: SlowFast
+) -> None:
+    (tmp_path / "broken_engine.py").write_text("raise ImportError('a library is missing')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = dataclasses.replace(always("second"), packages=("broken_engine",))
+    assert choose(published, CPU, engines=(always("first"), broken)) == "first"
+    assert choose(published, CPU, engines=(broken,)) is None
+
+
 def test_auto_goes_on_with_eager_when_its_choice_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
