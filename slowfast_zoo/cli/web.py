@@ -42,8 +42,8 @@ def web_command(
 ) -> None:
     """Opens a page in the browser: a video in, bars, a timeline that moves the player, what the network saw.
 
-    It listens on this machine only, unless --host says otherwise: whoever reaches it may use it, so that a
-    public one belongs behind something that knows its users. Needs the extra "web".
+    It listens on this machine only, unless --host says otherwise: whoever reaches it may use it, so put a
+    proxy that authenticates users in front of a public one. Needs the extra "web".
     """
     from slowfast_zoo.runtime.devices import to_device
     from slowfast_zoo.web.offers import published_offers

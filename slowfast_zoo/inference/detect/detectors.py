@@ -59,7 +59,7 @@ DETECTORS: dict[str, PublishedDetector] = {
         "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
     ),
 }
-"""Box mAP of all COCO classes 32.8 at 4.5 GFLOP a picture, and 46.7 at 280; 74 and 167 MB."""
+"""What they cost and score: docs/detection.md."""
 
 
 class PersonDetector:
