@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -232,18 +233,26 @@ def read_ahead(items: Generator[Item, Any, Any], count: int) -> Generator[Item, 
     """The items, made by a thread of their own, never more than ``count`` ahead; closes their generator."""
     end = object()
     pending: deque[Any] = deque()
+    # Where Ctrl-C comes while the thread starts, the pool doesn't know it and doesn't wait for it.
+    running = threading.Lock()
+
+    def following() -> Any:
+        with running:
+            return next(items, end)
+
     try:
         with ThreadPoolExecutor(1, "slowfast-read") as reader:
             try:
-                pending.extend(reader.submit(next, items, end) for _ in range(count))
+                pending.extend(reader.submit(following) for _ in range(count))
                 while (item := pending.popleft().result()) is not end:
-                    pending.append(reader.submit(next, items, end))
+                    pending.append(reader.submit(following))
                     yield item
             finally:
                 for future in pending:
                     future.cancel()
     finally:
-        items.close()
+        with running:
+            items.close()
 
 
 class _Queue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +16,7 @@ from support.small_nets import SMALL, make_model
 from torch import Tensor, nn
 
 from slowfast_zoo import SlowFast, evaluate, predict, predict_many
+from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.inference.verify.stages import run_network
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.training.finetune.probe import extract_features
@@ -187,3 +188,27 @@ def test_a_model_compiled_in_place_is_read_in_eval_mode(model: SlowFast) -> None
     model.train()
     model.compile(backend="eager")
     assert torch.equal(eval_twin(model)(clip), expected)
+
+
+def test_ctrl_c_while_the_reading_thread_starts_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, closed = threading.Event(), threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        try:
+            begun.set()
+            closed.wait(0.2)  # still at work when the other thread gives up
+            yield 1
+        finally:
+            closed.set()
+
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(read_ahead(items(), 2))
+    assert closed.is_set(), "what was read from is let go"
