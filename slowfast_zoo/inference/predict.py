@@ -172,7 +172,7 @@ class Predictor:
     """A model with everything that was decided about predicting with it; for any number of videos.
 
     Attributes:
-        runner: the network in batches, for whoever makes his own clips.
+        runner: the network in batches, for callers that make their own clips.
 
     Args:
         clips: how many views will come, which decides what engine "auto" is; None: not known. All others are

@@ -83,7 +83,7 @@ class Answer:
 
 
 class Studio:
-    """Models that are shared, and what belongs to each visitor until he leaves.
+    """Models that are shared, and what belongs to each visitor until they leave.
 
     Args:
         models: what is offered.
@@ -128,7 +128,7 @@ class Studio:
                 self._stops[session].set()
 
     def forget(self, session: str) -> None:
-        """Ends what a visitor has begun, and deletes his results."""
+        """Ends what a visitor has begun, and deletes their results."""
         self.stop(session)
         self.end_live(session)
         with self._lock:

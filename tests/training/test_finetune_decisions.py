@@ -179,7 +179,7 @@ class Bench:
     """A workshop whose recipes have known scores."""
 
     def __init__(self, **scores: float) -> None:
-        self.known, self.start, self.group_by, self.changes = scores, make_model(), None, {}
+        self.known, self.start, self.group_by, self.seed = scores, make_model(), None, 0
         self.trained: list[str] = []
 
     def train(self, recipe: recipes.FinetuneRecipe, *_: Any, **__: Any) -> tuple[str, list[str]]:

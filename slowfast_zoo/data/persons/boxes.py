@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ SAME_SECOND = 0.02
 """Times that are nearer are one key frame: half a frame of most videos."""
 _SHARES = 1.5
 """Boxes that stay below are shares: in pixels they would be smaller than two."""
+_FAR = 1e9
+"""Coordinates from here on are no place in a picture."""
 _ACCEPTED = (
     "x1, y1, x2, y2 (and a score) a row; a dict of them by second; a .csv or .pkl file; a detector's result;"
     " a function of a frame"
@@ -51,8 +53,8 @@ class Boxes:
     """float64 (n, 4): x1, y1, x2, y2 in pixels of the upright frame; may reach outside."""
     scores: Values
     """float64 (n,): the detector's; 1 where none were given."""
-    tracks: tuple[str, ...] | None
-    """Who is who, as it was given; None: nothing said so."""
+    tracks: tuple[str | None, ...] | None
+    """Who is who, as it was given; None: nothing said so, of all or of one."""
     height: int
     """Pixels of the frame."""
     width: int
@@ -185,6 +187,7 @@ def person_boxes(
     """
     if unit not in (None, "pixels", "normalized"):
         raise InputError(f"unit is {unit!r}; accepted: 'pixels' or 'normalized'.")
+    _check_begin(begins_at)
     if isinstance(source, (str, Path)):
         path = Path(source)
         rows = _read_file(path)
@@ -206,12 +209,18 @@ def boxes_by_video(
     path: str | Path, *, unit: Unit | None = None, begins_at: float = 0.0
 ) -> dict[str, PersonBoxes]:
     """The boxes of every video of a file; arguments and errors are those of ``person_boxes``."""
+    _check_begin(begins_at)
     return {
         video: PersonBoxes(
             unit or "normalized", by_second={second - begins_at: given for second, given in rows.items()}
         )
         for video, rows in _read_file(Path(path)).items()
     }
+
+
+def _check_begin(begins_at: object) -> None:
+    if not is_number(begins_at):
+        raise InputError(f"begins_at is {begins_at!r:.60}; accepted: a finite number of seconds.")
 
 
 def _second(moment: object) -> float:
@@ -231,7 +240,7 @@ def _given(value: Any, what: str) -> _Given:
     if isinstance(value, Mapping):
         if "boxes" not in value:
             raise InputError(
-                f"{what}: a dict with {quoted(map(str, value))}; accepted: 'boxes' and 'scores'."
+                f"{what}: a dict with {quoted(map(str, value)) or 'nothing'}; accepted: 'boxes' and 'scores'."
             )
         return _Given(value["boxes"], value.get("scores"), value.get("tracks"), value.get("labels"), 1)
     inner = getattr(value, "boxes", None)
@@ -255,7 +264,7 @@ def _attr(value: object, *names: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """A tensor on any device as an array, without importing what made it."""
-    for method in ("detach", "cpu", "numpy"):
+    for method in ("detach", "cpu", "double", "numpy"):  # arrays have no bfloat16
         if not isinstance(value, np.ndarray) and hasattr(value, method):
             value = getattr(value, method)()
     return value
@@ -263,10 +272,13 @@ def _plain(value: Any) -> Any:
 
 def _numbers(value: Any, what: str) -> Values:
     try:
-        return np.asarray(_plain(value), np.float64)
-    except (TypeError, ValueError) as error:
-        shown = type(value).__name__
-        raise InputError(f"{what} can't be read from a {shown}: {error}. Accepted: {_ACCEPTED}.") from error
+        values = np.asarray(_plain(value), np.float64)
+        if not values.ndim and not isinstance(value, (int, float)):
+            raise TypeError("it holds no numbers")
+        return values
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        shown, why = type(value).__name__, str(error).rstrip(".")
+        raise InputError(f"{what} can't be read from a {shown}: {why}. Accepted: {_ACCEPTED}.") from error
 
 
 def _checked(given: _Given, unit: Unit, height: int, width: int, where: str) -> Boxes:
@@ -288,7 +300,7 @@ def _checked(given: _Given, unit: Unit, height: int, width: int, where: str) -> 
     scores = values[:, 4] if values.shape[1] == 5 else np.ones(count)
     if given.scores is not None:
         scores = _numbers(given.scores, f"Scores {where}").reshape(-1)
-    tracks = None if given.tracks is None else tuple(str(track) for track in _listed(given.tracks))
+    tracks = None if given.tracks is None else _names(given.tracks, where)
     classes = np.full(count, given.person) if given.classes is None else _numbers(given.classes, "Classes")
     for name, found in (("scores", scores), ("track ids", tracks), ("classes", classes)):
         if found is not None and len(found) != count:
@@ -298,21 +310,26 @@ def _checked(given: _Given, unit: Unit, height: int, width: int, where: str) -> 
     return Boxes(pixels, scores, tracks, height, width).select(classes.reshape(-1) == given.person)
 
 
-def _listed(tracks: Any) -> Sequence[Any]:
+def _names(tracks: Any, where: str) -> tuple[str | None, ...]:
     """Track ids; whole numbers without the fraction that detectors' float tensors give them."""
-    values = np.asarray(_plain(tracks)).reshape(-1)
-    whole = values.dtype.kind == "f" and np.isfinite(values).all() and not (values % 1).any()
-    found: list[Any] = (values.astype(np.int64) if whole else values).tolist()
-    return found
+    try:
+        values = np.asarray(_plain(tracks)).reshape(-1)
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        raise InputError(f"Track ids {where} are {tracks!r:.60}; accepted: a name or number each.") from error
+    given: list[Any] = values.tolist()
+    numbers = [int(track) if isinstance(track, float) and track.is_integer() else track for track in given]
+    return tuple(None if track is None or track != track else str(track) for track in numbers)
 
 
 def _check_values(boxes: Values, scores: Values, unit: Unit, height: int, width: int, where: str) -> None:
     if not len(boxes):
         return
-    if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
-        row = int(np.flatnonzero(~(np.isfinite(boxes).all(axis=1) & np.isfinite(scores)))[0])
+    fine = (np.abs(boxes) < _FAR).all(axis=1) & np.isfinite(scores)
+    if not fine.all():
+        row = int(np.flatnonzero(~fine)[0])
         raise InputError(
-            f"Box {row} {where} is {_shown(boxes[row])}, score {scores[row]:g}: not finite numbers."
+            f"Box {row} {where} is {_shown(boxes[row])}, score {scores[row]:g}: not finite numbers below"
+            f" {_FAR:g}."
         )
     largest = float(np.abs(boxes).max())
     if unit == "pixels" and largest <= _SHARES:

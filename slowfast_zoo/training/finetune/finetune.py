@@ -30,7 +30,7 @@ from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
-from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
+from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, Norms, candidates, recipe_named
 from slowfast_zoo.training.finetune.report import draw_report, write_preview, write_tables
 from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, decided_once
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
@@ -331,7 +331,7 @@ class _Run:
         choice = self.choice(data.train, folder, steps)
         _say(self.notes, *choice.notes)
         tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
-        model, _ = self.workshop.train(recipe_named("probe"), data.train, folder, steps=0)
+        model, _ = self.workshop.train(PROBE, data.train, folder, steps=0)
         evaluation = self.workshop.evaluate(model, tested)
         probed = _measured(evaluation)
         write_line(folder / LOG, "probe", probed)
@@ -352,14 +352,14 @@ class _Run:
     def folds(self, folds: int, budget_seconds: float | None) -> FinetuneResult:
         """Scores every clip by a training that saw nothing of its source; then trains on everything."""
         clips, parts = self.data.train, []
-        divided = fold_annotations(clips, folds, group_by=self.data.group_by, seed=self.seed)
+        divided = fold_annotations(clips, folds, group_by=self.data.group_by, seed=self.workshop.seed)
         steps = self.steps(clips, budget_seconds, len(divided) + 1)
         probes: list[Evaluation] = []
         for number, (train, held) in enumerate(divided, 1):
             folder = self.folder / "folds" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             choice = self.choice(train, folder, steps)
-            model, _ = self.workshop.train(recipe_named("probe"), train, folder, steps=0)
+            model, _ = self.workshop.train(PROBE, train, folder, steps=0)
             probes.append(self.workshop.evaluate(model, held))
             if choice.recipe.config is not None:
                 model = self.trained(choice.recipe, train, folder, steps, None)
@@ -376,11 +376,6 @@ class _Run:
         model = self.trained(choice.recipe, clips, self.folder, steps, None)
         told = f"All clips, each scored by a training of {len(divided)} that saw nothing of its source"
         return self.finish(model, choice, pooled(parts), told, f"{len(divided)} folds", probed)
-
-    @property
-    def seed(self) -> int:
-        """Of everything."""
-        return int(self.workshop.changes.get("seed", 0))
 
     def trained(
         self,

@@ -52,6 +52,8 @@ class FinetuneRecipe:
         return f"{self.name}: {self.why}"
 
 
+PROBE = FinetuneRecipe(name="probe", why="a classifier on the features as they are", config=None)
+
 RECIPES: Mapping[str, FinetuneRecipe] = {
     recipe.name: recipe
     for recipe in (
@@ -83,7 +85,7 @@ RECIPES: Mapping[str, FinetuneRecipe] = {
             config=_ADAMW.replace(lr=5e-4),
             norms="measured",
         ),
-        FinetuneRecipe(name="probe", why="a classifier on the features as they are", config=None),
+        PROBE,
     )
 }
 """For small networks the first was found by trying (benchmarks/accuracy/weizmann.py measures it). For

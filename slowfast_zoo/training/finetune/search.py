@@ -18,7 +18,7 @@ from slowfast_zoo.data.splits import fold_annotations
 from slowfast_zoo.errors import DataError, TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.probe import Features, subset
-from slowfast_zoo.training.finetune.recipes import RECIPES, FinetuneRecipe, candidates, wanted_steps
+from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
 from slowfast_zoo.training.finetune.trials import Workshop, clip_scores, mean_and_error, right_ones
 from slowfast_zoo.training.state import replaced
 
@@ -120,7 +120,7 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     first = tried[0]
     if steps.training == 0:
         why = "The budget is too short for a training: a linear probe on the features as they are."
-        return Choice(RECIPES["probe"], (), (why,))
+        return Choice(PROBE, (), (why,))
     if len(clips.samples) < _FEWEST_CLIPS:
         few = f"{len(clips.samples)} clips are too few to compare recipes: '{first}'."
         return Choice(first, (), (few,))
@@ -128,7 +128,7 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     if count < 2:
         return Choice(first, (), (f"The budget is too short to compare recipes: '{first}'.",))
     try:
-        folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=_seed(workshop))
+        folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=workshop.seed)
     except DataError as error:
         return Choice(first, (), (f"Recipes can't be compared: {error} Taken: '{first}'.",))
     bench = _Bench(workshop, folds, folder, each)
@@ -144,10 +144,6 @@ def _affordable(steps: Steps, most: int) -> tuple[int, int]:
         if each >= max(_FEWEST_STEPS, steps.training // 4):
             return count, min(each, steps.training)
     return 0, 0
-
-
-def _seed(workshop: Workshop) -> int:
-    return int(workshop.changes.get("seed", 0))
 
 
 @dataclasses.dataclass

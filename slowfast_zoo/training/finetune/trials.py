@@ -24,7 +24,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, subset
-from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, scheduled
+from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, scheduled
 from slowfast_zoo.training.journal import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
@@ -59,6 +59,11 @@ class Workshop:
     balance: bool = True
     group_by: str | None = None
 
+    @property
+    def seed(self) -> int:
+        """Of everything."""
+        return int(self.changes.get("seed", 0))
+
     def reading(self, config: TrainConfig) -> dict[str, Any]:
         """How clips go through a network that isn't trained meanwhile."""
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
@@ -92,7 +97,7 @@ class Workshop:
 
     def evaluate(self, model: SlowFast, clips: Annotations) -> Evaluation:
         """Scores of the model as it is."""
-        config = self.settings(_PROBE, len(clips.samples), 1)
+        config = self.settings(PROBE, len(clips.samples), 1)
         return evaluate(model, self.dataset(model, clips), **self.reading(config))
 
     def train(
@@ -143,7 +148,7 @@ class Workshop:
 
     def features(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> Features:
         """Features of clips as evaluation has them, or of the random clips that training shows."""
-        config = self.settings(_PROBE, len(clips.samples), 1)
+        config = self.settings(PROBE, len(clips.samples), 1)
         dataset = self.dataset(model, clips, train=train)
         draws = _DRAWS if train else 1
         return extract_features(model, dataset, draws=draws, seed=config.seed, **self.reading(config))
@@ -152,8 +157,7 @@ class Workshop:
         """Fits the classifier; clips of other sources than it is fitted to choose the penalty."""
         groups = [source_of(clips.samples[index], self.group_by) for index in features.indices]
         names = sorted(set(groups))
-        seed = self.settings(_PROBE, len(clips.samples), 1).seed
-        np.random.default_rng(seed).shuffle(names)
+        np.random.default_rng(self.seed).shuffle(names)
         held = set(names[: max(len(names) // 4, 1)])
         places: list[list[int]] = [[], []]
         for place, group in enumerate(groups):
@@ -165,7 +169,7 @@ class Workshop:
 
     def step_seconds(self, clips: Annotations) -> float:
         """Seconds of one optimizer step of 8 clips on this machine, reading included."""
-        model, config = copy.deepcopy(self.start), self.settings(_PROBE, len(clips.samples), 1)
+        model, config = self.fresh(), self.settings(PROBE, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
         began = time.perf_counter()
         count = min(config.batch_size, len(clips.samples), 4)
@@ -227,6 +231,3 @@ def mean_and_error(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[f
     array = np.asarray(values, np.float64)
     error = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("inf")
     return float(array.mean()), float(error)
-
-
-_PROBE = FinetuneRecipe(name="probe", why="", config=None)
