@@ -72,7 +72,6 @@ RECIPE = TrainConfig(
     schedule_rule="pyslowfast",
     warmup_epochs=0.5,
     warmup_ratio=0.05,
-    channels_last=True,
     workers=1,
     validate_every=1000,
 )

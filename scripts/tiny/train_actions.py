@@ -55,7 +55,6 @@ def main() -> None:
         ema=0.998,
         warmup_epochs=0.5,
         schedule_rule="pyslowfast",
-        channels_last=True,
         validate_every=1,
         checkpoint_steps=100,
         log_every=10,

@@ -151,7 +151,7 @@ class _Trainer:
         self.model, self.dataset, self.config, self.folder = model, dataset, config, folder
         self.validation, self.group, self.sample_weights = validation, group, sample_weights
         self.plan = Plan.of(config, len(dataset), group.world)
-        self.layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
+        self.layout = config.memory_format(group.device)
         model.to(group.device).to(memory_format=self.layout).train()
         model.set_grad_checkpointing(config.activation_checkpointing)
         self.optimizer = make_optimizer(model, config)

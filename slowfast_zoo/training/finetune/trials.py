@@ -175,8 +175,9 @@ class Workshop:
         count = min(config.batch_size, len(clips.samples), 4)
         drawn = [items[ItemKey(TRAINING, 0, index)][1] for index in range(count)]
         reading = (time.perf_counter() - began) / count * config.batch_size / max(config.workers, 1)
-        batch = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device)
-        model.to(self.device).train()
+        layout = config.memory_format(self.device)
+        batch = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device, memory_format=layout)
+        model.to(self.device).to(memory_format=layout).train()
         times = []
         for _ in range(_TIMED_STEPS):
             began = time.perf_counter()
