@@ -65,6 +65,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
     "--everything/--no-everything", default=True, show_default=True, help="Train on all clips at the end."
 )
 @click.option("--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4.")
+@click.option("--thaw-at", type=float, help="From this part of the steps on it learns, too, such as 0.3.")
 @click.option("--norms", type=click.Choice(("kept", "measured", "learned")), help="What batch norms do.")
 @click.option("--no-balance", is_flag=True, help="Draw clips as they come, whatever their classes.")
 @click.option("--flip/--no-flip", default=None, help="By default not for classes called left or right.")
@@ -95,6 +96,7 @@ def finetune_command(
     linear_probe: bool,
     no_balance: bool,
     optimizer: str | None,
+    thaw_at: float | None,
     config: dict[str, Any],
     reading: ReadOptions,
     tensorboard: bool,
@@ -120,6 +122,8 @@ def finetune_command(
 
     if optimizer is not None:
         config["optimizer"] = optimizer
+    if thaw_at is not None:
+        config["thaw_at"] = thaw_at
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     if any(option is not None for option in reading.values()):

@@ -212,6 +212,11 @@ class SlowFast(nn.Module):
         self._frozen_up_to, self._norms_frozen = up_to, norms
         self.train(self.training)
 
+    @property
+    def frozen(self) -> tuple[str | None, bool]:
+        """What ``freeze`` was last given: the part up to which nothing learns, and whether norms are held."""
+        return self._frozen_up_to, self._norms_frozen
+
     def train(self, mode: bool = True) -> Self:
         """Train or eval mode; frozen batch norms stay in eval mode."""
         super().train(mode)

@@ -65,6 +65,8 @@ class TrainConfig(Spec):
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412."""
     layer_decay: float = 1.0
     """Part of the rate above it that each earlier stage learns at; 1: all alike."""
+    thaw_at: float = 1.0
+    """Part of the training's steps behind which what was frozen learns, too; 1: never."""
     ema: float = 0.0
     """Decay of a moving average of the weights, which is validated and saved in their place; 0: none."""
     schedule: Schedule = "cosine"
@@ -141,6 +143,7 @@ class TrainConfig(Spec):
         self._require_number("warmup_epochs", 0, 1e6)
         self._require_number("mixup", 0, 10)
         self._require_number("layer_decay", 0, 1, open_low=True)
+        self._require_number("thaw_at", 0, 1, open_low=True)
         self._require_number("ema", 0, 0.99999)
         milestones = self.milestones
         if not isinstance(milestones, tuple) or not all(type(epoch) is int for epoch in milestones):

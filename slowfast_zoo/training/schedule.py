@@ -82,17 +82,20 @@ def check_trainable(
     dataset: ClipDataset,
     validation: ClipDataset | None,
     sample_weights: Sequence[float] | None,
+    config: TrainConfig,
 ) -> None:
     """Refuses what no training can start with; the arguments are those of ``train``.
 
     Raises:
-        InputError: a model without classifier or without anything to train, or a wrong number of weights.
+        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
+            weights.
         DataError: an empty dataset.
     """
     if model.spec.num_classes == 0:
         raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Every parameter of the model is frozen; there is nothing to train.")
+    check_thawing(config.thaw_at, model.frozen[0])
     for name, data in (("training", dataset), ("validation", validation)):
         if data is not None and len(data) == 0:
             raise DataError(f"The {name} dataset is empty.")
@@ -103,6 +106,19 @@ def check_trainable(
                 f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
                 " number of at least 0 per clip, not all of them 0."
             )
+
+
+def check_thawing(thaw_at: float, frozen_up_to: str | None) -> None:
+    """Refuses to thaw what isn't frozen.
+
+    Raises:
+        InputError: it isn't.
+    """
+    if thaw_at < 1 and frozen_up_to is None:
+        raise InputError(
+            f"thaw_at is {thaw_at:g}, and no part of the network is frozen: model.freeze(part), freeze_up_to"
+            " or --freeze says what learns later."
+        )
 
 
 def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int, base: float) -> float:

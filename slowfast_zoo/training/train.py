@@ -89,9 +89,9 @@ def train(
 ) -> TrainResult:
     """Trains the model in place, leaves it in eval mode, and writes log and checkpoints.
 
-    Frozen parts stay frozen, if the caller has frozen some. Under ``torchrun`` every process calls this with
-    the same arguments. Runs with equal seeds are equal up to the order of floating-point sums, and
-    bit by bit with ``config.deterministic`` on one CPU.
+    Frozen parts stay frozen, if the caller has frozen some, or learn from ``config.thaw_at`` on. Under
+    ``torchrun`` every process calls this with the same arguments. Runs with equal seeds are equal up to the
+    order of floating-point sums, and bit by bit with ``config.deterministic`` on one CPU.
 
     Args:
         model: what to train; ``spec.activation`` decides the loss, ``clip_spec`` how bytes are normalized.
@@ -109,9 +109,10 @@ def train(
     Raises:
         TrainingError: files can't be written or resumed, or a loss or gradient isn't finite.
         DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
-        InputError: a model without classifier or without anything to train, or a wrong number of weights.
+        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
+            weights.
     """
-    check_trainable(model, dataset, validation, sample_weights)
+    check_trainable(model, dataset, validation, sample_weights, config)
     for data in (dataset, validation):
         if data is not None:
             check_classes(model, data, all_of_them=True)
@@ -131,6 +132,9 @@ def train(
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)
+        if config.thaw_at < 1:
+            up_to, norms = model.frozen
+            stack.callback(model.freeze, up_to, norms=norms)
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         return trainer.run(resume, progress, listener)
 
@@ -154,6 +158,10 @@ class _Trainer:
         self.layout = config.memory_format(group.device)
         model.to(group.device).to(memory_format=self.layout).train()
         model.set_grad_checkpointing(config.activation_checkpointing)
+        self.frozen = model.frozen
+        self.thaw_step = max(round(config.thaw_at * self.plan.steps), 1)
+        if config.thaw_at < 1:  # the optimizer has what learns later, too, and leaves it alone until then
+            model.freeze(None, norms=self.frozen[1])
         self.optimizer = make_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
         self.average = WeightAverage(model, config.ema)
@@ -169,7 +177,7 @@ class _Trainer:
         self.progress = progress
         if resume:
             self._restore()
-        network = _distributed(self.model, self.group) if self.group.world > 1 else self.model
+        network = self._network()
         shown = progress and self.group.first
         with (
             Progress("train", plan.steps, done=self.done, unit="step", show=shown) as bar,
@@ -193,12 +201,21 @@ class _Trainer:
                     self._end_epoch(network, epoch + 1, lr, log)
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
                     self._save()
+                if self.done == self.thaw_step < plan.steps:
+                    network = self._network()
                 self._stop_if_asked(signals)
         self.average.keep()
         folder, steps = self.folder, self.done
         last, best = folder / LAST, folder / BEST if self.best else None
         measured: Any = {"best_metrics": self.best, "metrics": self.metrics}
         return TrainResult(work_dir=folder, last=last, best=best, steps=steps, **measured)
+
+    def _network(self) -> nn.Module:
+        """What the next steps go through: the model, frozen as it is at this step."""
+        if self.config.thaw_at < 1:
+            up_to, norms = self.frozen
+            self.model.freeze(up_to if self.done < self.thaw_step else None, norms=norms)
+        return _distributed(self.model, self.group) if self.group.world > 1 else self.model
 
     def _stop_if_asked(self, signals: list[int]) -> None:
         """Saves what is done and ends the training; all processes stop behind the same step."""

@@ -184,6 +184,19 @@ def test_freezing_up_to_a_part(few: Path, tmp_path: Path) -> None:
     assert not torch.equal(model.slow.stage4[0].conv1.weight, head)
 
 
+def test_a_frozen_part_thaws_where_that_is_asked_for(few: Path, tmp_path: Path) -> None:
+    model = make_model()
+    stem = model.slow.stem.conv.weight.clone()
+    config = {**CONFIG, "epochs": 4, "thaw_at": 0.5}
+    result = tune(few, tmp_path / "w", model, freeze_up_to="stage3", config=config)
+    assert "Frozen: both pathways up to stage3 until 50% of the steps are done." in result.notes
+    assert not torch.equal(model.slow.stem.conv.weight, stem)
+    with pytest.raises(TrainingError, match=r"other settings \(freeze_up_to stage3 -> stage2\)"):
+        tune(few, tmp_path / "w", freeze_up_to="stage2", config=config, resume=True)
+    with pytest.raises(InputError, match="no part of the network is frozen"):
+        tune(few, tmp_path / "v", config=config)
+
+
 def test_fitted_classifier_is_the_penalized_optimum() -> None:
     """Against a solver that only follows the gradient, on the scaled features."""
     torch.manual_seed(0)

@@ -45,6 +45,7 @@ from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
 
 STOPPED = CONFIG.replace(precise_bn_batches=2)
+THAWING = CONFIG.replace(thaw_at=0.5)
 LONG = SPEC.replace(alpha=1, num_frames=8)
 NUMERICS = CONFIG.replace(epochs=1, lr=0.002)
 
@@ -154,8 +155,8 @@ def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> No
         in_child(__file__, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **group) for rank in range(2)
     ]
     model = make_model(SPEC.replace(dropout=0.0))
-    model.freeze(None, norms=True)
-    alone = CONFIG.replace(batch_size=4)
+    model.freeze("stage2", norms=True)
+    alone = THAWING.replace(batch_size=4)
     train(model, Clips(10), alone, work_dir=tmp_path / "one", validation=Clips(7))
     assert [child.wait(150) for child in children] == [0, 0]
     both = read_file(tmp_path / "two" / LAST)
@@ -352,6 +353,42 @@ def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
 
 
+def test_frozen_parts_that_thaw_learn_from_there_on_and_resume_bit_by_bit(tmp_path: Path) -> None:
+    """Stopped before, at and behind the step at which they thaw, which is the fourth of eight."""
+    config = STOPPED.replace(thaw_at=0.4, ema=0.5, optimizer="adamw")
+
+    def frozen() -> SlowFast:
+        model = make_model()
+        model.freeze("stage3")
+        return model
+
+    moved: list[bool] = []
+    model, before = frozen(), frozen().slow.stem.conv.weight
+
+    def look(line: dict[str, Any]) -> None:
+        if line["mode"] == "train":
+            moved.append(not torch.equal(model.slow.stem.conv.weight, before))
+
+    train(model, Clips(), config, work_dir=tmp_path / "unbroken", listener=look)
+    assert moved == [False] * 3 + [True] * 5
+    assert model.frozen == ("stage3", False)
+    assert not torch.equal(model.slow.stem.norm.running_mean, frozen().slow.stem.norm.running_mean)
+    for reads in (5, 7, 11):
+        work = tmp_path / str(reads)
+        with pytest.raises(KeyboardInterrupt):
+            train(frozen(), Clips(poison=reads, act="SIGINT"), config, work_dir=work)
+        resumed = frozen()
+        train(resumed, Clips(), config, work_dir=work, resume=True)
+        assert_same(weights_of(resumed), weights_of(model))
+
+
+def test_what_isnt_frozen_cant_thaw(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"thaw_at is 0\.5, and no part of the network is frozen: .*--freeze"
+    ):
+        train(make_model(), Clips(), CONFIG.replace(thaw_at=0.5), work_dir=tmp_path)
+
+
 def test_earlier_stages_learn_more_slowly_where_that_is_wanted() -> None:
     model = make_model()
     optimizer = make_optimizer(model, TrainConfig(layer_decay=0.5))
@@ -381,8 +418,8 @@ def test_the_callers_settings_come_back(tmp_path: Path) -> None:
 def _child(folder: Path) -> None:
     torch.set_num_threads(1)
     model = make_model(SPEC.replace(dropout=0.0))
-    model.freeze(None, norms=True)
-    train(model, Clips(10), CONFIG, work_dir=folder / "two", validation=Clips(7))
+    model.freeze("stage2", norms=True)
+    train(model, Clips(10), THAWING, work_dir=folder / "two", validation=Clips(7))
     data = Seen(7)
     result = evaluate(model, data, device="cpu")
     try:

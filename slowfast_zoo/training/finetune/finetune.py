@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import logging
 import re
 import time
@@ -36,7 +37,7 @@ from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, d
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
 from slowfast_zoo.training.journal import Listener, write_line
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import Plan
+from slowfast_zoo.training.schedule import Plan, check_thawing
 from slowfast_zoo.training.state import LOG, new_directory, replaced
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.saved.folder import save_pretrained
@@ -153,7 +154,8 @@ def finetune(
         folds: score all clips by that many trainings on the others instead, each with a choice of its own.
         group_by: what a source is, as in ``splits.source_of``; "auto": what file names suggest.
         everything: train on all clips at the end, too.
-        freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``.
+        freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``; with
+            {"thaw_at": 0.3} in ``config`` it learns behind 0.3 of the steps.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
         flip: whether clips are flipped; None: unless classes are called left, right or clockwise.
         smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
@@ -175,6 +177,7 @@ def finetune(
     """
     changes = dict(config or {})
     forced = _forced(recipe, changes, norms, model)
+    check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
     if folds and (folds < 2 or not everything):
         raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
     if budget_seconds is not None and not budget_seconds > 0:
@@ -218,8 +221,15 @@ def finetune(
         "budget_seconds": budget_seconds,
         "folds": folds,
         "norms": norms,
+        "freeze_up_to": freeze_up_to,
+        "balance": balance,
+        "flip": flip,
+        "smallest_area": smallest_area,
+        "keep_clip": keep_clip,
+        "views": views,
         "config": {name: value for name, value in changes.items() if name != "workers"},
     }
+    asked = json.loads(json.dumps(asked))  # as the plan has it: tuples are lists
     _check_same_plan(decided_once(folder, "asked", asked), asked, folder)
     if preview:
         shown = workshop.cropped(forced or candidates(model.spec)[0])
@@ -415,7 +425,8 @@ class _Run:
         text += "; the averaged weights of the last step count." if config.ema else "; the last step counts."
         notes = [text]
         if self.workshop.freeze_up_to:
-            notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}.")
+            until = f" until {config.thaw_at:.0%} of the steps are done" if config.thaw_at < 1 else ""
+            notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}{until}.")
         if self.workshop.uneven(clips):
             notes.append("Classes are drawn equally often, as their numbers of clips differ.")
         return notes
