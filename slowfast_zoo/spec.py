@@ -492,3 +492,8 @@ def _is_number(value: object) -> bool:
 def class_names(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """The names of so many classes; "class 7" where there are none."""
     return tuple(labels) if labels else tuple(f"class {index}" for index in range(count))
+
+
+def views_name(views: NamedViews | tuple[int, int]) -> str:
+    """Views as they are called on the command line, such as "10x3"."""
+    return views if isinstance(views, str) else f"{views[0]}x{views[1]}"

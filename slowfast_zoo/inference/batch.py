@@ -486,9 +486,7 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
 
     def answer(source: Any) -> Row:
         with maker.begin(source, alone=False) as run:
-            for _ in run:
-                pass
-            found = run.answer()
+            found = run.finish("", show=False)
         columns = found.to_columns()
         columns = {"labels": columns.pop("label"), "scores": columns.pop("score"), **columns}
         return columns | {"duration_seconds": found.duration_seconds, "damaged_frames": found.damaged_frames}
@@ -521,9 +519,7 @@ def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) 
     def answer(source: Any) -> Row:
         boxes = None if settings["boxes"] is None else boxes_of(settings["boxes"], source)
         with maker.begin(source, boxes, alone=False) as run:
-            for _ in run:
-                pass
-            found = run.answer()
+            found = run.finish("", show=False)
         columns = found.to_columns()
         columns["track"] = [track or "" for track in columns["track"]]
         columns["labels"] = [label or "" for label in columns.pop("label")]

@@ -27,7 +27,6 @@ from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find
 from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import LastWindow, class_names
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.video.sampling import is_number
@@ -220,10 +219,8 @@ def timeline(
         precision=precision,
         batch_size=batch_size,
     )
-    with maker.begin(source) as run, Progress("timeline", run.total, unit="window", show=progress) as bar:
-        for _ in run:
-            bar.step()
-        return run.answer()
+    with maker.begin(source) as run:
+        return run.finish("timeline", show=progress)
 
 
 class TimelineMaker:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, read_ahead
+from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.windows import Window, WindowReader
@@ -44,6 +45,8 @@ class VideoRun(abc.ABC, Generic[AnyWindowJob, Answer]):
         InputError, VideoError: a source that can't be read.
     """
 
+    unit = "window"
+    """What is answered one by one."""
     _reader: WindowReader | None = None
     _runner: BatchRunner
     _ahead: int
@@ -86,6 +89,17 @@ class VideoRun(abc.ABC, Generic[AnyWindowJob, Answer]):
             InputError: boxes that are none, or answers that are no numbers.
         """
         return self._answering
+
+    def finish(self, title: str, *, show: bool = True) -> Answer:
+        """The whole answer; windows are counted under the title where progress is shown.
+
+        Raises:
+            VideoError, InputError: as iterating.
+        """
+        with Progress(title, self.total, unit=self.unit, show=show) as bar:
+            for _ in self:
+                bar.step()
+        return self.answer()
 
     @abc.abstractmethod
     def answer(self) -> Answer:

@@ -25,6 +25,7 @@ from slowfast_zoo.inference.stream.stream import Stream, StreamResult
 from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
+from slowfast_zoo.spec import views_name
 from slowfast_zoo.video.windows import Grid
 from slowfast_zoo.web.offers import Models
 
@@ -340,14 +341,13 @@ def as_code(offer_code: str, answer: Answer, asked: Asked) -> str:
 def as_command(argument: str, answer: Answer, asked: Asked) -> str:
     """The same on the command line."""
     views, video = VIEWS[asked.views], answer.source
-    shown = views if isinstance(views, str) else f"{views[0]}x{views[1]}"
     name = shlex.quote(f"./{video}" if video.startswith("-") else video)
     common = f"{name} --model {shlex.quote(argument)} --engine {asked.engine}"
     if answer.detections is not None:
         return f"slowfast-zoo detect {common} --detector person --every {asked.hop_seconds:g}\n"
     out = shlex.quote(Path(video).with_suffix(".srt").name)
     return (
-        f"slowfast-zoo predict {common} --views {shown} --topk {TOPK}\n"
+        f"slowfast-zoo predict {common} --views {views_name(views)} --topk {TOPK}\n"
         f"slowfast-zoo timeline {common} --hop {asked.hop_seconds:g} --out {out}\n"
     )
 

@@ -23,7 +23,8 @@ from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli.videos.predict import Found, Progress
+from slowfast_zoo.cli.videos.predict import Progress
+from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.naming import parse
 

@@ -7,10 +7,9 @@ import csv
 import dataclasses
 import io
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -18,19 +17,18 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import command, echo, prepared
 from slowfast_zoo.cli.results import ResultFile, clock
-from slowfast_zoo.cli.videos import shard as shards
-from slowfast_zoo.cli.videos.predict import find_videos, listed
-from slowfast_zoo.cli.videos.shard import Shard
+from slowfast_zoo.cli.videos import sources
+from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
+from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.data.persons.actions import Unit
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, person_boxes
-from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
-    from slowfast_zoo.inference.detect.detect import DetectionMaker
     from slowfast_zoo.inference.detect.detections import Detections
 
 DETECTION_MODEL = "slowfast_r50_8x8x1_roi"
@@ -94,40 +92,27 @@ def score(default: float) -> Callable[[opt.F], opt.F]:
     "detect film.mp4 --boxes persons.csv --out film.jsonl",
     "detect ava/ --boxes person_boxes.csv --begins-at 900 --topk 80 --out found.csv --resume",
 )
-@click.argument("paths", nargs=-1)
-@click.option(
-    "--from",
-    "names",
-    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
-    help="A file with the name of a video on each line; - reads them from standard input.",
-)
+@sources.videos()
 @model_option(default=DETECTION_MODEL)
 @persons
 @score(0.0)
 @opt.count("--topk", 5, "Actions to give for each person.")
 @opt.fps
 @opt.how
-@click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
 @opt.out("Write to this file: .csv as AVA's, a line an action; .jsonl, a line a video, with everything.")
 @click.option("--format", "form", type=opt.choice(DetectionFormat), help="What to print or write.")
-@click.option(
-    "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
-)
-@shards.option
+@sources.resume
 def detect_command(
-    paths: tuple[str, ...],
-    names: str | None,
+    videos: Videos,
     model: ModelRef,
     persons: dict[str, Any],
     score: float,
     topk: int,
     fps: float | None,
     how: dict[str, Any],
-    recursive: bool,
     out: Path | None,
     form: str | None,
     resume: bool,
-    shard: Shard | None,
 ) -> None:
     """Says who does what in videos: persons' boxes in key frames, and their actions.
 
@@ -137,39 +122,25 @@ def detect_command(
     """
     from slowfast_zoo.inference.detect.detect import DetectionMaker
 
-    if not paths and names is None:
-        raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
     chosen = _Persons.checked(persons)
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
-    out = shard.file(out) if shard and out else out
+    out = videos.file(out)
     target = _Target.of(out, form, resume, settings, chosen.begins_at)
-    found = find_videos([*paths, *listed(names)], recursive, target.known).part(shard)
-    if not found.sources and not found.failures:
-        echo(f"Nothing to do: '{out}' has an answer for each{' of this part' if shard else ''}.", err=True)
+    found = videos.left(target.known)
+    if not found.total:
+        echo(videos.nothing_to_do(out), err=True)
         return
-    many = shard is not None or len(found.sources) + len(found.failures) > 1 or bool(target.known)
+    many = videos.shard is not None or found.total > 1 or bool(target.known)
     target.check_names(found.sources)
-    with target:
-        for failure in found.failures:
-            target.failed(failure.source, failure.error or "")
-        if found.sources:
-            choice = {"every_seconds": persons["every_seconds"], "box_score": persons["box_score"]}
-            maker = DetectionMaker(
-                model.load(),
-                detector=persons["detector"],
-                score=score,
-                topk=topk,
-                fps=fps,
-                **choice,
-                **prepared(how),
-            )
-            _answer(maker, found.sources, dataclasses.replace(chosen, strict=many), target)
-    if many or found.skipped:
-        parts = "".join(f", {what}: {count}" for what, count in sorted(found.skipped.items()))
-        echo(f"{target.answered} answered, {target.failures} failed{parts}", err=True)
-    if target.failures:
-        raise click.exceptions.Exit(1)
+    chosen = dataclasses.replace(chosen, strict=many)
+
+    def maker() -> Begin:
+        choice = {name: persons[name] for name in ("detector", "every_seconds", "box_score")}
+        making = DetectionMaker(model.load(), score=score, topk=topk, fps=fps, **choice, **prepared(how))
+        return lambda source, alone: making.begin(source, chosen.of(source), alone=alone)
+
+    answer_each(found, target, maker, told=many)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,46 +185,14 @@ class _Persons:
         return person_boxes(self.path, unit=self.unit, video=name, begins_at=self.begins_at)  # says why not
 
 
-def _answer(maker: DetectionMaker, sources: list[Any], chosen: _Persons, target: _Target) -> None:
-    """The persons of each video, written as soon as it is finished."""
-    from slowfast_zoo.runtime.progress import Progress
-    from slowfast_zoo.video.decoding.sources import display_name
-
-    for number, source in enumerate(sources, 1):
-        name = display_name(source)
-        title = name if len(sources) == 1 else f"{number} of {len(sources)}: {Path(name).name}"
-        try:
-            with maker.begin(source, chosen.of(source), alone=len(sources) == 1) as run:
-                try:
-                    with Progress(title, run.total, unit="frame") as bar:
-                        for _ in run:
-                            bar.step()
-                except KeyboardInterrupt:
-                    if run.answered:
-                        target.interrupted(run.answer(), run.total)
-                    raise
-                answer = run.answer()
-        except SlowFastZooError as error:
-            target.failed(name, str(error))
-        else:
-            target.write(answer)
-
-
-class _Target:
-    """Where detections go: standard output, or a file of JSON lines.
-
-    Attributes:
-        known: how many answers the file has for each source.
-        answered: videos that were.
-        failures: videos that weren't.
-    """
+class _Target(Target):
+    """Where detections go: standard output, or a file of JSON lines."""
 
     def __init__(
         self, path: Path | None, form: str | None, rows: ResultFile | None, begins_at: float
     ) -> None:
-        self.answered = self.failures = 0
-        self.known: Counter[str] = rows.known if rows else Counter()
-        self._path, self._form, self._rows, self._begins_at = path, form, rows, begins_at
+        super().__init__(path, form, rows)
+        self._begins_at = begins_at
 
     @staticmethod
     def of(
@@ -273,46 +212,21 @@ class _Target:
             return _Target(out, "jsonl", ResultFile(out, "jsonl", **kept), begins_at)
         return _AvaFile.opened(out, kept, begins_at)
 
-    def __enter__(self) -> _Target:
-        if self._rows:
-            self._rows.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._rows:
-            self._rows.__exit__(*error)
-
     def check_names(self, sources: list[Any]) -> None:
         """Refuses videos that can't be told apart in the file."""
 
-    def write(self, answer: Detections) -> None:
-        """A finished answer."""
-        if self._rows:
+    def put(self, answer: Detections) -> None:
+        if self.rows:
             values = answer.to_dict()
             row = {name: values[name] for name in _FACTS}
-            self._rows.write({"source": answer.source, **row})
-        elif self._form == "csv":
+            self.rows.write({"source": answer.source, **row})
+        elif self.form == "csv":
             click.echo(answer.ava_rows(begins_at=self._begins_at), nl=False)
         else:
             echo(_table(answer))
-        self.answered += 1
-        if self._path:
-            _partial(self._path).unlink(missing_ok=True)
 
-    def failed(self, source: str, error: str) -> None:
-        """A video without an answer."""
-        error = opt.in_options(error, click.get_current_context().command)
-        echo(error if source in error else f"{source}: {error}", err=True)
-        self.failures += 1
-        if self._rows:
-            self._rows.write({"source": source, "error": " ".join(error.split())})
-
-    def interrupted(self, answer: Detections, total: int) -> None:
-        """Keeps what was answered of a video before Ctrl-C."""
-        if self._path:
-            partial = _partial(self._path)
-            answer.save(partial, format_of(self._path, self._form), begins_at=self._begins_at)
-            echo(f"\n{len(answer.key_seconds)} of {total} key frames are in '{partial}'.", err=True)
+    def save(self, answer: Detections, path: Path) -> None:
+        answer.save(path, format_of(path, self.form), begins_at=self._begins_at)
 
 
 class _AvaFile(_Target):
@@ -339,17 +253,17 @@ class _AvaFile(_Target):
         return target
 
     def _keep(self, names: set[str]) -> None:
-        assert self._path is not None
+        assert self.path is not None
         try:
-            content = self._path.read_bytes()
+            content = self.path.read_bytes()
             lines = content.decode().splitlines(keepends=True)
             rows = csv.reader(io.StringIO(content.decode(), newline=""))
             whole = "".join(line for line, row in zip(lines, rows, strict=True) if row and row[0] in names)
             if whole.encode() != content:
-                with written_whole(self._path) as part:
+                with written_whole(self.path) as part:
                     part.write_bytes(whole.encode())
         except (OSError, ValueError, csv.Error) as error:
-            raise InputError(f"'{self._path}' can't be gone on with: {error}.") from error
+            raise InputError(f"'{self.path}' can't be gone on with: {error}.") from error
 
     def check_names(self, sources: list[Any]) -> None:
         from slowfast_zoo.video.decoding.sources import display_name
@@ -363,30 +277,26 @@ class _AvaFile(_Target):
                     " .jsonl."
                 )
 
-    def write(self, answer: Detections) -> None:
-        assert self._path is not None
+    def put(self, answer: Detections) -> None:
+        assert self.path is not None
         text = answer.ava_rows(begins_at=self._begins_at).encode()
-        size = self._path.stat().st_size if self._path.exists() else 0
+        size = self.path.stat().st_size if self.path.exists() else 0
         try:
-            with self._path.open("ab", buffering=0) as file:
+            with self.path.open("ab", buffering=0) as file:
                 left = text
                 while left:
                     left = left[file.write(left) :]
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.truncate(self._path, size)
+                os.truncate(self.path, size)
             kept = f" Its {self.answered + self.known.total()} videos are kept; --resume goes on."
-            raise InputError(f"'{self._path}' can't be written: {error.strerror or error}.{kept}") from error
-        super().write(answer)
+            raise InputError(f"'{self.path}' can't be written: {error.strerror or error}.{kept}") from error
+        super().put(answer)
 
-    def __enter__(self) -> _Target:
-        assert self._path is not None
-        self._path.touch()
+    def __enter__(self) -> Self:
+        assert self.path is not None
+        self.path.touch()
         return super().__enter__()
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def _table(answer: Detections) -> str:

@@ -14,10 +14,10 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import FILE, FOLDER, command, echo, prepared
-from slowfast_zoo.cli.videos import shard as shards
-from slowfast_zoo.cli.videos.predict import find_videos, listed
-from slowfast_zoo.cli.videos.shard import Shard
+from slowfast_zoo.cli.options import FILE, FOLDER, command, prepared
+from slowfast_zoo.cli.videos import sources
+from slowfast_zoo.cli.videos.answers import Target
+from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.files import check_writable, claimed
 from slowfast_zoo.inference.features.recipes import (
@@ -41,13 +41,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
     'features films/ -r --out features/ --shard "$SLURM_ARRAY_TASK_ID/16"',
     "features --compare mine/v1.npz theirs/v1.npz",
 )
-@click.argument("paths", nargs=-1)
-@click.option(
-    "--from",
-    "names",
-    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
-    help="A file with the name of a video on each line; - reads them from standard input.",
-)
+@sources.videos(required=False)
 @click.option("--out", type=FOLDER, help="The folder to write to, a file per video.")
 @click.option(
     "--recipe",
@@ -82,17 +76,14 @@ _SECONDS = click.FloatRange(0, min_open=True)
 @opt.views(help_text="Clips and crops of each window, averaged")
 @opt.fps
 @opt.how
-@click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
 @click.option(
     "--format", "form", type=opt.choice(FeatureFormat), help="Of the files.  [default: the recipe's; npz]"
 )
-@shards.option
 @opt.overwrite
 @click.option("--compare", nargs=2, type=FILE, metavar="A B", help="Compare two files instead, row by row.")
 @opt.as_json
 def features_command(
-    paths: tuple[str, ...],
-    names: str | None,
+    videos: Videos,
     out: Path | None,
     recipe: RecipeName,
     model: ModelRef | None,
@@ -100,9 +91,7 @@ def features_command(
     views: Any,
     fps: float | None,
     how: dict[str, Any],
-    recursive: bool,
     form: FeatureFormat | None,
-    shard: Shard | None,
     overwrite: bool,
     compare: tuple[Path, Path] | None,
     as_json: bool,
@@ -116,34 +105,32 @@ def features_command(
     if compare:
         from slowfast_zoo.inference.features.files import compare_features
 
-        found = compare_features(*compare)
-        opt.echo_report(found, as_json)
-        raise click.exceptions.Exit(int(found.first_difference is not None or found.rows[0] != found.rows[1]))
-    if out is None or (not paths and names is None):
+        result = compare_features(*compare)
+        opt.echo_report(result, as_json)
+        differ = result.first_difference is not None or result.rows[0] != result.rows[1]
+        raise click.exceptions.Exit(int(differ))
+    if out is None or not videos.given:
         raise click.UsageError("Name videos and a folder with --out, or two files with --compare.")
     published = find_recipe(recipe)
     form = form or (published.format if published else "npz")
-    found_videos = find_videos([*paths, *listed(names)], recursive, Counter())
-    folder = _Folder(out, form, found_videos.sources, overwrite)
-    found_videos = found_videos.part(shard)
-    folder.files = {source: folder.files[source] for source in found_videos.sources}
-    for failure in found_videos.failures:
-        folder.failed(failure.source, failure.error or "")
-    if folder.files:
+    found = videos.find()
+    target = _Folder(out, form, found.sources, overwrite)
+    found = found.part(videos.shard)
+    target.files = {source: target.files[source] for source in found.sources}
+    for failure in found.failures:
+        target.failed(failure.source, failure.error or "")
+    if target.files:
         from slowfast_zoo.inference.features.features import FeatureExtractor
 
         chosen = model or parse(published.model if published else DEFAULT_MODEL)
         options = {**wishes, "recipe": recipe, "views": views, "fps": fps, **prepared(how)}
         extractor = FeatureExtractor(chosen.load(), **options)
         extractor.settings |= chosen.origin()
-        folder.fill(extractor)
-    skipped = "".join(f", {what}: {count}" for what, count in sorted(found_videos.skipped.items()))
-    echo(f"{folder.summary()}{skipped}", err=True)
-    if folder.failures:
-        raise click.exceptions.Exit(1)
+        target.fill(extractor)
+    target.end(found)
 
 
-class _Folder:
+class _Folder(Target):
     """Where the features of many videos go.
 
     Args:
@@ -154,7 +141,6 @@ class _Folder:
 
     Attributes:
         files: what goes where, in an order of this process's own.
-        failures: videos without features.
 
     Raises:
         InputError: it can't be written.
@@ -168,6 +154,7 @@ class _Folder:
             check_writable(path / f"features.{form}")
         except OSError as error:
             raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+        super().__init__(path, form)
         self._overwrite = overwrite
         stems = {source: Path(display_name(source)).stem or "video" for source in sources}
         common = Counter(stems.values())
@@ -175,7 +162,7 @@ class _Folder:
             source: path / f"{_name(display_name(source), stem, common[stem])}.{form}"
             for source, stem in stems.items()
         }
-        self.written = self.there = self.others = self.failures = 0
+        self.there = self.others = 0
 
     def fill(self, extractor: Any) -> None:
         """Makes what isn't there and nobody else is making.
@@ -211,18 +198,13 @@ class _Folder:
                 self.failed(name, str(error))
                 return
             features.save(path)
-            self.written += 1
-
-    def failed(self, source: str, error: str) -> None:
-        """A video without features."""
-        echo(error if source in error else f"{source}: {error}", err=True)
-        self.failures += 1
+            self.answered += 1
 
     def summary(self) -> str:
         """What became of all the videos, in one line."""
         parts = {"there already": self.there, "being made by others": self.others, "failed": self.failures}
         return ", ".join(
-            [f"{self.written} written", *(f"{count} {what}" for what, count in parts.items() if count)]
+            [f"{self.answered} written", *(f"{count} {what}" for what, count in parts.items() if count)]
         )
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -16,16 +15,16 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo, made_fast
 from slowfast_zoo.cli.results import ResultFile, clock
-from slowfast_zoo.cli.videos import shard as shards
-from slowfast_zoo.cli.videos.predict import find_videos, listed
-from slowfast_zoo.cli.videos.shard import Shard
-from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.cli.videos import sources
+from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
+from slowfast_zoo.cli.videos.sources import Videos
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
 from slowfast_zoo.naming import ModelRef
-from slowfast_zoo.spec import LastWindow
+from slowfast_zoo.spec import LastWindow, views_name
 
 if TYPE_CHECKING:
-    from slowfast_zoo.inference.timeline import Timeline, TimelineMaker, TimelineRun
+    from slowfast_zoo.inference.timeline import Timeline
 
 LEDGER = "timelines.jsonl"
 """Says of a folder of timelines which video each file belongs to, how it was made, and what failed."""
@@ -91,42 +90,31 @@ rules = opt.bundle(
     "timeline films/ -r --format csv --out timelines/ --resume",
     "timeline films/ -r --format srt --out timelines/ --resume --shard 3/16",
 )
-@click.argument("paths", nargs=-1)
-@click.option(
-    "--from",
-    "names",
-    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
-    help="A file with the name of a video on each line; - reads them from standard input.",
-)
+@sources.videos()
 @model_option()
 @grid
 @rules
 @opt.views(help_text="Clips and crops of each window")
 @opt.fps
 @opt.how
-@click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
 @click.option(
     "--out",
     type=PATH,
     help=f"For one video a file ({', '.join(SUFFIXES)}); for many a folder, and --format.",
 )
 @click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
-@click.option("--resume", is_flag=True, help="Go on with --out: only videos without a file are looked at.")
-@shards.option
+@sources.resume
 def timeline_command(
-    paths: tuple[str, ...],
-    names: str | None,
+    videos: Videos,
     model: ModelRef,
     grid: dict[str, Any],
     rules: dict[str, Any],
     views: Any,
     fps: float | None,
     how: dict[str, Any],
-    recursive: bool,
     out: Path | None,
     form: str | None,
     resume: bool,
-    shard: Shard | None,
 ) -> None:
     """Says what happens when in videos: segments with begin and end, as a table, subtitles or other files.
 
@@ -138,129 +126,64 @@ def timeline_command(
     from slowfast_zoo.inference.timeline import TimelineMaker
     from slowfast_zoo.video.windows import Grid
 
-    if not paths and names is None:
-        raise click.UsageError("Name a video, a folder or a pattern, or give a list of names with --from.")
     rules["labels"] = rules["labels"] or None
     made = (Grid(**grid), SegmentRules(**rules))
-    arguments = [*paths, *listed(names)]
-    found = find_videos(arguments, recursive, Counter())
-    many = shard is not None or len(found.sources) + len(found.failures) > 1
+    found = videos.find()
+    many = videos.shard is not None or found.total > 1
     settings = {**model.origin(), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
-    settings |= {"views": views if isinstance(views, str) else f"{views[0]}x{views[1]}", "fps": fps}
-    settings |= {"precision": how["precision"]}
-    target = _File(out, form) if not out or not (many or out.is_dir()) else None
-    if target is None:
-        assert out is not None
-        target = _folder(out, form, resume, settings, shard, found.sources)
-        found = find_videos(arguments, recursive, target.known).part(shard)
-    elif shard is not None:
-        found = found.part(shard)
-    elif resume and out is None:
-        raise InputError("--resume needs --out, what to go on with.")
-    elif out is not None and out.exists():
-        if not resume:
-            raise InputError(f"'{out}' exists; give --resume to leave it, or another name.")
-        found.sources.clear()
-    if not found.sources and not found.failures:
-        echo(f"Nothing to do: '{out}' has a timeline of each{' of this part' if shard else ''}.", err=True)
+    settings |= {"views": views_name(views), "fps": fps, "precision": how["precision"]}
+    target: Target
+    if out and (many or out.is_dir()):
+        target = _folder(out, form, resume, settings, videos, found.sources)
+        found = videos.left(target.known)
+    else:
+        target, found = _File(out, form), found.part(videos.shard)
+        if resume and out is None:
+            raise InputError("--resume needs --out, what to go on with.")
+        if out is not None and out.exists():
+            if not resume:
+                raise InputError(f"'{out}' exists; give --resume to leave it, or another name.")
+            found.sources.clear()
+    if not found.total:
+        echo(videos.nothing_to_do(out, "a timeline of"), err=True)
         return
-    with target:
-        for failure in found.failures:
-            target.failed(failure.source, failure.error or "")
-        if found.sources:
-            fast, prepared = made_fast(model.load(), how)
-            maker = TimelineMaker(fast, *made, views=views, fps=fps, **prepared)
-            _answer(maker, found.sources, target)
-    if many or found.skipped:
-        parts = "".join(f", {what}: {count}" for what, count in sorted(found.skipped.items()))
-        echo(f"{target.answered} answered, {target.failures} failed{parts}", err=True)
-    if target.failures:
-        raise click.exceptions.Exit(1)
+
+    def maker() -> Begin:
+        fast, prepared = made_fast(model.load(), how)
+        making = TimelineMaker(fast, *made, views=views, fps=fps, **prepared)
+        return lambda source, alone: making.begin(source, alone=alone)
+
+    answer_each(found, target, maker, told=many)
 
 
-def _answer(maker: TimelineMaker, sources: list[Any], target: _File) -> None:
-    """A timeline of each video, written as soon as it is finished."""
-    from slowfast_zoo.runtime.progress import Progress
-    from slowfast_zoo.video.decoding.sources import display_name
-
-    for number, source in enumerate(sources, 1):
-        name = display_name(source)
-        title = name if len(sources) == 1 else f"{number} of {len(sources)}: {Path(name).name}"
-        try:
-            with maker.begin(source, alone=len(sources) == 1) as run:
-                try:
-                    with Progress(title, run.total, unit="window") as bar:
-                        for _ in run:
-                            bar.step()
-                except KeyboardInterrupt:
-                    target.interrupted(run)
-                    raise
-                answer = run.answer()
-        except SlowFastZooError as error:
-            target.failed(name, str(error))
-        else:
-            target.write(answer)
-
-
-class _File:
+class _File(Target):
     """Where the timeline of one video goes: a file, or standard output.
-
-    Args:
-        path: None: standard output.
-        form: None: told by the file's ending, a table without a file.
-
-    Attributes:
-        answered: videos that were.
-        failures: videos that weren't.
 
     Raises:
         InputError, UnknownNameError: a format or place that doesn't fit.
     """
 
-    def __init__(self, path: Path | None, form: str | None) -> None:
-        self.answered = self.failures = 0
-        self._file = path
-        self._form = format_of(path or "", form) if path or form else None
-        if path is None and self._form == "png":
+    form: SegmentFormat | None
+
+    def __init__(self, path: Path | None, form: str | None, rows: ResultFile | None = None) -> None:
+        super().__init__(path, format_of(path or "", form) if path or form else None, rows)
+        if path is None and self.form == "png":
             raise InputError("A picture needs --out, the file to write.")
 
     def __enter__(self) -> Self:
         """Sees to it that the file can be written, before any work."""
-        if self._file is not None:
-            opt.check_writable(self._file)
-        return self
+        if self.path is not None and not self.rows:
+            opt.check_writable(self.path)
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes what is open."""
-
-    def write(self, answer: Timeline) -> None:
-        """A finished timeline."""
-        path = self._path(answer.source)
+    def put(self, answer: Timeline) -> None:
+        path = self.path_of(answer.source)
         if path is not None:
-            answer.save(path, self._form)
-            _partial(path).unlink(missing_ok=True)
-        elif self._form is None:
+            self.save(answer, path)
+        elif self.form is None:
             echo(_table(answer))
         else:
-            click.echo(text_of(answer, self._form), nl=False)
-        self.answered += 1
-
-    def interrupted(self, run: TimelineRun) -> None:
-        """Keeps what was answered of a video before Ctrl-C."""
-        path = self._path(run.name)
-        if path is not None and run.answered:
-            run.answer().save(_partial(path), self._form)
-            echo(f"\n{run.answered} of {run.total} windows are in '{_partial(path)}'.", err=True)
-
-    def failed(self, source: str, error: str) -> None:
-        """A video without an answer."""
-        echo(error if source in error else f"{source}: {error}", err=True)
-        self.failures += 1
-
-    def _path(self, source: str) -> Path | None:
-        return self._file
+            click.echo(text_of(answer, self.form), nl=False)
 
 
 class _Folder(_File):
@@ -268,44 +191,28 @@ class _Folder(_File):
 
     Args:
         common: names without endings that several videos have, none of which gets it alone.
-
-    Attributes:
-        known: how many answers are there for each source.
     """
 
-    def __init__(self, folder: Path, form: str, ledger: ResultFile, common: AbstractSet[str]) -> None:
-        super().__init__(folder, form)
+    def __init__(self, path: Path, form: str, rows: ResultFile, common: AbstractSet[str]) -> None:
+        super().__init__(path, form, rows)
         self._common = common
-        self._folder, self._ledger, self.known = folder, ledger, ledger.known
 
-    def __enter__(self) -> Self:
-        self._ledger.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ledger.__exit__(kind, error, trace)
-
-    def write(self, answer: Timeline) -> None:
-        name = self._path(answer.source).name
-        super().write(answer)
+    def put(self, answer: Timeline) -> None:
+        name = self.path_of(answer.source).name
+        super().put(answer)
+        assert self.rows
         row = {"source": answer.source, "file": name, "segments": len(answer.segments)}
         seconds = round(answer.duration_seconds, 6)
-        self._ledger.write({**row, "duration_seconds": seconds, "damaged_frames": answer.damaged_frames})
+        self.rows.write({**row, "duration_seconds": seconds, "damaged_frames": answer.damaged_frames})
 
-    def failed(self, source: str, error: str) -> None:
-        super().failed(source, error)
-        self._ledger.write({"source": source, "error": " ".join(error.split())})
-
-    def _path(self, source: str) -> Path:
+    def path_of(self, source: str) -> Path:
         """Named as the video; by the path's hash too where another video's file has the name."""
-        assert self._form is not None
-        suffix = next((ending for ending, form in SUFFIXES.items() if form == self._form), ".json")
+        assert self.path and self.form
+        suffix = next((ending for ending, form in SUFFIXES.items() if form == self.form), ".json")
         stem = _stem(source)
-        path = self._folder / f"{stem}{suffix}"
+        path = self.path / f"{stem}{suffix}"
         if path.exists() or stem in self._common:
-            path = self._folder / f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}{suffix}"
+            path = self.path / f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}{suffix}"
         return path
 
 
@@ -318,7 +225,7 @@ def _folder(
     form: str | None,
     resume: bool,
     settings: dict[str, Any],
-    shard: Shard | None,
+    videos: Videos,
     sources: Sequence[Any],
 ) -> _Folder:
     """The folder for the timelines of many videos.
@@ -338,9 +245,9 @@ def _folder(
     settings = {**settings, "format": form}
     columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
     path, common = folder / LEDGER, frozenset[str]()
-    if shard is not None:  # other parts write here at the same time, which names depend on no order
+    if videos.shard is not None:  # other parts write here at the same time, which names depend on no order
         stems = Counter(_stem(display_name(source)) for source in sources)
-        path, common = shard.file(path), frozenset(stem for stem, count in stems.items() if count > 1)
+        path, common = videos.shard.file(path), frozenset(stem for stem, count in stems.items() if count > 1)
     ledger = ResultFile(path, None, resume=resume, columns=columns, settings=settings)
     return _Folder(folder, form, ledger, common)
 
@@ -355,10 +262,6 @@ def _table(answer: Timeline) -> str:
         for segment in answer.segments
     ]
     return "\n".join(lines if answer.segments else [*lines, "  nothing reaches --enter"])
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 @command(

@@ -32,7 +32,6 @@ from slowfast_zoo.inference.runner import BatchRunner, check_predictable, frames
 from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ClipSpec, class_names
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
@@ -137,10 +136,8 @@ def detect(
         boxes = boxes_of(boxes, source, unit=unit, video=video, begins_at=begins_at)
     elif boxes is not None:
         raise InputError("Persons come from boxes= or from detector=, and both were given.")
-    with maker.begin(source, boxes) as run, Progress("detect", run.total, unit="frame", show=progress) as bar:
-        for _ in run:
-            bar.step()
-        return run.answer()
+    with maker.begin(source, boxes) as run:
+        return run.finish("detect", show=progress)
 
 
 def boxes_of(
@@ -198,7 +195,6 @@ class DetectionMaker:
         self._model, self._device, self._engine, self._precision = model, device, engine, precision
         self.frames_on = frames_on(model, device)
         self._batch_size, self._progress = batch_size, progress
-        self.frames_on = frames_on(model, device)
         self._detector_name = detector
         self._detector: PersonDetector | None = None
         self._runner: BatchRunner | None = None
@@ -250,6 +246,8 @@ class _KeyJob(WindowJob):
 
 class DetectionRun(VideoRun[_KeyJob, Detections]):
     """Detections in the making; a window is the clip around a key frame."""
+
+    unit = "key frame"
 
     def __init__(
         self, maker: DetectionMaker, source: Source, boxes: PersonBoxes, detector: str | None, alone: bool

@@ -1,0 +1,145 @@
+"""An answer about each of many videos: written as soon as it is finished, and kept whatever ends the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import click
+
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.options import echo
+from slowfast_zoo.errors import SlowFastZooError
+
+if TYPE_CHECKING:
+    from slowfast_zoo.cli.results import ResultFile
+    from slowfast_zoo.cli.videos.sources import Found
+    from slowfast_zoo.inference.video_run import VideoRun
+
+Begin: TypeAlias = Callable[[Any, bool], "VideoRun[Any, Any]"]
+"""Begins the answer about a video, told whether it is the only one."""
+
+
+class Target:
+    """Where answers go; to be used in a ``with`` statement.
+
+    Args:
+        path: the file or folder; None: standard output.
+        form: of what is written.
+        rows: what gets a row for every video.
+
+    Attributes:
+        known: how many answers are there for each source.
+        answered: videos that were.
+        failures: videos that weren't.
+    """
+
+    def __init__(self, path: Path | None, form: str | None, rows: ResultFile | None = None) -> None:
+        self.answered = self.failures = 0
+        self.known: Counter[str] = rows.known if rows else Counter()
+        self.path, self.form, self.rows = path, form, rows
+
+    def __enter__(self) -> Self:
+        if self.rows:
+            self.rows.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.rows:
+            self.rows.__exit__(*error)
+
+    def path_of(self, source: str) -> Path | None:
+        """The file that a video's answer goes into."""
+        return self.path
+
+    def put(self, answer: Any) -> None:
+        """Writes a finished answer to where it belongs."""
+        raise NotImplementedError
+
+    def save(self, answer: Any, path: Path) -> None:
+        """Writes an answer into a file of its own."""
+        answer.save(path, self.form)
+
+    def write(self, answer: Any) -> None:
+        """A finished answer; what was kept of it before is no longer needed."""
+        path = self.path_of(answer.source)
+        self.put(answer)
+        self.answered += 1
+        if path:
+            _partial(path).unlink(missing_ok=True)
+
+    def failed(self, source: str, error: str) -> None:
+        """A video without an answer."""
+        error = opt.in_options(error, click.get_current_context().command)
+        echo(error if source in error else f"{source}: {error}", err=True)
+        self.failures += 1
+        if self.rows:
+            self.rows.write({"source": source, "error": " ".join(error.split())})
+
+    def interrupted(self, run: VideoRun[Any, Any]) -> None:
+        """Keeps what was answered of a video before Ctrl-C."""
+        path = self.path_of(run.name)
+        if path and run.answered:
+            self.save(run.answer(), _partial(path))
+            echo(f"\n{run.answered} of {run.total} {run.unit}s are in '{_partial(path)}'.", err=True)
+
+    def summary(self) -> str:
+        """What became of all the videos, in one line."""
+        return f"{self.answered} answered, {self.failures} failed"
+
+    def end(self, found: Found, *, told: bool = True) -> None:
+        """Says what became of all the videos, if that is wanted or some were left out.
+
+        Raises:
+            Exit: with status 1 where one failed.
+        """
+        if told or found.skipped:
+            echo(", ".join(filter(None, (self.summary(), found.left_out()))), err=True)
+        if self.failures:
+            raise click.exceptions.Exit(1)
+
+
+def answer_each(found: Found, target: Target, maker: Callable[[], Begin], *, told: bool) -> None:
+    """Answers about all videos, one after another.
+
+    Args:
+        found: the videos.
+        target: where answers go.
+        maker: loads the model, once it is needed; gives what begins a video's answer.
+        told: whether to say what became of all.
+
+    Raises:
+        Exit: with status 1 where a video failed.
+    """
+    with target:
+        for failure in found.failures:
+            target.failed(failure.source, failure.error or "")
+        if found.sources:
+            _answer(found.sources, target, maker())
+    target.end(found, told=told)
+
+
+def _answer(sources: list[Any], target: Target, begin: Begin) -> None:
+    from slowfast_zoo.video.decoding.sources import display_name
+
+    alone = len(sources) == 1
+    for number, source in enumerate(sources, 1):
+        name = display_name(source)
+        title = name if alone else f"{number} of {len(sources)}: {Path(name).name}"
+        try:
+            with begin(source, alone) as run:
+                try:
+                    answer = run.finish(title)
+                except KeyboardInterrupt:
+                    target.interrupted(run)
+                    raise
+        except SlowFastZooError as error:
+            target.failed(name, str(error))
+        else:
+            target.write(answer)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.partial{path.suffix}")

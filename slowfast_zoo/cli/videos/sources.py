@@ -1,0 +1,179 @@
+"""Which videos a command is asked for: the options that say so, and what they find."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.videos import shard as shards
+from slowfast_zoo.cli.videos.shard import Shard
+from slowfast_zoo.errors import InputError, VideoError
+
+if TYPE_CHECKING:
+    from slowfast_zoo.inference.predict import Prediction
+
+
+@dataclasses.dataclass
+class Found:
+    """What the arguments name."""
+
+    sources: list[Any] = dataclasses.field(default_factory=list)
+    """Videos, each once, in order; what doesn't exist is kept to be reported."""
+    failures: list[Prediction] = dataclasses.field(default_factory=list)
+    """Folders and patterns without videos."""
+    skipped: Counter[str] = dataclasses.field(default_factory=Counter)
+    """How many of what were left out."""
+
+    @property
+    def total(self) -> int:
+        """Videos, and what was meant as one."""
+        return len(self.sources) + len(self.failures)
+
+    def part(self, shard: Shard | None) -> Found:
+        """Those that belong to a shard; None: all."""
+        if shard is None:
+            return self
+        sources = [source for source in self.sources if shard.has(source)]
+        failures = [failure for failure in self.failures if shard.has(failure.source)]
+        others = self.total - len(sources) - len(failures)
+        return Found(sources, failures, self.skipped + Counter({"of other shards": others}))
+
+    def left_out(self) -> str:
+        """What was, and how many of each, in words."""
+        return ", ".join(f"{what}: {count}" for what, count in sorted(self.skipped.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Videos:
+    """What a command was given."""
+
+    arguments: tuple[str, ...]
+    """Files, URLs, folders, patterns, - for standard input."""
+    names: str | None
+    """A file with more of them, a line each."""
+    recursive: bool
+    """Whether folders inside folders are searched."""
+    shard: Shard | None
+    """Which part of them is meant."""
+
+    @property
+    def given(self) -> bool:
+        """Whether there was anything."""
+        return bool(self.arguments) or self.names is not None
+
+    @functools.cached_property
+    def _all(self) -> tuple[str, ...]:
+        if self.names is None:
+            return self.arguments
+        try:
+            with click.open_file(self.names, "rb") as file:
+                lines = file.read().decode("utf-8-sig", "surrogateescape").splitlines()
+        except OSError as error:
+            raise InputError(f"'{self.names}' can't be read: {error.strerror or error}.") from error
+        return (*self.arguments, *(line for line in lines if line.strip()))
+
+    def find(self, known: Counter[str] | None = None) -> Found:
+        """Every video of every part, once, but those that are known.
+
+        Args:
+            known: how many answers there are for each name.
+        """
+        from slowfast_zoo.inference.predict import Prediction
+        from slowfast_zoo.video.decoding.sources import display_name
+
+        found, seen, known = Found(), set[Any](), Counter(known)
+        for text in self._all:
+            try:
+                videos = _expanded(text, self.recursive, found.skipped)
+            except (VideoError, InputError) as error:
+                found.failures.append(Prediction(source=display_name(text), error=str(error)))
+                continue
+            for source in videos:
+                if source in seen:
+                    continue
+                seen.add(source)
+                # URLs that only differ in their query have one name, so answers are counted.
+                if known[name := display_name(source)]:
+                    known[name] -= 1
+                    found.skipped["answered before"] += 1
+                else:
+                    found.sources.append(source)
+        return found
+
+    def left(self, known: Counter[str]) -> Found:
+        """What is to be answered yet: those of this part that aren't known."""
+        return self.find(known).part(self.shard)
+
+    def file(self, path: Path | None) -> Path | None:
+        """Where results go: the file of this part.
+
+        Raises:
+            InputError: somebody else writes there.
+        """
+        return self.shard.file(path) if self.shard and path else path
+
+    def nothing_to_do(self, path: Path | None, what: str = "an answer for") -> str:
+        """Says that all is there."""
+        return f"Nothing to do: '{path}' has {what} each{' of this part' if self.shard else ''}."
+
+
+def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
+    """The videos that one argument names."""
+    from slowfast_zoo.inference.inputs import expand_sources, is_folder, list_videos
+    from slowfast_zoo.video.decoding.sources import is_url, local_path
+
+    if text == "-":
+        return [sys.stdin.buffer]
+    if is_url(text) or not is_folder(folder := local_path(text)):
+        return [str(source) for source in expand_sources(text)]
+    listing = list_videos(folder, recursive=recursive)
+    found = [str(video) for video in listing.videos]
+    if not found and not recursive:
+        found = [str(source) for source in expand_sources(text)]  # a folder of frames
+    elif not found:
+        raise VideoError(f"The folder '{folder}' and those inside it hold no videos.")
+    for what, count in listing.skipped.items():
+        skipped["folders inside (-r searches them)" if what == "folders inside" else what] += count
+    return found
+
+
+def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
+    """The arguments and options that name videos; the command gets ``videos: Videos``."""
+
+    def decorate(command: opt.F) -> opt.F:
+        @functools.wraps(command)
+        def with_videos(
+            paths: tuple[str, ...], names: str | None, recursive: bool, shard: Shard | None, **options: Any
+        ) -> Any:
+            asked = Videos(paths, names, recursive, shard)
+            if required and not asked.given:
+                raise click.UsageError(
+                    "Name a video, a folder or a pattern, or give a list of names with --from."
+                )
+            return command(videos=asked, **options)
+
+        for option in (shards.option, _recursive, _from, click.argument("paths", nargs=-1)):
+            with_videos = option(with_videos)
+        return with_videos  # type: ignore[return-value]  # click calls it by names
+
+    return decorate
+
+
+_from = click.option(
+    "--from",
+    "names",
+    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
+    help="A file with the name of a video on each line; - reads them from standard input.",
+)
+_recursive = click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
+resume = click.option(
+    "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
+)
