@@ -1,4 +1,5 @@
-"""Batch norm statistics as plain averages over many batches (Precise BN), instead of a moving average.
+"""Batch norm statistics as plain averages over many batches (Precise BN) instead of a moving average, or of
+the clips of several processes.
 
 Source: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, section 3; MMAction2's ``PreciseBNHook``
 (https://github.com/open-mmlab/mmaction2) averages per-batch means and unbiased variances in the same way.
@@ -6,18 +7,21 @@ Source: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, section 3; MMActi
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.data.loader import PRECISE_BN, KeyedItems, StepKeys, load, normalized
+from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
+from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.recipe import TrainConfig
 
@@ -102,3 +106,48 @@ def measure_batch_norms(
             _LOGGER.warning("Out of memory: measuring batch norms with %d clips at a time.", batch)
     finally:
         model.train(was_training)
+
+
+class _Shared(nn.SyncBatchNorm, nn.BatchNorm3d):
+    """What a batch norm of the network is while it shares: to everyone who asks still a ``BatchNorm3d``."""
+
+
+@contextlib.contextmanager
+def shared_batch_norms(model: nn.Module, group: Processes, count: int) -> Iterator[None]:
+    """Meanwhile batch norms that learn see the clips of several processes' forward passes together.
+
+    Modules, tensors and their names stay those of the plain network, and are saved as such.
+
+    Args:
+        model: on its device.
+        group: the processes of the training.
+        count: how many of them share with each other, neighbors by rank; 1: none.
+
+    Raises:
+        TrainingError: on a CPU, or processes that can't be divided so.
+    """
+    count = min(count, group.world)
+    if count == 1:
+        yield
+        return
+    if group.device.type == "cpu":
+        raise TrainingError(
+            f"sync_batch_norms is {count}, and torch's batch norms share statistics on GPUs only; on a CPU"
+            " leave it at 1 (--set sync_batch_norms=1): each process has its own."
+        )
+    if group.world % count:
+        raise TrainingError(
+            f"sync_batch_norms is {count}, which doesn't divide {group.world} processes; accepted: a divisor."
+        )
+    own = None if count == group.world else distributed.new_subgroups(count)[0]
+    norms = [module for module in model.modules() if type(module) is nn.BatchNorm3d]
+    try:
+        for norm in norms:
+            # Modules of their own, as convert_sync_batchnorm makes them, would be left in the model.
+            norm.__class__ = _Shared
+            norm.process_group = own  # type: ignore[assignment]
+        yield
+    finally:
+        for norm in norms:
+            norm.__class__ = nn.BatchNorm3d
+            del norm.process_group

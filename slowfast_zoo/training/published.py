@@ -33,7 +33,8 @@ _STHV1 = TrainConfig(
     warmup_epochs=0,
     warmup_iterations=510,
 )
-# The warm-up starts from 0.01; batch norms have no weight decay; gradients aren't clipped.
+# The warm-up starts from 0.01; batch norms have no weight decay; gradients aren't clipped; what it fine-tunes
+# shares statistics of batch norms (NORM_TYPE sync_batchnorm, NUM_SYNC_DEVICES 4).
 _PYSLOWFAST = TrainConfig(
     epochs=196,
     nesterov=True,
@@ -54,6 +55,7 @@ _SSV2 = _PYSLOWFAST.replace(
     milestones=(14, 18),
     warmup_epochs=0.19,
     warmup_ratio=0.0001 / 0.03,
+    sync_batch_norms=4,
     validate_every=2,
 )
 _CHARADES = _SSV2.replace(
@@ -98,7 +100,6 @@ _PERSONS = (
     " here they are left out, and of each frame all persons are learned, not 32 drawn by chance."
 )
 _IDLE = " Persons who do none of the 16 actions, whom the publisher left out, are learned as such."
-_SYNC = "The publisher's batch norms shared statistics between 4 GPUs, here each process has its own."
 
 _CAMERA_MOTION = TrainConfig(
     epochs=18,
@@ -241,11 +242,11 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         initialize_from=start,
         flip_pairs=_FLIP_PAIRS.get(entry.label_set, ()),
         validation_crop=_VALIDATION_CROPS.get(entry.label_set),
-        deviations=_deviations(entry, start is not None),
+        deviations=_deviations(entry),
     )
 
 
-def _deviations(entry: WeightEntry, fine_tuned: bool) -> str:
-    if entry.model_spec.roi is not None:
-        return _PERSONS + (_IDLE if entry.model_spec.num_classes == 16 else "")
-    return _SYNC if entry.publisher == "pyslowfast" and fine_tuned else ""
+def _deviations(entry: WeightEntry) -> str:
+    if entry.model_spec.roi is None:
+        return ""
+    return _PERSONS + (_IDLE if entry.model_spec.num_classes == 16 else "")

@@ -87,6 +87,8 @@ class TrainConfig(Spec):
     """Training batches over which batch norm statistics are averaged after an epoch; 0: not done."""
     precise_bn_every: int = 1
     """Epochs between two such passes; the last epoch always has one."""
+    sync_batch_norms: int = 1
+    """Processes, each with its GPU, whose batch norms share statistics in a step; 1: each has its own."""
     validate_every: int = 5
     """Epochs between two validations; the last epoch always has one."""
     checkpoint_every: int = 1
@@ -116,6 +118,7 @@ class TrainConfig(Spec):
             "batch_size",
             "accumulate",
             "precise_bn_every",
+            "sync_batch_norms",
             "validate_every",
             "log_every",
         ):

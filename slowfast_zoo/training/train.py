@@ -35,7 +35,7 @@ from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.averaging import WeightAverage
-from slowfast_zoo.training.batch_norm import update_batch_norms
+from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.journal import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import loss_of, mixed
 from slowfast_zoo.training.optimizer import make_optimizer
@@ -135,6 +135,7 @@ def train(
         if config.thaw_at < 1:
             up_to, norms = model.frozen
             stack.callback(model.freeze, up_to, norms=norms)
+        stack.enter_context(shared_batch_norms(model, group, config.sync_batch_norms))
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         return trainer.run(resume, progress, listener)
 
@@ -407,7 +408,7 @@ class _Trainer:
 def _distributed(model: nn.Module, group: Processes) -> nn.Module:
     """The model with gradients averaged over processes.
 
-    Each process keeps its own batch norm statistics while it trains, as the publishers' do.
+    Each process keeps its own batch norm statistics while it trains, as most publishers' do.
     """
     gpus = [group.device] if group.device.type == "cuda" else None
     # A 1x1x1 kernel's strides say nothing about its layout, and DDP warns of them.

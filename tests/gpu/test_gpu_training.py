@@ -17,7 +17,9 @@ from torch import distributed
 from slowfast_zoo import train
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.runtime.distributed import Processes, join
+from slowfast_zoo.training.state import LAST
 from slowfast_zoo.training.train import _distributed
+from slowfast_zoo.weights.saved.file import read_file
 
 pytestmark = pytest.mark.gpu
 LEARNS = CONFIG.replace(epochs=6, batch_size=4, lr=0.05)
@@ -145,3 +147,20 @@ def test_nccl_with_one_process(group: Processes, tmp_path: Path) -> None:
     network = _distributed(model, group)
     network(torch.randn(2, 3, 4, 32, 32, device=group.device)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def _one_of_two(rank: int, folder: Path, device: str, sync: int) -> None:
+    """Gloo, as NCCL refuses two processes on one GPU."""
+    distributed.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
+    model = make_model(SPEC.replace(dropout=0.0))
+    config = LEARNS.replace(batch_size=2, sync_batch_norms=sync)
+    train(model, Clips(12), config, work_dir=folder / "two", device=device, progress=False)
+    distributed.destroy_process_group()
+
+
+def test_norms_that_share_statistics_train_as_one_process_does(cuda: torch.device, tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_one_of_two, (tmp_path, str(cuda), 2), nprocs=2)
+    alone = trained(tmp_path / "one", cuda)
+    both = read_file(tmp_path / "two" / LAST)
+    for name, tensor in alone.state_dict().items():
+        torch.testing.assert_close(both.state_dict()[name], tensor.cpu(), atol=1e-3, rtol=1e-3, msg=name)

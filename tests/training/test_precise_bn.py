@@ -1,15 +1,18 @@
-"""Precise BN is what plain averages give."""
+"""Precise BN is what plain averages give; batch norms that share statistics stay those of the network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from support.training_clips import CONFIG, SPEC, Fixed, assert_same, make_model, weights_of
 from torch import Tensor, nn
 
 from slowfast_zoo.data.loader import PRECISE_BN, StepKeys
-from slowfast_zoo.training.batch_norm import update_batch_norms
+from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.train import train
 
 
@@ -55,3 +58,32 @@ def test_precise_bn_of_a_training_reads_the_training_batches(tmp_path: Path) -> 
     torch.testing.assert_close(
         model.fast.stem.norm.running_mean, torch.stack(expected).mean(0), atol=1e-6, rtol=1e-5
     )
+
+
+def test_norms_share_meanwhile_and_are_plain_again() -> None:
+    model, clip = make_model().eval(), torch.randn(1, 3, 4, 32, 32)
+    before, answer = weights_of(model), model(clip)
+    with pytest.raises(KeyError), shared_batch_norms(model, Processes(0, 2, torch.device("cuda")), 8):
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
+        assert norms and all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+        assert_same(weights_of(model), before)
+        assert torch.equal(model(clip), answer)
+        raise KeyError
+    assert {type(norm) for norm in norms} == {nn.BatchNorm3d}
+    assert norms[0].__dict__.keys() == nn.BatchNorm3d(1).__dict__.keys()
+    for world, count in ((1, 4), (4, 1)):
+        with shared_batch_norms(model, Processes(0, world, torch.device("cpu")), count):
+            assert type(norms[0]) is nn.BatchNorm3d
+
+
+@pytest.mark.parametrize(
+    ("device", "world", "words"),
+    [
+        ("cpu", 2, "share statistics on GPUs only; on a CPU leave it at 1"),
+        ("cuda", 6, "doesn't divide 6 proc"),
+    ],
+)
+def test_norms_that_cant_share_say_so(device: str, world: int, words: str) -> None:
+    group = Processes(0, world, torch.device(device))
+    with pytest.raises(TrainingError, match=words), shared_batch_norms(make_model(), group, 4):
+        pass

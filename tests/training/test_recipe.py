@@ -153,6 +153,7 @@ def test_pyslowfast_warms_up_to_the_cosine_of_epoch_34() -> None:
 def test_pyslowfast_fine_tuning_starts_at_a_ten_thousandth() -> None:
     for name, peak in (("SSv2/SLOWFAST_16x8_R50", 0.03), ("Charades/SLOWFAST_16x8_R50", 0.0375)):
         config = get_recipe(name).config
+        assert (config.sync_batch_norms, get_recipe(name).deviations) == (4, "")
         assert learning_rate(config, 0, 1000, peak) == pytest.approx(0.0001)
         assert learning_rate(config, 5000, 1000, peak) == pytest.approx(peak)
 
