@@ -294,7 +294,14 @@ class _Trainer:
         improved = False
         if self.validation is not None and (last or epoch % config.validate_every == 0):
             self.group.share_batch_norms(self.model)
-            self.metrics, self.validated = self._validate(self.validation), self.done
+            rate = self.optimizer.param_groups[0]["lr"]
+            way_out = (
+                f"The learning rate is {rate:g}; lower it; checkpoints in {self.folder} are from before."
+            )
+            self.metrics = _validated(
+                self.model, self.validation, config, self.group.device, self.progress, way_out
+            )
+            self.validated = self.done
             improved = not self.best or selection_score(self.metrics) >= selection_score(self.best)
             if improved:
                 self.best = {"epoch": epoch, **self.metrics}
@@ -302,28 +309,6 @@ class _Trainer:
             log.validated(epoch, config.epochs, self.metrics)
         if improved and self.group.first:
             save_weights(self.model, self.folder / BEST, self._notes())
-
-    def _validate(self, validation: ClipDataset) -> dict[str, float]:
-        config, precision = self.config, self.config.precision
-        how: Any = {"workers": config.workers, "device": self.group.device, "progress": self.progress}
-        if self.model.spec.roi is not None:
-            scores = evaluate_persons(self.model, validation, precision=precision, **how)
-            if scores.failed:
-                _LOGGER.warning("Validation: %s; the first failure: %s", scores, scores.failed[0])
-            return dict(scores.metrics)
-        batch = config.batch_size
-        result = evaluate(
-            self.model, validation, batch_size=batch, max_views=batch, precision=precision, **how
-        )
-        if result.error:
-            rate = self.optimizer.param_groups[0]["lr"]
-            raise TrainingError(
-                f"Validation behind step {self.done}: {result.error} The learning rate is {rate:g}; lower it."
-                f" Checkpoints in {self.folder} are from before."
-            )
-        if result.failed:
-            _LOGGER.warning("Validation: %s; the first failure: %s", result, result.failed[0])
-        return dict(result.metrics)
 
     def _precise_bn(self, epoch: int) -> None:
         clips_per_pass = self.plan.micro_batch * self.group.world
@@ -403,6 +388,34 @@ class _Trainer:
             f" broken clips, or lower the learning rate ({rate:g} at this step, {self.plan.lr:g} at"
             f" most); checkpoints in {self.folder} are from before."
         )
+
+
+def _validated(
+    model: SlowFast,
+    validation: ClipDataset,
+    config: TrainConfig,
+    device: torch.device,
+    progress: bool,
+    way_out: str,
+) -> dict[str, float]:
+    """Metrics of the model as it is.
+
+    Raises:
+        TrainingError: its answers aren't numbers.
+    """
+    how: Any = {"workers": config.workers, "device": device, "progress": progress}
+    how["precision"] = config.precision
+    if model.spec.roi is not None:
+        scores = evaluate_persons(model, validation, **how)
+        if scores.failed:
+            _LOGGER.warning("Validation: %s; the first failure: %s", scores, scores.failed[0])
+        return dict(scores.metrics)
+    result = evaluate(model, validation, batch_size=config.batch_size, max_views=config.batch_size, **how)
+    if result.error:
+        raise TrainingError(f"Validation: {result.error} {way_out}")
+    if result.failed:
+        _LOGGER.warning("Validation: %s; the first failure: %s", result, result.failed[0])
+    return dict(result.metrics)
 
 
 def _distributed(model: nn.Module, group: Processes) -> nn.Module:

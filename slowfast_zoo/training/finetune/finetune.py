@@ -178,10 +178,7 @@ def finetune(
     changes = dict(config or {})
     forced = _forced(recipe, changes, norms, model)
     check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
-    if folds and (folds < 2 or not everything):
-        raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
-    if budget_seconds is not None and not budget_seconds > 0:
-        raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
+    _check_extent(folds, everything, budget_seconds)
     folder = _begun(work_dir, resume)
     notes: list[str] = []
     if not installed("matplotlib"):
@@ -237,6 +234,13 @@ def finetune(
         _say(notes, f"Training clips as the network gets them: {folder / PREVIEW}.")
     run = _Run(workshop, found, folder, notes, forced, listener)
     return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
+
+
+def _check_extent(folds: int, everything: bool, budget_seconds: float | None) -> None:
+    if folds and (folds < 2 or not everything):
+        raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
 
 
 def _begun(work_dir: str | Path, resume: bool) -> Path:
