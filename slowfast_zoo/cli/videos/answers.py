@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -11,7 +12,8 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.options import echo
-from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.files import check_writable
 
 if TYPE_CHECKING:
     from slowfast_zoo.cli.results import ResultFile
@@ -113,6 +115,8 @@ def answer_each(found: Found, target: Target, maker: Callable[[], Begin], *, tol
     Raises:
         Exit: with status 1 where a video failed.
     """
+    if found.is_done(target.path):
+        return
     with target:
         for failure in found.failures:
             target.failed(failure.source, failure.error or "")
@@ -139,6 +143,34 @@ def _answer(sources: list[Any], target: Target, begin: Begin) -> None:
             target.failed(name, str(error))
         else:
             target.write(answer)
+
+
+def opened_folder(path: Path, name: str) -> Path:
+    """A folder for a file of that name and others, there and seen to be writable.
+
+    Raises:
+        InputError: it isn't.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+        check_writable(path / name)
+    except OSError as error:
+        raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+    return path
+
+
+def stem_of(source: str, *, hashed: bool = False) -> str:
+    """What a video's file is called, without ending; with the path's hash where others have that name."""
+    stem = Path(source).stem or "video"
+    return f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}" if hashed else stem
+
+
+def common_stems(sources: Iterable[Any]) -> frozenset[str]:
+    """The names that several videos have."""
+    from slowfast_zoo.video.decoding.sources import display_name
+
+    stems = Counter(stem_of(display_name(source)) for source in sources)
+    return frozenset(stem for stem, count in stems.items() if count > 1)
 
 
 def _partial(path: Path) -> Path:

@@ -128,9 +128,6 @@ def detect_command(
     out = videos.file(out)
     target = _Target.of(out, form, resume, settings, chosen.begins_at)
     found = videos.left(target.known)
-    if not found.total:
-        echo(videos.nothing_to_do(out), err=True)
-        return
     many = videos.shard is not None or found.total > 1 or bool(target.known)
     target.check_names(found.sources)
     chosen = dataclasses.replace(chosen, strict=many)

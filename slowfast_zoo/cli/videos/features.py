@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,10 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, FOLDER, command, prepared
 from slowfast_zoo.cli.videos import sources
-from slowfast_zoo.cli.videos.answers import Target
+from slowfast_zoo.cli.videos.answers import Target, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
-from slowfast_zoo.errors import InputError, SlowFastZooError
-from slowfast_zoo.files import check_writable, claimed
+from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.files import claimed
 from slowfast_zoo.inference.features.recipes import (
     FeatureFormat,
     FloatType,
@@ -149,18 +147,12 @@ class _Folder(Target):
     def __init__(self, path: Path, form: FeatureFormat, sources: list[Any], overwrite: bool) -> None:
         from slowfast_zoo.video.decoding.sources import display_name
 
-        try:
-            path.mkdir(exist_ok=True)
-            check_writable(path / f"features.{form}")
-        except OSError as error:
-            raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
-        super().__init__(path, form)
+        super().__init__(opened_folder(path, f"features.{form}"), form)
         self._overwrite = overwrite
-        stems = {source: Path(display_name(source)).stem or "video" for source in sources}
-        common = Counter(stems.values())
+        names, common = {source: display_name(source) for source in sources}, common_stems(sources)
         self.files = {
-            source: path / f"{_name(display_name(source), stem, common[stem])}.{form}"
-            for source, stem in stems.items()
+            source: path / f"{stem_of(name, hashed=stem_of(name) in common)}.{form}"
+            for source, name in names.items()
         }
         self.there = self.others = 0
 
@@ -206,8 +198,3 @@ class _Folder(Target):
         return ", ".join(
             [f"{self.answered} written", *(f"{count} {what}" for what, count in parts.items() if count)]
         )
-
-
-def _name(source: str, stem: str, count: int) -> str:
-    """The video's, with its path's hash where several are called the same."""
-    return stem if count == 1 else f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"

@@ -75,10 +75,9 @@ def predict_command(
     out = videos.file(out)
     results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
     found = videos.left(results.known)
-    total = found.total
-    if not total:
-        echo(videos.nothing_to_do(out), err=True)
+    if found.is_done(out):
         return
+    total = found.total
     chosen = click.get_current_context().get_parameter_source("topk")
     best = topk if chosen is click.core.ParameterSource.COMMANDLINE else 1
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.options import echo
 from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, VideoError
@@ -45,6 +46,12 @@ class Found:
         failures = [failure for failure in self.failures if shard.has(failure.source)]
         others = self.total - len(sources) - len(failures)
         return Found(sources, failures, self.skipped + Counter({"of other shards": others}))
+
+    def is_done(self, path: Path | None) -> bool:
+        """Whether nothing is left to do, which is said."""
+        if not self.total:
+            echo(f"Nothing to do: '{path}' has an answer for each of the videos.", err=True)
+        return not self.total
 
     def left_out(self) -> str:
         """What was, and how many of each, in words."""
@@ -119,10 +126,6 @@ class Videos:
             InputError: somebody else writes there.
         """
         return self.shard.file(path) if self.shard and path else path
-
-    def nothing_to_do(self, path: Path | None, what: str = "an answer for") -> str:
-        """Says that all is there."""
-        return f"Nothing to do: '{path}' has {what} each{' of this part' if self.shard else ''}."
 
 
 def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -16,7 +14,7 @@ from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo, made_fast
 from slowfast_zoo.cli.results import ResultFile, clock
 from slowfast_zoo.cli.videos import sources
-from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
+from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
@@ -144,9 +142,6 @@ def timeline_command(
             if not resume:
                 raise InputError(f"'{out}' exists; give --resume to leave it, or another name.")
             found.sources.clear()
-    if not found.total:
-        echo(videos.nothing_to_do(out, "a timeline of"), err=True)
-        return
 
     def maker() -> Begin:
         fast, prepared = made_fast(model.load(), how)
@@ -209,15 +204,9 @@ class _Folder(_File):
         """Named as the video; by the path's hash too where another video's file has the name."""
         assert self.path and self.form
         suffix = next((ending for ending, form in SUFFIXES.items() if form == self.form), ".json")
-        stem = _stem(source)
-        path = self.path / f"{stem}{suffix}"
-        if path.exists() or stem in self._common:
-            path = self.path / f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}{suffix}"
-        return path
-
-
-def _stem(source: str) -> str:
-    return Path(source).stem or "video"
+        stem = stem_of(source)
+        taken = stem in self._common or (self.path / f"{stem}{suffix}").exists()
+        return self.path / f"{stem_of(source, hashed=taken)}{suffix}"
 
 
 def _folder(
@@ -233,21 +222,14 @@ def _folder(
     Raises:
         InputError: it can't be made, or holds answers that are not to be gone on with.
     """
-    from slowfast_zoo.video.decoding.sources import display_name
-
     if form is None:
         raise InputError(f"'{folder}' is for the timelines of many videos: give --format as well, as srt.")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"'{folder}' can't be made: {error.strerror or error}.") from error
-    opt.check_writable(folder / LEDGER)
+    opened_folder(folder, LEDGER)
     settings = {**settings, "format": form}
     columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
     path, common = folder / LEDGER, frozenset[str]()
     if videos.shard is not None:  # other parts write here at the same time, which names depend on no order
-        stems = Counter(_stem(display_name(source)) for source in sources)
-        path, common = videos.shard.file(path), frozenset(stem for stem, count in stems.items() if count > 1)
+        path, common = videos.shard.file(path), common_stems(sources)
     ledger = ResultFile(path, None, resume=resume, columns=columns, settings=settings)
     return _Folder(folder, form, ledger, common)
 
