@@ -115,6 +115,7 @@ _CAMERA_MOTION = TrainConfig(
     warmup_epochs=1,
     schedule_rule="pyslowfast",
     warmup_ratio=0.05,
+    channels_last=True,
     validate_every=6,
 )
 
