@@ -26,6 +26,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.cli.videos.predict import Progress
 from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
+from slowfast_zoo.inference.engines.openvino import int8
 from slowfast_zoo.naming import parse
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=2, crops=3)
@@ -411,3 +412,29 @@ def test_a_foreign_file_is_not_resumed(videos: Path, saved: Path, tmp_path: Path
     assert result.exit_code == 1
     assert "holds no answers to go on with" in result.output
     assert out.read_text() == "my notes\n"
+
+
+def test_int8_is_calibrated_with_videos(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        int8, "_WANTED_ERROR", 1.0
+    )  # small nets round more, and measuring parts takes its time
+    (tmp_path / "clips").mkdir()
+    for number in range(3):
+        write_video(tmp_path / "clips" / f"{number}.mkv", moving_pattern(40 + 10 * number))
+    one = (tmp_path / "clips" / "0.mkv", "--model", saved)
+    how = ("--precision", "int8", "--calibration", tmp_path / "clips", "--min-agreement", 0)
+    found = []
+    for number, options in enumerate(((), how)):
+        result = run(*one, *options, "--out", tmp_path / f"{number}.csv")
+        assert result.exit_code == 0, result.output
+        with (tmp_path / f"{number}.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        found.append({row[f"label_{rank}"]: float(row[f"score_{rank}"]) for rank in (1, 2, 3)})
+    assert found[1] != found[0]
+    assert found[1] == pytest.approx(found[0], abs=0.1)
+    assert "that calibration did not see" in result.stderr
+
+    refused = run(*one, "--precision", "int8")
+    assert refused.exit_code == 1 and "int8 needs --calibration" in refused.stderr

@@ -164,7 +164,7 @@ def test_too_little_agreement_is_refused(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"calibration": None}, "int8 needs calibration: videos of the kind that will come"),
+        ({"calibration": None}, "int8 needs calibration=: videos of the kind that will come"),
         ({"precision": "float32"}, "calibration is for precision='int8', which got 'float32'"),
         ({"engine": "eager"}, "int8 is computed by engine='openvino', got 'eager'"),
         ({"min_agreement": 99}, "min_agreement is 99; accepted: a share from 0 to 1"),

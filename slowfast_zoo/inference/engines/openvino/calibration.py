@@ -74,7 +74,7 @@ def check_calibration(precision: str, source: CalibrationSource | None, least: f
             raise InputError(f"calibration is for precision='int8', which got '{precision}': leave it out.")
     elif source is None:
         raise InputError(
-            "int8 needs calibration: videos of the kind that will come (a folder, a pattern or a list), from"
+            "int8 needs calibration=: videos of the kind that will come (a folder, a pattern or a list), from"
             " which it learns in what range each layer's numbers lie."
         )
     if isinstance(least, bool) or not isinstance(least, (int, float)) or not 0 <= least <= 1:
