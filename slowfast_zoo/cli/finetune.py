@@ -107,7 +107,8 @@ def finetune_command(
     Span and rate of the clips, the number of steps and the recipe follow from the data; some recipes are
     compared on folds inside the training part. A DATA folder divided into train and val (and test) is used as
     it is; else a part is held out, to be scored, whose sources aren't trained on. Everything goes to the work
-    directory: report, confusion matrix, curves, and the folder "model" for predict --model.
+    directory: report, confusion matrix, curves, and the folder "model" for predict --model. On several GPUs:
+    torchrun --nproc-per-node 2 --no-python slowfast-zoo finetune ...
     """
     if linear_probe and from_scratch:
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
@@ -117,6 +118,7 @@ def finetune_command(
 
     from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
     from slowfast_zoo.evaluation.evaluate import format_table
+    from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.finetune.finetune import finetune
     from slowfast_zoo.training.journal import listening
 
@@ -136,9 +138,11 @@ def finetune_command(
         if model.entry is None:
             network.reset_parameters()
             network.provenance = {}
-    logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
+    first = join(options["device"]).first
+    if first:
+        logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
     folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
-    with listening(folder, tensorboard) as listener:
+    with listening(folder, tensorboard and first) as listener:
         result = finetune(
             source,
             network,
@@ -150,6 +154,8 @@ def finetune_command(
             listener=listener,
             **options,
         )
+    if not first:
+        return
     if result.tried:
         echo(format_table(result.tried) + "\n")
     echo(result.scores())  # the rest of the report was said when it was decided

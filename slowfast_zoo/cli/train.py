@@ -101,7 +101,9 @@ def train_command(
     import torch
 
     from slowfast_zoo.runtime.distributed import join
+    from slowfast_zoo.training.journal import waited
     from slowfast_zoo.training.schedule import Plan
+    from slowfast_zoo.training.state import LOG
     from slowfast_zoo.training.train import train
     from slowfast_zoo.weights.saved.file import read_file
     from slowfast_zoo.weights.saved.folder import save_pretrained
@@ -140,7 +142,7 @@ def train_command(
         device=group.device,
     )
     if group.first:
-        echo(f"Trained {result.steps} steps: {result.best or result.last}")
+        echo(f"Trained {result.steps} steps: {result.best or result.last}\n{waited(folder / LOG)}".rstrip())
         if result.best_metrics:
             echo(", ".join(f"{name} {value:.4g}" for name, value in result.best_metrics.items()))
         save_pretrained(read_file(result.best or result.last), folder / "model")

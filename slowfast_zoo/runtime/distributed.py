@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import datetime
 import os
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
-from slowfast_zoo.errors import InputError, TrainingError
+from slowfast_zoo.errors import InputError, SlowFastZooError, TrainingError
 from slowfast_zoo.runtime.devices import to_device
+
+_Value = TypeVar("_Value")
+_PATIENCE = datetime.timedelta(days=1)
+"""While the first process reads all clips, the others wait; torchrun ends all of them when one fails."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +47,42 @@ class Processes:
         distributed.all_gather_object(values, value)
         return values
 
+    def from_first(self, make: Callable[[], _Value]) -> _Value:
+        """What the first process makes, on every one of them; the others wait.
+
+        Args:
+            make: something that can be pickled.
+
+        Raises:
+            TrainingError: in the others, with the words of the library's error in the first.
+        """
+        if self.world == 1:
+            return make()
+        outcome: list[Any] = [None, None]
+        if self.first:
+            try:
+                outcome[0] = make()
+            except SlowFastZooError as error:
+                distributed.broadcast_object_list([None, str(error)], 0)
+                raise
+        distributed.broadcast_object_list(outcome, 0)
+        value, failure = outcome
+        if failure is not None:
+            raise TrainingError(failure)
+        return value  # type: ignore[no-any-return]
+
     def average_batch_norms(self, model: nn.Module) -> None:
         """Replaces running statistics of batch norms by their mean over the processes."""
         for name, buffer in model.named_buffers():
             if self.world > 1 and name.endswith(("running_mean", "running_var")):
                 buffer.copy_(self.sum(buffer.clone()) / self.world)
 
-    def share_batch_norms(self, model: nn.Module) -> None:
-        """Gives every process the first one's buffers, as OpenMMLab does before it evaluates."""
-        if self.world > 1:
-            for buffer in model.buffers():
-                distributed.broadcast(buffer, 0)
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every process the first one's values."""
+        for tensor in tensors if self.world > 1 else ():
+            whole = tensor.contiguous()
+            distributed.broadcast(whole, 0)
+            tensor.copy_(whole)
 
 
 def join(device: str | torch.device | None = None) -> Processes:
@@ -69,7 +100,7 @@ def join(device: str | torch.device | None = None) -> Processes:
     """
     chosen = _device(device)
     if not distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
         atexit.register(distributed.destroy_process_group)
     if distributed.is_initialized():
         return Processes(distributed.get_rank(), distributed.get_world_size(), chosen)

@@ -106,6 +106,19 @@ def steps_before(line: dict[str, Any], steps_per_epoch: int) -> int:
     return int((line.get("epoch", 1) - 1) * steps_per_epoch + line.get("iter", 0))
 
 
+def waited(path: Path) -> str:
+    """One sentence: what share of the time of its steps a training waited for clips; "" without steps."""
+    waiting = seconds = 0.0
+    before = 0
+    for line in read_log(path) if path.exists() else ():
+        if line["mode"] == "train" and {"data_time", "time"} <= line.keys():
+            now = steps_before(line, line["steps_per_epoch"])
+            waiting += (now - before) * line["data_time"]
+            seconds += (now - before) * line["time"]
+            before = now
+    return f"Of the time of its steps {waiting / seconds:.0%} was waiting for clips." if seconds else ""
+
+
 def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
@@ -152,7 +165,7 @@ class Meter:
 
 @contextlib.contextmanager
 def listening(folder: Path, wanted: bool) -> Iterator[Listener | None]:
-    """What writes a training's numbers for TensorBoard below the folder; None where that isn't wanted.
+    """What writes trainings' numbers for TensorBoard below the folder; None where that isn't wanted.
 
     Raises:
         MissingDependencyError: it isn't installed.
@@ -163,20 +176,28 @@ def listening(folder: Path, wanted: bool) -> Iterator[Listener | None]:
     require("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = SummaryWriter(str(folder / TENSORBOARD))
+    writers: dict[str, Any] = {}
     steps_per_epoch = 1
 
     def write(line: dict[str, Any]) -> None:
         nonlocal steps_per_epoch
+        training = line.get("training", "")
         if line["mode"] == "start":
             steps_per_epoch = line["steps_per_epoch"]
+            if training in writers:
+                writers[training].close()
+            # What an interrupted run wrote behind its last checkpoint is hidden.
+            writers[training] = SummaryWriter(
+                str(folder / TENSORBOARD / training), purge_step=line["step"] + 1
+            )
             return
         step = (line["epoch"] - 1) * steps_per_epoch + line["iter"]
         for name, value in line.items():
             if isinstance(value, (int, float)) and name not in ("epoch", "iter"):
-                writer.add_scalar(f"{line['mode']}/{name}", value, step)
+                writers[training].add_scalar(f"{line['mode']}/{name}", value, step)
 
     try:
         yield write
     finally:
-        writer.close()
+        for writer in writers.values():
+            writer.close()

@@ -14,6 +14,7 @@ from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
+from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.training.journal import Listener
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
@@ -45,10 +46,12 @@ def train_within_memory(
     starts anew.
 
     Raises:
-        TrainingError: one clip is too much; or as ``train``, whose arguments these are.
+        TrainingError: one clip is too much, or several processes train; or as ``train``, whose arguments
+            these are.
     """
     # The clips of a step must divide into pieces, whatever the size of the dataset.
-    config = config.replace(batch_size=Plan.of(config, len(dataset), 1).micro_batch)
+    group = join(device)
+    config = config.replace(batch_size=Plan.of(config, len(dataset), group.world).micro_batch)
     initial = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     notes: list[str] = []
     while True:
@@ -69,6 +72,12 @@ def train_within_memory(
             if not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if group.world > 1:  # the others are within the step, and can't be told
+                raise TrainingError(
+                    f"Memory doesn't suffice for {config.batch_size} clips in one process ({reason})."
+                    " Several processes don't halve them by themselves: take smaller steps (--batch-size) or"
+                    " more processes."
+                ) from error
         else:
             return result, notes
         # Behind the except block: the traceback kept what filled the memory.

@@ -206,6 +206,7 @@ class _Trainer:
                     network = self._network()
                 self._stop_if_asked(signals)
         self.average.keep()
+        self.group.share(self.model.state_dict().values())  # the model that was saved, batch norms included
         folder, steps = self.folder, self.done
         last, best = folder / LAST, folder / BEST if self.best else None
         measured: Any = {"best_metrics": self.best, "metrics": self.metrics}
@@ -293,7 +294,7 @@ class _Trainer:
             self._precise_bn(epoch)
         improved = False
         if self.validation is not None and (last or epoch % config.validate_every == 0):
-            self.group.share_batch_norms(self.model)
+            self.group.share(self.model.buffers())  # as OpenMMLab does before it evaluates
             rate = self.optimizer.param_groups[0]["lr"]
             way_out = (
                 f"The learning rate is {rate:g}; lower it; checkpoints in {self.folder} are from before."

@@ -142,7 +142,7 @@ def test_nccl_with_one_process(group: Processes, tmp_path: Path) -> None:
     assert float(pretended.sum(torch.ones((), device=group.device))) == 1
     model = make_model().to(group.device)
     before = {name: tensor.clone() for name, tensor in model.named_buffers()}
-    pretended.share_batch_norms(model)
+    pretended.share(model.buffers())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_buffers())
     network = _distributed(model, group)
     network(torch.randn(2, 3, 4, 32, 32, device=group.device)).sum().backward()

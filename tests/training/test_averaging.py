@@ -64,14 +64,15 @@ def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: p
     written: list[Any] = []
 
     class Writer:
-        def __init__(self, folder: str) -> None:
-            written.append(folder)
+        def __init__(self, folder: str, purge_step: int) -> None:
+            self.folder = Path(folder).name
+            written.append((self.folder, purge_step))
 
         def add_scalar(self, *values: Any) -> None:
             written.append(values)
 
         def close(self) -> None:
-            written.append("closed")
+            written.append(f"{self.folder} closed")
 
     package = types.ModuleType("torch.utils.tensorboard")
     package.SummaryWriter = Writer  # type: ignore[attr-defined]
@@ -79,9 +80,18 @@ def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
     with listening(tmp_path, True) as listener:
         assert listener is not None
-        listener({"mode": "start", "steps_per_epoch": 4})
+        listener({"mode": "start", "steps_per_epoch": 4, "step": 0})
         listener({"mode": "train", "epoch": 2, "iter": 3, "loss": 0.5, "memory": None})
-    assert written == [str(tmp_path / "tensorboard"), ("train/loss", 0.5, 7), "closed"]
+        listener({"mode": "start", "steps_per_epoch": 6, "step": 3, "training": "all"})
+        listener({"mode": "val", "epoch": 1, "iter": 6, "top1_acc": 1.0, "training": "all"})
+    assert written == [
+        ("tensorboard", 1),
+        ("train/loss", 0.5, 7),
+        ("all", 4),
+        ("val/top1_acc", 1.0, 6),
+        "tensorboard closed",
+        "all closed",
+    ]
     with listening(tmp_path, False) as listener:
         assert listener is None
     monkeypatch.setitem(sys.modules, "tensorboard", None)

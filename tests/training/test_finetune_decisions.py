@@ -18,6 +18,7 @@ from slowfast_zoo.data.splits import fold_annotations, source_of
 from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, how_sure
@@ -27,6 +28,7 @@ from slowfast_zoo.training.finetune.search import Choice, Steps, choose, decided
 from slowfast_zoo.training.finetune.trials import shrink_classifier
 from slowfast_zoo.training.schedule import Plan
 
+ALONE = Processes(0, 1, torch.device("cpu"))
 LARGE = ModelSpec(depth=50, num_frames=32, alpha=8)
 TINY = ClipSpec(
     num_frames=8, frame_stride=1, time_base="fps-scaled", fps=5, size=(80, 80), crop=80, test_crop=80
@@ -181,6 +183,7 @@ class Bench:
     def __init__(self, **scores: float) -> None:
         self.known, self.start, self.group_by, self.seed = scores, make_model(), None, 0
         self.trained: list[str] = []
+        self.group = ALONE
 
     def train(self, recipe: recipes.FinetuneRecipe, *_: Any, **__: Any) -> tuple[str, list[str]]:
         self.trained.append(recipe.name)
@@ -242,11 +245,11 @@ def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_made_once(tmp_path: Path) -> None:
-    assert decided_once(tmp_path, "step_seconds", lambda: 1.5) == 1.5
-    assert decided_once(tmp_path, "step_seconds", lambda: 9.0) == 1.5
+    assert decided_once(tmp_path, "step_seconds", lambda: 1.5, ALONE) == 1.5
+    assert decided_once(tmp_path, "step_seconds", lambda: 9.0, ALONE) == 1.5
     (tmp_path / "plan.json").write_text("[]")
     with pytest.raises(TrainingError, match=r"plan\.json is damaged"):
-        decided_once(tmp_path, "step_seconds", 1)
+        decided_once(tmp_path, "step_seconds", 1, ALONE)
 
 
 @pytest.fixture

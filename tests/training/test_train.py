@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.processes import in_child, two_processes
 from support.small_nets import needs_bfloat16
 from support.training_clips import (
     CONFIG,
@@ -48,14 +47,6 @@ STOPPED = CONFIG.replace(precise_bn_batches=2)
 THAWING = CONFIG.replace(thaw_at=0.5)
 LONG = SPEC.replace(alpha=1, num_frames=8)
 NUMERICS = CONFIG.replace(epochs=1, lr=0.002)
-
-
-def in_child(script: str | Path, *arguments: str | Path, **environment: str) -> subprocess.Popen[bytes]:
-    """A script as a process of its own; this module's is at the foot."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    folders = [str(Path(__file__).parents[up]) for up in (2, 1)]
-    env["PYTHONPATH"] = os.pathsep.join([*folders, env.get("PYTHONPATH", "")])
-    return subprocess.Popen([sys.executable, script, *arguments], env=env)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -147,13 +138,7 @@ def test_a_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
 
 
 def test_two_processes_equal_one_and_score_each_video_once(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    children = [
-        in_child(__file__, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **group) for rank in range(2)
-    ]
+    children = two_processes(__file__, tmp_path)
     model = make_model(SPEC.replace(dropout=0.0))
     model.freeze("stage2", norms=True)
     alone = THAWING.replace(batch_size=4)

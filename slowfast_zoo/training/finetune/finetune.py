@@ -26,7 +26,7 @@ from slowfast_zoo.errors import InputError, TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.evaluation.metrics import compute_metrics, wilson_interval
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.devices import to_device
+from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
@@ -35,7 +35,7 @@ from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, Norms,
 from slowfast_zoo.training.finetune.report import draw_report, write_preview, write_tables
 from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, decided_once
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
-from slowfast_zoo.training.journal import Listener, write_line
+from slowfast_zoo.training.journal import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_thawing
 from slowfast_zoo.training.state import LOG, new_directory, replaced
@@ -128,14 +128,15 @@ def finetune(
     progress: bool = True,
     listener: Listener | None = None,
 ) -> FinetuneResult:
-    """Trains the model, in place, to tell the classes of the data apart; one process, one device.
+    """Trains the model, in place, to tell the classes of the data apart.
 
     The classifier is replaced by one for the classes of the data, the clip by one that fits their lengths,
     rates and motion. Some recipes are tried on folds inside the training part; the best one trains on all of
     it. The model has the averaged weights of the last step, and is scored on a part that neither trained nor
     chose anything. Where that part was held out here, the same training is run once more on everything, and
     that is the model which is handed over. When memory runs out, half as many clips go through the network at
-    a time, twice as often.
+    a time, twice as often. Under ``torchrun`` every process calls this with the same arguments: they share
+    the clips of a step; the first one decides, reads ahead and writes.
 
     Args:
         data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
@@ -166,7 +167,8 @@ def finetune(
         resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.
         device: None: the GPU, or the CPU where there is none.
         progress: show bars when stderr is a terminal.
-        listener: as in ``train``; of the trainings that are scored or handed over.
+        listener: as in ``train``; of the trainings that are scored or handed over. "training" says which,
+            where it isn't that of the work directory itself: "all", "folds/1".
 
     Raises:
         DataError: the data doesn't hold together, has one class only, can't be split, or too many of its
@@ -179,32 +181,28 @@ def finetune(
     forced = _forced(recipe, changes, norms, model)
     check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
     _check_extent(folds, everything, budget_seconds)
-    folder = _begun(work_dir, resume)
+    group = join(device)
+    folder = group.from_first(lambda: _begun(work_dir, resume))
     notes: list[str] = []
     if not installed("matplotlib"):
         later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
         _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
     seed = TrainConfig(seed=changes.get("seed", 0)).seed
-    found = collect(
-        data,
-        validation,
-        folder / "data",
-        resume=resume,
-        val=0.0 if folds else val,
-        group_by=group_by,
-        seed=seed,
-        max_unreadable=max_unreadable,
-        progress=progress,
-    )
+    how: Any = {"resume": resume, "val": 0.0 if folds else val, "group_by": group_by, "seed": seed}
+    how |= {"max_unreadable": max_unreadable, "progress": progress}
+    found = group.from_first(lambda: collect(data, validation, folder / "data", **how))
     _say(notes, *found.notes, *_prepare_model(model, found.train, seed=seed, flip=flip))
-    footage = Footage.of(found.train)
+    footage = group.from_first(lambda: Footage.of(found.train))
     chosen_views, told = _fit_clip(model, footage, keep_clip=keep_clip, views=views)
-    found, more = decoded(found, footage, model.clip_spec, folder, progress=progress)
+    videos = found
+    found, more = group.from_first(
+        lambda: decoded(videos, footage, model.clip_spec, folder, progress=progress)
+    )
     _say(notes, *told, *more)
     workshop = Workshop(
         start=model.cpu(),
         views=chosen_views,
-        device=to_device(device),
+        group=group,
         max_unreadable=max_unreadable,
         progress=progress,
         changes=changes,
@@ -227,10 +225,11 @@ def finetune(
         "config": {name: value for name, value in changes.items() if name != "workers"},
     }
     asked = json.loads(json.dumps(asked))  # as the plan has it: tuples are lists
-    _check_same_plan(decided_once(folder, "asked", asked), asked, folder)
+    _check_same_plan(decided_once(folder, "asked", asked, group), asked, folder)
     if preview:
         shown = workshop.cropped(forced or candidates(model.spec)[0])
-        write_preview(workshop.dataset(shown, found.train, train=True), folder / PREVIEW, seed)
+        clips = workshop.dataset(shown, found.train, train=True)
+        group.from_first(lambda: write_preview(clips, folder / PREVIEW, seed))
         _say(notes, f"Training clips as the network gets them: {folder / PREVIEW}.")
     run = _Run(workshop, found, folder, notes, forced, listener)
     return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
@@ -316,14 +315,13 @@ class _Run:
     forced: FinetuneRecipe | None
     listener: Listener | None
     drawn: float = 0.0
-    seconds: tuple[float, float] = (0.0, 0.0)
-    """Of waiting for clips, and of all steps, as far as the log tells."""
 
     def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
         """How long trainings may take, by the time of a step that was measured once."""
         if budget_seconds is None:
             return Steps.of(len(clips.samples), 0.0, None, trainings)
-        measured = decided_once(self.folder, "step_seconds", lambda: self.workshop.step_seconds(clips))
+        group, step = self.workshop.group, functools.partial(self.workshop.step_seconds, clips)
+        measured = decided_once(self.folder, "step_seconds", step, group)
         steps = Steps.of(len(clips.samples), measured, budget_seconds, trainings)
         told = f"A step of 8 clips takes {measured:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
         what = f"{steps.training} steps to train and {steps.search} to compare recipes"
@@ -347,8 +345,7 @@ class _Run:
         tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
         model, _ = self.workshop.train(PROBE, data.train, folder, steps=0)
         evaluation = self.workshop.evaluate(model, tested)
-        probed = _measured(evaluation)
-        write_line(folder / LOG, "probe", probed)
+        probed = self.noted(evaluation)
         if choice.recipe.config is not None:
             model = self.trained(choice.recipe, data.train, folder, steps, data.val)
             evaluation = self.workshop.evaluate(model, tested)
@@ -385,8 +382,7 @@ class _Run:
             )
         choice = self.choice(clips, self.folder, steps)
         _say(self.notes, *choice.notes)
-        probed = _measured(pooled(probes))
-        write_line(self.folder / LOG, "probe", probed)
+        probed = self.noted(pooled(probes))
         model = self.trained(choice.recipe, clips, self.folder, steps, None)
         told = f"All clips, each scored by a training of {len(divided)} that saw nothing of its source"
         return self.finish(model, choice, pooled(parts), told, f"{len(divided)} folds", probed)
@@ -412,15 +408,21 @@ class _Run:
             listener=functools.partial(self.heard, folder),
         )
         _say(self.notes, *notes)
-        waited, all_of_it = self.seconds
-        if all_of_it:
-            _say(self.notes, f"Of the time of its steps {waited / all_of_it:.0%} was waiting for clips.")
-            self.seconds = 0.0, 0.0
+        told = waited(folder / LOG) if recipe.config is not None else ""
+        _say(self.notes, *([told] if told else []))
         return model
+
+    def noted(self, probe: Evaluation) -> dict[str, float]:
+        """The probe's scores, which the log has from now on."""
+        scores = _measured(probe)
+        if self.workshop.group.first:
+            write_line(self.folder / LOG, "probe", scores)
+        return scores
 
     def described(self, recipe: FinetuneRecipe, clips: Annotations, config: TrainConfig) -> list[str]:
         """What a training is going to do."""
-        plan = Plan.of(config, len(clips.samples), 1)
+        world = self.workshop.group.world
+        plan = Plan.of(config, len(clips.samples), world)
         area = recipe.smallest_area if self.workshop.smallest_area is None else self.workshop.smallest_area
         text = f"{plan.describe(config)}, {config.optimizer}, batch norms {recipe.norms}"
         if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
@@ -428,6 +430,10 @@ class _Run:
         text += f", MixUp {config.mixup:g}" if config.mixup else ""
         text += "; the averaged weights of the last step count." if config.ema else "; the last step counts."
         notes = [text]
+        if world > 1:
+            apart = recipe.norms == "learned" and config.sync_batch_norms < world
+            why = ", whose batch norms learn from those alone" if apart else ""
+            notes.append(f"{world} processes share a step, {plan.micro_batch} clips each{why}.")
         if self.workshop.freeze_up_to:
             until = f" until {config.thaw_at:.0%} of the steps are done" if config.thaw_at < 1 else ""
             notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}{until}.")
@@ -438,10 +444,8 @@ class _Run:
     def heard(self, folder: Path, line: dict[str, Any]) -> None:
         """Passes on a line of a training's log, and draws its curves meanwhile."""
         if self.listener is not None:
-            self.listener(line)
-        if line["mode"] == "train":
-            waited, all_of_it = self.seconds
-            self.seconds = waited + line["data_time"], all_of_it + line["time"]
+            which = {} if folder == self.folder else {"training": folder.relative_to(self.folder).as_posix()}
+            self.listener(line | which)
         if line["mode"] == "val" and time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
             draw_report(folder)
             self.drawn = time.monotonic()
@@ -455,17 +459,14 @@ class _Run:
         title: str,
         probed: dict[str, float],
     ) -> FinetuneResult:
-        """Writes the report and the model."""
+        """The model as it was trained, and the report, written."""
         model = self.workshop.start.to(self.workshop.device)
         model.load_state_dict(trained.state_dict())
         model.clip_spec, model.provenance = trained.clip_spec, trained.provenance
         model.eval()
         evaluation = under_own_names(evaluation, self.data)
-        removed(self.folder)
         values = ", ".join(f"{name} {value:.4f}" for name, value in probed.items())
         _say(self.notes, f"Linear probe on the same clips: {values}.")
-        files = [*write_tables(evaluation, self.folder), *draw_report(self.folder, title)]
-        save_pretrained(model, self.folder / MODEL, metrics=_measured(evaluation))
         finished = FinetuneResult(
             model=model,
             model_dir=self.folder / MODEL,
@@ -476,11 +477,19 @@ class _Run:
             evaluated=told,
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),
-            files=(self.folder / REPORT, *files),
+            files=(),
         )
+        files = self.workshop.group.from_first(lambda: self.written(finished, title))
+        return dataclasses.replace(finished, files=files)
+
+    def written(self, finished: FinetuneResult, title: str) -> tuple[Path, ...]:
+        """Tables, pictures, the model and the report, in the folder."""
+        removed(self.folder)
+        files = [*write_tables(finished.evaluation, self.folder), *draw_report(self.folder, title)]
+        save_pretrained(finished.model, finished.model_dir, metrics=_measured(finished.evaluation))
         with replaced(self.folder / REPORT) as temporary:
             temporary.write_text(f"{finished}\n", encoding="utf-8")
-        return finished
+        return self.folder / REPORT, *files
 
 
 def _measured(evaluation: Evaluation) -> dict[str, float]:

@@ -127,7 +127,9 @@ def wanted_steps(clips: int) -> int:
     return round(FEWEST_STEPS * math.sqrt(max(clips / _USUAL_CLIPS, 1)))
 
 
-def scheduled(config: TrainConfig, clips: int, steps: int, changes: Mapping[str, Any]) -> TrainConfig:
+def scheduled(
+    config: TrainConfig, clips: int, steps: int, changes: Mapping[str, Any], world: int = 1
+) -> TrainConfig:
     """The training of about so many steps on so many clips.
 
     Steps are of about equal size and use all clips: 15 clips in steps of 8 make two of 7, not one of 8.
@@ -137,19 +139,20 @@ def scheduled(config: TrainConfig, clips: int, steps: int, changes: Mapping[str,
         clips: to train with.
         steps: optimizer steps; those of ``changes`` that say ``epochs`` decide instead.
         changes: fields that the user has given.
+        world: processes that share the clips of a step.
     """
     config = config.replace(**changes)
     step = config.batch_size * config.accumulate
     pieces = -(-clips // step)
-    config = config.replace(batch_size=max(clips // pieces // config.accumulate, 1))
+    config = config.replace(batch_size=max(clips // pieces // config.accumulate // world, 1))
     if "epochs" not in changes:
-        per_epoch = Plan.of(config, clips, 1).steps_per_epoch
+        per_epoch = Plan.of(config, clips, world).steps_per_epoch
         if steps < per_epoch:
-            shorter = max(steps, 1) * config.batch_size * config.accumulate
+            shorter = max(steps, 1) * config.batch_size * config.accumulate * world
             config = config.replace(epochs=1, clips_per_epoch=shorter)
         else:
             config = config.replace(epochs=max(round(steps / per_epoch), 1))
-    per_epoch = Plan.of(config, clips, 1).steps_per_epoch
+    per_epoch = Plan.of(config, clips, world).steps_per_epoch
     return config.replace(
         warmup_epochs=min(config.warmup_epochs, config.epochs / 5),
         validate_every=changes.get("validate_every", max(config.epochs // VALIDATIONS, 1)),

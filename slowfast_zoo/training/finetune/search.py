@@ -17,6 +17,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.splits import fold_annotations
 from slowfast_zoo.errors import DataError, TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.training.finetune.probe import Features, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
 from slowfast_zoo.training.finetune.trials import Workshop, clip_scores, mean_and_error, right_ones
@@ -81,26 +82,35 @@ class Choice:
     notes: tuple[str, ...]
 
 
-def decided_once(folder: Path, name: str, value: Any) -> Any:
+def decided_once(folder: Path, name: str, value: Any, group: Processes) -> Any:
     """The value that the folder's plan has under that name; else this one, which it has from now on.
 
     What a machine measured or a user asked for is the same for the whole fine-tuning, however often it is
     interrupted.
     """
-    path = folder / PLAN
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not isinstance(plan, dict):
-            raise ValueError("no plan")
-    except ValueError as error:
-        raise TrainingError(
-            f"{path} is damaged ({error}); start a new fine-tuning in another work directory."
-        ) from error
-    if name not in plan:
-        plan[name] = value() if callable(value) else value
-        with replaced(path) as temporary:
-            temporary.write_text(json.dumps(plan, indent=1), encoding="utf-8")
-    return plan[name]
+    way_out = "start a new fine-tuning in another work directory"
+    return _kept(folder / PLAN, name, value if callable(value) else lambda: value, group, way_out)
+
+
+def _kept(path: Path, name: str, make: Callable[[], Any], group: Processes, way_out: str) -> Any:
+    """What the file has under that name; else what is made, by all processes, which it has from now on."""
+
+    def read() -> dict[str, Any]:
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if not isinstance(kept, dict):
+                raise ValueError("it holds something else")
+        except ValueError as error:
+            raise TrainingError(f"{path} is damaged ({error}); {way_out}.") from error
+        return kept
+
+    kept = group.from_first(read)
+    if name not in kept:
+        kept[name] = make()
+        if group.first:
+            with replaced(path) as temporary:
+                temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    return kept[name]
 
 
 def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -> Choice:
@@ -170,7 +180,8 @@ class _Bench:
     ) -> dict[str, Any]:
         model, _ = self.workshop.train(recipe, train, work, steps=self.steps)
         result = self._scored(model, held)
-        shutil.rmtree(work, ignore_errors=True)
+        if self.workshop.group.first:
+            shutil.rmtree(work, ignore_errors=True)
         return result
 
     def probe_scores(self, clips: Annotations) -> dict[str, Any]:
@@ -202,20 +213,8 @@ class _Bench:
         return {"scores": rows, "right": right_ones(evaluation)}
 
     def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What search.json has under that name; else what is made, which it has from now on."""
-        path = self.folder / SEARCH
-        name = f"{name}/{self.steps}"
-        try:
-            done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise TrainingError(
-                f"{path} is damaged ({error}); delete it, and trials are repeated."
-            ) from error
-        if name not in done:
-            done[name] = make()
-            with replaced(path) as temporary:
-                temporary.write_text(json.dumps(done), encoding="utf-8")
-        return dict(done[name])
+        way_out, group = "delete it, and trials are repeated", self.workshop.group
+        return dict(_kept(self.folder / SEARCH, f"{name}/{self.steps}", make, group, way_out))
 
     @staticmethod
     def _joined(parts: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from slowfast_zoo.data.splits import source_of
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, subset
@@ -48,7 +49,8 @@ class Workshop:
     """With a random classifier for the classes and the clip that was decided on; is only read."""
     views: Views
     """That scores look at."""
-    device: torch.device
+    group: Processes
+    """That train together, with this one's device."""
     max_unreadable: float
     progress: bool
     changes: Mapping[str, Any]
@@ -64,6 +66,11 @@ class Workshop:
         """Of everything."""
         return int(self.changes.get("seed", 0))
 
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+        return self.group.device
+
     def reading(self, config: TrainConfig) -> dict[str, Any]:
         """How clips go through a network that isn't trained meanwhile."""
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
@@ -71,7 +78,15 @@ class Workshop:
 
     def settings(self, recipe: FinetuneRecipe, clips: int, steps: int) -> TrainConfig:
         """The training by that recipe, or how the features of a probe are computed."""
-        return scheduled(recipe.config or TrainConfig(epochs=1), clips, steps, self.changes)
+        world = self.group.world
+        config = scheduled(recipe.config or TrainConfig(epochs=1), clips, steps, self.changes, world)
+        if (
+            recipe.norms == "learned"
+            and self.device.type == "cuda"
+            and "sync_batch_norms" not in self.changes
+        ):
+            return config.replace(sync_batch_norms=world)  # as one process would
+        return config
 
     def dataset(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> VideoDataset:
         """Those clips as training or as evaluation has them."""
@@ -118,7 +133,7 @@ class Workshop:
         if recipe.config is None:
             self.fit(model, self.features(model, clips), clips)
             return model.to(self.device), []
-        resumed = (folder / RESUME).exists()
+        resumed = self.group.from_first((folder / RESUME).exists)
         if not resumed:
             self._prepare(model, recipe, clips, config)
         model.freeze(self.freeze_up_to, norms=recipe.norms != "learned")
@@ -141,7 +156,9 @@ class Workshop:
     ) -> None:
         """Norms and classifier as the recipe starts from them."""
         if recipe.norms == "measured":
-            measure_batch_norms(model, self.dataset(model, clips, train=True), config, self.device)
+            step = config.replace(batch_size=config.batch_size * self.group.world)
+            measure_batch_norms(model, self.dataset(model, clips, train=True), step, self.device)
+            self.group.share(model.buffers())
         if recipe.from_probe:
             self.fit(model, self.features(model, clips, train=True), clips)
             shrink_classifier(model)
@@ -151,7 +168,8 @@ class Workshop:
         config = self.settings(PROBE, len(clips.samples), 1)
         dataset = self.dataset(model, clips, train=train)
         draws = _DRAWS if train else 1
-        return extract_features(model, dataset, draws=draws, seed=config.seed, **self.reading(config))
+        how = {"draws": draws, "seed": config.seed, **self.reading(config)}
+        return self.group.from_first(lambda: extract_features(model, dataset, **how))
 
     def fit(self, model: SlowFast, features: Features, clips: Annotations) -> None:
         """Fits the classifier; clips of other sources than it is fitted to choose the penalty."""
@@ -168,7 +186,7 @@ class Workshop:
         fit_classifier(model, features, features, penalties=(penalty,))
 
     def step_seconds(self, clips: Annotations) -> float:
-        """Seconds of one optimizer step of 8 clips on this machine, reading included."""
+        """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
         model, config = self.fresh(), self.settings(PROBE, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
         began = time.perf_counter()
@@ -187,7 +205,8 @@ class Workshop:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             times.append((time.perf_counter() - began) / count * config.batch_size)
-        return min(times) + (reading if config.workers == 0 else max(reading - min(times), 0.0))
+        found = min(times) + (reading if config.workers == 0 else max(reading - min(times), 0.0))
+        return float(max(self.group.gather(found)))
 
 
 def shrink_classifier(model: SlowFast) -> None:
