@@ -386,8 +386,8 @@ def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
     for words in (
         "Left out classes whose folders hold no clips: 'nothing'.",
         "Left out 1 of 62 clips that can't be read; the first: ",
-        "Left out 1 clips that have several labels; the first: ",
-        "have one clip to train with: they are trained, and hardly learned.",
+        "Left out 2 clips that are there with several labels; the same are ",
+        "Classes with one clip to train with, hardly learned: ",
         "Nothing to validate these classes with: ",
         "Three of four clips have 3 frames or more, which is less than the 4 of the network's clip",
     ):

@@ -168,10 +168,10 @@ def without_contradictions(annotations: Annotations) -> tuple[Annotations, list[
     if not wrong:
         return annotations, []
     out = {sample.name for group in wrong for sample in group}
-    names = quoted(sorted({annotations.class_names[sample.labels[0]] for sample in wrong[0]}))
+    first = " and ".join(f"{s.name} ('{annotations.class_names[s.labels[0]]}')" for s in wrong[0][:2])
     kept = [index for index, sample in enumerate(annotations.samples) if sample.name not in out]
     return annotations.subset(kept), [
-        f"Left out {len(wrong)} clips that have several labels; the first: {wrong[0][0].name} is {names}."
+        f"Left out {len(out)} clips that are there with several labels; the same are {first}."
     ]
 
 
@@ -213,7 +213,7 @@ def _counted(parts: dict[str, Annotations]) -> list[str]:
     ]
     once = sum(count == 1 for count in counts)
     if once:
-        lines.append(f"{once} classes have one clip to train with: they are trained, and hardly learned.")
+        lines.append(f"Classes with one clip to train with, hardly learned: {once}.")
     unseen = _absent(parts["val"]) if "val" in parts else []
     if unseen:
         shown = ", ".join(unseen[:4]) + (f" and {len(unseen) - 4} more" if len(unseen) > 4 else "")
