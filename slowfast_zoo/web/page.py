@@ -128,7 +128,7 @@ def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs
 def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, jobs: int) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            video = gr.Video(label="Video", sources=["upload"], height=330, elem_id="sfz-video")
+            video = gr.Video(show_label=False, sources=["upload"], height=330, elem_id="sfz-video")
             gr.HTML(f'<p class="sfz-dim">Up to {limit}; deleted after an hour.</p>')
             cards = gr.HTML(_cards(examples), js_on_load=_PICK)
             chosen = _choices(gr, studio.models)
@@ -230,17 +230,17 @@ def _webcam_tab(gr: Any, studio: Studio) -> None:
 
 
 def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any, ...]:
-    """What changes on the page: the answer, its picture, files, calls, and the buttons."""
+    """The answer, its picture, files and calls, where those of the one before stood, and the buttons."""
     busy = not answer.finished
     files = {path.suffix: str(path) for path in answer.files}
-    calls = gr.skip()
+    calls = calls_html({})
     if answer.finished and answer.error is None:
         offer = studio.models.offer(asked.model, asked.weights)
         command = as_command(offer.argument, answer, asked)
         calls = calls_html({"Python": as_code(offer.code, answer, asked), "Command line": command})
     return (
         answer_html(answer),
-        str(answer.sheet) if answer.finished and answer.sheet else gr.skip(),
+        str(answer.sheet) if answer.finished and answer.sheet else None,
         *(gr.DownloadButton(value=files.get(end), interactive=end in files) for end in (".csv", ".srt")),
         calls,
         gr.Button(interactive=not busy),
