@@ -40,7 +40,7 @@ def fold(clips: Annotations, left_out: list[str], seed: int, arguments: argparse
     actors = np.array([dict(sample.columns)["actor"] for sample in clips.samples])
     out = np.isin(actors, left_out)
     rest, held_out = (clips.subset(np.flatnonzero(which).tolist()) for which in (~out, out))
-    model = from_pretrained(arguments.model) if arguments.model else slowfast_tiny(pretrained=True)
+    model = from_pretrained(arguments.model) if arguments.model else slowfast_tiny(weights=arguments.weights)
     with tempfile.TemporaryDirectory() as folder:
         result = finetune(
             {"train": rest, "val": held_out},
@@ -79,7 +79,8 @@ def baseline(clips: Annotations, folds: list[list[str]]) -> list[bool]:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, help="folder of a saved model instead of slowfast_tiny")
+    parser.add_argument("--model", type=Path, help="folder of a saved model instead")
+    parser.add_argument("--weights", default="actions", help="of slowfast_tiny to start from")
     parser.add_argument("--recipe", help="instead of the one that finetune chooses")
     parser.add_argument("--budget", type=float, help="seconds for each fold")
     parser.add_argument("--actors", nargs="*", help="to leave out; the others are trained on in each fold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.naming import ModelRef
+from slowfast_zoo.weights.catalog import FINETUNE_TAGS, get_weights
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.annotations import Annotations
@@ -132,7 +134,7 @@ def finetune_command(
         source = read_splits(data, **reading) or {"train": read_annotations(data, **reading)}
         held_out = None if validation is None else read_like(validation, source["train"], **reading)
     torch.manual_seed(config.get("seed", 0))
-    network = model.untrained() if from_scratch else model.load()
+    network = model.untrained() if from_scratch else _start(model).load()
     if from_scratch:
         recipe = recipe or "learn"
         if model.entry is None:
@@ -159,6 +161,12 @@ def finetune_command(
     if result.tried:
         echo(format_table(result.tried) + "\n")
     echo(result.scores())  # the rest of the report was said when it was decided
+
+
+def _start(model: ModelRef) -> ModelRef:
+    """The same model, with the weights that fine-tuning is better started from where it has such."""
+    tag = FINETUNE_TAGS.get(model.text)
+    return model if tag is None else dataclasses.replace(model, entry=get_weights(model.text, tag))
 
 
 @command("report", "report work_dirs/finetune-clips")

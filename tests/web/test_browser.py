@@ -201,10 +201,16 @@ def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> 
         frames = moving_pattern(60).repeat(4, axis=1).repeat(4, axis=2)
         give(page, write_video(tmp_path / "two.mp4", frames, codec="libx264", pixels="yuv420p"))
         look(page)
-        page.wait_for_function("document.querySelectorAll('.sfz-boxes div').length === 2")
+        # At once, as the boxes are drawn anew while the player goes on.
+        found, video = page.wait_for_function(
+            """() => {
+                const boxes = document.querySelectorAll('.sfz-boxes div');
+                const player = document.querySelector('#sfz-video video');
+                const places = [boxes[0], player].map(each => each?.getBoundingClientRect().toJSON());
+                return boxes.length === 2 && places;
+            }"""
+        ).json_value()
         page.screenshot(path=os.environ.get("SFZ_SHOT", tmp_path / "boxes.png"))
-        found = page.locator(".sfz-boxes div").first.bounding_box()
-        video = page.locator("#sfz-video video").bounding_box()
         wide = min(video["width"] / 256, video["height"] / 192) * 256
         left = video["x"] + (video["width"] - wide) / 2 + 8 / 256 * wide
         assert abs(found["x"] - left) < 3 and abs(found["width"] - 22 / 256 * wide) < 5

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast_zoo import create_model, get_weights, predict, slowfast_tiny
+from slowfast_zoo import create_model, get_weights, predict, predict_many, slowfast_tiny
+from slowfast_zoo.cli.finetune import _start
+from slowfast_zoo.data.motion.actions import ACTIONS, ActionClips
 from slowfast_zoo.data.motion.clips import CAMERA_MOTIONS, MotionClips
 from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo.naming import parse
 from slowfast_zoo.training.published import get_recipe
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.weights import catalog
@@ -61,6 +64,36 @@ def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch)
     assert model.provenance["tag"] == "camera-motion"
     assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
     assert slowfast_tiny(pretrained=True, num_classes=3).spec.num_classes == 3
+
+
+def test_the_row_that_finetune_starts_from() -> None:
+    row = get_weights("slowfast_tiny", "actions")
+    assert row.labels == ActionClips.labels
+    assert (EMBEDDED / row.filename).stat().st_size <= 3 * 2**20
+    model = slowfast_tiny(weights="actions")
+    assert sum(p.numel() for p in model.parameters()) == row.parameters
+    assert _start(parse("slowfast_tiny")).entry is row
+    assert _start(parse("slowfast_tiny:camera-motion")).entry is ROW
+    card = (EMBEDDED / "slowfast_tiny_actions.md").read_text(encoding="utf-8")
+    measured = re.search(r"\| all labels \| 43 \| ([\d.]+) %", card)
+    assert measured and float(measured[1]) == row.metrics.mean_ap
+
+
+def test_the_weights_that_finetune_starts_from_know_actions() -> None:
+    record = json.loads((EMBEDDED / "slowfast_tiny_actions.json").read_text(encoding="utf-8"))
+    model = slowfast_tiny(weights="actions")
+    spec = model.clip_spec
+    clips = ActionClips(
+        3 * len(ACTIONS), size=spec.crop, num_frames=spec.num_frames, fps=8, seed=7, scenes=12
+    )
+    items = [clips[index] for index in range(len(clips))]
+    answers = predict_many(model, (frames for frames, _ in items), topk=None, fps=8)
+    right = 0
+    for (_, target), answer in zip(items, answers, strict=True):
+        action = next(label for label in answer.labels if label in ACTIONS)
+        right += bool(target[clips.labels.index(action)])
+    # Loose on purpose: this says that the chain works; the figures are in the card.
+    assert right / len(clips) >= record["measured"]["sets"]["actions"]["accuracy"] - 0.15
 
 
 def test_a_damaged_file_is_not_used() -> None:

@@ -34,6 +34,9 @@ DEFAULT_TAGS: dict[str, str] = {
 the highest top-1 on OpenMMLab's SlowFast page (v0.21.0), and a chosen row for a model that isn't there.
 Of networks that score persons: the highest mAP on AVA without a map of the frame for each box (ACRN)."""
 
+FINETUNE_TAGS: dict[str, str] = {"slowfast_tiny": "actions"}
+"""What the command finetune starts from where only a model's name is given, if not the default weights."""
+
 
 def list_models(pattern: str | None = None) -> list[str]:
     """Model names, smallest network first; ``pattern`` is a shell pattern such as "*r50*"."""

@@ -99,6 +99,13 @@ MULTISPORTS = Dataset(
     classes=66,
     labels_sha256="b62bee87ed61158e1b3351857c838cb46d7ef64470b659ce77125feb15e3a64c",
 )
+ACTIONS = Dataset(
+    name="actions (procedural)",
+    label_set="actions",
+    classes=43,
+    activation="sigmoid",
+    labels_sha256="57ef29c1d662462723635920a00290affa887e74aa84671cd35e45e7d9c5eb4e",
+)
 CAMERA_MOTION = Dataset(
     name="camera motion (procedural)",
     label_set="camera_motion",
