@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from support.finetune_clips import make_clips, make_model
-from support.processes import two_processes
 from support.training_clips import log_of
+from training.processes import two_processes
 
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune import recipes, search, trials

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.processes import in_child, two_processes
 from support.small_nets import needs_bfloat16
 from support.training_clips import (
     CONFIG,
@@ -28,6 +27,7 @@ from support.training_clips import (
     weights_of,
 )
 from torch import Tensor, nn
+from training.processes import in_child, two_processes
 
 from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError

@@ -77,7 +77,7 @@ ROWS = (
             sampling="openmmlab-1.x",
             protocol="1 clip x whole picture, held-out procedural clips",
         ),
-        parameters=1_274_097,
+        parameters=1_290_947,
         source="slowfast_zoo/weights/catalog/embedded/slowfast_tiny_actions.md",
         config_name="actions",
         note="What finetune starts from. Trained by scripts/tiny/train_actions.py; measurements in the card.",
