@@ -52,6 +52,7 @@ from slowfast_zoo.training.state import (
     work_directory,
     write_resume,
 )
+from slowfast_zoo.weights.saved.config import after_training
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -207,6 +208,7 @@ class _Trainer:
                 self._stop_if_asked(signals)
         self.average.keep()
         self.group.share(self.model.state_dict().values())  # the model that was saved, batch norms included
+        self.model.provenance = after_training(self.model.provenance, self._notes())
         folder, steps = self.folder, self.done
         last, best = folder / LAST, folder / BEST if self.best else None
         measured: Any = {"best_metrics": self.best, "metrics": self.metrics}
@@ -295,13 +297,13 @@ class _Trainer:
         improved = False
         if self.validation is not None and (last or epoch % config.validate_every == 0):
             self.group.share(self.model.buffers())  # as OpenMMLab does before it evaluates
-            rate = self.optimizer.param_groups[0]["lr"]
-            way_out = (
-                f"The learning rate is {rate:g}; lower it; checkpoints in {self.folder} are from before."
-            )
-            self.metrics = _validated(
-                self.model, self.validation, config, self.group.device, self.progress, way_out
-            )
+            try:
+                self.metrics = _validated(self.model, self.validation, config, self.group, self.progress)
+            except TrainingError as error:
+                raise TrainingError(
+                    f"Validation behind step {self.done}: {error} The learning rate is {lr:g}; lower it."
+                    f" Checkpoints in {self.folder} are from before."
+                ) from error
             self.validated = self.done
             improved = not self.best or selection_score(self.metrics) >= selection_score(self.best)
             if improved:
@@ -395,16 +397,15 @@ def _validated(
     model: SlowFast,
     validation: ClipDataset,
     config: TrainConfig,
-    device: torch.device,
+    group: Processes,
     progress: bool,
-    way_out: str,
 ) -> dict[str, float]:
     """Metrics of the model as it is.
 
     Raises:
         TrainingError: its answers aren't numbers.
     """
-    how: Any = {"workers": config.workers, "device": device, "progress": progress}
+    how: Any = {"workers": config.workers, "device": group.device, "progress": progress}
     how["precision"] = config.precision
     if model.spec.roi is not None:
         scores = evaluate_persons(model, validation, **how)
@@ -413,7 +414,7 @@ def _validated(
         return dict(scores.metrics)
     result = evaluate(model, validation, batch_size=config.batch_size, max_views=config.batch_size, **how)
     if result.error:
-        raise TrainingError(f"Validation: {result.error} {way_out}")
+        raise TrainingError(result.error)
     if result.failed:
         _LOGGER.warning("Validation: %s; the first failure: %s", result, result.failed[0])
     return dict(result.metrics)

@@ -91,6 +91,7 @@ def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any)
 @pytest.mark.usefixtures("pictures")
 def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path) -> None:
     model = make_model()
+    model.provenance = {"model": "its name", "tag": "published", "verified": True}
     (tmp_path / "clips").mkdir()
     for path in sorted(clips.rglob("*.npy")):
         film = tmp_path / "clips" / path.parent.name / f"{path.stem}.mkv"
@@ -103,6 +104,8 @@ def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path)
     assert result.evaluation.metrics["top5_acc"] == 1.0  # of three classes
     assert result.probe_metrics["top1_acc"] >= 0.6
     saved = from_pretrained(result.model_dir)
+    assert "The start: its name with the weights published." in result.notes
+    assert saved.provenance["initialized_from"]["tag"] == "published" and "tag" not in saved.provenance
     clip = torch.randn(1, 3, 4, 32, 32)
     assert torch.equal(saved.eval()(clip), model.eval()(clip))
     assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5)

@@ -60,9 +60,13 @@ def one_thread() -> Iterator[None]:
 
 def test_a_training_learns_and_says_so(tmp_path: Path) -> None:
     model = make_model(SPEC.replace(dropout=0.0))
+    model.provenance = {"model": "its name", "tag": "published", "verified": True}
     config = CONFIG.replace(epochs=6, batch_size=4, lr=0.05, validate_every=3, precise_bn_batches=2)
     result = train(model, Clips(12), config, work_dir=tmp_path / "a b/ü", validation=Clips(6))
     assert not model.training
+    assert model.provenance == read_file(result.last).provenance, "it isn't the published one any more"
+    assert model.provenance["model"] == "its name" and "tag" not in model.provenance
+    assert model.provenance["initialized_from"] == {"tag": "published", "verified": True}
     assert result.steps == 18 and result.metrics["top1_acc"] == 1.0
     assert result.best_metrics["epoch"] in (3, 6)
     lines = log_of(result.work_dir)

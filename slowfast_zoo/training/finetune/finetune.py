@@ -235,6 +235,17 @@ def finetune(
     return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
 
 
+def _start_of(model: SlowFast) -> str:
+    """One sentence: which weights the fine-tuning starts from."""
+    facts = model.provenance
+    name, tag = facts.get("model", "a network of one's own"), facts.get("tag")
+    if tag:
+        return f"The start: {name} with the weights {tag}."
+    return (
+        f"The start: {name}, {'as it was trained' if 'training' in facts else 'with no published weights'}."
+    )
+
+
 def _check_extent(folds: int, everything: bool, budget_seconds: float | None) -> None:
     if folds and (folds < 2 or not everything):
         raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
@@ -546,7 +557,7 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
     sided = mirrored_classes(train.class_names)
-    flips, notes = not sided if flip is None else flip, []
+    flips, notes = not sided if flip is None else flip, [_start_of(model)]
     if sided and not flips:
         notes.append(f"No flips: they would make another class of {quoted(sided[:4])}.")
     torch.manual_seed(seed)

@@ -31,6 +31,7 @@ from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.video.clips import Views
+from slowfast_zoo.weights.saved.config import after_training
 
 _DRAWS = 8
 """Random clips of each video that the classifier is fitted to before training."""
@@ -132,6 +133,7 @@ class Workshop:
         model, config = self.cropped(recipe), self.settings(recipe, len(clips.samples), steps)
         if recipe.config is None:
             self.fit(model, self.features(model, clips), clips)
+            model.provenance = after_training(model.provenance, {"recipe": recipe.name})
             return model.to(self.device), []
         resumed = self.group.from_first((folder / RESUME).exists)
         if not resumed:

@@ -30,6 +30,18 @@ _RECORD_CHECKSUM = "record_checksum"
 _LARGEST = 1 << 22  # characters; 400 labels take about 10,000
 
 
+def after_training(provenance: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """What the provenance of a model becomes: these are no longer the weights that the training began with.
+
+    Args:
+        provenance: of the model before.
+        training: how it was trained; JSON values.
+    """
+    kept = {key: provenance[key] for key in ("model", "license") if key in provenance}
+    start = {key: value for key, value in provenance.items() if key not in kept and value is not None}
+    return kept | ({"initialized_from": start} if start else {}) | {"training": training}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedConfig:
     """Everything about a model but its tensors."""
@@ -64,10 +76,8 @@ class SavedConfig:
             training: how the weights were trained; JSON values. None: what the provenance says.
         """
         provenance = dict(model.provenance)
-        if training is not None:  # these are no longer the weights that the training began with
-            kept = {key: provenance.pop(key) for key in ("model", "license") if key in provenance}
-            start = {key: value for key, value in provenance.items() if value is not None}
-            provenance = kept | ({"initialized_from": start} if start else {}) | {"training": training}
+        if training is not None:
+            provenance = after_training(provenance, training)
         trained = provenance.get("training")
         if metrics is None and isinstance(trained, Mapping):
             metrics = trained.get("metrics")
