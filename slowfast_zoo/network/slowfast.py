@@ -30,6 +30,19 @@ PARTS = ("stem", *STAGES)
 """The parts of both pathways in the order of computation."""
 
 
+def check_part(up_to: str | None) -> None:
+    """Refuses a part that ``SlowFast.freeze`` doesn't know.
+
+    Raises:
+        UnknownNameError: no such part.
+    """
+    if up_to is not None and up_to not in PARTS:
+        raise UnknownNameError(
+            f"There is no part '{up_to}' to freeze up to.{did_you_mean(str(up_to), PARTS)}"
+            f" Accepted: {quoted(PARTS)} or None."
+        )
+
+
 class SlowFast(nn.Module):
     """A SlowFast network: ``(B, C, T, H, W)`` floats in, ``(B, num_classes)`` logits out.
 
@@ -200,11 +213,7 @@ class SlowFast(nn.Module):
         Raises:
             UnknownNameError: no such part.
         """
-        if up_to is not None and up_to not in PARTS:
-            raise UnknownNameError(
-                f"There is no part '{up_to}' to freeze up to.{did_you_mean(str(up_to), PARTS)}"
-                f" Accepted: {quoted(PARTS)} or None."
-            )
+        check_part(up_to)
         for module in self._parts(self._frozen_up_to):
             module.requires_grad_(True)
         for module in self._parts(up_to):

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.network.slowfast import check_part
 
 if TYPE_CHECKING:
     from slowfast_zoo.data.dataset import ClipDataset
@@ -109,11 +110,13 @@ def check_trainable(
 
 
 def check_thawing(thaw_at: float, frozen_up_to: str | None) -> None:
-    """Refuses to thaw what isn't frozen.
+    """Refuses to freeze what isn't there, and to thaw what isn't frozen.
 
     Raises:
-        InputError: it isn't.
+        InputError: nothing is frozen.
+        UnknownNameError: no such part.
     """
+    check_part(frozen_up_to)
     if thaw_at < 1 and frozen_up_to is None:
         raise InputError(
             f"thaw_at is {thaw_at:g}, and no part of the network is frozen: model.freeze(part), freeze_up_to"

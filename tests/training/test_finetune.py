@@ -196,6 +196,9 @@ def test_a_frozen_part_thaws_where_that_is_asked_for(few: Path, tmp_path: Path) 
     assert not torch.equal(model.slow.stem.conv.weight, stem)
     with pytest.raises(TrainingError, match=r"other settings \(freeze_up_to stage3 -> stage2\)"):
         tune(few, tmp_path / "w", freeze_up_to="stage2", config=config, resume=True)
+    with pytest.raises(UnknownNameError, match="no part 'stage9'"):
+        tune(few, tmp_path / "never", freeze_up_to="stage9")
+    assert not (tmp_path / "never").exists()
     with pytest.raises(InputError, match="no part of the network is frozen"):
         tune(few, tmp_path / "v", config=config)
 
