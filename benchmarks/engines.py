@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import CLOCKS, description, finish, matrix_rate, spread, use_checkout
+from machine import CLOCKS, description, finish, has_kernels, matrix_rate, spread, use_checkout
 from peers import PEERS, noise, seeded
 from torch import Tensor
 from workers import Worker, WorkerError
@@ -163,9 +163,11 @@ def allow_tf32(allowed: bool) -> None:
 
 
 def matrix_rates(options: argparse.Namespace) -> dict[str, float]:
-    """GFLOP/s of matrix products, by precision."""
+    """GFLOP/s of matrix products, by precision; without those that torch would take minutes for here."""
     rates = {}
     for precision in dict.fromkeys(precision for _, precision in CANDIDATES[options.device.split(":")[0]]):
+        if not has_kernels(precision, options.device):
+            continue
         allow_tf32(precision == "tf32")
         dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
         rates[precision] = matrix_rate(dtype, options.device, CLOCKS[options.clock])
@@ -178,10 +180,10 @@ def show(title: str, rows: dict[str, dict[str, Any]], rates: dict[str, float]) -
     print(f"{'':24}{'median s':>9}{'fastest':>9}{'slowest':>9}{'ratio':>7}", end="")
     print(f"{'GFLOP/s':>9}{'of matrix':>10}{'start s':>9}{'rel. error':>12}")
     for candidate, row in rows.items():
-        seconds, rate = row["seconds"], row["gflops"]
+        seconds, rate, matrix = row["seconds"], row["gflops"], rates.get(row["precision"])
         print(f"{candidate:24}{seconds['median']:9.3f}{seconds['fastest']:9.3f}", end="")
         print(f"{seconds['slowest']:9.3f}{row['ratio']:7.2f}", end="")
-        share = f"{rate:9.0f}{rate / rates[row['precision']]:10.0%}" if rate else f"{'-':>9}{'-':>10}"
+        share = f"{rate:9.0f}{rate / matrix:10.0%}" if rate and matrix else f"{'-':>9}{'-':>10}"
         print(f"{share}{row.get('startup_seconds', 0):9.1f}{row.get('relative_error', 0):12.1e}", flush=True)
 
 

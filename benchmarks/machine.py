@@ -62,6 +62,13 @@ def finish(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
+def has_kernels(precision: str, device: str = "cpu") -> bool:
+    """Whether torch multiplies in that precision there by kernels of its own; else that takes minutes."""
+    from slowfast_zoo.runtime.precision import has_bfloat16_kernels
+
+    return precision == "float32" or device != "cpu" or has_bfloat16_kernels()
+
+
 def matrix_rate(
     dtype: torch.dtype,
     device: str = "cpu",

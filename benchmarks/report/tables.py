@@ -71,7 +71,8 @@ def _relate(result: dict[str, Any]) -> None:
     for sizes in result["models"].values():
         for rows in sizes.values():
             for row in rows.values():
-                row["share"] = row["gflops"] and row["gflops"] / rates[row["precision"]]
+                rate = rates.get(row["precision"])  # none where torch has no kernels
+                row["share"] = row["gflops"] / rate if row["gflops"] and rate else None
 
 
 def _merge(known: dict[str, Any], result: dict[str, Any], path: Path) -> None:
@@ -344,7 +345,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
 
 
 def _rate(row: dict[str, Any] | None) -> str:
-    return f"{row['gflops']:.0f} ({row['share']:.0%})" if row and row["gflops"] else "-"
+    share = f" ({row['share']:.0%})" if row and row["share"] else ""
+    return f"{row['gflops']:.0f}{share}" if row and row["gflops"] else "-"
 
 
 def _timed(name: str, row: dict[str, Any]) -> list[str]:

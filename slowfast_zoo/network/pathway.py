@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from slowfast_zoo.network.gradients import stem_convolution, strided_projection
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -96,7 +97,8 @@ class Stem(Block):
         return [("conv", "norm")]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.relu(self.norm(self.conv(x))))  # type: ignore[no-any-return]
+        out = stem_convolution(x, self.conv) if self.training else self.conv(x)
+        return self.pool(self.relu(self.norm(out)))  # type: ignore[no-any-return]
 
 
 class Bottleneck(Block):
@@ -152,8 +154,10 @@ class Bottleneck(Block):
         out = self.relu(self.norm1(self.conv1(x)))
         out = self.relu(self.norm2(self.conv2(out)))
         out = self.norm3(self.conv3(out))
-        residual = self.shortcut_norm(self.shortcut_conv(x)) if self.has_shortcut else x
-        out = self.relu(out + residual)
+        if self.has_shortcut:
+            projected = strided_projection(x, self.shortcut_conv) if self.training else self.shortcut_conv(x)
+            x = self.shortcut_norm(projected)
+        out = self.relu(out + x)
         return out if self.non_local is None else self.non_local(out)  # type: ignore[no-any-return]
 
 

@@ -53,6 +53,18 @@ def test_a_new_folder_of_results_is_a_section_of_the_pages(
     assert "| training step, 2 clips, 2 rounds | a step | steps/s | peak MiB |" in page
 
 
+def test_a_precision_that_the_machine_has_no_kernels_for_has_no_share() -> None:
+    rows = {
+        "mmaction2 eager": {"gflops": 50.0, "precision": "float32"},
+        "openvino bfloat16": {"gflops": 60.0, "precision": "bfloat16"},
+        "pytorchvideo eager": {"gflops": None, "precision": "float32"},
+    }
+    module = reloaded()
+    module._relate({"matrix_product_gflops": {"float32": 100.0}, "models": {"net": {"224": rows}}})  # type: ignore[attr-defined]
+    assert [row["share"] for row in rows.values()] == [0.5, None, None]
+    assert [module._rate(row) for row in rows.values()] == ["50 (50%)", "60", "-"]  # type: ignore[attr-defined]
+
+
 def reloaded() -> object:
     """The module that makes tables, from where it is, not beside the results."""
     spec = importlib.util.spec_from_file_location("of_test", ROOT / "benchmarks" / "report" / "tables.py")

@@ -1,0 +1,131 @@
+"""Are finetune's defaults good? The defaults, a grid of settings, a linear probe and no network, on one set.
+
+    python benchmarks/accuracy/grid.py DATA [--out grid.json] [--settings defaults learn ...] [--seeds 0]
+        [--column actor --hold-out daria denis eli] [--budget 600] [--weights actions]
+
+DATA is a folder divided into train and test (``made_sets.py`` draws two), or a list with a column whose
+values --hold-out names: those clips are scored and choose nothing. Interrupted, it goes on with what OUT
+lacks. Frame differences (frame_differences.py) need scikit-learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from frame_differences import predicted, tabulated, told
+
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.lists import read_annotations, read_splits
+from slowfast_zoo.files import written_whole
+from slowfast_zoo.training.finetune.finetune import finetune
+from slowfast_zoo.training.finetune.recipes import scheduled, wanted_steps
+from slowfast_zoo.training.finetune.trials import right_ones
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.zoo import slowfast_tiny
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "probe": {"recipe": "probe"},
+    "learn": {"recipe": "learn"},
+    "mix": {"recipe": "mix"},
+    "measured": {"recipe": "measured"},
+    "gentle": {"recipe": "gentle"},
+    "learn, a third of the rate": {"recipe": "learn", "config": {"lr": 7e-4}},
+    "learn, twice the rate": {"recipe": "learn", "config": {"lr": 4e-3}},
+    "learn, half the steps": {"recipe": "learn", "steps": 0.5},
+    "learn, twice the steps": {"recipe": "learn", "steps": 2},
+    "learn, smaller crops": {"recipe": "learn", "smallest_area": 0.4},
+    "learn, whole pictures": {"recipe": "learn", "smallest_area": 1.0},
+    "learn, label smoothing": {"recipe": "learn", "config": {"label_smoothing": 0.1}},
+    "learn, layers decay": {"recipe": "learn", "config": {"layer_decay": 0.7}},
+    "learn, more weight decay": {"recipe": "learn", "config": {"weight_decay": 0.3}},
+    "learn, no averaging": {"recipe": "learn", "config": {"ema": 0.0}},
+    "learn, stage 1 frozen": {"recipe": "learn", "freeze_up_to": "stage1"},
+    "learn, norms kept": {"recipe": "learn", "norms": "kept"},
+    "learn, the weights' own clip": {"recipe": "learn", "keep_clip": True},
+}
+
+
+def parts_of(arguments: argparse.Namespace) -> tuple[Annotations, Annotations]:
+    """Clips to train with, and those to score."""
+    parts = read_splits(arguments.data)
+    if parts:
+        return parts["train"], parts.get("test") or parts["val"]
+    clips = read_annotations(arguments.data)
+    values = np.array([dict(sample.columns)[arguments.column] for sample in clips.samples])
+    held = np.isin(values, arguments.hold_out)
+    return clips.subset(np.flatnonzero(~held).tolist()), clips.subset(np.flatnonzero(held).tolist())
+
+
+def measured(
+    setting: dict[str, Any], train: Annotations, test: Annotations, seed: int, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """What one setting makes of the clips."""
+    setting, began = dict(setting), time.perf_counter()
+    config = {"seed": seed, "workers": arguments.workers, **setting.pop("config", {})}
+    if "steps" in setting:
+        count = len(train.samples)
+        steps = round(setting.pop("steps") * wanted_steps(count))
+        config["epochs"] = scheduled(TrainConfig(epochs=1, batch_size=8), count, steps, {}).epochs
+    group_by = f"column:{arguments.column}" if arguments.column else arguments.group_by
+    with tempfile.TemporaryDirectory() as folder:
+        result = finetune(
+            {"train": train, "val": test},
+            slowfast_tiny(weights=arguments.weights),
+            work_dir=folder,
+            group_by=group_by,
+            budget_seconds=arguments.budget,
+            config=config,
+            progress=False,
+            **setting,
+        )
+    return {
+        "right": right_ones(result.evaluation),
+        "clips": len(result.evaluation.names),
+        "recipe": result.recipe,
+        "tried": [*result.tried],
+        "probe": result.probe_metrics["top1_acc"],
+        "notes": [*result.notes],
+        "seconds": round(time.perf_counter() - began),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--settings", nargs="+", default=[*SETTINGS], choices=[*SETTINGS], metavar="SETTING")
+    parser.add_argument("--weights", default="actions", help="of slowfast_tiny to start from")
+    parser.add_argument("--column", help="of the list, that says what belongs together")
+    parser.add_argument("--hold-out", nargs="+", default=[], help="its values to score")
+    parser.add_argument("--group-by", help="as in finetune, where there is no column")
+    parser.add_argument("--budget", type=float, help="seconds for each setting")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("grid.json"), help="JSON file for all figures")
+    arguments = parser.parse_args()
+    train, test = parts_of(arguments)
+    print(f"{len(train.samples)} clips to train with, {train.num_classes} classes")
+    truth = tabulated(test)
+    baseline = predicted(*tabulated(train), truth[0]) == truth[1]
+    print(f"{'no network: frame differences':32} {told(baseline.tolist())}", flush=True)
+    figures = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for seed in arguments.seeds:
+        for name in arguments.settings:
+            key = f"{name}; seed {seed}"
+            if key not in figures:
+                figures[key] = measured(SETTINGS[name], train, test, seed, arguments)
+                with written_whole(arguments.out) as temporary:
+                    temporary.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+            found = figures[key]
+            right = [True] * found["right"] + [False] * (found["clips"] - found["right"])
+            print(f"{key:32} {told(right)}, {found['recipe']}, {found['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Two convolutions whose gradients torch computes slowly on a CPU, computed another way in training.
+
+The same products, summed in another order: gradients agree within rounding, outputs of the stem to the bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    """``conv(x)`` of a stem that sees several frames, with the gradient of its weights frame by frame.
+
+    Args:
+        x: (B, C, T, H, W), clips; where they want a gradient of their own torch computes both.
+        conv: over an odd number of frames, padded by half of them, with a stride of 1 in time, without bias.
+    """
+    if x.requires_grad or not conv.weight.requires_grad or x.shape[2] < conv.kernel_size[0] or not _slow(x):
+        return conv(x)  # type: ignore[no-any-return]
+    return _ByFrames.apply(x, conv.weight, conv.stride, conv.padding)  # type: ignore[no-any-return]
+
+
+def strided_projection(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    """``conv(x)`` of a 1x1x1 convolution that skips places, as a product of those that it sees.
+
+    Args:
+        x: (B, C, T, H, W).
+        conv: with a kernel of 1, without bias.
+    """
+    if max(conv.stride) == 1 or not _slow(x):
+        return conv(x)  # type: ignore[no-any-return]
+    frames, rows, columns = conv.stride
+    seen = x.permute(0, 2, 3, 4, 1)[:, ::frames, ::rows, ::columns]
+    return F.linear(seen, conv.weight.flatten(1)).permute(0, 4, 1, 2, 3)
+
+
+def _slow(x: Tensor) -> bool:
+    """Whether gradients of this input would be slow: on a processor, channels last, in float32."""
+    return (
+        torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.is_contiguous(memory_format=torch.channels_last_3d)
+    )
+
+
+class _ByFrames(torch.autograd.Function):
+    """A convolution whose weights' gradient is computed for one frame of the kernel at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv3d(x, weight, None, stride, padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+        x, weight = ctx.saved_tensors
+        found = []
+        for later in range(-ctx.padding[0], ctx.padding[0] + 1):  # frames that the input is behind the output
+            first, last = max(-later, 0), x.shape[2] - max(later, 0)
+            _, one, _ = torch.ops.aten.convolution_backward(
+                grad[:, :, first:last],
+                x[:, :, first + later : last + later],
+                weight[:, :, :1],
+                None,
+                ctx.stride,
+                (0, *ctx.padding[1:]),
+                (1, 1, 1),
+                False,
+                (0, 0, 0),
+                1,
+                (False, True, False),
+            )
+            found.append(one)
+        return None, torch.cat(found, dim=2), None, None

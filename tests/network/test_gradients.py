@@ -1,0 +1,96 @@
+"""Gradients that are computed another way than torch's on a CPU: the same numbers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast_zoo import ModelSpec, SlowFast
+from slowfast_zoo.network.gradients import stem_convolution, strided_projection
+
+LAST = torch.channels_last_3d
+
+
+def stem(kernel: int = 5) -> nn.Conv3d:
+    torch.manual_seed(0)
+    return nn.Conv3d(3, 8, (kernel, 7, 7), (1, 2, 2), (kernel // 2, 3, 3), bias=False)
+
+
+def clips(frames: int) -> Tensor:
+    return torch.randn(2, 3, frames, 18, 22).contiguous(memory_format=LAST)
+
+
+def off(found: Tensor | None, wanted: Tensor | None) -> float:
+    """How far they are apart, by the size of what is wanted."""
+    assert found is not None and wanted is not None
+    found, wanted = found.detach().double(), wanted.detach().double()
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("kernel", "frames"), [(5, 8), (5, 5), (1, 4), (3, 6)])
+def test_the_stems_gradient_is_torchs_in_another_order(kernel: int, frames: int) -> None:
+    conv, x = stem(kernel), clips(frames)
+    out = stem_convolution(x, conv)
+    assert out.grad_fn is not None and "ByFrames" in out.grad_fn.name()
+    assert torch.equal(out, conv(x))
+    weights = torch.randn_like(out)
+    (out * weights).sum().backward()
+    exact = copy.deepcopy(conv).double()
+    exact.weight.grad = None
+    (exact(x.double()) * weights).sum().backward()
+    assert off(conv.weight.grad, exact.weight.grad) < 1e-5
+
+
+@pytest.mark.quick
+def test_a_projection_that_skips_places_is_a_product_of_the_others() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv3d(16, 24, 1, (1, 2, 2), bias=False)
+    x = torch.randn(2, 16, 3, 7, 10).contiguous(memory_format=LAST).requires_grad_()
+    out = strided_projection(x, conv)
+    assert out.is_contiguous(memory_format=LAST)
+    exact, their = copy.deepcopy(conv).double(), x.detach().double().requires_grad_()
+    wanted = exact(their)
+    assert off(out, wanted) < 1e-6
+    weights = torch.randn_like(out)
+    (out * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    assert off(x.grad, their.grad) < 1e-5
+    assert off(conv.weight.grad, exact.weight.grad) < 1e-5
+
+
+@pytest.mark.parametrize("case", ["gradient of the clip", "frozen", "short", "channels first", "half"])
+def test_everything_else_is_torchs_own_convolution(case: str) -> None:
+    conv, x = stem(), clips(3 if case == "short" else 8)
+    if case == "gradient of the clip":
+        x.requires_grad_()
+    elif case == "frozen":
+        conv.weight.requires_grad_(False)
+    elif case == "channels first":
+        x = x.contiguous()
+    with torch.autocast("cpu", torch.bfloat16, enabled=case == "half"):
+        out = stem_convolution(x, conv)
+    if out.grad_fn is None:
+        assert case == "frozen"
+    else:
+        assert "ByFrames" not in out.grad_fn.name()
+
+
+def test_a_network_that_trains_has_the_gradients_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec(depth=14, fast_depth=14, alpha=4, num_frames=8, num_classes=3, dropout=0.0)
+    model, x = SlowFast(spec).train().to(memory_format=LAST), clips(8)
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad(set_to_none=True)
+        model(x).square().sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+    found = gradients()
+    monkeypatch.setattr("slowfast_zoo.network.gradients._slow", lambda x: False)
+    wanted = gradients()
+    assert len(found) == len(wanted) > 100
+    assert max(off(*pair) for pair in zip(found, wanted, strict=True)) < 1e-3
