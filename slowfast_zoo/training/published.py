@@ -34,7 +34,7 @@ _STHV1 = TrainConfig(
     warmup_iterations=510,
 )
 # The warm-up starts from 0.01; batch norms have no weight decay; gradients aren't clipped; what it fine-tunes
-# shares statistics of batch norms (NORM_TYPE sync_batchnorm, NUM_SYNC_DEVICES 4).
+# shares statistics of batch norms (NUM_SYNC_DEVICES 4 in configs/SSv2/SLOWFAST_16x8_R50.yaml, Charades too).
 _PYSLOWFAST = TrainConfig(
     epochs=196,
     nesterov=True,

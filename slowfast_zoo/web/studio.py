@@ -26,6 +26,7 @@ from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.spec import views_name
+from slowfast_zoo.video.decoding.sources import LIST_ADVICE
 from slowfast_zoo.video.windows import Grid
 from slowfast_zoo.web.offers import Models
 
@@ -120,6 +121,7 @@ class Studio:
                 yield answer
         except SlowFastZooError as error:
             sentence = str(error).replace(str(video), video.name).replace(str(video.parent), "")
+            sentence = sentence.replace(LIST_ADVICE, "")
             yield dataclasses.replace(known, error=sentence, note="", finished=True)
 
     def stop(self, session: str) -> None:

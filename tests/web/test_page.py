@@ -114,6 +114,7 @@ def test_without_a_video_or_with_a_broken_one_there_is_a_sentence(studio: Studio
         answer = last(studio, path)
         assert answer.finished and answer.error is not None and answer.error.endswith(".")
         assert str(folder) not in answer.error and name in answer.error
+        assert "predict_many" not in answer.error
         assert "<b>" not in answer_html(answer)
 
 

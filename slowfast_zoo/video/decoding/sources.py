@@ -67,8 +67,11 @@ _TIMEOUT_SECONDS = 30.0
 _MAX_HEAD_BYTES = 2**20
 _PIECE_BYTES = 2**16
 
+LIST_ADVICE = "; a list of videos is for predict_many, or --from"
+"""Behind what is said of a text: for whoever writes code or commands."""
+
 _NOT_VIDEOS = {
-    "tty": "it is text; a list of videos is for predict_many, or --from",
+    "tty": f"it is text{LIST_ADVICE}",
     "hls": "it is a playlist: pass the video itself, or the address to watch",
     "dash": "it is a playlist: pass the video itself",
     "concat": "it is a playlist: pass the video itself",
