@@ -27,7 +27,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, mirrored_classes
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _start_of, finetune, mirrored_classes
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     Features,
@@ -86,6 +86,29 @@ def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any)
     """By the recipe "gentle", without training on everything again, unless options say otherwise."""
     usual = {"config": CONFIG, "recipe": "gentle", "everything": False, "keep_clip": True, "views": "quick"}
     return finetune(data, model or make_model(), work_dir=folder, **{**usual, "progress": False, **options})
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, "The start: a network of one's own, with no published weights."),
+        (
+            {"model": "slowfast_r50_8x8x1", "tag": "k400"},
+            "The start: slowfast_r50_8x8x1 with the weights k400.",
+        ),
+        ({"model": "slowfast_tiny", "tag": "actions"}, "The start: slowfast_tiny with the weights actions."),
+        (
+            {"model": "slowfast_tiny", "tag": "camera-motion"},
+            "The start: slowfast_tiny with the weights camera-motion. slowfast_tiny:actions is the better"
+            " start for what people do.",
+        ),
+    ],
+)
+def test_the_start_is_told_and_a_better_one_named(facts: dict[str, str], told: str) -> None:
+    model = make_model()
+    model.provenance = facts
+    assert _start_of(model) == told
 
 
 @pytest.mark.usefixtures("pictures")

@@ -40,6 +40,7 @@ from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_thawing
 from slowfast_zoo.training.state import LOG, new_directory, replaced
 from slowfast_zoo.video.clips import Views
+from slowfast_zoo.weights.catalog import FINETUNE_TAGS
 from slowfast_zoo.weights.saved.folder import save_pretrained
 
 _LOGGER = logging.getLogger(__name__)
@@ -240,7 +241,9 @@ def _start_of(model: SlowFast) -> str:
     facts = model.provenance
     name, tag = facts.get("model", "a network of one's own"), facts.get("tag")
     if tag:
-        return f"The start: {name} with the weights {tag}."
+        better = FINETUNE_TAGS.get(name, tag)
+        other = "" if tag == better else f" {name}:{better} is the better start for what people do."
+        return f"The start: {name} with the weights {tag}.{other}"
     return (
         f"The start: {name}, {'as it was trained' if 'training' in facts else 'with no published weights'}."
     )
