@@ -97,6 +97,11 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something: "1 clip", "2 clips"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """A half sentence with the nearest choices, three at most: " Did you mean 'a' or 'b'?", or ""."""
     import difflib

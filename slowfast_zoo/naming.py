@@ -51,7 +51,8 @@ class ModelRef:
                 if self.text != DEFAULT_MODEL:
                     raise
                 raise DownloadError(
-                    f"{error}\nWithout any download, '--model slowfast_tiny' names the motion of the camera."
+                    f"{error}\nWithout any download there is '--model slowfast_tiny', a small network that"
+                    " names the motion of the camera."
                 ) from error
         assert self.path is not None
         if self.path.is_dir():

@@ -47,6 +47,7 @@ def check_command(
     from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.check import PersonReport, check_persons
+    from slowfast_zoo.data.splits import resolved
     from slowfast_zoo.spec import ClipSpec
 
     given = _parts(data)
@@ -56,6 +57,9 @@ def check_command(
         report = check_persons({name: read_persons(path, **how) for name, path in given.items()})
     else:
         parts = {name: read_annotations(path, **reading) for name, path in given.items()}
+        group_by, told = resolved(next(iter(parts.values())), group_by)
+        for note in told:
+            echo(note, err=True)
         spec = ClipSpec() if model is None else model.clip_spec()
         report = check_data(parts, spec, group_by=group_by, decode=decode)
     echo_report(report, as_json)
@@ -88,17 +92,18 @@ def split_command(
     """
     check_absent(*(out / name for name in ("train.csv", "val.csv", "labels.txt")), overwrite=overwrite)
     from slowfast_zoo.data.lists import read_annotations
-    from slowfast_zoo.data.splits import grouping_notes, source_of, split_annotations
+    from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
     annotations = read_annotations(data, **reading)
+    group_by, told = resolved(annotations, group_by)
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
     write_split(out, {"train": train, "val": held_out})
     for name, part in (("train", train), ("val", held_out)):
         sources = len({source_of(sample, group_by) for sample in part.samples})
         echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
     without = [name for name, count in zip(held_out.class_names, held_out.counts(), strict=True) if not count]
-    for note in grouping_notes(annotations, group_by):
+    for note in [*told, *grouping_notes(annotations, group_by)]:
         echo(note, err=True)
     if without:
         echo(f"No clip to validate with, as they have one source: {', '.join(without)}", err=True)

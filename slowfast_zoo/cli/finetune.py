@@ -57,11 +57,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
 @click.option("--validation", type=PATH, help="Its own data to score with.")
 @click.option("--val", default=0.2, show_default=True, help="Else so much of DATA.")
 @click.option("--folds", type=int, default=0, help="Score all clips, by so many trainings on the others.")
-@click.option(
-    "--group-by",
-    help="What keeps clips together: auto (what names suggest), folder, column:NAME, or a regular expression"
-    " on the path.",
-)
+@opt.group_by
 @click.option("--linear-probe", is_flag=True, help="Only fit a classifier to the features: --recipe probe.")
 @click.option(
     "--everything/--no-everything", default=True, show_default=True, help="Train on all clips at the end."

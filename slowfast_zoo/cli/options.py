@@ -196,26 +196,23 @@ min_agreement = click.option(
     show_default=True,
     help="For int8: refused below this share of clips with float32's best class.",
 )
+_RUNS: dict[str, Callable[[Any], Any]] = {
+    "device": device,
+    "engine": click.option(
+        "--engine", type=choice(EngineName), default="auto", show_default=True, help="What runs the network."
+    ),
+    "precision": precision,
+    "threads": click.option(
+        "--threads",
+        type=click.IntRange(1),
+        help="Processor threads.  [default: what this process may use]",
+    ),
+}
+how_in_floats = bundle("how", _RUNS)
+"""As ``how``, where there is no int8."""
 how = bundle(
     "how",
-    {
-        "device": device,
-        "engine": click.option(
-            "--engine",
-            type=choice(EngineName),
-            default="auto",
-            show_default=True,
-            help="What runs the network.",
-        ),
-        "precision": engine_precision,
-        "calibration": calibration,
-        "min_agreement": min_agreement,
-        "threads": click.option(
-            "--threads",
-            type=click.IntRange(1),
-            help="Processor threads.  [default: what this process may use]",
-        ),
-    },
+    _RUNS | {"precision": engine_precision, "calibration": calibration, "min_agreement": min_agreement},
 )
 """What runs a network, and where; ``prepared`` makes arguments of ``predict`` and the like from it."""
 
@@ -237,9 +234,7 @@ def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
     """
     from slowfast_zoo.runtime.devices import to_device
 
-    if how["precision"] == "int8":
-        raise InputError("This command has no int8: take float32 or bfloat16.")
-    if how["calibration"] is not None:
+    if how.get("calibration") is not None:
         raise InputError(f"--calibration is for --precision int8, which is '{how['precision']}'.")
     use_threads(how["threads"])
     return {"device": to_device(how["device"]), "engine": how["engine"], "precision": how["precision"]}
@@ -272,7 +267,9 @@ def made_fast(model: SlowFast, how: Mapping[str, Any]) -> tuple[SlowFast | Optim
 as_json = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Write over what is there.")
 group_by = click.option(
-    "--group-by", help="What keeps clips together: folder, column:NAME, or a regular expression on the path."
+    "--group-by",
+    help="What keeps clips together: auto (what names suggest), folder, column:NAME, or a regular expression"
+    " on the path.",
 )
 work_dir = click.option("--work-dir", type=PATH, help="Folder for everything that is written.")
 tensorboard = click.option(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.cli.options import printable
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.files import written_whole
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def table_block(prediction: Prediction) -> str:
     if prediction.error is not None:
         return _failure(prediction)
     clips, crops = prediction.views
-    looked = f"{clips} clip{'s' * (clips > 1)} x {crops} crop{'s' * (crops > 1)}"
+    looked = f"{counted(clips, 'clip')} x {counted(crops, 'crop')}"
     if prediction.seconds is not None:
         looked += f", {prediction.seconds[0]:.1f}-{prediction.seconds[1]:.1f} s"
     if prediction.padded:

@@ -283,7 +283,8 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
                 also = " Labels are numbers, or names; not both." if numeric else ""
                 raise DataError(
                     f"{where}: '{text:.80}' is none of the {count} classes.{did_you_mean(text, known)}{also}"
-                    " A label map (labels, --labels) says which there are."
+                    " A label map (labels, --labels) says which there are; without one, names in a list name"
+                    " themselves."
                 )
     samples = tuple(
         dataclasses.replace(sample, labels=tuple(known[text] for text in sample.written), written=())

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.data.tables import write_text
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.video import Video
@@ -64,7 +64,7 @@ class DataReport:
         )
         for title, found in {
             "Unreadable": [f"{name}: {reason}" for name, reason in self.unreadable],
-            "Shorter than one clip (--model: whose), so that frames repeat": short,
+            "Shorter than one clip, so that frames repeat (for another model: --model)": short,
             "Damaged or cut off": damaged,
             "The same bytes": [" = ".join(names) for names in self.duplicates],
             "The same bytes in different classes or parts": [" = ".join(names) for names in self.conflicts],
@@ -73,7 +73,7 @@ class DataReport:
             lines += section(title, found)
         counts = {"short": len(self.short), "damaged": len(self.damaged), "equal": len(self.duplicates)}
         told = [f"{number} {what}" for what, number in counts.items() if number]
-        count = f"{self.problems} problem{'' if self.problems == 1 else 's'} found"
+        count = f"{counted(self.problems, 'problem')} found"
         if told:
             count += f"; worth a look, too: {', '.join(told)}" if self.problems else ""
         if not self.problems:

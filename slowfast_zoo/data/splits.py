@@ -36,6 +36,10 @@ _COVERED = 0.6
 """Part of the clips whose word is met in several classes."""
 
 
+AUTO = "auto"
+"""``group_by``: what file names suggest; see ``resolved``."""
+
+
 def source_of(sample: Sample, group_by: str | None = None) -> str:
     """What a clip was cut from, as far as its name tells.
 
@@ -89,7 +93,7 @@ class Groups(NamedTuple):
     def __str__(self) -> str:
         return (
             f"Names suggest {self.found}: if they are persons or recordings, keep each in one part with"
-            f" --group-by auto (in 'split': --group-by '{self.group_by}'), else scores are too good."
+            " --group-by auto, else scores are too good."
         )
 
 
@@ -121,6 +125,16 @@ def suggest_groups(annotations: Annotations) -> Groups | None:
         if 3 <= len(clips) <= len(samples) / 2 and shared >= _COVERED * len(samples):
             found.append(Groups(word, tuple(sorted(clips))))
     return max(found, key=lambda groups: len(groups.names), default=None)
+
+
+def resolved(annotations: Annotations, group_by: str | None) -> tuple[str | None, list[str]]:
+    """``group_by`` with what names suggest in the place of "auto", and what there is to say about that."""
+    if group_by != AUTO:
+        return group_by, []
+    groups = suggest_groups(annotations)
+    if groups is None:
+        return None, ["Groups: none that names suggest."]
+    return groups.group_by, [f"Groups: {groups.found}."]
 
 
 def grouping_notes(annotations: Annotations, group_by: str | None) -> list[str]:

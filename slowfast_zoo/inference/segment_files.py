@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.runtime.packages import require
 
@@ -262,7 +262,9 @@ def plot_timeline(timeline: Timeline) -> Figure:
         style = {"marker": marker, "color": colors[label], "label": _short(label)}
         curves.plot(windows.center_seconds, scores, linewidth=1.4, **style)
     curves.set(ylim=(0, 1.03), ylabel="probability")
-    curves.set_title(f"{_line(timeline.source)}: {len(timeline.segments)} segments", loc="left", fontsize=10)
+    curves.set_title(
+        f"{_line(timeline.source)}: {counted(len(timeline.segments), 'segment')}", loc="left", fontsize=10
+    )
     curves.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for row, label in enumerate(found):
         spans = [

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
@@ -131,7 +131,8 @@ class Timeline:
     def __repr__(self) -> str:
         parts = "" if self.complete else ", interrupted"
         return (
-            f"Timeline({self.source!r}: {len(self.segments)} segments of {len(self.windows)} windows in"
+            f"Timeline({self.source!r}: {counted(len(self.segments), 'segment')} of"
+            f" {counted(len(self.windows), 'window')} in"
             f" {self.duration_seconds:.1f} s{parts})"
         )
 

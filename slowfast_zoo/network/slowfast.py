@@ -307,7 +307,8 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
     if not isinstance(clip, Tensor):
         raise InputError(
             f"SlowFast takes one torch.Tensor (B, C, T, H, W) of the fast pathway's frames and picks the"
-            f" slow ones itself, got {type(clip).__name__}; torch.from_numpy makes a tensor of an array."
+            f" slow ones itself, got {type(clip).__name__}; torch.from_numpy makes a tensor of an array,"
+            " .tensor() one of what read_clips returns."
         )
     shape = tuple(clip.shape)
     if clip.ndim != 5:

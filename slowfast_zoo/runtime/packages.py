@@ -14,6 +14,11 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def _in_shells(requirement: str) -> str:
+    """The requirement as every shell takes it: some expand brackets."""
+    return f'"{requirement}"' if "[" in requirement else requirement
+
+
 def require(package: str, *needed: str) -> ModuleType:
     """An optional package.
 
@@ -29,5 +34,5 @@ def require(package: str, *needed: str) -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             f"This needs the package '{package}', which can't be imported ({error}):"
-            f" pip install {' '.join(needed or (package,))}"
+            f" pip install {' '.join(map(_in_shells, needed or (package,)))}"
         ) from error

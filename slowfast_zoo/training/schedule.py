@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.errors import DataError, InputError, counted
 from slowfast_zoo.network.slowfast import check_part
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Plan:
         if config.lr_batch not in (None, self.step_clips):
             scaled = f" (scaled from {config.lr:g} for {config.lr_batch} clips)"
         return (
-            f"{config.epochs} epochs of {self.steps_per_epoch} steps of {self.step_clips} clips, "
-            f"learning rate {self.lr:g}{scaled}"
+            f"{counted(config.epochs, 'epoch')} of {counted(self.steps_per_epoch, 'step')} of"
+            f" {counted(self.step_clips, 'clip')}, learning rate {self.lr:g}{scaled}"
         )
 
 

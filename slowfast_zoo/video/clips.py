@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from slowfast_zoo.errors import FrameCountError, InputError, did_you_mean
+from slowfast_zoo.errors import FrameCountError, InputError, counted, did_you_mean
 from slowfast_zoo.spec import ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices
@@ -192,7 +192,9 @@ class Clips:
         clips, crops = len(self.indices), len(self._pipeline.boxes)
         shape = "x".join(map(str, self.view_shape))
         padded = ", padded" if self.padded else ""
-        return f"Clips('{self.source}', {clips} clips x {crops} crops of {shape}{padded})"
+        return (
+            f"Clips('{self.source}', {counted(clips, 'clip')} x {counted(crops, 'crop')} of {shape}{padded})"
+        )
 
 
 def _read(video: Video, spec: ClipSpec, views: Views, device: torch.device | None) -> Clips:

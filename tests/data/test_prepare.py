@@ -16,7 +16,7 @@ from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data, unreadable_clips
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.data.splits import grouping_notes, source_of, split_annotations, suggest_groups
+from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations, suggest_groups
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.resize import resize_bytes
@@ -157,6 +157,13 @@ def test_names_that_suggest_groups_are_told() -> None:
     names = {f"{act}/{person}_{act}.avi": label for label, act in enumerate(acts) for person in people}
     groups = suggest_groups(annotated(names, labels=acts))
     assert groups is not None and groups.names == people
+    group_by, told = resolved(annotated(names, labels=acts), "auto")
+    assert group_by == groups.group_by and "4 groups across classes (daria, ido" in told[0]
+    assert resolved(annotated({"a/1.avi": 0, "b/2.avi": 1}), "auto") == (
+        None,
+        ["Groups: none that names suggest."],
+    )
+    assert resolved(annotated(names), "folder") == ("folder", [])
     train, val = split_annotations(annotated(names), 0.25, group_by=groups.group_by)
     assert {source_of(s, groups.group_by) for s in val.samples} == {val.samples[0].path.name.split("_")[0]}
     assert len(train.samples) == 9
@@ -221,6 +228,8 @@ def test_split_as_a_command(parts: Path, tmp_path: Path) -> None:
     assert (tmp_path / "lists" / "labels.txt").read_text() == "a\nb\n"
     train, val = (read_annotations(tmp_path / "lists" / f"{part}.csv") for part in ("train", "val"))
     assert (train.counts(), val.counts()) == ([3, 3], [1, 1])
+    auto = CliRunner().invoke(main, [*command, "--group-by", "auto", "--overwrite"])
+    assert auto.exit_code == 0 and "Groups: none that names suggest." in auto.output
     refused = CliRunner().invoke(main, [*command[:2], str(parts / "train/a/x1.mkv/no"), "--val", "0.25"])
     assert refused.exit_code == 1
     assert "can't be written" in refused.output

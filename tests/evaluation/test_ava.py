@@ -180,7 +180,7 @@ def test_what_cant_be_compared_is_said() -> None:
         ("v,0902,0.1,0.1,0.5,0.5", "7? ?fields; accepted"),
         ("v,0902,0.1,0.1,0.5,nan,1,0.5", "y2 is 'nan'"),
         ("v,0902,0.1,0.1,0.5,0.5,walk,0.5", "action is 'walk'; accepted: a whole number"),
-        ("video,second,x1,y1,x2,y2,action,score", "second is 'second'"),
+        ("video,second,x1,y1,x2,y2,action,score", "this is a header, and AVA's CSV has none"),
         ("v,0902,0.1,0.1,0.5,0.5,1,high", "score is 'high'"),
     ],
 )

@@ -357,7 +357,7 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
     block(monkeypatch, "gradio")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
     done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
-    assert done.exit_code == 1 and "pip install slowfast-zoo[web]" in done.output
+    assert done.exit_code == 1 and 'pip install "slowfast-zoo[web]"' in done.output
 
 
 # What the network may ask for ------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def score(default: float) -> Callable[[opt.F], opt.F]:
 @score(0.0)
 @opt.count("--topk", 5, "Actions to give for each person.")
 @opt.fps
-@opt.how
+@opt.how_in_floats
 @opt.out("Write to this file: .csv as AVA's, a line an action; .jsonl, a line a video, with everything.")
 @click.option("--format", "form", type=opt.choice(DetectionFormat), help="What to print or write.")
 @sources.resume

@@ -73,7 +73,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
 )
 @opt.views(help_text="Clips and crops of each window, averaged")
 @opt.fps
-@opt.how
+@opt.how_in_floats
 @click.option(
     "--format", "form", type=opt.choice(FeatureFormat), help="Of the files.  [default: the recipe's; npz]"
 )

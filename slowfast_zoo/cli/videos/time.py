@@ -16,7 +16,7 @@ from slowfast_zoo.cli.results import ResultFile, clock
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
 from slowfast_zoo.naming import ModelRef
 from slowfast_zoo.spec import LastWindow, views_name
@@ -292,7 +292,7 @@ def watch_command(
         best = "  ".join(
             f"{score:6.1%} {label}" for label, score in zip(answer.labels, answer.scores, strict=True)
         )
-        notes = f"  ({answer.skipped_hops} hops left out)" if answer.skipped_hops else ""
+        notes = f"  ({counted(answer.skipped_hops, 'hop')} left out)" if answer.skipped_hops else ""
         notes += "  (behind a gap)" * answer.gap
         echo(f"{now:%H:%M:%S}  {answer.lag_seconds:4.1f} s old  {best}{notes}")
 

@@ -111,6 +111,11 @@ def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
     """
     found = RowList()
     for where, row in csv_lines(Path(path)):
+        if len(row) > 1 and row[1] in ("second", "seconds", "timestamp"):
+            raise DataError(
+                f"{where}: this is a header, and AVA's CSV has none: leave it out. 'slowfast-zoo test' scores"
+                " a model on a table with a header."
+            )
         if len(row) not in (2, 7, 8):
             raise DataError(
                 f"{where}: {len(row)} fields; accepted: video,second,x1,y1,x2,y2,action,"

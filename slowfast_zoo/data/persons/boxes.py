@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_ava
 from slowfast_zoo.data.persons.pickled import PlainPickle
-from slowfast_zoo.errors import DataError, InputError, did_you_mean, quoted
+from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, quoted
 from slowfast_zoo.video.sampling import is_number
 
 Frame = npt.NDArray[np.uint8]
@@ -76,7 +76,7 @@ class Boxes:
         return dataclasses.replace(self, pixels=self.pixels[rows], scores=self.scores[rows], tracks=tracks)
 
     def __repr__(self) -> str:
-        return f"Boxes({len(self)} persons in {self.width}x{self.height} pixels)"
+        return f"Boxes({counted(len(self), 'person')} in {self.width}x{self.height} pixels)"
 
 
 @dataclasses.dataclass(frozen=True)

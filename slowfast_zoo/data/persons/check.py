@@ -14,7 +14,7 @@ from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.check import section
 from slowfast_zoo.data.persons.actions import Values, overlaps
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
-from slowfast_zoo.errors import InputError, VideoError, quoted
+from slowfast_zoo.errors import InputError, VideoError, counted, quoted
 
 _FILM = 900.0
 """Where AVA's 15 minutes of a film begin, in seconds."""
@@ -50,8 +50,8 @@ class PersonReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{part}: {counts['key_frames']} key frames with {counts['persons']} persons in"
-            f" {counts['videos']} videos"
+            f"{part}: {counted(counts['key_frames'], 'key frame')} with"
+            f" {counted(counts['persons'], 'person')} in {counted(counts['videos'], 'video')}"
             for part, counts in self.parts.items()
         ]
         width = max(map(len, self.classes), default=0)
@@ -59,7 +59,7 @@ class PersonReport:
             lines.append(f"  {name:<{width}}  " + "  ".join(f"{part} {n}" for part, n in counts.items()))
         for title, sentences in {**self.found, **self.told}.items():
             lines += section(title, sentences)
-        count = f"{self.problems} problem{'' if self.problems == 1 else 's'} found"
+        count = f"{counted(self.problems, 'problem')} found"
         if not self.problems:
             count = "Nothing wrong, but worth a look" if self.told else "No problems found"
         return "\n".join([*lines, f"{count}."])

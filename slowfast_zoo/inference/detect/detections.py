@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.weights.catalog.datasets import read_labels
@@ -173,7 +173,8 @@ class Detections:
     def __repr__(self) -> str:
         parts = "" if self.complete else ", interrupted"
         return (
-            f"Detections({self.source!r}: {len(self.persons)} persons in {len(self.key_seconds)} key frames"
+            f"Detections({self.source!r}: {counted(len(self.persons), 'person')} in"
+            f" {counted(len(self.key_seconds), 'key frame')}"
             f" of {self.duration_seconds:.1f} s{parts})"
         )
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.aggregate import best_classes, check_topk
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
@@ -77,7 +77,7 @@ class StreamResult:
         best = ", ".join(
             f"{label} {score:.1%}" for label, score in zip(self.labels, self.scores, strict=True)
         )
-        notes = f", {self.skipped_hops} hops left out" if self.skipped_hops else ""
+        notes = f", {counted(self.skipped_hops, 'hop')} left out" if self.skipped_hops else ""
         notes += ", behind a gap" * self.gap
         window = f"{self.window.start_seconds:.2f}-{self.window.end_seconds:.2f} s"
         return f"StreamResult({window}: {best}; {self.lag_seconds:.2f} s old{notes})"

@@ -12,7 +12,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.check import same_content, unreadable_clips
 from slowfast_zoo.data.folders import empty_classes
 from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
-from slowfast_zoo.data.splits import grouping_notes, leaks, split_annotations, suggest_groups
+from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.files import hash_file
@@ -21,8 +21,6 @@ from slowfast_zoo.training.state import replaced
 Data = str | Path | Annotations
 Parts = Mapping[str, Annotations]
 
-AUTO = "auto"
-"""``group_by``: what file names suggest."""
 _SUMS = "checksums.json"
 _WAY_OUT = "put the old one back, or start a new fine-tuning in another work directory."
 
@@ -66,12 +64,8 @@ def collect(
         notes += note + more
     _check_classes(parts["train"])
     made = "val" not in parts
-    if group_by == AUTO:
-        suggested = suggest_groups(parts["train"])
-        group_by = None if suggested is None else suggested.group_by
-        notes.append(
-            "Groups: " + ("none that names suggest." if suggested is None else f"{suggested.found}.")
-        )
+    group_by, note = resolved(parts["train"], group_by)
+    notes += note
     if not val:
         if len(parts) > 1:
             raise DataError(

@@ -235,7 +235,8 @@ class LiveVideo:
                 reason = str(error)
             if not self._seen or self._finite:
                 when = "" if self._seen else ", before its first frame" if reason == "it ended" else ""
-                raise VideoError(f"'{self.name}' can't be watched: {reason}{when}.")
+                check = "; check its host, port, user and password" if "://" in self.name else ""
+                raise VideoError(f"'{self.name}' can't be watched: {reason}{when}{check}.")
             _LOGGER.warning("'%s' is lost: %s. Trying again in %.1f s.", self.name, reason, pause)
             self._stop.wait(pause * random.uniform(0.75, 1.0))  # so that many don't come back at once
             pause = min(2 * pause, longest)

@@ -198,7 +198,10 @@ def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
                 f"{name} is not complete in the Hub's cache ({constants.HF_HUB_CACHE}), and offline mode"
                 " forbids the network. Load it once online, or copy that cache."
             ) from error
-        raise DownloadError(f"{name} could not be fetched from {endpoint}: {_reason(error)}.") from error
+        raise DownloadError(
+            f"{name} could not be fetched from {endpoint}: {_reason(error)}. A folder of this machine is"
+            " given as Path(...)."
+        ) from error
     except errors.GatedRepoError as error:
         raise DownloadError(
             f"{name} is gated: ask for access at {endpoint}/{repo_id}, then set HF_TOKEN."

@@ -125,4 +125,4 @@ def test_the_command(videos: Path, tmp_path: Path) -> None:
     assert report["problems"] == 1 and list(report["found"]) == ["Videos in more than one part"]
     val.write_text(HEADER + GOOD.replace("a.mp4", "b.mp4"))
     result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0 and "val: 2 key frames with 2 persons in 1 videos" in result.stdout
+    assert result.exit_code == 0 and "val: 2 key frames with 2 persons in 1 video" in result.stdout

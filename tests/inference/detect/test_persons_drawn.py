@@ -107,6 +107,6 @@ def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("film,1,0.1,0.1,0.5,0.9,,1\n")
     given = ["render", str(film), str(tmp_path / "out.gif"), "--model", str(tmp_path / "model")]
     result = CliRunner().invoke(main, [*given, "--boxes", str(tmp_path / "boxes.csv")])
-    assert result.exit_code == 0 and "1 persons in 1 key frames" in result.output, result.output
+    assert result.exit_code == 0 and "1 person in 1 key frame" in result.output, result.output
     result = CliRunner().invoke(main, given)
     assert result.exit_code == 1 and "Where are the persons" in result.output
