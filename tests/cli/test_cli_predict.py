@@ -374,7 +374,7 @@ def test_without_weights_the_way_out_is_said(videos: Path, monkeypatch: pytest.M
     assert result.exit_code == 1
     assert "slowfast_r50_4x16x1" in result.output
     assert "https://" in result.output
-    assert "'--model slowfast_tiny' names the motion of the camera" in result.output
+    assert "Without any download there is '--model slowfast_tiny'" in result.output
     with pytest.raises(DownloadError) as error:
         parse("slowfast_r50_8x8x1").load()
     assert "slowfast_tiny" not in str(error.value)
