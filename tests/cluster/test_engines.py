@@ -83,7 +83,8 @@ def test_datasets_begins_where_it_was_killed(
     arguments = (EXAMPLES / "datasets_map.py", Path(clips[0]).parent, tmp_path / "answers.parquet")
     job = start(*arguments, cwd=tmp_path)
     try:
-        kill_a_worker(job, "datasets_map.py", lambda: has_files(tmp_path, "huggingface/**/cache-*"))
+        # Its bar: files that tell of answers have other names, or come at the end, from release to release.
+        kill_a_worker(job, "datasets_map.py", lambda: b"examples/s" in (tmp_path / "log").read_bytes())
         assert job.wait(timeout=300) != 0, "datasets ends when one of its processes does"
         assert not (tmp_path / "answers.parquet").exists()
         job = start(*arguments, cwd=tmp_path)
