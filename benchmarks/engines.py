@@ -183,7 +183,8 @@ def show(title: str, rows: dict[str, dict[str, Any]], rates: dict[str, float]) -
         seconds, rate, matrix = row["seconds"], row["gflops"], rates.get(row["precision"])
         print(f"{candidate:24}{seconds['median']:9.3f}{seconds['fastest']:9.3f}", end="")
         print(f"{seconds['slowest']:9.3f}{row['ratio']:7.2f}", end="")
-        share = f"{rate:9.0f}{rate / matrix:10.0%}" if rate and matrix else f"{'-':>9}{'-':>10}"
+        share = f"{rate:9.0f}" if rate else f"{'-':>9}"
+        share += f"{rate / matrix:10.0%}" if rate and matrix else f"{'-':>10}"
         print(f"{share}{row.get('startup_seconds', 0):9.1f}{row.get('relative_error', 0):12.1e}", flush=True)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -40,9 +39,10 @@ def strided_projection(x: Tensor, conv: nn.Conv3d) -> Tensor:
 
 
 def _slow(x: Tensor) -> bool:
-    """Whether gradients of this input would be slow: on a processor, channels last, in float32."""
+    """Whether gradients of this input would be slow: on a CPU, channels last, in float32; not compiled."""
     return (
         torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -53,16 +53,18 @@ def _slow(x: Tensor) -> bool:
 class _ByFrames(torch.autograd.Function):
     """A convolution whose weights' gradient is computed for one frame of the kernel at a time."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
+    def forward(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
         return F.conv3d(x, weight, None, stride, padding)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, ctx.stride, ctx.padding = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
         found = []

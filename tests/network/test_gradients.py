@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +44,39 @@ def test_the_stems_gradient_is_torchs_in_another_order(kernel: int, frames: int)
     exact.weight.grad = None
     (exact(x.double()) * weights).sum().backward()
     assert off(conv.weight.grad, exact.weight.grad) < 1e-5
+
+
+def test_it_is_differentiated_twice_and_by_functions_as_torchs_is() -> None:
+    conv, x = stem(), clips(8)
+
+    def second(way: Any) -> Tensor:
+        (first,) = torch.autograd.grad(way(x, conv).sin().sum(), conv.weight, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), conv.weight)[0]
+
+    assert off(second(stem_convolution), second(lambda x, conv: conv(x))) < 1e-4
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, x: Tensor) -> Tensor:
+            return stem_convolution(x, self.conv)
+
+    net = Net()
+    weights = {name: weight.detach() for name, weight in net.named_parameters()}
+    found = torch.func.grad(lambda own: torch.func.functional_call(net, own, (x,)).sin().sum())(weights)
+    (wanted,) = torch.autograd.grad(conv(x).sin().sum(), conv.weight)
+    assert off(found["conv.weight"], wanted) < 1e-5
+
+
+def test_a_network_that_trains_is_compiled_whole() -> None:
+    spec = ModelSpec(depth=14, fast_depth=14, alpha=4, num_frames=8, num_classes=3, dropout=0.0)
+    model, x = SlowFast(spec).train().to(memory_format=LAST), clips(8)
+    wanted = model(x)
+    found = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+    assert off(found, wanted) < 1e-4
+    found.sum().backward()
 
 
 @pytest.mark.quick
