@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from frame_differences import predicted, tabulated, told
+from trained import finetuned
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.lists import read_annotations, read_splits
 from slowfast_zoo.files import written_whole
-from slowfast_zoo.training.finetune.finetune import finetune
 from slowfast_zoo.training.finetune.recipes import scheduled, wanted_steps
-from slowfast_zoo.training.finetune.trials import right_ones
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.zoo import slowfast_tiny
 
@@ -67,33 +64,16 @@ def measured(
     setting: dict[str, Any], train: Annotations, test: Annotations, seed: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """What one setting makes of the clips."""
-    setting, began = dict(setting), time.perf_counter()
+    setting = dict(setting)
     config = {"seed": seed, "workers": arguments.workers, **setting.pop("config", {})}
     if "steps" in setting:
         count = len(train.samples)
         steps = round(setting.pop("steps") * wanted_steps(count))
         config["epochs"] = scheduled(TrainConfig(epochs=1, batch_size=8), count, steps, {}).epochs
     group_by = f"column:{arguments.column}" if arguments.column else arguments.group_by
-    with tempfile.TemporaryDirectory() as folder:
-        result = finetune(
-            {"train": train, "val": test},
-            slowfast_tiny(weights=arguments.weights),
-            work_dir=folder,
-            group_by=group_by,
-            budget_seconds=arguments.budget,
-            config=config,
-            progress=False,
-            **setting,
-        )
-    return {
-        "right": right_ones(result.evaluation),
-        "clips": len(result.evaluation.names),
-        "recipe": result.recipe,
-        "tried": [*result.tried],
-        "probe": result.probe_metrics["top1_acc"],
-        "notes": [*result.notes],
-        "seconds": round(time.perf_counter() - began),
-    }
+    model = slowfast_tiny(weights=arguments.weights)
+    how: dict[str, Any] = {"group_by": group_by, "budget_seconds": arguments.budget, "config": config}
+    return finetuned(train, test, model, **how, **setting)
 
 
 def main() -> None:

@@ -17,52 +17,37 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from frame_differences import predicted, tabulated, told
+from trained import finetuned
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.files import written_whole
-from slowfast_zoo.training.finetune.finetune import finetune
-from slowfast_zoo.training.finetune.trials import right_ones
 from slowfast_zoo.weights.saved.hub import from_pretrained
 from slowfast_zoo.zoo import slowfast_tiny
 
 
 def fold(clips: Annotations, left_out: list[str], seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """What finetune found for the other actors, and how many clips of those left out it gets right."""
-    began = time.perf_counter()
     actors = np.array([dict(sample.columns)["actor"] for sample in clips.samples])
     out = np.isin(actors, left_out)
     rest, held_out = (clips.subset(np.flatnonzero(which).tolist()) for which in (~out, out))
     model = from_pretrained(arguments.model) if arguments.model else slowfast_tiny(weights=arguments.weights)
-    with tempfile.TemporaryDirectory() as folder:
-        result = finetune(
-            {"train": rest, "val": held_out},
-            model,
-            work_dir=folder,
-            group_by="column:actor",
-            recipe=arguments.recipe,
-            budget_seconds=arguments.budget,
-            config={"seed": seed, "workers": arguments.workers},
-            device=arguments.device,
-            progress=False,
-        )
-    return {
-        "right": right_ones(result.evaluation),
-        "clips": len(result.evaluation.names),
-        "recipe": result.recipe,
-        "tried": [*result.tried],
-        "clip": [model.clip_spec.num_frames, model.clip_spec.fps],
-        "probe": result.probe_metrics["top1_acc"],
-        "notes": [*result.notes],
-        "seconds": round(time.perf_counter() - began),
-    }
+    return finetuned(
+        rest,
+        held_out,
+        model,
+        group_by="column:actor",
+        recipe=arguments.recipe,
+        budget_seconds=arguments.budget,
+        config={"seed": seed, "workers": arguments.workers},
+        device=arguments.device,
+    )
 
 
 def baseline(clips: Annotations, folds: list[list[str]]) -> list[bool]:

@@ -1,0 +1,37 @@
+"""One fine-tuning of a benchmark: clips to train with, others to score, and what came out."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import Any
+
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.finetune.finetune import finetune
+from slowfast_zoo.training.finetune.trials import right_ones
+
+
+def finetuned(train: Annotations, held_out: Annotations, model: SlowFast, **options: Any) -> dict[str, Any]:
+    """What finetune makes of the model, and how many of the clips that chose nothing it gets right.
+
+    Args:
+        train: clips to choose by and to train with.
+        held_out: clips to score.
+        model: to start from; is trained in place.
+        options: finetune's.
+    """
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        parts = {"train": train, "val": held_out}
+        result = finetune(parts, model, work_dir=folder, progress=False, **options)
+    return {
+        "right": right_ones(result.evaluation),
+        "clips": len(result.evaluation.names),
+        "recipe": result.recipe,
+        "tried": [*result.tried],
+        "clip": [model.clip_spec.num_frames, model.clip_spec.fps],
+        "probe": result.probe_metrics["top1_acc"],
+        "notes": [*result.notes],
+        "seconds": round(time.perf_counter() - began),
+    }
