@@ -164,6 +164,12 @@ def test_a_budget_is_divided(budget: float | None, expected: Steps) -> None:
         assert spent <= budget
 
 
+def test_a_budget_keeps_time_for_features_and_scores() -> None:
+    assert Steps.of(40, 1.0, 1_000.0, 2, looks=2_400) == Steps.of(40, 1.0, 1_000.0 - 150 / 0.85, 2)
+    assert Steps.of(40, 1.0, 1_000.0, 2, looks=10**6) == Steps.of(40, 1.0, 500.0, 2)
+    assert Steps.of(40, 1.0, None, 2, looks=10**6) == Steps.of(40, 1.0, None, 2)
+
+
 def evaluation(scores: list[float], names: list[str]) -> Evaluation:
     """Two classes; the score is that of the first, which is right."""
     return Evaluation(

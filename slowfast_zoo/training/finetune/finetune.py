@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,14 @@ from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
-from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, Norms, candidates, recipe_named
+from slowfast_zoo.training.finetune.recipes import (
+    PROBE,
+    VALIDATIONS,
+    FinetuneRecipe,
+    Norms,
+    candidates,
+    recipe_named,
+)
 from slowfast_zoo.training.finetune.report import draw_report, write_preview, write_tables
 from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, decided_once
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
@@ -39,7 +47,7 @@ from slowfast_zoo.training.journal import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_thawing
 from slowfast_zoo.training.state import LOG, new_directory, replaced
-from slowfast_zoo.video.clips import Views
+from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS
 from slowfast_zoo.weights.saved.folder import save_pretrained
 
@@ -336,7 +344,12 @@ class _Run:
             return Steps.of(len(clips.samples), 0.0, None, trainings)
         group, step = self.workshop.group, functools.partial(self.workshop.step_seconds, clips)
         measured = decided_once(self.folder, "step_seconds", step, group)
-        steps = Steps.of(len(clips.samples), measured, budget_seconds, trainings)
+        count, scored = len(clips.samples), len(self.data.val.samples)
+        steps = Steps.of(count, measured, budget_seconds, trainings)
+        passes = min(steps.training * 8 // count + 1, VALIDATIONS)
+        a_clip = math.prod(view_counts(self.workshop.start.clip_spec, self.workshop.views))
+        looks = a_clip * (count + (passes + 2) * scored)  # features; validations, the probe's and last scores
+        steps = Steps.of(count, measured, budget_seconds, trainings, looks)
         told = f"A step of 8 clips takes {measured:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
         what = f"{steps.training} steps to train and {steps.search} to compare recipes"
         again = "" if steps.everything or not steps.training else ", and not for another on everything"

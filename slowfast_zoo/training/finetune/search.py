@@ -32,7 +32,9 @@ _FEWEST_CLIPS = 20
 _FEWEST_STEPS = 60
 """Of a training; a budget for less pays for a probe only."""
 _SHARE_OF_STEPS = 0.85
-"""Of the budget; the rest is for reading, features and scores."""
+"""Of the budget; the rest is for what starts and ends a training."""
+_LOOK = 0.5 / 8
+"""Steps that a view costs which is only looked at, for features and scores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,14 @@ class Steps:
     """Whether there is time to train on all clips once more."""
 
     @classmethod
-    def of(cls, clips: int, step_seconds: float, budget_seconds: float | None, trainings: int) -> Steps:
+    def of(
+        cls,
+        clips: int,
+        step_seconds: float,
+        budget_seconds: float | None,
+        trainings: int,
+        looks: int = 0,
+    ) -> Steps:
         """Without a budget as many as the clips deserve, and as many again for comparing.
 
         Args:
@@ -56,11 +65,14 @@ class Steps:
             budget_seconds: for everything; None: no limit.
             trainings: on folds, on the training part and on everything together, each with a search but the
                 last.
+            looks: views that go through the network for features and scores; at most half of the budget is
+                kept for them.
         """
         wanted = wanted_steps(clips)
         if budget_seconds is None:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
+        there = max(there - _LOOK * looks, there / 2)
         training = int(min(wanted, there / (trainings + 0.5 * max(trainings - 1, 1))))
         if training < min(_FEWEST_STEPS, wanted) and trainings == 2:
             training = int(min(wanted, there))  # no time for training twice
