@@ -61,6 +61,7 @@ def test_fewer_steps_than_an_epoch_and_epochs_of_ones_own() -> None:
     gentle = RECIPES["gentle"].config
     assert gentle is not None
     assert Plan.of(scheduled(gentle, 6000, 100, {}), 6000, 1).steps == 100
+    assert Plan.of(scheduled(gentle, 560, 108, {}), 560, 1).steps == 108  # not two whole passes of 70
     assert scheduled(gentle, 60, 600, {"epochs": 3}).epochs == 3
     assert Plan.of(scheduled(gentle, 15, 4, {}), 15, 1).step_clips == 7  # two of seven, not one of eight
 
@@ -168,6 +169,11 @@ def test_a_budget_keeps_time_for_features_and_scores() -> None:
     assert Steps.of(40, 1.0, 1_000.0, 2, looks=2_400) == Steps.of(40, 1.0, 1_000.0 - 150 / 0.85, 2)
     assert Steps.of(40, 1.0, 1_000.0, 2, looks=10**6) == Steps.of(40, 1.0, 500.0, 2)
     assert Steps.of(40, 1.0, None, 2, looks=10**6) == Steps.of(40, 1.0, None, 2)
+
+
+def test_a_training_far_too_short_for_its_clips_is_a_probe() -> None:
+    assert Steps.of(560, 1.0, 300.0, 2) == Steps(0, 0, False)  # 255 of the 1833 steps that so many deserve
+    assert Steps.of(560, 1.0, 400.0, 2) == Steps(340, 0, False)
 
 
 def evaluation(scores: list[float], names: list[str]) -> Evaluation:

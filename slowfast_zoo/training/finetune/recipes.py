@@ -147,11 +147,11 @@ def scheduled(
     config = config.replace(batch_size=max(clips // pieces // config.accumulate // world, 1))
     if "epochs" not in changes:
         per_epoch = Plan.of(config, clips, world).steps_per_epoch
-        if steps < per_epoch:
-            shorter = max(steps, 1) * config.batch_size * config.accumulate * world
-            config = config.replace(epochs=1, clips_per_epoch=shorter)
-        else:
-            config = config.replace(epochs=max(round(steps / per_epoch), 1))
+        epochs = max(round(steps / per_epoch), 1)
+        config = config.replace(epochs=epochs)
+        if epochs * per_epoch > 1.05 * steps:  # few passes, too long for the steps: not all clips in each
+            shorter = max(steps // epochs, 1) * config.batch_size * config.accumulate * world
+            config = config.replace(clips_per_epoch=shorter)
     per_epoch = Plan.of(config, clips, world).steps_per_epoch
     return config.replace(
         warmup_epochs=min(config.warmup_epochs, config.epochs / 5),

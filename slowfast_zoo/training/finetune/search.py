@@ -29,8 +29,9 @@ PLAN, SEARCH = "plan.json", "search.json"
 _FOLDS = 2
 _FEWEST_CLIPS = 20
 """Fewer clips can't tell recipes apart."""
-_FEWEST_STEPS = 60
-"""Of a training; a budget for less pays for a probe only."""
+_FEWEST_STEPS, _FEWEST_SHARE = 60, 1 / 6
+"""Of a training, and of the steps that its clips deserve; a budget for less pays for a probe only, which was
+better than a ninth of them on 560 clips."""
 _SHARE_OF_STEPS = 0.85
 """Of the budget; the rest is for what starts and ends a training."""
 _LOOK = 0.5 / 8
@@ -69,17 +70,18 @@ class Steps:
                 kept for them.
         """
         wanted = wanted_steps(clips)
+        fewest = min(max(_FEWEST_STEPS, round(_FEWEST_SHARE * wanted)), wanted)
         if budget_seconds is None:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
         there = max(there - _LOOK * looks, there / 2)
         training = int(min(wanted, there / (trainings + 0.5 * max(trainings - 1, 1))))
-        if training < min(_FEWEST_STEPS, wanted) and trainings == 2:
+        if training < fewest and trainings == 2:
             training = int(min(wanted, there))  # no time for training twice
-            if training < min(_FEWEST_STEPS, wanted):
+            if training < fewest:
                 return cls(0, 0, False)
             return cls(training, 0, False)
-        if training < min(_FEWEST_STEPS, wanted):
+        if training < fewest:
             return cls(0, 0, False)
         return cls(training, int((there - trainings * training) / max(trainings - 1, 1)), True)
 
