@@ -19,7 +19,7 @@ def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
         x: (B, C, T, H, W), clips; where they want a gradient of their own torch computes both.
         conv: over an odd number of frames, padded by half of them, with a stride of 1 in time, without bias.
     """
-    if x.requires_grad or not conv.weight.requires_grad or x.shape[2] < conv.kernel_size[0] or not _slow(x):
+    if not _slow(x) or x.requires_grad or not conv.weight.requires_grad or x.shape[2] < conv.kernel_size[0]:
         return conv(x)  # type: ignore[no-any-return]
     return _ByFrames.apply(x, conv.weight, conv.stride, conv.padding)  # type: ignore[no-any-return]
 
@@ -39,9 +39,10 @@ def strided_projection(x: Tensor, conv: nn.Conv3d) -> Tensor:
 
 
 def _slow(x: Tensor) -> bool:
-    """Whether gradients of this input would be slow: on a CPU, channels last, in float32; not compiled."""
+    """Whether gradients of this input would be slow: on a CPU, channels last, in float32; not in a trace."""
     return (
-        torch.is_grad_enabled()
+        isinstance(x, Tensor)  # torchvision's feature extraction, for one, traces with proxies
+        and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
