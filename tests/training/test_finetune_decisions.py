@@ -171,6 +171,15 @@ def test_a_budget_keeps_time_for_features_and_scores() -> None:
     assert Steps.of(40, 1.0, None, 2, looks=10**6) == Steps.of(40, 1.0, None, 2)
 
 
+@pytest.mark.parametrize(
+    ("workers", "shared", "seconds"), [(0, 2, 0.9), (2, 2, 0.5), (1, 8, 0.6), (2, None, 0.3), (1, None, 0.6)]
+)
+def test_readers_take_time_from_a_network_on_the_same_processors(
+    workers: int, shared: int | None, seconds: float
+) -> None:
+    assert trials.with_reading(0.3, 0.6, 0.4, workers, shared) == pytest.approx(seconds)
+
+
 def test_a_training_far_too_short_for_its_clips_is_a_probe() -> None:
     assert Steps.of(560, 1.0, 300.0, 2) == Steps(0, 0, False)  # 255 of the 1833 steps that so many deserve
     assert Steps.of(560, 1.0, 400.0, 2) == Steps(340, 0, False)

@@ -22,6 +22,7 @@ from slowfast_zoo.errors import DataError
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.runtime.machine import usable_cpus
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, subset
@@ -191,10 +192,11 @@ class Workshop:
         """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
         model, config = self.fresh(), self.settings(PROBE, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
-        began = time.perf_counter()
         count = min(config.batch_size, len(clips.samples), 4)
+        began, busy = time.perf_counter(), time.process_time()
         drawn = [items[ItemKey(TRAINING, 0, index)][1] for index in range(count)]
-        reading = (time.perf_counter() - began) / count * config.batch_size / max(config.workers, 1)
+        reading = (time.perf_counter() - began) / count * config.batch_size
+        busy = (time.process_time() - busy) / count * config.batch_size
         layout = config.memory_format(self.device)
         batch = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device, memory_format=layout)
         model.to(self.device).to(memory_format=layout).train()
@@ -207,8 +209,24 @@ class Workshop:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             times.append((time.perf_counter() - began) / count * config.batch_size)
-        found = min(times) + (reading if config.workers == 0 else max(reading - min(times), 0.0))
+        shared = usable_cpus() if self.device.type == "cpu" else None
+        found = with_reading(min(times), reading, busy, config.workers, shared)
         return float(max(self.group.gather(found)))
+
+
+def with_reading(network: float, reading: float, busy: float, workers: int, shared: int | None) -> float:
+    """Seconds of a step whose clips are read meanwhile.
+
+    Args:
+        network: seconds that it needs alone.
+        reading: seconds that one process needs for the clips.
+        busy: seconds of a processor that they take.
+        workers: processes that read; 0: the one that trains.
+        shared: processors that the network shares with them; None: it has a device of its own.
+    """
+    if workers == 0:
+        return network + reading
+    return max(network + (busy / shared if shared else 0.0), reading / workers)
 
 
 def shrink_classifier(model: SlowFast) -> None:
