@@ -79,6 +79,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
     workers="Processes that read clips.  [default: 2]",
 )
 @click.option("--views", type=opt.ViewsType(), help="Of the scores.  [default: by the clips' lengths]")
+@click.option("--max-unreadable", default=0.1, show_default=True, help="Part of the clips that may be.")
 @click.option("--preview", is_flag=True, help="Write a sheet of training clips before the first step.")
 @opt.tensorboard
 @opt.device
@@ -173,7 +174,7 @@ def report_command(folder: Path) -> None:
     FOLDER is the work directory of train or finetune. The report of a fine-tuning is printed as well.
     """
     from slowfast_zoo.runtime.packages import require
-    from slowfast_zoo.training.finetune.finetune import REPORT
+    from slowfast_zoo.training.finetune.folder import REPORT
     from slowfast_zoo.training.finetune.report import draw_report
 
     require("matplotlib")

@@ -100,8 +100,8 @@ class Groups(NamedTuple):
 def suggest_groups(annotations: Annotations) -> Groups | None:
     """What to group by where file names have a word in common across classes: "daria" of "daria_walk.avi".
 
-    Nothing where clips have sources already (parts of a recording), or where such a word is a plain number,
-    which is a counter more often than a person.
+    Nothing where clips have sources already (parts of a recording), where such a word is a plain number,
+    which is a counter more often than a person, or where half of the clips have the same, such as "clip".
     """
     samples = annotations.samples
     if annotations.multi_label or len({source_of(sample) for sample in samples}) < len(samples):
@@ -122,7 +122,8 @@ def suggest_groups(annotations: Annotations) -> Groups | None:
                 clips[name] += 1
                 labels[name].add(label)
         shared = sum(clips[name] for name, classes in labels.items() if len(classes) > 1)
-        if 3 <= len(clips) <= len(samples) / 2 and shared >= _COVERED * len(samples):
+        usual = max(clips.values(), default=0) > len(samples) / 2
+        if not usual and 3 <= len(clips) <= len(samples) / 2 and shared >= _COVERED * len(samples):
             found.append(Groups(word, tuple(sorted(clips))))
     return max(found, key=lambda groups: len(groups.names), default=None)
 

@@ -174,7 +174,9 @@ def _joined(labels: Sequence[str]) -> str:
 
 def _relative(path: Path, folder: Path) -> str:
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        # ".." leads out of what a link points to.
+        path = path.parent.resolve() / path.name if ".." in path.parts else path
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # another drive
         return path.absolute().as_posix()
 

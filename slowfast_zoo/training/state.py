@@ -76,8 +76,8 @@ def new_directory(path: str | Path, *, resume: bool) -> Path:
 
 
 @contextlib.contextmanager
-def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
-    """``new_directory``, with other trainings kept out of it.
+def work_directory(path: str | Path, *, resume: bool, lock: str = ".lock") -> Iterator[Path]:
+    """``new_directory``, with other trainings kept out of it, as long as they ask for the same lock.
 
     Raises:
         TrainingError: it can't be written, another training uses it, or it holds one already.
@@ -85,9 +85,9 @@ def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
     import filelock
 
     folder = new_directory(path, resume=resume)
-    lock = filelock.FileLock(folder / ".lock", blocking=False)
+    held = filelock.FileLock(folder / lock, blocking=False)
     try:
-        lock.acquire()
+        held.acquire()
     except filelock.Timeout as error:
         raise TrainingError(
             f"Another training is running in {folder}; choose another work directory."
@@ -99,7 +99,7 @@ def work_directory(path: str | Path, *, resume: bool) -> Iterator[Path]:
             leftover.unlink(missing_ok=True)
         yield folder
     finally:
-        lock.release()
+        held.release()
 
 
 def save_weights(model: SlowFast, path: Path, notes: Mapping[str, Any]) -> None:

@@ -22,9 +22,10 @@ from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, how_sure
+from slowfast_zoo.training.finetune.folder import decided_once
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
-from slowfast_zoo.training.finetune.search import Choice, Steps, choose, decided_once
+from slowfast_zoo.training.finetune.search import Choice, Steps, choose
 from slowfast_zoo.training.finetune.trials import shrink_classifier
 from slowfast_zoo.training.schedule import Plan
 
@@ -413,17 +414,19 @@ def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
         "Three of four clips have 3 frames or more, which is less than the 4 of the network's clip",
     ):
         assert words in told, words
-    assert how_sure(result.evaluation) in str(result)
+    assert how_sure(result.evaluation, folds=True) in str(result)
 
 
 def test_how_sure_it_is() -> None:
     few, many = (evaluation([1.0] * count, [str(i) for i in range(count)]) for count in (4, 400))
-    assert how_sure(few).startswith(
-        "How sure: 4 of 4 clips right, so of other such clips 51% to 100%: too few"
+    told = "How sure: 4 of 4 clips right, so of other such clips 51% to 100%: too few clips to tell more; "
+    assert how_sure(few, folds=True) == f"{told}--folds 5 scores all of them, and more clips help most."
+    assert how_sure(few, folds=False) == f"{told}more clips help most."
+    assert (
+        how_sure(many, folds=True) == "How sure: 400 of 400 clips right, so of other such clips 99% to 100%."
     )
-    assert how_sure(many) == "How sure: 400 of 400 clips right, so of other such clips 99% to 100%."
     several = dataclasses.replace(few, targets=np.ones((4, 2)))
-    assert how_sure(several).startswith("How sure: 4 clips were scored")
+    assert how_sure(several, folds=True).startswith("How sure: 4 clips were scored")
 
 
 def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:

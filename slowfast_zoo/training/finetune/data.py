@@ -14,7 +14,7 @@ from slowfast_zoo.data.folders import empty_classes
 from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
 from slowfast_zoo.data.tables import write_split
-from slowfast_zoo.errors import DataError, quoted
+from slowfast_zoo.errors import DataError, counted, quoted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.training.state import replaced
 
@@ -58,10 +58,12 @@ def collect(
     if resume and (folder / _SUMS).exists():
         return _read_back(folder, [])
     parts, notes = _given(data, validation)
+    before = parts["train"].counts()
     for name, part in parts.items():
         sound, note = _without_unreadable(part, max_unreadable, progress)
-        parts[name], more = without_contradictions(sound)
+        parts[name], more = without_copies(sound)
         notes += note + more
+    notes += _without_lost_classes(parts, before)
     _check_classes(parts["train"])
     made = "val" not in parts
     group_by, note = resolved(parts["train"], group_by)
@@ -74,9 +76,11 @@ def collect(
             )
         notes += grouping_notes(parts["train"], group_by)
     elif not made:
-        shared = leaks(parts, group_by)
+        shared = [source for source, _ in leaks(parts, group_by)] or _shared_bytes(parts)
         if shared:
-            notes.append(f"Parts share {len(shared)} sources, such as '{shared[0][0]}': scores are too good.")
+            notes.append(
+                f"Parts share {counted(len(shared), 'source')}, such as '{shared[0]}': scores are too good."
+            )
     else:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
@@ -151,22 +155,50 @@ def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annot
     return parts, notes
 
 
-def without_contradictions(annotations: Annotations) -> tuple[Annotations, list[str]]:
-    """The clips without those that are there with several labels where each has one; what was left out."""
-    if annotations.multi_label:
-        return annotations, []
-    groups = same_content([("", sample) for sample in annotations.samples])
-    wrong = [
-        [sample for _, sample in group] for group in groups if len({sample.labels for _, sample in group}) > 1
+def without_copies(annotations: Annotations) -> tuple[Annotations, list[str]]:
+    """Of clips with the same bytes the first; none where each has one label and they have several."""
+    samples, copies, wrong = annotations.samples, set[int](), list[list[int]]()
+    for group in same_content([(str(index), sample) for index, sample in enumerate(samples)]):
+        same = [int(index) for index, _ in group]
+        if len({samples[index].labels for index in same}) == 1:
+            copies |= {*same[1:]}
+        elif not annotations.multi_label:
+            wrong.append(same)
+    out = {index for same in wrong for index in same}
+    notes = []
+    if wrong:
+        two = (samples[index] for index in wrong[0][:2])
+        first = " and ".join(f"{clip.name} ('{annotations.class_names[clip.labels[0]]}')" for clip in two)
+        notes.append(f"Left out {len(out)} clips that are there with several labels; the same are {first}.")
+    if copies:
+        notes.append(f"Left out copies of clips that are there already: {len(copies)}.")
+    left = [index for index in range(len(samples)) if index not in out | copies]
+    return annotations.subset(left), notes
+
+
+def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> list[str]:
+    """Takes out of the parts the classes that had clips to train with, of which none is left."""
+    train = parts["train"]
+    lost = {
+        index for index, (had, has) in enumerate(zip(before, train.counts(), strict=True)) if had > has == 0
+    }
+    if not lost or train.labels is None:  # numbers can't be others
+        return []
+    names = [name for index, name in enumerate(train.labels) if index not in lost]
+    for name, part in parts.items():
+        left = [index for index, sample in enumerate(part.samples) if not lost & {*sample.labels}]
+        parts[name] = part.subset(left).with_classes(names, len(names), of="the data")
+        if not left:
+            raise DataError(f"No clip is left in the part '{name}'.")
+    return [
+        f"Left out classes without a clip that can be used: {quoted(train.labels[i] for i in sorted(lost))}."
     ]
-    if not wrong:
-        return annotations, []
-    out = {sample.name for group in wrong for sample in group}
-    first = " and ".join(f"{s.name} ('{annotations.class_names[s.labels[0]]}')" for s in wrong[0][:2])
-    kept = [index for index, sample in enumerate(annotations.samples) if sample.name not in out]
-    return annotations.subset(kept), [
-        f"Left out {len(out)} clips that are there with several labels; the same are {first}."
-    ]
+
+
+def _shared_bytes(parts: Parts) -> list[str]:
+    """Clips that more than one part has, whatever they are called."""
+    groups = same_content([(name, sample) for name, part in parts.items() for sample in part.samples])
+    return [group[0][1].name for group in groups if len({name for name, _ in group}) > 1]
 
 
 def _without_unreadable(
@@ -180,8 +212,8 @@ def _without_unreadable(
     # One bad file among a handful stops nothing.
     if len(bad) > max(limit * total, 1) or len(bad) == total:
         raise DataError(
-            f"{len(bad)} of {total} clips can't be read, more than max_unreadable={limit:g}; the first:"
-            f" {first} 'slowfast-zoo check' names all of them."
+            f"{len(bad)} of {total} clips can't be read, more than max_unreadable={limit:g}"
+            f" (--max-unreadable); the first: {first} 'slowfast-zoo check' names all of them."
         )
     kept = annotations.subset([index for index in range(total) if index not in bad])
     return kept, [f"Left out {len(bad)} of {total} clips that can't be read; the first: {first}"]

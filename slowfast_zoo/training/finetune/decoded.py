@@ -13,10 +13,9 @@ from slowfast_zoo.data.splits import source_of
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.finetune.data import FinetuneData
+from slowfast_zoo.training.finetune.folder import CACHE
 from slowfast_zoo.training.finetune.footage import Footage
 
-CACHE = "cache"
-"""Folder of the stored frames, below the work directory; removed when the fine-tuning is finished."""
 MOST_BYTES = 2 * 2**30
 """Frames of more bytes are decoded in every pass."""
 _SHARE_OF_DISK = 0.5

@@ -7,6 +7,8 @@ from_pretrained(Path("work/model"))         # what predict takes
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import functools
 import json
@@ -23,7 +25,7 @@ import torch
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.splits import fold_annotations
-from slowfast_zoo.errors import InputError, TrainingError, quoted
+from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.evaluation.metrics import compute_metrics, wilson_interval
 from slowfast_zoo.network.slowfast import SlowFast
@@ -31,6 +33,17 @@ from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
+from slowfast_zoo.training.finetune.folder import (
+    ALL,
+    DATA,
+    FOLDS,
+    MODEL,
+    REPORT,
+    begun,
+    data_of,
+    decided_once,
+    start_of,
+)
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
 from slowfast_zoo.training.finetune.recipes import (
     PROBE,
@@ -41,12 +54,12 @@ from slowfast_zoo.training.finetune.recipes import (
     recipe_named,
 )
 from slowfast_zoo.training.finetune.report import draw_report, write_preview, write_tables
-from slowfast_zoo.training.finetune.search import PLAN, Choice, Steps, choose, decided_once
+from slowfast_zoo.training.finetune.search import Choice, Steps, choose
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
 from slowfast_zoo.training.journal import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_thawing
-from slowfast_zoo.training.state import LOG, new_directory, replaced
+from slowfast_zoo.training.state import LOG, replaced
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS
 from slowfast_zoo.weights.saved.folder import save_pretrained
@@ -56,7 +69,7 @@ _LOGGER = logging.getLogger(__name__)
 _SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
-MODEL, REPORT, ALL, PREVIEW = "model", "report.txt", "all", "preview.png"
+PREVIEW = "preview.png"
 _UNSURE = 0.15
 """Half of an interval that says little."""
 _DRAWN_EVERY_SECONDS = 20.0
@@ -80,6 +93,8 @@ class FinetuneResult:
     """Scores on clips that neither trained nor chose anything."""
     evaluated: str
     """Which clips those are."""
+    sure: str
+    """One sentence: how sure the scores are."""
     probe_metrics: dict[str, float]
     """Metrics of a linear probe, a classifier on the features that the model came with, on the same clips."""
     notes: tuple[str, ...]
@@ -95,11 +110,16 @@ class FinetuneResult:
         """The end of the report: scores, how sure they are, the table of classes, where the model is."""
         table = format_table(self.evaluation.class_table())
         where = f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"
-        return f"{self.evaluated}: {self.evaluation}\n{how_sure(self.evaluation)}\n\n{table}\n\n{where}"
+        return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}"
 
 
-def how_sure(evaluation: Evaluation) -> str:
-    """One sentence: between what the accuracy on other such clips lies, and what would make it surer."""
+def how_sure(evaluation: Evaluation, *, folds: bool) -> str:
+    """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
+
+    Args:
+        evaluation: the scores.
+        folds: whether those would score more clips.
+    """
     count, right = len(evaluation.names), right_ones(evaluation)
     if evaluation.targets.ndim == 2:
         return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
@@ -107,7 +127,8 @@ def how_sure(evaluation: Evaluation) -> str:
     text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
     if high - low <= 2 * _UNSURE:
         return f"{text}."
-    return f"{text}: too few clips to tell more; --folds 5 scores all of them, and more clips help most."
+    more = "--folds 5 scores all of them, and more clips" if folds else "more clips"
+    return f"{text}: too few clips to tell more; {more} help most."
 
 
 def finetune(
@@ -187,40 +208,16 @@ def finetune(
         InputError: arguments that are not accepted.
     """
     changes = dict(config or {})
+    _check_model(model)
     forced = _forced(recipe, changes, norms, model)
     check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
-    _check_extent(folds, everything, budget_seconds)
-    group = join(device)
-    folder = group.from_first(lambda: _begun(work_dir, resume))
-    notes: list[str] = []
-    if not installed("matplotlib"):
-        later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
-        _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
-    seed = TrainConfig(seed=changes.get("seed", 0)).seed
-    how: Any = {"resume": resume, "val": 0.0 if folds else val, "group_by": group_by, "seed": seed}
-    how |= {"max_unreadable": max_unreadable, "progress": progress}
-    found = group.from_first(lambda: collect(data, validation, folder / "data", **how))
-    _say(notes, *found.notes, *_prepare_model(model, found.train, seed=seed, flip=flip))
-    footage = group.from_first(lambda: Footage.of(found.train))
-    chosen_views, told = _fit_clip(model, footage, keep_clip=keep_clip, views=views)
-    videos = found
-    found, more = group.from_first(
-        lambda: decoded(videos, footage, model.clip_spec, folder, progress=progress)
-    )
-    _say(notes, *told, *more)
-    workshop = Workshop(
-        start=model.cpu(),
-        views=chosen_views,
-        group=group,
-        max_unreadable=max_unreadable,
-        progress=progress,
-        changes=changes,
-        smallest_area=smallest_area,
-        freeze_up_to=freeze_up_to,
-        balance=balance,
-        group_by=found.group_by,
-    )
+    _check_extent(folds, everything, budget_seconds, val)
     asked = {
+        "start": start_of(model),
+        "data": data_of(data, work_dir),
+        "validation": data_of(validation, work_dir),
+        "val": val,
+        "group_by": group_by,
         "recipe": recipe,
         "budget_seconds": budget_seconds,
         "folds": folds,
@@ -234,14 +231,40 @@ def finetune(
         "config": {name: value for name, value in changes.items() if name != "workers"},
     }
     asked = json.loads(json.dumps(asked))  # as the plan has it: tuples are lists
-    _check_same_plan(decided_once(folder, "asked", asked, group), asked, folder)
-    if preview:
-        shown = workshop.cropped(forced or candidates(model.spec)[0])
-        clips = workshop.dataset(shown, found.train, train=True)
-        group.from_first(lambda: write_preview(clips, folder / PREVIEW, seed))
-        _say(notes, f"Training clips as the network gets them: {folder / PREVIEW}.")
-    run = _Run(workshop, found, folder, notes, forced, listener)
-    return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
+    group, notes = join(device), list[str]()
+    with contextlib.ExitStack() as stack:
+        folder = group.from_first(lambda: stack.enter_context(begun(work_dir, asked, resume=resume)))
+        if not installed("matplotlib"):
+            later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
+            _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
+        how: Any = {"resume": resume, "val": 0.0 if folds else val, "group_by": group_by}
+        how |= {"seed": changes.get("seed", 0), "max_unreadable": max_unreadable, "progress": progress}
+        found = group.from_first(lambda: collect(data, validation, folder / DATA, **how))
+        decided_once(folder, "asked", asked, group)
+        start = copy.deepcopy(model)  # interrupted, the model that was given is as it was
+        _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
+        footage = group.from_first(lambda: Footage.of(found.train))
+        fitting, told = _fit_clip(start, footage, keep_clip=keep_clip, views=views)
+        data_read = group.from_first(
+            lambda: decoded(found, footage, start.clip_spec, folder, progress=progress)
+        )
+        _say(notes, *told, *data_read[1])
+        workshop = Workshop(
+            start=start.cpu(),
+            views=fitting,
+            group=group,
+            max_unreadable=max_unreadable,
+            progress=progress,
+            changes=changes,
+            smallest_area=smallest_area,
+            freeze_up_to=freeze_up_to,
+            balance=balance,
+            group_by=data_read[0].group_by,
+        )
+        run = _Run(workshop, data_read[0], model, folder, notes, forced, listener)
+        if preview:
+            run.preview()
+        return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
 
 
 def _start_of(model: SlowFast) -> str:
@@ -257,37 +280,25 @@ def _start_of(model: SlowFast) -> str:
     )
 
 
-def _check_extent(folds: int, everything: bool, budget_seconds: float | None) -> None:
+def _check_model(model: SlowFast) -> None:
+    if not isinstance(model, SlowFast):
+        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
+    if model.spec.roi is not None:
+        raise InputError(
+            "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"
+            " RECIPE persons.csv --model MODEL) learns from annotations of theirs, also of few classes."
+        )
+    if model.spec.in_channels != 3:
+        raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
+
+
+def _check_extent(folds: int, everything: bool, budget_seconds: float | None, val: float) -> None:
+    if not folds and not 0 < val < 1:
+        raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
     if folds and (folds < 2 or not everything):
         raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
     if budget_seconds is not None and not budget_seconds > 0:
         raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
-
-
-def _begun(work_dir: str | Path, resume: bool) -> Path:
-    """The work directory, whose report says that nothing is finished."""
-    folder = Path(work_dir).expanduser()
-    if resume and not folder.exists():
-        raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
-    new_directory(folder, resume=resume)
-    if not resume and (folder / PLAN).exists():
-        raise TrainingError(
-            f"{folder} holds a training already; resume it, or choose another work directory."
-        )
-    if not (resume and (folder / REPORT).exists()):  # a refused resumption leaves the report of what is done
-        with replaced(folder / REPORT) as temporary:
-            temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
-    return folder
-
-
-def _check_same_plan(before: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
-    changed = [name for name in asked if before.get(name) != asked[name]]
-    if changed:
-        told = ", ".join(f"{name} {before.get(name)} -> {asked[name]}" for name in changed)
-        raise TrainingError(
-            f"The fine-tuning in {folder} can't go on with other settings ({told}); give the old ones, or"
-            " start a new one in another work directory."
-        )
 
 
 def _forced(
@@ -332,11 +343,21 @@ class _Run:
 
     workshop: Workshop
     data: FinetuneData
+    model: SlowFast
+    """That was given, and becomes what is handed over."""
     folder: Path
     notes: list[str]
     forced: FinetuneRecipe | None
     listener: Listener | None
     drawn: float = 0.0
+
+    def preview(self) -> None:
+        """Writes a sheet of training clips."""
+        workshop, path = self.workshop, self.folder / PREVIEW
+        shown = workshop.cropped(self.forced or candidates(workshop.start.spec)[0])
+        clips = workshop.dataset(shown, self.data.train, train=True)
+        workshop.group.from_first(lambda: write_preview(clips, path, workshop.seed))
+        _say(self.notes, f"Training clips as the network gets them: {path}.")
 
     def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
         """How long trainings may take, by the time of a step that was measured once."""
@@ -394,7 +415,7 @@ class _Run:
         steps = self.steps(clips, budget_seconds, len(divided) + 1)
         probes: list[Evaluation] = []
         for number, (train, held) in enumerate(divided, 1):
-            folder = self.folder / "folds" / str(number)
+            folder = self.folder / FOLDS / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             choice = self.choice(train, folder, steps)
             model, _ = self.workshop.train(PROBE, train, folder, steps=0)
@@ -487,11 +508,12 @@ class _Run:
         probed: dict[str, float],
     ) -> FinetuneResult:
         """The model as it was trained, and the report, written."""
-        model = self.workshop.start.to(self.workshop.device)
+        model, data = self.model.to(self.workshop.device), self.data
+        model.reset_classifier(trained.spec.num_classes, trained.labels)
         model.load_state_dict(trained.state_dict())
-        model.clip_spec, model.provenance = trained.clip_spec, trained.provenance
+        model.spec, model.clip_spec, model.provenance = trained.spec, trained.clip_spec, trained.provenance
         model.eval()
-        evaluation = under_own_names(evaluation, self.data)
+        evaluation = under_own_names(evaluation, data)
         values = ", ".join(f"{name} {value:.4f}" for name, value in probed.items())
         _say(self.notes, f"Linear probe on the same clips: {values}.")
         finished = FinetuneResult(
@@ -502,6 +524,7 @@ class _Run:
             tried=choice.table,
             evaluation=evaluation,
             evaluated=told,
+            sure=how_sure(evaluation, folds=data.made and data.test is None and bool(data.val.samples)),
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),
             files=(),
@@ -559,19 +582,7 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     """Gives the model a random classifier for the classes; what to tell about it.
 
     The network's own weights stay. Clips are flipped only where they may be.
-
-    Raises:
-        InputError: no SlowFast, or none for RGB.
     """
-    if not isinstance(model, SlowFast):
-        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
-    if model.spec.roi is not None:
-        raise InputError(
-            "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"
-            " RECIPE persons.csv --model MODEL) learns from annotations of theirs, also of few classes."
-        )
-    if model.spec.in_channels != 3:
-        raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
     sided = mirrored_classes(train.class_names)
     flips, notes = not sided if flip is None else flip, [_start_of(model)]
     if sided and not flips:

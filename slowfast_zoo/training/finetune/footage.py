@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Views
 
@@ -129,7 +129,7 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
     source = _source_frames(spec, footage)
     if footage.frames < spec.num_frames:
         notes.append(
-            f"Three of four clips have {footage.frames} frames or more, which is less than the"
+            f"Three of four clips have {counted(footage.frames, 'frame')} or more, which is less than the"
             f" {spec.num_frames} of the network's clip: what is missing is filled in ({spec.short_video})."
         )
     if footage.longest > 1.25 * source and spec.clips != 3:

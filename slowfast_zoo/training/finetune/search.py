@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +14,16 @@ import numpy as np
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.splits import fold_annotations
-from slowfast_zoo.errors import DataError, TrainingError
+from slowfast_zoo.errors import DataError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.training.finetune.folder import SEARCH, kept
 from slowfast_zoo.training.finetune.probe import Features, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
 from slowfast_zoo.training.finetune.trials import Workshop, clip_scores, mean_and_error, right_ones
-from slowfast_zoo.training.state import replaced
 
 _LOGGER = logging.getLogger(__name__)
 
-PLAN, SEARCH = "plan.json", "search.json"
+_SEARCHED = "search.json"
 _FOLDS = 2
 _FEWEST_CLIPS = 20
 """Fewer clips can't tell recipes apart."""
@@ -96,37 +94,6 @@ class Choice:
     notes: tuple[str, ...]
 
 
-def decided_once(folder: Path, name: str, value: Any, group: Processes) -> Any:
-    """The value that the folder's plan has under that name; else this one, which it has from now on.
-
-    What a machine measured or a user asked for is the same for the whole fine-tuning, however often it is
-    interrupted.
-    """
-    way_out = "start a new fine-tuning in another work directory"
-    return _kept(folder / PLAN, name, value if callable(value) else lambda: value, group, way_out)
-
-
-def _kept(path: Path, name: str, make: Callable[[], Any], group: Processes, way_out: str) -> Any:
-    """What the file has under that name; else what is made, by all processes, which it has from now on."""
-
-    def read() -> dict[str, Any]:
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            if not isinstance(kept, dict):
-                raise ValueError("it holds something else")
-        except ValueError as error:
-            raise TrainingError(f"{path} is damaged ({error}); {way_out}.") from error
-        return kept
-
-    kept = group.from_first(read)
-    if name not in kept:
-        kept[name] = make()
-        if group.first:
-            with replaced(path) as temporary:
-                temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    return kept[name]
-
-
 def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -> Choice:
     """Compares recipes on folds of the clips and takes the best; nothing else of the data is looked at.
 
@@ -184,7 +151,7 @@ class _Bench:
         return self._joined(
             self._kept(
                 f"{recipe.name}/{number}",
-                functools.partial(self._tried, recipe, train, held, self.folder / "search" / recipe.name),
+                functools.partial(self._tried, recipe, train, held, self.folder / SEARCH / recipe.name),
             )
             for number, (train, held) in enumerate(self.folds)
         )
@@ -228,7 +195,7 @@ class _Bench:
 
     def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         way_out, group = "delete it, and trials are repeated", self.workshop.group
-        return dict(_kept(self.folder / SEARCH, f"{name}/{self.steps}", make, group, way_out))
+        return dict(kept(self.folder / _SEARCHED, f"{name}/{self.steps}", make, group, way_out))
 
     @staticmethod
     def _joined(parts: Any) -> dict[str, Any]:

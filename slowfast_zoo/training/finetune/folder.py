@@ -1,0 +1,142 @@
+"""The work directory of a fine-tuning: for one at a time, whose settings stay however often it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.errors import TrainingError, quoted
+from slowfast_zoo.files import TEMPORARY_SUFFIX
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.training.state import replaced, work_directory
+
+PLAN, REPORT = "plan.json", "report.txt"
+MODEL, ALL, DATA, CACHE, SEARCH, FOLDS = "model", "all", "data", "cache", "search", "folds"
+_OWN = {"train.csv", "val.csv", "test.csv", "labels.txt", "checksums.json"}
+"""Files in the folder of data."""
+_NEW = "start a new fine-tuning in another work directory"
+
+
+@contextlib.contextmanager
+def begun(path: str | Path, asked: Mapping[str, Any], *, resume: bool) -> Iterator[Path]:
+    """The work directory, with other fine-tunings kept out, whose report says that nothing is finished.
+
+    Args:
+        path: where.
+        asked: what decides the result.
+        resume: go on with what is there.
+
+    Raises:
+        TrainingError: nothing to resume or something else, no permission, or somebody is at it.
+    """
+    folder = Path(path).expanduser()
+    if resume and not folder.exists():
+        raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
+    with work_directory(folder, resume=resume, lock=".finetune.lock"):
+        if resume:
+            _check_same(_read(folder / PLAN, _NEW).get("asked"), asked, folder)
+        else:
+            _check_unused(folder)
+        if not (resume and (folder / REPORT).exists()):  # what is done stays reported
+            with replaced(folder / REPORT) as temporary:
+                temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
+        yield folder
+
+
+def _check_unused(folder: Path) -> None:
+    if (folder / PLAN).exists():
+        raise TrainingError(
+            f"{folder} holds a training already; resume it, or choose another work directory."
+        )
+    # What is written there, and partly removed, must be one's own.
+    taken = [name for name in (MODEL, ALL, CACHE, SEARCH, FOLDS) if (folder / name).exists()]
+    lists = list((folder / DATA).glob("*"))
+    if any(path.name not in _OWN and not path.name.endswith(TEMPORARY_SUFFIX) for path in lists):
+        taken.append(DATA)
+    if taken:
+        raise TrainingError(
+            f"{folder} holds {quoted(taken)}, where a fine-tuning writes; choose an empty work directory."
+        )
+    for path in lists:  # of one that was interrupted while it began
+        path.unlink(missing_ok=True)
+
+
+def _check_same(before: Mapping[str, Any] | None, asked: Mapping[str, Any], folder: Path) -> None:
+    changed = [name for name in asked if before is not None and before.get(name) != asked[name]]
+    if before is not None and changed:
+        told = ", ".join(f"{name} {before.get(name)} -> {asked[name]}" for name in changed)
+        raise TrainingError(
+            f"The fine-tuning in {folder} can't go on with other settings ({told}); give the old ones, or"
+            " start a new one in another work directory."
+        )
+
+
+def start_of(model: SlowFast) -> str:
+    """Which weights a model has, the classifier's aside; random ones are all alike."""
+    facts = model.provenance
+    if not facts:
+        return "no published weights"
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("classifier"):
+            digest.update(tensor.float().cpu().numpy().tobytes())
+    return f"{facts.get('model', 'own')}:{facts.get('tag', 'trained')} ({digest.hexdigest()[:8]})"
+
+
+def data_of(data: str | Path | Annotations | Mapping[str, Annotations] | None, work_dir: str | Path) -> Any:
+    """Which data those are: a path from the work directory, as both may move, or what was read."""
+    if data is None:
+        return None
+    if isinstance(data, (str, Path)):
+        path, folder = (Path(place).expanduser().resolve() for place in (data, work_dir))
+        with contextlib.suppress(ValueError):  # another drive
+            return Path(os.path.relpath(path, folder)).as_posix()
+        return path.as_posix()
+    parts = {"": data} if isinstance(data, Annotations) else data
+    read = [
+        (part, sample.path.name, sample.labels, sample.part)
+        for part, clips in parts.items()
+        for sample in clips.samples
+    ]
+    return f"{len(read)} clips ({hashlib.sha256(json.dumps(read).encode()).hexdigest()[:8]})"
+
+
+def decided_once(folder: Path, name: str, value: Any, group: Processes) -> Any:
+    """The value that the folder's plan has under that name; else this one, which it has from now on.
+
+    What a machine measured or a user asked for is the same for the whole fine-tuning, however often it is
+    interrupted.
+    """
+    return kept(folder / PLAN, name, value if callable(value) else lambda: value, group, _NEW)
+
+
+def kept(path: Path, name: str, make: Callable[[], Any], group: Processes, way_out: str) -> Any:
+    """What the file has under that name; else what is made, by all processes, which it has from now on.
+
+    Raises:
+        TrainingError: the file is damaged, and the way out of that.
+    """
+    found = group.from_first(lambda: _read(path, way_out))
+    if name not in found:
+        found[name] = make()
+        if group.first:
+            with replaced(path) as temporary:
+                temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found[name]
+
+
+def _read(path: Path, way_out: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise ValueError("it holds something else")
+    except ValueError as error:
+        raise TrainingError(f"{path} is damaged ({error}); {way_out}.") from error
+    return found

@@ -1,0 +1,169 @@
+"""Data that nobody tidied, and work directories that hold something already: nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.finetune_clips import make_clips, make_model
+
+from slowfast_zoo.data.lists import read_annotations
+from slowfast_zoo.data.splits import suggest_groups
+from slowfast_zoo.data.tables import write_table
+from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.finetune.data import FinetuneData, collect
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
+from slowfast_zoo.training.finetune.folder import begun
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than these trainings."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clips(tmp_path_factory.mktemp("clips"), {"dark": 3, "light": 3})
+
+
+def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> FinetuneResult:
+    """A probe."""
+    usual = {"recipe": "probe", "keep_clip": True, "views": "quick", "config": {"workers": 0}}
+    how = {**usual, "everything": False, "progress": False, "device": "cpu", **options}
+    return finetune(data, model or make_model(), work_dir=folder, **how)
+
+
+def collected(data: Any, folder: Path, validation: Any = None, **options: Any) -> FinetuneData:
+    usual = {"resume": False, "val": 0.2, "group_by": None, "seed": 0, "max_unreadable": 0.1}
+    return collect(data, validation, folder, progress=False, **{**usual, **options})
+
+
+def test_a_class_whose_clips_are_all_bad_is_left_out(tmp_path: Path) -> None:
+    make_clips(tmp_path / "d", {"dark": 6, "light": 6, "zebra": 0})
+    (tmp_path / "d" / "zebra" / "a.mp4").write_bytes(b"no")
+    found = collected(tmp_path / "d", tmp_path / "s")
+    assert found.train.labels == found.val.labels == ("dark", "light")
+    assert "Left out classes without a clip that can be used: 'zebra'." in found.notes
+    with pytest.raises(DataError, match=r"2 of 14 clips can't be read, more .* \(--max-unreadable\)"):
+        (tmp_path / "d" / "zebra" / "b.mp4").write_bytes(b"no")
+        collected(tmp_path / "d", tmp_path / "t")
+    only = tmp_path / "val.csv"
+    only.write_text("path,label\nd/zebra/b.mp4,zebra\nd/dark/0.npy,dark\n")
+    found = collected(tmp_path / "d", tmp_path / "u", only, max_unreadable=0.5)
+    assert [sample.path.name for sample in found.val.samples] == ["0.npy"]
+
+
+def test_copies_of_a_clip_are_in_one_part_once(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "d")
+    for path in sorted((tmp_path / "d").rglob("*.npy")):
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    found = collected(tmp_path / "d", tmp_path / "s")
+    assert (found.train.counts(), found.val.counts()) == ([2, 2], [1, 1])
+    assert "Left out copies of clips that are there already: 6." in found.notes
+    other = make_clips(tmp_path / "v", {"dark": 1, "light": 1})
+    shutil.copy(clips / "dark" / "2.npy", other / "dark" / "another name.npy")
+    found = collected(clips, tmp_path / "t", other)
+    assert any(note.startswith("Parts share") and "scores are too good" in note for note in found.notes)
+
+
+def test_a_word_that_most_names_have_is_no_person(tmp_path: Path) -> None:
+    names = ["clip_0", "clip_1", "clip_2", "clip_3", "ann_4", "bob_5", "eve_6"]
+    for label in ("dark", "light"):
+        make_clips(tmp_path / label, {label: len(names)}, frames=1)
+        for place, name in enumerate(names):
+            (tmp_path / label / label / f"{place}.npy").rename(tmp_path / label / f"{name}.npy")
+    assert suggest_groups(read_annotations(tmp_path)) is None
+
+
+def test_paths_lead_out_of_a_linked_folder(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "er", target_is_directory=True)
+    tune(clips, tmp_path / "link" / "w")
+    there = read_annotations(tmp_path / "link" / "w" / "data" / "train.csv")
+    assert all(sample.path.exists() for sample in there.samples)
+    write_table(tmp_path / "again.csv", there)
+    assert all(sample.path.exists() for sample in read_annotations(tmp_path / "again.csv").samples)
+
+
+def test_other_settings_or_another_start_are_not_gone_on_with(clips: Path, tmp_path: Path) -> None:
+    def known(seed: int) -> SlowFast:
+        model = make_model(seed)
+        model.provenance = {"model": "net", "tag": "one"}
+        return model
+
+    model = known(0)
+    tune(clips, tmp_path / "w", model)
+    before = (tmp_path / "w" / "report.txt").read_bytes()
+    other = make_clips(tmp_path / "d", {"dark": 4, "red": 4})
+    for changed, words in (
+        ({"data": other}, r"other settings \(data .*clips\S* -> \.\./d\)"),
+        ({"val": 0.4}, r"other settings \(val 0\.2 -> 0\.4\)"),
+        ({"group_by": "folder"}, r"other settings \(group_by None -> folder\)"),
+        ({"validation": other}, r"other settings \(validation None -> \.\./d\)"),
+        ({"model": known(1)}, r"other settings \(start net:one \(\w{8}\) -> net:one \(\w{8}\)\)"),
+    ):
+        given: dict[str, Any] = {"data": clips, "model": known(0), **changed}
+        with pytest.raises(TrainingError, match=words):
+            tune(given.pop("data"), tmp_path / "w", resume=True, **given)
+    assert (tmp_path / "w" / "report.txt").read_bytes() == before
+    assert tune(clips, tmp_path / "w", known(0), resume=True).evaluation.names
+    with pytest.raises(InputError, match=r"val is 0\.0; accepted"):
+        tune(clips, tmp_path / "v", val=0.0)
+    assert not (tmp_path / "v").exists()
+
+
+def test_one_at_a_time_in_a_folder_and_nothing_of_others_is_touched(clips: Path, tmp_path: Path) -> None:
+    with begun(tmp_path / "w", {}, resume=False), pytest.raises(TrainingError, match="Another training is"):
+        tune(clips, tmp_path / "w")
+    for name in ("cache", "data"):
+        own = make_clips(tmp_path / "home" / name, {"dark": 3, "light": 3})
+        with pytest.raises(TrainingError, match=f"holds '{name}', where a fine-tuning writes; choose an em"):
+            tune(own, tmp_path / "home")
+        assert len(list(own.rglob("*.npy"))) == 6
+        shutil.rmtree(own)
+
+
+def test_a_start_that_failed_can_be_tried_again_in_the_same_folder(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "d")
+    (tmp_path / "d" / "dark" / "bad.mp4").write_bytes(b"no")
+    (tmp_path / "d" / "light" / "bad.mp4").write_bytes(b"bad")
+    with pytest.raises(DataError, match="2 of 8 clips can't be read"):
+        tune(tmp_path / "d", tmp_path / "w")
+    (tmp_path / "w" / "data").mkdir()
+    for name in ("val.csv", "checksums.json"):  # of one that was killed while it began, with other options
+        (tmp_path / "w" / "data" / name).write_text("{")
+    result = tune(tmp_path / "d", tmp_path / "w", max_unreadable=0.5, folds=2, everything=True)
+    assert len(result.evaluation.names) == 6
+    assert "6 in train" in result.notes[1]
+
+
+def test_the_model_is_as_it_was_when_a_fine_tuning_ends_early(clips: Path, tmp_path: Path) -> None:
+    class Interrupted(SlowFast):
+        stop = True
+
+        def forward_features(self, clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            if self.stop:
+                raise KeyboardInterrupt
+            return super().forward_features(clip)
+
+    model = make_model()
+    model.__class__ = Interrupted
+    before = model.spec, model.clip_spec, model.labels, model.training
+    with pytest.raises(KeyboardInterrupt):
+        tune(clips, tmp_path / "w", model, keep_clip=False)
+    assert (model.spec, model.clip_spec, model.labels, model.training) == before
+    Interrupted.stop = False
+    result = tune(
+        clips, tmp_path / "w", model, keep_clip=False, resume=True
+    )  # the same object, as in notebooks
+    fresh = tune(clips, tmp_path / "v", keep_clip=False)
+    assert result.model is model and model.labels == ("dark", "light")
+    assert model.clip_spec == fresh.model.clip_spec
+    for name, value in fresh.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
