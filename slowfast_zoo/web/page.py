@@ -163,13 +163,20 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     def halt(request: gr.Request) -> None:
         studio.stop(_session(request))
 
-    def pick(event: gr.EventData) -> str:
-        return str(examples[int(event.number)].path)
+    def anew() -> tuple[Any, ...]:
+        """What is known of one video never stands beside another one."""
+        return WELCOME, None, *_files(gr, {}), calls_html({}), *_buttons(gr, busy=False)
+
+    def pick(event: gr.EventData) -> tuple[Any, ...]:
+        return str(examples[int(event.number)].path), *anew()
 
     outputs = [shown, sheet, csv, srt, calls, run, stop]
-    run.click(look, [video, *chosen], outputs, concurrency_limit=jobs, concurrency_id="network", **_QUIET)
+    looking = run.click(
+        look, [video, *chosen], outputs, concurrency_limit=jobs, concurrency_id="network", **_QUIET
+    )
     stop.click(halt, queue=False, **_QUIET)
-    cards.pick(pick, None, video, **_QUIET)
+    video.clear(anew, None, outputs, cancels=[looking], queue=False, **_QUIET)
+    cards.pick(pick, None, [video, *outputs], cancels=[looking], queue=False, **_QUIET)
 
 
 def _choices(gr: Any, models: Models) -> list[Any]:
@@ -183,7 +190,9 @@ def _choices(gr: Any, models: Models) -> list[Any]:
     with gr.Accordion("More", open=False), gr.Row():
         engine = gr.Dropdown(list(get_args(EngineName)), value="auto", label="Engine", min_width=120)
         views = gr.Dropdown(list(VIEWS), value="quick", label="Views", min_width=120)
-        hop = gr.Slider(0.1, 10, value=0.5, step=0.1, label="Seconds between windows", elem_id="sfz-hop")
+        hop = gr.Slider(
+            0.1, 10, value=0.5, step=0.1, label="Seconds between windows", min_width=280, elem_id="sfz-hop"
+        )
 
     def offered(name: str) -> Any:
         found = models.weights_of(name)
@@ -231,7 +240,6 @@ def _webcam_tab(gr: Any, studio: Studio) -> None:
 
 def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any, ...]:
     """The answer, its picture, files and calls, where those of the one before stood, and the buttons."""
-    busy = not answer.finished
     files = {path.suffix: str(path) for path in answer.files}
     calls = calls_html({})
     if answer.finished and answer.error is None:
@@ -241,11 +249,21 @@ def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any
     return (
         answer_html(answer),
         str(answer.sheet) if answer.finished and answer.sheet else None,
-        *(gr.DownloadButton(value=files.get(end), interactive=end in files) for end in (".csv", ".srt")),
+        *_files(gr, files),
         calls,
-        gr.Button(interactive=not busy),
-        gr.Button(interactive=busy),
+        *_buttons(gr, busy=not answer.finished),
     )
+
+
+def _files(gr: Any, files: dict[str, str]) -> tuple[Any, ...]:
+    return tuple(
+        gr.DownloadButton(value=files.get(end), interactive=end in files) for end in (".csv", ".srt")
+    )
+
+
+def _buttons(gr: Any, *, busy: bool) -> tuple[Any, ...]:
+    """Look and Stop."""
+    return gr.Button(interactive=not busy), gr.Button(interactive=busy)
 
 
 def _cards(examples: list[Example]) -> str:
@@ -261,8 +279,16 @@ def _theme(gradio: Any) -> Any:
     """Fonts of the visitor's own system: none is fetched."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-    return gradio.themes.Base(
+    theme = gradio.themes.Base(
         primary_hue="amber", neutral_hue="slate", radius_size="lg", font=fonts, font_mono=mono
+    )
+    # Gradio's own choices, white on amber and a pale gray, reach 2.2 and 2.6 to 1, where 4.5 to 1 is needed.
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        button_primary_text_color="#10131a",
+        button_primary_text_color_dark="#10131a",
+        button_primary_background_fill_dark="*primary_500",
+        button_primary_background_fill_hover_dark="*primary_400",
     )
 
 

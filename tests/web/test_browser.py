@@ -86,6 +86,11 @@ def look(page: Page) -> None:
     page.wait_for_selector(".sfz-machine, .sfz-error")
 
 
+def two_minutes(folder: Path) -> Path:
+    frames = moving_pattern(600)[list(range(600)) * 6]
+    return write_video(folder / "long.mp4", frames, codec="libx264", pixels="yuv420p")
+
+
 def best(page: Page) -> str:
     return page.inner_text(".sfz-best span")
 
@@ -128,10 +133,8 @@ def test_an_example_is_one_click(visit: Any) -> None:
 
 
 def test_a_long_job_is_stopped(visit: Any, tmp_path: Path) -> None:
-    frames = moving_pattern(600)
-    long = write_video(tmp_path / "long.mp4", frames[list(range(600)) * 6], codec="libx264", pixels="yuv420p")
     page = visit()
-    give(page, long)
+    give(page, two_minutes(tmp_path))
     page.click("#sfz-run")
     page.wait_for_selector("text=/Timeline: \\d+ of 2\\d\\d windows/")
     page.click("#sfz-stop")
@@ -140,6 +143,47 @@ def test_a_long_job_is_stopped(visit: Any, tmp_path: Path) -> None:
     page.wait_for_selector("#sfz-csv:not([disabled])")
     give_again = page.locator("#sfz-run")
     assert give_again.is_enabled()
+
+
+def test_another_video_ends_the_answer_before(visit: Any, tmp_path: Path) -> None:
+    page, long = visit(), two_minutes(tmp_path)
+    for _ in range(3):  # one more than are worked on at once
+        give(page, long)
+        page.click("#sfz-run")
+        page.wait_for_selector("text=/Timeline: \\d+ of /")
+        page.click("#sfz-video button[aria-label=Clear]")
+        page.wait_for_selector("#sfz-answer .sfz-empty")
+    page.click(".sfz-examples button >> nth=1")
+    page.wait_for_selector("#sfz-video video")
+    look(page)
+    assert best(page) == "zoom out" and page.locator("#sfz-csv").is_enabled()
+    page.click(".sfz-examples button >> nth=2")
+    page.wait_for_selector("#sfz-answer .sfz-empty")
+    assert page.locator("#sfz-csv").is_disabled() and page.locator("#sfz-run").is_enabled()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_from_what_is_behind_them(visit: Any, scheme: str) -> None:
+    page = visit(color_scheme=scheme)
+    page.click("button:has-text('More')")
+    pale = page.evaluate(
+        """() => {
+            const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+            const linear = (value) => (value <= 10 ? value / 3295 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+            const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+            const behind = (element) => {
+                const color = numbers(getComputedStyle(element).backgroundColor);
+                return color[3] === 0 && element.parentElement ? behind(element.parentElement) : color;
+            };
+            return [...document.querySelectorAll("body *")].filter((element) => {
+                const told = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+                if (!told || !element.offsetParent || element.disabled) return false;
+                const pair = [numbers(getComputedStyle(element).color), behind(element)].map(luminance);
+                return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05) < 4.5;
+            }).map((element) => element.textContent);
+        }"""
+    )
+    assert pale == []
 
 
 def test_two_visitors_have_their_own_answers(visit: Any) -> None:
