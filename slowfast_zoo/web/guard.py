@@ -110,12 +110,14 @@ class Guard:
             return 400, "The request is no JSON."
         for path in _paths(document):
             if not self._is_own(path):
-                return 403, "A file that was uploaded to this page is expected."
+                return 403, "A file that was uploaded to this page is expected; after an hour it is deleted."
         return None
 
     def _is_own(self, path: object) -> bool:
+        """Whether it is a file of the page; a folder isn't: Gradio's cleaning would end with it."""
         try:
-            return isinstance(path, str) and Path(path).resolve().is_relative_to(self._folder)
+            found = Path(path).resolve() if isinstance(path, str) else None
+            return found is not None and found.is_relative_to(self._folder) and found.is_file()
         except (OSError, ValueError, RuntimeError):  # a NUL byte, a ring of links
             return False
 

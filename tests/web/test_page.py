@@ -455,6 +455,8 @@ def test_nothing_is_fetched_for_others(ask: Any, path: str) -> None:
         "/etc/passwd",
         "uploads/../../etc/passwd",
         "FOLDER/../secret",
+        "FOLDER",
+        "FOLDER/gone.mp4",
         "http://127.0.0.1/x",
         "a\0b",
         "~/.ssh/id_rsa",
