@@ -77,7 +77,7 @@ def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
             raise DataError(
                 f"The class folder '{path}' holds no clips: neither videos nor folders of frames."
             )
-        samples += [Sample(where=str(clip), path=clip, written=(path.name,)) for clip in clips]
+        samples += [Sample(where=str(clip), path=clip, written=(path.name.strip(),)) for clip in clips]
     if {path.name.lower() for path in classes} <= set(SPLITS):
         raise DataError(
             f"'{folder}' holds parts of a dataset ({quoted(p.name for p in classes)}), not classes."

@@ -36,6 +36,8 @@ _FIELDS = {
     "frame_pattern": ("frame_pattern",),
 }
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
+"""What can't be the number of a class."""
 _PLAIN = Sample(path=Path())
 EXAMPLE = "'path,label' and below it 'clips/a.mp4,jump'"
 _OBJECT = '{"path": "clips/a.mp4", "label": "jump"}'
@@ -110,7 +112,10 @@ def write_table(path: Path, annotations: Annotations) -> None:
         for field in _FIELDS
         if any(getattr(sample, field) != getattr(_PLAIN, field) for sample in samples)
     ]
-    label = "label" if names is None or not all(name.isdigit() for name in names) else "label_name"
+    numbers = names is not None and (
+        all(name.isdigit() for name in names) or any(re.fullmatch(_OTHER_NUMBER, name) for name in names)
+    )
+    label = "label_name" if numbers else "label"
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(
@@ -276,7 +281,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
     path = record[columns.path]
     if not isinstance(path, str) or not path:
         raise DataError(f"{where}: a clip without a path.")
-    labels = _labels(where, record[columns.label], columns.multi_label)
+    labels = _labels(where, record[columns.label], columns.multi_label, columns.named)
     values = {field: record.get(column) for field, column in columns.fields.items()}
     numbers = ("start_seconds", "end_seconds", "fps", "first_frame", "num_frames")
     start, end, fps, first, frames = (_number(where, field, values.get(field)) for field in numbers)
@@ -299,7 +304,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
     )
 
 
-def _labels(where: str, value: Any, multi_label: bool) -> tuple[str, ...]:
+def _labels(where: str, value: Any, multi_label: bool, named: bool) -> tuple[str, ...]:
     """Labels as they are written: one, or where there may be more a list, or text with marks between them."""
     if isinstance(value, str) and multi_label:
         value = parse_json(where, value) if value.startswith("[") else _separate(value)
@@ -314,10 +319,9 @@ def _labels(where: str, value: Any, multi_label: bool) -> tuple[str, ...]:
                 if label in ("", None)
                 else f"{where}: {label!r:.40} is no label."
             )
-        if re.fullmatch(r"-[0-9]+(\.0*)?", text):
-            raise DataError(f"{where}: label {text:.20} is below 0.")
-        if re.fullmatch(r"[0-9]+\.[0-9]*", text):
-            raise DataError(f"{where}: label {text:.20} is no whole number.")
+        if not named and re.fullmatch(_OTHER_NUMBER, text):
+            fault = "below 0" if text.startswith("-") else "no whole number"
+            raise DataError(f"{where}: label {text:.20} is {fault}.")
         labels.append(text)
     return tuple(labels)
 

@@ -51,7 +51,8 @@ class Progress:
         if self._lines and time.monotonic() - self._told >= _EVERY_SECONDS:
             self._told = time.monotonic()
             total = "" if self._total is None else f" of {self._total}"
-            self.tell(f"{self._done}{total} {self._unit}s" + (f", {note}" if note else ""))
+            several = "es" if self._unit.endswith("ch") else "s"
+            self.tell(f"{self._done}{total} {self._unit}{several}" + (f", {note}" if note else ""))
 
     def tell(self, text: str) -> None:
         """A line that stays, wherever progress is shown."""

@@ -257,8 +257,16 @@ def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
     clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
     few = clips.subset(range(6, 18))
     for data, steps, words in (
-        (few, Steps(600, 600, True), "12 clips are too few to compare recipes: 'learn"),
-        (clips, Steps(600, 100, True), "too short to compare recipes: 'learn"),
+        (
+            few,
+            Steps(600, 600, True),
+            "12 clips are too few to compare recipes. Taken, as the first choice for small networks: learn",
+        ),
+        (
+            clips,
+            Steps(600, 100, True),
+            "too short to compare recipes. Taken, as the first choice for small networks: learn",
+        ),
         (clips, Steps(0, 0, False), "too short for a training: a linear probe"),
     ):
         choice = choose(Bench(), data, tmp_path, steps)  # type: ignore[arg-type]

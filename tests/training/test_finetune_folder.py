@@ -17,6 +17,7 @@ from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
+from slowfast_zoo.training.finetune.decoded import _bytes_of
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
 from slowfast_zoo.training.finetune.folder import begun
 
@@ -79,6 +80,16 @@ def test_a_word_that_most_names_have_is_no_person(tmp_path: Path) -> None:
         for place, name in enumerate(names):
             (tmp_path / label / label / f"{place}.npy").rename(tmp_path / label / f"{name}.npy")
     assert suggest_groups(read_annotations(tmp_path)) is None
+
+
+@pytest.mark.parametrize("names", [("0.5", "1.5"), (" lead", "trail "), ("-dash", "a,b;c"), ("#1", '"q"')])
+def test_whatever_class_folders_are_called_the_split_is_read_back(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    found = collected(make_clips(tmp_path / "d", dict.fromkeys(names, 3), frames=1), tmp_path / "s")
+    assert {*found.train.class_names} == {name.strip() for name in names}
+    for sample in (*found.train.samples, *found.val.samples):
+        assert found.train.class_names[sample.labels[0]] == sample.path.parent.name.strip()
 
 
 def test_paths_lead_out_of_a_linked_folder(clips: Path, tmp_path: Path) -> None:
@@ -167,3 +178,12 @@ def test_the_model_is_as_it_was_when_a_fine_tuning_ends_early(clips: Path, tmp_p
     assert model.clip_spec == fresh.model.clip_spec
     for name, value in fresh.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_one_long_video_among_short_ones_is_counted(tmp_path: Path) -> None:
+    make_clips(tmp_path, {"dark": 50}, frames=1)
+    make_clips(tmp_path / "long", {"light": 1}, frames=60)
+    samples = [*read_annotations(tmp_path).samples]
+    frame = 36 * 48 * 3
+    assert _bytes_of(samples, 10**9) == 110 * frame
+    assert 20 * frame < _bytes_of(samples, 20 * frame) < 110 * frame

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of
+from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.finetune.data import FinetuneData
@@ -34,12 +37,14 @@ def decoded(
     samples = [sample for part in parts.values() if part is not None for sample in part.samples]
     if footage is None or spec.time_base == "seconds" or all(s.path.suffix == ".npy" for s in samples):
         return data, []
-    wanted, free = footage.clip_bytes * len(samples), shutil.disk_usage(folder).free
-    if wanted > min(MOST_BYTES, _SHARE_OF_DISK * free):
-        told = f"Clips are decoded in every pass: their frames are {wanted / 2**30:.1f} GiB"
+    room = int(min(MOST_BYTES, _SHARE_OF_DISK * shutil.disk_usage(folder).free))
+    wanted = _bytes_of(samples, room)
+    if wanted > room:
+        told = f"Clips are decoded in every pass: their frames are more than {room / 2**30:.1f} GiB"
         return data, [f"{told}; 'slowfast-zoo cache' makes smaller copies that read fast."]
+    failed: list[tuple[str, str]] = []
     stored = {
-        name: _stored(part, folder / CACHE / name, data.group_by, progress)
+        name: _stored(part, folder / CACHE / name, data.group_by, progress, failed)
         for name, part in parts.items()
         if part is not None
     }
@@ -47,17 +52,33 @@ def decoded(
     stored_data = dataclasses.replace(
         data, train=stored["train"], val=stored["val"], test=stored.get("test"), group_by=group_by
     )
-    return stored_data, [f"Clips are decoded once: {wanted / 2**20:.0f} MiB of frames, kept meanwhile."]
+    notes = [f"Clips are decoded once: {wanted / 2**20:.0f} MiB of frames, kept meanwhile."]
+    if failed:
+        notes.append(f"Left out {counted(len(failed), 'clip')} without a frame; the first: {failed[0][1]}")
+    return stored_data, notes
 
 
-def _stored(part: Annotations, folder: Path, group_by: str | None, progress: bool) -> Annotations:
+def _bytes_of(samples: Sequence[Sample], most: int) -> int:
+    """Of all frames; of some, where these are more than so many."""
+    total = 0
+    for sample in samples:
+        with contextlib.suppress(VideoError, InputError), sample.open() as video:
+            total += video.num_frames * video.height * video.width * 3
+        if total > most:
+            break
+    return total
+
+
+def _stored(
+    part: Annotations, folder: Path, group_by: str | None, progress: bool, failed: list[tuple[str, str]]
+) -> Annotations:
     if not part.samples:
         return part
     own = [_with_source(sample, group_by) for sample in part.samples]
     named = dataclasses.replace(part, samples=tuple(own))
     bad = cache_data(named, folder, short_side=_LARGEST_SIDE, form="frames", progress=progress)
-    failed = {name for name, _ in bad}
-    kept = [sample for sample in own if sample.name not in failed]
+    failed += bad
+    kept = [sample for sample in own if sample.name not in {name for name, _ in bad}]
     found = read_annotations(folder / "index.csv").samples
     samples = [
         dataclasses.replace(there, labels=sample.labels) for there, sample in zip(found, kept, strict=True)

@@ -89,7 +89,7 @@ class FinetuneResult:
     """By which the model was trained."""
     tried: tuple[dict[str, Any], ...]
     """A row for each recipe that was compared."""
-    evaluation: Evaluation
+    evaluation: Evaluation = dataclasses.field(repr=False)
     """Scores on clips that neither trained nor chose anything."""
     evaluated: str
     """Which clips those are."""
@@ -97,7 +97,7 @@ class FinetuneResult:
     """One sentence: how sure the scores are."""
     probe_metrics: dict[str, float]
     """Metrics of a linear probe, a classifier on the features that the model came with, on the same clips."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = dataclasses.field(repr=False)
     """What was decided and why."""
     files: tuple[Path, ...]
     """Tables and pictures."""

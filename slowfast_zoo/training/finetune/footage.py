@@ -41,8 +41,6 @@ class Footage:
     """Median rate; None where nothing says it."""
     pace: float
     """Frames in which half of what changes at all has changed."""
-    clip_bytes: float = 0.0
-    """Mean size of a clip's frames."""
 
     @classmethod
     def of(cls, annotations: Annotations) -> Footage | None:
@@ -52,19 +50,18 @@ class Footage:
         looks = [look for index in chosen if (look := _look(samples[index])) is not None]
         if not looks:
             return None
-        frames, rates, paces, sizes = zip(*looks, strict=True)
+        frames, rates, paces = zip(*looks, strict=True)
         known = [rate for rate in rates if rate]
         return cls(
             int(np.percentile(frames, 25, method="lower")),
             int(np.percentile(frames, 90, method="higher")),
             float(np.median(known)) if len(known) == len(rates) else None,
             float(np.median(paces)),
-            float(np.mean(sizes)),
         )
 
 
-def _look(sample: Sample) -> tuple[int, float | None, float, int] | None:
-    """Frames, rate, pace and bytes of one clip."""
+def _look(sample: Sample) -> tuple[int, float | None, float] | None:
+    """Frames, rate and pace of one clip."""
     try:
         with sample.open() as video:
             count, rate = video.num_frames, None if video.info.fps is None else float(video.info.fps)
@@ -73,7 +70,7 @@ def _look(sample: Sample) -> tuple[int, float | None, float, int] | None:
             wanted = max(min(wanted, _MOST_PICTURES), 1)
             first = (count - (wanted - 1) * step) // 2
             pictures = video.frames([max(first, 0) + step * place for place in range(wanted)])
-            return count, rate, pace_of(pictures) * step, count * pictures[0].size
+            return count, rate, pace_of(pictures) * step
     except (VideoError, InputError) as error:
         _LOGGER.debug("Not looked at: %s", error)
         return None
@@ -158,14 +155,14 @@ def _for_small(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Clip
         spec = spec.replace(num_frames=frames, frame_stride=stride)
         return (
             spec,
-            f"Clips of {frames} frames, every {stride}. of the files': half of what changes does so"
-            f" in {footage.pace:.1f}.",
+            f"Clips of {frames} frames, {_every(stride)}: half of what changes at all has changed within"
+            f" {footage.pace:.1f} of them.",
         )
     wanted = footage.fps / max(footage.pace, 0.1)
     fitting = frames * footage.fps / max(footage.frames, 1)
     rate = max(min(max(wanted, _SLOWEST), _FASTEST), fitting)
     rate = round(min(rate, footage.fps), 2)
-    why = f"half of what changes does so in {footage.pace / footage.fps:.2f} s"
+    why = f"half of what changes at all has changed within {footage.pace / footage.fps:.2f} s"
     if rate > wanted and fitting >= rate - 0.01:
         why = f"three of four clips last {footage.frames / footage.fps:.1f} s or longer"
     spec = spec.replace(num_frames=frames, frame_stride=1, fps=rate)
@@ -176,9 +173,18 @@ def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:
     stride, why = spec.frame_stride, "as published"
     if spec.time_base == "frames" and footage.fps is not None:
         stride = max(round(spec.frame_stride * footage.fps / _USUAL_FPS), 1)
-        why += f", at {footage.fps:g} frames a second" if stride != spec.frame_stride else ""
+        why += (
+            f" for {_USUAL_FPS:g} frames a second, and these have {footage.fps:g}"
+            if stride != spec.frame_stride
+            else ""
+        )
     at_rate = 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
     longest = max(int(footage.frames / at_rate) // spec.num_frames, 1)
     if stride > longest:
         stride, why = longest, f"three of four clips have {footage.frames} frames or more"
-    return spec.replace(frame_stride=stride), f"Clips of {spec.num_frames} frames, every {stride}.: {why}."
+    return spec.replace(frame_stride=stride), f"Clips of {spec.num_frames} frames, {_every(stride)}: {why}."
+
+
+def _every(stride: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(stride % 10 if stride // 10 % 10 != 1 else 0, "th")
+    return "each of the files'" if stride == 1 else f"every {stride}{ending} of the files'"

@@ -6,6 +6,7 @@ Tables are always written. Pictures need matplotlib, and can be drawn later: ``s
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,6 +232,7 @@ def _short(name: str, limit: int = 28) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    with replaced(path) as temporary:
+    with replaced(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # names are in the tables, too
         figure.savefig(temporary, format="png")
     return path

@@ -17,6 +17,7 @@ from slowfast_zoo.data.splits import fold_annotations
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.folder import SEARCH, kept
+from slowfast_zoo.training.finetune.footage import is_small
 from slowfast_zoo.training.finetune.probe import Features, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
 from slowfast_zoo.training.finetune.trials import Workshop, clip_scores, mean_and_error, right_ones
@@ -112,16 +113,17 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     if steps.training == 0:
         why = "The budget is too short for a training: a linear probe on the features as they are."
         return Choice(PROBE, (), (why,))
+    kind = "small networks" if is_small(workshop.start.spec) else "networks as large as published ones"
+    taken = f"Taken, as the first choice for {kind}: {first}."
     if len(clips.samples) < _FEWEST_CLIPS:
-        few = f"{len(clips.samples)} clips are too few to compare recipes: '{first}'."
-        return Choice(first, (), (few,))
+        return Choice(first, (), (f"{len(clips.samples)} clips are too few to compare recipes. {taken}",))
     count, each = _affordable(steps, len(tried))
     if count < 2:
-        return Choice(first, (), (f"The budget is too short to compare recipes: '{first}'.",))
+        return Choice(first, (), (f"The budget is too short to compare recipes. {taken}",))
     try:
         folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=workshop.seed)
     except DataError as error:
-        return Choice(first, (), (f"Recipes can't be compared: {error} Taken: '{first}'.",))
+        return Choice(first, (), (f"Recipes can't be compared: {error} {taken}",))
     bench = _Bench(workshop, folds, folder, each)
     scores = {recipe.name: bench.scores(recipe) for recipe in tried[:count]}
     scores["probe"] = bench.probe_scores(clips)
