@@ -143,8 +143,10 @@ def train_command(
     )
     if group.first:
         echo(f"Trained {result.steps} steps: {result.best or result.last}\n{waited(folder / LOG)}".rstrip())
-        if result.best_metrics:
-            echo(", ".join(f"{name} {value:.4g}" for name, value in result.best_metrics.items()))
+        best = {name: value for name, value in result.best_metrics.items() if name != "epoch"}
+        if best != result.metrics:  # the last ones were said when they were measured
+            said = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
+            echo(f"Best validation, after epoch {result.best_metrics['epoch']:.0f}: {said}")
         save_pretrained(read_file(result.best or result.last), folder / "model")
         echo(f"The model as a folder, for predict --model and from_pretrained(Path(...)): {folder / 'model'}")
 

@@ -295,6 +295,22 @@ def test_folders_patterns_and_names_without_videos_end_nothing(
     assert "1 answered, 3 failed" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["predict", "timeline", "detect"])
+def test_a_name_that_is_wrong_costs_no_download(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("slowfast_zoo.naming.ModelRef.load", lambda self: pytest.fail("loaded"))
+    arguments = [command, str(tmp_path / "gone.mp4"), *["--detector", "person"] * (command == "detect")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1 and result.stdout == ""
+    assert result.stderr == f"'{tmp_path / 'gone.mp4'}' doesn't exist.\n"
+
+
+def test_where_one_answer_went_is_said(saved: Path, videos: Path, tmp_path: Path) -> None:
+    result = run(videos / "a.mkv", "--model", saved, "--out", tmp_path / "a.csv")
+    assert (result.stdout, result.stderr) == ("", f"Wrote {tmp_path / 'a.csv'}\n")
+
+
 def test_topk_in_the_table_of_many(saved: Path, videos: Path) -> None:
     plain = run(videos, "--model", saved, "-r").stdout.splitlines()
     asked = run(videos, "--model", saved, "-r", "--topk", 2).stdout.splitlines()

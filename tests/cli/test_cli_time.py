@@ -46,7 +46,7 @@ def test_a_table_and_text_on_standard_output(videos: Path) -> None:
 
 def test_one_video_one_file(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.srt"
-    assert timeline(videos / "a.mkv", "--out", out).exit_code == 0
+    assert timeline(videos / "a.mkv", "--out", out).stderr == f"Wrote {out}\n"
     text = out.read_text()
     assert " --> 00:00:02,500\n" in text
     result = timeline(videos / "b.mkv", "--out", out)

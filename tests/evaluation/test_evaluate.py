@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -318,6 +319,7 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     result = run(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
     assert result.exit_code == 0, result.output
     assert "Trained 2 steps" in result.output and "best.safetensors" in result.output
+    assert result.output.count("top1_acc") <= 1  # as it was measured, not once more at the end
     trained = read_file(tmp_path / "w" / "best.safetensors")
     assert trained.labels == ("a", "b")
     training = trained.provenance["training"]
@@ -326,8 +328,14 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert saved.labels == ("a", "b") and saved.spec == trained.spec
     again = run(train_module.train_command, small)
     assert "holds a training already" in str(again.exception)
+    earlier: dict[str, Any] = {"best_metrics": {"epoch": 1.0, "top1_acc": 0.75}, "metrics": {"top1_acc": 0.5}}
+    monkeypatch.setattr(
+        "slowfast_zoo.training.train.train",
+        lambda *args, **options: dataclasses.replace(train(*args, **options), **earlier),
+    )
     resumed = run(train_module.train_command, [*small, "--resume"])
     assert resumed.exit_code == 0 and "Trained 2 steps" in resumed.output
+    assert "Best validation, after epoch 1: top1_acc 0.7500" in resumed.output
     for wrong, message in (
         (["--set", "epochs"], "isn't FIELD=VALUE"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),

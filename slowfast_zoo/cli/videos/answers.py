@@ -99,6 +99,8 @@ class Target:
         """
         if told or found.skipped:
             echo(", ".join(filter(None, (self.summary(), found.left_out()))), err=True)
+        elif self.path and self.answered:
+            echo(f"Wrote {self.path}", err=True)
         if self.failures:
             raise click.exceptions.Exit(1)
 

@@ -101,6 +101,8 @@ def predict_command(
         for prediction in chain(found.failures, predictions):
             progress.count(prediction.error)
             tell(prediction)
+    if out and total == 1 and progress.answered:
+        echo(f"Wrote {out}", err=True)
     if progress.failed:
         raise click.exceptions.Exit(1)
 

@@ -27,9 +27,9 @@ class Found:
     """What the arguments name."""
 
     sources: list[Any] = dataclasses.field(default_factory=list)
-    """Videos, each once, in order; what doesn't exist is kept to be reported."""
+    """Videos, each once, in order."""
     failures: list[Prediction] = dataclasses.field(default_factory=list)
-    """Folders and patterns without videos."""
+    """What doesn't exist, folders and patterns without videos: known before a model is fetched."""
     skipped: Counter[str] = dataclasses.field(default_factory=Counter)
     """How many of what were left out."""
 
@@ -111,6 +111,8 @@ class Videos:
                 if known[name := display_name(source)]:
                     known[name] -= 1
                     found.skipped["answered before"] += 1
+                elif len(videos) == 1 and (missing := _missing(source)):  # else they were listed
+                    found.failures.append(Prediction(source=name, error=missing))
                 else:
                     found.sources.append(source)
         return found
@@ -126,6 +128,19 @@ class Videos:
             InputError: somebody else writes there.
         """
         return self.shard.file(path) if self.shard and path else path
+
+
+def _missing(source: Any) -> str | None:
+    """The sentence about a path where nothing is; None of everything else."""
+    from slowfast_zoo.video.decoding.sources import is_url, local_path, mode_of, not_there
+
+    if not isinstance(source, (str, Path)) or is_url(source):
+        return None
+    path = local_path(source)
+    try:
+        return not_there(path) if mode_of(path) is None else None
+    except VideoError as error:
+        return str(error)
 
 
 def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:

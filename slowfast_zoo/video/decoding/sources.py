@@ -274,6 +274,13 @@ def mode_of(path: Path) -> int | None:
         raise VideoError(f"'{display_name(path)}' can't be read: {reason}.") from error
 
 
+def not_there(path: Path) -> str:
+    """The sentence about a path where nothing is."""
+    name = display_name(path)
+    hint = ": to read standard input, pass sys.stdin.buffer" if name == "-" else ""
+    return f"'{name}' doesn't exist{hint}."
+
+
 def media_of(source: object) -> Media:
     """What a path, URL, bytes or file object names.
 
@@ -300,8 +307,7 @@ def media_of(source: object) -> Media:
 def _file(path: Path) -> Media:
     name, mode = display_name(path), mode_of(path)
     if mode is None:
-        hint = ": to read standard input, pass sys.stdin.buffer" if name == "-" else ""
-        raise VideoError(f"'{name}' doesn't exist{hint}.")
+        raise VideoError(not_there(path))
     if stat.S_ISFIFO(mode):
         raise VideoError(
             f"'{name}' is a pipe, which can be read only once: open it and pass the file object."
