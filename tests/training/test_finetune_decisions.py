@@ -21,10 +21,11 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune, how_sure
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
 from slowfast_zoo.training.finetune.folder import decided_once
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
+from slowfast_zoo.training.finetune.report import how_sure
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
 from slowfast_zoo.training.finetune.trials import shrink_classifier
 from slowfast_zoo.training.schedule import Plan
@@ -164,6 +165,14 @@ def test_a_budget_is_divided(budget: float | None, expected: Steps) -> None:
     if budget is not None and expected.training:
         spent = expected.training * (2 if expected.everything else 1) + expected.search
         assert spent <= budget
+
+
+def test_a_budget_for_one_recipe_is_not_spent_on_comparing(tmp_path: Path) -> None:
+    assert Steps.of(40, 1.0, 1_000.0, 2, compare=False) == Steps(425, 0, True)
+    make_clips(tmp_path / "d", {"dark": 3, "light": 3})
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="gentle", budget_seconds=1e-6, keep_clip=True)
+    assert result.recipe == "probe", "not one step of a training"
+    assert "The budget is too short for a training: a linear probe" in str(result)
 
 
 def test_a_budget_keeps_time_for_features_and_scores() -> None:

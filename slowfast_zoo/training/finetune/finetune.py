@@ -27,7 +27,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.splits import fold_annotations
 from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
-from slowfast_zoo.evaluation.metrics import compute_metrics, wilson_interval
+from slowfast_zoo.evaluation.metrics import compute_metrics
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
@@ -53,7 +53,7 @@ from slowfast_zoo.training.finetune.recipes import (
     candidates,
     recipe_named,
 )
-from slowfast_zoo.training.finetune.report import draw_report, write_preview, write_tables
+from slowfast_zoo.training.finetune.report import draw_report, how_sure, write_preview, write_tables
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
 from slowfast_zoo.training.finetune.trials import Workshop, right_ones
 from slowfast_zoo.training.journal import Listener, waited, write_line
@@ -70,8 +70,6 @@ _SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 PREVIEW = "preview.png"
-_UNSURE = 0.15
-"""Half of an interval that says little."""
 _DRAWN_EVERY_SECONDS = 20.0
 
 
@@ -111,24 +109,6 @@ class FinetuneResult:
         table = format_table(self.evaluation.class_table())
         where = f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"
         return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}"
-
-
-def how_sure(evaluation: Evaluation, *, folds: bool) -> str:
-    """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
-
-    Args:
-        evaluation: the scores.
-        folds: whether those would score more clips.
-    """
-    count, right = len(evaluation.names), right_ones(evaluation)
-    if evaluation.targets.ndim == 2:
-        return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
-    low, high = wilson_interval(right, count)
-    text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
-    if high - low <= 2 * _UNSURE:
-        return f"{text}."
-    more = "--folds 5 scores all of them, and more clips" if folds else "more clips"
-    return f"{text}: too few clips to tell more; {more} help most."
 
 
 def finetune(
@@ -361,25 +341,28 @@ class _Run:
 
     def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
         """How long trainings may take, by the time of a step that was measured once."""
-        if budget_seconds is None:
+        probe = self.forced is not None and self.forced.config is None
+        if budget_seconds is None or probe:
             return Steps.of(len(clips.samples), 0.0, None, trainings)
         group, step = self.workshop.group, functools.partial(self.workshop.step_seconds, clips)
         measured = decided_once(self.folder, "step_seconds", step, group)
         count, scored = len(clips.samples), len(self.data.val.samples)
-        steps = Steps.of(count, measured, budget_seconds, trainings)
+        compare = self.forced is None
+        steps = Steps.of(count, measured, budget_seconds, trainings, compare=compare)
         passes = min(steps.training * 8 // count + 1, VALIDATIONS)
         a_clip = math.prod(view_counts(self.workshop.start.clip_spec, self.workshop.views))
         looks = a_clip * (count + (passes + 2) * scored)  # features; validations, the probe's and last scores
-        steps = Steps.of(count, measured, budget_seconds, trainings, looks)
+        steps = Steps.of(count, measured, budget_seconds, trainings, looks, compare=compare)
         told = f"A step of 8 clips takes {measured:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
-        what = f"{steps.training} steps to train and {steps.search} to compare recipes"
+        what = f"{steps.training} steps to train"
+        what += f" and {steps.search} to compare recipes" if compare else ""
         again = "" if steps.everything or not steps.training else ", and not for another on everything"
         _say(self.notes, f"{told} {what if steps.training else 'a linear probe'}{again}.")
         return steps
 
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
         """The recipe for these clips: the user's, or what comparing gives."""
-        if self.forced is not None:
+        if self.forced is not None and (steps.training or "epochs" in self.workshop.changes):
             return Choice(self.forced, (), (f"Recipe, as asked for: {self.forced}.",))
         return choose(self.workshop, clips, folder, steps)
 

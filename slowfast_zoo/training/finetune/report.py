@@ -18,7 +18,9 @@ from torch import Tensor
 from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
+from slowfast_zoo.evaluation.metrics import wilson_interval
 from slowfast_zoo.runtime.packages import installed
+from slowfast_zoo.training.finetune.trials import right_ones
 from slowfast_zoo.training.journal import read_log, steps_before
 from slowfast_zoo.training.state import LOG, replaced
 
@@ -35,7 +37,27 @@ _MOST_COUNTED = 25
 """Classes whose counts still fit into its cells."""
 _PREVIEWED, _PREVIEW_FRAMES = 12, 8
 """Clips of a preview, and frames of each."""
+_UNSURE = 0.15
+"""Half of an interval that says little."""
 _BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
+
+
+def how_sure(evaluation: Evaluation, *, folds: bool) -> str:
+    """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
+
+    Args:
+        evaluation: the scores.
+        folds: whether those would score more clips.
+    """
+    count, right = len(evaluation.names), right_ones(evaluation)
+    if evaluation.targets.ndim == 2:
+        return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
+    low, high = wilson_interval(right, count)
+    text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
+    if high - low <= 2 * _UNSURE:
+        return f"{text}."
+    more = "--folds 5 scores all of them, and more clips" if folds else "more clips"
+    return f"{text}: too few clips to tell more; {more} help most."
 
 
 def write_tables(result: Evaluation, folder: Path) -> list[Path]:

@@ -56,6 +56,8 @@ class Steps:
         budget_seconds: float | None,
         trainings: int,
         looks: int = 0,
+        *,
+        compare: bool = True,
     ) -> Steps:
         """Without a budget as many as the clips deserve, and as many again for comparing.
 
@@ -67,6 +69,7 @@ class Steps:
                 last.
             looks: views that go through the network for features and scores; at most half of the budget is
                 kept for them.
+            compare: whether recipes are.
         """
         wanted = wanted_steps(clips)
         fewest = min(max(_FEWEST_STEPS, round(_FEWEST_SHARE * wanted)), wanted)
@@ -74,7 +77,8 @@ class Steps:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
         there = max(there - _LOOK * looks, there / 2)
-        training = int(min(wanted, there / (trainings + 0.5 * max(trainings - 1, 1))))
+        comparing = 0.5 * max(trainings - 1, 1) if compare else 0.0
+        training = int(min(wanted, there / (trainings + comparing)))
         if training < fewest and trainings == 2:
             training = int(min(wanted, there))  # no time for training twice
             if training < fewest:
@@ -82,7 +86,8 @@ class Steps:
             return cls(training, 0, False)
         if training < fewest:
             return cls(0, 0, False)
-        return cls(training, int((there - trainings * training) / max(trainings - 1, 1)), True)
+        left = (there - trainings * training) / max(trainings - 1, 1)
+        return cls(training, int(left) if compare else 0, True)
 
 
 @dataclasses.dataclass(frozen=True)
