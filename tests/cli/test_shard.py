@@ -69,6 +69,14 @@ def test_a_part_is_the_same_whatever_else_is_named(clips: Path, tmp_path: Path) 
     assert both and both == sources(clips / "a") | sources(clips / "b")
 
 
+def test_a_part_without_videos_says_so(clips: Path, tmp_path: Path) -> None:
+    command = ("predict", clips / "a" / "0.mkv", "--out", tmp_path / "found.csv", "--resume", "--shard")
+    for again in (False, True):
+        said = [run(*command, f"{number}/2").stderr for number in (1, 2)]
+        assert "Nothing to do: all videos are of other shards.\n" in said
+        assert any("has an answer for each" in text for text in said) is again
+
+
 def test_parts_of_timeline_share_a_folder(clips: Path, tmp_path: Path) -> None:
     command = ("timeline", clips, "-r", "--format", "csv", "--out", tmp_path, "--resume", "--shard")
     for _ in range(2):

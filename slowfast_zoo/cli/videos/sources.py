@@ -50,7 +50,9 @@ class Found:
     def is_done(self, path: Path | None) -> bool:
         """Whether nothing is left to do, which is said."""
         if not self.total:
-            echo(f"Nothing to do: '{path}' has an answer for each of the videos.", err=True)
+            others = self.skipped["of other shards"] and not self.skipped["answered before"]
+            done = f"'{path}' has an answer for each of the videos"
+            echo(f"Nothing to do: {'all videos are of other shards' if others else done}.", err=True)
         return not self.total
 
     def left_out(self) -> str:
