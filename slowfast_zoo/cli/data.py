@@ -44,19 +44,23 @@ def check_command(
     The exit status is 1 if something would make training or scores wrong.
     """
     from slowfast_zoo.data.check import check_data, save_report
+    from slowfast_zoo.data.folders import empty_classes
     from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.check import PersonReport, check_persons
     from slowfast_zoo.data.splits import resolved
     from slowfast_zoo.spec import ClipSpec
 
-    given = _parts(data)
+    given, empty = _parts(data), list[str]()
     report: DataReport | PersonReport
     if all(is_person_data(path) for path in given.values()):
         how = persons | opt.of_persons(reading)
         report = check_persons({name: read_persons(path, **how) for name, path in given.items()})
     else:
-        parts = {name: read_annotations(path, **reading) for name, path in given.items()}
+        empty = [name for path in given.values() for name in empty_classes(path)]
+        parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
+        for name in empty:
+            echo(f"The class folder '{name}' holds no clips.", err=True)
         group_by, told = resolved(next(iter(parts.values())), group_by)
         for note in told:
             echo(note, err=True)
@@ -65,7 +69,7 @@ def check_command(
     echo_report(report, as_json)
     if out is not None:
         save_report(report, out)
-    if report.problems:
+    if report.problems or empty:
         raise click.exceptions.Exit(1)
 
 

@@ -92,6 +92,9 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     good = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
     assert good.exit_code == 0, good.output
     assert good.output.endswith("Nothing wrong, but worth a look: 2 short.\n")  # of 63 frames
+    (sane / "empty").mkdir()
+    empty = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
+    assert empty.exit_code == 1 and f"The class folder 'empty' holds no clips.\n{good.output}" == empty.output
     missing = CliRunner().invoke(main, ["check", str(parts / "nowhere")])
     assert missing.exit_code == 1
     assert "There is no dataset" in missing.output
