@@ -19,7 +19,8 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.decoded import _bytes_of
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
-from slowfast_zoo.training.finetune.folder import begun
+from slowfast_zoo.training.finetune.folder import begun, start_of
+from slowfast_zoo.zoo import slowfast_tiny
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +128,9 @@ def test_other_settings_or_another_start_are_not_gone_on_with(clips: Path, tmp_p
     with pytest.raises(InputError, match=r"val is 0\.0; accepted"):
         tune(clips, tmp_path / "v", val=0.0)
     assert not (tmp_path / "v").exists()
+    random = [slowfast_tiny() for _ in range(2)]
+    assert start_of(random[0]) == start_of(random[1]) == "slowfast_tiny, no published weights"
+    assert start_of(slowfast_tiny(True)).startswith("slowfast_tiny:camera-motion (")
 
 
 def test_one_at_a_time_in_a_folder_and_nothing_of_others_is_touched(clips: Path, tmp_path: Path) -> None:

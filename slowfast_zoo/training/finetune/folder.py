@@ -80,9 +80,9 @@ def _check_same(before: Mapping[str, Any] | None, asked: Mapping[str, Any], fold
 
 def start_of(model: SlowFast) -> str:
     """Which weights a model has, the classifier's aside; random ones are all alike."""
-    facts = model.provenance
-    if not facts:
-        return "no published weights"
+    facts = {name: fact for name, fact in model.provenance.items() if fact is not None}
+    if not facts.keys() - {"model"}:
+        return f"{facts.get('model', 'own')}, no published weights"
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         if not name.startswith("classifier"):
