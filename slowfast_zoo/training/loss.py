@@ -23,6 +23,29 @@ class Mix(NamedTuple):
     """int64 (N,): whose the rest is."""
 
 
+def recolored(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
+    """Brightness, contrast and colors of each clip changed by chance, by ``config.color_jitter``.
+
+    All frames of a clip alike: with u from [-jitter, jitter], new for each, contrast of the gray picture
+    changes by exp(u), saturation by 1 + u, brightness by u and each channel by u / 2 of a deviation
+    (``ClipSpec.std``).
+    """
+    if not config.color_jitter:
+        return batch
+    rng = item_rng()
+    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
+    count, channels = clips.shape[:2]
+
+    def drawn(numbers: int = 1) -> Tensor:
+        values = rng.uniform(-config.color_jitter, config.color_jitter, (count, numbers, 1, 1, 1))
+        return torch.from_numpy(values).to(clips)
+
+    gray = clips.mean(dim=1, keepdim=True)
+    middle = gray.mean(dim=(2, 3, 4), keepdim=True)
+    colors = (clips - gray) * (1 + drawn()) + drawn(channels) / 2
+    return batch._replace(clips=(gray - middle) * drawn().exp() + middle + drawn() + colors)
+
+
 def mixed(
     batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
 ) -> tuple[Batch, Mix | None]:

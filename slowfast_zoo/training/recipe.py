@@ -63,6 +63,8 @@ class TrainConfig(Spec):
     mixup: float = 0.0
     """Parameter of the beta distribution that two clips and their losses are mixed by; 0: they aren't.
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412."""
+    color_jitter: float = 0.0
+    """How much brightness, contrast, saturation and colors of each clip change by chance; 0: not at all."""
     layer_decay: float = 1.0
     """Part of the rate above it that each earlier stage learns at; 1: all alike."""
     thaw_at: float = 1.0
@@ -145,6 +147,7 @@ class TrainConfig(Spec):
             self._require_number("grad_clip", 0, 1e9, open_low=True)
         self._require_number("warmup_epochs", 0, 1e6)
         self._require_number("mixup", 0, 10)
+        self._require_number("color_jitter", 0, 1)
         self._require_number("layer_decay", 0, 1, open_low=True)
         self._require_number("thaw_at", 0, 1, open_low=True)
         self._require_number("ema", 0, 0.99999)

@@ -18,7 +18,7 @@ from slowfast_zoo.errors import MissingDependencyError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.averaging import WeightAverage
 from slowfast_zoo.training.journal import listening
-from slowfast_zoo.training.loss import loss_of, mixed
+from slowfast_zoo.training.loss import loss_of, mixed, recolored
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
 
@@ -58,6 +58,26 @@ def test_mixed_clips_have_mixed_losses() -> None:
     expected = expected + (1 - mix.part) * F.cross_entropy(logits, targets[partners])
     torch.testing.assert_close(loss_of(logits, targets, "softmax", config, mix), expected)
     assert mixed(batch, CONFIG, ClipSpec(), torch.device("cpu")) == (batch, None)
+
+
+def test_colors_of_a_clip_change_in_all_its_frames_alike() -> None:
+    clips = torch.randn(64, 3, 2, 4, 4)
+    clips[:, :, 1] = clips[:, :, 0]
+    batch = Batch(clips, torch.zeros(64, dtype=torch.int64), [*range(64)], [1] * 64, [])
+    cpu, config = torch.device("cpu"), CONFIG.replace(color_jitter=0.5)
+    torch.manual_seed(0)
+    found = recolored(batch, config, ClipSpec(), cpu).clips
+    torch.testing.assert_close(found[:, :, 0], found[:, :, 1])
+    torch.manual_seed(0)
+    assert torch.equal(recolored(batch, config, ClipSpec(), cpu).clips, found)
+    assert recolored(batch, CONFIG, ClipSpec(), cpu) is batch
+    gray, before = found.mean(1), clips.mean(1)
+    # What the channels get of their own is the same for all places: the gray picture is stretched and moved.
+    contrast = gray.flatten(1).std(1) / before.flatten(1).std(1)
+    assert 0.6 < contrast.min() < 0.7
+    assert 1.5 < contrast.max() < 1.65
+    moved = gray.flatten(1).mean(1) - before.flatten(1).mean(1)
+    assert 0.3 < moved.abs().max() < 0.75
 
 
 def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,23 +83,25 @@ def test_faster_motion_has_a_shorter_pace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("footage", "frames", "fps"),
+    ("footage", "frames", "fps", "views"),
     [
-        (Footage(300, 300, 30.0, 3.0), 16, 10.0),  # what moves decides
-        (Footage(300, 300, 30.0, 30.0), 16, 5.0),
-        (Footage(300, 300, 30.0, 0.5), 16, 15.0),
-        (Footage(30, 60, 25.0, 4.0), 16, 13.33),  # the clips' length decides
-        (Footage(12, 12, 25.0, 4.0), 12, 25.0),
-        (Footage(3, 3, 25.0, 1.0), 8, 25.0),
+        (Footage(300, 300, 30.0, 3.0), 16, 10.0, 7),  # what moves decides
+        (Footage(300, 300, 30.0, 30.0), 16, 5.0, 4),
+        (Footage(300, 300, 30.0, 0.5), 16, 15.0, 10),
+        (Footage(150, 150, 30.0, 0.5), 16, 15.0, 5),
+        (Footage(30, 60, 25.0, 4.0), 16, 13.33, 3),  # the clips' length decides
+        (Footage(12, 12, 25.0, 4.0), 12, 25.0, 1),
+        (Footage(3, 3, 25.0, 1.0), 8, 25.0, 1),
     ],
 )
-def test_clips_of_small_networks(footage: Footage, frames: int, fps: float) -> None:
+def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, views: int) -> None:
     spec, notes = fitting_clip(TINY, SMALL, footage)
     assert (spec.num_frames, spec.frame_stride, spec.fps) == (frames, 1, fps)
     assert spec.num_frames / fps <= max(footage.frames, 8) / 25 * 1.01 or footage.frames == 300
     assert notes[0].startswith(f"Clips of {frames} frames, {fps:g} a second: ")
     assert ("is filled in" in notes[-1]) == (footage.frames < frames)
-    assert fitting_views(spec, footage) == ((3, 1) if footage.longest > 1.25 * frames * 25 / fps else (1, 1))
+    assert fitting_views(spec, footage) == (views, 1)
+    assert spec.clips == (TINY.clips if views == 1 else views)
 
 
 @pytest.mark.parametrize(

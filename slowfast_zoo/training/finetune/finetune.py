@@ -458,6 +458,7 @@ class _Run:
         text = f"{plan.describe(config)}, {config.optimizer}, batch norms {recipe.norms}"
         if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
             text += f", random crops of at least {area:.0%} of the picture"
+        text += f", colors that change by up to {config.color_jitter:.0%}" if config.color_jitter else ""
         text += f", MixUp {config.mixup:g}" if config.mixup else ""
         text += "; the averaged weights of the last step count." if config.ema else "; the last step counts."
         notes = [text]

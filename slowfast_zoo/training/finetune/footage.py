@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ SMALL_FRAMES = 16
 """Frames of a small network's clips: more of them see faster motion for the same time."""
 _SLOWEST, _FASTEST = 5.0, 15.0
 """Frames per second of a small network's clips."""
+_FITS, _MOST_CLIPS_IN_TIME = 1.25, 10
+"""Spans of a clip that one clip covers well enough, and as many as published tests look at."""
 _USUAL_FPS = 30.0
 """Of the videos that published networks were trained on; their strides count frames."""
 
@@ -123,20 +126,24 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
     else:
         spec, note = _for_published(spec, footage)
     notes = [note]
-    source = _source_frames(spec, footage)
     if footage.frames < spec.num_frames:
         notes.append(
             f"Three of four clips have {counted(footage.frames, 'frame')} or more, which is less than the"
             f" {spec.num_frames} of the network's clip: what is missing is filled in ({spec.short_video})."
         )
-    if footage.longest > 1.25 * source and spec.clips != 3:
-        spec = spec.replace(clips=3, crops=1)
-    return spec, notes
+    clips = _clips_in_time(spec, footage)
+    return (spec if clips == 1 else spec.replace(clips=clips, crops=1)), notes
 
 
 def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
-    """Three clips in time where most clips don't fit into one; else one."""
-    return (3, 1) if footage.longest > 1.25 * _source_frames(spec, footage) else (1, 1)
+    """As many clips in time as cover most videos."""
+    return _clips_in_time(spec, footage), 1
+
+
+def _clips_in_time(spec: ClipSpec, footage: Footage) -> int:
+    """That cover most videos, side by side: 1 where they fit into one, else 3 to 10."""
+    spans = footage.longest / _source_frames(spec, footage)
+    return 1 if spans <= _FITS else min(max(math.ceil(spans), 3), _MOST_CLIPS_IN_TIME)
 
 
 def _source_frames(spec: ClipSpec, footage: Footage) -> float:
