@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "probe": {"recipe": "probe"},
     "learn": {"recipe": "learn"},
+    "colors": {"recipe": "colors"},
     "mix": {"recipe": "mix"},
     "measured": {"recipe": "measured"},
     "gentle": {"recipe": "gentle"},

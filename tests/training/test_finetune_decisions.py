@@ -238,9 +238,9 @@ class Bench:
 @pytest.mark.parametrize(
     ("scores", "taken"),
     [
-        ({"learn": 0.6, "mix": 0.6, "probe": 0.6}, "learn"),
-        ({"learn": 0.6, "mix": 0.8, "probe": 0.7}, "mix"),
-        ({"learn": 0.3, "mix": 0.2, "probe": 0.9}, "probe"),
+        ({"learn": 0.6, "colors": 0.6, "probe": 0.6}, "learn"),
+        ({"learn": 0.6, "colors": 0.8, "probe": 0.7}, "colors"),
+        ({"learn": 0.3, "colors": 0.2, "probe": 0.9}, "probe"),
     ],
 )
 def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
@@ -254,9 +254,9 @@ def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
 
     first = chosen()
     assert first.recipe.name == taken
-    assert [row["recipe"] for row in first.table] == ["learn", "mix", "probe"]
+    assert [row["recipe"] for row in first.table] == ["learn", "colors", "probe"]
     assert [row["clips"] for row in first.table] == [24] * 3
-    assert bench.trained == ["learn", "learn", "mix", "mix", "probe", "probe"]
+    assert bench.trained == ["learn", "learn", "colors", "colors", "probe", "probe"]
     assert chosen() == first
     assert len(bench.trained) == 6
     (tmp_path / "search.json").write_text("{")
