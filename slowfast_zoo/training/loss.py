@@ -62,6 +62,13 @@ def mixed(
     return batch._replace(clips=clips * part + clips[partners] * (1 - part)), Mix(part, partners)
 
 
+def augmented(
+    batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
+) -> tuple[Batch, Mix | None]:
+    """The clips recolored, then mixed, as far as the config asks for it."""
+    return mixed(recolored(batch, config, clip_spec, device), config, clip_spec, device)
+
+
 def loss_of(
     logits: Tensor, targets: Tensor, activation: Activation, config: TrainConfig, mix: Mix | None = None
 ) -> Tensor:

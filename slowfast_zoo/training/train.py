@@ -37,7 +37,7 @@ from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.averaging import WeightAverage
 from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.journal import Listener, Meter, TrainLog
-from slowfast_zoo.training.loss import loss_of, mixed, recolored
+from slowfast_zoo.training.loss import augmented, loss_of
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_trainable, learning_rate
@@ -265,8 +265,7 @@ class _Trainer:
         return norm
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        how = self.config, self.model.clip_spec, self.group.device
-        batch, mix = mixed(recolored(batch, *how), *how)
+        batch, mix = augmented(batch, self.config, self.model.clip_spec, self.group.device)
         logits = self._logits(network, batch)
         targets = batch.targets.to(self.group.device, non_blocking=True)
         return logits, loss_of(logits, targets, self.model.spec.activation, self.config, mix)
