@@ -99,7 +99,12 @@ def quoted(names: Iterable[str]) -> str:
 
 def counted(count: int, what: str) -> str:
     """So many of something: "1 clip", "2 clips"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"{count} {what if count == 1 else plural(what)}"
+
+
+def plural(what: str) -> str:
+    """Of a word: "clips", "batches", "classes"."""
+    return f"{what}{'es' if what.endswith(('ch', 's')) else 's'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from slowfast_zoo.errors import plural
+
 _Item = TypeVar("_Item")
 _EVERY_SECONDS = 30.0
 
@@ -51,8 +53,7 @@ class Progress:
         if self._lines and time.monotonic() - self._told >= _EVERY_SECONDS:
             self._told = time.monotonic()
             total = "" if self._total is None else f" of {self._total}"
-            several = "es" if self._unit.endswith("ch") else "s"
-            self.tell(f"{self._done}{total} {self._unit}{several}" + (f", {note}" if note else ""))
+            self.tell(f"{self._done}{total} {plural(self._unit)}" + (f", {note}" if note else ""))
 
     def tell(self, text: str) -> None:
         """A line that stays, wherever progress is shown."""

@@ -1,4 +1,7 @@
-"""What a training makes smaller: cross entropy for one label, binary cross entropy for several, or focal."""
+"""What a training makes smaller: cross entropy for one label, binary cross entropy for several, or focal.
+
+And what it does to the clips of a step before: colors change by chance, pairs are mixed: the loss knows.
+"""
 
 from __future__ import annotations
 

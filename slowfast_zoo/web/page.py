@@ -156,9 +156,13 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
         hop: float,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        asked = Asked(model, weights, engine, views, hop)
-        for answer in studio.answers(_session(request), Path(path) if path else None, asked):
+        session, asked = _session(request), Asked(model, weights, engine, views, hop)
+        finished = False
+        for answer in studio.answers(session, Path(path) if path else None, asked):
+            finished = answer.finished
             yield _updates(gr, studio, answer, asked)
+        if not (finished or studio.is_asked(session)):
+            yield anew()  # what was said last may have come behind the visitor's leaving
 
     def halt(request: gr.Request) -> None:
         studio.stop(_session(request))
@@ -167,16 +171,27 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
         """What is known of one video never stands beside another one."""
         return WELCOME, None, *_files(gr, {}), calls_html({}), *_buttons(gr, busy=False)
 
-    def pick(event: gr.EventData) -> tuple[Any, ...]:
-        return str(examples[int(event.number)].path), *anew()
+    def leave(request: gr.Request) -> tuple[Any, ...]:
+        studio.leave(_session(request))
+        return anew()
+
+    def pick(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        return str(examples[int(event.number)].path), *leave(request)
 
     outputs = [shown, sheet, csv, srt, calls, run, stop]
-    looking = run.click(
-        look, [video, *chosen], outputs, concurrency_limit=jobs, concurrency_id="network", **_QUIET
+    # Several: a click counts while the answer that was left is still ending.
+    run.click(
+        look,
+        [video, *chosen],
+        outputs,
+        concurrency_limit=jobs,
+        concurrency_id="network",
+        trigger_mode="multiple",
+        **_QUIET,
     )
     stop.click(halt, queue=False, **_QUIET)
-    video.clear(anew, None, outputs, cancels=[looking], queue=False, **_QUIET)
-    cards.pick(pick, None, [video, *outputs], cancels=[looking], queue=False, **_QUIET)
+    video.clear(leave, None, outputs, queue=False, **_QUIET)
+    cards.pick(pick, None, [video, *outputs], queue=False, **_QUIET)
 
 
 def _choices(gr: Any, models: Models) -> list[Any]:

@@ -106,7 +106,7 @@ class Studio:
         """An answer that grows; the last one is finished, or says why there is none.
 
         Args:
-            session: whose it is; ``stop`` ends it, and the visitor's next answer replaces its files.
+            session: whose it is; ``stop`` ends it, ``leave`` and the visitor's next answer cut it off.
             video: the upload.
             asked: what to do with it.
         """
@@ -117,9 +117,13 @@ class Studio:
         stop, results = self._begin(session)
         try:
             for answer in self._steps(known, video, asked, stop, results):
+                if self._stops.get(session) is not stop:
+                    return
                 known = answer
                 yield answer
         except SlowFastZooError as error:
+            if self._stops.get(session) is not stop:
+                return
             sentence = str(error).replace(str(video), video.name).replace(str(video.parent), "")
             sentence = sentence.replace(LIST_ADVICE, "")
             yield dataclasses.replace(known, error=sentence, note="", finished=True)
@@ -130,12 +134,22 @@ class Studio:
             if session in self._stops:
                 self._stops[session].set()
 
+    def leave(self, session: str) -> None:
+        """Cuts the visitor's answer off: nothing more is told of it."""
+        with self._lock:
+            stop = self._stops.pop(session, None)
+        if stop is not None:
+            stop.set()
+
+    def is_asked(self, session: str) -> bool:
+        """Whether the visitor has asked for something, and hasn't left it."""
+        return session in self._stops
+
     def forget(self, session: str) -> None:
         """Ends what a visitor has begun, and deletes their results."""
-        self.stop(session)
+        self.leave(session)
         self.end_live(session)
         with self._lock:
-            self._stops.pop(session, None)
             results = self._results.pop(session, None)
         if results is not None:
             shutil.rmtree(results, ignore_errors=True)

@@ -153,6 +153,7 @@ def test_another_video_ends_the_answer_before(visit: Any, tmp_path: Path) -> Non
         page.wait_for_selector("text=/Timeline: \\d+ of /")
         page.click("#sfz-video button[aria-label=Clear]")
         page.wait_for_selector("#sfz-answer .sfz-empty")
+        page.wait_for_selector("#sfz-video video", state="detached")
     page.click(".sfz-examples button >> nth=1")
     page.wait_for_selector("#sfz-video video")
     look(page)

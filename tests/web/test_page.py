@@ -156,6 +156,23 @@ def test_stop_keeps_what_is_known(studio: Studio, monkeypatch: pytest.MonkeyPatc
     assert last(studio, EXAMPLE).error is None  # the next answer isn't stopped
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_an_answer_that_was_left_or_replaced_says_no_more(studio: Studio, newer: bool) -> None:
+    running = studio.answers("a", EXAMPLE, TINY)
+    next(running)
+    assert studio.is_asked("a")
+    if newer:
+        assert last(studio, EXAMPLE).prediction is not None
+    else:
+        studio.leave("b")  # somebody else's
+        assert not next(running).finished
+        studio.leave("a")
+        studio.leave("a")
+    assert [*running] == []
+    assert studio.is_asked("a") == newer
+    assert last(studio, EXAMPLE).finished
+
+
 def test_results_are_the_visitors_and_go_with_him(studio: Studio, tmp_path: Path) -> None:
     first, other = last(studio, EXAMPLE), last(studio, EXAMPLE, session="b")
     again = last(studio, EXAMPLE)
