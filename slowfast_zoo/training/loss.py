@@ -1,6 +1,7 @@
 """What a training makes smaller: cross entropy for one label, binary cross entropy for several, or focal.
 
-And what it does to the clips of a step before: colors change by chance, pairs are mixed: the loss knows.
+And what it does to the clips of a step before: colors change and stills are mixed in, by chance, and pairs
+are mixed: the loss knows.
 """
 
 from __future__ import annotations
@@ -49,6 +50,21 @@ def recolored(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: to
     return batch._replace(clips=(gray - middle) * drawn().exp() + middle + drawn() + colors)
 
 
+def with_stills(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
+    """A frame of a clip of the step mixed into all frames of each clip, up to ``config.still_mix`` of it."""
+    if not config.still_mix:
+        return batch
+    rng = item_rng()
+    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
+    count, frames = len(clips), clips.shape[2]
+    whose, when = (
+        torch.from_numpy(drawn) for drawn in (rng.permutation(count), rng.integers(frames, size=count))
+    )
+    stills = clips[whose, :, when].unsqueeze(2)
+    part = torch.from_numpy(rng.uniform(0, config.still_mix, (count, 1, 1, 1, 1))).to(clips)
+    return batch._replace(clips=clips * (1 - part) + stills * part)
+
+
 def mixed(
     batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
 ) -> tuple[Batch, Mix | None]:
@@ -68,8 +84,10 @@ def mixed(
 def augmented(
     batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
 ) -> tuple[Batch, Mix | None]:
-    """The clips recolored, then mixed, as far as the config asks for it."""
-    return mixed(recolored(batch, config, clip_spec, device), config, clip_spec, device)
+    """The clips recolored, with stills, then mixed in pairs, as far as the config asks for it."""
+    for change in (recolored, with_stills):
+        batch = change(batch, config, clip_spec, device)
+    return mixed(batch, config, clip_spec, device)
 
 
 def loss_of(

@@ -63,6 +63,10 @@ class TrainConfig(Spec):
     mixup: float = 0.0
     """Parameter of the beta distribution that two clips and their losses are mixed by; 0: they aren't.
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412."""
+    still_mix: float = 0.0
+    """Most of a still, a frame of a clip of the same step, that is mixed into all frames of each clip, which
+    keeps its label: places and things tell less than motion then. 0: none.
+    Source: Li et al. 2023, https://arxiv.org/abs/2211.12883; here any clip's stills, not chosen ones."""
     color_jitter: float = 0.0
     """How much brightness, contrast, saturation and colors of each clip change by chance; 0: not at all."""
     layer_decay: float = 1.0
@@ -147,6 +151,7 @@ class TrainConfig(Spec):
             self._require_number("grad_clip", 0, 1e9, open_low=True)
         self._require_number("warmup_epochs", 0, 1e6)
         self._require_number("mixup", 0, 10)
+        self._require_number("still_mix", 0, 1)
         self._require_number("color_jitter", 0, 1)
         self._require_number("layer_decay", 0, 1, open_low=True)
         self._require_number("thaw_at", 0, 1, open_low=True)

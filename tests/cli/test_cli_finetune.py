@@ -103,7 +103,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
         (["--optimizer", "sgd"], "needs its own rate (lr, --lr)"),
         (["--budget", "soon"], "'soon' is no time; accepted: such as 90s, 10m or 2h"),
         (["--recipe", "lern"], "There is no recipe 'lern'. Did you mean 'learn'"),
-        (["--linear-probe", "--recipe", "mix"], "--linear-probe is --recipe probe"),
+        (["--linear-probe", "--recipe", "plain"], "--linear-probe is --recipe probe"),
         (["--val", "1.5"], "val is 1.5"),
         (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
         (["--freeze", "stage9"], "There is no part 'stage9'"),

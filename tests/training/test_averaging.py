@@ -18,7 +18,7 @@ from slowfast_zoo.errors import MissingDependencyError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.averaging import WeightAverage
 from slowfast_zoo.training.journal import listening
-from slowfast_zoo.training.loss import loss_of, mixed, recolored
+from slowfast_zoo.training.loss import loss_of, mixed, recolored, with_stills
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
 
@@ -78,6 +78,29 @@ def test_colors_of_a_clip_change_in_all_its_frames_alike() -> None:
     assert 1.5 < contrast.max() < 1.65
     moved = gray.flatten(1).mean(1) - before.flatten(1).mean(1)
     assert 0.3 < moved.abs().max() < 0.75
+
+
+def test_a_still_of_the_step_is_mixed_into_all_frames_of_a_clip() -> None:
+    clips = torch.randn(32, 3, 4, 2, 2)
+    batch = Batch(clips, torch.arange(32), [*range(32)], [1] * 32, [])
+    cpu, config = torch.device("cpu"), CONFIG.replace(still_mix=0.5)
+    torch.manual_seed(0)
+    found = with_stills(batch, config, ClipSpec(), cpu)
+    torch.manual_seed(0)
+    assert torch.equal(with_stills(batch, config, ClipSpec(), cpu).clips, found.clips)
+    assert with_stills(batch, CONFIG, ClipSpec(), cpu) is batch
+    assert torch.equal(found.targets, batch.targets)
+    # What changes in a clip is its own, only weaker; what is the same in all frames is a frame of one clip.
+    own = (found.clips.diff(dim=2) / clips.diff(dim=2)).flatten(1)
+    torch.testing.assert_close(own, own[:, :1].expand_as(own), rtol=1e-3, atol=1e-3)
+    assert 0.5 <= own.min() < 0.6
+    assert 0.9 < own.max() <= 1.001
+    part = 1 - own.median(1).values.view(-1, 1, 1, 1, 1)
+    stills = ((found.clips - clips * (1 - part)) / part)[:, :, 0]
+    frames = clips.transpose(1, 2).flatten(0, 1)
+    nearest = torch.cdist(stills.flatten(1), frames.flatten(1)).min(1)
+    assert nearest.values[part.flatten() > 0.05].max() < 1e-2
+    assert len({int(index) // 4 for index in nearest.indices[part.flatten() > 0.05]}) > 20
 
 
 def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,7 @@ def finetune(
         flip: whether clips are flipped; None: unless classes are called left, right or clockwise.
         smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
         keep_clip: keep frames and rate of the model's own clip.
-        views: that scores look at, as in ``read_clips``; None: three in time where clips are long, else one.
+        views: that scores look at, as in ``read_clips``; None: as many clips in time as cover most videos.
         max_unreadable: as in ``open_dataset``.
         preview: write preview.png, a sheet of cropped and flipped training clips, before the first step.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.
@@ -459,6 +459,7 @@ class _Run:
         if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
             text += f", random crops of at least {area:.0%} of the picture"
         text += f", colors that change by up to {config.color_jitter:.0%}" if config.color_jitter else ""
+        text += f", stills mixed in by up to {config.still_mix:.0%}" if config.still_mix else ""
         text += f", MixUp {config.mixup:g}" if config.mixup else ""
         text += "; the averaged weights of the last step count." if config.ema else "; the last step counts."
         notes = [text]

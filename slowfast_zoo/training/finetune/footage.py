@@ -24,8 +24,8 @@ _DEPTH_OF_LARGE = 50
 """Networks of this depth were published for Kinetics; smaller ones are one's own."""
 SMALL_FRAMES = 16
 """Frames of a small network's clips: more of them see faster motion for the same time."""
-_SLOWEST, _FASTEST = 5.0, 15.0
-"""Frames per second of a small network's clips."""
+_NEAR = 1.25
+"""Times that a small network's clip may be shorter or longer than the one its weights were trained with."""
 _FITS, _MOST_CLIPS_IN_TIME = 1.25, 10
 """Spans of a clip that one clip covers well enough, and as many as published tests look at."""
 _USUAL_FPS = 30.0
@@ -114,10 +114,12 @@ def is_small(spec: ModelSpec) -> bool:
 def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, list[str]]:
     """The clip for such footage, and what there is to say about it.
 
-    Small networks: 16 frames, as many a second as what moves needs: in between half of what changes at all
-    has changed. Published ones keep their clip, which their kernels were trained for, at their rate in
-    seconds, as PySlowFast's configurations for AVA keep that of Kinetics. Neither is longer than three of
-    four clips, as far as there are frames for it.
+    Small networks: 16 frames, about as long as the clips that the weights were trained with; within a quarter
+    of that, as many a second as what moves needs: in between half of what changes at all has changed. A hand
+    that trembles makes everything fast, so that alone doesn't decide (gestures of
+    benchmarks/accuracy/made_sets.py). Published ones keep their clip, which their kernels were trained for,
+    at their rate in seconds, as PySlowFast's configurations for AVA keep that of Kinetics. Neither is longer
+    than three of four clips, as far as there are frames for it.
 
     Source: https://github.com/facebookresearch/SlowFast/tree/main/configs/AVA.
     """
@@ -165,15 +167,22 @@ def _for_small(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Clip
             f"Clips of {frames} frames, {_every(stride)}: half of what changes at all has changed within"
             f" {footage.pace:.1f} of them.",
         )
-    wanted = footage.fps / max(footage.pace, 0.1)
+    wanted, usual = (
+        footage.fps / max(footage.pace, 0.1),
+        frames * (spec.fps or footage.fps) / spec.span_frames,
+    )
     fitting = frames * footage.fps / max(footage.frames, 1)
-    rate = max(min(max(wanted, _SLOWEST), _FASTEST), fitting)
-    rate = round(min(rate, footage.fps), 2)
+    near = min(max(wanted, usual / _NEAR), usual * _NEAR)
+    rate = round(min(max(near, fitting), footage.fps), 2)
     why = f"half of what changes at all has changed within {footage.pace / footage.fps:.2f} s"
-    if rate > wanted and fitting >= rate - 0.01:
+    if near != wanted:
+        why += f", and the weights were trained with clips of {frames / usual:.1f} s"
+    if fitting > near:
         why = f"three of four clips last {footage.frames / footage.fps:.1f} s or longer"
-    spec = spec.replace(num_frames=frames, frame_stride=1, fps=rate)
-    return spec, f"Clips of {frames} frames, {rate:g} a second: {why}."
+    return (
+        spec.replace(num_frames=frames, frame_stride=1, fps=rate),
+        f"Clips of {frames} frames, {rate:g} a second: {why}.",
+    )
 
 
 def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:

@@ -31,6 +31,8 @@ _FEWEST_CLIPS = 20
 _FEWEST_STEPS, _FEWEST_SHARE = 60, 1 / 6
 """Of a training, and of the steps that its clips deserve; a budget for less pays for a probe only, which was
 better than a ninth of them on 560 clips."""
+_ERRORS = 2.0
+"""Standard errors by which another recipe than the likeliest has to be better."""
 _SHARE_OF_STEPS = 0.85
 """Of the budget; the rest is for what starts and ends a training."""
 _LOOK = 0.5 / 8
@@ -103,9 +105,9 @@ class Choice:
 def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -> Choice:
     """Compares recipes on folds of the clips and takes the best; nothing else of the data is looked at.
 
-    The likeliest recipe for the network is taken unless another is better by more than a standard error of
-    the difference between the same clips' scores; trials are shorter than the training, which speaks for
-    those that change little, so that the probe has to be better by two.
+    The likeliest recipe for the network is taken unless another is better by more than two standard errors of
+    the difference between the same clips' scores: trials are shorter than the training, and in places that
+    were trained on, which speaks for those that change little, and for those that know places.
 
     Args:
         workshop: where it is tried.
@@ -221,8 +223,7 @@ def _best(first: FinetuneRecipe, scores: Mapping[str, Any], each: int, training:
         if name == first.name:
             continue
         gain, error = mean_and_error(np.asarray(found["scores"]) - base)
-        needed = 2.0 if name == "probe" else 1.0
-        if gain > needed * error and gain > best:
+        if gain > _ERRORS * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
     rows = []
