@@ -19,8 +19,8 @@ from slowfast_zoo.training.finetune.data import FinetuneData
 from slowfast_zoo.training.finetune.folder import CACHE
 from slowfast_zoo.training.finetune.footage import Footage
 
-MOST_BYTES = 2 * 2**30
-"""Frames of more bytes are decoded in every pass."""
+MOST_BYTES = 8 * 2**30
+"""Of frames that are stored; the others are decoded in every pass."""
 _SHARE_OF_DISK = 0.5
 _SOURCE, _NAME = "finetune_source", "finetune_name"
 _LARGEST_SIDE = 10**6  # no picture is made smaller: scores are those of the videos
@@ -29,7 +29,7 @@ _LARGEST_SIDE = 10**6  # no picture is made smaller: scores are those of the vid
 def decoded(
     data: FinetuneData, footage: Footage | None, spec: ClipSpec, folder: Path, *, progress: bool
 ) -> tuple[FinetuneData, list[str]]:
-    """The same clips with every frame stored, and what there is to say about it; else as they are.
+    """The same clips with every frame stored, as far as there is room, and what there is to say about it.
 
     Stored frames have no time stamps, so that a clip counted in seconds keeps its videos.
     """
@@ -37,25 +37,31 @@ def decoded(
     samples = [sample for part in parts.values() if part is not None for sample in part.samples]
     if footage is None or spec.time_base == "seconds" or all(s.path.suffix == ".npy" for s in samples):
         return data, []
-    room = int(min(MOST_BYTES, _SHARE_OF_DISK * shutil.disk_usage(folder).free))
-    wanted = _bytes_of(samples, room)
-    if wanted > room:
-        told = f"Clips are decoded in every pass: their frames are more than {room / 2**30:.1f} GiB"
-        return data, [f"{told}; 'slowfast-zoo cache' makes smaller copies that read fast."]
+    room = most = int(min(MOST_BYTES, _SHARE_OF_DISK * shutil.disk_usage(folder).free))
     failed: list[tuple[str, str]] = []
-    stored = {
-        name: _stored(part, folder / CACHE / name, data.group_by, progress, failed)
-        for name, part in parts.items()
-        if part is not None
-    }
-    group_by = f"column:{_SOURCE}"
-    stored_data = dataclasses.replace(
-        data, train=stored["train"], val=stored["val"], test=stored.get("test"), group_by=group_by
-    )
-    notes = [f"Clips are decoded once: {wanted / 2**20:.0f} MiB of frames, kept meanwhile."]
+    stored: dict[str, Annotations | None] = dict.fromkeys(parts)
+    decoded_again = []
+    for name, part in parts.items():  # those to train with first: they are read most often
+        if part is None:
+            continue
+        own = dataclasses.replace(part, samples=tuple(_with_source(s, data.group_by) for s in part.samples))
+        wanted = _bytes_of(own.samples, room)
+        if wanted > room:
+            decoded_again.append(name)
+            stored[name] = own
+        else:
+            room -= wanted
+            stored[name] = _stored(own, folder / CACHE / name, progress, failed)
+    notes = []
+    if room < most:
+        notes.append(f"Clips are decoded once: {(most - room) / 2**20:.0f} MiB of frames, kept meanwhile.")
+    if decoded_again:
+        rest = f" (those of {' and '.join(decoded_again)})" if room < most else ""
+        told = f"Clips{rest} are decoded in every pass: their frames are more than {room / 2**30:.1f} GiB"
+        notes.append(f"{told}; 'slowfast-zoo cache' makes smaller copies that read fast.")
     if failed:
         notes.append(f"Left out {counted(len(failed), 'clip')} without a frame; the first: {failed[0][1]}")
-    return stored_data, notes
+    return dataclasses.replace(data, **stored, group_by=f"column:{_SOURCE}"), notes
 
 
 def _bytes_of(samples: Sequence[Sample], most: int) -> int:
@@ -69,16 +75,12 @@ def _bytes_of(samples: Sequence[Sample], most: int) -> int:
     return total
 
 
-def _stored(
-    part: Annotations, folder: Path, group_by: str | None, progress: bool, failed: list[tuple[str, str]]
-) -> Annotations:
+def _stored(part: Annotations, folder: Path, progress: bool, failed: list[tuple[str, str]]) -> Annotations:
     if not part.samples:
         return part
-    own = [_with_source(sample, group_by) for sample in part.samples]
-    named = dataclasses.replace(part, samples=tuple(own))
-    bad = cache_data(named, folder, short_side=_LARGEST_SIDE, form="frames", progress=progress)
+    bad = cache_data(part, folder, short_side=_LARGEST_SIDE, form="frames", progress=progress)
     failed += bad
-    kept = [sample for sample in own if sample.name not in {name for name, _ in bad}]
+    kept = [sample for sample in part.samples if sample.name not in {name for name, _ in bad}]
     found = read_annotations(folder / "index.csv").samples
     samples = [
         dataclasses.replace(there, labels=sample.labels) for there, sample in zip(found, kept, strict=True)
