@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
@@ -39,7 +40,7 @@ def decoded(
         return data, []
     room = most = int(min(MOST_BYTES, _SHARE_OF_DISK * shutil.disk_usage(folder).free))
     failed: list[tuple[str, str]] = []
-    stored: dict[str, Annotations | None] = dict.fromkeys(parts)
+    stored: dict[str, Any] = dict.fromkeys(parts)
     decoded_again = []
     for name, part in parts.items():  # those to train with first: they are read most often
         if part is None:
