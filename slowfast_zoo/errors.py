@@ -103,8 +103,8 @@ def counted(count: int, what: str) -> str:
 
 
 def plural(what: str) -> str:
-    """Of a word: "clips", "batches", "classes"."""
-    return f"{what}{'es' if what.endswith(('ch', 's')) else 's'}"
+    """Of a word: "epochs", "batches", "classes"."""
+    return f"{what}{'es' if what.endswith(('tch', 's')) else 's'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

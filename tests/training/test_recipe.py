@@ -163,6 +163,7 @@ def test_linear_scaling_is_applied_and_said() -> None:
     plan = Plan.of(config, 240_436, 32)
     assert plan.lr == pytest.approx(0.4), "the published rate for 32 GPUs"
     assert (plan.step_clips, plan.steps_per_epoch) == (256, 939)
+    assert plan.describe(config).startswith("256 epochs of 939 steps of 256 clips, learning rate 0.4")
     assert "scaled from 0.1 for 64 clips" in plan.describe(config)
     assert "scaled" not in Plan.of(config, 240_436, 8).describe(config)
     assert Plan.of(config.replace(lr_batch=None), 1000, 1).lr == 0.1
