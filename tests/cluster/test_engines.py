@@ -19,7 +19,7 @@ from slowfast_zoo import Prediction, create_model, predict_many
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
-COUNT, BROKEN = 64, 5
+COUNT, BROKEN = 300, 15
 
 
 @pytest.fixture(scope="module")
