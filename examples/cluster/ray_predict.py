@@ -43,8 +43,13 @@ def main() -> None:
         num_cpus=options.cpus,
         batch_size=8,
     )
-    # Actors hold the processors for as long as they live: writing must not wait for one.
-    rows.write_parquet(str(options.answers), mode=ray.data.SaveMode.APPEND, ray_remote_args={"num_cpus": 0})
+    # Actors hold the processors for as long as they live: writing must not wait for one, nor start many.
+    rows.write_parquet(
+        str(options.answers),
+        mode=ray.data.SaveMode.APPEND,
+        ray_remote_args={"num_cpus": 0},
+        concurrency=options.actors,
+    )
 
 
 if __name__ == "__main__":
