@@ -57,12 +57,10 @@ def with_stills(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: 
     rng = item_rng()
     clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
     count, frames = len(clips), clips.shape[2]
-    whose, when = (
-        torch.from_numpy(drawn) for drawn in (rng.permutation(count), rng.integers(frames, size=count))
-    )
+    whose, when = torch.from_numpy(rng.permutation(count)), torch.from_numpy(rng.integers(frames, size=count))
     stills = clips[whose, :, when].unsqueeze(2)
     part = torch.from_numpy(rng.uniform(0, config.still_mix, (count, 1, 1, 1, 1))).to(clips)
-    return batch._replace(clips=clips * (1 - part) + stills * part)
+    return batch._replace(clips=clips.lerp(stills, part))
 
 
 def mixed(

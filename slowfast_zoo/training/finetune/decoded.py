@@ -58,7 +58,7 @@ def decoded(
         notes.append(f"Clips are decoded once: {(most - room) / 2**20:.0f} MiB of frames, kept meanwhile.")
     if decoded_again:
         rest = f" (those of {' and '.join(decoded_again)})" if room < most else ""
-        told = f"Clips{rest} are decoded in every pass: their frames are more than {room / 2**30:.1f} GiB"
+        told = f"Clips{rest} are decoded in every pass: their frames don't fit into {room / 2**30:.1f} GiB"
         notes.append(f"{told}; 'slowfast-zoo cache' makes smaller copies that read fast.")
     if failed:
         notes.append(f"Left out {counted(len(failed), 'clip')} without a frame; the first: {failed[0][1]}")

@@ -167,10 +167,8 @@ def _for_small(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Clip
             f"Clips of {frames} frames, {_every(stride)}: half of what changes at all has changed within"
             f" {footage.pace:.1f} of them.",
         )
-    wanted, usual = (
-        footage.fps / max(footage.pace, 0.1),
-        frames * (spec.fps or footage.fps) / spec.span_frames,
-    )
+    wanted = footage.fps / max(footage.pace, 0.1)
+    usual = frames * (spec.fps or footage.fps) / spec.span_frames
     fitting = frames * footage.fps / max(footage.frames, 1)
     near = min(max(wanted, usual / _NEAR), usual * _NEAR)
     rate = round(min(max(near, fitting), footage.fps), 2)
