@@ -95,10 +95,10 @@ def tabulated(clips: Annotations) -> tuple[Array, npt.NDArray[np.int64]]:
     return np.stack([features(sample) for sample in clips.samples]), classes
 
 
-def told(right: list[bool]) -> str:
+def told(right: int, clips: int) -> str:
     """The share that is right, with its 95 % interval."""
-    low, high = wilson_interval(sum(right), len(right))
-    return f"{np.mean(right):.1%} of {len(right)} clips right (95 % interval {low:.1%} to {high:.1%})"
+    low, high = wilson_interval(right, clips)
+    return f"{right / clips:.1%} of {clips} clips right (95 % interval {low:.1%} to {high:.1%})"
 
 
 def main() -> None:
@@ -118,7 +118,7 @@ def main() -> None:
         suggested = suggest_groups(clips)
         group_by = arguments.group_by or (suggested.group_by if suggested else None)
         right = score(clips, group_by, arguments.folds, arguments.seed)
-    print(told(right))
+    print(told(sum(right), len(right)))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,16 @@ lacks. Frame differences (frame_differences.py) need scikit-learn.
 from __future__ import annotations
 
 import argparse
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from frame_differences import predicted, tabulated, told
-from trained import finetuned
+from trained import BASELINE, counted, finetuned, kept
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.lists import read_annotations, read_splits
-from slowfast_zoo.files import written_whole
 from slowfast_zoo.training.finetune.recipes import scheduled, wanted_steps
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.zoo import slowfast_tiny
@@ -79,6 +78,12 @@ def measured(
     return finetuned(train, test, model, **how, **setting)
 
 
+def baseline(train: Annotations, test: Annotations) -> dict[str, Any]:
+    """What no network makes of the clips."""
+    table, classes = tabulated(test)
+    return counted((predicted(*tabulated(train), table) == classes).tolist())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -94,20 +99,15 @@ def main() -> None:
     arguments = parser.parse_args()
     train, test = parts_of(arguments)
     print(f"{len(train.samples)} clips to train with, {train.num_classes} classes")
-    truth = tabulated(test)
-    baseline = predicted(*tabulated(train), truth[0]) == truth[1]
-    print(f"{'no network: frame differences':32} {told(baseline.tolist())}", flush=True)
-    figures = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    wanted = {BASELINE: partial(baseline, train, test)}
     for seed in arguments.seeds:
         for name in arguments.settings:
-            key = f"{name}; seed {seed}"
-            if key not in figures:
-                figures[key] = measured(SETTINGS[name], train, test, seed, arguments)
-                with written_whole(arguments.out) as temporary:
-                    temporary.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-            found = figures[key]
-            right = [True] * found["right"] + [False] * (found["clips"] - found["right"])
-            print(f"{key:32} {told(right)}, {found['recipe']}, {found['seconds']} s", flush=True)
+            how = partial(measured, SETTINGS[name], train, test, seed, arguments)
+            wanted[f"{name}; seed {seed}"] = how
+    for key, make in wanted.items():
+        found = kept(arguments.out, key, make)
+        taken = f", {found['recipe']}, {found['seconds']} s" if "recipe" in found else ""
+        print(f"{key:32} {told(found['right'], found['clips'])}{taken}", flush=True)
 
 
 if __name__ == "__main__":

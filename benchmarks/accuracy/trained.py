@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.files import written_whole
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.finetune import finetune
 from slowfast_zoo.training.finetune.trials import right_ones
+
+BASELINE = "no network: frame differences"
+"""Its name among the figures."""
+
+
+def kept(path: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The figure of that name in a JSON file; made and written there where the file lacks it."""
+
+    def figures() -> dict[str, Any]:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    found = figures()
+    if name not in found:
+        made = make()
+        found = {**figures(), name: made}  # with what others have found meanwhile
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return dict(found[name])
+
+
+def counted(right: list[bool]) -> dict[str, Any]:
+    """The figure of clips that are right or not."""
+    return {"right": sum(right), "clips": len(right)}
 
 
 def finetuned(train: Annotations, held_out: Annotations, model: SlowFast, **options: Any) -> dict[str, Any]:

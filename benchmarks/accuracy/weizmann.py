@@ -15,19 +15,18 @@ Source: Gorelick et al. 2007, https://www.wisdom.weizmann.ac.il/~vision/SpaceTim
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from frame_differences import predicted, tabulated, told
-from trained import finetuned
+from trained import BASELINE, counted, finetuned, kept
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.files import written_whole
 from slowfast_zoo.weights.saved.hub import from_pretrained
 from slowfast_zoo.zoo import slowfast_tiny
 
@@ -79,29 +78,26 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     arguments = options()
-    figures = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     with tempfile.TemporaryDirectory() as cache:
         # Decoded once: else that takes longer than the network.
         cache_data(read_annotations(arguments.folder / "index.csv"), cache, form="frames", progress=False)
         clips = read_annotations(Path(cache) / "index.csv")
         actors = arguments.actors or sorted({dict(sample.columns)["actor"] for sample in clips.samples})
         folds = [actors[start:][: arguments.together] for start in range(0, len(actors), arguments.together)]
-        print(f"frame differences: {told(baseline(clips, folds))}", flush=True)
+        found = kept(arguments.out, BASELINE, lambda: counted(baseline(clips, folds)))
+        print(f"{BASELINE}: {told(found['right'], found['clips'])}", flush=True)
+        figures = []
         for seed in arguments.seeds:
             for left_out in folds:
                 name = f"{' '.join(left_out)}, seed {seed}"
-                if name not in figures:
-                    figures[name] = fold(clips, left_out, seed, arguments)
-                    with written_whole(arguments.out) as temporary:
-                        temporary.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-                found = figures[name]
+                found = kept(arguments.out, name, partial(fold, clips, left_out, seed, arguments))
                 told_of = (
                     f"{found['right']} of {found['clips']}, probe {found['probe']:.2f}, {found['recipe']}"
                 )
                 print(f"{name}: {told_of}, {found['seconds']} s", flush=True)
-    right = sum(found["right"] for found in figures.values())
-    clips_scored = sum(found["clips"] for found in figures.values())
-    print(f"{len(figures)} folds: {told([True] * right + [False] * (clips_scored - right))}", flush=True)
+                figures.append(found)
+    right, scored = (sum(found[what] for found in figures) for what in ("right", "clips"))
+    print(f"{len(figures)} folds: {told(right, scored)}", flush=True)
 
 
 if __name__ == "__main__":

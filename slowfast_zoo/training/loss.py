@@ -51,14 +51,15 @@ def recolored(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: to
 
 
 def with_stills(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
-    """A frame of a clip of the step mixed into all frames of each clip, up to ``config.still_mix`` of it."""
-    if not config.still_mix:
+    """A frame of another clip of the pass mixed into all frames of each, up to ``config.still_mix`` of it."""
+    if not config.still_mix or len(batch.clips) < 2:
         return batch
     rng = item_rng()
     clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
     count, frames = len(clips), clips.shape[2]
-    whose, when = torch.from_numpy(rng.permutation(count)), torch.from_numpy(rng.integers(frames, size=count))
-    stills = clips[whose, :, when].unsqueeze(2)
+    ring = rng.permutation(count)
+    whose = ring[(ring.argsort() + 1) % count]  # the next in the ring, so that a still is never a clip's own
+    stills = clips[whose, :, rng.integers(frames, size=count)].unsqueeze(2)
     part = torch.from_numpy(rng.uniform(0, config.still_mix, (count, 1, 1, 1, 1))).to(clips)
     return batch._replace(clips=clips.lerp(stills, part))
 

@@ -100,7 +100,11 @@ def test_a_still_of_the_step_is_mixed_into_all_frames_of_a_clip() -> None:
     frames = clips.transpose(1, 2).flatten(0, 1)
     nearest = torch.cdist(stills.flatten(1), frames.flatten(1)).min(1)
     assert nearest.values[part.flatten() > 0.05].max() < 1e-2
-    assert len({int(index) // 4 for index in nearest.indices[part.flatten() > 0.05]}) > 20
+    whose = nearest.indices // 4
+    assert len({int(index) for index in whose[part.flatten() > 0.05]}) > 20
+    assert not (whose == torch.arange(32))[part.flatten() > 0.05].any()
+    alone = Batch(clips[:1], torch.arange(1), [0], [1], [])
+    assert with_stills(alone, config, ClipSpec(), cpu) is alone
 
 
 def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
