@@ -4,6 +4,6 @@ Building a model and loading its weights needs the packages in ``dependencies`` 
 ``predict`` and the other video functions need what ``pip install slowfast-zoo`` brings.
 """
 
-dependencies = ["torch", "numpy", "safetensors", "filelock", "tqdm"]
+dependencies = ["torch", "numpy", "safetensors", "filelock", "tqdm", "httpx2"]
 
 from slowfast_zoo.zoo import *  # noqa: E402, F403

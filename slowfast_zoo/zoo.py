@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.network.slowfast import SlowFast, check_labels
+from slowfast_zoo.network.slowfast import SlowFast, check_labels, class_names
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.store import local_weights, open_file
@@ -43,7 +43,7 @@ def create_model(
     like: str | WeightEntry | None = None,
     num_classes: int | None = None,
     labels: Sequence[str] | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     dropout: float | None = None,
     progress: bool = True,
 ) -> SlowFast:
@@ -69,7 +69,8 @@ def create_model(
         labels: your class names; alone they also set ``num_classes``. Names that differ from those of the
             weights mean a fresh classifier; a file without names takes them as its own, one per class.
             ``model.labels = names`` keeps a classifier under other names.
-        in_channels: channels of the clips; the stems of RGB weights are adapted.
+        in_channels: channels of the clips; the stems of RGB weights are adapted. None: those of the weights,
+            else 3.
         dropout: probability of dropping a pooled feature while training; None: as published.
         progress: whether to show a bar on a terminal while downloading.
 
@@ -80,6 +81,10 @@ def create_model(
         DownloadError: the weights could not be fetched.
         CheckpointError: the file is unsafe, of a newer format, doesn't fit, or holds another model.
     """
+    if not isinstance(pretrained, bool):
+        raise InputError(
+            f"pretrained is True or False, got {pretrained!r:.80}; a tag or a file is given as weights=."
+        )
     if pretrained and weights is not None:
         raise InputError("Give either pretrained=True (the default weights) or weights=, not both.")
     if like is not None and not isinstance(weights, Path):
@@ -88,12 +93,11 @@ def create_model(
         )
     weights = "default" if pretrained else weights
     row = _row(name, weights if like is None else like)
-    classes = num_classes
+    classes, labels = num_classes, class_names(labels)
     if classes is None:
         classes = row.model_spec.num_classes if labels is None else len(labels)
-    spec = row.model_spec.replace(
-        num_classes=classes, in_channels=in_channels
-    )  # before anything is downloaded
+    channels = row.model_spec.in_channels if in_channels is None else in_channels
+    spec = row.model_spec.replace(num_classes=classes, in_channels=channels)  # before anything is downloaded
     spec = spec if dropout is None else spec.replace(dropout=dropout)
     names = check_labels(labels, classes)
     if weights is not None:
@@ -151,7 +155,7 @@ class Options(TypedDict, total=False):
     like: str | WeightEntry | None
     num_classes: int | None
     labels: Sequence[str] | None
-    in_channels: int
+    in_channels: int | None
     dropout: float | None
     progress: bool
 

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -122,6 +123,12 @@ def test_unknown_models(name: str, says: str) -> None:
 def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"either pretrained=True .* or weights=, not both"):
         create_model("slowfast_r50_4x16x1", True, weights="default")
+    for given in ("pyslowfast/k400", tmp_path / "own.pth", 1, None):
+        with pytest.raises(InputError, match=r"pretrained is True or False.* given as weights="):
+            create_model("slowfast_r50_4x16x1", given)  # type: ignore[arg-type]
+    for labels in (set(OWN), 5, "ab", [1, 2], {"a": 1}.keys()):
+        with pytest.raises(InputError, match="labels are a list of class names, in order"):
+            create_model("slowfast_tiny", labels=labels)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="no weights 'mmaction2/k400'"):
         create_model("slowfast_r50_4x16x1", weights="mmaction2/k400")
     with pytest.raises(UnknownNameError, match=r"always a tag: for a file give Path\('weights.pth'\)"):
@@ -170,7 +177,36 @@ def test_own_classes_on_published_weights_mean_a_fresh_classifier() -> None:
     kept.labels = OWN
     assert same_head(kept, tiny)
     assert zoo.slowfast_tiny(pretrained=True, labels=["a", "b"]).num_classes == 2
+    array = zoo.slowfast_tiny(pretrained=True, labels=np.array(OWN))  # type: ignore[arg-type]
+    assert array.labels == tuple(OWN) and {type(name) for name in array.labels} == {str}
+    assert zoo.slowfast_tiny(labels=(name for name in OWN)).labels == tuple(OWN)  # type: ignore[arg-type]
     assert zoo.slowfast_tiny().labels is None
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_file_of_other_channels_says_so_itself(saved: bool, tmp_path: Path) -> None:
+    gray, path = zoo.slowfast_tiny(in_channels=1), tmp_path / "model.safetensors"
+    if saved:
+        slowfast_zoo.save_pretrained(gray, tmp_path)
+    else:
+        torch.save(gray.state_dict(), path)
+    for options in ({}, {"in_channels": 1}):
+        model = create_model("slowfast_tiny", weights=path, **options)  # type: ignore[arg-type]
+        assert model.spec.in_channels == 1
+        assert torch.equal(model.fast.stem.conv.weight, gray.fast.stem.conv.weight)
+    with pytest.raises(CheckpointError, match="stems see 1 channels, the model's 3; only RGB stems"):
+        create_model("slowfast_tiny", weights=path, in_channels=3)
+
+
+@pytest.mark.usefixtures("memory")
+def test_weights_of_ones_own_take_names_and_origin_of_published_ones_away(tmp_path: Path) -> None:
+    torch.save(zoo.slowfast_tiny().state_dict(), tmp_path / "own.pth")
+    model = slowfast_zoo.load_checkpoint(zoo.slowfast_tiny(pretrained=True), tmp_path / "own.pth")
+    assert model.labels is None
+    assert model.provenance == {"model": "slowfast_tiny", "tag": None, "file": "own.pth"}
+    model.labels = OWN
+    assert slowfast_zoo.load_checkpoint(model, tmp_path / "own.pth").labels == tuple(OWN)
 
 
 @pytest.mark.usefixtures("memory")

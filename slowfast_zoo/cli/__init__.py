@@ -94,8 +94,8 @@ class _Group(click.Group):
             command = self.commands.get(ctx.invoked_subcommand or "")
             raise click.ClickException(printable(in_options(str(error), command))) from error
         except KeyboardInterrupt:
-            command = self.commands[ctx.invoked_subcommand or ""]
-            can_resume = any(option.name == "resume" for option in command.params)
+            command = self.commands.get(ctx.invoked_subcommand or "")
+            can_resume = command is not None and any(option.name == "resume" for option in command.params)
             hint = " The same command with --resume goes on." if can_resume else ""
             click.echo(f"\nInterrupted.{hint}", err=True)
             raise click.exceptions.Exit(130) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def web_command(
     from slowfast_zoo.web.page import open_page
 
     opt.use_threads(threads)
-    offers = [_offer(parse(text)) for text in models] or published_offers()
+    offers = _offers([parse(text) for text in dict.fromkeys(models)]) or published_offers()
     page = open_page(
         offers,
         device=to_device(device),
@@ -68,11 +69,39 @@ def web_command(
         page.close()
 
 
-def _offer(model: ModelRef) -> Offer:
+def _offers(models: Sequence[ModelRef]) -> list[Offer]:
+    """What is offered; of one's own models the page tells no more of the path than tells them apart."""
     from slowfast_zoo.web.offers import Offer, published_offer
 
-    if model.entry is not None:
-        return published_offer(model.entry)
-    name = Path(model.text).resolve().name
-    code = f"zoo.from_pretrained(Path({name!r}))"
-    return Offer(name, "its own", model.load, code, name)
+    paths = [model.path.resolve() for model in models if model.path is not None]
+    offers = []
+    for model in models:
+        if model.entry is not None:
+            offers.append(published_offer(model.entry))
+            continue
+        assert model.path is not None
+        name = _short(model.path.resolve(), paths)
+        offers.append(Offer(name, "its own", model.load, _call(model, name), name))
+    return offers
+
+
+def _short(path: Path, others: Sequence[Path]) -> str:
+    """The end of a path that no other of the paths has."""
+    for length in range(1, len(path.parts)):
+        tail = path.parts[-length:]
+        if sum(other.parts[-length:] == tail for other in others) == 1:
+            return "/".join(tail)
+    return str(path)
+
+
+def _call(model: ModelRef, name: str) -> str:
+    """The Python call that loads a folder or file of one's own."""
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+    from slowfast_zoo.weights.saved.file import config_in
+    from slowfast_zoo.weights.store import open_file
+
+    assert model.path is not None
+    if model.path.is_dir() or config_in(read_checkpoint(model.path)) is not None:
+        return f"zoo.from_pretrained(Path({name!r}))"
+    origin = open_file(model.path).config.provenance["model"]
+    return f'zoo.create_model("{origin}", weights=Path({name!r}))'

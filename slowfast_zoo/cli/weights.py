@@ -90,7 +90,10 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
         trust = "verified" if fetched.verified else "its publisher gives no hash"
         return f"{fetched.path} ({fetched.path.stat().st_size / 1e6:.1f} MB, {trust})"
 
-    _for_each([entry for entry in entries if entry.urls], fetch)
+    published = [entry for entry in entries if entry.urls]
+    if not published:
+        echo(f"{model}: inside this package, nothing to download.")
+    _for_each(published, fetch)
     if folder is not None:
         echo(f"On a machine without a network: SLOWFAST_ZOO_MIRROR={folder.resolve()}")
 
@@ -105,11 +108,13 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
 @click.option(
     "--labels", type=FILE, help="Class names: one a line, '1 name', id,name, JSON or pbtxt; one per class."
 )
-def convert_command(model: ModelRef, folder: Path, labels: Path | None) -> None:
+@opt.overwrite
+def convert_command(model: ModelRef, folder: Path, labels: Path | None, overwrite: bool) -> None:
     """Turns a publisher's file or another MODEL into a FOLDER that every command takes."""
     from slowfast_zoo.data.labels import read_labels
-    from slowfast_zoo.weights.saved.folder import save_pretrained
+    from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, save_pretrained
 
+    check_absent(*(folder / name for name in (WEIGHTS, CONFIG, CARD)), overwrite=overwrite)
     converted = model.load()
     if labels is not None:
         converted.labels = read_labels(labels).names

@@ -1,6 +1,6 @@
 """The SlowFast network: two pathways, lateral connections, one head; one class for every publisher.
 
-Names in the state dict are documented in README and frozen by a test::
+Names in the state dict, frozen by a test::
 
     {slow,fast}.stem.{conv,norm}                    (1 or 5, 7, 7) convolution, batch norm
     {slow,fast}.stage{1..4}.{i}.{conv,norm}{1,2,3}  bottleneck: (1 or 3, 1, 1), (1, 3, 3), (1, 1, 1)
@@ -15,7 +15,7 @@ Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -127,7 +127,7 @@ class SlowFast(nn.Module):
             InputError: a rank, dtype or size that the network can't take; boxes that are none.
         """
         check_boxes(boxes, self.spec)  # before the pathways; their numbers in front of the head
-        return self.forward_head(self.forward_features(clip), self.spec.num_classes == 0, boxes=boxes)
+        return self.forward_head(self.forward_features(clip), boxes=boxes)
 
     def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """The last maps: slow ``(B, 2048, T/alpha, h, w)`` and fast ``(B, 256, T, h, w)``.
@@ -158,13 +158,15 @@ class SlowFast(nn.Module):
 
         Args:
             features: slow and fast map.
-            pre_logits: return the pooled features ``(B, num_features)`` instead.
+            pre_logits: return the pooled features ``(B, num_features)`` instead, as a model without
+                classifier does anyway.
             boxes: as for ``forward``, with an ROI head.
 
         Raises:
             InputError: boxes that are none, none where the head takes them, or some where it doesn't.
         """
         check_boxes(boxes, self.spec, features[0])
+        pre_logits = pre_logits or self.spec.num_classes == 0
         return head_of(self.spec).forward(features, self, pre_logits=pre_logits, boxes=boxes)
 
     def get_classifier(self) -> nn.Module:
@@ -394,19 +396,33 @@ torch.fx.wrap("check_clip")
 torch.fx.wrap("check_boxes")
 
 
-def check_labels(labels: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:
-    """The labels as a tuple.
+def class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The labels as a tuple; None of None.
 
     Raises:
-        InputError: their number isn't ``num_classes``, one isn't a text, or two are equal.
+        InputError: something without an order, or an element that is no text.
     """
     if labels is None:
         return None
-    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
-        raise InputError(f"labels are a list of class names, got {labels!r:.80}.")
-    if len(labels) != num_classes:
-        raise InputError(f"labels has {len(labels)} names for {num_classes} classes; give one per class.")
-    if len(set(labels)) < len(labels):
-        twice = next(label for index, label in enumerate(labels) if label in labels[:index])
+    unordered = isinstance(labels, (str, Set)) or not isinstance(labels, Iterable)
+    names = () if unordered else tuple(labels)
+    if unordered or not all(isinstance(name, str) for name in names):
+        raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.")
+    return tuple(map(str, names))
+
+
+def check_labels(labels: Iterable[str] | None, num_classes: int) -> tuple[str, ...] | None:
+    """``class_names``, one per class.
+
+    Raises:
+        InputError: as ``class_names``; or their number isn't ``num_classes``, or two are equal.
+    """
+    names = class_names(labels)
+    if names is None:
+        return None
+    if len(names) != num_classes:
+        raise InputError(f"labels has {len(names)} names for {num_classes} classes; give one per class.")
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise InputError(f"labels names '{twice:.80}' twice; give each class a name of its own.")
-    return tuple(labels)
+    return names

@@ -139,6 +139,10 @@ def test_download_of_what(files: dict[str, bytes], tmp_path: Path) -> None:
     assert "is there already" in run("download", tmp_path, status=1).stderr
 
 
+def test_download_of_what_is_inside_the_package() -> None:
+    assert "inside this package, nothing to download" in run("download", "slowfast_tiny").stdout
+
+
 def test_download_of_an_unknown_name(files: dict[str, bytes]) -> None:
     assert "no weights 'mmaction2/y'" in run("download", "tiny_a:mmaction2/y", status=1).stderr
 
@@ -155,6 +159,9 @@ def test_convert_a_published_file(files: dict[str, bytes], tag: str, tmp_path: P
     assert (model.spec, model.clip_spec) == (CLASSES, CLIP)
     assert model.labels == get_weights("tiny_a").labels
     assert model.provenance["file"] == "any name"
+    again = run("convert", tmp_path / "any name", tmp_path / "out", status=1).stderr
+    assert "model.safetensors' exists; give --overwrite" in again
+    run("convert", tmp_path / "any name", tmp_path / "out", "--overwrite")
 
 
 def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> None:

@@ -120,6 +120,15 @@ def test_ctrl_c_ends_with_130(resumes: bool, hint: str, monkeypatch: pytest.Monk
     assert result.stderr == f"\nInterrupted.{hint}\n"
 
 
+def test_ctrl_c_while_a_command_is_loaded_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(main), "get_command", interrupted)
+    result = CliRunner().invoke(main, ["predict"])
+    assert (result.exit_code, result.stderr) == (130, "\nInterrupted.\n")
+
+
 def test_a_folder_that_isn_t_there_is_known_before_the_work() -> None:
     result = CliRunner().invoke(main, ["benchmark", "--out", "no/such/result.json"])
     assert result.exit_code == 2

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from slowfast_zoo.errors import InputError, SpecError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.spec import HeadPool, ModelSpec
 
 SMALL = ModelSpec(
     depth=14, base_width=16, beta_inv=4, alpha=4, num_frames=8, num_classes=5, lateral_norm=True, dropout=0.25
@@ -143,6 +143,13 @@ def test_labels_can_be_renamed_and_are_checked() -> None:
     model.reset_classifier(2)
     assert model.labels is None
     assert model.num_classes == 2
+
+
+@pytest.mark.parametrize("head", ["global", "window_probs"])
+def test_the_head_alone_gives_pooled_features_as_well(head: HeadPool) -> None:
+    window = None if head == "global" else 2
+    model, x = build(SMALL.replace(num_classes=0, head_pool=head, head_window=window)), clip()
+    assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
 
 
 def test_num_classes_zero_returns_pooled_features() -> None:

@@ -95,6 +95,10 @@ class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition('.')[0] in {'av', 'torchvision', 'huggingface_hub', 'PIL', 'click', 'matplotlib'}:
             raise ModuleNotFoundError(f'{name} is blocked')
+        if name == 'httpx2':
+            asked.append(name)
+
+asked = []
 
 sys.meta_path.insert(0, Blocked())
 import torch
@@ -103,16 +107,19 @@ import hubconf
 names = [name for name, value in vars(hubconf).items() if callable(value) and not name.startswith('_')]
 model = torch.hub.load(sys.argv[1], 'slowfast_r50_4x16x1', source='local', num_classes=7)
 generic = torch.hub.load(sys.argv[1], 'create_model', 'slowfast_r50_8x8x1', source='local', num_classes=0)
-print(json.dumps([names, model.spec.num_classes, generic.spec.alpha]))
+from slowfast_zoo.weights.download.transfer import _client
+_client(plain_http=False)  # what downloads
+assert set(asked) <= set(hubconf.dependencies)
+print(json.dumps([names, model.spec.num_classes, generic.spec.alpha, asked]))
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=False, cwd=ROOT.parent
     )
     assert done.returncode == 0, done.stderr
-    names, classes, alpha = json.loads(done.stdout.splitlines()[-1])
+    names, classes, alpha, asked = json.loads(done.stdout.splitlines()[-1])
     factories = [name for name in slowfast_zoo.__all__ if name.startswith("slowfast_")]
     assert set(names) == {"create_model", *factories}
-    assert (classes, alpha) == (7, 4)
+    assert (classes, alpha, bool(asked)) == (7, 4, True)
 
 
 if __name__ == "__main__":

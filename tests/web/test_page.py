@@ -359,12 +359,20 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr("slowfast_zoo.web.page.open_page", serve)
     monkeypatch.setattr("slowfast_zoo.cli.web.time.sleep", interrupted)
-    own = tmp_path / "mine"
-    save_pretrained(make_model(), own)
-    arguments = ["web", "--model", str(own), "--model", "slowfast_r50_8x8x1:pyslowfast/k400"]
+    own, *others = (tmp_path / name for name in ("mine", "a/model", "b/model"))
+    for folder in (own, *others):
+        save_pretrained(make_model(), folder)
+    file, network = tmp_path / "checkpoint.pth", slowfast_tiny(pretrained=True)
+    torch.save(network.state_dict(), file)
+    given = [own, "slowfast_r50_8x8x1:pyslowfast/k400", *others, file]
+    arguments = ["web", *(word for text in given for word in ("--model", str(text)))]
     done = CliRunner().invoke(main, [*arguments, "--max-mb", "5", "--device", "cpu", "--port", "0"])
     assert done.exit_code == 130 and "Open http://127.0.0.1:1/" in done.output, done.output
-    mine, published = told["offers"]
+    mine, published, *models, checkpoint = told["offers"]
+    assert [(offer.model, offer.argument) for offer in models] == [(f"{name}/model",) * 2 for name in "ab"]
+    assert models[1].code == "zoo.from_pretrained(Path('b/model'))"
+    assert len(Models(told["offers"], torch.device("cpu")).names()) == 5
+    assert checkpoint.code == "zoo.create_model(\"slowfast_tiny\", weights=Path('checkpoint.pth'))"
     assert (mine.model, mine.weights) == ("mine", "its own") and mine.load().spec == make_model().spec
     assert (published.model, published.weights) == ("slowfast_r50_8x8x1", "pyslowfast/k400")
     assert told["host"] == "127.0.0.1" and told["most_bytes"] == 5 * 2**20 and told["closed"]

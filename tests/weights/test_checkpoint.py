@@ -178,6 +178,16 @@ def test_other_precisions_become_float32(tmp_path: Path) -> None:
         build(SPEC, tmp_path / "i")
 
 
+def test_files_without_check_sums_are_read(tmp_path: Path) -> None:
+    model = trained()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(model.state_dict(), tmp_path / "file")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert_same_state(build(SPEC, tmp_path / "file"), model.state_dict())
+
+
 def test_an_explicit_dialect_is_obeyed(tmp_path: Path) -> None:
     save(tmp_path / "file", trained().state_dict())
     with pytest.raises(CheckpointError) as caught:
@@ -279,9 +289,8 @@ def test_stems_that_are_not_rgb_fit_only_their_own_channels(tmp_path: Path) -> N
     spec = SPEC.replace(in_channels=2)
     torch.save(trained(spec).state_dict(), tmp_path / "file")
     assert build(spec, tmp_path / "file").spec == spec
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match="see 2 channels, the model's 3; only RGB stems can be adapted"):
         build(SPEC, tmp_path / "file")
-    assert len(caught.value.mismatched) == 2
 
 
 def test_a_publisher_with_another_rule_for_slow_frames_is_pointed_out(

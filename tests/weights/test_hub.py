@@ -190,6 +190,17 @@ def test_config_that_is_wrong(entries: dict[str, object], message: str, tmp_path
     assert str(tmp_path / "config.json") in str(caught.value)
 
 
+@pytest.mark.parametrize("depth", [480, 600, 3000])
+def test_config_with_deep_lists(depth: int, tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path)
+    path, deep = tmp_path / "config.json", "[" * depth + "]" * depth
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["clip_spec"]["mean"] = "HERE"
+    path.write_text(json.dumps(values).replace('"HERE"', deep), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", "[" * 100_000, "{}", '{"format_version": 1}', "\udcff"], ids=range(8)
 )

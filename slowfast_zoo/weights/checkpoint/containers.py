@@ -174,7 +174,9 @@ def read_torch_zip(file: BinaryIO, size: int) -> Content:
         raise NotWeightsError("is a zip archive but not one of torch; unpack it if weights are inside")
     prefix = main[0].removesuffix("data.pkl")
 
-    def place(name: str) -> tuple[int, int, int]:
+    has_crc = any(record.CRC for record in records.values())  # torch can be told not to compute them
+
+    def place(name: str) -> tuple[int, int, int | None]:
         """Position, bytes and CRC-32 of a record."""
         record = records.get(prefix + name)
         if record is None:
@@ -188,13 +190,13 @@ def read_torch_zip(file: BinaryIO, size: int) -> Content:
         start = record.header_offset + 30 + sum(struct.unpack("<HH", local[26:]))
         if start + record.file_size > size:
             raise NotWeightsError(f"declares '{name:.40}' larger than the file: damaged or hostile")
-        return start, record.file_size, record.CRC
+        return start, record.file_size, record.CRC if has_crc else None
 
     start, length, crc = place("data.pkl")
     if length > _MAX_PICKLE:
         raise NotWeightsError(f"has {length} bytes beside its tensors, more than {_MAX_PICKLE}")
     file.seek(start)
-    if zlib.crc32(file.read(length)) != crc:
+    if crc is not None and zlib.crc32(file.read(length)) != crc:
         raise NotWeightsError("is damaged: its table isn't what was written")
     order = b"little"
     if prefix + "byteorder" in records:

@@ -44,7 +44,8 @@ def load_checkpoint(
     Strict: every tensor of the file is used and every tensor of the model is filled, but for counters of
     batch norms (absent: 0) and what the dialect lists as no part of the network. A model with another
     number of classes than the file keeps its own classifier, and a model with other channels than three
-    gets stems adapted as in ``adapt_stem``; both are logged as warnings.
+    gets stems adapted as in ``adapt_stem``; both are logged as warnings. Class names of published weights
+    that were there before don't outlive them, names that you gave do.
 
     Args:
         model: what to fill; unchanged when an error is raised.
@@ -87,6 +88,9 @@ def load_checkpoint(
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
+    if model.provenance.get("tag") and not backbone_only:
+        model.labels = None  # those of the weights that were there before
+    model.provenance = {"model": model.provenance.get("model"), "tag": None, "file": checkpoint.path.name}
     return model
 
 
@@ -272,7 +276,7 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
 
 
 def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
-    """The spec with the number of classes that the file has, and RGB if that is what its stems see.
+    """The spec with the number of classes that the file has, and the channels that its stems see.
 
     A file without any classifier keeps the spec's, so that its absence is reported.
 
@@ -286,7 +290,7 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     try:
         return spec.replace(
             num_classes=heads[0][0] - before if heads else spec.num_classes,
-            in_channels=3 if len(stem) == 5 and stem[1] == 3 else spec.in_channels,
+            in_channels=stem[1] if len(stem) == 5 else spec.in_channels,
         )
     except SpecError as error:
         raise CheckpointError(f"'{checkpoint.path}' has a classifier that no network has: {error}") from error

@@ -130,7 +130,7 @@ class SavedConfig:
                 checksum=values.get("checksum"),
                 library_version=str(values["library_version"]),
             )
-        except (SpecError, InputError, TypeError) as error:
+        except (SpecError, InputError, TypeError, RecursionError) as error:
             raise CheckpointError(f"'{path}': {error}") from error
         if values.get(_RECORD_CHECKSUM) not in (None, _record_checksum(values)):
             raise CheckpointError(
