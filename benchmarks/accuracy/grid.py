@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from frame_differences import predicted, tabulated, told
-from trained import BASELINE, counted, finetuned, kept
+from trained import BASELINE, begin, counted, finetuned, kept
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.lists import read_annotations, read_splits
@@ -74,7 +74,8 @@ def measured(
         config["epochs"] = scheduled(TrainConfig(epochs=1, batch_size=8), count, steps, {}).epochs
     group_by = f"column:{arguments.column}" if arguments.column else arguments.group_by
     model = slowfast_tiny(weights=arguments.weights)
-    how: dict[str, Any] = {"group_by": group_by, "budget_seconds": arguments.budget, "config": config}
+    budget = None if "epochs" in config else arguments.budget
+    how: dict[str, Any] = {"group_by": group_by, "budget_seconds": budget, "config": config}
     return finetuned(train, test, model, **how, **setting)
 
 
@@ -99,6 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     train, test = parts_of(arguments)
     print(f"{len(train.samples)} clips to train with, {train.num_classes} classes")
+    begin(arguments.out, arguments, but=("out", "workers", "settings", "seeds"))
     wanted = {BASELINE: partial(baseline, train, test)}
     for seed in arguments.seeds:
         for name in arguments.settings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,27 @@ from slowfast_zoo.training.finetune.trials import right_ones
 
 BASELINE = "no network: frame differences"
 """Its name among the figures."""
+
+
+_ASKED = "asked"
+
+
+def begin(path: Path, arguments: argparse.Namespace, but: Sequence[str]) -> None:
+    """Refuses a file that has figures of other data or settings; they are in it from now on.
+
+    Args:
+        path: JSON file of figures.
+        arguments: of the command line.
+        but: names of those that change no figure.
+    """
+    asked = {name: _plain(value) for name, value in vars(arguments).items() if name not in but}
+    before = kept(path, _ASKED, lambda: asked)
+    if other := [name for name, value in asked.items() if before.get(name) != value]:
+        raise SystemExit(f"{path} has figures of another {' and '.join(other)}: give another --out.")
+
+
+def _plain(value: Any) -> Any:
+    return value.name if isinstance(value, Path) else value
 
 
 def kept(path: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from frame_differences import predicted, tabulated, told
-from trained import BASELINE, counted, finetuned, kept
+from trained import BASELINE, begin, counted, finetuned, kept
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.cache import cache_data
@@ -78,6 +78,7 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     arguments = options()
+    begin(arguments.out, arguments, but=("out", "workers", "device", "seeds"))
     with tempfile.TemporaryDirectory() as cache:
         # Decoded once: else that takes longer than the network.
         cache_data(read_annotations(arguments.folder / "index.csv"), cache, form="frames", progress=False)

@@ -47,7 +47,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
 @model_option(default=None, required=True)
 @click.option("--from-scratch", is_flag=True, help="Start from random weights.")
 @opt.work_dir
-@click.option("--recipe", help="Without comparing: learn, colors, mix, gentle, measured or probe.")
+@click.option("--recipe", help="Without comparing: learn, plain, gentle, measured or probe.")
 @click.option(
     "--budget",
     "budget_seconds",

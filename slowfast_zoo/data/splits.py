@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.errors import DataError, InputError
@@ -267,11 +268,20 @@ def _choose(counts: Sequence[Sequence[int]], val: float, seed: int) -> list[bool
         changed = False
         for group in order:
             step = -table[group] if taken[group] else table[group]
-            leaves_some = ((total - held - step > 0) | (table[group] == 0)).all()
             before, after = (np.square((held + part - goal) / scale).sum() for part in (0, step))
-            if after < before - 1e-12 and (taken[group] or leaves_some):
+            if after < before - 1e-12 and (taken[group] or _leaves_some(total - held, table[group])):
                 held, taken[group], changed = held + step, not taken[group], True
+    for label in np.flatnonzero(groups_with > 1):  # large sources come nearer to no share, but it has two
+        able = [group for group in order if table[group, label] and _leaves_some(total - held, table[group])]
+        if not held[label] and able:
+            smallest = min(able, key=lambda group: table[group].sum())
+            held, taken[smallest] = held + table[smallest], True
     return [bool(flag) for flag in taken]
+
+
+def _leaves_some(left: npt.NDArray[np.float64], group: npt.NDArray[np.float64]) -> bool:
+    """Whether each class of a group keeps clips to train with when the group goes, too."""
+    return bool(((left - group > 0) | (group == 0)).all())
 
 
 def leaks(parts: dict[str, Annotations], group_by: str | None = None) -> list[tuple[str, tuple[str, ...]]]:

@@ -224,6 +224,22 @@ def test_splits_of_uneven_and_tiny_classes() -> None:
         split_annotations(annotated(names), 1)
 
 
+def test_of_two_persons_one_is_held_out() -> None:
+    names = {
+        f"{label}/{person}_c{i}.mp4": label
+        for label in range(6)
+        for i in range(5)
+        for person in ("ann", "bob")
+    }
+    train, val = split_annotations(annotated(names), 0.2, group_by="/([a-z]+)_c")
+    assert train.counts() == val.counts() == [5] * 6
+    assert len({source_of(sample, "/([a-z]+)_c") for sample in val.samples}) == 1
+    # A class with two large sources beside a class with many small ones: both are validated with.
+    names = {f"a/x{i % 2}_{i}.mp4": 0 for i in range(10)} | {f"b/y{i}_0.mp4": 1 for i in range(10)}
+    _, val = split_annotations(annotated(names), 0.2, group_by="/([a-z0-9]+)_")
+    assert val.counts() == [5, 2]
+
+
 def test_split_as_a_command(parts: Path, tmp_path: Path) -> None:
     command = ["split", str(parts / "train"), str(tmp_path / "lists"), "--val", "0.25"]
     result = CliRunner().invoke(main, command)

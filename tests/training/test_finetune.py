@@ -131,7 +131,7 @@ def test_three_classes_end_in_a_model_that_predicts(clips: Path, tmp_path: Path)
     assert saved.provenance["initialized_from"]["tag"] == "published" and "tag" not in saved.provenance
     clip = torch.randn(1, 3, 4, 32, 32)
     assert torch.equal(saved.eval()(clip), model.eval()(clip))
-    assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5)
+    assert saved.clip_spec == CLIP_SPEC.replace(smallest_area=0.5, clips=1), "as it was scored"
     assert any("random crops of at least 50% of the picture" in note for note in result.notes)
     prediction = predict(saved, tmp_path / "clips" / "light" / "0.mkv", topk=3)
     assert set(prediction.labels) == {"dark", "light", "red"}
@@ -524,6 +524,17 @@ def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
     )
     result = tune(tmp_path / "d", tmp_path / "w", recipe="probe", validation=tmp_path / "val.csv")
     assert any(note.startswith("Parts share 4 sources") for note in result.notes)
+
+
+def test_a_test_part_that_shares_sources_is_told_as_well(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        make_clips(tmp_path / "d" / part, {"dark": 4, "light": 4})
+    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
+    assert any(note.startswith("Parts share 8 sources") for note in result.notes)
+    (tmp_path / "d" / "test").rename(tmp_path / "d" / "val")
+    (tmp_path / "other.csv").write_text("path,label\nd/val/dark/0.npy,dark\nd/val/light/0.npy,light\n")
+    result = tune(tmp_path / "d", tmp_path / "v", recipe="probe", validation=tmp_path / "other.csv")
+    assert "The data's own part val isn't used: validation data were given." in result.notes
 
 
 def evaluation(scores: list[list[float]], targets: list[int], labels: tuple[str, ...]) -> Evaluation:

@@ -13,6 +13,7 @@ from support.finetune_clips import SPEC, make_clips, make_model
 from support.movies import write_video
 from torch import Tensor
 
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import fold_annotations, source_of
 from slowfast_zoo.errors import DataError, InputError, TrainingError
@@ -21,7 +22,8 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
+from slowfast_zoo.training.finetune import footage as footage_module
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _fit_clip, _Run, finetune
 from slowfast_zoo.training.finetune.folder import decided_once
 from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
@@ -101,7 +103,24 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     assert notes[0].startswith(f"Clips of {frames} frames, {fps:g} a second: ")
     assert ("is filled in" in notes[-1]) == (footage.frames < frames)
     assert fitting_views(spec, footage) == (views, 1)
-    assert spec.clips == (TINY.clips if views == 1 else views)
+    model = SlowFast(SMALL)
+    model.clip_spec = TINY.replace(clips=10, crops=3)
+    assert _fit_clip(model, footage, keep_clip=False, views=None)[0] == (views, 1)
+    assert model.clip_spec == spec.replace(clips=views, crops=1), "what was scored is what is 'published'"
+    _, notes = _fit_clip(model, footage, keep_clip=True, views=(2, 3))
+    assert notes == ["Scores look at 2x3 views of each video, as predict does with the views 'published'."]
+    assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
+
+
+def test_clips_of_several_rates_count_as_if_they_had_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [(120, 60.0, 6.0)] * 11 + [(50, 25.0, 2.5)] * 9
+    samples = tuple(Sample(path=Path(f"{index}"), labels=(0,)) for index in range(20))
+    clips = Annotations(samples=samples, labels=None, multi_label=False, num_classes=1)
+    monkeypatch.setattr(footage_module, "_look", lambda sample: looks[int(sample.path.name)])
+    assert Footage.of(clips) == Footage(120, 120, 60.0, 6.0)
+    assert Footage.of(clips, in_time=False) == Footage(50, 120, 60.0, 6.0)
+    looks[3] = (120, None, 6.0)  # type: ignore[call-overload]
+    assert Footage.of(clips) == Footage(50, 120, None, 6.0)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +214,38 @@ def test_readers_take_time_from_a_network_on_the_same_processors(
 def test_a_training_far_too_short_for_its_clips_is_a_probe() -> None:
     assert Steps.of(560, 1.0, 300.0, 2) == Steps(0, 0, False)  # 255 of the 1833 steps that so many deserve
     assert Steps.of(560, 1.0, 400.0, 2) == Steps(340, 0, False)
+
+
+def test_time_of_a_step_is_measured_also_where_memory_holds_one_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def seconds(_: SlowFast, __: object, clips: torch.Tensor) -> torch.Tensor:
+        seen.append(len(clips))
+        if len(clips) > 1:
+            raise MemoryError
+        return torch.tensor([0.5])
+
+    monkeypatch.setattr(trials, "_pass_seconds", seconds)
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 4, "light": 4}))
+    for accumulate in (1, 2):
+        changes = {"workers": 8, "accumulate": accumulate, "batch_size": 4}
+        workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, changes)
+        found = workshop.step_seconds(clips)
+        assert 0.5 * 4 * accumulate <= found < 0.5 * 4 * accumulate + 1, "of the network, and of reading"
+    assert seen == [4, 2, *[1] * 12] * 2
+
+
+def test_epochs_of_ones_own_are_the_trainings_and_not_a_trials(tmp_path: Path) -> None:
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {"epochs": 100})
+    for trial, epochs in ((False, 100), (True, 50)):
+        assert workshop.settings(RECIPES["learn"], 24, 150, trial=trial).epochs == epochs
+    run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
+    assert run.steps(clips, None, 2) == Steps(300, 300, True)
+    with pytest.raises(InputError, match="A budget decides how many steps there are, and so do epochs"):
+        tune(tmp_path / "d", tmp_path / "w", budget_seconds=60, config={"epochs": 3})
 
 
 def evaluation(scores: list[float], names: list[str]) -> Evaluation:
@@ -438,19 +489,22 @@ def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
         "Three of four clips have 3 frames or more, which is less than the 4 of the network's clip",
     ):
         assert words in told, words
-    assert how_sure(result.evaluation, folds=True) in str(result)
+    assert how_sure(result.evaluation, folds=True, sources=len(result.evaluation.names)) in str(result)
 
 
 def test_how_sure_it_is() -> None:
     few, many = (evaluation([1.0] * count, [str(i) for i in range(count)]) for count in (4, 400))
     told = "How sure: 4 of 4 clips right, so of other such clips 51% to 100%: too few clips to tell more; "
-    assert how_sure(few, folds=True) == f"{told}--folds 5 scores all of them, and more clips help most."
-    assert how_sure(few, folds=False) == f"{told}more clips help most."
-    assert (
-        how_sure(many, folds=True) == "How sure: 400 of 400 clips right, so of other such clips 99% to 100%."
+    more = "--folds 5 scores all of them, and more clips help most."
+    assert how_sure(few, folds=True, sources=4) == f"{told}{more}"
+    assert how_sure(few, folds=False, sources=4) == f"{told}more clips help most."
+    sure = "How sure: 400 of 400 clips right, so of other such clips 99% to 100%"
+    assert how_sure(many, folds=True, sources=400) == f"{sure}."
+    assert how_sure(many, folds=True, sources=1) == (
+        f"{sure} (these come from 1 source: for new ones it is less sure)."
     )
     several = dataclasses.replace(few, targets=np.ones((4, 2)))
-    assert how_sure(several, folds=True).startswith("How sure: 4 clips were scored")
+    assert how_sure(several, folds=True, sources=4).startswith("How sure: 4 clips were scored")
 
 
 def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:

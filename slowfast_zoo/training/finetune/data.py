@@ -75,13 +75,11 @@ def collect(
                 " undivided or leave out folds."
             )
         notes += grouping_notes(parts["train"], group_by)
-    elif not made:
-        shared = [source for source, _ in leaks(parts, group_by)] or _shared_bytes(parts)
-        if shared:
-            notes.append(
-                f"Parts share {counted(len(shared), 'source')}, such as '{shared[0]}': scores are too good."
-            )
-    else:
+    elif shared := [source for source, _ in leaks(parts, group_by)] or _shared_bytes(parts):
+        notes.append(
+            f"Parts share {counted(len(shared), 'source')}, such as '{shared[0]}': scores are too good."
+        )
+    if val and made:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
         parts = {"train": train, "val": held_out} | {name: parts[name] for name in parts if name != "train"}
@@ -144,6 +142,8 @@ def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annot
         parts = read_splits(data) or {"train": read_annotations(data, skip_empty=bool(empty))}
     if validation is not None:
         train = parts["train"]
+        if "val" in parts:
+            notes.append("The data's own part val isn't used: validation data were given.")
         parts["val"] = validation if isinstance(validation, Annotations) else read_like(validation, train)
     train = parts["train"]
     parts = {

@@ -38,7 +38,9 @@ def decoded(
     samples = [sample for part in parts.values() if part is not None for sample in part.samples]
     if footage is None or spec.time_base == "seconds" or all(s.path.suffix == ".npy" for s in samples):
         return data, []
-    room = most = int(min(MOST_BYTES, _SHARE_OF_DISK * shutil.disk_usage(folder).free))
+    stored_before = sum(path.stat().st_size for path in (folder / CACHE).rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free + stored_before
+    room = most = int(min(MOST_BYTES, _SHARE_OF_DISK * free))
     failed: list[tuple[str, str]] = []
     stored: dict[str, Any] = dict.fromkeys(parts)
     decoded_again = []

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.splits import fold_annotations
+from slowfast_zoo.data.splits import fold_annotations, source_of
 from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.evaluation.metrics import compute_metrics
@@ -191,7 +191,7 @@ def finetune(
     _check_model(model)
     forced = _forced(recipe, changes, norms, model)
     check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
-    _check_extent(folds, everything, budget_seconds, val)
+    _check_extent(folds, everything, budget_seconds, val, changes)
     asked = {
         "start": start_of(model),
         "data": data_of(data, work_dir),
@@ -223,7 +223,8 @@ def finetune(
         decided_once(folder, "asked", asked, group)
         start = copy.deepcopy(model)  # interrupted, the model that was given is as it was
         _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
-        footage = group.from_first(lambda: Footage.of(found.train))
+        in_time = start.clip_spec.time_base != "frames"
+        footage = group.from_first(lambda: Footage.of(found.train, in_time=in_time))
         fitting, told = _fit_clip(start, footage, keep_clip=keep_clip, views=views)
         data_read = group.from_first(
             lambda: decoded(found, footage, start.clip_spec, folder, progress=progress)
@@ -272,13 +273,17 @@ def _check_model(model: SlowFast) -> None:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
 
 
-def _check_extent(folds: int, everything: bool, budget_seconds: float | None, val: float) -> None:
+def _check_extent(
+    folds: int, everything: bool, budget_seconds: float | None, val: float, changes: Mapping[str, Any]
+) -> None:
     if not folds and not 0 < val < 1:
         raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
     if folds and (folds < 2 or not everything):
         raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
     if budget_seconds is not None and not budget_seconds > 0:
         raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
+    if budget_seconds is not None and "epochs" in changes:
+        raise InputError("A budget decides how many steps there are, and so do epochs: give one of both.")
 
 
 def _forced(
@@ -342,6 +347,10 @@ class _Run:
     def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
         """How long trainings may take, by the time of a step that was measured once."""
         probe = self.forced is not None and self.forced.config is None
+        if "epochs" in self.workshop.changes:
+            config = self.workshop.settings(candidates(self.workshop.start.spec)[0], len(clips.samples), 1)
+            wanted = Plan.of(config, len(clips.samples), self.workshop.group.world).steps
+            return Steps(wanted, wanted, True)
         if budget_seconds is None or probe:
             return Steps.of(len(clips.samples), 0.0, None, trainings)
         group, step = self.workshop.group, functools.partial(self.workshop.step_seconds, clips)
@@ -362,7 +371,7 @@ class _Run:
 
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
         """The recipe for these clips: the user's, or what comparing gives."""
-        if self.forced is not None and (steps.training or "epochs" in self.workshop.changes):
+        if self.forced is not None and steps.training:
             return Choice(self.forced, (), (f"Recipe, as asked for: {self.forced}.",))
         return choose(self.workshop, clips, folder, steps)
 
@@ -389,7 +398,7 @@ class _Run:
             )
             model = self.trained(choice.recipe, clips, folder / ALL, steps, None)
         told = f"{title}, which chose nothing"
-        return self.finish(model, choice, evaluation, told, title, probed)
+        return self.finish(model, choice, evaluation, told, title, probed, tested)
 
     def folds(self, folds: int, budget_seconds: float | None) -> FinetuneResult:
         """Scores every clip by a training that saw nothing of its source; then trains on everything."""
@@ -415,8 +424,10 @@ class _Run:
         _say(self.notes, *choice.notes)
         probed = self.noted(pooled(probes))
         model = self.trained(choice.recipe, clips, self.folder, steps, None)
-        told = f"All clips, each scored by a training of {len(divided)} that saw nothing of its source"
-        return self.finish(model, choice, pooled(parts), told, f"{len(divided)} folds", probed)
+        scores, count = pooled(parts), len(clips.samples)
+        which = "All clips" if len(scores.names) == count else f"{len(scores.names)} of {count} clips"
+        told = f"{which}, each scored by a training of {len(divided)} that saw nothing of its source"
+        return self.finish(model, choice, scores, told, f"{len(divided)} folds", probed, clips)
 
     def trained(
         self,
@@ -491,6 +502,7 @@ class _Run:
         told: str,
         title: str,
         probed: dict[str, float],
+        scored: Annotations,
     ) -> FinetuneResult:
         """The model as it was trained, and the report, written."""
         model, data = self.model.to(self.workshop.device), self.data
@@ -509,7 +521,11 @@ class _Run:
             tried=choice.table,
             evaluation=evaluation,
             evaluated=told,
-            sure=how_sure(evaluation, folds=data.made and data.test is None and bool(data.val.samples)),
+            sure=how_sure(
+                evaluation,
+                folds=data.made and data.test is None and bool(data.val.samples),
+                sources=len({source_of(sample, data.group_by) for sample in scored.samples}),
+            ),
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),
             files=(),
@@ -560,7 +576,14 @@ def _fit_clip(
     if not keep_clip:
         model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
         model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
-    return fitting_views(model.clip_spec, footage) if views is None else views, notes
+    views = fitting_views(model.clip_spec, footage) if views is None else views
+    clips, crops = view_counts(model.clip_spec, views)
+    if clips * crops > 1:
+        notes.append(
+            f"Scores look at {clips}x{crops} views of each video, as predict does with the views 'published'."
+        )
+    model.clip_spec = model.clip_spec.replace(clips=clips, crops=crops)
+    return views, notes
 
 
 def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool | None) -> list[str]:

@@ -34,7 +34,7 @@ _USUAL_FPS = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """What was seen of the clips; frames are those of the files."""
+    """What was seen of the clips; frames are those of the files, or of files of the median rate."""
 
     frames: int
     """Length that three of four clips have."""
@@ -46,19 +46,28 @@ class Footage:
     """Frames in which half of what changes at all has changed."""
 
     @classmethod
-    def of(cls, annotations: Annotations) -> Footage | None:
-        """Looks at some clips, evenly over the list; None if none of them can be read."""
+    def of(cls, annotations: Annotations, *, in_time: bool = True) -> Footage | None:
+        """Looks at some clips, evenly over the list; None if none of them can be read.
+
+        Args:
+            annotations: the clips.
+            in_time: whether the network's clip counts time: then files of other rates than the median one
+                count as if they had that.
+        """
         samples = annotations.samples
         chosen = np.unique(np.linspace(0, len(samples) - 1, _MOST_CLIPS).round().astype(int))
         looks = [look for index in chosen if (look := _look(samples[index])) is not None]
         if not looks:
             return None
-        frames, rates, paces = zip(*looks, strict=True)
-        known = [rate for rate in rates if rate]
+        rates = [rate for _, rate, _ in looks]
+        fps = None if None in rates else float(np.median(np.array(rates, np.float64)))
+        scale = [fps / rate if fps and rate and in_time else 1.0 for rate in rates]
+        frames = [count * factor for (count, _, _), factor in zip(looks, scale, strict=True)]
+        paces = [pace * factor for (_, _, pace), factor in zip(looks, scale, strict=True)]
         return cls(
             int(np.percentile(frames, 25, method="lower")),
             int(np.percentile(frames, 90, method="higher")),
-            float(np.median(known)) if len(known) == len(rates) else None,
+            fps,
             float(np.median(paces)),
         )
 
@@ -133,8 +142,7 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
             f"Three of four clips have {counted(footage.frames, 'frame')} or more, which is less than the"
             f" {spec.num_frames} of the network's clip: what is missing is filled in ({spec.short_video})."
         )
-    clips = _clips_in_time(spec, footage)
-    return (spec if clips == 1 else spec.replace(clips=clips, crops=1)), notes
+    return spec, notes
 
 
 def fitting_views(spec: ClipSpec, footage: Footage) -> Views:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import TrainingError, counted
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.evaluation.metrics import wilson_interval
 from slowfast_zoo.runtime.packages import installed
@@ -42,18 +42,21 @@ _UNSURE = 0.15
 _BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
 
 
-def how_sure(evaluation: Evaluation, *, folds: bool) -> str:
+def how_sure(evaluation: Evaluation, *, folds: bool, sources: int) -> str:
     """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
 
     Args:
         evaluation: the scores.
         folds: whether those would score more clips.
+        sources: persons or recordings that the clips come from.
     """
     count, right = len(evaluation.names), right_ones(evaluation)
     if evaluation.targets.ndim == 2:
         return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
     low, high = wilson_interval(right, count)
     text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
+    if sources < count:
+        text += f" (these come from {counted(sources, 'source')}: for new ones it is less sure)"
     if high - low <= 2 * _UNSURE:
         return f"{text}."
     more = "--folds 5 scores all of them, and more clips" if folds else "more clips"

@@ -160,15 +160,18 @@ class _Bench:
         return self._joined(
             self._kept(
                 f"{recipe.name}/{number}",
-                functools.partial(self._tried, recipe, train, held, self.folder / SEARCH / recipe.name),
+                functools.partial(self._tried, recipe, train, held, self._work(recipe, number)),
             )
             for number, (train, held) in enumerate(self.folds)
         )
 
+    def _work(self, recipe: FinetuneRecipe, number: int) -> Path:
+        return self.folder / SEARCH / recipe.name / str(number)
+
     def _tried(
         self, recipe: FinetuneRecipe, train: Annotations, held: Annotations, work: Path
     ) -> dict[str, Any]:
-        model, _ = self.workshop.train(recipe, train, work, steps=self.steps)
+        model, _ = self.workshop.train(recipe, train, work, steps=self.steps, trial=True)
         result = self._scored(model, held)
         if self.workshop.group.first:
             shutil.rmtree(work, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
@@ -21,6 +22,7 @@ from slowfast_zoo.data.splits import source_of
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.runtime.machine import usable_cpus
 from slowfast_zoo.runtime.precision import autocast
@@ -78,10 +80,14 @@ class Workshop:
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
         return {**how, "device": self.device, "progress": self.progress}
 
-    def settings(self, recipe: FinetuneRecipe, clips: int, steps: int) -> TrainConfig:
-        """The training by that recipe, or how the features of a probe are computed."""
+    def settings(self, recipe: FinetuneRecipe, clips: int, steps: int, *, trial: bool = False) -> TrainConfig:
+        """The training by that recipe, or how the features of a probe are computed.
+
+        A trial takes so many steps also where the user has said how many epochs the training has.
+        """
         world = self.group.world
-        config = scheduled(recipe.config or TrainConfig(epochs=1), clips, steps, self.changes, world)
+        changes = {name: value for name, value in self.changes.items() if not (trial and name == "epochs")}
+        config = scheduled(recipe.config or TrainConfig(epochs=1), clips, steps, changes, world)
         if (
             recipe.norms == "learned"
             and self.device.type == "cuda"
@@ -124,6 +130,7 @@ class Workshop:
         folder: Path,
         *,
         steps: int,
+        trial: bool = False,
         validation: Annotations | None = None,
         listener: Listener | None = None,
     ) -> tuple[SlowFast, list[str]]:
@@ -131,7 +138,8 @@ class Workshop:
 
         What was begun in the folder is gone on with.
         """
-        model, config = self.cropped(recipe), self.settings(recipe, len(clips.samples), steps)
+        model = self.cropped(recipe)
+        config = self.settings(recipe, len(clips.samples), steps, trial=trial)
         if recipe.config is None:
             self.fit(model, self.features(model, clips), clips)
             model.provenance = after_training(model.provenance, {"recipe": recipe.name})
@@ -192,26 +200,32 @@ class Workshop:
         """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
         model, config = self.fresh(), self.settings(PROBE, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
+        step = config.batch_size * config.accumulate
         count = min(config.batch_size, len(clips.samples), 4)
         began, busy = time.perf_counter(), time.process_time()
         drawn = [items[ItemKey(TRAINING, 0, index)][1] for index in range(count)]
-        reading = (time.perf_counter() - began) / count * config.batch_size
-        busy = (time.process_time() - busy) / count * config.batch_size
-        layout = config.memory_format(self.device)
-        batch = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device, memory_format=layout)
-        model.to(self.device).to(memory_format=layout).train()
-        times = []
-        for _ in range(_TIMED_STEPS):
-            began = time.perf_counter()
-            with autocast(self.device, config.precision):
-                loss = model(batch).float().square().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            times.append((time.perf_counter() - began) / count * config.batch_size)
+        reading = (time.perf_counter() - began) / count * step
+        busy = (time.process_time() - busy) / count * step
+        model.to(self.device).to(memory_format=config.memory_format(self.device)).train()
+        timed = Halving(functools.partial(_pass_seconds, model, config), count)
+        clips_drawn = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device)
+        times = [float(timed(clips_drawn).sum()) / count * step for _ in range(_TIMED_STEPS)]
         shared = usable_cpus() if self.device.type == "cpu" else None
         found = with_reading(min(times), reading, busy, config.workers, shared)
         return float(max(self.group.gather(found)))
+
+
+def _pass_seconds(model: SlowFast, config: TrainConfig, clips: Tensor) -> Tensor:
+    """Seconds of both passes of so many clips, float (1,)."""
+    began = time.perf_counter()
+    with autocast(clips.device, config.precision):
+        loss = (
+            model(clips.contiguous(memory_format=config.memory_format(clips.device))).float().square().mean()
+        )
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clips.device.type == "cuda":
+        torch.cuda.synchronize(clips.device)
+    return torch.tensor([time.perf_counter() - began])
 
 
 def with_reading(network: float, reading: float, busy: float, workers: int, shared: int | None) -> float:
