@@ -14,6 +14,7 @@ from support.movies import write_video
 from slowfast_zoo.cli import main
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.training.finetune.recipes import RECIPES
 from slowfast_zoo.weights.saved.folder import save_pretrained
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
@@ -93,6 +94,11 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
     assert "Linear probe" in (tmp_path / "w" / "report.txt").read_text()
 
 
+def test_help_names_every_recipe() -> None:
+    said = " ".join(CliRunner().invoke(main, ["finetune", "--help"]).stdout.split())
+    assert f"Without comparing: {', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}." in said
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -100,6 +106,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
         (["--linear-probe", "--from-scratch"], "trained features"),
         (["--like", "slowfast_tiny"], "--like says whose network a checkpoint file has"),
         (["--epochs", "0"], "epochs is 0"),
+        (["--epochs", "3", "--budget", "1m"], "A budget decides how many steps there are, and so do"),
         (["--optimizer", "sgd"], "needs its own rate (lr, --lr)"),
         (["--budget", "soon"], "'soon' is no time; accepted: such as 90s, 10m or 2h"),
         (["--recipe", "lern"], "There is no recipe 'lern'. Did you mean 'learn'"),
@@ -114,7 +121,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
 )
 def test_errors_are_one_sentence(folders: Path, tmp_path: Path, options: list[str], message: str) -> None:
     result = run(folders, "--work-dir", tmp_path / "w", *options)
-    assert result.exit_code == (2 if {"--views", "--budget"} & set(options) else 1)
+    assert result.exit_code == (2 if {"some", "soon"} & set(options) else 1)
     assert message in result.output
     assert "Traceback" not in result.output
 
