@@ -92,6 +92,10 @@ class MissingDependencyError(SlowFastZooError, ImportError):
     """An optional package is needed; the message says which extra brings it."""
 
 
+NO_VIDEOS_FAULT = (DownloadError, ExportError, MissingDependencyError)
+"""What lies with the model or the machine, whichever video is at hand: it ends a job of many."""
+
+
 def quoted(names: Iterable[str]) -> str:
     """The names, each in quotes, joined by commas."""
     return ", ".join(f"'{name}'" for name in names)

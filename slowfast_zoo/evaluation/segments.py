@@ -182,7 +182,11 @@ def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, lis
         DataError: the file isn't in that format.
     """
     videos = _document(Path(path), "database")
-    found = {name: video for name, video in videos.items() if subset in (None, _field(path, video, "subset"))}
+    found = {
+        name: video
+        for name, video in videos.items()
+        if subset is None or _field(path, video, "subset") == subset
+    }
     if not found:
         names = sorted({str(video.get("subset")) for video in videos.values()})
         near = did_you_mean(str(subset), names) or f" It has {', '.join(names) or 'no videos'}."

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from slowfast_zoo.errors import (
-    DownloadError,
+    NO_VIDEOS_FAULT,
     InputError,
     SlowFastZooError,
     UnknownNameError,
@@ -245,13 +245,17 @@ class BatchPredictor:
 
     def __reduce__(self) -> tuple[Callable[[str], BatchPredictor], tuple[str]]:
         # One text, so that equal objects are equal bytes wherever and whenever they are pickled.
-        return _restored, (json.dumps(self._settings, sort_keys=True),)
+        return _restored, (self._text(),)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BatchPredictor) and self._settings == other._settings
+        return isinstance(other, BatchPredictor) and self._text() == other._text()
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self._settings, sort_keys=True))
+        return hash(self._text())
+
+    def _text(self) -> str:
+        """The settings as JSON, in which a tuple is the list that it is restored as."""
+        return json.dumps(self._settings, sort_keys=True)
 
     def __repr__(self) -> str:
         return f"BatchPredictor('{self._settings['model']}', task='{self._settings['task']}')"
@@ -483,6 +487,7 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
 
     grid = Grid(hop_seconds=settings["hop_seconds"], window_seconds=settings["window_seconds"])
     maker = TimelineMaker(model, grid, SegmentRules(**settings["rules"] or {}), **options)
+    maker.runner(None)  # what it refuses is no video's fault
 
     def answer(source: Any) -> Row:
         with maker.begin(source, alone=False) as run:
@@ -500,6 +505,7 @@ def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
     extractor = FeatureExtractor(
         model, window=settings["window_seconds"], hop=settings["hop_seconds"], **options
     )
+    extractor.runner(None)
 
     def answer(source: Any) -> Row:
         found = extractor(source)
@@ -510,14 +516,20 @@ def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
 
 
 def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:
-    from slowfast_zoo.inference.detect.detect import DetectionMaker, boxes_of
+    from slowfast_zoo.data.persons.boxes import boxes_by_video, of_video
+    from slowfast_zoo.inference.detect.detect import DetectionMaker
+    from slowfast_zoo.inference.detect.detections import video_name
+    from slowfast_zoo.video.decoding.sources import display_name
 
     options = {name: value for name, value in options.items() if name != "views"}
     options |= {"topk": settings["topk"], "detector": settings["detector"], "progress": False}
     maker = DetectionMaker(model, every_seconds=settings["hop_seconds"], **options)
+    maker.runner(None)
+    file = settings["boxes"]
+    known = None if file is None else boxes_by_video(file)
 
     def answer(source: Any) -> Row:
-        boxes = None if settings["boxes"] is None else boxes_of(settings["boxes"], source)
+        boxes = None if known is None else of_video(known, video_name(display_name(source)), file)
         with maker.begin(source, boxes, alone=False) as run:
             found = run.finish("", show=False)
         columns = found.to_columns()
@@ -546,7 +558,7 @@ def _told(answer: Callable[[Any], Row], source: Any) -> Row:
     row: Row = {"source": display_name(source)}
     try:
         return row | answer(source)
-    except DownloadError:  # of a detector's weights
+    except NO_VIDEOS_FAULT:
         raise
     except _FAULTS as error:
         if not isinstance(error, SlowFastZooError):  # a fault of ours rather than of the video

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -16,12 +16,13 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import InputError, OutOfMemoryError, SlowFastZooError
 from slowfast_zoo.inference.aggregate import activated, probabilities
 from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.engines.folding import check_model
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, to_device
-from slowfast_zoo.runtime.precision import Precision, float32_products
+from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
 from slowfast_zoo.video.clips import Clips
 
@@ -48,6 +49,8 @@ def check_predictable(model: object, *, features: bool = False, boxes: bool = Fa
         raise InputError(
             f"{verb} takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
         )
+    if isinstance(model, SlowFast):
+        check_model(model)
     if not boxes:
         check_clip_head(model.spec, "This call")
     elif model.spec.roi is None:
@@ -82,6 +85,24 @@ def frames_on(
 
 def _device_of(model: SlowFast | OptimizedModel) -> torch.device:
     return model.device if isinstance(model, OptimizedModel) else next(model.parameters()).device
+
+
+def _check_optimized(
+    model: OptimizedModel, engine: EngineName, precision: str, device: str | torch.device | None
+) -> None:
+    """Refuses to have an optimized model computed otherwise.
+
+    Raises:
+        InputError, UnknownNameError: says how it computes.
+    """
+    check_precision(precision, get_args(EnginePrecision))
+    if engine not in ("auto", model.engine) or device is not None:
+        raise InputError("This model is optimized already; give engine= and device= to optimize.")
+    if precision not in ("float32", model.precision):
+        raise InputError(
+            f"This model is optimized already and computes in {model.precision}; give precision='{precision}'"
+            " to optimize."
+        )
 
 
 class BatchRunner:
@@ -128,14 +149,19 @@ class BatchRunner:
             index = _device_of(model) if device is None else to_device(device)
             fast = optimized(model, engine, precision, index, clips, owner)
             self.model = fast or eval_twin(model, index)
-        elif engine not in ("auto", model.engine) or device is not None:
-            raise InputError("This model is optimized already; give engine= and device= to optimize.")
+        else:
+            _check_optimized(model, engine, precision, device)
         if isinstance(self.model, SlowFast):
             weight = next(self.model.parameters())
             self.device, self._dtype = weight.device, weight.dtype
         else:
             self.device, self._dtype = self.model.device, torch.float32
         self.batch_size = batch_size or _BATCH_SIZES.get(self.device.type, 4)
+
+    @property
+    def precision(self) -> EnginePrecision:
+        """What the model computes in."""
+        return self.model.precision if isinstance(self.model, OptimizedModel) else "float32"
 
     def __call__(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
         """Logits float32 on the CPU of clips (n, C, T, H, W): a row a clip, or a row a box.
@@ -156,10 +182,9 @@ class BatchRunner:
     def _logits(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
         # Whoever fills these clips anew comes back when the logits are here, so that the copy has ended.
         clips = clips.to(self.device, non_blocking=True).to(self._dtype)
-        precision = self.model.precision if isinstance(self.model, OptimizedModel) else "float32"
         of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
         beside = [torch.cat(of_clips).to(self.device)] if boxes else []
-        with float32_products(precision, self.device):
+        with float32_products(self.precision, self.device):
             return self.model(clips, *beside).float().cpu()
 
 

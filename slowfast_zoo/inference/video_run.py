@@ -58,7 +58,7 @@ class VideoRun(abc.ABC, Generic[AnyWindowJob, Answer]):
         self._answers: dict[int, Any] = {}
         self._answering = self._answer()
         try:
-            self._duration = self._video.seconds_of(self._video.num_frames)
+            self._promised = self._video.seconds_of(self._video.num_frames)
             self._plan_windows()
         except BaseException:
             self._video.close()
@@ -68,6 +68,11 @@ class VideoRun(abc.ABC, Generic[AnyWindowJob, Answer]):
     def total(self) -> int:
         """Windows in all; decoding may correct it."""
         return len(self._reader.windows) if self._reader else 0
+
+    @property
+    def _duration(self) -> float:
+        """When the last frame ends, in a player's seconds; decoding may correct it."""
+        return self._reader.end_seconds if self._reader else self._promised
 
     @property
     def answered(self) -> int:

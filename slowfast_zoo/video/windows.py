@@ -174,6 +174,15 @@ class Grid:
             return stop - _frames(video, spec)
         return min(video.index_near(video.seconds_of(stop) - seconds), stop - 1)
 
+    def length_of(self, video: Video, spec: ClipSpec) -> float:
+        """Seconds of a window that isn't cut short.
+
+        Raises:
+            InputError: the video's frame rate isn't known.
+        """
+        seconds = self._seconds(spec)
+        return float(_frames(video, spec) / video.fps) if seconds is None else seconds
+
     def _seconds(self, spec: ClipSpec) -> float | None:
         """How long a window is; None where it is a number of frames."""
         if self.window_seconds is None and spec.time_base == "seconds":
@@ -187,6 +196,7 @@ class WindowReader:
     Attributes:
         windows: what will come. Decoding may show that a file's packets lied about its frames: then this
             changes, and windows that were given already come again, with the same number, where they differ.
+        end_seconds: when the last frame of the video ends; changes with them.
 
     Args:
         video: stays open.
@@ -212,7 +222,11 @@ class WindowReader:
     ) -> None:
         self._video, self._spec, self._plan, self._views, self._look = video, spec, plan, views, look
         self._pipeline = pipeline_for(video, spec, views, device)
-        self.windows = plan.windows(video, spec)
+        self._plan_windows()
+
+    def _plan_windows(self) -> None:
+        self.windows = self._plan.windows(self._video, self._spec)
+        self.end_seconds = self._video.seconds_of(self._video.num_frames)
 
     def __iter__(self) -> Iterator[tuple[Window, Clips]]:
         done = 0
@@ -223,7 +237,8 @@ class WindowReader:
                     yield item
                 return
             except FrameCountError:
-                told, self.windows = self.windows, self._plan.windows(self._video, self._spec)
+                told = self.windows
+                self._plan_windows()
                 pairs = zip(told[:done], self.windows, strict=False)
                 done = next((index for index, (one, other) in enumerate(pairs) if one != other), done)
                 done = min(done, len(self.windows))

@@ -214,9 +214,10 @@ def _span(start: float, end: float) -> str:
 
 
 def _clock(seconds: float, *, short: bool = False) -> str:
-    minutes, rest = divmod(seconds, 60)
-    if not minutes:
-        return f"{rest:g} s" if short else f"{rest:.1f} s"
+    seconds = round(seconds, 1)  # first, so that no rest becomes 60
+    if seconds < 60:
+        return f"{seconds:g} s" if short else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds) if short else seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
-    text = f"{minutes}:{rest:02.0f}" if short else f"{minutes}:{rest:04.1f}"
-    return f"{hours}:{text:0>7}" if hours else text
+    ending = f"{rest:02.0f}" if short else f"{rest:04.1f}"
+    return f"{hours}:{minutes:02}:{ending}" if hours else f"{minutes}:{ending}"

@@ -161,3 +161,10 @@ def test_one_answer_by_all_ways(folder: Path, tmp_path: Path) -> None:
     model = from_pretrained(folder / "model")
     answer = detect(model, folder / "a.mkv", boxes=folder / "boxes.csv", begins_at=900, progress=False)
     assert row["persons"] == json.loads(json.dumps(answer.to_dict()))["persons"]
+
+
+def test_settings_that_can_not_be_are_no_videos_fault(folder: Path, tmp_path: Path) -> None:
+    wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
+    result = run(folder, folder, *boxes(folder), "--out", tmp_path / "x.jsonl", *wrong)
+    assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
+    assert not (tmp_path / "x.jsonl").read_text()

@@ -113,3 +113,9 @@ def test_what_does_not_fit_is_said(model: Path, films: Path, tmp_path: Path) -> 
     if os.getuid():
         tmp_path.chmod(0o500)
         assert "can't be written: Permission denied" in run(films, "--out", tmp_path, "--model", model).stderr
+
+
+def test_settings_that_can_not_be_are_no_videos_fault(model: Path, films: Path, tmp_path: Path) -> None:
+    wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
+    ran = run(films, "--out", tmp_path, "--model", model, *wrong)
+    assert ran.exit_code == 1 and ran.stderr.count("onnxruntime") == 1, ran.stderr

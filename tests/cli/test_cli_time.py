@@ -143,3 +143,10 @@ def test_segments_are_scored(videos: Path, tmp_path: Path) -> None:
     assert json.loads(result.output)["average_map"] == 1.0
     result = run("test-segments", truth, truth)
     assert result.exit_code == 1 and "it has no 'results'" in result.output
+
+
+def test_settings_that_can_not_be_are_no_videos_fault(videos: Path, tmp_path: Path) -> None:
+    wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
+    result = timeline(videos, "--out", tmp_path / "out", "--format", "csv", *wrong)
+    assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
+    assert not (tmp_path / "out" / LEDGER).read_text()

@@ -120,6 +120,14 @@ def test_files_in_the_benchmarks_format(tmp_path: Path) -> None:
         evaluate_segments(tmp_path / "none.json", truth)
 
 
+def test_a_subset_matters_where_one_is_asked_for(tmp_path: Path) -> None:
+    row = {"label": "a", "segment": [0, 10]}
+    truth = annotated(tmp_path, {"database": {"v": {"annotations": [row]}}})
+    assert evaluate_segments({"v": [seg(0, 10, 0.5)]}, truth).average_map == 1.0
+    with pytest.raises(DataError, match="has no 'subset'"):
+        evaluate_segments({}, truth, subset="validation")
+
+
 def test_nothing_to_compare_with_is_said() -> None:
     with pytest.raises(InputError, match="no annotated segment"):
         evaluate_segments({"v": [seg(0, 1)]}, {"v": []})

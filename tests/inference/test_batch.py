@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from support.movies import moving_pattern, write_video
-from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
+from support.small_nets import ROI_NETWORKS, SMALL, make_model, roi_clip_spec
 
 from slowfast_zoo import (
     SegmentRules,
@@ -26,8 +26,9 @@ from slowfast_zoo import (
     save_pretrained,
     timeline,
 )
-from slowfast_zoo.errors import InputError, UnknownNameError
-from slowfast_zoo.inference.batch import BatchPredictor
+from slowfast_zoo.errors import NO_VIDEOS_FAULT, InputError, UnknownNameError
+from slowfast_zoo.inference.batch import BatchPredictor, Task
+from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.runtime import machine
 
 
@@ -119,6 +120,44 @@ def test_persons_are_those_of_detect(clips: list[str], tmp_path: Path) -> None:
     assert [bool(error) for error in columns["error"]] == [False, True, False]
 
 
+def test_boxes_are_those_of_the_video_that_the_file_names(clips: list[str], tmp_path: Path) -> None:
+    network = make_model(ROI_NETWORKS["mean"])
+    network.clip_spec = roi_clip_spec()
+    save_pretrained(network, tmp_path / "model")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("1,0.2,0.1,0.1,0.6,0.9,1\n")
+    predictor = BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=1)
+    columns = predictor({"path": [clips[0], clips[2]]})
+    assert "no boxes of the video '0'. It has '1'" in columns["error"][0] and columns["error"][1] == ""
+    assert [len(labels) for labels in columns["labels"]] == [0, 1]
+
+
+@pytest.mark.parametrize("task", ["predict", "timeline", "features", "detect"])
+def test_what_lies_with_the_settings_ends_the_job(task: Task, clips: list[str], tmp_path: Path) -> None:
+    network = make_model(ROI_NETWORKS["mean"] if task == "detect" else SMALL)
+    network.clip_spec = roi_clip_spec() if task == "detect" else network.clip_spec
+    save_pretrained(network, tmp_path / "model")
+    options: dict[str, Any] = {"detector": "person"} if task == "detect" else {}
+    predictor = BatchPredictor(
+        tmp_path / "model", task=task, engine="onnxruntime", precision="bfloat16", **options
+    )
+    with pytest.raises(InputError, match="engine='onnxruntime'"):
+        predictor({"path": clips})
+
+
+@pytest.mark.parametrize("error", NO_VIDEOS_FAULT)
+def test_what_lies_with_the_machine_ends_the_job(
+    error: type[Exception], clips: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise error("it isn't there.")
+
+    predictor = BatchPredictor(folder, task="features", engine="eager")
+    monkeypatch.setattr(OptimizedModel, "__call__", refused)
+    with pytest.raises(error, match="it isn't there"):
+        predictor({"path": clips})
+
+
 class Decoder:
     """What torchcodec's ``VideoDecoder`` offers, of frames in memory."""
 
@@ -183,6 +222,8 @@ def test_use_changes_nothing_that_is_pickled(clips: list[str], folder: Path) -> 
     assert plain(copy({"path": clips, "id": [5, 6, 7]})) == plain(columns)
     assert columns["id"] == [5, 6, 7]
     assert BatchPredictor(folder) != predictor
+    ruled = BatchPredictor("slowfast_tiny", task="timeline", rules=SegmentRules(labels=["pan left"]))
+    assert pickle.loads(pickle.dumps(ruled)) == ruled
 
 
 def test_another_process_answers_the_same_without_a_network(clips: list[str], tmp_path: Path) -> None:

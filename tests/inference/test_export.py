@@ -264,6 +264,8 @@ def test_wrong_models_sizes_and_places(tmp_path: Path) -> None:
         export(nn.Linear(1, 1), tmp_path / "net.pt2")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="size is 0"):
         export(make_model(), tmp_path / "net.pt2", size=0)
+    with pytest.raises(InputError, match="repeats is 0; accepted: an integer of at least 1"):
+        export(make_model(), tmp_path / "net.pt2", repeats=0)
     with pytest.raises(InputError, match="window head of this model needs at least 8 frames of 193"):
         export(make_model(NETWORKS["window-logits"].replace(head_window=7)), tmp_path / "net.pt2", size=64)
     (tmp_path / "file").write_text("")

@@ -18,7 +18,7 @@ from support.movies import moving_pattern, write_video
 from torch import nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, SlowFastZooError, optimize, predict, read_clips
-from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, VideoError
+from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, UnknownNameError, VideoError
 from slowfast_zoo.inference.engines import kept, trial
 from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.openvino import engine as openvino
@@ -388,6 +388,8 @@ def test_wrong_models_and_sources(model: SlowFast, folder: Path, tmp_path: Path)
         predict_many(SlowFast(model.spec.replace(num_classes=0)), folder)
     with pytest.raises(InputError, match="takes 1 channels"):
         predict_many(SlowFast(model.spec.replace(in_channels=1)), folder)
+    with torch.device("meta"), pytest.raises(InputError, match="on the meta device: load weights"):
+        predict(SlowFast(model.spec), folder / "clip 0.mkv")
     with pytest.raises(InputError, match="got int"):
         predict(model, 3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="uint8 RGB of shape"):
@@ -437,6 +439,10 @@ def test_engines_give_the_same_answer(model: SlowFast, folder: Path) -> None:
     )
     with pytest.raises(InputError, match="optimized already"):
         predict(fast, folder / "clip 0.mkv", engine="eager")
+    with pytest.raises(InputError, match="computes in float32; give precision='bfloat16' to optimize"):
+        predict(fast, folder / "clip 0.mkv", precision="bfloat16")
+    with pytest.raises(UnknownNameError, match="Did you mean 'bfloat16'"):
+        predict(fast, folder / "clip 0.mkv", precision="bfloat61")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("bfloat16_kernels")

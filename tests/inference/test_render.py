@@ -18,6 +18,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render import drawing
+from slowfast_zoo.inference.render import render as render_module
 from slowfast_zoo.inference.render.drawing import Overlay, as_bytes, fitted, output_size
 from slowfast_zoo.inference.render.render import contact_sheet, render
 from slowfast_zoo.network.slowfast import SlowFast
@@ -248,6 +249,19 @@ def test_all_views_are_shown(tmp_path: Path) -> None:
         contact_sheet(model, frames, tmp_path / "more.png", views=(11, 3))
 
 
+def test_the_sheets_seconds_are_a_players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, shown = uneven(tmp_path / "in.mkv", UNEVEN), list[str]()
+
+    def spied(pictures: Any, texts: list[str], *rest: Any) -> Any:
+        shown.extend(texts)
+        return drawing.tiles(pictures, texts, *rest)
+
+    monkeypatch.setattr(render_module, "tiles", spied)
+    contact_sheet(small_model(), source, tmp_path / "sheet.png")
+    captions = {f"{index} · {stamp / 1000:.2f} s" for index, stamp in enumerate(UNEVEN)}
+    assert len(shown) == 2 + 8 and set(shown) <= captions
+
+
 # --- what can't be done ---------------------------------------------------------------------------
 
 
@@ -365,6 +379,13 @@ def test_frames_keep_their_times(tmp_path: Path) -> None:
         assert after.num_frames == len(UNEVEN)
         for index in range(len(UNEVEN)):
             assert after.seconds_of(index) == pytest.approx(before.seconds_of(index), abs=2e-3)
+        end = before.seconds_of(len(UNEVEN))
+    import av
+
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        track = file.streams.video[0]
+        assert float(track.duration * track.time_base) == pytest.approx(end, abs=2e-3)
+        assert file.duration / 1e6 == pytest.approx(end, abs=2e-3)
     render(ANSWER, source, tmp_path / "part.mp4", seconds=(0.2, 1.55))
     with open_video(tmp_path / "part.mp4") as part:  # at 0.2 s the frame of 0.133 s is shown
         levels = part.frames(range(part.num_frames))[:, :60].mean(axis=(1, 2, 3))

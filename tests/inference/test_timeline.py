@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.movies import moving_pattern, write_stamped
+from support.movies import moving_pattern, write_stamped, write_video
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo import ClipSpec, SegmentRules, Timeline, open_video, predict, timeline
@@ -17,6 +17,7 @@ from slowfast_zoo.inference.predict import Predictor
 from slowfast_zoo.inference.segments import Windows, find_segments
 from slowfast_zoo.inference.timeline import TimelineMaker
 from slowfast_zoo.video.decoding.part import VideoPart
+from slowfast_zoo.video.decoding.reader import stream
 from slowfast_zoo.video.windows import Grid
 
 FRAMES = moving_pattern(60, 40, 56)
@@ -99,6 +100,21 @@ def test_a_run_that_is_interrupted_keeps_what_it_has() -> None:
                 break
         part = run.answer()
     assert len(part.windows) == 3 and not part.complete and "interrupted" in repr(part)
+
+
+def test_a_damaged_file_lasts_as_long_as_what_decodes(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "film.mp4", FRAMES, fps=25, codec="mpeg4", pixels="yuv420p")
+    content = bytearray(path.read_bytes())
+    begin, end = content.find(b"mdat"), content.rfind(b"moov")
+    cut = begin + (end - begin) * 6 // 10
+    content[cut : end - 4] = bytes(end - 4 - cut)
+    path.write_bytes(content)
+    decoded = sum(1 for _ in stream(path))
+    assert 10 < decoded < 60
+    maker = TimelineMaker(model(), Grid(hop_seconds=0.2), SegmentRules())
+    with maker.begin(path) as run:
+        assert run.finish("", show=False).duration_seconds == pytest.approx(decoded / 25)
+    assert run.answer().duration_seconds == pytest.approx(decoded / 25), "a closed video's too"
 
 
 def seen(rows: list[list[float]], hop: float = 1.0) -> Windows:

@@ -486,6 +486,11 @@ def test_other_outputs_on_the_demo_clip_are_named(
     assert words in str(first)
 
 
+def test_a_stage_in_one_word_is_that_one(demo_clip: Path) -> None:
+    report = verify(Actor(), stages="demo clip", demo_clip=demo_clip)  # type: ignore[arg-type]
+    assert {check.stage for check in report.checks} == {"demo clip"}
+
+
 def test_another_video_or_model_is_refused(demo_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it has 12 frames of 340 x 256 pixels, the demo clip has 280"):
         verify(Actor(), stages=["demo clip"], demo_clip=write_gray_movie(tmp_path / "a b.mp4", 12))

@@ -182,6 +182,7 @@ def test_a_file_that_lied_about_its_frames_gives_the_windows_it_has(tmp_path: Pa
     with open_video(FRAMES[:60], fps=30) as truth:
         want = list(WindowReader(truth, SMALL, Grid(hop_seconds=0.5)))
     assert [window for window, _ in got.values()] == reader.windows == [window for window, _ in want]
+    assert reader.end_seconds == 60 / 30
     for (_, one), (_, other) in zip(got.values(), want, strict=True):
         assert_equal(one, other)
 

@@ -23,6 +23,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.data.persons.boxes import person_boxes
 from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.inference.segments import Segment
+from slowfast_zoo.web import drawing
 from slowfast_zoo.web import studio as studios
 from slowfast_zoo.web.drawing import answer_html, bars_html, calls_html, live_html, timeline_html
 from slowfast_zoo.web.examples import copy_examples
@@ -523,3 +524,22 @@ def test_uploads_end_when_there_is_no_room(ask: Any, tmp_path: Path) -> None:
     (tmp_path / "uploads" / "much").write_bytes(bytes(9500))
     status, said, _ = ask("/gradio_api/upload", body=b"", content_type=kind, content_length="900")
     assert status == 507 and b"no room" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "short", "text"),
+    [
+        (0.3, True, "0.3 s"),
+        (30, True, "30 s"),
+        (90, True, "1:30"),
+        (3600, True, "1:00:00"),
+        (5430, True, "1:30:30"),
+        (59.94, False, "59.9 s"),
+        (59.97, False, "1:00.0"),
+        (119.97, False, "2:00.0"),
+        (3599.96, False, "1:00:00.0"),
+        (3725.5, False, "1:02:05.5"),
+    ],
+)
+def test_times_as_players_write_them(seconds: float, short: bool, text: str) -> None:
+    assert drawing._clock(seconds, short=short) == text

@@ -12,7 +12,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.options import echo
-from slowfast_zoo.errors import InputError, SlowFastZooError
+from slowfast_zoo.errors import NO_VIDEOS_FAULT, InputError, SlowFastZooError
 from slowfast_zoo.files import check_writable
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def _answer(sources: list[Any], target: Target, begin: Begin) -> None:
                 except KeyboardInterrupt:
                     target.interrupted(run)
                     raise
+        except NO_VIDEOS_FAULT:
+            raise
         except SlowFastZooError as error:
             target.failed(name, str(error))
         else:

@@ -21,7 +21,7 @@ from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
 from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.data.persons.actions import Unit
-from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, person_boxes
+from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_video
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.files import written_whole
 from slowfast_zoo.inference.detect import DetectorName
@@ -135,6 +135,8 @@ def detect_command(
     def maker() -> Begin:
         choice = {name: persons[name] for name in ("detector", "every_seconds", "box_score")}
         making = DetectionMaker(model.load(), score=score, topk=topk, fps=fps, **choice, **prepared(how))
+        if len(found.sources) > 1:
+            making.runner(None)  # what it refuses is no video's fault
         return lambda source, alone: making.begin(source, chosen.of(source), alone=alone)
 
     answer_each(found, target, maker, told=many)
@@ -145,7 +147,6 @@ class _Persons:
     """Where the persons' boxes come from."""
 
     path: Path | None
-    unit: Unit | None
     video: str | None
     begins_at: float
     boxes: Mapping[str, PersonBoxes]
@@ -164,9 +165,9 @@ class _Persons:
             raise InputError(
                 "Where are the persons? Give either --boxes FILE, or --detector person to have them found."
             )
-        path, unit, begins_at = persons["boxes"], persons["unit"], persons["begins_at"]
-        boxes = {} if path is None else boxes_by_video(path, unit=unit, begins_at=begins_at)
-        return cls(path, unit, persons["video"], begins_at, boxes)
+        path, begins_at = persons["boxes"], persons["begins_at"]
+        boxes = {} if path is None else boxes_by_video(path, unit=persons["unit"], begins_at=begins_at)
+        return cls(path, persons["video"], begins_at, boxes)
 
     def of(self, source: Any) -> PersonBoxes | None:
         """The boxes of a video; None: they are to be found."""
@@ -175,11 +176,8 @@ class _Persons:
         if self.path is None:
             return None
         name = self.video or video_name(display_name(source))
-        if not self.strict and not self.video and len(self.boxes) == 1:
-            name = next(iter(self.boxes))
-        if name in self.boxes:
-            return self.boxes[name]
-        return person_boxes(self.path, unit=self.unit, video=name, begins_at=self.begins_at)  # says why not
+        only = not self.strict and not self.video and len(self.boxes) == 1
+        return of_video(self.boxes, None if only else name, self.path)
 
 
 class _Target(Target):

@@ -16,7 +16,7 @@ from slowfast_zoo.cli.options import FILE, FOLDER, command, prepared
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Target, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
-from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.errors import NO_VIDEOS_FAULT, SlowFastZooError
 from slowfast_zoo.files import claimed
 from slowfast_zoo.inference.features.recipes import (
     FeatureFormat,
@@ -185,7 +185,15 @@ class _Folder(Target):
                 if not self._overwrite and is_finished(path, settings):
                     self.there += 1
                     return
+            except SlowFastZooError as error:
+                self.failed(name, str(error))
+                return
+            if not alone:
+                extractor.runner(None)  # what it refuses is no video's fault
+            try:
                 features = extractor(source, progress=alone)
+            except NO_VIDEOS_FAULT:
+                raise
             except SlowFastZooError as error:
                 self.failed(name, str(error))
                 return

@@ -146,6 +146,8 @@ def timeline_command(
     def maker() -> Begin:
         fast, prepared = made_fast(model.load(), how)
         making = TimelineMaker(fast, *made, views=views, fps=fps, **prepared)
+        if len(found.sources) > 1:
+            making.runner(None)  # what it refuses is no video's fault
         return lambda source, alone: making.begin(source, alone=alone)
 
     answer_each(found, target, maker, told=many)

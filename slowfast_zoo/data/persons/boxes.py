@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -191,7 +191,7 @@ def person_boxes(
     if isinstance(source, (str, Path)):
         path = Path(source)
         rows = _read_file(path)
-        by_second = _of_video(rows, video if video or len(rows) == 1 else name, path)
+        by_second = of_video(rows, video if video or len(rows) == 1 else name, path)
         shifted = {second - begins_at: given for second, given in by_second.items()}
         return PersonBoxes(unit or "normalized", by_second=shifted)
     if isinstance(source, Mapping) and not {"boxes", "xyxy"} & set(source):
@@ -366,26 +366,39 @@ def _shown(box: Values) -> str:
 _Rows = dict[str, dict[float, _Given]]
 """Boxes by video and second."""
 
+_OfVideo = TypeVar("_OfVideo")
+
 
 def _read_file(path: Path) -> _Rows:
     return _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
 
 
-def _of_video(rows: _Rows, video: str | None, path: Path) -> dict[float, _Given]:
-    if video is None and len(rows) == 1:
-        return next(iter(rows.values()))
-    if not rows:
+def of_video(boxes: Mapping[str, _OfVideo], video: str | None, path: str | Path) -> _OfVideo:
+    """What a file has for a video.
+
+    Args:
+        boxes: of the file's videos by name, such as ``boxes_by_video`` gives.
+        video: its name; None: the only one.
+        path: what messages call the file.
+
+    Raises:
+        DataError: the file has no boxes at all.
+        InputError: it has none of that video, or of several and none is named.
+    """
+    if video is None and len(boxes) == 1:
+        return next(iter(boxes.values()))
+    if not boxes:
         raise DataError(f"'{path}' has no boxes at all.")
-    if video is None or video not in rows:
-        names = list(rows)
+    if video is None or video not in boxes:
+        names = list(boxes)
         near = did_you_mean(video or "", names) or f" It has {quoted(names[:5])}{' ...' * (len(names) > 5)}."
         told = (
             f"no boxes of the video '{video}'"
             if video is not None
-            else f"boxes of {len(rows)} videos: say video="
+            else f"boxes of {len(boxes)} videos: say video="
         )
         raise InputError(f"'{path}' has {told}.{near}")
-    return rows[video]
+    return boxes[video]
 
 
 def _read_csv(path: Path) -> _Rows:

@@ -19,12 +19,16 @@ from slowfast_zoo.spec import ModelSpec
 _LIMIT = 2
 """Engines that are kept in a process: each holds a copy of its network's weights."""
 
+_Asked = tuple[type[SlowFast], ModelSpec, EngineName, Precision, torch.device]
+"""The network's class, which may give something else with the same weights, its spec, and how to compute."""
+
 
 @dataclasses.dataclass(eq=False)
 class _Use:
     """What a model was asked for, in one precision on one device."""
 
     owner: weakref.ref[SlowFast]
+    kind: type[SlowFast]
     spec: ModelSpec
     engine: EngineName
     precision: Precision
@@ -35,9 +39,9 @@ class _Use:
     fast: OptimizedModel | None = None
 
     @property
-    def asked(self) -> tuple[ModelSpec, EngineName, Precision, torch.device]:
+    def asked(self) -> _Asked:
         """For what, beside the model."""
-        return self.spec, self.engine, self.precision, self.device
+        return self.kind, self.spec, self.engine, self.precision, self.device
 
 
 _uses: list[_Use] = []
@@ -69,7 +73,7 @@ def optimized(
     check_precision(precision)
     weights = _state(model)
     with _lock:
-        use = _use(owner or model, model.spec, engine, precision, device)
+        use = _use(owner or model, (type(model), model.spec, engine, precision, device))
         if use.weights != weights:
             use.weights, use.clips, use.fast = weights, 0, None
         announced = None if clips is None else use.clips + clips
@@ -87,11 +91,8 @@ def optimized(
         return use.fast
 
 
-def _use(
-    owner: SlowFast, spec: ModelSpec, engine: EngineName, precision: Precision, device: torch.device
-) -> _Use:
+def _use(owner: SlowFast, asked: _Asked) -> _Use:
     """The record of such calls, made where there is none; it is the latest then."""
-    asked = (spec, engine, precision, device)
     same = (use for use in list(_uses) if use.owner() is owner and use.asked == asked)
     use = next(same, None) or _Use(weakref.ref(owner, _forget), *asked)
     # As a whole: the garbage collector may call _forget at any moment.

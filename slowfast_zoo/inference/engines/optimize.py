@@ -123,9 +123,10 @@ def optimize(
         engine: "eager" (batch norms folded; on x86 every convolution by oneDNN), "compile"
             (torch.compile, with fewer products on x86), "openvino" or "onnxruntime" (further packages,
             CPU only); "auto" chooses as this module's text says.
-        precision: "float32" gives the model's logits to 1e-5 of the largest one. "bfloat16" gives them
-            to about 1 % and is about twice as fast where the processor has it; "float16" is for GPUs,
-            and so is "tf32": float32 with products that round their factors, to about 0.1 %.
+        precision: "float32" gives the model's logits to 1e-5 of the largest one, on a GPU to 1e-4.
+            "bfloat16" gives them to about 1 % and is about twice as fast where the processor has it;
+            "float16" is for GPUs, and so is "tf32": float32 with products that round their factors, to about
+            0.1 %.
             "int8" (OpenVINO and NNCF, CPU only) is faster still and learns from ``calibration`` in what range
             each layer's numbers lie: minutes, kept for the next time. What harms too much stays in float32,
             and ``agreement`` of the result is the proof on clips that it hasn't seen.
@@ -174,7 +175,7 @@ def _in_int8(
     check_calibration("int8", calibration, min_agreement)
     assert calibration is not None
     OPENVINO.refuse(device, "float32")
-    folded = fold_batch_norms(model)
+    folded = fold_batch_norms(model).to(device)
     network = to_int8(folded, calibration, progress=True)
     check_agreement(network.agreement, min_agreement)
     return OptimizedModel(model, folded, OPENVINO, "int8", device, replaceable=False, int8=network)

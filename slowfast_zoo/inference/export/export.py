@@ -128,6 +128,8 @@ def export(
     check_precision(precision, get_args(EnginePrecision))
     if precision not in kind.precisions:
         raise InputError(f"{name} files are made in {quoted(kind.precisions)}, not in '{precision}'.")
+    if type(repeats) is not int or repeats < 1:
+        raise InputError(f"repeats is {repeats!r:.60}; accepted: an integer of at least 1.")
     for package in kind.packages:
         require(package, *kind.packages)
     if target.exists() and not overwrite:

@@ -200,7 +200,7 @@ class FeatureExtractor:
             reader = WindowReader(video, self._clip_spec, plan, views=self._views, device=self._frames_on)
             found: dict[int, tuple[Window, npt.NDArray[Any]]] = {}
             with contextlib.closing(read_ahead(_jobs(name, reader), _WINDOWS_AHEAD)) as jobs:
-                runner = self._runner_for(len(reader.windows))
+                runner = self.runner(len(reader.windows))
                 with Progress("features", len(reader.windows), unit="window", show=progress) as bar:
                     for job in answered(runner, jobs, keep_errors=False):
                         found[job.window.number] = (job.window, self._row(job))
@@ -211,7 +211,9 @@ class FeatureExtractor:
                 values=np.stack([found[number][1] for number in range(len(windows))]),
                 start_seconds=np.array([window.start_seconds for window in windows]),
                 end_seconds=np.array([window.end_seconds for window in windows]),
-                meta=self.settings | self._of(video, windows, name),
+                meta=self.settings
+                | self._of(video, plan, windows[0], name)
+                | {"precision": runner.precision},
             )
 
     def _plan(self, video: Video) -> Plan:
@@ -225,17 +227,18 @@ class FeatureExtractor:
         assert hop is not None
         return Grid(hop_seconds=hop, window_seconds=self._window, last=self._last)
 
-    def _runner_for(self, windows: int) -> BatchRunner:
-        """The network; how many windows come first decides about the engine."""
+    def runner(self, windows: int | None) -> BatchRunner:
+        """The network; how many windows come first decides about the engine. None: nobody knows."""
         if self._runner is None:
             clips, crops = view_counts(self._clip_spec, self._views)
+            views = None if windows is None else windows * clips * crops
             maps = self._layer == "maps"
             self._runner = BatchRunner(
                 self._network,
                 "auto" if maps else self._engine,
                 self._precision,
                 self._device,
-                clips=0 if maps else windows * clips * crops,  # maps are the network's own: no engine pays
+                clips=0 if maps else views,  # maps are the network's own: no engine pays
                 batch_size=self._batch_size,
                 features=True,
                 owner=self._owner,
@@ -273,28 +276,35 @@ class FeatureExtractor:
             "layer": self._layer,
             "window_seconds": self._window if recipe is None else float(recipe.window),
             "hop_seconds": self._hop if recipe is None else float(recipe.hop),
+            "asked": {
+                "window": self._window,
+                "hop": self._hop or self._window,
+                "fps": None if self._fps is None else float(self._fps),
+            },
             "resampled_fps": None if recipe is None else recipe.fps,
             **words,
             "views": [clips, crops],
             "clip_spec": spec.to_dict(),
             "dtype": self._dtype,
             "normalized": False,
-            "precision": self._precision,
+            "precision": model.precision if isinstance(model, OptimizedModel) else self._precision,
         }
 
-    def _of(self, video: Video, windows: list[Window], name: str) -> dict[str, Any]:
+    def _of(self, video: Video, plan: Plan, first: Window, name: str) -> dict[str, Any]:
         """What a single video adds to the settings."""
-        fps = video.info.fps
-        first = windows[0]
+        fps, seconds = video.info.fps, dict[str, float]()
+        if isinstance(plan, Grid):  # a recipe's are in the settings
+            seconds = {
+                "window_seconds": plan.length_of(video, self._clip_spec),
+                "hop_seconds": plan.hop_seconds,
+            }
         return {
             "source": name,
             "source_fps": None if fps is None else float(fps),
             "source_frames": video.num_frames,
             "damaged_frames": video.damaged_frames,
             "window_frames": first.num_frames,
-            "window_seconds": self.settings["window_seconds"] or first.end_seconds - first.start_seconds,
-            "hop_seconds": self.settings["hop_seconds"]
-            or (windows[1].start_seconds - first.start_seconds if len(windows) > 1 else None),
+            **seconds,
             "first_start_seconds": first.start_seconds,
             "row_time": "start_seconds, end_seconds and their middle, from the begin of the file",
             "slowfast_zoo": __version__,

@@ -246,7 +246,8 @@ def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
     except DataError:
         return False
     for name, value in settings.items():
-        if name in _VARYING or (value is None and name in ("window_seconds", "hop_seconds")):
+        measured = value is None and name in ("window_seconds", "hop_seconds")
+        if name in _VARYING or measured or (name == "asked" and name not in made):  # of earlier versions
             continue
         if made.get(name) != value:
             raise InputError(
@@ -270,7 +271,7 @@ class FeatureComparison:
     """What their makers say differs, in words."""
 
     def __str__(self) -> str:
-        low = min(self.cosines, default=1.0)
+        low = float(np.min(self.cosines, initial=1.0))
         mean = sum(self.cosines) / max(len(self.cosines), 1)
         lines = [f"row {row:5}  cosine {cosine:.6f}" for row, cosine in enumerate(self.cosines)]
         lines += [f"differs: {line}" for line in self.settings]
@@ -307,7 +308,7 @@ def compare_features(first: Path, second: Path, bound: float = 0.999) -> Feature
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     same = (left == right).all(axis=1)
     cosines = np.where(same, 1.0, (left * right).sum(axis=1) / np.maximum(lengths, 1e-300))
-    below = np.flatnonzero(cosines < bound)
+    below = np.flatnonzero(~(cosines >= bound))  # NaN differs, too
     known = sorted(one.meta.keys() & other.meta.keys() - {"source", "slowfast_zoo"})
     return FeatureComparison(
         cosines=tuple(cosines.tolist()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,9 @@ _MOST_VIEWS = 30
 _FINEST_RATE = 60_000  # ticks in a second; MPEG-4's encoder takes up to 65,535
 _REGULAR_SECONDS = 2e-3  # stamps of whole milliseconds are regular
 _SAME_SECONDS = 1e-6
+
+_Drawn = tuple[float, float, "Image"]
+"""When a picture begins and ends to be shown, in seconds since the first one's begin, and the picture."""
 
 
 def render(
@@ -118,7 +121,7 @@ def render(
         pictures = _drawn(source, fps, overlay, part, times)
         bar = tqdm(pictures, total=len(part), unit="frame", disable=None if progress else True)
         if as_gif:
-            _write_gif(file, iter(bar), length)
+            _write_gif(file, iter(bar))
         else:
             _write_mp4(file, iter(bar), _ticks(times, part, rate), size)
     return answer
@@ -171,17 +174,22 @@ def contact_sheet(
     with open_video(source, fps=fps) as video:
         clips = read_clips(video, clip_spec, views=views)
         rate = video.info.fps
+        texts = {
+            number: str(number) if rate is None else f"{number} · {video.seconds_of(number):.2f} s"
+            for number in set(clips.indices.ravel().tolist())
+        }
         title = f"{Path(video.name).name} - {video.num_frames} frames of {video.width}x{video.height}"
     if len(clips) > _MOST_VIEWS:
         raise InputError(f"{len(clips)} views don't fit on a sheet; at most {_MOST_VIEWS}.")
     if rate is not None:
         title += f", {float(rate):.4g} fps"
-    sheet = _sheet(clips, spec, clip_spec, rate, title)
+    sheet = _sheet(clips, spec, clip_spec, texts, title)
     with written(path) as part:
         sheet.save(part, format="PNG", compress_level=3)
 
 
-def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, rate: Fraction | None, title: str) -> Image:
+def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, texts: Mapping[int, str], title: str) -> Image:
+    """The views; each frame with the text of its number."""
     wide = 1600 if len(clips) <= 3 else 1088
     parts: list[Any] = [(title, 22, TEXT)]
     frames = clip_spec.num_frames
@@ -193,7 +201,7 @@ def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, rate: Fraction | 
             clips[view], clip_spec.mean, clip_spec.std, 255 if clip_spec.pixel_range == "0-1" else 1
         )
         numbers = clips.indices[clip].tolist()
-        captions = [str(n) if rate is None else f"{n} · {float(n / rate):.2f} s" for n in numbers]
+        captions = [texts[number] for number in numbers]
         where = f"clip {clip + 1} of {clip_count}, crop {crop + 1} of {len(clips) // clip_count}"
         padded = "; the video is shorter than a clip" if clips.padded else ""
         parts.append((f"{where}: frames {min(numbers)} to {max(numbers)}{padded}", 18, TEXT))
@@ -271,8 +279,8 @@ def _drawn(
     overlay: Overlay | PersonsOverlay,
     part: range,
     times: Sequence[float],
-) -> Iterator[tuple[float, Image]]:
-    """Each frame with what is drawn on it, and its seconds since the first of them."""
+) -> Iterator[_Drawn]:
+    """Each frame with what is drawn on it."""
     last = max(len(times) - 2, 1)
     with open_video(source, fps=fps) as video:
         if part.start:
@@ -283,7 +291,8 @@ def _drawn(
             if index >= part.stop:
                 break
             share = min((times[index] - times[0]) / max(times[last] - times[0], 1e-9), 1.0)
-            yield times[index] - times[part.start], overlay.draw(frame, share, times[index])
+            begin, end = times[index] - times[part.start], times[index + 1] - times[part.start]
+            yield begin, end, overlay.draw(frame, share, times[index])
 
 
 def _ticks(times: Sequence[float], part: range, rate: Fraction) -> Fraction:
@@ -296,14 +305,13 @@ def _ticks(times: Sequence[float], part: range, rate: Fraction) -> Fraction:
     return exact if regular else Fraction(_FINEST_RATE)
 
 
-def _write_mp4(
-    part: Path, pictures: Iterator[tuple[float, Image]], ticks: Fraction, size: tuple[int, int]
-) -> None:
+def _write_mp4(part: Path, pictures: Iterator[_Drawn], ticks: Fraction, size: tuple[int, int]) -> None:
     """Encodes pictures, each at its seconds, in units of 1 / ``ticks``."""
     import av
     from av.video.reformatter import Colorspace
 
-    codec, options = "libx264", {"crf": "20", "preset": "veryfast"}
+    # Without B-frames packets come in the order of their times, so that the file says how long each is shown.
+    codec, options = "libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}
     if codec not in av.codecs_available:
         codec, options = "mpeg4", {"qscale": "3"}
     with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
@@ -313,25 +321,31 @@ def _write_mp4(
         # BT.709, limited range, and said so: players guess otherwise, by size.
         stream.codec_context.colorspace = stream.codec_context.color_primaries = 1
         stream.codec_context.color_trc = stream.codec_context.color_range = 1
-        last = -1
-        for seconds, picture in pictures:
+        last, stop, waiting = -1, 0, list[Any]()
+        for begin, end, picture in pictures:
             frame = av.VideoFrame.from_image(picture).reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709
             )
-            last = max(round(seconds * ticks), last + 1)
+            last, stop = max(round(begin * ticks), last + 1), round(end * ticks)
             frame.pts, frame.time_base = last, 1 / ticks
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            waiting += stream.encode(frame)
+            container.mux(waiting[:-1])
+            del waiting[:-1]
+        waiting += stream.encode(None)
+        waiting[-1].duration = max(stop - last, 1)  # of all others the next one's begin says it
+        container.mux(waiting)
 
 
-def _write_gif(part: Path, pictures: Iterator[tuple[float, Image]], length: float) -> None:
-    """Writes pictures that last ``length`` seconds together, fewer than there are."""
+def _write_gif(part: Path, pictures: Iterator[_Drawn]) -> None:
+    """Writes pictures, fewer than there are."""
     from PIL import Image
 
     kept: list[tuple[float, Image.Image]] = []
-    for seconds, picture in pictures:
-        if not kept or seconds - kept[-1][0] > 1 / _GIF_FPS - _REGULAR_SECONDS:
-            kept.append((seconds, picture))
+    length = 0.0
+    for begin, end, picture in pictures:
+        length = end
+        if not kept or begin - kept[-1][0] > 1 / _GIF_FPS - _REGULAR_SECONDS:
+            kept.append((begin, picture))
     # One palette for all frames, from a few of them, undithered: nothing flickers, files stay small.
     few = [picture for _, picture in kept[:: max(1, len(kept) // 8)]]
     width, height = few[0].size

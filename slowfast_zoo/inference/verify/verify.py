@@ -173,7 +173,8 @@ def _wanted(stages: Sequence[str] | None, model: SlowFast | None, demo_clip: str
     possible = [stage for stage in STAGES if stage not in needs or needs[stage] is not None]
     if stages is None:
         return possible
-    for stage in [stages] if isinstance(stages, str) else stages:
+    stages = [stages] if isinstance(stages, str) else stages
+    for stage in stages:
         if stage not in STAGES:
             hint = did_you_mean(str(stage), STAGES)
             raise UnknownNameError(f"There is no stage '{stage}'.{hint} The stages are: {quoted(STAGES)}.")

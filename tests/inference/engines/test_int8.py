@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slowfast_zoo import SlowFast, export, optimize, predict
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
+from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.folding import fold_batch_norms, lower
 from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_openvino
 from slowfast_zoo.inference.engines.openvino import int8
@@ -191,6 +192,23 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     block(monkeypatch, "nncf")
     with pytest.raises(MissingDependencyError, match=r"'nncf'.*pip install nncf openvino$"):
         optimize(make_model(), precision="int8", calibration=pictures(16))
+
+
+def test_it_is_made_where_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = list[object]()
+
+    def moved(self: SlowFast, place: object) -> SlowFast:
+        places.append(place)
+        return self
+
+    def made(*_: object, **__: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(SlowFast, "to", moved)
+    monkeypatch.setattr(optimize_module, "to_int8", made)
+    with pytest.raises(InterruptedError):
+        optimize(make_model(), precision="int8", calibration=pictures(16), device="cpu")
+    assert places == [torch.device("cpu")]
 
 
 def test_no_frame_calibrates_and_judges() -> None:

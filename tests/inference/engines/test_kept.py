@@ -17,6 +17,7 @@ from slowfast_zoo import SlowFast, optimize, predict
 from slowfast_zoo.inference.engines import kept
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
+from slowfast_zoo.network.twin import eval_twin
 
 CPU = torch.device("cpu")
 
@@ -47,6 +48,19 @@ def test_an_engine_is_found_again(built: list[object]) -> None:
     assert named(model, "openvino") is not first
     assert named(twin) is not first, "another model, even with the same weights"
     assert len(built) == 3
+
+
+def test_another_kind_of_network_with_the_same_weights_is_another(built: list[object]) -> None:
+    class Doubled(SlowFast):
+        def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
+            return 2 * super().forward(clip, boxes)
+
+    model, twin = make_model(), eval_twin(make_model())
+    twin.load_state_dict(model.state_dict(), assign=True)
+    twin.__class__ = Doubled
+    first = optimized(model, "eager", "float32", CPU, 1)
+    assert optimized(twin, "eager", "float32", CPU, 1, owner=model) is not first
+    assert optimized(model, "eager", "float32", CPU, 1) is first and len(built) == 2
 
 
 def by_training(model: SlowFast) -> None:

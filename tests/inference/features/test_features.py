@@ -297,6 +297,34 @@ def test_a_finished_file_is_known_by_its_settings(features: Features, tmp_path: 
     assert not is_finished(path, settings)
 
 
+@pytest.mark.parametrize(
+    "other", [{}, {"hop": 0.5}, {"window": 0.5, "hop": 0.25}, {"hop": 0.25, "fps": 30}], ids=str
+)
+def test_a_file_of_another_hop_window_or_rate_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
+    path, made = tmp_path / "film.npz", FeatureExtractor(small(), hop=0.25, fps=25)
+    made(FRAMES).save(path)
+    assert is_finished(path, made.settings)
+    said = r"was made with (hop|window)_seconds 0|was made with asked .*'hop': 0.25, 'fps': 25.0"
+    with pytest.raises(InputError, match=said):
+        is_finished(path, FeatureExtractor(small(), **{"fps": 25, **other}).settings)
+    FeatureExtractor(small(), window=0.5, fps=25)(FRAMES).save(tmp_path / "same.npz")
+    same = FeatureExtractor(small(), window=0.5, hop=0.5, fps=25).settings
+    assert is_finished(tmp_path / "same.npz", same), "a hop is as long as a window where nothing is said"
+    earlier = dict(np.load(path))
+    meta = json.loads(str(earlier.pop("meta")))
+    del meta["asked"]
+    np.savez(path, **earlier, meta=json.dumps(meta))
+    assert is_finished(path, made.settings), "a file of an earlier version says less"
+
+
+def test_seconds_are_those_of_the_grid_whatever_the_last_window_is() -> None:
+    model = small()
+    for frames, window, expected in ((75, 2.0, (2.0, 2.0)), (20, 2.0, (2.0, 2.0)), (5, None, (0.6, 0.64))):
+        film = moving_pattern(frames, 40, 56)
+        meta = extract_features(model, film, fps=25, window=window).meta
+        assert (meta["window_seconds"], meta["hop_seconds"]) == pytest.approx(expected)
+
+
 def test_two_files_are_compared_row_by_row(features: Features, tmp_path: Path) -> None:
     one, other = tmp_path / "one.npz", tmp_path / "other.npy"
     features.save(one)
@@ -307,6 +335,11 @@ def test_two_files_are_compared_row_by_row(features: Features, tmp_path: Path) -
     assert found.first_difference == 3 and found.cosines[:3] == (1.0, 1.0, 1.0)
     assert found.cosines[3] < 0.999 and found.rows == (len(features), len(features))
     assert "row 3 is the first that differs" in str(found)
+    lost = features.values.copy()
+    lost[1] = np.nan
+    np.save(other, lost)
+    found = compare_features(one, other)
+    assert found.first_difference == 1 and "nan at least; row 1 is the first" in str(found)
     np.save(other, changed[:2])
     assert "differs: 6 rows and 2" in str(compare_features(one, other))
     np.save(other, changed[:, :5])
