@@ -28,17 +28,20 @@ _MARKS = (
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, *, keep_links: bool = True) -> Iterator[Path]:
     """An empty file beside ``path`` to fill by any means; it takes the place of ``path`` when the block ends.
 
     Until then ``path`` is as it was, and so it stays when the block raises. The content is on the disk
-    before the name is. Who may read the file is the umask's choice, whatever wrote it. A link stays one: what
-    it leads to is written.
+    before the name is. Who may read the file is the umask's choice, whatever wrote it.
+
+    Args:
+        path: where the file is to be.
+        keep_links: write what a link leads to, as a user who named it expects; else the file replaces it.
 
     Raises:
         OSError: no room, no permission, no folder, or a device or pipe; nothing half written is left.
     """
-    path = _place(Path(path))
+    path = _place(Path(path)) if keep_links else Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}")
     try:
         with temporary.open("xb") as file:
@@ -100,7 +103,8 @@ def _place(path: Path) -> Path:
     """The file that a path means, at the end of its links.
 
     Raises:
-        OSError: a device, a pipe, or a link in a ring, in whose place nothing may come.
+        OSError: a device, a pipe, or a link in a ring, in whose place nothing may come; or a link that the
+            system doesn't let this user write through.
     """
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
     of_system = any(
@@ -109,6 +113,9 @@ def _place(path: Path) -> Path:
     )
     if of_system or place.is_symlink() or (kind_of(place) == "file" and not place.is_file()):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if place != path:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(path, os.O_WRONLY))
     return place
 
 

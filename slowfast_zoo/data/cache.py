@@ -88,7 +88,7 @@ def cache_data(
             columns = dict(sample.columns) | own
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
-        raise DataError(f"The cache '{folder}' can't be written: {error}.") from error
+        raise DataError(f"The cache '{folder}' can't be written: {error.strerror or error}.") from error
     if not done:
         raise DataError(
             f"None of the {len(annotations.samples)} clips could be read; the first: {failed[0][1]}"
