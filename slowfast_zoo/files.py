@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -27,16 +28,20 @@ _MARKS = (
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, *, keep_links: bool = True) -> Iterator[Path]:
     """An empty file beside ``path`` to fill by any means; it takes the place of ``path`` when the block ends.
 
     Until then ``path`` is as it was, and so it stays when the block raises. The content is on the disk
     before the name is. Who may read the file is the umask's choice, whatever wrote it.
 
+    Args:
+        path: where the file is to be.
+        keep_links: write what a link leads to, as a user who named it expects; else the file replaces it.
+
     Raises:
-        OSError: no room, no permission, no folder; nothing half written is left.
+        OSError: no room, no permission, no folder, or a device or pipe; nothing half written is left.
     """
-    path = Path(path)
+    path = _place(Path(path)) if keep_links else Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}")
     try:
         with temporary.open("xb") as file:
@@ -83,14 +88,35 @@ def check_writable(path: str | Path) -> None:
     """Refuses a path where ``written_whole`` would fail, before the work whose result goes there.
 
     Raises:
-        OSError: no folder, no permission, or a folder of that name.
+        OSError: no folder, no permission, or a folder, device or pipe of that name.
     """
     path = Path(path)
-    if path.is_dir():
+    if kind_of(path) == "folder":
         raise IsADirectoryError(f"'{path}' is a folder")
+    path = _place(path)
     temporary = path.with_name(f".{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}")
     temporary.open("xb").close()
     temporary.unlink()
+
+
+def _place(path: Path) -> Path:
+    """The file that a path means, at the end of its links.
+
+    Raises:
+        OSError: a device, a pipe, or a link in a ring, in whose place nothing may come; or a link that the
+            system doesn't let this user write through.
+    """
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    of_system = any(
+        name.startswith(("/dev/", "/proc/")) and not name.startswith("/dev/shm/")
+        for name in (path.absolute().as_posix(), place.absolute().as_posix())
+    )
+    if of_system or place.is_symlink() or (kind_of(place) == "file" and not place.is_file()):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if place != path:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(path, os.O_WRONLY))
+    return place
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
@@ -112,18 +138,41 @@ def kind_of(path: Path) -> Literal["folder", "file", ""]:
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with "~" as the user's folder, where nothing is called that and somebody is."""
+    path = Path(path)
+    if not str(path).startswith("~") or os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody is called that here
+        return path
+
+
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark; line ends stay as they are.
+    """The text of a file, as ``decoded`` has it.
 
     Raises:
         OSError: the file can't be read.
         UnicodeDecodeError: it is in another encoding, or no text.
     """
-    content = path.read_bytes()
+    return decoded(path.read_bytes())
+
+
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """The text of UTF-8, or of UTF-16 or UTF-32 with a byte-order mark; line ends stay as they are.
+
+    Args:
+        content: the bytes.
+        errors: what becomes of those that aren't text, as in ``bytes.decode``.
+
+    Raises:
+        UnicodeDecodeError: they are in another encoding, or no text.
+    """
     for mark, encoding in _MARKS:
         if content.startswith(mark):
-            return content.decode(encoding)
-    return content.decode("utf-8")
+            return content.decode(encoding, errors)
+    return content.decode("utf-8", errors)
 
 
 def is_private(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_zoo.errors import DownloadError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
@@ -55,7 +56,7 @@ class ModelRef:
                     " names the motion of the camera."
                 ) from error
         assert self.path is not None
-        if self.path.is_dir():
+        if kind_of(self.path) == "folder":
             from slowfast_zoo.weights.saved.hub import from_pretrained
 
             return from_pretrained(self.path)
@@ -86,7 +87,7 @@ class ModelRef:
         from slowfast_zoo.video.decoding.sources import display_name
 
         assert self.path is not None
-        file = self.path / "model.safetensors" if self.path.is_dir() else self.path
+        file = self.path / "model.safetensors" if kind_of(self.path) == "folder" else self.path
         try:
             weights = f"sha256:{hash_file(file)[:16]}"
         except OSError:  # loading says what is wrong with it
@@ -106,14 +107,14 @@ def parse(text: str, like: str | None = None) -> ModelRef:
         InputError: ``like`` beside a MODEL that is no file.
     """
     entry = _named(text)
-    path = Path(text).expanduser()
-    if entry is None and not path.exists():
+    path = expanded(text)
+    if entry is None and not kind_of(path):
         names = [*list_models(), *(row.config_name for row in list_weights())]
         hint = did_you_mean(text, names) or f" The models are: {quoted(list_models())}."
         raise UnknownNameError(f"There is no model, folder or file '{text}'.{hint}")
     if like is None:
         return ModelRef(text, entry) if entry else ModelRef(text, path=path)
-    if entry is not None or path.is_dir():
+    if entry is not None or kind_of(path) == "folder":
         raise InputError(f"--like says whose network a checkpoint file has; '{text}' says that itself.")
     row = _named(like)
     if row is None:
@@ -130,7 +131,7 @@ def _named(text: str) -> WeightEntry | None:
     name, colon, tag = text.partition(":")
     if name in list_models():
         return get_weights(name, tag if colon else "default")
-    if colon and name.startswith("slowfast_") and not Path(text).exists():
+    if colon and name.startswith("slowfast_") and not kind_of(Path(text)):
         raise UnknownNameError(f"There is no model '{name}'.{_nearest(name)}")
     return find_config(text)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.network.slowfast import SlowFast, check_labels, class_names
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -140,7 +141,7 @@ def _tagged(model: str, tag: str) -> WeightEntry:
     try:
         return get_weights(model, tag)
     except UnknownNameError as error:
-        if Path(tag).suffix or Path(tag).exists():
+        if Path(tag).suffix or kind_of(Path(tag)):
             raise UnknownNameError(
                 f"{error} A str is always a tag: for a file give Path({tag!r}), for a saved folder or a Hub"
                 " repository call from_pretrained."

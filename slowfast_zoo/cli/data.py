@@ -51,6 +51,8 @@ def check_command(
     from slowfast_zoo.data.splits import resolved
     from slowfast_zoo.spec import ClipSpec
 
+    if out is not None:
+        opt.check_writable(out)
     given, empty = _parts(data), list[str]()
     report: DataReport | PersonReport
     if all(is_person_data(path) for path in given.values()):

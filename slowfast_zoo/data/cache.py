@@ -15,7 +15,8 @@ import numpy as np
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, FrameCountError, InputError, VideoError
-from slowfast_zoo.files import kind_of, written_whole
+from slowfast_zoo.files import expanded, kind_of, written_whole
+from slowfast_zoo.video.decoding.video import come_evenly
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def cache_data(
     """
     from tqdm import tqdm
 
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     video = form == "video"
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
     failed: list[tuple[str, str]] = []
@@ -87,7 +88,7 @@ def cache_data(
             columns = dict(sample.columns) | own
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
-        raise DataError(f"The cache '{folder}' can't be written: {error}.") from error
+        raise DataError(f"The cache '{folder}' can't be written: {error.strerror or error}.") from error
     if not done:
         raise DataError(
             f"None of the {len(annotations.samples)} clips could be read; the first: {failed[0][1]}"
@@ -124,7 +125,7 @@ def _identity(sample: Sample, made: str) -> str:
         VideoError: the source isn't there.
     """
     try:
-        paths = sorted(sample.path.iterdir()) if sample.path.is_dir() else [sample.path]
+        paths = sorted(sample.path.iterdir()) if kind_of(sample.path) == "folder" else [sample.path]
         files = [(path.name, status.st_size, status.st_mtime_ns) for path in paths if (status := path.stat())]
     except OSError as error:
         raise VideoError(f"'{sample.path}' can't be read: {error.strerror or error}.") from error
@@ -134,7 +135,7 @@ def _identity(sample: Sample, made: str) -> str:
 
 
 def _stem(sample: Sample) -> str:
-    return sample.path.name if sample.path.is_dir() else sample.path.stem
+    return sample.path.name if kind_of(sample.path) == "folder" else sample.path.stem
 
 
 def _file_name(text: str) -> str:
@@ -150,12 +151,15 @@ def _store(video: Video, target: Path, short_side: int, quality: int | None) -> 
             _encode(video, temporary, short_side, quality)
             return
         stored: Any = None
-        for index, frame in enumerate(_resized(video, short_side, even=False)):
-            if stored is None:
-                shape = (video.num_frames, *frame.shape)
-                stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            stored[index] = frame
-        stored.flush()
+        try:
+            for index, frame in enumerate(_resized(video, short_side, even=False)):
+                if stored is None:
+                    shape = (video.num_frames, *frame.shape)
+                    stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+                stored[index] = frame
+            stored.flush()
+        finally:
+            del stored  # Windows moves and deletes no file that is mapped
 
 
 def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
@@ -172,17 +176,25 @@ def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
 
 
 def _encode(video: Video, path: Path, short_side: int, quality: int) -> None:
+    """Writes an MP4 whose frames are shown when the video's are, from the first one's 0."""
     import av
 
+    stamps = video.stamps()
+    if stamps is not None and come_evenly(stamps.ticks * float(stamps.tick), video.fps):
+        stamps = None
     try:
         with av.open(str(path), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=video.fps)
+            if stamps is not None:
+                stream.codec_context.time_base = stamps.tick
             stream.options = {"crf": str(quality), "preset": "fast", "g": str(_KEYFRAME_EVERY), "bf": "0"}
             stream.pix_fmt = "yuv420p"
             for index, pixels in enumerate(_resized(video, short_side, even=True)):
                 if not index:
                     stream.height, stream.width = pixels.shape[:2]
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                if stamps is not None:
+                    frame.pts, frame.time_base = int(stamps.ticks[index]), stamps.tick
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     except av.FFmpegError as error:

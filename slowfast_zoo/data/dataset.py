@@ -115,7 +115,8 @@ def open_dataset(
 class ReplacingDataset(torch.utils.data.Dataset[Any]):
     """A dataset whose training replaces clips that can't be read.
 
-    The replacement is drawn with the item's own chance, so that every run replaces alike.
+    The replacement is drawn with the item's own chance, so that every run replaces alike, whatever it has
+    met before.
 
     Attributes:
         unreadable: what training had to replace in this process: index and reason.
@@ -144,11 +145,12 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
     def _training_item(self, index: int) -> Any:
         rng = item_rng()
         while True:
-            if index not in self.unreadable:
-                self._tried.add(index)
-                try:
-                    return self._augmented(index, rng)
-                except VideoError as error:
+            self._tried.add(index)
+            try:
+                # Also what was unreadable before: which frames are asked for may decide, and so does chance.
+                return self._augmented(index, rng)
+            except VideoError as error:
+                if index not in self.unreadable:
                     self.unreadable[index] = str(error)
                     bad, tried = len(self.unreadable), len(self._tried)
                     _LOGGER.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Listing, Sample
 from slowfast_zoo.errors import DataError, quoted
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES
 
 SPLITS = {
@@ -22,7 +22,8 @@ SPLITS = {
 }
 """What folders and lists of a split dataset are called, and which part they are."""
 
-_LISTS = (".csv", ".tsv", ".jsonl", ".txt")
+_LISTS = (".csv", ".tsv", ".jsonl", ".txt", ".json")
+"""The last is often another form of a list beside it, as Kinetics has it: it counts where it is alone."""
 # Kinetics' files are called by video id, first and last second.
 _TIMED = re.compile(r"(.{11})_\d{6}_\d{6}")
 
@@ -36,12 +37,15 @@ def find_splits(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: two things claim to be the same part, or parts without training data.
     """
-    if not folder.is_dir():
+    if kind_of(folder) != "folder":
         return {}
     found: dict[str, Path] = {}
-    for path in _listed(folder):
-        part = SPLITS.get((path.name if path.is_dir() else path.stem).lower())
-        if part is None or not (path.is_dir() or path.suffix.lower() in _LISTS):
+    for path in sorted(_listed(folder), key=lambda path: path.suffix.lower() == ".json"):
+        is_folder = kind_of(path) == "folder"
+        part = SPLITS.get((path.name if is_folder else path.stem).lower())
+        if part is None or not (is_folder or path.suffix.lower() in _LISTS):
+            continue
+        if part in found and path.suffix.lower() == ".json" != found[part].suffix.lower():
             continue
         if part in found:
             raise DataError(f"'{folder}' has two {part} parts: '{found[part].name}' and '{path.name}'.")
@@ -63,7 +67,7 @@ def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
     Raises:
         DataError: no class folders, or one that holds no clip.
     """
-    classes = [path for path in _listed(folder) if path.is_dir()]
+    classes = [path for path in _listed(folder) if kind_of(path) == "folder"]
     if not classes:
         raise DataError(
             f"The folder '{folder}' has no folders in it; accepted: one folder of clips per class."
@@ -87,23 +91,31 @@ def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
 
 def empty_classes(source: str | Path) -> list[str]:
     """The class folders without a clip, where the source is a folder of classes of which others have some."""
-    folder = Path(source).expanduser()
-    if not folder.is_dir() or find_splits(folder):
+    folder = expanded(source)
+    if kind_of(folder) != "folder" or find_splits(folder):
         return []
-    classes = [path for path in _listed(folder) if path.is_dir()]
+    classes = [path for path in _listed(folder) if kind_of(path) == "folder"]
     empty = [path.name for path in classes if not _clips_below(path)]
     return empty if len(empty) < len(classes) else []
 
 
 def _clips_below(folder: Path) -> list[Path]:
-    return list(_walk(folder, lambda path: not path.is_dir() or is_frame_folder(path)))
+    return list(_walk(folder, _is_clip))
+
+
+def _is_clip(path: Path) -> bool:
+    """Whether it is no folder, or one of frames; pictures beside videos are stills of these."""
+    return kind_of(path) != "folder" or (is_frame_folder(path) and not _holds(path, CLIP_SUFFIXES))
 
 
 def is_frame_folder(path: Path) -> bool:
     """Whether it is a folder with a picture in it."""
-    return kind_of(path) == "folder" and any(
-        child.suffix.lower() in PICTURE_SUFFIXES for child in _listed(path)
-    )
+    return kind_of(path) == "folder" and _holds(path, PICTURE_SUFFIXES)
+
+
+def _holds(folder: Path, suffixes: Collection[str]) -> bool:
+    """Whether a file in it has one of these endings."""
+    return any(child.suffix.lower() in suffixes and kind_of(child) == "file" for child in _listed(folder))
 
 
 def find_ids(samples: Sequence[Sample], root: Path) -> list[Sample]:
@@ -120,7 +132,7 @@ def find_ids(samples: Sequence[Sample], root: Path) -> list[Sample]:
     parts = {_timed_name(sample) for sample in samples if sample.start_seconds is not None}
 
     def name_of(path: Path) -> str:
-        return path.name if path.is_dir() else path.stem
+        return path.name if kind_of(path) == "folder" else path.stem
 
     def id_of(path: Path) -> str:
         timed = _TIMED.fullmatch(name_of(path))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slowfast_zoo.errors import DataError
-from slowfast_zoo.files import read_text
+from slowfast_zoo.files import expanded, read_text
 
 MOST_CLASSES = 100_000
 """More are a mistake: a number of frames or an id where a class is expected."""
@@ -135,10 +135,10 @@ def text_of(path: Path, what: str) -> str:
         DataError: it can't be read, or isn't text.
     """
     try:
-        text = read_text(path.expanduser())
+        text = read_text(expanded(path))
     except UnicodeError as error:
         raise DataError(f"The {what} '{path}' can't be read: {error}; save it as UTF-8 text.") from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"The {what} '{path}' can't be read: {error}.") from error
     if "\0" in text:
         raise DataError(f"The {what} '{path}' can't be read: it is no text; save it as UTF-8 text.")

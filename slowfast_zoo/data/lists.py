@@ -38,7 +38,7 @@ from slowfast_zoo.data.folders import find_ids, find_splits, is_frame_folder, re
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
 from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError, did_you_mean, quoted
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 
 _ACCEPTED = (
@@ -117,7 +117,7 @@ def read_annotations(
         UnknownNameError: no such form.
         InputError: a separator or a frame rate that is none.
     """
-    path = _user_path(source)
+    path = expanded(source)
     if form is not None and form not in get_args(Form):
         near = did_you_mean(form, get_args(Form))
         raise UnknownNameError(
@@ -130,7 +130,7 @@ def read_annotations(
         )
     if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < 1e6):
         raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
-    base = _user_path(root) if root is not None else path if kind_of(path) == "folder" else path.parent
+    base = expanded(root) if root is not None else path if kind_of(path) == "folder" else path.parent
     if not kind_of(path):
         raise DataError(f"There is no dataset at '{path}'; give a folder of class folders, or a list.")
     if kind_of(base) != "folder":
@@ -164,7 +164,7 @@ def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
     Raises:
         DataError: as ``read_annotations``, or a part has other classes than "train".
     """
-    paths = find_splits(_user_path(folder))
+    paths = find_splits(expanded(folder))
     if not paths:
         return {}
     parts = {"train": read_annotations(paths.pop("train"), **options)}
@@ -193,16 +193,10 @@ def read_like(source: str | Path, train: Annotations, **options: Unpack[ReadOpti
     )
 
 
-def _user_path(path: str | Path) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"There is no '{path}': {error}") from error
-
-
 def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sample:
-    """The sample with how its frames are read; videos know that themselves."""
-    if (frame_pattern is None and fps is None) or sample.path.suffix.lower() in VIDEO_SUFFIXES:
+    """The sample with how its frames are read; videos know that themselves, folders called like one don't."""
+    is_video = sample.path.suffix.lower() in VIDEO_SUFFIXES
+    if (frame_pattern is None and fps is None) or (is_video and kind_of(sample.path) != "folder"):
         return sample
     return dataclasses.replace(
         sample, frame_pattern=sample.frame_pattern or frame_pattern, fps=sample.fps or fps

@@ -23,7 +23,10 @@ from slowfast_zoo.errors import DataError, InputError
 _PARTS = (
     re.compile(r"(?P<source>.{11})_\d{6}_\d{6}"),
     re.compile(r"(?P<source>v_.+_g\d+)_c\d+"),
-    re.compile(r"(?P<source>.+?)[ ._-]*(?:cut|part|scene|seg|segment|shot)[ ._-]*\d+", re.IGNORECASE),
+    re.compile(
+        r"(?P<source>.+?)[ ._-]*(?:(?<![^\W\d_])|(?<=[a-z])(?=[A-Z]))"  # no word begins in "haircut_1"
+        r"(?i:cut|part|scene|seg|segment|shot)[ ._-]*\d+"
+    ),
 )
 
 # What may name a person or a recording: the first, second or last word of a file's name, or its folder.
@@ -61,13 +64,13 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
     if group_by == "folder":
         return str(sample.path.parent)
     if group_by.startswith("column:"):
-        columns = dict(sample.columns)
+        columns = {column.casefold(): text for column, text in sample.columns}
         name = group_by.removeprefix("column:")
-        if name not in columns:
+        if name.casefold() not in columns:
             raise DataError(
                 f"'{sample.name}' has no column '{name}'; it has: {', '.join(columns) or 'none'}."
             )
-        return columns[name]
+        return columns[name.casefold()]
     try:
         match = re.search(group_by, sample.path.as_posix())
     except re.error as error:

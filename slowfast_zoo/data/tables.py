@@ -145,7 +145,7 @@ def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The folder '{folder}' can't be written: {error}.") from error
+        raise DataError(f"The folder '{folder}' can't be written: {error.strerror or error}.") from error
     write_text(folder / "labels.txt", format_labels(next(iter(parts.values())).class_names))
     for part, clips in parts.items():
         write_table(folder / f"{part}.csv", clips)
@@ -167,7 +167,7 @@ def write_text(path: Path, text: str) -> None:
             f"'{path}' can't be written: a name isn't UTF-8 in '{shown:.200}'; rename it."
         ) from error
     except OSError as error:
-        raise DataError(f"'{path}' can't be written: {error}.") from error
+        raise DataError(f"'{path}' can't be written: {error.strerror or error}.") from error
 
 
 def _joined(labels: Sequence[str]) -> str:

@@ -342,7 +342,7 @@ def _write(path: Path, text: str) -> None:
         with written_whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise InputError(f"The result file {path} can't be written: {error}.") from error
+        raise InputError(f"The result file {path} can't be written: {error.strerror or error}.") from error
 
 
 _Row = tuple[int, npt.NDArray[Any], npt.NDArray[np.float32], int]

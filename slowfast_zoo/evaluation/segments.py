@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import DataError, InputError, did_you_mean
-from slowfast_zoo.files import read_text
+from slowfast_zoo.files import kind_of, read_text
 from slowfast_zoo.inference.segments import Segment
 
 Values = npt.NDArray[np.float64]
@@ -204,7 +204,7 @@ def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
         DataError: a file isn't in that format.
     """
     path = Path(path)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    files = sorted(path.glob("*.json")) if kind_of(path) == "folder" else [path]
     if not files:
         raise DataError(f"The folder '{path}' holds no .json files.")
     found: dict[str, list[Segment]] = {}

@@ -32,6 +32,7 @@ from slowfast_zoo.errors import (
     did_you_mean,
     quoted,
 )
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.runtime.machine import given_threads, usable_cpus
@@ -170,16 +171,14 @@ class BatchPredictor:
             "window_seconds": window_seconds,
             "rules": None if rules is None else dataclasses.asdict(rules),
             "detector": detector,
-            "boxes": None if boxes is None else str(Path(boxes).expanduser().absolute()),
+            "boxes": None if boxes is None else str(expanded(boxes).absolute()),
             "engine": engine,
             "precision": precision,
             "device": None if device is None else str(device),
             "threads": threads,
         }
         entry = reference.entry
-        settings["model"] = (
-            f"{entry.model}:{entry.tag}" if entry else str(Path(model).expanduser().absolute())
-        )
+        settings["model"] = f"{entry.model}:{entry.tag}" if entry else str(expanded(model).absolute())
         settings["weights"] = reference.origin()["weights"]
         _check(task, settings, reference)
         self._set(settings | {"column": column, "keep": list(keep), "prefix": prefix})
@@ -382,7 +381,7 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
             raise InputError(
                 "Where are the persons? Give boxes= (a file), or detector='person' to have them found."
             )
-        if settings["boxes"] is not None and not Path(settings["boxes"]).is_file():
+        if settings["boxes"] is not None and kind_of(Path(settings["boxes"])) != "file":
             raise InputError(f"There is no file '{settings['boxes']}' of boxes.")
     elif settings["boxes"] is not None or settings["detector"] is not None:
         raise InputError(f"boxes= and detector= belong to task='detect', not to '{task}'.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
@@ -49,7 +50,9 @@ def expand_sources(source: Sources) -> Sequence[Source] | Iterator[Source]:
     if not _is_many(source):
         return [cast("Source", source)]
     many = cast("Iterable[Source]", source)
-    return many if isinstance(many, (list, tuple)) else iter(many)
+    if isinstance(many, (list, tuple)):
+        return many
+    return list(many) if hasattr(many, "__array__") else iter(many)
 
 
 def check_single(source: object, advice: str = "predict_many answers for each of many.") -> None:
@@ -64,7 +67,7 @@ def check_single(source: object, advice: str = "predict_many answers for each of
     """
     if isinstance(source, (str, Path)):
         text = _text(source)
-        folder = is_folder(text) and bool(list_videos(Path(text)).videos)
+        folder = kind_of(Path(text)) == "folder" and bool(list_videos(Path(text)).videos)
         if not folder and not _is_pattern(text):
             return
         kind = "is a folder of videos" if folder else "is a pattern"
@@ -106,7 +109,7 @@ def _left_out(entry: os.DirEntry[str], recursive: bool) -> str | None:
     """Why an entry of a folder is no video, "" where nobody needs to know; None for a video."""
     if entry.name.startswith("."):
         return "hidden"
-    if is_folder(entry.path):
+    if kind_of(Path(entry.path)) == "folder":
         return "" if recursive else "folders inside"
     with contextlib.suppress(OSError):  # of a link that leads in circles
         if entry.is_file():
@@ -131,26 +134,25 @@ def _folders(top: Path) -> Iterator[Path]:
         seen.add((facts.st_dev, facts.st_ino))
         yield folder
         for entry in entries:
-            if not entry.name.startswith(".") and is_folder(entry.path):
+            if not entry.name.startswith(".") and kind_of(Path(entry.path)) == "folder":
                 (links if entry.is_symlink() else waiting).append(folder / entry.name)
 
 
 def _is_many(source: object) -> bool:
     single = isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
-    single = single or hasattr(source, "__array__") or is_decoder(source)
+    single = single or (hasattr(source, "__array__") and not _holds_names(source)) or is_decoder(source)
     return not single and isinstance(source, Iterable)
+
+
+def _holds_names(array: object) -> bool:
+    """Whether an array, or a column of a table, holds names or other objects, not the pixels of a video."""
+    kind = getattr(getattr(array, "dtype", None), "kind", None)
+    return kind in ("O", "T", "U") and getattr(array, "ndim", 0) > 0
 
 
 def _text(source: str | Path) -> str:
     """A path in words, "~" and "file://" resolved; other URLs as they are."""
     return str(source) if is_url(source) else str(local_path(source))
-
-
-def is_folder(path: str | Path) -> bool:
-    """Whether a folder lies there and may be looked at."""
-    with contextlib.suppress(OSError):  # pathlib raises where a name is too long, or a folder forbidden
-        return Path(path).is_dir()
-    return False
 
 
 def _is_pattern(text: str) -> bool:
@@ -160,7 +162,7 @@ def _is_pattern(text: str) -> bool:
 def _named(source: str | Path) -> Sequence[Source]:
     text = _text(source)
     path = Path(text)
-    if is_folder(text):
+    if kind_of(path) == "folder":
         listing = list_videos(path)
         if listing.videos:
             return listing.videos

@@ -18,7 +18,7 @@ from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices, Random, Stamps
-from slowfast_zoo.video.sampling import checked_seconds, key_frames, key_indices
+from slowfast_zoo.video.sampling import check_moment, checked_seconds, key_frames, key_indices
 from slowfast_zoo.video.windows import Window, window_of
 
 
@@ -75,7 +75,9 @@ class KeyFrames:
         """The times as the rule counts them: from the first frame on."""
         if spec.time_base == "frames":
             # Frame numbers are what counts, whatever the rate: the frame that is there at that time.
-            numbers = [min(video.index_near(second), video.num_frames) for second in self.seconds]
+            for second in self.seconds:
+                check_moment(second, video.seconds_of(video.num_frames), video.fps)
+            numbers = [video.index_near(second) for second in self.seconds]
             return [float(number / video.fps) for number in numbers], None
         begin = video.seconds_of(0)
         return [max(second - begin, 0.0) for second in self.seconds], video.stamps()

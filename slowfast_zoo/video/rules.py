@@ -452,11 +452,15 @@ def resampled_count(spec: ClipSpec, video: Timing) -> int:
     if video.rate is None or spec.fps is None:
         return video.count
     fps = Fraction(spec.fps)
+    return max(math.floor(end_seconds(video, video.rate) * fps + Fraction(1, 2)), 1)
+
+
+def end_seconds(video: Timing, rate: Fraction) -> Fraction:
+    """When the last frame ends, counted from the first one's begin, in a video of so many frames a second."""
     if video.stamps is None:
-        return max(math.floor(video.count * fps / video.rate + Fraction(1, 2)), 1)
-    last = int(video.stamps.ticks[-1]) * video.stamps.tick + 1 / video.rate
-    end = max(last, video.stamps.duration * video.stamps.tick)
-    return max(math.floor(end * fps + Fraction(1, 2)), 1)
+        return video.count / rate
+    last = int(video.stamps.ticks[-1]) * video.stamps.tick + 1 / rate
+    return max(last, video.stamps.duration * video.stamps.tick)
 
 
 def source_frame(spec: ClipSpec, video: Timing, number: int) -> int:

@@ -34,6 +34,7 @@ from slowfast_zoo.video.rules import (
     Stamps,
     Start,
     Timing,
+    end_seconds,
     resampled_count,
     source_frame,
 )
@@ -198,13 +199,20 @@ def _key_numbers(
 ) -> Iterator[int]:
     """The key frames' numbers at the spec's rate."""
     rate = Fraction(fps if video.rate is None or spec.fps is None else spec.fps)
-    end = resampled_count(spec, video) / rate
+    end = end_seconds(video, Fraction(fps))
     for moment in seconds:
-        if not math.isfinite(moment) or not 0 <= moment <= end:
-            raise InputError(
-                f"A key frame is at {moment!r} s; accepted: 0 to {float(end):.3f}, the video's end."
-            )
+        check_moment(moment, end, fps)
         yield round(Fraction(moment) * rate)
+
+
+def check_moment(moment: float, end: float | Fraction, fps: float | Fraction) -> None:
+    """Refuses the time of a key frame that a video doesn't have; half a frame behind its end is rounding.
+
+    Raises:
+        InputError: says what is accepted.
+    """
+    if not math.isfinite(moment) or not 0 <= moment <= end + 1 / (2 * fps):
+        raise InputError(f"A key frame is at {moment!r} s; accepted: 0 to {float(end):.3f}, the video's end.")
 
 
 def clip_span(spec: ClipSpec, fps: Rate = None) -> int:

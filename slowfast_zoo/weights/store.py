@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, quoted
-from slowfast_zoo.files import hash_file
+from slowfast_zoo.files import hash_file, kind_of
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -70,7 +70,7 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
         CheckpointError: it is unsafe or damaged, or another model's, or fits no row, or several.
         InputError: a folder, or ``like`` for a file that says itself what it is.
     """
-    if path.is_dir():
+    if kind_of(path) == "folder":
         raise InputError(f"'{path}' is a folder; from_pretrained reads folders.")
     checkpoint = read_checkpoint(path)
     config = config_in(checkpoint)

@@ -335,6 +335,19 @@ def test_names_from_a_file_and_a_video_from_standard_input(saved: Path, videos: 
     assert CliRunner().invoke(main, ["predict"]).exit_code == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_names_are_read_in_the_encoding_that_a_mark_says(saved: Path, tmp_path: Path, encoding: str) -> None:
+    """PowerShell's ``>`` writes UTF-16; and what else ends lines is part of a name."""
+    odd = tmp_path / "b\u2028\x85ü.mkv"
+    write_video(odd, moving_pattern(8))
+    (tmp_path / "names.txt").write_bytes(f"{odd}\r\n{tmp_path / 'gone.mkv'}\r\n".encode(encoding))
+    result = run("--from", tmp_path / "names.txt", "--model", saved, "--out", tmp_path / "o.jsonl")
+    assert result.stderr.count("doesn't exist") == 1 and "1 answered" in result.stderr
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfeabc")
+    result = run("--from", tmp_path / "names.txt", "--model", saved)
+    assert result.exit_code == 1 and "names.txt' can't be read: 'utf-16" in result.output
+
+
 def test_off_a_terminal_a_line_comes_every_so_often(capsys: pytest.CaptureFixture[str]) -> None:
     seconds = iter(range(0, 1000, 20))
     progress = Progress(5, Found(skipped=Counter(hidden=2)), clock=lambda: next(seconds))

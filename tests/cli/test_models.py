@@ -77,6 +77,16 @@ def test_a_name_goes_before_a_file_of_that_name(tmp_path: Path, monkeypatch: pyt
     assert parse("./slowfast_tiny").path == Path("slowfast_tiny")
 
 
+def test_what_lies_in_a_forbidden_folder_isnt_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, **how: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    for text in ("secret/model", "slowfast_secret:model"):
+        with pytest.raises(UnknownNameError, match="There is no model"):
+            parse(text)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -87,6 +97,9 @@ def test_a_name_goes_before_a_file_of_that_name(tmp_path: Path, monkeypatch: pyt
             "slowfast_r50_8x8:pyslowfast/k400",
             "no model 'slowfast_r50_8x8'. Did you mean 'slowfast_r50_8x8x1'",
         ),
+        ("~nobody at all/model", "no model, folder or file '~nobody at all/model'"),
+        ("a" * 300, "no model, folder or file"),
+        ("slowfast_" + "a" * 300 + ":x", "no model"),
         ("slowfast_r50_8x8x1_256e_kinetics400_rg", "Did you mean 'slowfast_r50_8x8x1_256e_kinetics400_rgb'"),
     ],
 )

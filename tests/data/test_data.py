@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -168,6 +169,28 @@ def test_frame_folders_with_and_without_offset(tmp_path: Path) -> None:
     assert (several.samples[0].num_frames, several.samples[0].labels) == (3, (6, 1))
 
 
+def test_a_picture_beside_videos_is_a_still_of_one(clips: Path, tmp_path: Path) -> None:
+    frames = moving_pattern(4, 48, 64)
+    (tmp_path / "jump" / "s1").mkdir(parents=True)
+    for name in ("v0.mkv", "v1.mkv"):
+        shutil.copy(clips / "jump" / "clip 0.mkv", tmp_path / "jump" / "s1" / name)
+    Image.fromarray(frames[0]).save(tmp_path / "jump" / "s1" / "v0.png")
+    frames_folder(tmp_path / "jump" / "s2", frames)
+    (tmp_path / "jump" / "s2" / "inside.avi").mkdir()
+    found = [name for name, _ in named(read_annotations(tmp_path), tmp_path)]
+    assert found == ["jump/s1/v0.mkv", "jump/s1/v1.mkv", "jump/s2"]
+
+
+def test_a_folder_of_frames_may_be_called_like_a_video(tmp_path: Path) -> None:
+    frames = moving_pattern(6, 48, 64)
+    folder = frames_folder(tmp_path / "clip.avi", frames)
+    Image.fromarray(frames[0]).save(folder / "flow_x_00001.png")
+    (tmp_path / "list.txt").write_text("clip.avi 6 0\n")
+    found = read_annotations(tmp_path / "list.txt", form="rawframes", frame_pattern="img_{:05}.png", fps=12)
+    with found.samples[0].open() as video:
+        assert (video.num_frames, video.fps) == (6, 12)
+
+
 def test_frame_pattern_chooses_one_of_several_series(tmp_path: Path) -> None:
     frames = moving_pattern(6, 48, 64)
     folder = frames_folder(tmp_path / "c" / "x", frames)
@@ -277,6 +300,26 @@ def test_training_replaces_unreadable_clips_alike_in_every_run_and_counts_them(
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(first, keyed(dataset), strict=True))  # known bad ones
     assert len(caplog.records) == 4
+
+
+def test_what_replaces_a_partly_unreadable_clip_depends_on_the_key_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        frames_folder(tmp_path / f"class{number % 2}" / f"clip{number}", moving_pattern(9, 36, 36, number))
+    cut = tmp_path / "class0" / "clip0" / "img_00005.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+
+    def opened() -> VideoDataset:
+        return open_dataset(tmp_path, SPEC, train=True)
+
+    through = opened()
+    found = [keyed(through, epoch=epoch)[0] for epoch in range(8)]
+    assert list(through.unreadable) == [0]
+    warned = len(caplog.records)
+    anew = [keyed(opened(), epoch=epoch)[0] for epoch in range(8)]
+    assert all(torch.equal(a, b) for a, b in zip(found, anew, strict=True))
+    assert warned == 1 < len(caplog.records) < 6, "some clips of it are read, others not"
 
 
 def test_training_stops_past_a_threshold(clips: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo.data.annotations import Annotations, unite_classes
+from slowfast_zoo.data.folders import empty_classes, find_splits
 from slowfast_zoo.data.labels import format_labels, read_labels
 from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
 from slowfast_zoo.data.tables import write_split
@@ -172,6 +173,41 @@ def test_mmaction2s_json_and_json_lines(clips: Path) -> None:
         annotations = read(clips, text)
         assert described(annotations, clips) == [("jump/a.mp4", (0, 2)), ("frames/g", (1,))]
         assert annotations.multi_label and annotations.samples[1].num_frames == 3
+
+
+def test_divided_data_may_be_json(clips: Path) -> None:
+    for part in ("train", "val"):
+        rows = [{"path": "jump/clip 0.mkv", "label": "jump"}, {"path": "run/clip 2.mkv", "label": "run"}]
+        (clips / f"{part}.json").write_text(json.dumps(rows))
+    assert {name: path.name for name, path in find_splits(clips).items()} == {
+        "train": "train.json",
+        "val": "val.json",
+    }
+    (clips / "train.csv").write_text("path,label\njump/clip 0.mkv,jump\n")
+    (clips / "val.json").write_text("{}")  # as Kinetics', which aren't for us
+    (clips / "val.csv").write_text("path,label\njump/clip 1.mkv,jump\n")
+    assert [path.name for path in find_splits(clips).values()] == ["train.csv", "val.csv"]
+    (clips / "training.csv").write_text("path,label\njump/clip 0.mkv,jump\n")
+    with pytest.raises(DataError, match=r"two train parts: 'train\.csv' and 'training\.csv'"):
+        find_splits(clips)
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_what_the_system_cant_look_at_isnt_there(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, forbidden: bool
+) -> None:
+    paths: list[Path] = [clips / ("a" * 300), Path("~nobody at all/data"), clips / "a\0b"]
+    if forbidden:
+
+        def refused(path: Path, **how: object) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "stat", refused)
+        paths = [clips]
+    for path in paths:
+        assert find_splits(path) == {} and empty_classes(path) == []
+        with pytest.raises(DataError, match="There is no dataset at"):
+            read_annotations(path)
 
 
 def test_paths_of_windows(clips: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.movies import moving_pattern, write_video
+from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.data.annotations import Annotations, Sample
@@ -112,12 +114,18 @@ def test_unreadable_clips_are_named_by_their_place(parts: Path) -> None:
         ("a/-abcdefghij_000010_000020.mp4", None, "-abcdefghij"),
         ("a/v_Archery_g03_c02.avi", None, "v_Archery_g03"),
         ("a/match two_part12.mp4", None, "match two"),
+        ("a/matchTwoPart12.mp4", None, "matchTwo"),
+        ("a/match2part12.mp4", None, "match2"),
+        ("a/haircut_001.mp4", None, "/d/a/haircut_001.mp4"),
+        ("a/snapshot 3.mp4", None, "/d/a/snapshot 3.mp4"),
+        ("a/SLAPSHOT12.mp4", None, "/d/a/SLAPSHOT12.mp4"),
         ("a/seg-3.mp4", None, "/d/a/seg-3.mp4"),
         ("a/walk 3.mp4", None, "/d/a/walk 3.mp4"),
         ("a/eli_walk.avi", "folder", "/d/a"),
         ("a/eli_walk.avi", r"/(\w+?)_", "eli"),
         ("a/eli_walk.avi", r"eli|ido", "eli"),
         ("a/eli_walk.avi", "column:actor", "Eli"),
+        ("a/eli_walk.avi", "column:Actor", "Eli"),
     ],
 )
 def test_sources(name: str, group_by: str | None, source: str) -> None:
@@ -352,6 +360,43 @@ def test_class_names_never_lead_out_of_the_cache(wide: Path, tmp_path: Path) -> 
     cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "deep" / "out", form="frames")
     samples = read_annotations(tmp_path / "deep" / "out" / "index.csv").samples
     assert all((tmp_path / "deep" / "out") in sample.path.resolve().parents for sample in samples)
+
+
+def test_a_cached_video_shows_its_frames_when_the_original_does(tmp_path: Path) -> None:
+    shown = [0, 33, 67, 100, 600, 800, 1000, 1200]
+    (tmp_path / "a").mkdir()
+    write_stamped(tmp_path / "a" / "x.mkv", shown, frames=moving_pattern(8, 32, 32))
+    cache_data(read_annotations(tmp_path), tmp_path / "out", progress=False)
+    with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
+        seconds = [video.seconds_of(index) for index in range(video.num_frames)]
+    assert seconds == pytest.approx([moment / 1000 for moment in shown], abs=1e-3)
+
+
+def test_stored_frames_are_let_go_before_their_file_is_moved(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows moves no file that is mapped, and deletes none."""
+    maps: list[weakref.ref[np.memmap]] = []
+    alive: list[bool] = []
+    make, replace, unlink = np.lib.format.open_memmap, Path.replace, Path.unlink
+
+    def made(*args: Any, **how: Any) -> np.memmap:
+        stored = make(*args, **how)
+        maps.append(weakref.ref(stored))
+        return stored
+
+    def looked(move: Any) -> Any:
+        def moved(path: Path, *args: Any, **how: Any) -> Any:
+            alive.append(any(found() is not None for found in maps))
+            return move(path, *args, **how)
+
+        return moved
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", made)
+    monkeypatch.setattr(Path, "replace", looked(replace))
+    monkeypatch.setattr(Path, "unlink", looked(unlink))
+    cache_data(read_annotations(wide), tmp_path / "out", form="frames", progress=False)
+    assert len(maps) == 2 and alive and not any(alive)
 
 
 def test_a_video_needs_a_frame_rate_to_be_cached_as_one(tmp_path: Path) -> None:

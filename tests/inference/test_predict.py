@@ -128,6 +128,25 @@ def test_many_videos(model: SlowFast, folder: Path) -> None:
     assert [scores(predict(model, path)) for path in paths] == by_folder, "in company as alone"
 
 
+def test_names_in_an_array_are_names(model: SlowFast, folder: Path) -> None:
+    """NumPy's text, and a column of a table (pandas), whose array holds objects."""
+
+    class Column(list[str]):
+        dtype, ndim = np.dtype(object), 1
+
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+            return np.array(list(self), object)
+
+    names = [str(folder / f"clip {seed}.mkv") for seed in (1, 2)]
+    expected = list(predict_many(model, names))
+    assert [answer.error for answer in expected] == [None, None]
+    for column in (np.array(names), np.array(names, object), Column(names)):
+        assert list(predict_many(model, column)) == expected
+        with pytest.raises(InputError, match="One video is expected"):
+            predict(model, cast("Any", column))
+    assert predict(model, np.str_(names[0])) == expected[0]
+
+
 def test_predict_takes_one_video_and_names_the_other(model: SlowFast, folder: Path) -> None:
     many: list[Any] = [folder, str(folder), str(folder / "*.mkv"), [folder / "clip 0.mkv"], iter([])]
     for source in many:

@@ -206,6 +206,9 @@ def test_what_isnt_accepted() -> None:
     for moment in (-1.0, 11.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match=r"A key frame is at .* accepted: 0 to 10.000"):
             key_indices(OPENMMLAB, 300, 30, [moment])
+    assert np.array_equal(*(key_indices(OPENMMLAB, 243, 240, [moment]) for moment in (242 / 240, 243 / 240)))
+    with pytest.raises(InputError, match=r"accepted: 0 to 1.012"):
+        key_indices(OPENMMLAB, 243, 240, [244 / 240])
     for given, says in (([], "no key frame"), ([None], "is None; accepted: seconds"), ([-1], "is -1")):
         with pytest.raises(InputError, match=says):
             KeyFrames(given)  # type: ignore[arg-type]
@@ -255,6 +258,15 @@ def test_clips_around_key_frames(spec: ClipSpec, tmp_path: Path) -> None:
         expected = pipeline.view(pipeline.prepare_all(frames[row], 4), 0)
         assert torch.equal(found[number].tensor()[0], expected)
         assert found[number].padded == (number == 0)
+
+
+@pytest.mark.parametrize("spec", [OPENMMLAB, MULTISPORTS], ids=lambda spec: spec.sampling)
+def test_key_frames_behind_the_end_are_refused(spec: ClipSpec, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", moving_pattern(12), fps=24)
+    with open_video(path) as video:
+        assert KeyFrames([0.5 + 1 / 50]).windows(video, spec)[0].key_frame == 11  # rounded
+        with pytest.raises(InputError, match=r"at 0.55 s; accepted: 0 to 0.500, the video's end"):
+            KeyFrames([0.1, 0.55]).windows(video, spec)
 
 
 def test_a_picture_that_begins_late(tmp_path: Path) -> None:

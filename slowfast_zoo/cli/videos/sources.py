@@ -17,6 +17,7 @@ from slowfast_zoo.cli.options import echo
 from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.files import decoded, kind_of
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.predict import Prediction
@@ -84,9 +85,11 @@ class Videos:
             return self.arguments
         try:
             with click.open_file(self.names, "rb") as file:
-                lines = file.read().decode("utf-8-sig", "surrogateescape").splitlines()
-        except OSError as error:
-            raise InputError(f"'{self.names}' can't be read: {error.strerror or error}.") from error
+                text = decoded(file.read(), "surrogateescape")
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"'{self.names}' can't be read: {reason}.") from error
+        lines = text.replace("\r\n", "\n").split("\n")  # names may hold what else ends a line
         return (*self.arguments, *(line for line in lines if line.strip()))
 
     def find(self, known: Counter[str] | None = None) -> Found:
@@ -147,12 +150,12 @@ def _missing(source: Any) -> str | None:
 
 def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
     """The videos that one argument names."""
-    from slowfast_zoo.inference.inputs import expand_sources, is_folder, list_videos
+    from slowfast_zoo.inference.inputs import expand_sources, list_videos
     from slowfast_zoo.video.decoding.sources import is_url, local_path
 
     if text == "-":
         return [sys.stdin.buffer]
-    if is_url(text) or not is_folder(folder := local_path(text)):
+    if is_url(text) or kind_of(folder := local_path(text)) != "folder":
         return [str(source) for source in expand_sources(text)]
     listing = list_videos(folder, recursive=recursive)
     found = [str(video) for video in listing.videos]

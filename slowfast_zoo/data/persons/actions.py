@@ -9,6 +9,7 @@ AVA's CSV, which MMAction2 and PySlowFast write too, has no header::
 from __future__ import annotations
 
 import csv
+import io
 import dataclasses
 import functools
 import math
@@ -157,7 +158,7 @@ def read_excluded(path: str | Path) -> frozenset[Frame]:
 
 def csv_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
     """("file:line", fields without spaces around them) of every line that holds something."""
-    reader = csv.reader(text_of(path, "list").splitlines())
+    reader = csv.reader(io.StringIO(text_of(path, "list"), newline=""))
     try:
         for row in reader:
             fields = [field.strip() for field in row]

@@ -29,7 +29,7 @@ from slowfast_zoo.data.persons.cvat import looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
 from slowfast_zoo.data.persons.tables import read_person_table
 from slowfast_zoo.errors import DataError, InputError, did_you_mean, quoted
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import is_number
@@ -220,7 +220,7 @@ def read_persons(
         DataError: nothing there, a line that can't be read, or none of the videos exists.
         InputError: a time or a rate that is none.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     form = _form(path) if kind_of(path) == "file" else None
     if form is None:
         raise DataError(
@@ -244,7 +244,7 @@ def read_persons(
         columns = {number: number - 1 for number in range(1, count + 1)}  # AVA's begin at 1
     else:
         columns, count = {number: place for place, number in enumerate(names)}, len(names)
-    base = path.parent if root is None else Path(root).expanduser()
+    base = path.parent if root is None else expanded(root)
     out = frozenset(frame for file in excluded for frame in read_excluded(file))
     boxes: dict[str, PersonBoxes] = {}
     for file in proposals:

@@ -113,7 +113,7 @@ def store(name: str, content: bytes) -> None:
     if folder is None:
         return
     try:
-        with written_whole(folder / name) as path, path.open("wb") as file:
+        with written_whole(folder / name, keep_links=False) as path, path.open("wb") as file:
             file.write(hashlib.sha256(content).digest())
             file.write(content)
         _prune(folder)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.files import written_whole
-from slowfast_zoo.inference.inputs import is_folder
+from slowfast_zoo.files import kind_of, written_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -217,9 +216,9 @@ def checked_path(path: str | Path, suffixes: Sequence[str]) -> Path:
     if path.suffix.lower() not in suffixes:
         given = f"ends in '{path.suffix}'" if path.suffix else "has no ending"
         raise InputError(f"'{path}' {given}; accepted: {', '.join(suffixes)}.")
-    if not is_folder(path.parent):
+    if kind_of(path.parent) != "folder":
         raise VideoError(f"'{path}' can't be written: there is no folder '{path.parent}'.")
-    if is_folder(path):
+    if kind_of(path) == "folder":
         raise VideoError(f"'{path}' can't be written: it is a folder.")
     return path
 

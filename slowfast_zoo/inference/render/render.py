@@ -36,6 +36,7 @@ from slowfast_zoo.network.slowfast import SlowFast, slow_frames
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
+from slowfast_zoo.video.decoding.video import EVEN_SECONDS, come_evenly
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ _GIF_FPS = 12.5  # GIF counts in 1/100 s, and players slow down what is faster t
 _GIF_SECONDS = 30.0
 _MOST_VIEWS = 30
 _FINEST_RATE = 60_000  # ticks in a second; MPEG-4's encoder takes up to 65,535
-_REGULAR_SECONDS = 2e-3  # stamps of whole milliseconds are regular
 _SAME_SECONDS = 1e-6
 
 _Drawn = tuple[float, float, "Image"]
@@ -298,11 +298,7 @@ def _drawn(
 def _ticks(times: Sequence[float], part: range, rate: Fraction) -> Fraction:
     """The unit that the drawn frames' times are written in: a frame where they are regular, else fine."""
     exact = rate.limit_denominator(_FINEST_RATE)
-    regular = all(
-        abs(times[index] - times[part.start] - float(number / exact)) < _REGULAR_SECONDS
-        for number, index in enumerate(part)
-    )
-    return exact if regular else Fraction(_FINEST_RATE)
+    return exact if come_evenly(times[part.start : part.stop], exact) else Fraction(_FINEST_RATE)
 
 
 def _write_mp4(part: Path, pictures: Iterator[_Drawn], ticks: Fraction, size: tuple[int, int]) -> None:
@@ -344,7 +340,7 @@ def _write_gif(part: Path, pictures: Iterator[_Drawn]) -> None:
     length = 0.0
     for begin, end, picture in pictures:
         length = end
-        if not kept or begin - kept[-1][0] > 1 / _GIF_FPS - _REGULAR_SECONDS:
+        if not kept or begin - kept[-1][0] > 1 / _GIF_FPS - EVEN_SECONDS:
             kept.append((begin, picture))
     # One palette for all frames, from a few of them, undithered: nothing flickers, files stay small.
     few = [picture for _, picture in kept[:: max(1, len(kept) // 8)]]

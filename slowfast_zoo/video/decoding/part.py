@@ -77,7 +77,8 @@ class VideoPart(Video):
         return self._whole.info.fps
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
-        times, span = self._whole._seconds(), self.frames_of_whole
+        whole, span = self._whole, self.frames_of_whole
+        times = whole._seconds() if whole._given_fps is None else None
         return None if times is None else times[span.start : span.stop] - times[span.start]
 
     def _stamps(self) -> Stamps | None:

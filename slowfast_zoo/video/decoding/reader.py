@@ -83,7 +83,7 @@ def _streamed(video: Video) -> Iterator[tuple[int, float, Frame]]:
 def _opened(source: Any, fps: float | Fraction | None, *, count_first: bool) -> Video:
     if isinstance(source, (list, tuple)):
         raise InputError(f"One video is expected here, got a {type(source).__name__} of {len(source)}.")
-    if hasattr(source, "__array__"):
+    if hasattr(source, "__array__") and not isinstance(source, str):  # NumPy's text has that too
         return ArrayVideo(source, fps)
     if is_decoder(source):
         return DecoderVideo(source, fps)

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import io
 import math
-import os
 import re
 import stat
 import string
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 from slowfast_zoo.errors import InputError, VideoError, without_secrets
+from slowfast_zoo.files import expanded
 
 _ENDINGS = """
     3g2 3gp asf avi divx dv f4v flv gif h264 h265 ivf m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogg ogv
@@ -222,7 +222,7 @@ def display_name(source: object) -> str:
     """What messages and results call a source: no credentials, no query, nothing that moves a cursor."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "<bytes>"
-    if hasattr(source, "__array__"):
+    if hasattr(source, "__array__") and not isinstance(source, str):  # NumPy's text has that too
         return "<array>"
     if hasattr(source, "read"):
         name = getattr(source, "name", None)
@@ -250,13 +250,7 @@ def local_path(source: str | Path) -> Path:
         if host not in ("", "localhost"):
             raise VideoError(f"'{name}' lies on another machine, '{host}'; pass a path or an http URL.")
         return Path(urllib.request.url2pathname(slash + rest))
-    path = Path(text)
-    if text.startswith("~") and not os.path.lexists(path):
-        try:
-            return path.expanduser()
-        except RuntimeError:  # nobody is called that here
-            return path
-    return path
+    return expanded(text)
 
 
 def mode_of(path: Path) -> int | None:
@@ -363,6 +357,8 @@ def _picture_size(head: bytes) -> tuple[int, int, int]:
 
 
 def _is_text(head: bytes) -> bool:
+    if head.startswith(b"YUV4MPEG2 "):  # its pixels may be letters
+        return False
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     try:

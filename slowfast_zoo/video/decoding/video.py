@@ -35,6 +35,9 @@ _AHEAD = 6
 _AHEAD_PIXELS = 2**26
 """Frames, and pixels, that may be decoded before the first of them is taken: the bound on memory."""
 
+EVEN_SECONDS = 2e-3
+"""Times that are nearer to those of a constant rate are of one: stamps may be whole milliseconds."""
+
 SAME_SECONDS = 1e-6
 """Times that are nearer to each other are one: seconds are rounded on their way."""
 
@@ -284,6 +287,12 @@ class Video(abc.ABC):
         """(index, seconds, frame) of every frame."""
         for index, frame in self._read(range(self.num_frames)):
             yield index, self.seconds_of(index), frame
+
+
+def come_evenly(seconds: npt.ArrayLike, rate: Fraction) -> bool:
+    """Whether frames that are shown at these times come at a constant rate, counted from the first."""
+    since = np.asarray(seconds, np.float64)
+    return bool((np.abs(since - since[:1] - np.arange(len(since)) / float(rate)) < EVEN_SECONDS).all())
 
 
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], pixels: int = 0) -> Iterator[Result]:

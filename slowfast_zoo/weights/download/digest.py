@@ -82,7 +82,7 @@ class Stamp:
 
     def write(self, file: Path) -> None:
         """Stores the stamp of ``file``, whole or not at all."""
-        with written_whole(Stamp.path(file)) as temporary:
+        with written_whole(Stamp.path(file), keep_links=False) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
 
     def describes(self, file: os.stat_result) -> bool:

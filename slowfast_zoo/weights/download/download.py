@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from slowfast_zoo.errors import DownloadError, OfflineError, without_secrets
-from slowfast_zoo.files import hash_file, kind_of
+from slowfast_zoo.files import expanded, hash_file, kind_of
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.download.digest import Digest, Stamp
 from slowfast_zoo.weights.download.transfer import (
@@ -319,7 +319,7 @@ def _mirrors() -> tuple[list[Path], list[tuple[str, str]]]:
                 " or a folder, several separated by commas"
             )
         else:
-            folders.append(Path(entry).expanduser())
+            folders.append(expanded(entry))
     return folders, pairs
 
 

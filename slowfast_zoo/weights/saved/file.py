@@ -194,7 +194,7 @@ def converted(path: Path, config: SavedConfig, *, sha256: str, dialect: str | No
     state = read_canonical(read_checkpoint(path, dialect=dialect), config.model_spec)
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(copy) as temporary:
+        with written_whole(copy, keep_links=False) as temporary:
             fill(temporary, state, config)
     except OSError as error:
         _LOGGER.warning("No converted copy of %s is kept, so that loading stays slow: %s", path, error)

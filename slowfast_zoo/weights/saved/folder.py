@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -69,8 +69,8 @@ def open_folder(folder: Path) -> LocalWeights:
         CheckpointError: a file is missing, damaged, or doesn't belong to the others.
     """
     for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            what = f"has no {name}" if folder.is_dir() else "is no folder"
+        if kind_of(folder / name) != "file":
+            what = f"has no {name}" if kind_of(folder) == "folder" else "is no folder"
             raise CheckpointError(
                 f"'{folder}' {what}: a saved model is a folder with {CONFIG} and {WEIGHTS}, or one file."
                 " A publisher's file is loaded with create_model(name, weights=Path(file))."

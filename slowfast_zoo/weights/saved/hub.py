@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import DownloadError, InputError, OfflineError, without_secrets
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import is_offline
@@ -58,7 +59,7 @@ def from_pretrained(
     if num_classes is not None:
         check_labels(labels, num_classes)  # before anything is downloaded
     path = locate(source, revision)
-    weights = open_saved(path) if path.is_file() else open_folder(path)
+    weights = open_saved(path) if kind_of(path) == "file" else open_folder(path)
     return weights.build(num_classes=num_classes, labels=labels)
 
 
@@ -234,6 +235,6 @@ def _reason(error: BaseException) -> str:
 def _other_reading(repo_id: str) -> str:
     if any(entry.tag == repo_id for entry in list_weights()):
         return f" A weight tag goes to create_model(name, weights='{repo_id}')."
-    if Path(repo_id).is_dir():
+    if kind_of(Path(repo_id)) == "folder":
         return f" The folder of that name is Path('{repo_id}')."
     return ""

@@ -116,6 +116,7 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
         ("http://[::1]:80/b.mp4", "http://[::1]:80/b.mp4"),
         ("http://[::1/b.mp4", "http://[::1/b.mp4"),
         ("clip é.mp4", "clip é.mp4"),
+        (np.str_("clip.mp4"), "clip.mp4"),
         (Path("a\x1b]0;x\x07.mp4"), r"a\x1b]0;x\x07.mp4"),
         ("bad\udcff.mp4", r"bad\udcff.mp4"),
         (b"abc", "<bytes>"),
@@ -218,6 +219,13 @@ def test_a_pipe_is_live_where_it_comes_at_a_players_speed(
         assert pipe.monotonic_seconds < 10
     else:
         assert probe(pipe).num_frames == 375
+
+
+@pytest.mark.parametrize("luma", [60, 200])
+def test_a_pipe_of_raw_frames_is_no_text(luma: int) -> None:
+    frame = b"FRAME\n" + bytes([luma]) * 4096 + b"@" * 2048
+    film = b"YUV4MPEG2 W64 H64 F25:1 Ip A1:1 C420jpeg\n" + frame * 5
+    assert probe(Pipe(film, 0.2, 100)).num_frames == 5
 
 
 def test_a_pipe_of_text_is_refused_at_its_first_piece() -> None:

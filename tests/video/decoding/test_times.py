@@ -81,6 +81,12 @@ def test_parts_by_seconds_are_cut_where_a_player_shows_them(tmp_path: Path) -> N
         assert part.num_frames == 5
 
 
+def test_a_part_goes_by_the_frame_rate_that_is_given(tmp_path: Path) -> None:
+    path = write_stamped(tmp_path / "variable.mkv", VARIABLE, frames=FRAMES)
+    with VideoPart(open_video(path, fps=10), "part", first_frame=3) as part:
+        assert (part.fps, part.seconds_of(5), part.index_at(0.5)) == (10, 0.5, 5)
+
+
 def by_decoding(path: Path) -> list[Frames]:
     frames: list[Frames] = []
     with av.open(str(path)) as container:
