@@ -9,9 +9,9 @@ AVA's CSV, which MMAction2 and PySlowFast write too, has no header::
 from __future__ import annotations
 
 import csv
-import io
 import dataclasses
 import functools
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
