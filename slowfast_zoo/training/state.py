@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from slowfast_zoo.errors import TrainingError
-from slowfast_zoo.files import TEMPORARY_SUFFIX, hash_file, written_whole
+from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, hash_file, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.weights.saved.config import SavedConfig
 from slowfast_zoo.weights.saved.file import fill
@@ -63,8 +63,8 @@ def new_directory(path: str | Path, *, resume: bool) -> Path:
     Raises:
         TrainingError: it can't be made, or holds a training already.
     """
-    folder = Path(path)
-    if not resume and (folder / RESUME).exists():
+    folder = expanded(path)
+    if not resume and kind_of(folder / RESUME):
         raise TrainingError(
             f"{folder} holds a training already; resume it, or choose another work directory."
         )

@@ -27,6 +27,7 @@ from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, St
 from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.evaluation.persons import evaluate_persons
+from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import deterministic
@@ -121,7 +122,7 @@ def train(
         model.labels = getattr(dataset, "labels", None)
     group = join(device)
     with contextlib.ExitStack() as stack:
-        folder, refusal = Path(work_dir), ""
+        folder, refusal = expanded(work_dir), ""
         if group.first:
             try:
                 folder = stack.enter_context(work_directory(work_dir, resume=resume))

@@ -12,7 +12,7 @@ from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model,
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.training.state import LAST, RESUME, read_resume, replaced, write_resume
+from slowfast_zoo.training.state import LAST, RESUME, new_directory, read_resume, replaced, write_resume
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
 
@@ -34,6 +34,14 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert read_resume(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["resume.pt"]
+
+
+def test_a_work_directory_may_be_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert new_directory("~/w", resume=False) == tmp_path / "w"
+    with pytest.raises(TrainingError, match="can't be written"):
+        new_directory(tmp_path / ("a" * 300), resume=False)
 
 
 def test_a_work_directory_that_can_t_be_used_is_refused(tmp_path: Path) -> None:

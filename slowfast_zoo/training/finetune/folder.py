@@ -12,7 +12,7 @@ from typing import Any
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.errors import TrainingError, quoted
-from slowfast_zoo.files import TEMPORARY_SUFFIX
+from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, kind_of
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.training.state import replaced, work_directory
@@ -36,8 +36,8 @@ def begun(path: str | Path, asked: Mapping[str, Any], *, resume: bool) -> Iterat
     Raises:
         TrainingError: nothing to resume or something else, no permission, or somebody is at it.
     """
-    folder = Path(path).expanduser()
-    if resume and not folder.exists():
+    folder = expanded(path)
+    if resume and not kind_of(folder):
         raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
     with work_directory(folder, resume=resume, lock=".finetune.lock"):
         if resume:
@@ -95,7 +95,7 @@ def data_of(data: str | Path | Annotations | Mapping[str, Annotations] | None, w
     if data is None:
         return None
     if isinstance(data, (str, Path)):
-        path, folder = (Path(place).expanduser().resolve() for place in (data, work_dir))
+        path, folder = (expanded(place).resolve() for place in (data, work_dir))
         with contextlib.suppress(ValueError):  # another drive
             return Path(os.path.relpath(path, folder)).as_posix()
         return path.as_posix()
