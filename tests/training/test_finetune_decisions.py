@@ -23,9 +23,9 @@ from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
 from slowfast_zoo.training.finetune import footage as footage_module
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, _fit_clip, _Run, finetune
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _Run, finetune
 from slowfast_zoo.training.finetune.folder import decided_once
-from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views, pace_of
+from slowfast_zoo.training.finetune.footage import Footage, fit_clip, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
 from slowfast_zoo.training.finetune.report import how_sure
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
@@ -105,9 +105,9 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     assert fitting_views(spec, footage) == (views, 1)
     model = SlowFast(SMALL)
     model.clip_spec = TINY.replace(clips=10, crops=3)
-    assert _fit_clip(model, footage, keep_clip=False, views=None)[0] == (views, 1)
+    assert fit_clip(model, footage, keep_clip=False, views=None)[0] == (views, 1)
     assert model.clip_spec == spec.replace(clips=views, crops=1), "what was scored is what is 'published'"
-    _, notes = _fit_clip(model, footage, keep_clip=True, views=(2, 3))
+    _, notes = fit_clip(model, footage, keep_clip=True, views=(2, 3))
     assert notes == ["Scores look at 2x3 views of each video, as predict does with the views 'published'."]
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
 

@@ -44,7 +44,7 @@ from slowfast_zoo.training.finetune.folder import (
     decided_once,
     start_of,
 )
-from slowfast_zoo.training.finetune.footage import Footage, fitting_clip, fitting_views
+from slowfast_zoo.training.finetune.footage import Footage, fit_clip
 from slowfast_zoo.training.finetune.recipes import (
     PROBE,
     VALIDATIONS,
@@ -225,7 +225,7 @@ def finetune(
         _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
         in_time = start.clip_spec.time_base != "frames"
         footage = group.from_first(lambda: Footage.of(found.train, in_time=in_time))
-        fitting, told = _fit_clip(start, footage, keep_clip=keep_clip, views=views)
+        fitting, told = fit_clip(start, footage, keep_clip=keep_clip, views=views)
         data_read = group.from_first(
             lambda: decoded(found, footage, start.clip_spec, folder, progress=progress)
         )
@@ -564,26 +564,6 @@ def pooled(parts: Sequence[Evaluation]) -> Evaluation:
         names=[name for part in parts for name in part.names],
         failed=[failure for part in parts for failure in part.failed],
     )
-
-
-def _fit_clip(
-    model: SlowFast, footage: Footage | None, *, keep_clip: bool, views: Views | None
-) -> tuple[Views, list[str]]:
-    """Gives the model the clip that fits the footage; the views of scores, and what to tell about it."""
-    if footage is None:
-        return views or "quick", []
-    notes: list[str] = []
-    if not keep_clip:
-        model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
-        model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
-    views = fitting_views(model.clip_spec, footage) if views is None else views
-    clips, crops = view_counts(model.clip_spec, views)
-    if clips * crops > 1:
-        notes.append(
-            f"Scores look at {clips}x{crops} views of each video, as predict does with the views 'published'."
-        )
-    model.clip_spec = model.clip_spec.replace(clips=clips, crops=crops)
-    return views, notes
 
 
 def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool | None) -> list[str]:

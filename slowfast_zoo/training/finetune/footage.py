@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.errors import InputError, VideoError, counted
+from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.video.clips import Views
+from slowfast_zoo.video.clips import Views, view_counts
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -118,6 +119,26 @@ def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 def is_small(spec: ModelSpec) -> bool:
     """Whether the network is a small one, which saw no Kinetics."""
     return min(spec.depth, spec.fast_depth or spec.depth) < _DEPTH_OF_LARGE
+
+
+def fit_clip(
+    model: SlowFast, footage: Footage | None, *, keep_clip: bool, views: Views | None
+) -> tuple[Views, list[str]]:
+    """Gives the model the clip that fits the footage; the views of scores, and what to tell about it."""
+    if footage is None:
+        return views or "quick", []
+    notes: list[str] = []
+    if not keep_clip:
+        model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
+        model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
+    views = fitting_views(model.clip_spec, footage) if views is None else views
+    clips, crops = view_counts(model.clip_spec, views)
+    if clips * crops > 1:
+        notes.append(
+            f"Scores look at {clips}x{crops} views of each video, as predict does with the views 'published'."
+        )
+    model.clip_spec = model.clip_spec.replace(clips=clips, crops=crops)
+    return views, notes
 
 
 def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, list[str]]:
