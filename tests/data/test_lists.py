@@ -156,6 +156,52 @@ def test_headers_of_other_tools(clips: Path, header: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        *(
+            ("begin,end", "1,2.5"),
+            ("start,stop", "1,2.5"),
+            ("start_sec,end_sec", "1,2.5"),
+            ("t-start,t-end", "1,2.5"),
+        ),
+        *(("start_s,end_s", "1,2.5"), ("Start Secs,Stop Secs", "1,2.5"), ("start,end,duration", "1,2.5,9")),
+        *(("start,end,start_frame", "1,2.5,30"), ("time_start,start_time,time_end", "1,3,2.5")),
+    ],
+)
+def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
+    sample = read(clips, f"path,label,{header}\njump/a.mp4,x,{row}").samples[0]
+    assert sample.part == (0, None, 1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("header", "column"),
+    [
+        *(("start_frame,end_frame", "start_frame"), ("from,to", "from"), ("start,duration", "duration")),
+        *(
+            ("start,end_frame", "end_frame"),
+            ("startFrame,num_frames", "startframe"),
+            ("offset,fps", "offset"),
+        ),
+    ],
+)
+def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: str) -> None:
+    names = header.split(",")
+    with pytest.raises(DataError, match=rf"'{column}' isn't known.* accepted: start and end in seconds"):
+        read(clips, f"path,label,{header}\njump/a.mp4,x,1,2")
+    record = {"path": "jump/a.mp4", "label": "x", names[0].lower(): 1, names[1]: 2}
+    with pytest.raises(DataError, match=rf"'{column}' isn't known"):
+        read(clips, json.dumps([record]))
+
+
+@pytest.mark.parametrize(
+    "header", ["duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"]
+)
+def test_columns_that_bound_nothing_stay(clips: Path, header: str) -> None:
+    row = ",".join("1" for _ in header.split(","))
+    assert read(clips, f"path,label,{header}\njump/a.mp4,x,{row}").samples[0].columns
+
+
 @pytest.mark.parametrize("text", ["jump/a.mp4 0\nrun/c.mp4 1\n", "path,label\njump/a.mp4,x\nrun/c.mp4,ü\n"])
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_lists_with_a_byte_order_mark(clips: Path, text: str, encoding: str) -> None:
