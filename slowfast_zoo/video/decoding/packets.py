@@ -68,12 +68,12 @@ def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> P
     unit_length = _unit_length(stream)
     order: array[int] = array("q")
     keys: list[int] = []
-    count, shown_or_not, first_pts = 0, 0, None
+    count, demuxed, first_pts = 0, 0, None
     sound, stamped, plain = codec in ONE_FRAME_PER_PACKET, True, True
     place_holders = packed = False
     try:
         for packet in container.demux(stream):
-            shown_or_not += packet.dts is not None
+            demuxed += packet.dts is not None
             if not packet.size:
                 continue
             if not order:
@@ -103,7 +103,7 @@ def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> P
     seekable = sound and plain and stamps is not None and family(container) in EXACT_STAMPS
     entries = _closed_entries(order, stamps, keys) if seekable and stamps else ()
     first_pts = first_pts if plain and stamps else None
-    missing = _missing(container, stream, head, shown_or_not, max(order, default=None) if stamped else None)
+    missing = _missing(container, stream, head, demuxed, max(order, default=None) if stamped else None)
     return PacketIndex(count, sound, stamps, first_pts, missing, entries)
 
 
