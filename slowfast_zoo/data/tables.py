@@ -29,17 +29,8 @@ _MULTI_LABEL = {"labels", "label_names", "classes"}
 _NAMED = {"label_name", "label_names", "class_name", "classname"}
 _STARTS: tuple[str, ...] = ("start", "start_seconds", "start_secs", "start_sec", "start_s", "time_start")
 _STARTS += ("t_start", "start_time", "begin")
-_ENDS: tuple[str, ...] = (
-    "end",
-    "end_seconds",
-    "end_secs",
-    "end_sec",
-    "end_s",
-    "time_end",
-    "t_end",
-    "end_time",
-)
-_ENDS += ("stop", "stop_seconds", "stop_secs", "stop_sec", "stop_s")
+_ENDS: tuple[str, ...] = ("end", "end_seconds", "end_secs", "end_sec", "end_s", "time_end", "t_end")
+_ENDS += ("end_time", "stop", "stop_seconds", "stop_secs", "stop_sec", "stop_s")
 _FIELDS = {
     "start_seconds": _STARTS,
     "end_seconds": _ENDS,
