@@ -215,7 +215,7 @@ class ResultFile:
         if self.form == "json":
             rows = json.loads(content) if content else []
             return rows if isinstance(rows, list) else [rows]
-        lines = content[: content.rfind(b"\n") + 1].decode("utf-8")  # a row that was cut off has no end
+        lines = content[: content.rfind(b"\n") + 1].decode("utf-8-sig")  # a row that was cut off has no end
         if self.form == "jsonl":
             return [json.loads(line) for line in lines.split("\n") if line]
         limit = csv.field_size_limit(_LONGEST_CELL)

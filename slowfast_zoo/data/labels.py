@@ -2,7 +2,8 @@
 
 =======================  ==========================================================================
 plain                    one name a line, from 0
-numbered                 ``1 drinking`` (UCF101's classInd.txt), ``0: drinking``, ``drinking,0``
+numbered                 ``1 drinking`` (UCF101's classInd.txt), ``0: drinking``, ``drinking,0``; also with
+                         ``;``, ``=``, ``|``, ``->`` or `` - `` between
 CSV                      a header with a number and a name, such as ``id,name``
 JSON                     a list of names; an object from names to numbers, or from numbers to names
 pbtxt                    ``item { name: "drinking" id: 1 }``
@@ -39,9 +40,18 @@ NUMBER_COLUMNS = {
 }
 
 _LONGEST = 300
-_LEADING = re.compile(r"(?P<number>[0-9]{1,9})\s*(?:[\s:,;]|[.)]\s)\s*(?P<name>\S.*)")
-_TRAILING = re.compile(r"(?P<name>.*\S)\s*[\t:,;]\s*(?P<number>[0-9]{1,9})")
-_SPACED = re.compile(r"(?P<name>.*\S)\s+(?P<number>[0-9]{1,9})")
+_MARKS = r"->|=>|[:,;=|]"
+_LEADING = re.compile(
+    rf"(?P<number>[0-9]{{1,9}})\s*(?:{_MARKS}|[.)](?![0-9])|(?<=\s)-(?=\s)|(?<=\s))\s*(?P<name>\S.*)"
+)
+_TRAILING = re.compile(rf"(?P<name>.*\S)\s*(?:{_MARKS}|\t)\s*(?P<number>[0-9]{{1,9}})")
+_SPACED = re.compile(r"(?P<name>.*?\S)\s+(?:-\s+)?(?P<number>[0-9]{1,9})")
+_COUNTED = re.compile(r".*[,;|\t]\s*[0-9]+")
+"""A name with a number behind it."""
+_KEY = re.compile(r"(nc|names|path|train|val|id|name)\s*:")
+_NO_NAME = re.compile(_KEY.pattern + r"|#|//|<|- |\(\s*[0-9'\"]|.*\[\s*['\"]|.*\t")
+"""Comments, markup, YAML, and lists or tuples of a program."""
+_ACCEPTED = "one name a line, or 'number,name', or 'name,number', and nothing else; or a JSON list of names"
 _PBTXT = re.compile(
     r"""(?:(?P<comment>\#[^\n]*)|(?P<open>item|label)\s*:?\s*\{|(?P<close>\})|(?P<key>\w+)\s*:\s*"""
     r"""(?:"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'|(?P<word>[\w./-]+)))[ \t]*[,;]?"""
@@ -232,7 +242,12 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
 
 def _numbered(path: Path, lines: list[tuple[int, str]], found: list[re.Match[str] | None]) -> list[_Entry]:
     pairs = zip(lines, found, strict=True)
-    return [_Entry(f"{path}:{line}", int(m["number"]), m["name"].strip()) for (line, _), m in pairs if m]
+    entries = [_Entry(f"{path}:{line}", int(m["number"]), m["name"].strip()) for (line, _), m in pairs if m]
+    counted = all(_COUNTED.fullmatch(entry.name) for entry in entries)
+    for (_, text), (where, _, name) in zip(lines, entries, strict=True):
+        if counted or _KEY.match(name):
+            raise DataError(f"{where}: '{text:.80}' is no number and name; accepted: {_ACCEPTED}.")
+    return [entry._replace(name=_bare(entry.name)) for entry in entries]
 
 
 def _plain(path: Path, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
@@ -242,17 +257,16 @@ def _plain(path: Path, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
             raise DataError(
                 f"{path}:{place}: the label map has an empty line; accepted: one class name a line."
             )
-        if name.startswith(("#", "//", "<", "- ")) or "\t" in name:
-            raise DataError(
-                f"{where}: '{name:.80}' is no class name; accepted: one name a line, and nothing else."
-            )
+        if _NO_NAME.match(name) or (len(lines) == 1 and re.search("[,;]", name)):
+            raise DataError(f"{where}: '{name:.80}' is no class name; accepted: {_ACCEPTED}.")
         yield _Entry(where, None, _bare(name))
 
 
 def _bare(name: Any) -> Any:
-    """A name without the quotes that PySlowFast's Kinetics map and CSV writers leave around it."""
-    quoted = isinstance(name, str) and len(name) > 2 and name[0] == name[-1] == '"' and name.count('"') == 2
-    return name[1:-1] if quoted else name
+    """A name without the quotes that PySlowFast's Kinetics map, CSV writers and YAML leave around it."""
+    if isinstance(name, str) and len(name) > 2 and name[0] in "'\"" and name[-1] == name[0]:
+        return name[1:-1] if name.count(name[0]) == 2 else name
+    return name
 
 
 def _fields(line: str, mark: str) -> list[str]:

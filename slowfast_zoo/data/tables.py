@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Listing, Sample
+from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
 from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.files import written_whole
@@ -27,14 +27,20 @@ _LABELS += ("classname", "category", "action", "activity")
 _NUMBERS = ("class_id", "label_id", "label_index", "class_index", "label_idx", "class_idx", "target")
 _MULTI_LABEL = {"labels", "label_names", "classes"}
 _NAMED = {"label_name", "label_names", "class_name", "classname"}
+_STARTS: tuple[str, ...] = ("start", "start_seconds", "start_secs", "start_sec", "start_s", "time_start")
+_STARTS += ("t_start", "start_time", "begin")
+_ENDS: tuple[str, ...] = ("end", "end_seconds", "end_secs", "end_sec", "end_s", "time_end", "t_end")
+_ENDS += ("end_time", "stop", "stop_seconds", "stop_secs", "stop_sec", "stop_s")
 _FIELDS = {
-    "start_seconds": ("start", "start_seconds", "time_start", "start_time"),
-    "end_seconds": ("end", "end_seconds", "time_end", "end_time"),
+    "start_seconds": _STARTS,
+    "end_seconds": _ENDS,
     "fps": ("fps", "frame_rate"),
     "first_frame": ("first_frame",),
     "num_frames": ("num_frames", "total_frames"),
     "frame_pattern": ("frame_pattern",),
 }
+_BOUND = re.compile(r"(^|_)(start|begin|end|stop|from|to|duration|offset)(_|frame|time|sec|ms|$)")
+"""What a column of a part's bounds is called, in whatever unit."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
 """What can't be the number of a class."""
@@ -57,6 +63,8 @@ class _Columns(NamedTuple):
     multi_label: bool
     named: bool
     """Whether labels are names even where they consist of digits."""
+    bound: str | None
+    """A column that seems to bound the clips, which nothing here reads; None: none does."""
 
 
 def is_table(line: str, separator: str | None) -> bool:
@@ -92,6 +100,11 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         columns = _columns(tuple(record))
         if isinstance(columns, str):
             raise DataError(f"{where}: {columns}")
+        if columns.bound is not None:
+            raise DataError(
+                f"{where}: the column '{columns.bound:.40}' isn't known, and clips may be longer than meant"
+                " without it; accepted: start and end in seconds, first_frame and num_frames in frames."
+            )
         multi_label |= columns.multi_label or isinstance(record[columns.label], list)
         named |= columns.named
         ids |= columns.is_id
@@ -228,7 +241,20 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
         for field, choices in _FIELDS.items()
         if known.keys() & set(choices)
     }
-    return _Columns(known[path], known[label], fields, path in _IDS, label in _MULTI_LABEL, label in _NAMED)
+    read = {known[path], known[label], *fields.values()}
+    bound = _unread_bound({name: column for name, column in known.items() if column not in read}, fields)
+    is_id, multi_label, named = path in _IDS, label in _MULTI_LABEL, label in _NAMED
+    return _Columns(known[path], known[label], fields, is_id, multi_label, named, bound)
+
+
+def _unread_bound(others: Mapping[str, str], fields: Mapping[str, str]) -> str | None:
+    """The column that seems to bound the clips where the known fields don't; of ``others``, by plain name."""
+    whole = ({"start_seconds", "end_seconds"}, {"first_frame", "num_frames"})
+    if CACHED_FROM in others or any(fields.keys() >= bounds for bounds in whole):
+        return None
+    # Without a start, a duration is that of the file.
+    lengths = {"duration"} if "start_seconds" not in fields else set()
+    return next((others[name] for name in others if _BOUND.search(name) and name not in lengths), None)
 
 
 def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -87,6 +87,7 @@ def test_avas_csv_is_gone_on_with(folder: Path, tmp_path: Path) -> None:
     result = run(folder, folder, *boxes(folder), "--out", out, "--resume")
     assert "1 answered, 1 failed, answered before: 1" in result.output and result.exit_code == 1
     assert out.read_text() == whole
+    out.write_text(whole, encoding="utf-8-sig")  # as spreadsheets save it
     result = run(folder, folder / "a.mkv", *boxes(folder), "--out", out, "--resume")
     assert result.exit_code == 0 and "Nothing to do" in result.output and out.read_text() == whole
     ledger.unlink()

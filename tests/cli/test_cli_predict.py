@@ -141,9 +141,11 @@ def test_resume_removes_a_torn_row_and_adds_what_is_missing(
         out.write_bytes(whole.encode()[:kept])
         assert run(videos, "--model", saved, "--out", out, "--resume").exit_code == 0
         assert out.read_text(encoding="utf-8") == whole
+    if form == "csv":  # as spreadsheets save it
+        out.write_bytes(b"\xef\xbb\xbf" + whole.encode())
     result = run(videos, "--model", saved, "--out", out, "--resume")
     assert result.exit_code == 0
-    assert "Nothing to do" in result.stderr
+    assert "Nothing to do" in result.stderr and out.read_text(encoding="utf-8") == whole
     write_video(videos / "z.mkv", moving_pattern(20))
     result = run(videos, "--model", saved, "--out", out, "--resume")
     assert "1 answered, 0 failed" in result.stderr and "answered before: 2" in result.stderr

@@ -30,6 +30,18 @@ LABEL_MAPS: dict[str, tuple[str, int | None]] = {
     "AVA's text": ("1: run\n2: jump\n", 1),
     "CSV": ("0,run\n1,jump\n", 0),
     "CSV, names first": ("run,0\njump,1\n", 0),
+    "dashes": ("1 - run\n2 - jump\n", 1),
+    "dashes behind": ("run - 0\njump - 1\n", 0),
+    "arrows": ("run -> 0\njump -> 1\n", 0),
+    "arrows behind numbers": ("0 => run\n1 => jump\n", 0),
+    "bars": ("0|run\n1|jump\n", 0),
+    "bars, names first": ("run|0\njump|1\n", 0),
+    "equals": ("0=run\n1=jump\n", 0),
+    "equals, names first": ("run = 0\njump = 1\n", 0),
+    "points alone": ("0.run\n1.jump\n", 0),
+    "single quotes": ("0:'run'\n1:'jump'\n", 0),
+    "double quotes": ('0 "run"\n1 "jump"\n', 0),
+    "quotes alone": ("'run'\n'jump'\n", None),
     "CSV with a header": ("id,name\n0,run\n1,jump\n", 0),
     "CSV with a header, names first": ("name,id\njump,1\nrun,0\n", 0),
     "TSV": ("run\t0\njump\t1\n", 0),
@@ -65,6 +77,13 @@ WRONG_MAPS = {
     "a header alone": ("label\na\nb\n", r"map:1: 'label' is a header"),
     "comment": ("# classes\na\n", r"map:1: '# classes' is no class name"),
     "YAML": ("- a\n- b\n", r"map:1: '- a' is no class name"),
+    "YOLO": ("nc: 2\nnames: ['jump','run']\n", r"map:1: 'nc: 2' is no class name; accepted: one name a line"),
+    "YOLO's names": ("names: ['jump','run']\n", r"map:1: .* is no class name"),
+    "counts": ("0,jump,1200\n1,run,800\n", r"map:1: '0,jump,1200' is no number and name; accepted"),
+    "tuples": ("(0, 'jump')\n(1, 'run')\n", r"map:1: .* is no class name"),
+    "keys": ("id: 0, name: jump\nid: 1, name: run\n", r"map:1: .* is no class name"),
+    "keys, names first": ("name: jump, id: 0\nname: run, id: 1\n", r"map:1: .* is no number and name"),
+    "one line": ("jump, run, walk\n", r"map:1: 'jump, run, walk' is no class name"),
     "HTML": ("<html>\nb\n", "no class name"),
     "escape code": ("a\x1b[31m\nb\n", r"map:1: .*control character"),
     "CSV line": ("id,name\n0,a\n1;b\n", r"map:3: '1;b' isn't 'id,name'"),
@@ -88,6 +107,15 @@ def test_odd_label_maps_are_refused_by_line(tmp_path: Path, case: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read_labels(tmp_path / "map")
     assert "\n" not in str(caught.value)
+
+
+def test_names_with_marks_in_them_stay(tmp_path: Path) -> None:
+    names = ["men's 100m", "baseball swing: miss", "Pushing [something] onto [something]", "1.5 m jump"]
+    names += ["salto - backwards", "close (e.g., a door, a box)", "A=B", "up|down", "(un)locking", "400m"]
+    (tmp_path / "map").write_text("\n".join(names))
+    assert read_labels(tmp_path / "map") == (tuple(names), None)
+    (tmp_path / "map").write_text("0 <blank>\n1 #fail\n2 (un)locking\n3 hit, twice\n")
+    assert read_labels(tmp_path / "map") == (("<blank>", "#fail", "(un)locking", "hit, twice"), 0)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +182,52 @@ def test_headers_of_other_tools(clips: Path, header: str) -> None:
     assert annotations.labels == (
         None if "{i}" in HEADERS[header] and "{n}" not in HEADERS[header] else ("jump", "run")
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        *(
+            ("begin,end", "1,2.5"),
+            ("start,stop", "1,2.5"),
+            ("start_sec,end_sec", "1,2.5"),
+            ("t-start,t-end", "1,2.5"),
+        ),
+        *(("start_s,end_s", "1,2.5"), ("Start Secs,Stop Secs", "1,2.5"), ("start,end,duration", "1,2.5,9")),
+        *(("start,end,start_frame", "1,2.5,30"), ("time_start,start_time,time_end", "1,3,2.5")),
+    ],
+)
+def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
+    sample = read(clips, f"path,label,{header}\njump/a.mp4,x,{row}").samples[0]
+    assert sample.part == (0, None, 1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("header", "column"),
+    [
+        *(("start_frame,end_frame", "start_frame"), ("from,to", "from"), ("start,duration", "duration")),
+        *(
+            ("start,end_frame", "end_frame"),
+            ("startFrame,num_frames", "startframe"),
+            ("offset,fps", "offset"),
+        ),
+    ],
+)
+def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: str) -> None:
+    names = header.split(",")
+    with pytest.raises(DataError, match=rf"'{column}' isn't known.* accepted: start and end in seconds"):
+        read(clips, f"path,label,{header}\njump/a.mp4,x,1,2")
+    record = {"path": "jump/a.mp4", "label": "x", names[0].lower(): 1, names[1]: 2}
+    with pytest.raises(DataError, match=rf"'{column}' isn't known"):
+        read(clips, json.dumps([record]))
+
+
+@pytest.mark.parametrize(
+    "header", ["duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"]
+)
+def test_columns_that_bound_nothing_stay(clips: Path, header: str) -> None:
+    row = ",".join("1" for _ in header.split(","))
+    assert read(clips, f"path,label,{header}\njump/a.mp4,x,{row}").samples[0].columns
 
 
 @pytest.mark.parametrize("text", ["jump/a.mp4 0\nrun/c.mp4 1\n", "path,label\njump/a.mp4,x\nrun/c.mp4,ü\n"])

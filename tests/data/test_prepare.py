@@ -421,6 +421,20 @@ def test_folders_that_hold_less_than_their_list_says(tmp_path: Path) -> None:
     assert check_data({"near": near}, SPEC).damaged == [(str(tmp_path / "x.npy"), 30, 31)]
 
 
+def test_a_clip_that_decodes_to_fewer_frames_than_its_packets_is_damaged(tmp_path: Path) -> None:
+    import av
+
+    path = write_video(tmp_path / "c.avi", moving_pattern(40, 48, 64), codec="mpeg4", pixels="yuv420p")
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][20]
+    content = bytearray(path.read_bytes())
+    content[place : place + 16] = bytes(16)
+    path.write_bytes(content)
+    (tmp_path / "l.csv").write_text("path,label\nc.avi,a\n")
+    report = check_data({"train": read_annotations(tmp_path / "l.csv")}, SPEC, decode=True)
+    assert (report.unreadable, report.damaged, report.problems) == ([], [(str(path), 39, 40)], 0)
+
+
 def test_check_tells_files_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
     import av
 

@@ -156,7 +156,9 @@ def test_a_part_of_the_video(tmp_path: Path) -> None:
 def test_sources_of_every_kind_give_the_same(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in öäü 1.mkv", moving_pattern(6, 64, 96), fps=6)
     outs = [tmp_path / f"{i}.mp4" for i in range(3)]
-    for given, out in zip((source, source.read_bytes(), io.BytesIO(source.read_bytes())), outs, strict=True):
+    read_already = io.BytesIO(source.read_bytes())
+    read_already.seek(0, io.SEEK_END)
+    for given, out in zip((source, source.read_bytes(), read_already), outs, strict=True):
         render(small_model().eval() if out is outs[2] else ANSWER, given, out)
     with open_video(outs[0]) as first, open_video(outs[1]) as second:
         assert np.array_equal(first.frames(range(6)), second.frames(range(6)))

@@ -251,8 +251,9 @@ class _AvaFile(_Target):
         assert self.path is not None
         try:
             content = self.path.read_bytes()
-            lines = content.decode().splitlines(keepends=True)
-            rows = csv.reader(io.StringIO(content.decode(), newline=""))
+            text = content.decode("utf-8-sig")
+            lines = text.splitlines(keepends=True)
+            rows = csv.reader(io.StringIO(text, newline=""))
             whole = "".join(line for line, row in zip(lines, rows, strict=True) if row and row[0] in names)
             if whole.encode() != content:
                 with written_whole(self.path) as part:

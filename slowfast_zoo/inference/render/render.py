@@ -80,7 +80,7 @@ def render(
     Args:
         model: a model to ask, or its answer for this source; of one that scores persons, what ``detect``
             answered.
-        source: one video, as for ``predict``.
+        source: one video, as for ``predict``; a file object from its beginning.
         path: file to write, .mp4 or .gif; it is replaced when all went well.
         views: how often the model looks, as for ``predict``.
         topk: how many labels to draw (of each person), best first; fewer where the picture is too low.
@@ -98,6 +98,8 @@ def render(
     path = checked_path(path, tuple(_LARGEST))
     _refuse(model, source, path, topk)
     if hasattr(source, "read"):
+        if hasattr(source, "seek") and hasattr(source, "seekable") and source.seekable():
+            source.seek(0)
         source = source.read()  # so that it can be read twice: once to predict, once to draw
     with open_video(source, fps=fps) as video:
         name, count, rate = video.name, video.num_frames, video.info.fps

@@ -235,7 +235,7 @@ class PacketDecoder(Decoder):
         if self.index is None:
             if self.position:
                 self.rewind()
-            self.index = packets.scan(self._container, self.track)
+            self.index = packets.scan(self._container, self.track, self._media.head)
             self._media.check()
             self.stamps = self.index.stamps
             self.rewind()

@@ -39,6 +39,8 @@ _SMALLEST_MPEG4_FRAME = 16
 _MPEG4_FRAME_START = b"\0\0\1\xb6"
 """Start code of a video object plane. Source: ISO/IEC 14496-2, 6.3.1."""
 
+_MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PacketIndex:
@@ -53,24 +55,25 @@ class PacketIndex:
     first_pts: int | None
     """Time stamp of the first packet; None when that doesn't mark the beginning."""
     missing: int
-    """Frames that the header lists behind the end of the file: it was cut, or not copied whole."""
+    """Frames that the header promises behind the end of the file: it was cut, or not copied whole."""
     entries: tuple[tuple[int, int], ...]
     """(index of a frame, time stamp) where decoding can start: nothing behind it refers to before it."""
 
 
-def scan(container: InputContainer, stream: VideoStream) -> PacketIndex:
-    """The index of all packets of ``stream``; reads ``container`` to its end."""
+def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> PacketIndex:
+    """The index of all packets of ``stream``; reads ``container``, which begins with ``head``, to its end."""
     import av
 
     codec = stream.codec_context.name
     unit_length = _unit_length(stream)
     order: array[int] = array("q")
     keys: list[int] = []
-    count, first_pts = 0, None
+    count, demuxed, first_pts = 0, 0, None
     sound, stamped, plain = codec in ONE_FRAME_PER_PACKET, True, True
     place_holders = packed = False
     try:
         for packet in container.demux(stream):
+            demuxed += packet.dts is not None
             if not packet.size:
                 continue
             if not order:
@@ -100,17 +103,49 @@ def scan(container: InputContainer, stream: VideoStream) -> PacketIndex:
     seekable = sound and plain and stamps is not None and family(container) in EXACT_STAMPS
     entries = _closed_entries(order, stamps, keys) if seekable and stamps else ()
     first_pts = first_pts if plain and stamps else None
-    return PacketIndex(count, sound, stamps, first_pts, _missing(container, stream), entries)
+    missing = _missing(container, stream, head, demuxed, max(order, default=None) if stamped else None)
+    return PacketIndex(count, sound, stamps, first_pts, missing, entries)
 
 
-def _missing(container: InputContainer, stream: VideoStream) -> int:
-    entries, size = stream.index_entries, container.size
-    if family(container) != "mov" or not size or size < 0:
+def _missing(
+    container: InputContainer, stream: VideoStream, head: bytes, packets: int, last: int | None
+) -> int:
+    """Frames behind the end of the file, behind so many packets of which the last has that time stamp."""
+    entries, size, kind = stream.index_entries, container.size, family(container)
+    if not size or size < 0:
         return 0
-    cut = 0
-    while cut < len(entries) and entries[len(entries) - 1 - cut].pos >= size:
-        cut += 1
-    return cut
+    if kind == "mov":
+        cut = 0
+        while cut < len(entries) and entries[len(entries) - 1 - cut].pos >= size:
+            cut += 1
+        return cut
+    if kind == "avi" and head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") + 8 > size:
+        return max(0, stream.frames - packets)
+    if kind == "matroska" and _matroska_size(head) > size:
+        rate, seconds = stream.average_rate or stream.guessed_rate, (container.duration or 0) / 1e6
+        behind = seconds - (0.0 if last is None else float(last * (stream.time_base or 0)))
+        return max(1, round(behind * float(rate or 0)) - (last is not None))
+    return 0
+
+
+def _matroska_size(head: bytes) -> int:
+    """Bytes that a Matroska file says it has; 0 where it doesn't, as when it was recorded live.
+
+    Source: RFC 8794, sections 4 to 6 (https://www.rfc-editor.org/rfc/rfc8794); the Segment of RFC 9559.
+    """
+    place = 0
+    while place < len(head):
+        is_segment = head.startswith(_MATROSKA_SEGMENT, place)
+        place += 9 - head[place].bit_length()
+        length = 9 - head[place].bit_length() if place < len(head) else 0
+        bits = 7 * length
+        size = int.from_bytes(head[place : place + length], "big") & (1 << bits) - 1
+        if place + length > len(head) or not 1 <= length <= 8 or size == (1 << bits) - 1:
+            return 0
+        place += length + size
+        if is_segment:
+            return place
+    return 0
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:

@@ -139,10 +139,16 @@ class _Guarded:
 
 
 class Media:
-    """One video's bytes, from wherever they come; owns what has to be cleaned up."""
+    """One video's bytes, from wherever they come; owns what has to be cleaned up.
+
+    Attributes:
+        name: for messages.
+        head: the first 512 bytes, once a container was opened.
+    """
 
     def __init__(self, name: str, place: Path | BinaryIO | _Guarded, *, owned: bool) -> None:
         self.name = name
+        self.head = b""
         self._place = place
         self._owned = owned
 
@@ -168,6 +174,7 @@ class Media:
                 head = place.read(512)
                 place.seek(0)
                 target, protocols = place, "none"
+            self.head = head
             if reason := _unmistakable(head):
                 raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
             width, height, most = _picture_size(head)

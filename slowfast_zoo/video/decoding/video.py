@@ -28,6 +28,9 @@ Frame = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_FINEST_RATE = 100_000
+"""Rates are fractions with a denominator up to this."""
+
 _WORKERS = 2
 """Threads that convert frames while the next ones are decoded; two keep up with any decoder met."""
 
@@ -328,10 +331,15 @@ def checked_fps(fps: float | Fraction | None) -> Fraction | None:
     """A frame rate as a fraction; None stays None.
 
     Raises:
-        InputError: no finite number above 0.
+        InputError: no finite number of at least 0.00001.
     """
     if fps is None:
         return None
-    if not is_number(fps) or not 0 < fps < 1e6:
-        raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
-    return Fraction(fps if isinstance(fps, Fraction) else float(fps)).limit_denominator(100_000)
+    exact = Fraction(0)
+    if is_number(fps) and 0 < fps < 1e6:
+        exact = Fraction(fps if isinstance(fps, Fraction) else float(fps)).limit_denominator(_FINEST_RATE)
+    if not exact:
+        raise InputError(
+            f"fps is {fps!r}; accepted: frames per second, a number of at least {1 / _FINEST_RATE:g}."
+        )
+    return exact

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.spec import LARGEST_CLIP, ClipSpec
+from slowfast_zoo.video.decoding.sources import MAX_PIXELS
 from slowfast_zoo.video.decoding.video import ahead
 from slowfast_zoo.video.transforms.on_device import resize_on_device, uploaded
 from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
@@ -211,6 +212,9 @@ def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
 
     OpenMMLab rounds both sides half up; PySlowFast and PyTorchVideo floor the longer one ("-floor", floats).
     In floating point on purpose, as the publishers: the last pixel depends on it.
+
+    Raises:
+        InputError: floats, of which the whole frame is resized, would be more than a video's frame may have.
     """
     if isinstance(spec.size, tuple):
         return spec.size[1], spec.size[0]
@@ -218,8 +222,15 @@ def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
         factor = spec.size / min(height, width)
         return int(height * factor + 0.5), int(width * factor + 0.5)
     if width < height:
-        return math.floor(height / width * spec.size), spec.size
-    return spec.size, math.floor(width / height * spec.size)
+        new_height, new_width = math.floor(height / width * spec.size), spec.size
+    else:
+        new_height, new_width = spec.size, math.floor(width / height * spec.size)
+    if spec.resize == "float-bilinear" and new_height * new_width > MAX_PIXELS:
+        raise InputError(
+            f"Frames of {width}x{height} pixels become {new_width}x{new_height}, too large to be resized"
+            " whole; cut the picture to a usual aspect first."
+        )
+    return new_height, new_width
 
 
 def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -> tuple[Box, ...]:

@@ -478,7 +478,7 @@ def test_frame_rate_given_or_asked_for(clip: Path, frames: np.ndarray) -> None:
         assert video.info.fps is None
         with pytest.raises(InputError, match="frame rate of '<array>' isn't known: pass fps="):
             _ = video.fps
-    for wrong in (0, -1, float("nan"), float("inf"), "25", True):
+    for wrong in (0, -1, 1e-9, float("nan"), float("inf"), "25", True):
         with pytest.raises(InputError, match=r"fps is .*accepted: frames per second"):
             open_video(clip, fps=wrong)  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import av
@@ -143,3 +144,37 @@ def test_what_a_file_has_lost_is_told(tmp_path: Path) -> None:
         assert 2 < rest.num_frames < 20
         assert len(FRAMES) - rest.num_frames <= rest.damaged_frames <= len(FRAMES) - rest.num_frames + 1
         assert read_clips(half, spec).damaged_frames == rest.info.damaged_frames == rest.damaged_frames
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels"),
+    [("mkv", "ffv1", "bgr0"), ("webm", "libvpx-vp9", "yuv420p"), ("avi", "mjpeg", "yuvj420p")],
+)
+def test_what_was_cut_off_other_containers_is_told(
+    tmp_path: Path, suffix: str, codec: str, pixels: str
+) -> None:
+    content = write_video(tmp_path / f"a.{suffix}", FRAMES, codec=codec, pixels=pixels).read_bytes()
+    (tmp_path / f"half.{suffix}").write_bytes(content[: len(content) * 6 // 10])
+    with open_video(content) as whole, open_video(tmp_path / f"half.{suffix}") as half:
+        assert (whole.num_frames, whole.damaged_frames) == (len(FRAMES), 0)
+        assert 2 < half.num_frames < 20
+        assert half.damaged_frames == len(FRAMES) - half.num_frames
+
+
+def test_a_recording_without_a_size_has_lost_nothing() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format="matroska", options={"live": "1"}) as output:
+        track = output.add_stream("ffv1", rate=25)
+        track.height, track.width, track.pix_fmt = *FRAMES.shape[1:3], "bgr0"
+        for pixels in FRAMES:
+            output.mux(track.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(track.encode(None))
+    content = pipe.getvalue()
+    assert b"\x18\x53\x80\x67\x01" + b"\xff" * 7 in content
+    for cut in (content, content[: len(content) * 6 // 10]):
+        with open_video(cut) as video:
+            assert video.num_frames > 2 and video.damaged_frames == 0

@@ -146,6 +146,18 @@ def test_resized_size(
     assert resized_size(ClipSpec(size=(340, 256)), height, width) == (256, 340)
 
 
+def test_floats_are_resized_whole_and_so_have_a_bound() -> None:
+    assert resized_size(PYSLOWFAST, 4320, 8192) == (256, 485)
+    for height, width, size in ((2, 3000, "384000x256"), (3000, 2, "256x384000")):
+        with pytest.raises(
+            InputError, match=f"become {size}, too large to be resized whole; cut the picture"
+        ):
+            FramePipeline(PYSLOWFAST, height, width, crop=224, crops=1)
+        with pytest.raises(InputError, match="too large to be resized whole"):
+            TrainTransform(PYSLOWFAST, {}).draw(height, width)
+        FramePipeline(ClipSpec(), height, width, crop=224, crops=1)
+
+
 def test_three_crops() -> None:
     def places(rule: Any, height: int, width: int, crops: int = 3) -> list[tuple[int, int]]:
         boxes = crop_boxes(ClipSpec(crop_rule=rule), height, width, 256, crops)
