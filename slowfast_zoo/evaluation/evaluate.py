@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
-from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
+from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
@@ -171,6 +171,7 @@ class Evaluation:
         _write(Path(path), table.getvalue())
 
 
+@killed_readers(DataError)
 def evaluate(
     model: SlowFast,
     dataset: ClipDataset,
@@ -201,7 +202,8 @@ def evaluate(
         progress: show a bar when stderr is a terminal.
 
     Raises:
-        DataError: an empty dataset, none of its items readable, or a target that is no class.
+        DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
+            was killed.
         InputError: a metric that doesn't fit the targets.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.

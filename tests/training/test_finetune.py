@@ -418,6 +418,20 @@ def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
     torch.testing.assert_close(halved.features, plain.features, rtol=1e-4, atol=1e-5)
 
 
+def test_a_worker_that_is_killed_is_one_sentence(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bus_error(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"
+            " workers are out of shared memory. Please try to raise your shared memory limit."
+        )
+
+    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.collect", bus_error)
+    with pytest.raises(TrainingError, match=r"signal: Bus error\), most likely .*/dev/shm.*--resume"):
+        tune(few, tmp_path)
+
+
 def test_a_split_that_was_changed_is_not_gone_on_with(clips: Path, tmp_path: Path) -> None:
     tune(clips, tmp_path, recipe="probe")
     path = tmp_path / "data" / "train.csv"
