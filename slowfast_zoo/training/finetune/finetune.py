@@ -525,6 +525,7 @@ class _Run:
                 evaluation,
                 folds=data.made and data.test is None and bool(data.val.samples),
                 sources=len({source_of(sample, data.group_by) for sample in scored.samples}),
+                seen=data.seen,
             ),
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),
