@@ -64,6 +64,7 @@ _IN_MEMORY_BYTES = 64 * 2**20
 """A download up to this size stays in memory, a larger one goes to a temporary file."""
 
 _TIMEOUT_SECONDS = 30.0
+_MAX_BOXES = 1000
 _MAX_HEAD_BYTES = 2**20
 _PIECE_BYTES = 2**16
 
@@ -185,6 +186,8 @@ class Media:
             self.check()
             said = getattr(error, "strerror", None) or str(error)
             reason = _NOT_VIDEOS["tty"] if _is_text(head) else said
+            if head[4:8] == b"ftyp" and self._lacks_index():
+                reason = "its index is missing: it was not copied or recorded to its end"
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
         kind = str(container.format.name)
         reason = _NOT_VIDEOS.get("image2" if kind.endswith("_pipe") else kind)
@@ -192,6 +195,25 @@ class Media:
             container.close()
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
         return container
+
+    def _lacks_index(self) -> bool:
+        """Whether no box of this MP4 is its index, or the file ends inside of it."""
+        place = self._place
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            file = stack.enter_context(place.open("rb")) if isinstance(place, Path) else place
+            end, at = file.seek(0, io.SEEK_END), 0
+            for _ in range(_MAX_BOXES):
+                head = file.read(16) if at < end and file.seek(at) == at else b""
+                if len(head) < 16:
+                    return True
+                size, kind, longer = struct.unpack(">I4sQ", head)
+                if kind in (b"moov", b"meta"):  # the second is that of pictures
+                    return bool(at + size > end)
+                size = longer if size == 1 else size
+                if size < 8:  # 0 is a box up to the end, or bytes that haven't come yet
+                    return not size
+                at += size
+        return False
 
     def check(self) -> None:
         """Raises what a caller's file object has done wrong, which FFmpeg takes for the end of the file."""
