@@ -325,6 +325,12 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
         )
     if targets.ndim != (2 if multi_label else 1) or (multi_label and targets.shape[1] != classes):
         wanted = f"multi-hot tensors of {classes} classes" if multi_label else "one int per clip"
+        if multi_label and targets.ndim == 1:
+            wanted += ": read the data with several labels per clip (multi_label, --multi-label)"
+        elif not multi_label:
+            wanted += (
+                ": read the data with one (leave out multi_label, --multi-label), or train a model on several"
+            )
         raise DataError(
             f"Targets are {tuple(targets.shape)}; a model with {model.spec.activation} takes {wanted}."
         )

@@ -294,7 +294,7 @@ def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     [
         ([0, 1, 3, 0], r"clips/2\.mp4 has the label 3; accepted: 0 to 2"),
         ([0, 1, -1, 0], "has the label -1"),
-        ([torch.zeros(3)] * 4, "takes one int per clip"),
+        ([torch.zeros(3)] * 4, "takes one int per clip: read the data with one .leave out multi_label"),
         ([0, torch.zeros(3), 1, 2], "differ in kind"),
     ],
 )
