@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 from slowfast_zoo.errors import InputError, VideoError, without_secrets
 from slowfast_zoo.files import expanded
+from slowfast_zoo.video.decoding.packets import lacks_index
 
 _ENDINGS = """
     3g2 3gp asf avi divx dv f4v flv gif h264 h265 ivf m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogg ogv
@@ -64,7 +65,6 @@ _IN_MEMORY_BYTES = 64 * 2**20
 """A download up to this size stays in memory, a larger one goes to a temporary file."""
 
 _TIMEOUT_SECONDS = 30.0
-_MAX_BOXES = 1000
 _MAX_HEAD_BYTES = 2**20
 _PIECE_BYTES = 2**16
 
@@ -197,22 +197,9 @@ class Media:
         return container
 
     def _lacks_index(self) -> bool:
-        """Whether no box of this MP4 is its index, or the file ends inside of it."""
         place = self._place
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            file = stack.enter_context(place.open("rb")) if isinstance(place, Path) else place
-            end, at = file.seek(0, io.SEEK_END), 0
-            for _ in range(_MAX_BOXES):
-                head = file.read(16) if at < end and file.seek(at) == at else b""
-                if len(head) < 16:
-                    return True
-                size, kind, longer = struct.unpack(">I4sQ", head)
-                if kind in (b"moov", b"meta"):  # the second is that of pictures
-                    return bool(at + size > end)
-                size = longer if size == 1 else size
-                if size < 8:  # 0 is a box up to the end, or bytes that haven't come yet
-                    return not size
-                at += size
+            return lacks_index(stack.enter_context(place.open("rb")) if isinstance(place, Path) else place)
         return False
 
     def check(self) -> None:
