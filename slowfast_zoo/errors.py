@@ -1,4 +1,4 @@
-"""Every exception of the library, and the sentence builder that finds the nearest name.
+"""Every exception of the library, and what builds sentences: the nearest name, text that can be shown.
 
 Each class is also the built-in that a caller would catch, so ``except ValueError`` and
 ``except SlowFastZooError`` both work. Messages say what happened, what was given, what is
@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+
+# What a terminal would obey or hide: control characters but line breaks and tabs, lone surrogates (file
+# names that aren't UTF-8), and what turns the direction of the text.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 class SlowFastZooError(Exception):
@@ -117,6 +121,16 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(name.lower(), list(choices), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""
+
+
+def printable(text: str) -> str:
+    """The text with escapes such as ``\\u001b``, as in JSON, for what a terminal would obey."""
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def printable_line(text: str) -> str:
+    """The same on one line, whatever line breaks are in it."""
+    return printable(" ".join(text.splitlines()))
 
 
 def without_secrets(address: str) -> str:

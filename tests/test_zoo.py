@@ -126,7 +126,7 @@ def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
     for given in ("pyslowfast/k400", tmp_path / "own.pth", 1, None):
         with pytest.raises(InputError, match=r"pretrained is True or False.* given as weights="):
             create_model("slowfast_r50_4x16x1", given)  # type: ignore[arg-type]
-    for labels in (set(OWN), 5, "ab", [1, 2], {"a": 1}.keys()):
+    for labels in (set(OWN), 5, "ab", [1, 2], [], (), {"a": 1}.keys()):
         with pytest.raises(InputError, match="labels are a list of class names, in order"):
             create_model("slowfast_tiny", labels=labels)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="no weights 'mmaction2/k400'"):

@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from slowfast_zoo import __version__
-from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.errors import SlowFastZooError, printable
 
 COMMANDS = {
     "weights": {
@@ -89,7 +89,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SlowFastZooError as error:
-            from slowfast_zoo.cli.options import in_options, printable
+            from slowfast_zoo.cli.options import in_options
 
             command = self.commands.get(ctx.invoked_subcommand or "")
             raise click.ClickException(printable(in_options(str(error), command))) from error

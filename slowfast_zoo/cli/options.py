@@ -14,7 +14,7 @@ import click
 
 from slowfast_zoo import files
 from slowfast_zoo.data import Form
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, printable
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision
 from slowfast_zoo.spec import NamedViews
@@ -28,14 +28,6 @@ PATH = click.Path(path_type=Path)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-# What a terminal would obey or hide: control characters but line breaks and tabs, lone surrogates (file
-# names that aren't UTF-8), and what turns the direction of the text.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """The text with escapes such as ``\\u001b``, as in JSON, for what a terminal would obey."""
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def echo(text: object, *, err: bool = False) -> None:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slowfast_zoo.cli.options import printable
-from slowfast_zoo.errors import InputError, counted
+from slowfast_zoo.errors import InputError, counted, printable, printable_line
 from slowfast_zoo.files import written_whole
 
 if TYPE_CHECKING:
@@ -257,6 +256,6 @@ def _damage(prediction: Prediction) -> str:
 def _csv_line(cells: Any) -> str:
     line = io.StringIO()
     # A line break inside a cell would make a row that is half there look whole.
-    whole = ["" if cell is None else printable(" ".join(str(cell).splitlines())) for cell in cells]
+    whole = ["" if cell is None else printable_line(str(cell)) for cell in cells]
     csv.writer(line, lineterminator="\n").writerow(whole)
     return line.getvalue()

@@ -220,6 +220,8 @@ def test_command(
     for path in (out, confusion):
         if path is not None:
             opt.check_writable(path)
+    if file_form != "named" and out is None:
+        raise InputError("--format says how --out is written, and there is no --out: add --out FILE.")
     if average_clips == "none" and (confusion is not None or per_class):
         raise InputError("Scores of single views have no classes to count; average them.")
     network = model.load()

@@ -6,8 +6,10 @@ index), so that augmentation repeats exactly. What a dataset is stands in ``slow
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -232,6 +234,26 @@ def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:
         if not found:
             raise
         raise type(error)(sentence.strip()) from error
+
+
+@contextlib.contextmanager
+def killed_readers(kind: type[SlowFastZooError], *, goes_on: str = "") -> Iterator[None]:
+    """Makes one sentence of the end of a worker, of which torch tells the main process at any line of it.
+
+    Args:
+        kind: of the error; one that was made of it further inside becomes this one.
+        goes_on: how to go on afterwards.
+    """
+    try:
+        yield
+    except (RuntimeError, DataError) as error:
+        ended = re.search(r"DataLoader worker \(pid[^)]*\) [^.\n)]*", str(error))
+        if ended is None or isinstance(error, kind):
+            raise
+        raise kind(
+            f"A process that reads clips has ended ({ended[0]}), most likely for lack of memory or of room in"
+            f" /dev/shm: take fewer workers (workers, --workers), or 0{goes_on}."
+        ) from error
 
 
 def load(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
-from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
+from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
@@ -171,6 +171,7 @@ class Evaluation:
         _write(Path(path), table.getvalue())
 
 
+@killed_readers(DataError)
 def evaluate(
     model: SlowFast,
     dataset: ClipDataset,
@@ -201,7 +202,8 @@ def evaluate(
         progress: show a bar when stderr is a terminal.
 
     Raises:
-        DataError: an empty dataset, none of its items readable, or a target that is no class.
+        DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
+            was killed.
         InputError: a metric that doesn't fit the targets.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
@@ -323,6 +325,12 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
         )
     if targets.ndim != (2 if multi_label else 1) or (multi_label and targets.shape[1] != classes):
         wanted = f"multi-hot tensors of {classes} classes" if multi_label else "one int per clip"
+        if multi_label and targets.ndim == 1:
+            wanted += ": read the data with several labels per clip (multi_label, --multi-label)"
+        elif not multi_label:
+            wanted += (
+                ": read the data with one (leave out multi_label, --multi-label), or train a model on several"
+            )
         raise DataError(
             f"Targets are {tuple(targets.shape)}; a model with {model.spec.activation} takes {wanted}."
         )

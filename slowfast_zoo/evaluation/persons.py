@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
-from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, load, normalized
+from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.actions import Frame, PersonActions
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation import DetectionRule
@@ -51,6 +51,7 @@ class PersonEvaluation:
         return f"{self.frames} of {total} key frames read, {self.detections!r}"
 
 
+@killed_readers(DataError)
 def evaluate_persons(
     model: SlowFast,
     dataset: ClipDataset,
@@ -78,7 +79,8 @@ def evaluate_persons(
         progress: show a bar when stderr is a terminal.
 
     Raises:
-        DataError: an empty dataset, none of its items readable, no boxes, or a target that is no class.
+        DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
+            worker that was killed.
         InputError: a model for whole clips, or nothing annotated that is scored.
         ExportError: this processor computes the network wrongly in that precision.
     """

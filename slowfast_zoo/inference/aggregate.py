@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from torch import Tensor
-
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, printable_line, quoted
 from slowfast_zoo.spec import Activation, Aggregate, class_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def average_views(logits: Tensor, activation: Activation, rule: Aggregate) -> Tensor:
@@ -64,6 +65,12 @@ def best_classes(
     best = scores.topk(min(topk or len(scores), len(scores)))
     names = class_names(labels, len(scores))
     return tuple(names[index] for index in best.indices.tolist()), tuple(best.values.tolist())
+
+
+def told(labels: Sequence[str], scores: Sequence[float]) -> str:
+    """Names and probabilities as people read them, on one line: "running 93.1%, walking 4.0%"."""
+    pairs = zip(labels, scores, strict=True)
+    return ", ".join(f"{printable_line(label)} {score:.1%}" for label, score in pairs)
 
 
 def check_topk(topk: int | None) -> int | None:

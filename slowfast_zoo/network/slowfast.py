@@ -400,13 +400,13 @@ def class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     """The labels as a tuple; None of None.
 
     Raises:
-        InputError: something without an order, or an element that is no text.
+        InputError: something without an order, an element that is no text, or no name at all.
     """
     if labels is None:
         return None
     unordered = isinstance(labels, (str, Set)) or not isinstance(labels, Iterable)
     names = () if unordered else tuple(labels)
-    if unordered or not all(isinstance(name, str) for name in names):
+    if unordered or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.")
     return tuple(map(str, names))
 

@@ -27,18 +27,25 @@ def to_device(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(f"device is {device!r}; accepted: 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
-    there = {
-        "cuda": (found.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-        "meta": False,
-    }
-    if not there.get(found.type, True):
+    if not _is_there(found):
         raise InputError(
             f"device is '{device}', and torch finds no such GPU here that it can use; give 'cpu'."
         )
     if found.type == "cuda" and found.index is None:  # which names no device to set_device, and equals none
         return torch.device("cuda", torch.cuda.current_device())
     return found
+
+
+def _is_there(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    if device.type in ("cpu", "mps", "meta"):
+        return device.type == "cpu" or (device.type == "mps" and torch.backends.mps.is_available())
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError):
+        return False
+    return True
 
 
 def is_out_of_memory(error: BaseException) -> bool:

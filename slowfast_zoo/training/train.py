@@ -23,7 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
-from slowfast_zoo.data.loader import PRECISE_BN, TRAINING, Batch, KeyedItems, StepKeys, load, normalized
+from slowfast_zoo.data.loader import (
+    PRECISE_BN,
+    TRAINING,
+    Batch,
+    KeyedItems,
+    StepKeys,
+    killed_readers,
+    load,
+    normalized,
+)
 from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.evaluation.persons import evaluate_persons
@@ -76,6 +85,7 @@ class TrainResult:
     """Optimizer steps, those before a resumption too."""
 
 
+@killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from there")
 def train(
     model: SlowFast,
     dataset: ClipDataset,
@@ -109,7 +119,8 @@ def train(
             what it is: "start", "train" or "val"; for TensorBoard and the like.
 
     Raises:
-        TrainingError: files can't be written or resumed, or a loss or gradient isn't finite.
+        TrainingError: files can't be written or resumed, a loss or gradient isn't finite, or a worker was
+            killed.
         DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
         InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
             weights.

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from slowfast_zoo.cli import main, options
-from slowfast_zoo.cli.options import Command, printable
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.cli.options import Command
+from slowfast_zoo.errors import InputError, printable
 
 CONTEXT = click.Context(main)
 COMMANDS = [(name, main.resolve_command(CONTEXT, [name])[1]) for name in main.list_commands(CONTEXT)]

@@ -217,7 +217,7 @@ def test_several_labels_are_scored_by_average_precision() -> None:
     assert result.protocol["average"] == "max-prob", "as the clip spec says"
     assert list(result.metrics) == ["mean_average_precision"]
     assert result.targets.shape == (4, 3)
-    with pytest.raises(DataError, match="takes multi-hot tensors of 3 classes"):
+    with pytest.raises(DataError, match=r"takes multi-hot tensors of 3 classes: read .*--multi-label"):
         evaluate(model, Videos(2), device="cpu")
 
 
@@ -295,6 +295,7 @@ def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.M
         ["--confusion", str(tmp_path / "nowhere" / "file.csv")],
         ["--out", "/proc/file.json"],
         ["--average-clips", "none", "--per-class"],
+        ["--format", "mmaction2"],
     ):
         refused = run(train_module.test_command, [*args, *wrong])
         assert refused.exit_code and not isinstance(refused.exception, TypeError), wrong
@@ -419,6 +420,8 @@ def test_classes_of_data_and_weights_are_matched_by_name_or_refused(numbered: Pa
     found = json.loads((numbered / "out.json").read_text())
     assert found["labels"] == ["b", "a", "c"]
     assert [video["target"] for video in found["videos"]] == [1, 1, 0, 0]
+    several = tested("--labels", str(numbered / "three.txt"), "--multi-label")
+    assert "a model with softmax takes one int per clip: read the data with one (leave out" in several.output
     other = open_data(str(numbered / "clips"), network.clip_spec, "test")
     network.labels = ("b", "c", "a")
     with pytest.raises(DataError, match="has 2 classes"):

@@ -69,6 +69,8 @@ def test_one_video(model: SlowFast, folder: Path) -> None:
     assert answer.seconds == pytest.approx((4 / 30, 19 / 30), abs=1e-3)  # frames 4, 6 ... 18 of 24
     assert not answer.padded
     assert repr(answer).endswith("; 1x1 views)")
+    strange = dataclasses.replace(answer, labels=("\x1b[2J\n",), scores=(0.5,))
+    assert repr(strange).endswith(": \\u001b[2J 50.0%; 1x1 views)")
 
 
 def test_topk(model: SlowFast, folder: Path) -> None:

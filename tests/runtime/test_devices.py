@@ -43,7 +43,7 @@ def test_a_gpu_without_number_is_the_current_one() -> None:
         to_device("cuda:2")
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "meta"])
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "meta", "xpu", "hpu", "xla", "opencl"])
 def test_what_is_not_there_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -418,6 +418,20 @@ def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
     torch.testing.assert_close(halved.features, plain.features, rtol=1e-4, atol=1e-5)
 
 
+def test_a_worker_that_is_killed_is_one_sentence(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bus_error(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"
+            " workers are out of shared memory. Please try to raise your shared memory limit."
+        )
+
+    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.collect", bus_error)
+    with pytest.raises(TrainingError, match=r"signal: Bus error\), most likely .*/dev/shm.*--resume"):
+        tune(few, tmp_path)
+
+
 def test_a_split_that_was_changed_is_not_gone_on_with(clips: Path, tmp_path: Path) -> None:
     tune(clips, tmp_path, recipe="probe")
     path = tmp_path / "data" / "train.csv"
@@ -524,6 +538,12 @@ def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
     )
     result = tune(tmp_path / "d", tmp_path / "w", recipe="probe", validation=tmp_path / "val.csv")
     assert any(note.startswith("Parts share 4 sources") for note in result.notes)
+    told = (
+        "How sure: of the 4 clips that were scored, some were trained on, or others of their recordings were"
+    )
+    assert result.sure.startswith(told) and "%" not in result.sure
+    again = tune(tmp_path / "d", tmp_path / "w", recipe="probe", validation=tmp_path / "val.csv", resume=True)
+    assert again.sure == result.sure
 
 
 def test_a_test_part_that_shares_sources_is_told_as_well(tmp_path: Path) -> None:
@@ -531,10 +551,21 @@ def test_a_test_part_that_shares_sources_is_told_as_well(tmp_path: Path) -> None
         make_clips(tmp_path / "d" / part, {"dark": 4, "light": 4})
     result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
     assert any(note.startswith("Parts share 8 sources") for note in result.notes)
+    assert "some were trained on" in result.sure
     (tmp_path / "d" / "test").rename(tmp_path / "d" / "val")
     (tmp_path / "other.csv").write_text("path,label\nd/val/dark/0.npy,dark\nd/val/light/0.npy,light\n")
     result = tune(tmp_path / "d", tmp_path / "v", recipe="probe", validation=tmp_path / "other.csv")
     assert "The data's own part val isn't used: validation data were given." in result.notes
+
+
+def test_a_clean_test_part_is_as_sure_as_ever(tmp_path: Path) -> None:
+    make_clips(tmp_path / "train", {"dark": 3, "light": 3})
+    make_clips(tmp_path / "new", {"dark": 5, "light": 5})
+    train, new = read_annotations(tmp_path / "train"), read_annotations(tmp_path / "new")
+    parts = {"train": train, "val": train, "test": new.subset([3, 4, 8, 9])}
+    result = tune(parts, tmp_path / "w", recipe="probe")
+    assert any(note.startswith("Parts share 6 sources") for note in result.notes)
+    assert "of other such clips" in result.sure
 
 
 def evaluation(scores: list[list[float]], targets: list[int], labels: tuple[str, ...]) -> Evaluation:

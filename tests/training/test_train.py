@@ -278,12 +278,23 @@ def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
         train(make_model(), Clips(poison=5, act="nan"), CONFIG, work_dir=tmp_path)
 
 
+def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
+    killed, config = Clips(poison=2, act="SIGKILL"), CONFIG.replace(workers=1)
+    sentence = r"^A process that reads clips has ended \(DataLoader worker[^)]*\)[^)]*\), most likely"
+    with pytest.raises(TrainingError, match=sentence + r".*--resume \(resume=True\) goes on from there\.$"):
+        train(make_model(), killed, config, work_dir=tmp_path)
+    with pytest.raises(TrainingError, match=sentence + r".*goes on from there\.$"):
+        train(make_model(), Clips(), config, work_dir=tmp_path / "validated", validation=killed)
+    with pytest.raises(DataError, match=sentence + r".*\(workers, --workers\), or 0\.$"):
+        evaluate(make_model(), killed, workers=1, progress=False)
+
+
 @pytest.mark.parametrize(
     "targets, message",
     [
         ([0, 1, 3, 0], r"clips/2\.mp4 has the label 3; accepted: 0 to 2"),
         ([0, 1, -1, 0], "has the label -1"),
-        ([torch.zeros(3)] * 4, "takes one int per clip"),
+        ([torch.zeros(3)] * 4, "takes one int per clip: read the data with one .leave out multi_label"),
         ([0, torch.zeros(3), 1, 2], "differ in kind"),
     ],
 )

@@ -336,9 +336,18 @@ def test_death_between_the_renames_leaves_nothing_that_looks_whole(
     monkeypatch.setattr(Path, "replace", dying)
     with pytest.raises(KeyboardInterrupt):
         save_pretrained(SlowFast(TINY), tmp_path)
-    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json.*create_model\(name, weights="):
         from_pretrained(tmp_path)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_around_a_saved_one_names_it(tmp_path: Path) -> None:
+    save_pretrained(tiny(), tmp_path / "model")
+    with pytest.raises(
+        CheckpointError, match=r"has no config\.json.*; the one in it is '.*model'\.$"
+    ) as caught:
+        from_pretrained(tmp_path)
+    assert str(tmp_path / "model") in str(caught.value)
 
 
 def test_what_can_not_be_saved(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ class FinetuneData:
     """What a source is; what names suggested where that was to be used."""
     made: bool
     """Whether the part to score with was held out here, rather than given."""
+    seen: bool
+    """Whether clips to score with are trained on, or others of their sources."""
 
 
 def collect(
@@ -65,7 +67,7 @@ def collect(
         notes += note + more
     notes += _without_lost_classes(parts, before)
     _check_classes(parts["train"])
-    made = "val" not in parts
+    made, seen = "val" not in parts, False
     group_by, note = resolved(parts["train"], group_by)
     notes += note
     if not val:
@@ -75,10 +77,11 @@ def collect(
                 " undivided or leave out folds."
             )
         notes += grouping_notes(parts["train"], group_by)
-    elif shared := [source for source, _ in leaks(parts, group_by)] or _shared_bytes(parts):
+    elif shared := leaks(parts, group_by) or _shared_bytes(parts):
         notes.append(
-            f"Parts share {counted(len(shared), 'source')}, such as '{shared[0]}': scores are too good."
+            f"Parts share {counted(len(shared), 'source')}, such as '{shared[0][0]}': scores are too good."
         )
+        seen = any({"train", "test" if "test" in parts else "val"} <= {*names} for _, names in shared)
     if val and made:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
@@ -88,7 +91,7 @@ def collect(
     sums = {path.name: hash_file(path) for path in written}
     with replaced(folder / _SUMS) as temporary:
         named = parts["train"].labels is not None
-        kept = {"named": named, "group_by": group_by, "made": made, "sha256": sums}
+        kept = {"named": named, "group_by": group_by, "made": made, "seen": seen, "sha256": sums}
         temporary.write_text(json.dumps(kept), encoding="utf-8")
     # As a resumed fine-tuning reads them: with the same paths in the same order.
     return _read_back(folder, notes)
@@ -109,6 +112,7 @@ def _read_back(folder: Path, notes: list[str]) -> FinetuneData:
         (*_counted(parts), *notes),
         group_by=kept["group_by"],
         made=kept["made"],
+        seen=kept["seen"],
     )
 
 
@@ -120,7 +124,7 @@ def _check_unchanged(folder: Path) -> dict[str, Any]:
     """
     try:
         kept = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
-        _ = kept["named"], kept["group_by"], kept["made"]
+        _ = kept["named"], kept["group_by"], kept["made"], kept["seen"]
         changed = [name for name, digest in kept["sha256"].items() if hash_file(folder / name) != digest]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / _SUMS} is damaged ({error}); {_WAY_OUT}") from error
@@ -195,10 +199,11 @@ def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> l
     ]
 
 
-def _shared_bytes(parts: Parts) -> list[str]:
-    """Clips that more than one part has, whatever they are called."""
+def _shared_bytes(parts: Parts) -> list[tuple[str, tuple[str, ...]]]:
+    """Clips that more than one part has, whatever they are called: (name, parts)."""
     groups = same_content([(name, sample) for name, part in parts.items() for sample in part.samples])
-    return [group[0][1].name for group in groups if len({name for name, _ in group}) > 1]
+    found = [(group[0][1].name, tuple({name for name, _ in group})) for group in groups]
+    return [(clip, names) for clip, names in found if len(names) > 1]
 
 
 def _without_unreadable(

@@ -20,14 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import InputError, quoted
+from slowfast_zoo.errors import InputError, TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
-from slowfast_zoo.evaluation.metrics import compute_metrics
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
@@ -55,7 +54,7 @@ from slowfast_zoo.training.finetune.recipes import (
 )
 from slowfast_zoo.training.finetune.report import draw_report, how_sure, write_preview, write_tables
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
-from slowfast_zoo.training.finetune.trials import Workshop, right_ones
+from slowfast_zoo.training.finetune.trials import Workshop, pooled, right_ones
 from slowfast_zoo.training.journal import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_thawing
@@ -111,6 +110,7 @@ class FinetuneResult:
         return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}"
 
 
+@killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from there")
 def finetune(
     data: str | Path | Annotations | Mapping[str, Annotations],
     model: SlowFast,
@@ -184,7 +184,7 @@ def finetune(
         DataError: the data doesn't hold together, has one class only, can't be split, or too many of its
             clips can't be read.
         TrainingError: the work directory can't be written or holds a training already, other settings than
-            before, memory doesn't suffice for one clip, or training diverges.
+            before, memory doesn't suffice for one clip, a worker was killed, or training diverges.
         InputError: arguments that are not accepted.
     """
     changes = dict(config or {})
@@ -525,6 +525,7 @@ class _Run:
                 evaluation,
                 folds=data.made and data.test is None and bool(data.val.samples),
                 sources=len({source_of(sample, data.group_by) for sample in scored.samples}),
+                seen=data.seen,
             ),
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),
@@ -550,20 +551,6 @@ def _measured(evaluation: Evaluation) -> dict[str, float]:
 def joined(train: Annotations, other: Annotations) -> Annotations:
     """The clips of both parts, which have the same classes."""
     return dataclasses.replace(train, samples=(*train.samples, *other.samples))
-
-
-def pooled(parts: Sequence[Evaluation]) -> Evaluation:
-    """The scores of several parts of a dataset as those of one."""
-    scores = [score for part in parts for score in part.scores]
-    targets = np.concatenate([part.targets for part in parts])
-    return dataclasses.replace(
-        parts[0],
-        metrics=compute_metrics(np.stack(scores), targets),
-        scores=scores,
-        targets=targets,
-        names=[name for part in parts for name in part.names],
-        failed=[failure for part in parts for failure in part.failed],
-    )
 
 
 def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool | None) -> list[str]:

@@ -42,15 +42,21 @@ _UNSURE = 0.15
 _BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
 
 
-def how_sure(evaluation: Evaluation, *, folds: bool, sources: int) -> str:
+def how_sure(evaluation: Evaluation, *, folds: bool, sources: int, seen: bool = False) -> str:
     """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
 
     Args:
         evaluation: the scores.
         folds: whether those would score more clips.
         sources: persons or recordings that the clips come from.
+        seen: whether clips were trained on, or others of their sources; then there is no such interval.
     """
     count, right = len(evaluation.names), right_ones(evaluation)
+    if seen:
+        return (
+            f"How sure: of the {counted(count, 'clip')} that were scored, some were trained on, or others of"
+            " their recordings were: what new clips would give is unknown; score clips of other recordings."
+        )
     if evaluation.targets.ndim == 2:
         return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
     low, high = wilson_interval(right, count)

@@ -21,6 +21,7 @@ from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
 from slowfast_zoo.data.splits import source_of
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
+from slowfast_zoo.evaluation.metrics import compute_metrics
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import Processes
@@ -271,6 +272,20 @@ def clip_scores(evaluation: Evaluation) -> npt.NDArray[np.float64]:
         return np.asarray(np.where(targets > 0, scores, 1 - scores).mean(axis=1))
     rows = np.arange(len(targets))
     return np.asarray((scores[rows, targets] + (scores.argmax(axis=1) == targets)) / 2)
+
+
+def pooled(parts: Sequence[Evaluation]) -> Evaluation:
+    """The scores of several parts of a dataset as those of one."""
+    scores = [score for part in parts for score in part.scores]
+    targets = np.concatenate([part.targets for part in parts])
+    return dataclasses.replace(
+        parts[0],
+        metrics=compute_metrics(np.stack(scores), targets),
+        scores=scores,
+        targets=targets,
+        names=[name for part in parts for name in part.names],
+        failed=[failure for part in parts for failure in part.failed],
+    )
 
 
 def right_ones(evaluation: Evaluation) -> int:

@@ -8,10 +8,12 @@ a hypothesis which ``decoders`` checks against every frame that it decodes.
 from __future__ import annotations
 
 import dataclasses
+import io
+import struct
 from array import array
 from bisect import bisect_left
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import av
@@ -40,6 +42,7 @@ _MPEG4_FRAME_START = b"\0\0\1\xb6"
 """Start code of a video object plane. Source: ISO/IEC 14496-2, 6.3.1."""
 
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
+_MAX_BOXES = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,3 +231,27 @@ def _closed_entries(order: array[int], stamps: array[int], keys: list[int]) -> t
         for place, latest in enumerate(latest_before)
         if place in wanted and latest < order[place] == earliest_behind[place]
     )
+
+
+def lacks_index(file: Any) -> bool:
+    """Whether no box of an MP4 is its index (``moov``), or the file ends inside of it.
+
+    Args:
+        file: binary and seekable.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    end, at = file.seek(0, io.SEEK_END), 0
+    for _ in range(_MAX_BOXES):
+        head = file.read(16) if at < end and file.seek(at) == at else b""
+        if len(head) < 16:
+            return True
+        size, kind, longer = struct.unpack(">I4sQ", head)
+        if kind in (b"moov", b"meta"):  # the second is that of pictures
+            return bool(at + size > end)
+        size = longer if size == 1 else size
+        if size < 8:  # 0 is a box up to the end, or bytes that haven't come yet
+            return bool(size == 0)
+        at += size
+    return False

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 from slowfast_zoo.errors import InputError, VideoError, without_secrets
 from slowfast_zoo.files import expanded
+from slowfast_zoo.video.decoding.packets import lacks_index
 
 _ENDINGS = """
     3g2 3gp asf avi divx dv f4v flv gif h264 h265 ivf m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogg ogv
@@ -192,6 +193,8 @@ class Media:
             self.check()
             said = getattr(error, "strerror", None) or str(error)
             reason = _NOT_VIDEOS["tty"] if _is_text(head) else said
+            if head[4:8] == b"ftyp" and self._lacks_index():
+                reason = "its index is missing: it was not copied or recorded to its end"
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
         kind = str(container.format.name)
         reason = _NOT_VIDEOS.get("image2" if kind.endswith("_pipe") else kind)
@@ -199,6 +202,12 @@ class Media:
             container.close()
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
         return container
+
+    def _lacks_index(self) -> bool:
+        place = self._place
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            return lacks_index(stack.enter_context(place.open("rb")) if isinstance(place, Path) else place)
+        return False
 
     def check(self) -> None:
         """Raises what a caller's file object has done wrong, which FFmpeg takes for the end of the file."""

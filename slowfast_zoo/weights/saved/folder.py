@@ -71,9 +71,14 @@ def open_folder(folder: Path) -> LocalWeights:
     for name in (CONFIG, WEIGHTS):
         if kind_of(folder / name) != "file":
             what = f"has no {name}" if kind_of(folder) == "folder" else "is no folder"
+            inside = folder / "model"  # as a fine-tuning's work directory has it
+            hint = (
+                f"; the one in it is '{inside}'."
+                if kind_of(inside / CONFIG) == "file"
+                else ". A publisher's file is loaded with create_model(name, weights=Path(file))."
+            )
             raise CheckpointError(
-                f"'{folder}' {what}: a saved model is a folder with {CONFIG} and {WEIGHTS}, or one file."
-                " A publisher's file is loaded with create_model(name, weights=Path(file))."
+                f"'{folder}' {what}: a saved model is a folder with {CONFIG} and {WEIGHTS}, or one file{hint}"
             )
     config = read_config(folder / CONFIG)
     checkpoint = read_checkpoint(folder / WEIGHTS, dialect="slowfast_zoo")

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.movies import write_video
 from support.servers import Fault, FileServer
 
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
@@ -537,6 +538,21 @@ def test_what_is_no_video_says_so_and_names_the_file(tmp_path: Path) -> None:
         open_video(b"")
     with pytest.raises(VideoError, match="no regular file"):
         open_video(os.devnull)
+
+
+def test_a_file_that_was_not_copied_to_its_end_says_so(frames: np.ndarray, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", frames, codec="mpeg4", pixels="yuv420p").read_bytes()
+    index = whole.rfind(b"moov") - 4
+    assert open_video(whole).num_frames == len(frames)
+    for cut in (whole[: index // 2], whole[:index], whole[: index // 2] + bytes(5000), whole[: index + 6]):
+        (tmp_path / "cut.mp4").write_bytes(cut)
+        for source in (tmp_path / "cut.mp4", cut):
+            with pytest.raises(VideoError, match="its index is missing: it was not copied or recorded"):
+                open_video(source)
+    broken = bytearray(whole)
+    broken[index + 8 : index + 40] = b"\xff" * 32
+    with pytest.raises(VideoError, match=r"^(?!.*its index is missing)"):
+        open_video(bytes(broken))
 
 
 def test_wrong_types(frames: np.ndarray, tmp_path: Path) -> None:
