@@ -162,20 +162,18 @@ class Media:
         import av
 
         place = self._place
-        head = b""
         target: str | BinaryIO | _Guarded
         try:
             if isinstance(place, Path):
                 with place.open("rb") as file:
-                    head = file.read(512)
+                    head = self.head = file.read(512)
                 # Absolute, or FFmpeg takes "a:b.mp4" for a protocol. No nested file may be fetched.
                 target, protocols = str(place.absolute()), "file"
             else:
                 place.seek(0)
-                head = place.read(512)
+                head = self.head = place.read(512)
                 place.seek(0)
                 target, protocols = place, "none"
-            self.head = head
             if reason := _unmistakable(head):
                 raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
             width, height, most = _picture_size(head)
@@ -192,8 +190,8 @@ class Media:
         except (av.FFmpegError, OSError, ValueError) as error:
             self.check()
             said = getattr(error, "strerror", None) or str(error)
-            reason = _NOT_VIDEOS["tty"] if _is_text(head) else said
-            if head[4:8] == b"ftyp" and self._lacks_index():
+            reason = _NOT_VIDEOS["tty"] if _is_text(self.head) else said
+            if self.head[4:8] == b"ftyp" and self._lacks_index():
                 reason = "its index is missing: it was not copied or recorded to its end"
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
         kind = str(container.format.name)
