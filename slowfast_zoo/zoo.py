@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.files import kind_of
-from slowfast_zoo.network.slowfast import SlowFast, check_labels, class_names
+from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.store import local_weights, open_file
@@ -94,7 +94,7 @@ def create_model(
         )
     weights = "default" if pretrained else weights
     row = _row(name, weights if like is None else like)
-    classes, labels = num_classes, class_names(labels)
+    classes, labels = num_classes, as_labels(labels)
     if classes is None:
         classes = row.model_spec.num_classes if labels is None else len(labels)
     channels = row.model_spec.in_channels if in_channels is None else in_channels

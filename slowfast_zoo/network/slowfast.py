@@ -396,7 +396,7 @@ torch.fx.wrap("check_clip")
 torch.fx.wrap("check_boxes")
 
 
-def class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
+def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     """The labels as a tuple; None of None.
 
     Raises:
@@ -412,12 +412,12 @@ def class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def check_labels(labels: Iterable[str] | None, num_classes: int) -> tuple[str, ...] | None:
-    """``class_names``, one per class.
+    """``as_labels``, one per class.
 
     Raises:
-        InputError: as ``class_names``; or their number isn't ``num_classes``, or two are equal.
+        InputError: as ``as_labels``; or their number isn't ``num_classes``, or two are equal.
     """
-    names = class_names(labels)
+    names = as_labels(labels)
     if names is None:
         return None
     if len(names) != num_classes:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, quoted
 from slowfast_zoo.files import written_whole
-from slowfast_zoo.network.slowfast import SlowFast, check_labels, class_names
+from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.checkpoint.loading import adapt_state, build_state, read_canonical
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.saved.config import SavedConfig, checksum
@@ -101,7 +101,7 @@ class LocalWeights:
     ) -> tuple[int, tuple[str, ...] | None, bool]:
         """Rows of the classifier, their names, and whether it is a fresh one."""
         classes, names = self.config.model_spec.num_classes, self.config.labels
-        given = class_names(labels)
+        given = as_labels(labels)
         if given is None and num_classes is None:
             return classes, names, False
         count = num_classes if num_classes is not None else len(given or ())
