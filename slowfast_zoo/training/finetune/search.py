@@ -166,7 +166,7 @@ class _Bench:
         )
 
     def _work(self, recipe: FinetuneRecipe, number: int) -> Path:
-        return self.folder / SEARCH / recipe.name / str(number)
+        return self.folder / SEARCH / f"{recipe.name} {number}"
 
     def _tried(
         self, recipe: FinetuneRecipe, train: Annotations, held: Annotations, work: Path
