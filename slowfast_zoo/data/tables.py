@@ -39,8 +39,11 @@ _FIELDS = {
     "num_frames": ("num_frames", "total_frames"),
     "frame_pattern": ("frame_pattern",),
 }
-_BOUND = re.compile(r"(^|_)(start|begin|end|stop|from|to|duration|offset)(_|frame|time|sec|ms|$)")
-"""What a column of a part's bounds is called, in whatever unit."""
+_BOUND = re.compile(
+    r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}(start|begin|end|stop|from|to|duration|offset)"
+    r"(_?(frames?|f|times?|timestamp|secs?|seconds?|s|ms|msec|us|idx|index|pos|num|number|no|nr)){0,3}"
+)
+"""What a column of a part's bounds is called, in whatever unit; "from_camera" is none."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
 """What can't be the number of a class."""
@@ -103,7 +106,8 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         if columns.bound is not None:
             raise DataError(
                 f"{where}: the column '{columns.bound:.40}' isn't known, and clips may be longer than meant"
-                " without it; accepted: start and end in seconds, first_frame and num_frames in frames."
+                " without it; accepted: start and end in seconds, first_frame and num_frames in frames. Give it"
+                " another name if it means something else."
             )
         multi_label |= columns.multi_label or isinstance(record[columns.label], list)
         named |= columns.named
@@ -254,7 +258,7 @@ def _unread_bound(others: Mapping[str, str], fields: Mapping[str, str]) -> str |
         return None
     # Without a start, a duration is that of the file.
     lengths = {"duration"} if "start_seconds" not in fields else set()
-    return next((others[name] for name in others if _BOUND.search(name) and name not in lengths), None)
+    return next((others[name] for name in others if _BOUND.fullmatch(name) and name not in lengths), None)
 
 
 def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -206,6 +206,7 @@ def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
     ("header", "column"),
     [
         *(("start_frame,end_frame", "start_frame"), ("from,to", "from"), ("start,duration", "duration")),
+        ("clip_start_ms,clip_end_ms", "clip_start_ms"),
         *(
             ("start,end_frame", "end_frame"),
             ("startFrame,num_frames", "startframe"),
@@ -223,7 +224,11 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: st
 
 
 @pytest.mark.parametrize(
-    "header", ["duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"]
+    "header",
+    [
+        *("duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"),
+        *("from_camera,stop_sign", "offset_y,start_pose", "endless,to_person", f"start{'times' * 99}!,x"),
+    ],
 )
 def test_columns_that_bound_nothing_stay(clips: Path, header: str) -> None:
     row = ",".join("1" for _ in header.split(","))
