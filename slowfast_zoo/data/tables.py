@@ -106,8 +106,8 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         if columns.bound is not None:
             raise DataError(
                 f"{where}: the column '{columns.bound:.40}' isn't known, and clips may be longer than meant"
-                " without it; accepted: start and end in seconds, first_frame and num_frames in frames. Give it"
-                " another name if it means something else."
+                " without it; accepted: start and end in seconds, first_frame and num_frames in frames."
+                " Give it another name if it means something else."
             )
         multi_label |= columns.multi_label or isinstance(record[columns.label], list)
         named |= columns.named

@@ -44,8 +44,8 @@ def load_checkpoint(
     Strict: every tensor of the file is used and every tensor of the model is filled, but for counters of
     batch norms (absent: 0) and what the dialect lists as no part of the network. A model with another
     number of classes than the file keeps its own classifier, and a model with other channels than three
-    gets stems adapted as in ``adapt_stem``; both are logged as warnings. Class names of published weights
-    that were there before don't outlive them, names that you gave do.
+    gets stems adapted as in ``adapt_stem``; both are logged as warnings. Class names don't
+    outlive published weights that were there before.
 
     Args:
         model: what to fill; unchanged when an error is raised.
@@ -281,7 +281,7 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     A file without any classifier keeps the spec's, so that its absence is reported.
 
     Raises:
-        CheckpointError: its classifier has more rows than any network.
+        CheckpointError: its classifier has more rows, or its stems more channels, than any network.
     """
     shapes, names = checkpoint.shapes, names_between(spec.replace(num_classes=1), checkpoint.dialect)
     heads = [shape for ours in CLASSIFIER if (shape := shapes.get(names[ours] or ""))]
@@ -293,7 +293,9 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
             in_channels=stem[1] if len(stem) == 5 else spec.in_channels,
         )
     except SpecError as error:
-        raise CheckpointError(f"'{checkpoint.path}' has a classifier that no network has: {error}") from error
+        raise CheckpointError(
+            f"'{checkpoint.path}' has stems or a classifier that no network has: {error}"
+        ) from error
 
 
 @functools.lru_cache(maxsize=64)
