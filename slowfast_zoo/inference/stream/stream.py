@@ -13,6 +13,7 @@ left out: they would change the stride that the weights know.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import logging
 import threading
@@ -237,8 +238,9 @@ class Stream:
             self._closed = True
             self._newest = None
             self._changed.notify_all()
-            if threading.current_thread() is not self._thread:  # as it is in ``on_result``
-                self._changed.wait_for(lambda: not self._busy)
+        if self._thread not in (None, threading.current_thread()):  # which it is in ``on_result``
+            self._thread.join()
+            atexit.unregister(self.close)
 
     def _breaks_off(self, frame: Frame, seconds: float) -> bool:
         """Whether a frame can't belong to the same windows as the one before.
@@ -267,6 +269,7 @@ class Stream:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="slowfast-stream", daemon=True)
             self._thread.start()
+            atexit.register(self.close)  # an interpreter that ends beside a network's thread aborts
         with self._changed:
             self._newest = _Ready(window, plan, self._store, arrival, self._gaps)
             self._changed.notify_all()

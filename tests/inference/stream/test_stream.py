@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -333,6 +335,30 @@ def test_whoever_is_told_may_close_the_stream() -> None:
             stream.push(FRAMES[number], number / 10)
             stream.wait()
     assert len(told) == 1
+
+
+def test_no_thread_outlives_a_stream() -> None:
+    """An interpreter that ends while another thread is inside torch aborts."""
+    for end in (Stream.close, Stream.finish):
+        stream = Stream(make_model(SMALL), hop_seconds=0.5)
+        for number in range(30):
+            stream.push(FRAMES[number], number / 10)
+        thread = stream._thread
+        assert thread is not None and thread.is_alive()
+        end(stream)
+        assert not thread.is_alive()
+
+
+def test_a_process_may_end_without_closing_its_stream() -> None:
+    code = """
+import numpy, slowfast_zoo
+stream = slowfast_zoo.Stream(slowfast_zoo.slowfast_tiny(), hop_seconds=0.1, fps=10)
+for number in range(30):
+    stream.push(numpy.zeros((120, 160, 3), numpy.uint8), number / 10)
+stream.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_stream_without_frames_ends_without_answers() -> None:
