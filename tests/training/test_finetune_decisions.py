@@ -29,7 +29,7 @@ from slowfast_zoo.training.finetune.footage import Footage, fit_clip, fitting_cl
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
 from slowfast_zoo.training.finetune.report import how_sure
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
-from slowfast_zoo.training.finetune.trials import shrink_classifier
+from slowfast_zoo.training.finetune.trials import mean_and_error, shrink_classifier
 from slowfast_zoo.training.schedule import Plan
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -313,6 +313,16 @@ def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(TrainingError, match=r"search\.json is damaged"):
         chosen()
+
+
+def test_clips_of_one_source_say_little_more_than_one() -> None:
+    values = [0.1, 0.5, 0.4, 0.8]
+    alone = mean_and_error(values, ["a", "b", "c", "d"])
+    assert alone == (pytest.approx(0.45), pytest.approx(np.std(values, ddof=1) / 2))
+    # Four copies of each: of the same mean, and no surer than the four are.
+    assert mean_and_error(np.repeat(values, 4), [*"aaaabbbbccccdddd"]) == pytest.approx(alone)
+    assert mean_and_error(np.repeat(values, 4), [*"abcdefghijklmnop"])[1] < alone[1] / 2
+    assert mean_and_error(values, ["a"] * 4) == (pytest.approx(0.45), float("inf"))
 
 
 def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:

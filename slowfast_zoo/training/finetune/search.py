@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.splits import fold_annotations
+from slowfast_zoo.data.splits import fold_annotations, source_of
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.folder import SEARCH, kept
@@ -106,8 +106,9 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     """Compares recipes on folds of the clips and takes the best; nothing else of the data is looked at.
 
     The likeliest recipe for the network is taken unless another is better by more than two standard errors of
-    the difference between the same clips' scores: trials are shorter than the training, and in places that
-    were trained on, which speaks for those that change little, and for those that know places.
+    the difference between the same clips' scores, clips of one source counting together: trials are shorter
+    than the training, and in places that were trained on, which speaks for those that change little, and for
+    those that know places.
 
     Args:
         workshop: where it is tried.
@@ -134,7 +135,8 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     bench = _Bench(workshop, folds, folder, each)
     scores = {recipe.name: bench.scores(recipe) for recipe in tried[:count]}
     scores["probe"] = bench.probe_scores(clips)
-    return _best(first, scores, each, steps.training)
+    groups = [source_of(sample, workshop.group_by) for _, held in folds for sample in held.samples]
+    return _best(first, scores, groups, each, steps.training)
 
 
 def _affordable(steps: Steps, most: int) -> tuple[int, int]:
@@ -218,20 +220,22 @@ class _Bench:
         }
 
 
-def _best(first: FinetuneRecipe, scores: Mapping[str, Any], each: int, training: int) -> Choice:
+def _best(
+    first: FinetuneRecipe, scores: Mapping[str, Any], groups: Sequence[str], each: int, training: int
+) -> Choice:
     chosen, why = first.name, "no other is better by more than chance"
     best = -np.inf
     base = np.asarray(scores[first.name]["scores"])
     for name, found in scores.items():
         if name == first.name:
             continue
-        gain, error = mean_and_error(np.asarray(found["scores"]) - base)
+        gain, error = mean_and_error(np.asarray(found["scores"]) - base, groups)
         if gain > _ERRORS * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
     rows = []
     for name, found in scores.items():
-        mean, error = mean_and_error(found["scores"])
+        mean, error = mean_and_error(found["scores"], groups)
         row = {
             "recipe": name,
             "clips": len(found["scores"]),

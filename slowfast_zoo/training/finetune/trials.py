@@ -295,8 +295,21 @@ def right_ones(evaluation: Evaluation) -> int:
     return int((np.stack(evaluation.scores).argmax(axis=1) == evaluation.targets).sum())
 
 
-def mean_and_error(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The mean and its standard error."""
+def mean_and_error(
+    values: Sequence[float] | npt.NDArray[np.float64], groups: Sequence[str]
+) -> tuple[float, float]:
+    """The mean and its standard error, infinite for a single group.
+
+    Args:
+        values: one per clip.
+        groups: what each clip was cut from; clips of one group are right and wrong together, so that many of
+            them say little more than one.
+    """
     array = np.asarray(values, np.float64)
-    error = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("inf")
-    return float(array.mean()), float(error)
+    mean = float(array.mean())
+    names, places = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        return mean, float("inf")
+    sums = np.bincount(places, weights=array - mean)
+    spread = np.square(sums).sum() * len(names) / (len(names) - 1)
+    return mean, float(np.sqrt(spread) / len(array))
