@@ -12,6 +12,8 @@ import io
 import struct
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
+from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,9 @@ ONE_FRAME_PER_PACKET = frozenset(
 
 CODED_BY_FIELDS = frozenset(("h264", "hevc", "mpeg2video", "vc1"))
 """Decoders that may take two packets for a frame whose fields are coded apart."""
+
+FASTEST = 10**5  # frames per second; more is a damaged header or stamp
+_SLOWEST = Fraction(1, 60)  # frames per second; stamps that say less are damaged, or count no seconds
 
 _SMALLEST_MPEG4_FRAME = 16
 """Bytes. A shorter MPEG-4 packet is a "not coded" place holder."""
@@ -106,14 +111,14 @@ def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> P
     seekable = sound and plain and stamps is not None and family(container) in EXACT_STAMPS
     entries = _closed_entries(order, stamps, keys) if seekable and stamps else ()
     first_pts = first_pts if plain and stamps else None
-    missing = _missing(container, stream, head, demuxed, max(order, default=None) if stamped else None)
+    missing = _missing(container, stream, head, demuxed, order if stamped else array("q"))
     return PacketIndex(count, sound, stamps, first_pts, missing, entries)
 
 
 def _missing(
-    container: InputContainer, stream: VideoStream, head: bytes, packets: int, last: int | None
+    container: InputContainer, stream: VideoStream, head: bytes, packets: int, stamps: array[int]
 ) -> int:
-    """Frames behind the end of the file, behind so many packets of which the last has that time stamp."""
+    """Frames behind the end of the file, behind so many packets with these time stamps, in any order."""
     entries, size, kind = stream.index_entries, container.size, family(container)
     if not size or size < 0:
         return 0
@@ -125,9 +130,10 @@ def _missing(
     if kind == "avi" and head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") + 8 > size:
         return max(0, stream.frames - packets)
     if kind == "matroska" and _matroska_size(head) > size:
-        rate, seconds = stream.average_rate or stream.guessed_rate, (container.duration or 0) / 1e6
-        behind = seconds - (0.0 if last is None else float(last * (stream.time_base or 0)))
-        return max(1, round(behind * float(rate or 0)) - (last is not None))
+        base, seconds = Fraction(stream.time_base or 0), (container.duration or 0) / 1e6
+        rate = stream.average_rate or measured_rate(rising_ticks(sorted(stamps)), len(stamps), base)
+        behind = seconds - float(max(stamps, default=0) * base)
+        return max(1, round(behind * float(rate or stream.guessed_rate or 0)) - bool(stamps))
     return 0
 
 
@@ -149,6 +155,23 @@ def _matroska_size(head: bytes) -> int:
         if is_segment:
             return place
     return 0
+
+
+def rising_ticks(stamps: Iterable[int]) -> int:
+    """Ticks from the first to the last of these time stamps, without steps back."""
+    return sum(max(late - early, 0) for early, late in pairwise(stamps))
+
+
+def measured_rate(ticks: int, frames: int, base: Fraction) -> Fraction | None:
+    """Frames per second of so many that begin within so many ticks; None where that is nothing sensible.
+
+    Args:
+        ticks: from the begin of the first frame to that of the last.
+        frames: how many.
+        base: seconds of a tick.
+    """
+    rate = (frames - 1) / (ticks * base) if ticks and base else Fraction(0)
+    return rate if _SLOWEST <= rate <= FASTEST else None
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:
