@@ -25,7 +25,7 @@ model zoo page describes the lists with video ids; ``slowfast/datasets/kinetics.
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -55,6 +55,8 @@ _SHAPES: dict[str, tuple[str, int]] = {
 _TOKEN = re.compile(r"[^\s,;]+")
 _TRIED = 50
 """Lines that are looked at to find out the form of a list."""
+_WITNESSES, _MOST_OPENED = 3, 50
+"""Files that have to say whether they are cut, and how many are opened for that at most."""
 
 
 class ReadOptions(TypedDict, total=False):
@@ -254,29 +256,44 @@ def _none_there(path: Path, samples: Sequence[Sample], ids: bool, base: Path) ->
 def _uncut(samples: list[Sample]) -> list[Sample]:
     """The samples without the bounds that their files have been cut to already.
 
-    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means: three of the files
-    say which, as a part is no longer than it should be.
+    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means. A file that is longer
+    than its part is the whole, one that ends before its part does is that part; a part that begins with the
+    video says nothing. Files are opened until three have said which.
 
     Raises:
         DataError: there are both.
     """
+    seconds: dict[Path, float] = {}
+    cut: dict[Path, bool] = {}
     bounded = [s for s in samples if s.start_seconds is not None and s.end_seconds is not None]
-    cut: set[bool] = set()
-    for sample in itertools.islice((sample for sample in bounded if kind_of(sample.path)), 3):
-        try:
-            with dataclasses.replace(sample, start_seconds=None, end_seconds=None).open() as video:
-                seconds = float(video.duration_seconds)
-        except (VideoError, InputError):
-            continue
-        cut.add(seconds <= (sample.end_seconds or 0) - (sample.start_seconds or 0) + 1)
-    if len(cut) > 1:
+    for sample in bounded:
+        if len(cut) == _WITNESSES or len(seconds) == _MOST_OPENED:
+            break
+        path, start, end = sample.path, sample.start_seconds or 0, sample.end_seconds or 0
+        if path not in seconds and kind_of(path):
+            seconds[path] = _seconds_of_file(sample)
+        length = seconds.get(path, math.nan)
+        if length > end - start + 1:
+            cut.setdefault(path, False)
+        elif end > length + 1 and start > 1:
+            cut.setdefault(path, True)
+    if len(set(cut.values())) > 1:
         raise DataError(
             f"{bounded[0].where}: some files called by their id are whole videos, others the part that the"
             " table means; keep them apart, or give cut ones their times as well, id_000010_000020.mp4."
         )
-    if cut != {True}:
+    if not cut or not all(cut.values()):
         return samples
     return [dataclasses.replace(sample, start_seconds=None, end_seconds=None) for sample in samples]
+
+
+def _seconds_of_file(sample: Sample) -> float:
+    """How long all of a sample's file is; NaN where that can't be known."""
+    try:
+        with dataclasses.replace(sample, start_seconds=None, end_seconds=None).open() as video:
+            return float(video.duration_seconds)
+    except (VideoError, InputError):
+        return math.nan
 
 
 def _parsed(where: str, line: str, separator: str | None) -> _Line:
