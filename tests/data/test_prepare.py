@@ -353,6 +353,24 @@ def test_a_cached_clip_is_kept_only_where_source_part_and_settings_are_the_same(
     assert source_of(read_annotations(tmp_path / "out" / "index.csv").samples[0]) == str(source)
 
 
+def test_cached_copies_belong_together_as_their_originals_do(tmp_path: Path) -> None:
+    for act in ("jump", "run", "walk"):
+        for person in ("ann", "bob", "cleo"):
+            path = tmp_path / "data" / act / person / f"{act}_{person}.mkv"
+            path.parent.mkdir(parents=True)
+            write_video(path, moving_pattern(2, 32, 32), fps=25)
+    originals = read_annotations(tmp_path / "data")
+    cache_data(originals, tmp_path / "once", short_side=24, progress=False)
+    once = read_annotations(tmp_path / "once" / "index.csv")
+    cache_data(once, tmp_path / "twice", short_side=16, progress=False)
+    twice = read_annotations(tmp_path / "twice" / "index.csv")
+    for copies in (once, twice):
+        assert suggest_groups(copies) == suggest_groups(originals) is not None
+        for group_by in (None, "folder", r"/\w+_(\w+)\.mkv$"):
+            groups = [[source_of(s, group_by) for s in part.samples] for part in (copies, originals)]
+            assert groups[0] == groups[1]
+
+
 def test_class_names_never_lead_out_of_the_cache(wide: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(
         f"path,label\n{wide / 'a' / 'small.mkv'},../..\n{wide / 'a' / 'small.mkv'},..\n"
