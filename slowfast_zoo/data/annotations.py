@@ -47,7 +47,7 @@ class Sample:
     num_frames: int | None = None
     """Frames from there that belong to it; None: all."""
     fps: float | None = None
-    """Frames per second, where the list says so."""
+    """Frames per second of a folder of frames or stored ones, where the list says so; a video has its own."""
     frame_pattern: str | None = None
     """Which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all."""
     columns: tuple[tuple[str, str], ...] = ()
@@ -79,9 +79,11 @@ class Sample:
         if stored:
             video = open_video(_stored_frames(self.path), fps=self.fps)
             video.name = str(self.path)
-        else:
-            pattern = self.frame_pattern if kind_of(self.path) == "folder" else None
+        elif kind_of(self.path) == "folder":
+            pattern = self.frame_pattern
             video = open_video(self.path / pattern if pattern else self.path, fps=self.fps)
+        else:
+            video = open_video(self.path)
         if self.part == (0, None, None, None):
             return video
         try:

@@ -29,6 +29,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack, get_args
 
@@ -40,6 +41,7 @@ from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError, did_you_mean, quoted
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
+from slowfast_zoo.video.sampling import is_number
 
 _ACCEPTED = (
     f"accepted: a header with {COLUMNS}, such as {EXAMPLE}; or lines such as 'clips/a.mp4 0' (path label),"
@@ -68,7 +70,7 @@ class ReadOptions(TypedDict, total=False):
     separator: str | None
     multi_label: bool | None
     frame_pattern: str | None
-    fps: float | None
+    fps: float | Fraction | None
 
 
 class _Line(NamedTuple):
@@ -95,7 +97,7 @@ def read_annotations(
     separator: str | None = None,
     multi_label: bool | None = None,
     frame_pattern: str | None = None,
-    fps: float | None = None,
+    fps: float | Fraction | None = None,
     skip_empty: bool = False,
 ) -> Annotations:
     """The clips and classes of a folder or a list; videos aren't opened.
@@ -130,7 +132,7 @@ def read_annotations(
         raise InputError(
             f"The separator {separator!r} can't stand between fields; accepted: such as ',' or '|'."
         )
-    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < 1e6):
+    if fps is not None and not (is_number(fps) and 0 < fps < 1e6):
         raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
     base = expanded(root) if root is not None else path if kind_of(path) == "folder" else path.parent
     if not kind_of(path):
@@ -151,7 +153,7 @@ def read_annotations(
         )
     return dataclasses.replace(
         annotations,
-        samples=tuple(_as_read(sample, frame_pattern, fps) for sample in annotations.samples),
+        samples=tuple(_as_read(sample, frame_pattern, None if fps is None else float(fps)) for sample in annotations.samples),
         multi_label=listing.multi_label or most > 1 if multi_label is None else multi_label,
     )
 
