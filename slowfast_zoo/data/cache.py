@@ -48,7 +48,7 @@ def cache_data(
     A file's name ends in a hash of what it was made from (path, size and time of the source, the part) and
     how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
     changed is made anew. Files that the index doesn't name any more stay where they are. The index says in
-    ``cached_from``, ``cached_part`` and ``cached_as`` what each clip is; a copy of a copy is from the original.
+    ``cached_from``, ``cached_part`` and ``cached_as`` what each clip is, copies of copies too.
 
     Args:
         annotations: what to copy.

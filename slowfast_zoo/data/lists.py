@@ -153,7 +153,10 @@ def read_annotations(
         )
     return dataclasses.replace(
         annotations,
-        samples=tuple(_as_read(sample, frame_pattern, None if fps is None else float(fps)) for sample in annotations.samples),
+        samples=tuple(
+            _as_read(sample, frame_pattern, None if fps is None else float(fps))
+            for sample in annotations.samples
+        ),
         multi_label=listing.multi_label or most > 1 if multi_label is None else multi_label,
     )
 
@@ -258,9 +261,9 @@ def _none_there(path: Path, samples: Sequence[Sample], ids: bool, base: Path) ->
 def _uncut(samples: list[Sample]) -> list[Sample]:
     """The samples without the bounds that their files have been cut to already.
 
-    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means. A file that is longer
-    than its part is the whole, one that ends before its part does is that part; a part that begins with the
-    video says nothing. Files are opened until three have said which.
+    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means. A file that is
+    longer than its part is the whole, one that ends before its part does is that part; a part that begins
+    with the video says nothing. Files are opened until three have said which.
 
     Raises:
         DataError: there are both.

@@ -47,8 +47,8 @@ class Decoder(abc.ABC):
         codec: the decoder's name.
         position: index of the frame that ``step`` returns next.
         stamps: time stamps of all frames in order, once they are known to increase; else None.
-        ticks: from the first frame's stamp to the last one's, once all are known, even where some repeat; else
-            None.
+        ticks: from the first frame's stamp to the last one's, even where some repeat, once all are
+            known; else None.
         damaged: frames marked as damaged, and packets refused, so far.
     """
 

@@ -234,8 +234,8 @@ class Video(abc.ABC):
         """(index, seconds as in ``seconds_of``, frame) of every frame, in constant memory.
 
         Works without counting the frames first, so that it begins at once however long the video is. A
-        stamp that doesn't increase makes ``seconds_of`` go by the frame rate throughout; that can't be foreseen
-        here, where that frame alone does.
+        stamp that doesn't increase makes ``seconds_of`` go by the frame rate throughout; here, where that
+        can't be foreseen, only that frame does.
 
         Raises:
             InputError: seconds need a frame rate and nothing gives one.
