@@ -453,6 +453,15 @@ def test_a_clip_that_decodes_to_fewer_frames_than_its_packets_is_damaged(tmp_pat
     assert (report.unreadable, report.damaged, report.problems) == ([], [(str(path), 39, 40)], 0)
 
 
+def test_check_goes_by_seconds_where_the_rate_varies(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,start,end\nv.mkv,a,0,1\nv.mkv,a,1.5,3.5\nv.mkv,a,3,9\n")
+    times = [*range(0, 1000, 20), *range(1000, 5000, 200)]
+    write_stamped(tmp_path / "v.mkv", times, frames=moving_pattern(len(times), 16, 16))
+    report = check_data({"train": read_annotations(tmp_path / "t.csv")}, SPEC)
+    assert report.damaged == [(f"{tmp_path / 'v.mkv'} [3-9 s]", 10, 32)]  # 1.87 of 6 s
+    assert report.problems == 1
+
+
 def test_check_tells_files_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
     import av
 
