@@ -535,6 +535,24 @@ def test_names_that_are_numbers_and_unnamed_classes_come_back_from_their_files(c
             assert [s.labels for s in parts["val"].samples] == [s.labels for s in written.samples]
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "kept"),
+    [
+        ("time_start,time_end,start_frame,end_frame,actor", "12,22,360,660,ann", {"actor": "ann"}),
+        ("time_start,start_time,time_end,duration", "12,360,22,99", {"duration": "99"}),
+    ],
+)
+def test_bounds_of_what_is_cut_already_leave_no_other_bounds(
+    tmp_path: Path, header: str, row: str, kept: dict[str, str]
+) -> None:
+    (tmp_path / "ABCDEFGHIJK_000012_000022.mp4").touch()
+    written = read(tmp_path, f"youtube_id,label,{header}\nABCDEFGHIJK,x,{row}\n")
+    write_split(tmp_path / "out", {"train": written, "val": written})
+    for part in read_splits(tmp_path / "out").values():
+        assert part.samples[0].part == (0, None, None, None)
+        assert dict(part.samples[0].columns) == kept
+
+
 def test_label_names_with_marks_come_back_from_a_table(clips: Path) -> None:
     records = [{"path": "jump/a.mp4", "labels": ["a;b", "c|d"]}, {"path": "run/c.mp4", "labels": ["[e", "1"]}]
     annotations = read(clips, "\n".join(map(json.dumps, records)))
