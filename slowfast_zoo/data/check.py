@@ -199,12 +199,15 @@ def _promised(sample: Sample, video: Video) -> int:
 
 
 def same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:
-    """Groups of clips with the same bytes; parts of one video are the same only with the same bounds."""
+    """Groups of clips with the same bytes; parts of one video are the same only with the same bounds.
+
+    So are pictures of one folder with the same pattern.
+    """
     by_size: dict[tuple[Any, ...], list[tuple[str, Sample]]] = defaultdict(list)
     for part, sample in samples:
         sizes = tuple(file.stat().st_size for file in _files(sample.path))
         if sum(sizes):
-            by_size[(sample.part, sizes)].append((part, sample))
+            by_size[(sample.part, sample.frame_pattern, sizes)].append((part, sample))
     groups = []
     for candidates in by_size.values():
         if len(candidates) > 1:

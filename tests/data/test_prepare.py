@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.cli import main
@@ -451,6 +452,31 @@ def test_a_clip_that_decodes_to_fewer_frames_than_its_packets_is_damaged(tmp_pat
     (tmp_path / "l.csv").write_text("path,label\nc.avi,a\n")
     report = check_data({"train": read_annotations(tmp_path / "l.csv")}, SPEC, decode=True)
     assert (report.unreadable, report.damaged, report.problems) == ([], [(str(path), 39, 40)], 0)
+
+
+def test_two_series_of_one_folder_are_two_clips(tmp_path: Path) -> None:
+    for number in range(3):
+        for side in "lr":
+            Image.new("RGB", (16, 16), (number, 9 * (side == "r"), 0)).save(tmp_path / f"{side}_{number}.png")
+    (tmp_path / "t.csv").write_text("path,label,frame_pattern\n.,x,l_{:05}.png\n.,y,r_{:05}.png\n")
+    both = read_annotations(tmp_path / "t.csv")
+    assert [sample.name for sample in both.samples] == [
+        str(tmp_path / f"{side}_{{:05}}.png") for side in "lr"
+    ]
+    assert check_data({"train": both}, SPEC).conflicts == []
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ({"frame_pattern": "f_{:05}.png"}, "/d/x/f_{:05}.png"),
+        ({"first_frame": 3}, "/d/x [from frame 3]"),
+        ({"first_frame": 3, "num_frames": 9}, "/d/x [9 frames from frame 3]"),
+        ({"first_frame": 3, "end_seconds": 2.5}, "/d/x [from frame 3, 0-2.5 s]"),
+    ],
+)
+def test_a_clip_is_called_by_its_part(part: dict[str, Any], name: str) -> None:
+    assert Sample(path=Path("/d/x"), **part).name == str(Path("/d/x")) + name.removeprefix("/d/x")
 
 
 def test_check_goes_by_seconds_where_the_rate_varies(tmp_path: Path) -> None:
