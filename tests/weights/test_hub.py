@@ -544,6 +544,24 @@ def test_secrets_of_an_endpoint_are_told_nobody(hub: HubServer, monkeypatch: pyt
         assert "PASSWORD" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["user:PASSWORD@hub", "http://user:PASSWORD", "http://user:PASS/WORD@hub"]
+)
+def test_a_malformed_endpoint_is_said_without_its_password(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(DownloadError, match=r"^'someone/none' at (hub|http://user) failed: ") as caught:
+        from_pretrained("someone/none")
+    assert "PASS" not in str(caught.value)
+
+
+def test_an_address_is_no_repository() -> None:
+    with pytest.raises(InputError, match=r"from_pretrained\('https://b/m\.safe'\) is no path") as caught:
+        from_pretrained("https://me:PASSWORD@b/m.safe?signature=PASSWORD")
+    assert "PASSWORD" not in str(caught.value)
+
+
 def test_repository_of_another_library(hub: HubServer) -> None:
     repository = hub.repositories["someone/bert"] = Repository()
     repository.commit({"config.json": b'{"architectures": ["Bert"]}', "pytorch_model.bin": b"\x80"})
