@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -291,6 +290,7 @@ def test_truncated_weights(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def disk_of(size: int) -> Iterator[None]:
     """No file may become larger: a full disk, as a program meets it."""
+    resource = pytest.importorskip("resource", reason="POSIX limits stand in for a full disk")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -309,6 +309,7 @@ def test_a_full_disk_keeps_the_old_folder(tmp_path: Path) -> None:
     assert_same(old, from_pretrained(tmp_path))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
 def test_who_may_read_is_the_umasks_choice(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
