@@ -1,5 +1,6 @@
-"""Through torch.hub, without installing the package: building a model needs torch, numpy and safetensors.
+"""Through torch.hub, without installing the package.
 
+It needs torch, numpy, safetensors, filelock, tqdm and httpx2, and asks for all of them first.
 Run: python examples/torch_hub.py. From a repository: torch.hub.load("<owner>/slowfast_zoo", ...).
 """
 

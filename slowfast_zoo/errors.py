@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 # names that aren't UTF-8), and what turns the direction of the text.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
+_SCHEME = re.compile(r"[^:/?#@]*:/+|//+")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+?(?=[\])}>'\".,;:]*(?:\s|$))", re.IGNORECASE)
+
 
 class SlowFastZooError(Exception):
     """Base of every error that the library raises on purpose."""
@@ -28,7 +31,10 @@ class InputError(SlowFastZooError, ValueError):
 
 
 class UnknownNameError(SlowFastZooError, LookupError):
-    """A model, weight tag, engine or format of that name does not exist."""
+    """A model, weight tag, engine or format of that name does not exist. Addresses lose their secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(text_without_secrets(message))
 
 
 class DownloadError(SlowFastZooError, OSError):
@@ -134,11 +140,18 @@ def printable_line(text: str) -> str:
 
 
 def without_secrets(address: str) -> str:
-    """An address, however malformed, without user, password, query and fragment."""
-    scheme, _, rest = address.partition("://")
+    """An address, however malformed and with or without a scheme, less user, password, query and fragment."""
+    found = _SCHEME.match(address)
+    scheme = found[0] if found else ""
+    rest = address.removeprefix(scheme)
     host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
     host = host.rpartition("@")[2]
     name, colon, port = host.partition(":")
     if colon and not host.startswith("[") and not port.isdigit():  # the begin of a password, perhaps
         host, slash, path = (name, "", "") if "@" in path else (name, slash, path)
-    return f"{scheme}://{host}{slash}{path}"
+    return f"{scheme}{host}{slash}{path}"
+
+
+def text_without_secrets(text: str) -> str:
+    """A text in whose addresses is no user, password, query and fragment."""
+    return _ADDRESS.sub(lambda found: without_secrets(found[0]), text)

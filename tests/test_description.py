@@ -27,8 +27,24 @@ def test_multiply_adds_of_a_net_that_can_be_counted_by_hand() -> None:
     from slowfast_zoo import ModelSpec
 
     spec = ModelSpec(depth=14, base_width=8, beta_inv=8, alpha=8, num_frames=8, num_classes=2)
-    stems = (3 * 49 * 8) * 1 * 16 * 16 + (3 * 5 * 49 * 1) * 8 * 16 * 16
-    assert multiply_adds(spec, 32) > stems
+    # One block a stage. Each line: numbers that a convolution gives out times products for each of them.
+    slow = (  # 8 channels, 1 frame; maps of 16, then 8, 8, 4, 2, 1 cells a side
+        8 * 16**2 * (3 * 7 * 7),
+        *(8 * 8**2 * 10, 8 * 8**2 * (9 * 8), 32 * 8**2 * 8, 32 * 8**2 * 10),
+        *(16 * 8**2 * 40, 16 * 4**2 * (9 * 16), 64 * 4**2 * 16, 64 * 4**2 * 40),
+        *(32 * 4**2 * (3 * 80), 32 * 2**2 * (9 * 32), 128 * 2**2 * 32, 128 * 2**2 * 80),
+        *(64 * 2**2 * (3 * 160), 64 * (9 * 64), 256 * 64, 256 * 160),
+    )
+    fast = (  # 1 channel, 8 frames, each convolution over time sees 3, the stem's 5
+        16**2 * (3 * 5 * 7 * 7),
+        *(8**2 * 3, 8**2 * 9, 4 * 8**2, 4 * 8**2),
+        *(2 * 8**2 * (3 * 4), 2 * 4**2 * (9 * 2), 8 * 4**2 * 2, 8 * 4**2 * 4),
+        *(4 * 4**2 * (3 * 8), 4 * 2**2 * (9 * 4), 16 * 2**2 * 4, 16 * 2**2 * 8),
+        *(8 * 2**2 * (3 * 16), 8 * (9 * 8), 32 * 8, 32 * 16),
+    )
+    laterals = (2 * 8**2 * 5, 8 * 8**2 * (5 * 4), 16 * 4**2 * (5 * 8), 32 * 2**2 * (5 * 16))
+    classifier = (256 + 32) * 2
+    assert multiply_adds(spec, 32) == sum(slow) + 8 * sum(fast) + sum(laterals) + classifier == 2_565_824
     assert multiply_adds(spec.replace(num_classes=12), 32) - multiply_adds(spec, 32) == 10 * spec.num_features
 
 

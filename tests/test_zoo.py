@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import slowfast_zoo
-from slowfast_zoo import SlowFast, create_model, get_weights, list_models, list_weights, zoo
+from slowfast_zoo import SlowFast, create_model, get_weights, list_models, list_weights, naming, zoo
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, UnknownNameError
 
 FULL_SIZE = [name for name in list_models() if name != "slowfast_tiny"]
@@ -118,6 +118,18 @@ def test_publishers_config_names_are_models_too(entry: slowfast_zoo.WeightEntry)
 def test_unknown_models(name: str, says: str) -> None:
     with pytest.raises(UnknownNameError, match=f"There is no model '{name}'.*{says}"):
         create_model(name)
+
+
+def test_addresses_are_no_names_and_their_secrets_are_not_repeated() -> None:
+    address = "https://me:SECRET@host/m.pth?signature=SECRET"
+    for call in (
+        lambda: create_model(address),
+        lambda: create_model("slowfast_tiny", weights=address),
+        lambda: naming.parse(address),
+    ):
+        with pytest.raises(UnknownNameError, match=r"'https://host/m\.pth'") as caught:
+            call()
+        assert "SECRET" not in str(caught.value)
 
 
 def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:

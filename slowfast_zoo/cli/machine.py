@@ -13,7 +13,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
-from slowfast_zoo.errors import DownloadError, InputError
+from slowfast_zoo.errors import DownloadError, InputError, without_secrets
 from slowfast_zoo.naming import ModelRef
 
 REQUIRED = (
@@ -138,11 +138,12 @@ def doctor_command(as_json: bool) -> None:
         "exact resize": _exact_resize(),
         "cache": _cache(),
         "engines measured": _measured(),
-        "settings": {name: _shown(name) for name in _SETTINGS if name in os.environ},
+        "settings": {name: _setting(name) for name in _SETTINGS if name in os.environ},
         "network": {"offline mode": "on"} if is_offline() else _network(),
         "self-test": _self_test(),
     }
     report["problems"] = _problems(report)
+    report = _homeless(report)
     if as_json:
         echo(json.dumps(report, indent=1))
     else:
@@ -236,7 +237,7 @@ def _cache() -> dict[str, Any]:
     except OSError:
         writable = False
     return {
-        "folder": _homeless(str(folder)),
+        "folder": str(folder),
         "exists": folder.is_dir(),
         "writable": writable,
         "files": len(files),
@@ -257,15 +258,14 @@ def _measured() -> dict[str, str]:
 def _network() -> dict[str, str]:
     """Whether the publishers' hosts and the Hub answer, asked at the same time."""
     from concurrent.futures import ThreadPoolExecutor
-    from urllib.parse import urlsplit
 
     from slowfast_zoo.weights.catalog import list_weights
 
     urls = [url for entry in list_weights() for url in entry.urls]
     urls.append(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    roots = dict.fromkeys(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls))
+    roots = dict.fromkeys("/".join(url.split("/")[:3]) for url in urls)
     with ThreadPoolExecutor(len(roots)) as pool:
-        return dict(zip(map(_without_user, roots), pool.map(_ask, roots), strict=True))
+        return dict(zip(map(without_secrets, roots), pool.map(_ask, roots), strict=True))
 
 
 def _ask(root: str) -> str:
@@ -273,11 +273,13 @@ def _ask(root: str) -> str:
 
     import httpx2
 
+    from slowfast_zoo.weights.download.transfer import reason
+
     start = time.monotonic()
     try:
         httpx2.head(root, timeout=_NETWORK_SECONDS)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        return f"not reached ({type(error).__name__}: {error})"
+    except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, OSError, ValueError) as error:
+        return f"not reached ({reason(error)})"
     return f"reached in {time.monotonic() - start:.1f} s"
 
 
@@ -327,18 +329,32 @@ def _problems(report: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _shown(name: str) -> str:
-    """A setting without what a public issue must not show."""
+def _setting(name: str) -> str:
     value = os.environ[name]
-    return ("set" if value else "empty") if "TOKEN" in name else _homeless(_without_user(value))
+    if "TOKEN" in name:
+        return "set" if value else "empty"
+    if name != "SLOWFAST_ZOO_MIRROR":
+        return _address(value)
+    pairs = (re.split("=(?=https?://)", entry, maxsplit=1) for entry in value.split(","))
+    return ",".join("=".join(map(_address, pair)) for pair in pairs)
 
 
-def _without_user(text: str) -> str:
-    return re.sub(r"//[^/@\s,]+@", "//***@", text)
+def _address(text: str) -> str:
+    """An address without its secrets; a folder as it is."""
+    return without_secrets(text) if "@" in text or "://" in text else text
 
 
-def _homeless(text: str) -> str:
+def _homeless(report: Any) -> Any:
+    """A report that doesn't say where the home folder is."""
     try:
-        return text.replace(str(Path.home()), "~")
-    except RuntimeError:  # a user without a home
-        return text
+        home = Path.home()
+    except RuntimeError:  # a user without one
+        return report
+    if isinstance(report, dict):
+        return {_homeless(name): _homeless(value) for name, value in report.items()}
+    if isinstance(report, list):
+        return [_homeless(value) for value in report]
+    if isinstance(report, str):
+        for folder in {str(home), os.path.realpath(home)} - {home.anchor}:
+            report = re.sub(rf"{re.escape(folder)}(?![\w.-])", "~", report)
+    return report

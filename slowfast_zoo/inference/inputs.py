@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import InputError, VideoError, text_without_secrets
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
@@ -75,7 +75,8 @@ def check_single(source: object, advice: str = "predict_many answers for each of
         kind = f"is a {type(source).__name__}"
     else:
         return
-    raise InputError(f"One video is expected, and {str(source)!r:.80} {kind}; {advice}")
+    shown = text_without_secrets(str(source))
+    raise InputError(f"One video is expected, and {shown!r:.80} {kind}; {advice}")
 
 
 def list_videos(folder: Path, *, recursive: bool = False) -> Listing:

@@ -115,7 +115,7 @@ def test_help_names_every_recipe() -> None:
         (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
         (["--freeze", "stage9"], "There is no part 'stage9'"),
         (["--views", "some"], "'some' is neither quick nor published"),
-        (["--work-dir", "/dev/null/w"], "can't be written"),
+        (["--work-dir", str(Path(__file__, "w"))], "can't be written"),
         (["--validation", "nowhere"], "There is no dataset at 'nowhere'"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -320,7 +321,7 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert report["network"] == {"offline mode": "on"}
     assert (report["cache"]["files"], report["cache"]["size"]) == (1, "2.0 MB")
     assert report["settings"]["HF_TOKEN"] == "set"
-    assert report["settings"]["SLOWFAST_ZOO_MIRROR"] == "https://a.example=https://***@b.example"
+    assert report["settings"]["SLOWFAST_ZOO_MIRROR"] == "https://a.example=https://b.example"
     assert report["problems"] == []
     assert report["exact resize"][0].startswith("compiled" if library() else "by NumPy")
     verdicts = report["self-test"]
@@ -329,6 +330,57 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = run("doctor").stdout
     assert "secret" not in text
     assert "word@" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("HTTPS_PROXY", "me:SECRET@proxy.corp:3128", "proxy.corp:3128"),
+        ("HTTPS_PROXY", "http://me:SECRET@proxy.corp:3128", "http://proxy.corp:3128"),
+        ("HTTPS_PROXY", "http:/me:SECRET@proxy.corp:3128", "http:/proxy.corp:3128"),
+        ("HTTPS_PROXY", "http://me:SEC/RET@proxy.corp:3128", "http://me"),
+        ("HF_ENDPOINT", "https://hub.corp/?token=SECRET", "https://hub.corp/"),
+        ("SLOWFAST_ZOO_MIRROR", "https://a=https://b/?sig=SECRET", "https://a=https://b/"),
+        ("SLOWFAST_ZOO_MIRROR", "/data/me,https://a=https://me:SEC,RET@b", "/data/me,https://a=https://me,b"),
+        ("SLOWFAST_ZOO_MIRROR", "https://a=https://me:SECRET@b/x,/c#d", "https://a=https://b/x,/c#d"),
+        ("SLOWFAST_ZOO_CACHE", "HOME/cache", "~/cache"),
+        ("SLOWFAST_ZOO_CACHE", "HOME", "~"),
+        ("SLOWFAST_ZOO_CACHE", "HOMEland/cache", "HOMEland/cache"),
+    ],
+)
+def test_doctor_leaves_out_what_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, shown: str
+) -> None:
+    from slowfast_zoo.cli import machine
+
+    home = tmp_path / "me"
+    monkeypatch.setattr(machine, "_self_test", dict)
+    monkeypatch.setattr(machine, "_measured", lambda: {"torch": f"missing ({home / 'lib.so'})"})
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    monkeypatch.setenv(name, value.replace("HOME", str(home)))
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["settings"][name] == shown.replace("HOME", str(home))
+    assert report["engines measured"] == {"torch": f"missing (~{os.sep}lib.so)"}
+    assert "SECRET" not in json.dumps(report)
+
+
+@pytest.mark.parametrize("endpoint", ["https://me:SECRET@127.0.0.1:9", "https://me:SECRET", "me:SECRET@h"])
+@pytest.mark.parametrize("proxy", [None, "http://me:SECRET/x@127.0.0.1:9", "foo://me:SECRET@127.0.0.1:9"])
+def test_doctor_asks_without_telling_passwords(
+    endpoint: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slowfast_zoo.cli import machine
+
+    monkeypatch.setattr(machine, "_self_test", dict)
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with catalog.using([]):
+        report = json.loads(run("doctor", "--json").stdout)
+    assert [answer.startswith("not reached") for answer in report["network"].values()] == [True]
+    assert "SECRET" not in json.dumps(report)
 
 
 def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from typing import Any
@@ -20,18 +21,23 @@ each_command = pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name 
 
 
 @each_command
-def test_every_command_has_examples_that_parse(name: str, command: click.Command) -> None:
+def test_every_command_has_examples_that_parse(
+    name: str, command: click.Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert isinstance(command, Command)
     assert command.examples
     text = CliRunner().invoke(main, [name, "-h"]).output
     for example in command.examples:
         assert f"slowfast-zoo {example}" in text
-        first, *arguments = shlex.split(example)
+        first, *arguments = shlex.split(os.path.expandvars(example))
         assert first == name
-        # Files of the examples don't exist here, so only names and numbers are checked.
-        with command.make_context(name, list(arguments), resilient_parsing=True) as context:
-            parser = command.make_parser(context)
-            parser.parse_args(list(arguments))
+        # Files of the examples don't exist here, so only names and values of options are checked.
+        context = click.Context(command, info_name=name)
+        given, _, _ = command.make_parser(context).parse_args(list(arguments))
+        for option in filter(lambda each: isinstance(each, click.Option), command.params):
+            if option.name in given and not isinstance(option.type, click.Path | click.File):
+                option.type_cast_value(context, given[option.name])
 
 
 @each_command

@@ -234,6 +234,9 @@ def test_urls_are_named_without_secrets(model: SlowFast) -> None:
     answers = list(predict_many(model, urls))
     assert answers[0].source == "http://127.0.0.1:1/a.mp4"
     assert all(answer.error and "SECRET" not in repr(answer) + answer.error for answer in answers)
+    with pytest.raises(InputError, match=r"\['http://127\.0\.0\.1:1/a\.mp4'\].* is a list") as caught:
+        predict(model, urls[:1])  # type: ignore[arg-type]
+    assert "SECRET" not in str(caught.value)
 
 
 def test_folders_that_link_to_each_other_are_entered_once(model: SlowFast, tmp_path: Path) -> None:

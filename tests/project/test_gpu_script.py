@@ -13,6 +13,7 @@ import pytest
 import tables
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the script is bash's")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def test_table_of_models_has_every_current_row() -> None:
     assert any("| 76.34 | 92.67 | 10 x 3 |" in line for line in lines)
     clips = [name for name in DEFAULT_TAGS if not name.endswith("_roi")]
     assert len(model_table(only_defaults=True).splitlines()) == 2 + len(clips)
+
+
+def test_the_number_of_checkpoints_is_the_catalogs() -> None:
+    published = [row for row in list_weights() if row.urls]
+    persons = sum(row.model_spec.roi is not None for row in published)
+    publishers = {row.tag.partition("/")[0].partition("-")[0] for row in published}
+    readme = README.read_text(encoding="utf-8")
+    assert len(publishers) == 4
+    assert f"**{len(published)} checkpoints, 4 publishers, one class.**" in readme
+    assert f"{persons} score persons" in readme and f"All {len(published)} are in" in readme
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
+    assert said.startswith(f"{len(published)} published SlowFast checkpoints of four publishers ")
 
 
 def test_text_without_markers_is_refused() -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def test_the_wheel_carries_the_data_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows takes the pure wheel")
 def test_the_wheel_carries_the_compiled_resize_and_takes_it(wheel: Path, found: dict[str, Any]) -> None:
     assert LIBRARY in zipfile.ZipFile(wheel).namelist()
     assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
@@ -127,6 +129,23 @@ def test_without_a_library_the_wheel_is_pure_python(tmp_path: Path) -> None:
     wheel = build(tmp_path, CC="true")
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if "resize.so" in name]
+
+
+def test_the_sources_carry_what_the_tests_read(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        top = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+    assert {
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "CITATION.cff",
+        "LICENSE",
+        "pyproject.toml",
+    } <= top
+    assert {"slowfast_zoo", "tests", "scripts", "benchmarks", "docs", "examples", "hubconf.py"} <= top
 
 
 def test_the_command_line_runs(python: Path, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def tuned(folder: Path, model: SlowFast, **options: Any) -> FinetuneResult:
         )
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_two_processes_stop_together_and_go_on_to_what_one_would_give(tmp_path: Path) -> None:
     make_clips(tmp_path / "clips", {"dark": 6, "light": 6})
     children = two_processes(__file__, tmp_path / "two")

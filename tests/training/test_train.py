@@ -93,6 +93,7 @@ def test_of_equally_good_epochs_the_last_is_best(tmp_path: Path) -> None:
     assert result.best_metrics["epoch"] == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_trainings_resume_bit_by_bit(tmp_path: Path) -> None:
     child = in_child(Path(__file__).with_name("kills.py"), tmp_path, "5", str(random.randrange(1000)))
     assert child.wait(300) == 0
@@ -106,6 +107,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     return weights_of(model)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 @pytest.mark.parametrize(("name", "error"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", SystemExit)])
 def test_asked_to_stop_it_keeps_what_is_done(
     name: str,
@@ -265,12 +267,10 @@ def test_several_labels_train_with_binary_cross_entropy(tmp_path: Path) -> None:
     assert result.best is not None and result.best_metrics["mean_average_precision"] > 0.8
     first = log_of(tmp_path)[1]
     assert "top1_acc" not in first
-    logits = make_model(model.spec).train()
     expected = nn.functional.binary_cross_entropy_with_logits(
         torch.tensor([[0.0, 0.0, 0.0]]), targets[0].unsqueeze(0)
     )
     assert first["loss"] == pytest.approx(expected.item(), rel=0.2), "fresh classifiers give logits near 0"
-    assert logits.training
 
 
 def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
@@ -278,6 +278,7 @@ def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
         train(make_model(), Clips(poison=5, act="nan"), CONFIG, work_dir=tmp_path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     killed, config = Clips(poison=2, act="SIGKILL"), CONFIG.replace(workers=1)
     sentence = r"^A process that reads clips has ended \(DataLoader worker[^)]*\)[^)]*\), most likely"
@@ -353,6 +354,7 @@ def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_frozen_parts_that_thaw_learn_from_there_on_and_resume_bit_by_bit(tmp_path: Path) -> None:
     """Stopped before, at and behind the step at which they thaw, which is the fourth of eight."""
     config = STOPPED.replace(thaw_at=0.4, ema=0.5, optimizer="adamw")

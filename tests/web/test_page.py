@@ -442,6 +442,7 @@ def test_the_page_is_served_without_other_hosts(ask: Any) -> None:
     assert "frame-ancestors" not in ask("/", local=False)[2]["content-security-policy"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "", "[::2]:80"]
 )
@@ -450,6 +451,7 @@ def test_other_names_of_this_machine_are_not_answered(ask: Any, host: str) -> No
     assert ask("/", host=host, local=False)[0] == 200
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("host", ["localhost:7860", "127.0.0.1", "[::1]:7860", "LOCALHOST"])
 def test_its_own_names_are_answered(ask: Any, host: str) -> None:
     assert ask("/", host=host)[0] == 200
@@ -526,6 +528,7 @@ def test_uploads_end_when_there_is_no_room(ask: Any, tmp_path: Path) -> None:
     assert status == 507 and b"no room" in said
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("seconds", "short", "text"),
     [

@@ -974,6 +974,18 @@ def test_secrets_of_a_mirror_are_told_nobody(
 
 
 @pytest.mark.parametrize(
+    "proxy", ["http://me:SECRET/x@127.0.0.1:9", "foo://me:SECRET@127.0.0.1", "me:SECRET"]
+)
+def test_a_malformed_proxy_is_said_without_its_password(
+    proxy: str, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(DownloadError, match=r"the proxy that HTTPS_PROXY, .* names can't be used") as caught:
+        get()
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
     "fault",
     [
         Fault(status=404, reason="SECRET phrase"),

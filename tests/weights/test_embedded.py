@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import train_actions
 
 from slowfast_zoo import create_model, get_weights, predict, predict_many, slowfast_tiny
 from slowfast_zoo.cli.finetune import _start
@@ -49,12 +50,19 @@ def test_the_row() -> None:
     assert ROW.metrics.views == (ROW.clip_spec.clips, ROW.clip_spec.crops)
 
 
-def test_the_weights_come_from_the_recipe_as_it_is() -> None:
-    record = json.loads((EMBEDDED / "slowfast_tiny.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("slowfast_tiny", get_recipe("camera-motion").config),
+        ("slowfast_tiny_actions", train_actions.recipe()),
+    ],
+)
+def test_the_weights_come_from_the_recipe_as_it_is(name: str, config: TrainConfig) -> None:
+    record = json.loads((EMBEDDED / f"{name}.json").read_text(encoding="utf-8"))
     free = {name: record["config"][name] for name in ("workers", "seed")}
     # Fields that are younger than the record: they change nothing while they have their defaults.
     younger = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    assert younger | record["config"] == get_recipe("camera-motion").config.to_dict() | free
+    assert younger | record["config"] == config.to_dict() | free
 
 
 def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -291,6 +290,7 @@ def test_truncated_weights(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def disk_of(size: int) -> Iterator[None]:
     """No file may become larger: a full disk, as a program meets it."""
+    resource = pytest.importorskip("resource", reason="POSIX limits stand in for a full disk")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -309,6 +309,7 @@ def test_a_full_disk_keeps_the_old_folder(tmp_path: Path) -> None:
     assert_same(old, from_pretrained(tmp_path))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
 def test_who_may_read_is_the_umasks_choice(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -542,6 +543,24 @@ def test_secrets_of_an_endpoint_are_told_nobody(hub: HubServer, monkeypatch: pyt
         with pytest.raises(DownloadError, match=r"http://127\.0\.0\.1:\d+") as caught:
             from_pretrained("someone/none")
         assert "PASSWORD" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["user:PASSWORD@hub", "http://user:PASSWORD", "http://user:PASS/WORD@hub"]
+)
+def test_a_malformed_endpoint_is_said_without_its_password(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(DownloadError, match=r"^'someone/none' at (hub|http://user) failed: ") as caught:
+        from_pretrained("someone/none")
+    assert "PASS" not in str(caught.value)
+
+
+def test_an_address_is_no_repository() -> None:
+    with pytest.raises(InputError, match=r"from_pretrained\('https://b/m\.safe'\) is no path") as caught:
+        from_pretrained("https://me:PASSWORD@b/m.safe?signature=PASSWORD")
+    assert "PASSWORD" not in str(caught.value)
 
 
 def test_repository_of_another_library(hub: HubServer) -> None:

@@ -1,7 +1,7 @@
 """The camera-motion dataset: endless random clips of ten camera motions, and a camera for real pictures.
 
 Clip ``i`` of a seed is always the same clip. What a class means, and how far apart the classes are, is
-written beside the ranges in ``motion_camera``.
+written beside the ranges in ``camera``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ASPECTS = (16 / 9, 16 / 9, 4 / 3, 4 / 3, 5 / 4, 1.0, 3 / 4, 9 / 16)
 RECORDING_FPS = (15.0, 60.0)
 """Frame rates of the videos that are imitated, log-uniform."""
 PLAIN_STEPS = 3.0
-"""Least motion of a plain clip, in the steps of ``motion_camera``: a pan over 12 % of the width, say."""
+"""Least motion of a plain clip, in the steps of ``camera``: a pan over 12 % of the width, say."""
 
 
 class MotionClips(torch.utils.data.Dataset[tuple[Frames, int]]):

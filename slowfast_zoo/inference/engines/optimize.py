@@ -6,8 +6,8 @@ Which engine "auto" takes:
   the engine that is quickest for so many clips, its start included; never one that takes more than 1.5 times
   the memory of the next for a gain below 10 %.
 - Where nothing was measured, a rule of thumb, counted in clips of R50 4x16 at 224 pixels: the model itself
-  for one or two, eager from 3 on, OpenVINO where it is installed from 25 on, or when nobody knows how many
-  will come; on a GPU the model itself in float32 and eager in half precision.
+  for one or two, eager from 3 on (on x86; elsewhere not at all), OpenVINO where it is installed from 25 on,
+  or when nobody knows how many will come; on a GPU the model itself in float32 and eager in half precision.
 - A long job measures: when its first clips are there it times the engines on them that can be started and
   timed in 3 % of the time that the job takes, and goes on with the best. Only so is ``compile`` ever chosen.
 
@@ -132,9 +132,10 @@ def optimize(
             and ``agreement`` of the result is the proof on clips that it hasn't seen.
         device: where to compute; None: where the model is.
         clips: how many clips will come, where that is known; only "auto" looks at it. Many are measured.
-        calibration: for int8: videos of the kind that will come, as ``predict_many`` takes them, at least
-            eight and at most 132 of which are used, as 32 clips to learn from and 100 to be judged on; or
-            normalized clips, float ``(N, C, T, H, W)``, every fourth to learn from.
+        calibration: for int8: videos of the kind that will come, as ``predict_many`` takes them,
+            132 of which are used at most, as 32 clips to learn from and 100 to be judged on (of fewer than
+            eight videos several clips each, the first quarter in time to learn from); or normalized clips,
+            float ``(N, C, T, H, W)``, every fourth to learn from.
         min_agreement: for int8: for which share of the judging clips it must name float32's best class.
 
     Raises:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
-from slowfast_zoo.errors import InputError, VideoError, without_secrets
+from slowfast_zoo.errors import InputError, VideoError, text_without_secrets, without_secrets
 from slowfast_zoo.files import expanded
 from slowfast_zoo.video.decoding.packets import is_still, lacks_index, seconds_in
 
@@ -406,12 +406,12 @@ def _fetched(url: str) -> Media:
                 file = _spooled(name, response.read1, limit)
     except (VideoError, InputError):
         raise
-    except (http.client.InvalidURL, UnicodeError):
-        # Their text holds the query.
-        raise VideoError(f"'{name}' is no address that can be fetched.") from None
+    except (http.client.InvalidURL, ValueError):
+        # Their text holds the query, or a proxy's password.
+        raise VideoError(f"'{name}' is no address that can be fetched, or the proxy's isn't.") from None
     except http.client.IncompleteRead as error:
         raise VideoError(f"'{name}' came incomplete: the connection ended early.") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = one_line(getattr(error, "reason", None) or error)
         reason = _STREAM if reason.startswith("ICY ") else reason
         raise VideoError(f"'{name}' can't be fetched: {reason}.") from error
@@ -578,5 +578,5 @@ def _spooled(
 def one_line(error: object) -> str:
     """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = re.sub(r"(?i)[a-z][a-z0-9+.-]+://\S+", lambda found: without_secrets(found[0]), text)
+    text = text_without_secrets(text)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")

@@ -210,14 +210,20 @@ def _client(plain_http: bool) -> httpx2.Client:
                 f"{_name(str(request.url))} is refused: only https is fetched, but for a mirror you set"
             )
 
-    return httpx2.Client(
-        follow_redirects=True,
-        max_redirects=_MAX_REDIRECTS,
-        timeout=_patience.timeout_seconds,
-        # A compressed body would make lengths and ranges count other bytes than the file's.
-        headers={"User-Agent": "slowfast-zoo", "Accept-Encoding": "identity"},
-        event_hooks={"request": [refuse_plain_http]},
-    )
+    try:
+        return httpx2.Client(
+            follow_redirects=True,
+            max_redirects=_MAX_REDIRECTS,
+            timeout=_patience.timeout_seconds,
+            # A compressed body would make lengths and ranges count other bytes than the file's.
+            headers={"User-Agent": "slowfast-zoo", "Accept-Encoding": "identity"},
+            event_hooks={"request": [refuse_plain_http]},
+        )
+    except (httpx2.InvalidURL, ImportError, ValueError) as error:
+        raise DownloadError(
+            f"the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names can't be used ({reason(error)}): give"
+            " http://host:port, or socks5://host:port where the package socksio is installed"
+        ) from None
 
 
 def _pause(url: str, error: _Interrupted, failures: int) -> None:
@@ -260,13 +266,11 @@ def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_requi
                 _check_space(part, total - start)
             _receive(response, part, start, _Remote(_validator(response), total), bar)
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise DownloadError(f"{_name(url)} can't be followed: {_reason(error)}") from None
+        raise DownloadError(f"{_name(url)} can't be followed: {reason(error)}") from None
     except httpx2.RequestError as error:
-        raise _Interrupted(_reason(error)) from None  # an address in its text may hold a secret
+        raise _Interrupted(reason(error)) from None  # an address in its text may hold a secret
     except (ValueError, LookupError, TypeError) as error:  # headers that no client expects
-        raise DownloadError(
-            f"{_name(url)} answers in a way that isn't understood: {_reason(error)}"
-        ) from None
+        raise DownloadError(f"{_name(url)} answers in a way that isn't understood: {reason(error)}") from None
     arrived = part.stat().st_size
     if total is not None and arrived != total:
         raise _Interrupted(f"{arrived} of {total} bytes arrived")
@@ -375,7 +379,7 @@ def _status(code: int) -> str:
     return str(code)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The kind of failure, with the system's words where it is the network's; a server's are never quoted."""
     import httpx2
 

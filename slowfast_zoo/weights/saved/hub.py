@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_zoo import __version__
-from slowfast_zoo.errors import DownloadError, InputError, OfflineError, without_secrets
+from slowfast_zoo.errors import (
+    DownloadError,
+    InputError,
+    OfflineError,
+    text_without_secrets,
+    without_secrets,
+)
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import list_weights
@@ -151,9 +157,10 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
             raise InputError(f"A revision belongs to a Hub repository; '{source}' is a path.")
         return local_path(source)
     if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
+        name, given = text_without_secrets(str(source)), text_without_secrets(repr(source))
         raise InputError(
-            f"from_pretrained({source!r}) is no path and no Hub repository: give a folder or file as"
-            f" Path({str(source)!r}) or './{source}', a Hub repository as 'owner/name'."
+            f"from_pretrained({given}) is no path and no Hub repository: give a folder or file as"
+            f" Path({name!r}) or './{name}', a Hub repository as 'owner/name'."
         )
     return _snapshot(source, revision)
 
@@ -219,7 +226,11 @@ def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
         raise DownloadError(
             f"{endpoint} answered {error.response.status_code} for {name}: {_reason(error)}.{hint}"
         ) from error
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+    except httpx2.InvalidURL:  # its text may hold half a password
+        raise DownloadError(
+            f"{name} at {endpoint} failed: HF_ENDPOINT, or the address of a proxy, is malformed."
+        ) from None
+    except (httpx2.HTTPError, ImportError, OSError, RuntimeError, ValueError) as error:
         raise DownloadError(f"{name} at {endpoint} failed: {_reason(error)}.") from error
 
 
@@ -229,7 +240,7 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     text = re.sub(r"\bdata:\S+", "data:...", text)
-    return re.sub(r"\w+://[^\s'\"]+", lambda found: without_secrets(found[0]), text).rstrip(".")
+    return text_without_secrets(text).rstrip(".")
 
 
 def _other_reading(repo_id: str) -> str:

@@ -186,7 +186,7 @@ def test_the_same_weights_in_another_network_are_another_artifact() -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_damaged_artifacts_are_made_again(damage: str) -> None:
+def test_damaged_artifacts_are_found_out(damage: str) -> None:
     artifacts.store("net.blob", b"0123456789" * 100)
     folder = artifacts.engine_folder()
     assert folder is not None
@@ -195,6 +195,19 @@ def test_damaged_artifacts_are_made_again(damage: str) -> None:
     content = path.read_bytes()
     path.write_bytes({"truncated": content[:-1], "flipped": content[:-1] + b"x", "empty": b""}[damage])
     assert artifacts.load("net.blob") is None
+
+
+def test_damaged_artifacts_are_made_again() -> None:
+    model = make_model()
+    optimize(model, "openvino").warm_up()
+    folder = artifacts.engine_folder()
+    assert folder is not None
+    (path,) = folder.glob("*.blob")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert artifacts.load(path.name) is None
+    again = optimize(model, "openvino")
+    assert relative(again(clips(2, 48, 48)), model(clips(2, 48, 48)).detach()) <= 1e-5
+    assert artifacts.load(path.name), "a whole one took its place"
 
 
 def test_only_the_latest_artifacts_are_kept() -> None:

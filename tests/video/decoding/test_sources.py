@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_names_that_lead_nowhere(source: str, reason: str) -> None:
     assert reason in refusal(source)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_links_in_a_ring_and_pipes(tmp_path: Path) -> None:
     (tmp_path / "ring.mp4").symlink_to(tmp_path / "ring.mp4")
     assert "can't be read" in refusal(tmp_path / "ring.mp4")
@@ -120,6 +122,9 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
         ("http://host:81/@me/b.mp4", "http://host:81/@me/b.mp4"),
         ("http://[::1]:80/b.mp4", "http://[::1]:80/b.mp4"),
         ("http://[::1/b.mp4", "http://[::1/b.mp4"),
+        ("http:///me:SECRET@host/b.mp4", "http:///host/b.mp4"),
+        (" http://me:SECRET@host/b.mp4", " http://host/b.mp4"),
+        ("me:SECRET@host/b.mp4?from=http://a", "host/b.mp4"),
         ("clip é.mp4", "clip é.mp4"),
         (np.str_("clip.mp4"), "clip.mp4"),
         (Path("a\x1b]0;x\x07.mp4"), r"a\x1b]0;x\x07.mp4"),
@@ -137,6 +142,17 @@ def test_passwords_reach_the_server_and_nobody_else(server: FileServer) -> None:
     address = server.url.replace("http://", "http://me:SECRET@") + "/clip.mkv?sig=SECRET"
     info = probe(address)
     assert (info.num_frames, info.name) == (8, server.url + "/clip.mkv")
+
+
+@pytest.mark.parametrize("proxy", ["http:/me:SECRET@127.0.0.1", "me:SECRET", "http://me:p@127.0.0.1:SECRET"])
+def test_passwords_of_a_malformed_proxy_are_told_nobody(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises(
+        VideoError, match=r"'https://127\.0\.0\.1/a\.mp4' is no address .* or the proxy's isn't"
+    ) as caught:
+        probe("https://127.0.0.1/a.mp4")
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(
