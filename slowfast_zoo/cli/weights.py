@@ -150,10 +150,10 @@ def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **opt
     is slower than the model is kept, with a warning. int8 is calibrated with videos, and its proof is how
     it agrees with float32 on others of them.
     """
-    check_absent(out, overwrite=overwrite)
-    network = model.load()
-    from slowfast_zoo.inference.export.export import export
+    from slowfast_zoo.inference.export.export import export, files_of
 
+    check_absent(*files_of(out, form), overwrite=overwrite)
+    network = model.load()
     written = export(network, out, form, overwrite=overwrite, **options)
     for path in written.files:
         echo(f"{path}  {path.stat().st_size:,} bytes")

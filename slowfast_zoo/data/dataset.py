@@ -70,7 +70,7 @@ class ClipDataset(Protocol):
 
 def item_rng() -> np.random.Generator:
     """A NumPy generator for the item being made: same (seed, epoch, index), same numbers."""
-    return np.random.default_rng(int(torch.randint(2**62, ()).item()))
+    return np.random.default_rng(int(torch.randint(2**62, (), device="cpu").item()))
 
 
 def name_of(dataset: ClipDataset, index: int) -> str:
@@ -243,7 +243,7 @@ class VideoDataset(ReplacingDataset):
     def _target(self, sample: Sample) -> int | Tensor:
         if not self.annotations.multi_label:
             return sample.labels[0]
-        target = torch.zeros(self.annotations.num_classes)
+        target = torch.zeros(self.annotations.num_classes, device="cpu")
         target[list(sample.labels)] = 1
         return target
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slowfast_zoo.data.dataset import ClipDataset, Persons, Target
 from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
@@ -96,7 +97,7 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
     Raises:
         DataError: clips of different shapes or of a wrong type, or targets of different kinds.
     """
-    good = [(index, torch.as_tensor(clip), target) for index, clip, target, error in items if error is None]
+    good = [(index, _tensor(clip), target) for index, clip, target, error in items if error is None]
     errors = [(index, error) for index, _, _, error in items if error is not None]
     clips = [clip if clip.ndim == 5 else clip.unsqueeze(0) for _, clip, _ in good]
     for (index, clip, _), views in zip(good, clips, strict=True):
@@ -110,7 +111,7 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
     if len(kinds) > 1:
         raise DataError(f"Clips of one batch differ: {' and '.join(' '.join(kind) for kind in kinds[:3])}.")
     return Batch(
-        clips=torch.cat(clips) if clips else torch.empty(0),
+        clips=torch.cat(clips) if clips else torch.empty(0, device="cpu"),
         targets=_targets(targets) if boxes is None else torch.cat([part.targets for part in targets]),
         indices=[index for index, _, _ in good],
         views=[len(clip) for clip in clips],
@@ -118,6 +119,11 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
         boxes=boxes,
         annotated=targets[0].annotated if boxes is not None and len(targets) == 1 else None,
     )
+
+
+def _tensor(value: Any) -> Tensor:
+    """A tensor stays where it is; all else becomes one of the CPU's, whatever torch's default device."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
 
 
 def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:
@@ -128,16 +134,15 @@ def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:
     if not all(are_persons):
         raise DataError("Targets of one batch differ in kind: some are persons with boxes, others of clips.")
     numbered = [
-        torch.cat([torch.full((len(one.boxes), 1), float(clip)), one.boxes.reshape(-1, 4).float()], dim=1)
-        for clip, one in enumerate(targets)
+        F.pad(one.boxes.reshape(-1, 4).float(), (1, 0), value=float(clip)) for clip, one in enumerate(targets)
     ]
     return torch.cat(numbered), targets
 
 
 def _targets(targets: Sequence[Target]) -> Tensor:
     if all(isinstance(target, (int, np.integer)) and not isinstance(target, bool) for target in targets):
-        return torch.tensor(targets, dtype=torch.int64)
-    tensors = [torch.as_tensor(target) for target in targets]
+        return torch.tensor(targets, dtype=torch.int64, device="cpu")
+    tensors = [_tensor(target) for target in targets]
     if len({tensor.shape for tensor in tensors}) != 1 or tensors[0].ndim > 1:
         raise DataError(
             "Targets of one batch differ in kind; accepted: ints, or multi-hot tensors (num_classes,)."

@@ -309,15 +309,11 @@ def _network_alone(
     shape = (model.spec.in_channels, spec.num_frames, spec.test_crop, spec.test_crop)
     persons = [] if boxes is None else [each[:, 1:] for each in example_boxes(model.spec, shape, boxes)]
     network, per_view = _network(runner, shape, views[0] * views[1], runs, persons)
-    if isinstance(computes, OptimizedModel):
-        engine, precision = computes.engine, str(computes.precision)
-    else:
-        engine, precision = "module", str(next(computes.parameters()).dtype).removeprefix("torch.")
     return Benchmark(
         model=str(model.provenance.get("model", "SlowFast")),
         weights=model.provenance.get("tag"),
-        engine=engine,
-        precision=precision,
+        engine=computes.engine if isinstance(computes, OptimizedModel) else "module",
+        precision=runner.precision,
         machine=Machine.of(runner.device),
         views=views,
         view_shape=shape,
@@ -338,7 +334,8 @@ def _network(
     One batch stands for all of them: what is in it costs nothing, and thirty views would be 750 MB.
     """
     generator = torch.Generator().manual_seed(0)
-    batch = torch.randn((min(runner.batch_size, views), *shape), generator=generator)
+    size = (min(runner.batch_size, views), *shape)
+    batch = torch.randn(size, generator=generator, device="cpu")
     shares: list[float] = []
 
     def video() -> None:

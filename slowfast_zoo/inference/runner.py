@@ -79,11 +79,14 @@ def frames_on(
     Args:
         model, device: as for ``predict``.
     """
-    found = _device_of(model) if device is None else to_device(device)
+    found = device_of(model, device)
     return found if found.type == "cuda" else None
 
 
-def _device_of(model: SlowFast | OptimizedModel) -> torch.device:
+def device_of(model: SlowFast | OptimizedModel, device: str | torch.device | None = None) -> torch.device:
+    """Where a model computes; arguments as for ``predict``."""
+    if device is not None:
+        return to_device(device)
     return model.device if isinstance(model, OptimizedModel) else next(model.parameters()).device
 
 
@@ -146,7 +149,7 @@ class BatchRunner:
             raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
-            index = _device_of(model) if device is None else to_device(device)
+            index = device_of(model, device)
             fast = optimized(model, engine, precision, index, clips, owner)
             self.model = fast or eval_twin(model, index)
         else:
@@ -159,9 +162,11 @@ class BatchRunner:
         self.batch_size = batch_size or _BATCH_SIZES.get(self.device.type, 4)
 
     @property
-    def precision(self) -> EnginePrecision:
-        """What the model computes in."""
-        return self.model.precision if isinstance(self.model, OptimizedModel) else "float32"
+    def precision(self) -> str:
+        """What the model computes in: an engine's precision, or the name of the module's own dtype."""
+        if isinstance(self.model, OptimizedModel):
+            return self.model.precision
+        return str(self._dtype).removeprefix("torch.")
 
     def __call__(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
         """Logits float32 on the CPU of clips (n, C, T, H, W): a row a clip, or a row a box.
@@ -175,7 +180,7 @@ class BatchRunner:
         """
         compute = Halving(self._logits, self.batch_size)
         logits = compute(clips, boxes) if boxes else compute(clips)
-        self.batch_size = compute.size
+        self.batch_size = min(self.batch_size, compute.size)  # another thread may have halved it meanwhile
         return logits
 
     @torch.inference_mode()
@@ -184,7 +189,7 @@ class BatchRunner:
         clips = clips.to(self.device, non_blocking=True).to(self._dtype)
         of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
         beside = [torch.cat(of_clips).to(self.device)] if boxes else []
-        with float32_products(self.precision, self.device):
+        with float32_products("tf32" if self.precision == "tf32" else "float32", self.device):
             return self.model(clips, *beside).float().cpu()
 
 
@@ -287,7 +292,7 @@ class _Queue:
         self._runner = runner
         self._keep_errors = keep_errors
         self._jobs: list[Job] = []
-        self._batch = torch.empty(0)
+        self._batch = torch.empty(0, device="cpu")
 
     def add(self, job: Job) -> None:
         """Takes a video's views, and runs the batches that they fill."""
@@ -311,7 +316,8 @@ class _Queue:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-        return torch.empty(shape, dtype=torch.float32, pin_memory=self._runner.device.type == "cuda")
+        pinned = self._runner.device.type == "cuda"
+        return torch.empty(shape, dtype=torch.float32, pin_memory=pinned, device="cpu")
 
     def flush(self) -> None:
         """Runs what is left."""

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import expanded, written_whole
 from slowfast_zoo.runtime.packages import require
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def write_segments(timeline: Timeline, path: str | Path, form: str | None = None
     chosen = format_of(path, form)
     content = _picture(timeline) if chosen == "png" else text_of(timeline, chosen).encode()
     try:
-        with written_whole(path) as temporary:
+        with written_whole(expanded(path)) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error

@@ -363,7 +363,7 @@ def check_boxes(boxes: Tensor | None, spec: ModelSpec, batch: Tensor | None = No
     if boxes.ndim != 2 or boxes.shape[1] != 5 or not boxes.is_floating_point():
         raise InputError(f"This model takes {what}; got shape {tuple(boxes.shape)} of {boxes.dtype}.")
     if not (batch is None or boxes.is_meta or torch.compiler.is_compiling()):
-        _check_box_values(boxes.detach().double().cpu(), batch.shape[0])
+        _check_box_values(boxes.detach().cpu().double(), batch.shape[0])
 
 
 def _check_box_values(boxes: Tensor, batch: int) -> None:

@@ -103,15 +103,23 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
         yield
 
 
-def float32_products(
-    precision: EnginePrecision, device: torch.device
-) -> contextlib.AbstractContextManager[None]:
-    """Inside, a GPU multiplies float32 as float32, or in "tf32" with factors rounded to ten bits.
+@contextlib.contextmanager
+def float32_products(precision: EnginePrecision, device: torch.device) -> Iterator[None]:
+    """Inside, float32 is multiplied as float32, whatever the caller's autocast says; in "tf32" a GPU rounds
+    the factors to ten bits.
 
-    torch's own default rounds them in convolutions, and not in matrix products. The caller's setting comes
-    back behind the last one who is inside.
+    torch's own default rounds them in convolutions, and not in matrix products. The caller's settings come
+    back, that of the GPU behind the last one who is inside.
     """
-    return _tf32.allowed(precision == "tf32") if device.type == "cuda" else contextlib.nullcontext()
+    import torch
+
+    kind = device.type
+    with contextlib.ExitStack() as stack:
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if kind == "cuda":
+            stack.enter_context(_tf32.allowed(precision == "tf32"))
+        yield
 
 
 class _Tf32:

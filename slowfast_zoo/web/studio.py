@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shlex
 import shutil
@@ -332,9 +331,7 @@ class _Live:
         with self._lock:  # a stream is used by one thread at a time
             gap = self.idle()
             self._latest = time.monotonic()
-            with contextlib.suppress(IndexError):
-                return self.stream.push(frame, self._latest, gap=gap)
-        return None
+            return self.stream.push(frame, self._latest, gap=gap)
 
 
 def as_code(offer_code: str, answer: Answer, asked: Asked) -> str:

@@ -180,6 +180,34 @@ def test_a_file_that_differs_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert export(model, tmp_path / "net.pt2", repeats=1, overwrite=True).proof.ok
 
 
+@pytest.mark.parametrize("name", ["net.bin", "net.xml.json", "net.xml.reference.npz"])
+def test_nobody_elses_file_is_written_over(name: str, saved: Path, tmp_path: Path) -> None:
+    other = tmp_path / name
+    other.write_text("somebody's own")
+    with pytest.raises(InputError, match=rf"{name}' exists; give overwrite=True"):
+        export(make_model(), tmp_path / "net.xml", repeats=1)
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "net.xml"), "--model", str(saved)])
+    assert done.exit_code == 1 and f"{name}' exists; give --overwrite" in done.output
+    assert other.read_text() == "somebody's own" and not (tmp_path / "net.xml").exists()
+
+
+def test_what_is_set_for_other_code_changes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """The caller's autocast and default device; and "~" is the user's folder."""
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    model, batch = make_model(), clips(2)
+    torch.set_default_device("meta")
+    request.addfinalizer(lambda: torch.set_default_device(None))
+    with torch.autocast("cpu", torch.bfloat16):
+        written = export(model, "~/net.pt2", repeats=1)
+    torch.set_default_device(None)
+    assert written.path == tmp_path / "net.pt2"
+    logits, expected = run(written.path, batch), model(batch).detach()
+    assert (logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for error in (OSError(errno.ENOSPC, "No space left on device"), RuntimeError("stream writer failed\nat")):
 

@@ -24,6 +24,7 @@ from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.inputs import list_videos
 from slowfast_zoo.inference.predict import Prediction, predict_many
+from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.video.clips import view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 
@@ -348,6 +349,18 @@ def test_out_of_memory_halves_the_batch(model: SlowFast, folder: Path) -> None:
         hook.remove()
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
     assert scores(answer) == pytest.approx(reference, abs=1e-6)
+
+
+def test_what_another_thread_halved_stays_halved(model: SlowFast) -> None:
+    runner = BatchRunner(model, batch_size=8)
+
+    def halved_meanwhile(clips: torch.Tensor) -> torch.Tensor:
+        runner.batch_size = 2
+        return torch.zeros(len(clips), 6)
+
+    runner._logits = halved_meanwhile  # type: ignore[method-assign]
+    assert len(runner(torch.zeros(4, 3, 8, 32, 32))) == 4
+    assert runner.batch_size == 2
 
 
 def test_out_of_memory_with_one_view_is_an_error(model: SlowFast, folder: Path) -> None:

@@ -219,3 +219,10 @@ def test_what_cant_be_written_is_said(
         answer.save(tmp_path / "x.srt")
     assert [path.name for path in tmp_path.iterdir()] == ["x.srt"]
     assert (tmp_path / "x.srt").read_text() == "before"
+
+
+def test_the_users_folder(answer: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    answer.save("~/x.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]

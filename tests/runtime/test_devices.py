@@ -80,6 +80,11 @@ def test_float32_is_float32_inside_and_what_it_was_outside(tf32: SimpleNamespace
         assert tf32.now() == (True, False)
     with autocast(torch.device("cpu"), "float32"):
         assert not torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        for kind in ("cpu", "meta"):  # the latter knows no autocast
+            with float32_products("float32", torch.device(kind)):
+                assert torch.is_autocast_enabled("cpu") == (kind != "cpu")
+        assert torch.is_autocast_enabled("cpu")
 
 
 def test_threads_that_overlap_never_round_for_another(tf32: SimpleNamespace) -> None:

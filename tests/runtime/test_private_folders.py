@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,28 @@ def test_a_shared_folder_for_inductor_is_not_used(tmp_path: Path, monkeypatch: p
             seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared))
         assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared)
     assert seen == [True, False]
+
+
+def test_inductors_folder_is_set_by_one_thread_at_a_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slowfast_zoo.inference.engines.torch_compile import inductor
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder.parent.parent / "shared"))
+    (folder.parent.parent / "shared").mkdir()
+    (folder.parent.parent / "shared").chmod(0o777)
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with inductor.inductor_settings(frozen=True):
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with inductor.inductor_settings(frozen=True):
+        thread.start()
+        assert not entered.wait(0.1), "it waits for this one"
+    assert entered.wait(10)
+    leave.set()
+    thread.join()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder.parent.parent / "shared")

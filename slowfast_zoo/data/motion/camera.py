@@ -212,4 +212,4 @@ def affine_grid(maps: Floats, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tenso
 
 def _centers(count: int) -> torch.Tensor:
     """Centers of that many pixels between -1 and 1."""
-    return (torch.arange(count, dtype=torch.float32) + 0.5) * (2 / count) - 1
+    return (torch.arange(count, dtype=torch.float32, device="cpu") + 0.5) * (2 / count) - 1

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_ava
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, quoted
+from slowfast_zoo.files import expanded
 from slowfast_zoo.video.sampling import is_number
 
 Frame = npt.NDArray[np.uint8]
@@ -189,7 +190,7 @@ def person_boxes(
         raise InputError(f"unit is {unit!r}; accepted: 'pixels' or 'normalized'.")
     _check_begin(begins_at)
     if isinstance(source, (str, Path)):
-        path = Path(source)
+        path = expanded(source)
         rows = _read_file(path)
         by_second = of_video(rows, video if video or len(rows) == 1 else name, path)
         shifted = {second - begins_at: given for second, given in by_second.items()}
@@ -214,7 +215,7 @@ def boxes_by_video(
         video: PersonBoxes(
             unit or "normalized", by_second={second - begins_at: given for second, given in rows.items()}
         )
-        for video, rows in _read_file(Path(path)).items()
+        for video, rows in _read_file(expanded(path)).items()
     }
 
 

@@ -154,8 +154,8 @@ class PersonDataset(ReplacingDataset):
                 f" {video.width}x{video.height} pixels; 'slowfast-zoo check' names all such boxes."
             )
         if not self.multi_label:
-            return shares, torch.tensor([person.columns[0] for person in frame.persons])
-        targets = torch.zeros(len(frame.persons), self.annotations.num_classes)
+            return shares, torch.tensor([person.columns[0] for person in frame.persons], device="cpu")
+        targets = torch.zeros(len(frame.persons), self.annotations.num_classes, device="cpu")
         for row, person in enumerate(frame.persons):
             targets[row, list(person.columns)] = 1
         return shares, targets

@@ -28,7 +28,7 @@ from slowfast_zoo.inference.detect.detectors import PersonDetector, detector_for
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
-from slowfast_zoo.inference.runner import BatchRunner, check_predictable, frames_on
+from slowfast_zoo.inference.runner import BatchRunner, check_predictable, device_of, frames_on
 from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
@@ -232,7 +232,7 @@ class DetectionMaker:
     def _person_detector(self) -> PersonDetector:
         if self._detector is None:
             assert self._detector_name is not None
-            device = self.runner(None).device
+            device = device_of(self._model, self._device)
             self._detector = PersonDetector(self._detector_name, device, progress=self._progress)
         return self._detector
 

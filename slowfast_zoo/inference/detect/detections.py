@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import expanded, written_whole
 from slowfast_zoo.inference.aggregate import told
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.weights.catalog.datasets import read_labels
@@ -160,7 +160,7 @@ class Detections:
             UnknownNameError: no such format.
             InputError: the file can't be written.
         """
-        path = Path(path)
+        path = expanded(path)
         if format_of(path, format) == "csv":
             text = self.ava_rows(video, begins_at)
         else:

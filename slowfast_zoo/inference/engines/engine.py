@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError, quoted
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
@@ -123,11 +124,12 @@ def example_boxes(spec: ModelSpec, shape: Shape, count: int = 3) -> tuple[Tensor
     if spec.roi is None:
         return ()
     generator = torch.Generator().manual_seed(count)
-    corners = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values * 1.2 - 0.1  # some reach out
-    corners[:1] = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    drawn = torch.rand(count, 2, 2, generator=generator, device="cpu")
+    corners = drawn.sort(dim=1).values * 1.2 - 0.1  # some reach out
+    corners[:1] = torch.tensor([[0.0, 0.0], [1.0, 1.0]], device="cpu")
     corners[1:, 1] += 0.1  # none is empty
-    pixels = torch.tensor([shape[3], shape[2]]) * corners
-    return (torch.cat([torch.zeros(count, 1), pixels.flatten(1)], dim=1),)
+    pixels = torch.tensor([shape[3], shape[2]], device="cpu") * corners
+    return (F.pad(pixels.flatten(1), (1, 0)),)
 
 
 def in_pieces(call: Run, size: int) -> Run:

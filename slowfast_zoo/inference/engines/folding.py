@@ -56,7 +56,8 @@ def check_model(model: object) -> None:
 def fold_batch_norms(model: SlowFast) -> SlowFast:
     """A copy in eval mode and float32, each batch norm part of the convolution in front of it.
 
-    The products are made in float64, so that folding costs one rounding of each weight.
+    The products are made in float64, so that folding costs one rounding of each weight; on the CPU, because
+    not every device has that.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.
@@ -235,11 +236,13 @@ FoldedNetwork = SlowFast | Lowered | Maps
 
 def _folded(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:
     """``norm(conv(x))`` in eval mode, as one convolution with a bias."""
-    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
-    scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
-    conv.weight = nn.Parameter(
-        (conv.weight.double() * scale.view(-1, 1, 1, 1, 1)).float(), requires_grad=False
+    device = conv.weight.device
+    weight, factor, shift = (tensor.cpu().double() for tensor in (conv.weight, norm.weight, norm.bias))
+    mean, variance = (norm.get_buffer(f"running_{name}").cpu().double() for name in ("mean", "var"))
+    before = 0 if conv.bias is None else conv.bias.cpu().double()
+    scale = factor / torch.sqrt(variance + norm.eps)
+    folded = weight * scale.view(-1, 1, 1, 1, 1), shift + (before - mean) * scale
+    conv.weight, conv.bias = (
+        nn.Parameter(tensor.float().to(device), requires_grad=False) for tensor in folded
     )
-    before = 0 if conv.bias is None else conv.bias.double()
-    conv.bias = nn.Parameter((norm.bias.double() + (before - mean) * scale).float(), requires_grad=False)
     return conv

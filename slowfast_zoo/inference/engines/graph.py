@@ -47,7 +47,7 @@ def capture(module: FoldedNetwork, shape: Shape) -> torch.export.ExportedProgram
         inputs += tuple(boxes.to(parameter.device) for boxes in example_boxes(module.spec, shape))
         sizes["boxes"] = {0: torch.export.Dim("boxes", min=0, max=_MANY)}
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _converting():
             return torch.export.export(module, inputs, dynamic_shapes=sizes)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(
@@ -67,7 +67,7 @@ def to_onnx(program: torch.export.ExportedProgram) -> Any:
         require(package, *ONNX_PACKAGES)
     names = list(_INPUTS)[: len(program.graph_signature.user_inputs)]
     try:
-        with _quiet():
+        with _converting():
             exported = torch.onnx.export(
                 program, (), dynamo=True, input_names=names, output_names=["logits"], verbose=False
             )
@@ -101,7 +101,7 @@ def to_openvino(program: torch.export.ExportedProgram, shape: Shape, batch: int 
     openvino, frontend = require("openvino"), require("openvino.frontend", "openvino")
     failures = (frontend.GeneralFailure, frontend.OpConversionFailure, frontend.OpValidationFailure)
     try:
-        with _quiet():
+        with _converting():
             model = openvino.convert_model(program)
         sizes = [[-1 if batch is None else batch, *shape], [-1, 5]]
         model.reshape(dict(zip(range(len(model.inputs)), sizes, strict=False)))
@@ -127,15 +127,21 @@ def openvino_core() -> Any:
     return require("openvino").Core()
 
 
+def on_cpu() -> contextlib.AbstractContextManager[object]:
+    """Inside, what torch itself makes is on the CPU; nothing changes where it would be anyway."""
+    return contextlib.nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Converters warn about their own insides; errors still come as exceptions."""
+def _converting() -> Iterator[None]:
+    """Converters warn about their own insides; errors still come as exceptions. Tensors of their own are on
+    the CPU, like the graph, whatever torch's default device."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), on_cpu():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import weakref
 
@@ -37,11 +38,23 @@ class _Use:
     clips: int = 0
     """How many have been announced since the weights are these."""
     fast: OptimizedModel | None = None
+    chosen: str | None = None
+    """The engine that "auto" was when ``fast`` was built."""
+    built_for: float = 0
+    """Clips that were announced then; infinity: nobody knew how many."""
 
     @property
     def asked(self) -> _Asked:
         """For what, beside the model."""
         return self.kind, self.spec, self.engine, self.precision, self.device
+
+    def outgrown(self, chosen: str | None, announced: int | None) -> bool:
+        """Whether "auto" is another engine than ``fast`` for more clips than that was built for.
+
+        What takes its place because it failed, or measured better, is no reason to build it anew.
+        """
+        more = announced is None or announced > self.built_for
+        return more and chosen not in (None, self.chosen, self.fast and self.fast.engine)
 
 
 _uses: list[_Use] = []
@@ -60,7 +73,8 @@ def optimized(
     """What ``optimize`` makes of a model, or made of it in an earlier call; None where the model itself does.
 
     The clips of all calls count for what "auto" is, as if they had come in one. An engine is built anew when
-    a weight has changed, and given up when the model is, or when two others have been asked for since.
+    a weight has changed or "auto" is another one for so many clips, and given up when the model is, or when
+    two others have been asked for since.
 
     Args:
         model, engine, precision, device, clips: as for ``optimize``; of ``clips`` None stands for many.
@@ -78,12 +92,14 @@ def optimized(
             use.weights, use.clips, use.fast = weights, 0, None
         announced = None if clips is None else use.clips + clips
         use.clips += clips or 0
-        if use.fast is not None:
+        chosen = choose(model, device, precision, announced) if engine == "auto" else None
+        if use.fast is not None and not use.outgrown(chosen, announced):
             use.fast.expect(clips)
         else:
-            if (engine, precision) == ("auto", "float32") and not choose(model, device, clips=announced):
+            if (engine, precision, chosen) == ("auto", "float32", None):
                 return None
             use.fast = optimize(model, engine, precision, device=device, clips=announced)
+            use.chosen, use.built_for = chosen, math.inf if announced is None else announced
             if _state(model) != weights:
                 use.weights = None  # somebody trained it meanwhile: this engine is for this call alone
             given_up = [each for each in _uses if each.fast is not None][:-_LIMIT]

@@ -310,14 +310,16 @@ class OptimizedModel:
         """
         check_clip(clip, self.spec)
         check_boxes(boxes, self.spec, clip)
-        with torch.inference_mode(), float32_products(self.precision, self.device):
+        with torch.inference_mode():
             clip = clip.to(self.device, torch.float32)
             if not len(clip if boxes is None else boxes):
                 return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
             channels, frames, height, width = clip.shape[1:]
-            run = self._run_for((channels, frames, height, width), clip)
+            with float32_products(self.precision, self.device):
+                run = self._run_for((channels, frames, height, width), clip)
             boxes = None if boxes is None else boxes.to(self.device, torch.float32)
-            return run(clip) if boxes is None else with_head(run, self._folded)(clip, boxes)
+            with float32_products(self.precision, self.device):  # which the start may have changed
+                return run(clip) if boxes is None else with_head(run, self._folded)(clip, boxes)
 
     def expect(self, clips: int | None) -> None:
         """Announces how many clips will come: where "auto" chose the engine and the job is long, the next
@@ -335,7 +337,7 @@ class OptimizedModel:
         width = height if width is None else width
         before = time.perf_counter()
         shape = (self.spec.in_channels, self.spec.num_frames, height, width)
-        self(torch.zeros(1, *shape), *example_boxes(self.spec, shape))
+        self(torch.zeros(1, *shape, device="cpu"), *example_boxes(self.spec, shape))
         return time.perf_counter() - before
 
     def eval(self) -> OptimizedModel:

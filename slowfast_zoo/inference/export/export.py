@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.files import hash_file
+from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms
 from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
@@ -47,7 +47,7 @@ from slowfast_zoo.inference.export.formats import FORMATS, Exported, FileFormat,
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
 from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.runtime.precision import EnginePrecision, check_precision
+from slowfast_zoo.runtime.precision import EnginePrecision, check_precision, float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.saved.config import SavedConfig
@@ -85,6 +85,7 @@ class Export:
     """How it compares with the model that it was made from."""
 
 
+@float32_products("float32", torch.device("cpu"))
 def export(
     model: SlowFast,
     path: str | Path,
@@ -114,16 +115,16 @@ def export(
             agrees with float32, and its reference logits are the file's own.
         size: side in pixels, or (height, width); None: the clip spec's test crop.
         repeats: timed runs of model and export, for the proof.
-        overwrite: take the place of a file that is there.
+        overwrite: take the place of files that are there, those beside ``path`` too.
         calibration, min_agreement: for int8, as for ``optimize``.
 
     Raises:
         UnknownNameError: no such format or precision.
-        InputError: arguments that don't go together, no SlowFast, or the file is there already.
+        InputError: arguments that don't go together, no SlowFast, or a file is there already.
         MissingDependencyError: what the format needs isn't installed.
         ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
     """
-    target = Path(path)
+    target = expanded(path)
     name, kind = _format(target, format)
     check_precision(precision, get_args(EnginePrecision))
     if precision not in kind.precisions:
@@ -132,8 +133,8 @@ def export(
         raise InputError(f"repeats is {repeats!r:.60}; accepted: an integer of at least 1.")
     for package in kind.packages:
         require(package, *kind.packages)
-    if target.exists() and not overwrite:
-        raise InputError(f"'{target}' exists; give overwrite=True to write over it, or another name.")
+    if not overwrite and (there := [file for file in files_of(target, format) if file.exists()]):
+        raise InputError(f"'{there[0]}' exists; give overwrite=True to write over it, or another name.")
     check_calibration(precision, calibration, min_agreement)
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
@@ -175,7 +176,7 @@ def export(
         np.savez_compressed(_beside(part, "reference.npz"), **reference)
         contract = _contract(original, part, name, kind, shape, precision, frames, logits, proof)
         _beside(part, "json").write_text(_json(contract), encoding="utf-8", newline="\n")
-        written = _move(folder, target, kind)
+        written = _move(folder, files_of(target, format))
     except OSError as error:
         raise ExportError(f"'{target}' can't be written: {error.strerror or error}.") from error
     finally:
@@ -183,6 +184,14 @@ def export(
     if proof.slower:
         _LOGGER.warning("'%s' is slower on this machine than the model it was made from.", target)
     return Export(path=target, files=written, proof=proof)
+
+
+def files_of(path: str | Path, format: Format | None = None) -> tuple[Path, ...]:  # noqa: A002
+    """Everything that ``export`` writes, the model first and the contract last; arguments and errors are its
+    own."""
+    target = expanded(path)
+    _, kind = _format(target, format)
+    return (*_files(target, kind), _beside(target, "reference.npz"), _beside(target, "json"))
 
 
 def _in_int8(
@@ -309,11 +318,9 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(f"{path.name}.{ending}")
 
 
-def _move(folder: Path, target: Path, kind: FileFormat) -> tuple[Path, ...]:
+def _move(folder: Path, files: tuple[Path, ...]) -> tuple[Path, ...]:
     """Puts the files in their places, the contract last; an old one goes first."""
-    contract = _beside(target, "json")
-    contract.unlink(missing_ok=True)
-    files = (*_files(target, kind), _beside(target, "reference.npz"), contract)
+    files[-1].unlink(missing_ok=True)
     for file in files:
         (folder / file.name).replace(file)
     return files

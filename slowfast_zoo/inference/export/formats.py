@@ -16,7 +16,14 @@ from torch import Tensor
 
 from slowfast_zoo.inference.engines.engine import Shape
 from slowfast_zoo.inference.engines.folding import prepare, use_products
-from slowfast_zoo.inference.engines.graph import ONNX_PACKAGES, capture, openvino_core, to_onnx, to_openvino
+from slowfast_zoo.inference.engines.graph import (
+    ONNX_PACKAGES,
+    capture,
+    on_cpu,
+    openvino_core,
+    to_onnx,
+    to_openvino,
+)
 from slowfast_zoo.inference.engines.onnxruntime import onnxruntime_session
 from slowfast_zoo.inference.engines.openvino.engine import openvino_settings
 from slowfast_zoo.inference.engines.openvino.int8 import Int8Network, int8_settings
@@ -68,7 +75,8 @@ def _write_torch(model: SlowFast, shape: Shape, precision: Precision, path: Path
 
 
 def _open_torch(path: Path, precision: EnginePrecision) -> Exported:
-    return torch.export.load(path).module()
+    with on_cpu():
+        return torch.export.load(path).module()
 
 
 def _write_openvino(model: SlowFast, shape: Shape, precision: Precision, path: Path, embedded: str) -> None:

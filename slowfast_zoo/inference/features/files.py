@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import expanded, written_whole
 from slowfast_zoo.inference.features.recipes import FeatureFormat
 
 _KEYS = ("features", "feats", "values")
@@ -61,7 +61,7 @@ class Features:
             UnknownNameError: no such format.
             InputError: the file can't be written.
         """
-        _write(self, Path(path), format)
+        _write(self, expanded(path), format)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -195,8 +195,8 @@ def _sheet(clips: Clips, spec: ModelSpec, clip_spec: ClipSpec, texts: Mapping[in
     wide = 1600 if len(clips) <= 3 else 1088
     parts: list[Any] = [(title, 22, TEXT)]
     frames = clip_spec.num_frames
-    slow = slow_frames(torch.arange(frames).view(1, 1, -1, 1, 1), spec.alpha, spec.slow_sampling)
-    chosen = slow.flatten().tolist()
+    numbers = torch.arange(frames, device="cpu").view(1, 1, -1, 1, 1)
+    chosen = slow_frames(numbers, spec.alpha, spec.slow_sampling).flatten().tolist()
     clip_count = len(clips.indices)
     for view, (clip, crop) in enumerate(clips.views):
         shown = as_bytes(

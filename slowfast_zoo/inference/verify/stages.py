@@ -109,7 +109,7 @@ def resize() -> Iterator[Measurement]:
 
 def normalize() -> Iterator[Measurement]:
     """All 256 byte values in each channel, normalized."""
-    ramp = torch.arange(256, dtype=torch.uint8).repeat(3, 1)
+    ramp = torch.arange(256, dtype=torch.uint8, device="cpu").repeat(3, 1)
     for spec in _distinct(_normalize_key):
         values = views.normalize(ramp, spec).numpy()
         yield Measurement("normalize", _normalize_key(spec), values, 1e-6, "relative")
@@ -134,7 +134,7 @@ def slow_frames() -> Iterator[Measurement]:
     """Which frames the slow pathway gets, and which its spec says that it gets."""
     specs = {_slow_key(entry.model_spec): entry.model_spec for entry in _clip_rows()}
     for key, spec in specs.items():
-        numbers = torch.arange(spec.num_frames).view(1, 1, -1, 1, 1)
+        numbers = torch.arange(spec.num_frames, device="cpu").view(1, 1, -1, 1, 1)
         in_network = network.slow_frames(numbers, spec.alpha, spec.slow_sampling).flatten().tolist()
         values = np.array([in_network, spec.slow_indices()])
         yield Measurement("slow frames", key, values, _EXACT, "frames")
@@ -216,7 +216,7 @@ def row_name(entry: WeightEntry) -> str:
 def _seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     generator = np.random.default_rng(zlib.crc32(name.encode("utf-8")))
     if name.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
+        return torch.zeros(shape, dtype=torch.int64, device="cpu")
     if name.endswith(("running_mean", "bias")):
         values = generator.normal(0, 0.1, shape)
     elif len(shape) == 1:

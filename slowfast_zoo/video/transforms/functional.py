@@ -155,7 +155,8 @@ class FramePipeline:
         part = self.cut(frames, crop)
         chosen = range(part.shape[1]) if rows is None else rows.tolist()
         if out is None:
-            out = torch.empty((len(part), len(chosen), *part.shape[2:]), dtype=torch.float32)
+            size = (len(part), len(chosen), *part.shape[2:])
+            out = torch.empty(size, dtype=torch.float32, device=part.device)
         mean, std = _mean_and_std(self.spec, 2, out.device)
         # One frame after the other stays in the cache from the first operation to the last.
         for index, row in enumerate(chosen):

@@ -15,7 +15,8 @@ from slowfast_zoo.video.transforms.resize import Box, Bytes, taps
 def uploaded(frame: Bytes, device: torch.device) -> Tensor:
     """A frame on its way to a device, of the same shape; the caller may go on with the frame at once."""
     # Never written twice: torch gives page-locked memory to the next one when its copy has ended.
-    staged = torch.empty(frame.shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    pinned = device.type == "cuda"
+    staged = torch.empty(frame.shape, dtype=torch.uint8, pin_memory=pinned, device="cpu")
     np.copyto(staged.numpy(), frame)
     return staged.to(device, non_blocking=True)
 

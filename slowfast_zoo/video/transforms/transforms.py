@@ -225,12 +225,21 @@ def _random_area(height: int, width: int, smallest: float, generator: torch.Gene
 
 
 def _uniform(low: float, high: float, generator: torch.Generator | None) -> float:
-    return low + (high - low) * float(torch.rand((), dtype=torch.float64, generator=generator))
+    device = _where(generator)
+    share = torch.rand((), dtype=torch.float64, generator=generator, device=device)
+    return low + (high - low) * float(share)
 
 
 def _below(limit: int, generator: torch.Generator | None) -> int:
     """An integer from 0 to below ``limit``; 0 when there is no choice."""
-    return int(torch.randint(limit, (), generator=generator)) if limit > 0 else 0
+    if limit <= 0:
+        return 0
+    return int(torch.randint(limit, (), generator=generator, device=_where(generator)))
+
+
+def _where(generator: torch.Generator | None) -> torch.device:
+    """Where chance is drawn, whatever torch's default device."""
+    return torch.device("cpu") if generator is None else generator.device
 
 
 def _check_frames(frames: Bytes | torch.Tensor, spec: ClipSpec) -> Bytes:

@@ -112,7 +112,7 @@ class Stored:
             OSError: the file can't be read.
         """
         if isinstance(self.where, int):
-            raw = torch.empty(self.nbytes, dtype=torch.uint8)
+            raw = torch.empty(self.nbytes, dtype=torch.uint8, device="cpu")
             file.seek(self.where)
             got = file.readinto(raw.numpy()) if self.nbytes else 0  # type: ignore[attr-defined]
         else:

@@ -163,9 +163,9 @@ def canonical_state_dict(
     """
     if shapes is None:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    state = {}
+    state, uncounted = {}, torch.zeros((), dtype=torch.int64, device="cpu")
     for name, theirs in _pair_names(shapes, spec, dialect).items():
-        state[name] = _as_stored(name, tensors[theirs]) if theirs else torch.zeros((), dtype=torch.int64)
+        state[name] = _as_stored(name, tensors[theirs]) if theirs else uncounted.clone()
     table = get_table(dialect)
     if table.fast_first and spec.roi is None and CLASSIFIER[0] in state:
         state[CLASSIFIER[0]] = slow_first(state[CLASSIFIER[0]], spec)

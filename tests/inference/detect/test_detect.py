@@ -396,3 +396,13 @@ def test_a_reader_that_stops_in_the_middle(film: Path) -> None:
         next(iter(run))
         part = run.answer()
     assert not part.complete and len(part.persons) == 1 and "interrupted" in repr(part)
+
+
+def test_the_users_folder(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    (tmp_path / "boxes.csv").write_text("film,1,0.1,0.1,0.5,0.9,1\n", encoding="utf-8")
+    answer = detect(model(), film, boxes="~/boxes.csv", progress=False)
+    assert answer.key_seconds == (1.0,) and len(answer.persons) == 1
+    answer.save("~/found.jsonl")
+    assert (tmp_path / "found.jsonl").is_file()

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 
 from slowfast_zoo import detect
 from slowfast_zoo.errors import CheckpointError, DownloadError, OfflineError, UnknownNameError
+from slowfast_zoo.inference.detect import detect as detect_module
 from slowfast_zoo.inference.detect import detectors
 from slowfast_zoo.inference.detect.detectors import DETECTORS, PersonDetector, detector_for
+from slowfast_zoo.inference.runner import BatchRunner
 
 CPU = torch.device("cpu")
 Publish = Callable[[str, dict[str, Tensor]], str]
@@ -143,3 +146,25 @@ def test_files_that_arent_it(publish: Publish, server: FileServer, monkeypatch: 
     monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
     with pytest.raises(OfflineError, match=r"fasterrcnn_mobilenet.*by hand.*put it at"):
         detect(model(), frame[None], detector="person", fps=30, progress=False)
+
+
+def test_how_many_key_frames_there_are_decides_about_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[Any] = []
+
+    class Nobody:
+        name = "person-fast"
+
+        def __init__(self, name: str, device: torch.device, progress: bool) -> None:
+            assert device == CPU
+
+        def __call__(self, frame: Any) -> list[Any]:
+            return []
+
+    def runner(*arguments: Any, clips: int | None, **named: Any) -> BatchRunner:
+        announced.append(clips)
+        return BatchRunner(*arguments, clips=clips, **named)
+
+    monkeypatch.setattr(detect_module, "PersonDetector", Nobody)
+    monkeypatch.setattr(detect_module, "BatchRunner", runner)
+    answer = detect(model(), moving_pattern(80), detector="person", fps=30, progress=False)
+    assert announced == [len(answer.key_seconds)] == [3]

@@ -149,10 +149,38 @@ def test_memory_is_counted_without_the_engine_that_runs() -> None:
     assert found["fast"].memory_bytes == 90 * MIB and found["other"].memory_bytes == 70 * MIB
 
 
-def test_a_hopeless_candidate_runs_once() -> None:
+def test_a_hopeless_candidate_is_timed_once() -> None:
     machine = Machine()
     machine.measure([machine.candidate("slow", 0, 50)], 10_000)
-    assert machine.seconds == 3 + 50
+    assert machine.seconds == 3 + 50 + 50, "behind a run that may have had to compile"
+
+
+def test_what_only_the_first_batch_takes_belongs_to_the_start() -> None:
+    """A size that is compiled for, or kernels that are loaded, when the first batch of that size comes."""
+    machine = Machine()
+    first = [30.0]
+
+    def start() -> Run:
+        run = machine.run(0.5)
+
+        def late(clips: Tensor) -> Tensor:
+            machine.seconds += first.pop() if first else 0
+            return run(clips)
+
+        return late
+
+    found, runs = machine.measure([Candidate(name="late", starts_in=10, start=start)], 10_000)
+    assert found["late"] == taking(0.5, 30) and list(runs) == ["late"]
+
+
+def test_a_candidate_whose_first_batch_fails_is_refused() -> None:
+    machine = Machine()
+
+    def fail(clips: Tensor) -> Tensor:
+        raise ExportError("it can't be compiled for so many")
+
+    found, runs = machine.measure([Candidate(name="late", starts_in=10, start=lambda: fail)], 10_000)
+    assert found["late"] == taking(math.inf) and runs == {}
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from torch._dynamo.exc import TorchDynamoException
 from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
 from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, trial
+from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.engine import Engine, Run
 from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
+from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.runtime import precision as precisions
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.runtime.probe import Convolution
@@ -556,3 +560,56 @@ def test_proofs_are_pruned_like_artifacts() -> None:
     artifacts.store("new.proven", b"")
     left = {path.name for path in folder.glob("*.proven")}
     assert len(left) == 1000 and {"new.proven", "1099.proven"} <= left and "0.proven" not in left
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino", "onnxruntime"])
+def test_what_is_set_for_other_code_changes_no_answer(
+    name: EngineName, request: pytest.FixtureRequest
+) -> None:
+    """The caller's autocast and default device, while engines are started and when they answer."""
+    model = make_model()
+    with torch.no_grad():
+        expected = model(clips(2))
+    torch.set_default_device("meta")
+    request.addfinalizer(lambda: torch.set_default_device(None))
+    clip = torch.randn(2, 3, 8, 48, 64, generator=torch.Generator().manual_seed(2), device="cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = optimize(model, name)
+        fast.warm_up()
+        assert relative(fast(clip), expected) <= 1e-5
+        assert relative(BatchRunner(model)(clip), expected) <= 1e-5
+
+
+def test_engines_are_compared_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they compute in; and where the module takes their place, the first answer is its own."""
+    inside, modules, answers = ["outside"], [], []
+
+    @contextlib.contextmanager
+    def products(precision: str, device: torch.device) -> Iterator[None]:
+        inside.append(precision)
+        yield
+        inside.pop()
+
+    for module in (trial, optimize_module):
+        monkeypatch.setattr(module, "float32_products", products)
+    forward = SlowFast.forward
+
+    def seen(self: SlowFast, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
+        modules.append(inside[-1])
+        return forward(self, clip, boxes)
+
+    def build(*_: Any) -> Run:
+        def run(clip: Tensor) -> Tensor:
+            answers.append(inside[-1])
+            return torch.zeros(len(clip), 6)
+
+        return run
+
+    monkeypatch.setattr(SlowFast, "forward", seen)
+    monkeypatch.setitem(ENGINES, "openvino", dataclasses.replace(ENGINES["openvino"], build=build))
+    fast = optimize(make_model(), "openvino", "bfloat16")
+    fast._replaceable = True  # as where "auto" chose it
+    monkeypatch.setitem(ENGINES, "eager", dataclasses.replace(EAGER, build=build, torch_kernels=False))
+    fast(clips(1))
+    assert (fast.engine, fast.precision) == ("module", "float32")
+    assert set(answers) == {"bfloat16"} and set(modules) == {"float32"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 import torch
-from support.small_nets import NETWORKS, SMALL, make_model, needs_bfloat16
+from support.small_nets import NETWORKS, ROI_NETWORKS, SMALL, make_model, needs_bfloat16
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
@@ -17,11 +19,13 @@ from slowfast_zoo.inference.engines.folding import (
     OneDnnConv3d,
     PairedStem,
     Precision,
+    _folded,
     fold_batch_norms,
     prepare,
     use_onednn,
 )
 from slowfast_zoo.inference.engines.torch_compile import inductor
+from slowfast_zoo.network.slowfast import check_boxes
 
 
 def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
@@ -153,3 +157,26 @@ def test_eager_engine_takes_few_large_clips_at_a_time(monkeypatch: pytest.Monkey
     assert relative(optimize(model, "eager")(large), expected) <= 1e-5
     trial = [1, 1]  # a clip of its own through the engine and through the network that it is held to
     assert sizes == [*trial, 2, 2, 1]
+
+
+def test_nothing_is_float64_where_there_may_be_none() -> None:
+    """As on Apple's GPUs: tensors without numbers, on a GPU that needn't be there."""
+    seen: list[Tensor] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            seen.extend([result] if isinstance(result, Tensor) else [])
+            return result
+
+    with FakeTensorMode(), torch.device("cuda"):
+        conv, norm, boxes = nn.Conv3d(2, 3, 1, bias=False), nn.BatchNorm3d(3), torch.ones(2, 5)
+        with Watch():
+            folded = _folded(conv, norm)
+            with contextlib.suppress(DataDependentOutputException):  # their numbers are looked at
+                check_boxes(boxes, ROI_NETWORKS["mean"], torch.ones(1, 3, 8, 48, 48))
+    assert folded.bias is not None
+    assert {(each.device.type, each.dtype) for each in (folded.weight, folded.bias)} == {
+        ("cuda", torch.float32)
+    }
+    assert {each.device.type for each in seen if each.dtype == torch.float64} == {"cpu"}

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from slowfast_zoo import SlowFast, export, optimize, predict
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
+from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.folding import fold_batch_norms, lower
 from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_openvino
+from slowfast_zoo.inference.engines.openvino import calibration as calibration_module
 from slowfast_zoo.inference.engines.openvino import int8
-from slowfast_zoo.inference.engines.openvino.calibration import calibration_of
-from slowfast_zoo.inference.engines.openvino.int8 import Agreement, check_agreement, compare
+from slowfast_zoo.inference.engines.openvino.calibration import Calibration, calibration_of
+from slowfast_zoo.inference.engines.openvino.int8 import Agreement, check_agreement, compare, to_int8
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.export.proof import reference_frames
 from slowfast_zoo.runtime import machine
@@ -242,3 +244,31 @@ def test_weights_leave_room_where_products_overflow(
     monkeypatch.setattr(int8, "processor_features", lambda: features)
     assert int8._weight_bits() == bits
     assert isinstance(machine.processor_features(), tuple)
+
+
+def test_what_has_no_name_is_never_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams and file objects can't be told apart: what was made of them serves this call alone."""
+    from openvino import Model, opset13
+
+    def summed(factor: float) -> Any:
+        clip = opset13.parameter([1, *SHAPE], np.float32, name="clip")
+        places = opset13.constant(np.array([2, 3, 4], np.int64))
+        return Model([opset13.reduce_sum(opset13.multiply(clip, np.float32(factor)), places, False)], [clip])
+
+    nameless = Calibration([lambda: torch.zeros(1, *SHAPE)], lambda: iter(()), None)
+    monkeypatch.setattr(int8, "calibration_of", lambda *_: nameless)
+    graphs = iter([summed(1), summed(5)])
+    monkeypatch.setattr(int8, "_made", lambda *_: (next(graphs), agreement()))
+    folded, clip = fold_batch_norms(make_model()), torch.ones(1, *SHAPE)
+    first, second = (to_int8(folded, pictures(1)).run(SHAPE)(clip) for _ in range(2))
+    assert first.tolist() == [[8 * 48 * 48] * 3] and torch.equal(second, 5 * first)
+    assert not artifacts.names(".blob") and not artifacts.names(".int8")
+
+
+def test_a_video_in_the_users_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    (tmp_path / "film.mp4").write_bytes(b"a film")
+    spec = make_model().clip_spec
+    known = calibration_module._identity([tmp_path / "film.mp4"], spec)
+    assert known is not None and calibration_module._identity(["~/film.mp4"], spec) == known

@@ -152,7 +152,10 @@ def test_auto_counts_the_clips_of_all_calls(built: list[object]) -> None:
     answers = [optimized(model, "auto", "float32", CPU, 1) for _ in range(60)]
     assert answers[0] is None
     assert len(built) == 1
-    assert answers[-1] is not None
+    assert answers[-1] is not None and answers[-1].engine == "eager"
+    more = [optimized(model, "auto", "float32", CPU, clips) for clips in (400, 1, None, 1)]
+    assert [fast and fast.engine for fast in more] == ["openvino"] * 4
+    assert len(built) == 2, "never back to one that pays for fewer clips"
     by_data(model)
     assert optimized(model, "auto", "float32", CPU, 1) is None, "other weights are a new model"
 
@@ -174,3 +177,11 @@ def test_threads_share_one_engine(built: list[object]) -> None:
         thread.join()
     assert len(built) == 1
     assert all(torch.equal(answer, answers[0]) for answer in answers) and len(answers) == 8
+
+
+def test_what_took_the_place_of_autos_choice_stays(built: list[object]) -> None:
+    model = heavy(make_model())
+    first = optimized(model, "auto", "float32", CPU, 400)
+    assert first is not None and first.engine == "openvino"
+    first.engine = "eager"  # as where OpenVINO fails
+    assert optimized(model, "auto", "float32", CPU, 400) is first and len(built) == 1

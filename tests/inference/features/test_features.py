@@ -134,6 +134,9 @@ def test_the_model_stays_as_it_is_and_engines_give_the_same(tmp_path: Path) -> N
     bare.clip_spec = model.clip_spec
     assert np.array_equal(extract_features(bare, path, hop=1.0).values, plain.values)
     assert np.array_equal(np.asarray(plain), plain.values) and "288 float32" in repr(plain)
+    exact = extract_features(model.double(), path, hop=1.0)
+    assert (plain.meta["precision"], exact.meta["precision"]) == ("float32", "float64")
+    assert exact.values == pytest.approx(plain.values, abs=1e-5)
 
 
 # Recipes --------------------------------------------------------------------------------------------------
@@ -417,3 +420,10 @@ def test_bad_arguments_are_refused_in_one_sentence() -> None:
     with pytest.raises(InputError, match="call extract_features for each of many"):
         extract_features(model, [FRAMES], fps=25)  # type: ignore[arg-type]
     assert math.isclose(extract_features(model, FRAMES, fps=25).meta["window_seconds"], 0.6)
+
+
+def test_the_users_folder(features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    features.save("~/film.npy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.npy", "film.npy.json"]

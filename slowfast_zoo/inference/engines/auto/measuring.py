@@ -35,7 +35,7 @@ class Measured:
     seconds_per_clip: float
     """Infinity: it was refused, or failed."""
     start_seconds: float
-    """The quickest start that was seen."""
+    """The quickest start that was seen, with what the first batch takes longer than others."""
     memory_bytes: int | None = None
     """Of the process while it ran; None where the system doesn't tell."""
 
@@ -113,7 +113,7 @@ def measure(
     runs: dict[str, Run] = {}
     begin = clock()
     for candidate in sorted(candidates, key=lambda each: each.starts_in):
-        runs_seconds = 2 * found[current].seconds_per_clip * len(batch)
+        runs_seconds = 3 * found[current].seconds_per_clip * len(batch)
         if candidate.name in found or clock() - begin + candidate.starts_in + runs_seconds > budget:
             continue
         found[candidate.name], other = _tried(candidate, batch, found, idle_bytes, clock, memory)
@@ -135,10 +135,12 @@ def _tried(
     before, begin = memory(), clock()
     try:
         run = candidate.start()
+        float(run(batch).sum())  # the first batch of a size compiles for it, or loads kernels
     except (ExportError, InputError, MissingDependencyError):
         return Measured(seconds_per_clip=math.inf, start_seconds=clock() - begin), None
-    start_seconds = clock() - begin
+    started = clock() - begin
     seconds = _timed(run, batch, clock, min(each.seconds_per_clip for each in found.values()))
+    start_seconds = max(started - seconds * len(batch), 0.0)
     after = memory()
     unknown = before is None or after is None or idle_bytes is None
     own = None if unknown else idle_bytes + max(after - before, 0)  # type: ignore[operator]

@@ -34,6 +34,7 @@ from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_se
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import processor_features
 from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.runtime.progress import shown
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class Int8Network:
     Output ``logits``."""
     shape: Shape
     agreement: Agreement
-    name: str
-    """Stands for it among the kept artifacts."""
+    name: str | None
+    """Stands for it among the kept artifacts; None: nothing does, and it isn't kept."""
 
     def run(self, shape: Shape) -> Run:
         """As an engine for clips of a shape.
@@ -157,6 +158,7 @@ def int8_settings() -> dict[str, Any]:
     return openvino_settings("bfloat16" if half else "float32")
 
 
+@float32_products("float32", torch.device("cpu"))
 def to_int8(folded: SlowFast, source: CalibrationSource, *, progress: bool = False) -> Int8Network:
     """An int8 network, or the one kept from an earlier call with the same weights and videos.
 
@@ -178,12 +180,11 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, progress: bool = Fal
     shape = calibration.shape
     versions = (require("nncf").__version__, require("openvino").__version__)
     facts = ("int8", *versions, shape, calibration.identity, _weight_bits(), int8_settings())
-    name = f"{artifacts.fingerprint(folded, *facts)}.int8"
-    kept = None if calibration.identity is None else _load(name)
-    if kept is not None:
+    name = None if calibration.identity is None else f"{artifacts.fingerprint(folded, *facts)}.int8"
+    if name is not None and (kept := _load(name)) is not None:
         return Int8Network(*kept, name)
     graph, agreement = _made(folded, calibration, shape, progress)
-    _store(name, graph, agreement, keep=calibration.identity is not None)
+    _store(name, graph, agreement)
     return Int8Network(graph, shape, agreement, name)
 
 
@@ -368,10 +369,10 @@ def compare(float32: Run, int8: Run, clips: Iterable[Tensor]) -> Agreement:
     )
 
 
-def _store(name: str, graph: Any, agreement: Agreement, *, keep: bool) -> None:
+def _store(name: str | None, graph: Any, agreement: Agreement) -> None:
     """Keeps a graph with its proof inside; its length is in front of it, and its weights behind it."""
     graph.set_rt_info(json.dumps(agreement.to_dict()), [_EMBEDDED])
-    if not keep:
+    if name is None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.xml"

@@ -21,6 +21,8 @@ _COVER = 4
 computing three times too much takes milliseconds, and making a size half a minute."""
 _WARM_UP = 3
 """Runs before a graph is recorded: Triton and cuDNN choose and load kernels, which can't be recorded."""
+_RECORDING = threading.Lock()
+"""Of one graph at a time: recording it waits for the whole GPU, which another recording forbids."""
 
 
 class FewSizes:
@@ -71,7 +73,7 @@ class Recorder:
 
     def __call__(self, size: int) -> Run:
         """The graph for that many clips, which takes fewer as well. Not for two threads at once."""
-        with torch.cuda.device(self._device):
+        with _RECORDING, torch.cuda.device(self._device):
             clips = torch.zeros((size, *self._shape), device=self._device)
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]

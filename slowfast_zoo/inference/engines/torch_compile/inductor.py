@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from slowfast_zoo.inference.engines.winograd.winograd import use_winograd
 from slowfast_zoo.network.slowfast import check_clip
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import Precision
+
+_SETTINGS = threading.RLock()
+"""Of torch's settings, which are the whole process's: who compiles with some has them to itself."""
 
 
 def _build(module: FoldedNetwork, precision: Precision, device: torch.device, shape: Shape) -> Run:
@@ -81,7 +85,8 @@ def _check(device: torch.device) -> None:
 def inductor_settings(*, frozen: bool) -> Iterator[None]:
     """Freezing, and Inductor's cache inside the library's, unless the user has set a private folder.
 
-    Inductor loads code from there; its default lies in a folder that everybody may have made first.
+    Inductor loads code from there; its default lies in a folder that everybody may have made first. One
+    thread at a time is inside.
 
     Raises:
         ExportError: what is done with these settings can't be compiled.
@@ -91,25 +96,26 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     variable = "TORCHINDUCTOR_CACHE_DIR"
-    before = os.environ.get(variable, default_cache_dir())  # Inductor itself sets its default
-    if before == default_cache_dir() or not artifacts.is_ours(Path(before)):
-        folder = artifacts.engine_folder()
-        if folder is None:
+    with _SETTINGS:
+        before = os.environ.get(variable, default_cache_dir())  # Inductor itself sets its default
+        if before == default_cache_dir() or not artifacts.is_ours(Path(before)):
+            folder = artifacts.engine_folder()
+            if folder is None:
+                raise ExportError(
+                    "torch.compile needs a folder that is this user's alone: set SLOWFAST_ZOO_CACHE,"
+                    " or take engine='openvino' or 'eager'."
+                )
+            os.environ[variable] = str(folder / "inductor")
+        try:
+            with config.patch(freezing=frozen):
+                yield
+        except TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0]
             raise ExportError(
-                "torch.compile needs a folder that is this user's alone: set SLOWFAST_ZOO_CACHE,"
-                " or take engine='openvino' or 'eager'."
-            )
-        os.environ[variable] = str(folder / "inductor")
-    try:
-        with config.patch(freezing=frozen):
-            yield
-    except TorchDynamoException as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ExportError(
-            f"torch.compile can't build this model ({reason}): take engine='openvino' or 'eager'."
-        ) from error
-    finally:
-        os.environ[variable] = before
+                f"torch.compile can't build this model ({reason}): take engine='openvino' or 'eager'."
+            ) from error
+        finally:
+            os.environ[variable] = before
 
 
 COMPILE = Engine(
