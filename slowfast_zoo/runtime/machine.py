@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import platform
 import re
@@ -76,15 +78,19 @@ def given_threads() -> int | None:
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed version of each distribution; those that aren't there are left out."""
-    import importlib.metadata  # here, as it is slow to import and the command line's list needs none of it
-
     found = {}
     for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(ModuleNotFoundError):
+            found[package] = _version(package)
     return found
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Of what is imported it doesn't change, and looking takes 2 ms; what isn't there is looked for again."""
+    import importlib.metadata  # here, as it is slow to import and the command line's list needs none of it
+
+    return importlib.metadata.version(package)
 
 
 def description(device: torch.device) -> str:
