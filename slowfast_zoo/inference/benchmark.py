@@ -32,6 +32,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
 from slowfast_zoo.inference.predict import Predictor
 from slowfast_zoo.inference.runner import BatchRunner, check_predictable
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import processor
 from slowfast_zoo.runtime.precision import Precision
@@ -314,8 +315,8 @@ def _network_alone(
     else:
         engine, precision = "module", str(next(computes.parameters()).dtype).removeprefix("torch.")
     return Benchmark(
-        model=str(model.provenance.get("model", "SlowFast")),
-        weights=model.provenance.get("tag"),
+        model=str(model.provenance.get("model") or "SlowFast"),
+        weights=of_pathways(model.provenance).get("tag"),
         engine=engine,
         precision=precision,
         machine=Machine.of(runner.device),

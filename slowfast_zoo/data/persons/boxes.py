@@ -27,6 +27,7 @@ import numpy.typing as npt
 from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_ava
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, quoted
+from slowfast_zoo.files import expanded
 from slowfast_zoo.video.sampling import is_number
 
 Frame = npt.NDArray[np.uint8]
@@ -370,6 +371,7 @@ _OfVideo = TypeVar("_OfVideo")
 
 
 def _read_file(path: Path) -> _Rows:
+    path = expanded(path)
     return _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
 
 

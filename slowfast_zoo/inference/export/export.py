@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.files import hash_file
+from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms
 from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
@@ -123,7 +123,7 @@ def export(
         MissingDependencyError: what the format needs isn't installed.
         ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
     """
-    target = Path(path)
+    target = expanded(path)
     name, kind = _format(target, format)
     check_precision(precision, get_args(EnginePrecision))
     if precision not in kind.precisions:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.inputs import expand_sources
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Clips, read_clips
@@ -194,7 +195,7 @@ def _identity(videos: Iterable[Source], spec: ClipSpec) -> str | None:
         if isinstance(video, (bytes, bytearray, memoryview)):
             digest.update(hashlib.sha256(video).digest())
         elif isinstance(video, (str, Path)):
-            path = Path(video)
+            path = expanded(video)
             try:
                 files = sorted(path.iterdir()) if path.is_dir() else [path]
                 for file in files:
