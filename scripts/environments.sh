@@ -73,7 +73,7 @@ inside "$python" -m build --wheel --outdir "$place/dist" "$place" > /dev/null
 inside "$python" -m pip install --quiet --no-deps --force-reinstall "$place/dist/$(ls "$home/dist")"
 rm -rf "$home/dist" "$home/build"
 inside "$python" -m pip list --format freeze |
-    grep -iE '^(av|click|filelock|huggingface|numpy|onnx|openvino|safetensors|slowfast|torch|tqdm)' | tr '\n' ' '
+    grep -iE '^(av|click|filelock|httpx2|huggingface|numpy|onnx|openvino|safetensors|slowfast|torch|tqdm)' | tr '\n' ' '
 echo
 
 # README's first command, outside the checkout: the installed wheel answers. A cache of its own, so nothing is there.

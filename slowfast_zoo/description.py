@@ -84,7 +84,7 @@ def describe(model: str | SlowFast, tag: str = "default") -> Description:
     tags: tuple[str, ...] = ()
     if isinstance(model, SlowFast):
         entry, provenance = None, dict(model.provenance)
-        name = str(provenance.get("model", "SlowFast"))
+        name = str(provenance.get("model") or "SlowFast")
         spec, clip, labels = model.spec, model.clip_spec, model.labels
     else:
         entry, provenance = get_weights(model, tag), {}

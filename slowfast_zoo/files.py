@@ -35,13 +35,13 @@ def written_whole(path: str | Path, *, keep_links: bool = True) -> Iterator[Path
     before the name is. Who may read the file is the umask's choice, whatever wrote it.
 
     Args:
-        path: where the file is to be.
+        path: where the file is to be, "~" as ``expanded`` has it.
         keep_links: write what a link leads to, as a user who named it expects; else the file replaces it.
 
     Raises:
         OSError: no room, no permission, no folder, or a device or pipe; nothing half written is left.
     """
-    path = _place(Path(path)) if keep_links else Path(path)
+    path = _place(expanded(path)) if keep_links else expanded(path)
     temporary = path.with_name(f".{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}")
     try:
         with temporary.open("xb") as file:
@@ -90,7 +90,7 @@ def check_writable(path: str | Path) -> None:
     Raises:
         OSError: no folder, no permission, or a folder, device or pipe of that name.
     """
-    path = Path(path)
+    path = expanded(path)
     if kind_of(path) == "folder":
         raise IsADirectoryError(f"'{path}' is a folder")
     path = _place(path)

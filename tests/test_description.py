@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 
-from slowfast_zoo import describe, get_weights, list_models, list_weights
+from slowfast_zoo import ModelSpec, SlowFast, describe, get_weights, list_models, list_weights
 from slowfast_zoo.cli import main
 from slowfast_zoo.description import multiply_adds
 
@@ -21,6 +22,14 @@ def test_multiply_adds_are_the_published_ones() -> None:
     }
     for (model, tag), giga in published.items():
         assert describe(model, tag).multiply_adds[256] / 1e9 == pytest.approx(giga, abs=0.006)
+
+
+def test_a_network_without_a_name_is_called_what_it_is() -> None:
+    with torch.device("meta"):
+        model = SlowFast(ModelSpec(depth=14))
+    for provenance in ({}, {"model": None}):
+        model.provenance = dict(provenance)
+        assert describe(model).name == "SlowFast"
 
 
 def test_multiply_adds_of_a_net_that_can_be_counted_by_hand() -> None:

@@ -6,6 +6,7 @@ Loading real files is tested in ``test_pretrained.py``.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,6 +220,20 @@ def test_weights_of_ones_own_take_names_and_origin_of_published_ones_away(tmp_pa
     assert model.provenance == {"model": "slowfast_tiny", "tag": None, "file": "own.pth"}
     model.labels = OWN
     assert slowfast_zoo.load_checkpoint(model, tmp_path / "own.pth").labels == tuple(OWN)
+    fresh = zoo.slowfast_tiny(pretrained=True, labels=OWN)
+    assert slowfast_zoo.load_checkpoint(fresh, tmp_path / "own.pth").labels == tuple(OWN)
+    renamed = zoo.slowfast_tiny(pretrained=True)
+    renamed.labels = OWN
+    assert slowfast_zoo.load_checkpoint(renamed, tmp_path / "own.pth").labels == tuple(OWN)
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_tilde_is_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path))
+    mine = zoo.slowfast_tiny()
+    torch.save(mine.state_dict(), tmp_path / "own.pth")
+    assert same_head(create_model("slowfast_tiny", weights=Path("~/own.pth")), mine)
+    assert same_head(slowfast_zoo.load_checkpoint(zoo.slowfast_tiny(), "~/own.pth"), mine)
 
 
 @pytest.mark.usefixtures("memory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
 from slowfast_zoo.errors import DownloadError, InputError, without_secrets
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.naming import ModelRef
 
 REQUIRED = (
@@ -22,6 +24,7 @@ REQUIRED = (
     "numpy",
     "safetensors",
     "huggingface-hub",
+    "httpx2",
     "av",
     "filelock",
     "tqdm",
@@ -229,21 +232,21 @@ def _cache() -> dict[str, Any]:
         folder = cache_dir()
     except DownloadError as error:
         return {"folder": f"unusable ({error})", "writable": False}
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            writable = True
-    except OSError:
-        writable = False
-    return {
+    facts: dict[str, Any] = {
         "folder": str(folder),
-        "exists": folder.is_dir(),
-        "writable": writable,
-        "files": len(files),
-        "size": f"{sum(path.stat().st_size for path in files) / 1e6:.1f} MB",
-        "free": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB",
+        "exists": kind_of(folder) == "folder",
+        "writable": False,
     }
+    with suppress(OSError):
+        existing = next(path for path in (folder, *folder.parents) if kind_of(path))
+        facts["free"] = f"{shutil.disk_usage(existing).free / 1e9:.1f} GB"
+        with tempfile.TemporaryFile(dir=existing):
+            facts["writable"] = True
+    with suppress(OSError):  # another user's
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        facts["files"] = len(files)
+        facts["size"] = f"{sum(path.stat().st_size for path in files) / 1e6:.1f} MB"
+    return facts
 
 
 def _measured() -> dict[str, str]:
@@ -273,13 +276,15 @@ def _ask(root: str) -> str:
 
     import httpx2
 
-    from slowfast_zoo.weights.download.transfer import reason
+    from slowfast_zoo.weights.download.transfer import reason, unusable_settings
 
     start = time.monotonic()
     try:
         httpx2.head(root, timeout=_NETWORK_SECONDS)
-    except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, OSError, ValueError) as error:
+    except httpx2.HTTPError as error:
         return f"not reached ({reason(error)})"
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+        return f"not reached ({unusable_settings(error, 'HF_ENDPOINT')})"
     return f"reached in {time.monotonic() - start:.1f} s"
 
 

@@ -18,7 +18,10 @@ HELP = "A name, NAME:TAG, a publisher's config name, a saved folder, or a checkp
 
 
 class ModelType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
-    """MODEL as a click type: completes names, and tags behind a colon."""
+    """MODEL as a click type: completes names, and in zsh and fish tags behind a colon.
+
+    bash takes the colon for the end of a word, and completes no tags.
+    """
 
     name = "MODEL"
 

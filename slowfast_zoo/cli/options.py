@@ -48,7 +48,10 @@ def echo_json(values: Mapping[str, Any]) -> None:
 
 
 def in_options(sentence: str, command: click.Command | None) -> str:
-    """The library's sentence with arguments as the command spells them: "--fps 25" for "fps=25"."""
+    """The library's sentence with arguments as the command spells them: "--fps 25" for "fps=25".
+
+    What stands in a Python call stays, and an option that the sentence names itself isn't named twice.
+    """
     spelled = {
         name: next(spelling for spelling in option.opts if spelling.startswith("--"))
         for option in (command.params if command else ())
@@ -58,9 +61,14 @@ def in_options(sentence: str, command: click.Command | None) -> str:
 
     def spell(found: re.Match[str]) -> str:
         option = spelled.get(found[1])
-        return found[0] if option is None else f"{option} {found[2].strip(chr(39))}".rstrip()
+        if option is None:  # or a whole call
+            return found[0]
+        again = found[3] if found[3] and found[3] != f" ({option})" else ""
+        return f"{option} {found[2].strip(chr(39))}".rstrip() + again
 
-    return re.sub(r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)(?=[\s.,;:)]|$)", spell, sentence)
+    call = r"\w\((?:[^()]|\([^()]*\))*\)"
+    argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
+    return re.sub(f"{call}|{argument}", spell, sentence)
 
 
 class Command(click.Command):

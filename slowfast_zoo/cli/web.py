@@ -97,7 +97,7 @@ def _short(path: Path, others: Sequence[Path]) -> str:
 def _call(model: ModelRef, name: str) -> str:
     """The Python call that loads a folder or file of one's own."""
     from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-    from slowfast_zoo.weights.saved.file import config_in
+    from slowfast_zoo.weights.saved.config import config_in
     from slowfast_zoo.weights.store import open_file
 
     assert model.path is not None

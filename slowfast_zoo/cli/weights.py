@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,14 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelType, model_argument, model_option
 from slowfast_zoo.cli.options import FILE, FOLDER, NEW_FILE, check_absent, choice, command, echo
 from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
+
+if TYPE_CHECKING:
+    from slowfast_zoo.network.slowfast import SlowFast
 
 _COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
 
@@ -115,12 +119,13 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None, overwrit
     from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, save_pretrained
 
     check_absent(*(folder / name for name in (WEIGHTS, CONFIG, CARD)), overwrite=overwrite)
+    names = None if labels is None else read_labels(labels).names
     converted = model.load()
-    if labels is not None:
-        converted.labels = read_labels(labels).names
-    save_pretrained(converted, folder)
+    if names is not None:
+        converted.labels = names
+    save_pretrained(converted, folder, metrics=_measured(model, converted))
     classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
-    echo(f"{folder}: {converted.provenance.get('model', 'a network of no catalog')}, {classes}")
+    echo(f"{folder}: {converted.provenance.get('model') or 'a network of no catalog'}, {classes}")
 
 
 @command(
@@ -240,6 +245,22 @@ def _for_each(entries: list[WeightEntry], action: Callable[[WeightEntry], str]) 
     if failed:
         echo(f"{len(failed)} of {len(entries)} failed.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _measured(model: ModelRef, loaded: SlowFast) -> dict[str, Any] | None:
+    """What a saved MODEL, or its publisher, says was measured with exactly these weights."""
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+    from slowfast_zoo.weights.saved.config import config_in, read_config
+    from slowfast_zoo.weights.saved.folder import CONFIG
+
+    if model.path is not None:
+        folder = kind_of(model.path) == "folder"
+        saved = read_config(model.path / CONFIG) if folder else config_in(read_checkpoint(model.path))
+        if saved is not None:
+            return saved.metrics
+    name, tag = loaded.provenance.get("model"), loaded.provenance.get("tag")
+    entry = model.entry or (get_weights(name, tag) if name and tag else None)
+    return None if entry is None else _metrics(entry)
 
 
 def _metrics(entry: WeightEntry) -> dict[str, float | str]:

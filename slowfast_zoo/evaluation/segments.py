@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import DataError, InputError, did_you_mean
-from slowfast_zoo.files import kind_of, read_text
+from slowfast_zoo.files import expanded, kind_of, read_text
 from slowfast_zoo.inference.segments import Segment
 
 Values = npt.NDArray[np.float64]
@@ -181,7 +181,7 @@ def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, lis
         InputError: no video is in that subset.
         DataError: the file isn't in that format.
     """
-    videos = _document(Path(path), "database")
+    videos = _document(expanded(path), "database")
     found = {
         name: video
         for name, video in videos.items()
@@ -203,7 +203,7 @@ def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
     Raises:
         DataError: a file isn't in that format.
     """
-    path = Path(path)
+    path = expanded(path)
     files = sorted(path.glob("*.json")) if kind_of(path) == "folder" else [path]
     if not files:
         raise DataError(f"The folder '{path}' holds no .json files.")

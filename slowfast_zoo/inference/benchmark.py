@@ -32,6 +32,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single
 from slowfast_zoo.inference.predict import Predictor
 from slowfast_zoo.inference.runner import BatchRunner, check_predictable
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import processor
 from slowfast_zoo.runtime.precision import Precision
@@ -310,8 +311,8 @@ def _network_alone(
     persons = [] if boxes is None else [each[:, 1:] for each in example_boxes(model.spec, shape, boxes)]
     network, per_view = _network(runner, shape, views[0] * views[1], runs, persons)
     return Benchmark(
-        model=str(model.provenance.get("model", "SlowFast")),
-        weights=model.provenance.get("tag"),
+        model=str(model.provenance.get("model") or "SlowFast"),
+        weights=of_pathways(model.provenance).get("tag"),
         engine=computes.engine if isinstance(computes, OptimizedModel) else "module",
         precision=runner.precision,
         machine=Machine.of(runner.device),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.heads import Acrn, head_of, init_classifier, last_layers
 from slowfast_zoo.network.pathway import STAGES, Bottleneck, Lateral, NonLocal, Pathway, checkpoint_block
+from slowfast_zoo.network.provenance import with_fresh_classifier
 from slowfast_zoo.spec import ClipSpec, ModelSpec, SlowSampling
 
 PARTS = ("stem", *STAGES)
@@ -174,7 +175,7 @@ class SlowFast(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
-        """Puts a fresh classifier in place of the old one; ``spec`` and ``labels`` follow.
+        """Puts a fresh classifier in place of the old one; ``spec``, ``labels`` and ``provenance`` follow.
 
         Args:
             num_classes: rows of the new classifier; 0 for a model that returns pooled features.
@@ -190,9 +191,8 @@ class SlowFast(nn.Module):
         classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
         init_classifier(classifier)
         self.spec, self.classifier, self._labels = spec, classifier.train(self.training), labels
-        if "training" in self.provenance:  # what was trained and measured isn't this classifier's
-            earlier = dict(self.provenance)
-            self.provenance = {"pretraining": earlier.pop("training")} | earlier
+        if num_classes or "training" in self.provenance:  # pathways alone still are the published ones
+            self.provenance = with_fresh_classifier(self.provenance)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether training keeps each block's input only and computes the block again on the way back.

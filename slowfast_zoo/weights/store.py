@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, quoted
-from slowfast_zoo.files import hash_file, kind_of
+from slowfast_zoo.files import expanded, hash_file, kind_of
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -21,8 +21,8 @@ from slowfast_zoo.weights.checkpoint.loading import (
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.download.digest import Digest
 from slowfast_zoo.weights.download.download import fetch_weights
-from slowfast_zoo.weights.saved.config import SavedConfig
-from slowfast_zoo.weights.saved.file import LocalWeights, config_in, converted
+from slowfast_zoo.weights.saved.config import SavedConfig, config_in
+from slowfast_zoo.weights.saved.file import LocalWeights, converted
 from slowfast_zoo.weights.saved.folder import open_folder
 from slowfast_zoo.weights.saved.hub import locate
 
@@ -70,6 +70,7 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
         CheckpointError: it is unsafe or damaged, or another model's, or fits no row, or several.
         InputError: a folder, or ``like`` for a file that says itself what it is.
     """
+    path = expanded(path)
     if kind_of(path) == "folder":
         raise InputError(f"'{path}' is a folder; from_pretrained reads folders.")
     checkpoint = read_checkpoint(path)
@@ -139,7 +140,8 @@ def _only_model(checkpoint: Checkpoint) -> str:
         what = f"may be {quoted(models)}" if models else "is no network of the catalog"
         raise CheckpointError(
             f"'{checkpoint.path}' {what}; say which one is meant: create_model(name, weights=Path(file)),"
-            " on the command line --like NAME."
+            " on the command line --like NAME; where that can't be said, take the folder that slowfast-zoo"
+            " convert FILE FOLDER --like NAME writes."
         )
     return models[0]
 

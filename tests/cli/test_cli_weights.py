@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from support.publisher_files import SPEC, WRITERS, trained
 from support.servers import FileServer
 
 from slowfast_zoo.cli import main
+from slowfast_zoo.cli.machine import _ask, _cache
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.transforms.compiled import library
@@ -25,6 +28,7 @@ from slowfast_zoo.weights.catalog import get_weights
 from slowfast_zoo.weights.catalog.datasets import CHARADES
 from slowfast_zoo.weights.catalog.entry import Metrics, WeightEntry
 from slowfast_zoo.weights.download import transfer
+from slowfast_zoo.weights.saved.config import read_config
 from slowfast_zoo.weights.saved.hub import from_pretrained
 from slowfast_zoo.zoo import create_model
 
@@ -160,6 +164,11 @@ def test_convert_a_published_file(files: dict[str, bytes], tag: str, tmp_path: P
     assert (model.spec, model.clip_spec) == (CLASSES, CLIP)
     assert model.labels == get_weights("tiny_a").labels
     assert model.provenance["file"] == "any name"
+    metrics = read_config(tmp_path / "out" / "config.json").metrics
+    assert metrics is not None and metrics["top1"] == 61.5
+    for source in (tmp_path / "out", tmp_path / "out" / "model.safetensors"):
+        run("convert", source, tmp_path / "copy", "--overwrite")
+        assert read_config(tmp_path / "copy" / "config.json").metrics == metrics
     again = run("convert", tmp_path / "any name", tmp_path / "out", status=1).stderr
     assert "model.safetensors' exists; give --overwrite" in again
     run("convert", tmp_path / "any name", tmp_path / "out", "--overwrite")
@@ -179,6 +188,11 @@ def test_convert_a_fine_tuned_file(files: dict[str, bytes], tmp_path: Path) -> N
     result = run("convert", tmp_path / "f.pth", tmp_path / "c", "--labels", tmp_path / "names.txt", status=1)
     assert "1 names for 3 classes" in result.stderr
     assert not (tmp_path / "c").exists()
+    (tmp_path / "names.txt").write_text("")
+    result = run(
+        "convert", "tiny_a:pytorchvideo/gone", tmp_path / "c", "--labels", tmp_path / "names.txt", status=1
+    )
+    assert "is empty" in result.stderr, "before anything is fetched"
 
 
 @pytest.mark.parametrize("like", ["tiny_a", "tiny_a:mmaction2/x", "tiny_a:gluoncv/x@01234567"])
@@ -310,6 +324,10 @@ def test_without_the_hub_copy_the_publisher_is_asked(
 # --- doctor --------------------------------------------------------------------------------------
 
 
+def _forbidden(*_: object) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cached").write_bytes(b"x" * 2_000_000)
     monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path))
@@ -327,6 +345,8 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = report["self-test"]
     assert verdicts["float32 as engines compute"].startswith("right")
     assert all(verdict.startswith("right") for verdict in verdicts.values() if "is refused" not in verdict)
+    monkeypatch.setattr(Path, "rglob", _forbidden)
+    assert "files" not in _cache() and _cache()["writable"]
     text = run("doctor").stdout
     assert "secret" not in text
     assert "word@" not in text
@@ -391,6 +411,9 @@ def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.Monk
             network = json.loads(run("doctor", "--json").stdout)["network"]
     assert network[server.url].startswith("reached")  # it answers 404, which is an answer
     assert network["https://127.0.0.1:9"].startswith("not reached")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:PASSWORD@127.0.0.1:9")
+    assert "not reached (the network can't be used as the environment says (" in _ask("https://127.0.0.1:9")
 
 
 @pytest.mark.usefixtures("bfloat16_kernels")

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from slowfast_zoo.cli import main, options
-from slowfast_zoo.cli.options import Command
+from slowfast_zoo.cli.options import Command, in_options
 from slowfast_zoo.errors import InputError, printable
 
 CONTEXT = click.Context(main)
@@ -110,6 +110,9 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     said = CliRunner().invoke(main, ["wait"]).stderr
     expected = "The rate is unknown: give --fps, --format (or num_classes=); --fps 3 is one, --format."
     assert said == f"Error: {expected}\n"
+    sentence = "Say load(name, at=Path('x'), fps='9', n=3), predict() with fps='9'; leave out fps= (--fps)."
+    expected = "Say load(name, at=Path('x'), fps='9', n=3), predict() with --fps 9; leave out --fps."
+    assert in_options(sentence, command) == expected
 
 
 @pytest.mark.parametrize(

@@ -544,3 +544,7 @@ def test_a_model_that_scores_persons_is_compared_with_its_row() -> None:
         "depth is 14, not 50; fast_depth is 14, not 50; base_width is 8, not 64"
     ]
     assert len(report.checks) == 4
+    model.reset_classifier(model.num_classes, row.labels[::-1])
+    again = verify(model, stages=["model"])
+    assert [check.ok for check in again.checks] == [check.ok for check in report.checks[:3]] + [None]
+    assert again.checks[-1].detail == f"the model has {model.num_classes} classes of its own"

@@ -18,6 +18,12 @@ def write(path: Path, *, keep_links: bool = True) -> None:
         part.write_text("new")
 
 
+def test_a_tilde_is_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path))
+    write(Path("~/answers.json"))
+    assert (tmp_path / "answers.json").read_text() == "new"
+
+
 def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     target, link = tmp_path / "deep" / "target.json", tmp_path / "latest.json"

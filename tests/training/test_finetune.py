@@ -103,9 +103,18 @@ def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any)
             "The start: slowfast_tiny with the weights camera-motion. slowfast_tiny:actions is the better"
             " start for what people do.",
         ),
+        (
+            {"model": "slowfast_tiny", "initialized_from": {"tag": "actions"}},
+            "The start: slowfast_tiny with the weights actions.",
+        ),
+        (
+            {"model": "slowfast_tiny", "initialized_from": {"tag": "actions"}, "training": {}},
+            "The start: slowfast_tiny, as it was trained.",
+        ),
+        ({"model": None}, "The start: a network of one's own, with no published weights."),
     ],
 )
-def test_the_start_is_told_and_a_better_one_named(facts: dict[str, str], told: str) -> None:
+def test_the_start_is_told_and_a_better_one_named(facts: dict[str, Any], told: str) -> None:
     model = make_model()
     model.provenance = facts
     assert _start_of(model) == told

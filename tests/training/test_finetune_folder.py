@@ -134,6 +134,7 @@ def test_other_settings_or_another_start_are_not_gone_on_with(clips: Path, tmp_p
     random = [slowfast_tiny() for _ in range(2)]
     assert start_of(random[0]) == start_of(random[1]) == "slowfast_tiny, no published weights"
     assert start_of(slowfast_tiny(True)).startswith("slowfast_tiny:camera-motion (")
+    assert start_of(slowfast_tiny(True, num_classes=3)) == start_of(slowfast_tiny(True))
 
 
 def test_one_at_a_time_in_a_folder_and_nothing_of_others_is_touched(clips: Path, tmp_path: Path) -> None:

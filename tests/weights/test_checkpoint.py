@@ -230,6 +230,83 @@ def test_another_number_of_classes_keeps_the_models_own_head(
         assert torch.equal(features(clip()), expected)
 
 
+def saved(path: Path, model: SlowFast, labels: list[str] | None = None) -> Path:
+    """A file that this library wrote, with those class names."""
+    model.labels = labels
+    write_file(path, model)
+    return path
+
+
+def test_the_names_of_a_record_come_with_its_classifier(tmp_path: Path) -> None:
+    names = list("abcdef")
+    path = saved(tmp_path / "mine.safetensors", trained(), names)
+    model = SlowFast(SPEC)
+    assert load_checkpoint(model, path).labels == tuple(names)
+    assert load_checkpoint(model, path).labels == tuple(names)
+    before = copied(model)
+    model.labels = names[::-1]
+    other = saved(tmp_path / "other.safetensors", trained(seed=3), names)
+    with pytest.raises(
+        InputError, match=r"Class 0 is 'a' in '.*other.*' and 'f' in the model: model\.labels"
+    ):
+        load_checkpoint(model, other)
+    assert_same_state(model, before)
+    assert load_checkpoint(model, other, backbone_only=True).labels == tuple("fedcba")
+    fewer = SlowFast(SPEC.replace(num_classes=3))
+    fewer.labels = list("xyz")
+    assert load_checkpoint(fewer, other).labels == tuple("xyz"), "its own classifier's"
+    torch.save(trained().state_dict(), tmp_path / "bare.pth")
+    assert load_checkpoint(model, tmp_path / "bare.pth").labels == tuple("fedcba")
+
+
+def test_a_damaged_file_of_ones_own_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "mine.safetensors", trained())
+    content = bytearray(path.read_bytes())
+    content[-4000:-2000] = bytes(2000)
+    path.write_bytes(content)
+    model = trained(seed=2)
+    before = copied(model)
+    for backbone_only in (False, True):
+        with pytest.raises(CheckpointError, match=r"is damaged, .* the checksum doesn't fit"):
+            load_checkpoint(model, path, backbone_only=backbone_only)
+    assert_same_state(model, before)
+
+
+def test_what_a_record_says_of_another_network_is_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(tmp_path / "mine.safetensors", trained())
+    with caplog.at_level(logging.WARNING):
+        load_checkpoint(SlowFast(SPEC), path)
+    assert not caplog.text
+    spec = SPEC.replace(alpha=2, slow_sampling="linspace", activation="sigmoid", head_pool="window_logits")
+    load_checkpoint(SlowFast(spec), path)
+    for told in (
+        f"alpha {SPEC.alpha} instead of 2",
+        f"slow_sampling {SPEC.slow_sampling} instead of linspace",
+        "activation softmax instead of sigmoid",
+        "head_pool global instead of window_logits",
+    ):
+        assert told in caplog.text
+    caplog.clear()
+    load_checkpoint(SlowFast(SPEC.replace(activation="sigmoid", num_classes=3)), path)
+    assert "activation" not in caplog.text, "the classifier is the model's own"
+    persons = saved(tmp_path / "persons.safetensors", trained(ROI_SPEC))
+    roi = RoiSpec(acrn=True, temporal_pool="max")
+    load_checkpoint(SlowFast(ROI_SPEC.replace(roi=roi)), persons)
+    assert "temporal_pool mean instead of max" in caplog.text
+
+
+def test_a_file_without_a_classifier_is_told_what_takes_it(tmp_path: Path) -> None:
+    torch.save(trained(SPEC.replace(num_classes=0)).state_dict(), tmp_path / "file")
+    model = SlowFast(SPEC)
+    with pytest.raises(
+        CheckpointError, match=r"no classifier: load_checkpoint\(.*backbone_only=True\) takes"
+    ):
+        load_checkpoint(model, tmp_path / "file")
+    load_checkpoint(model, tmp_path / "file", backbone_only=True)
+
+
 def assert_same_state_but_head(model: SlowFast, source: SlowFast) -> None:
     head = ("classifier.weight", "classifier.bias")
     assert_same_state(model, source.state_dict(), skip=head)

@@ -343,6 +343,48 @@ def test_cache_folder_follows_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cache_dir() == tmp_path / ".cache" / "slowfast_zoo"
 
 
+def test_a_user_without_a_home_needs_only_the_cache(
+    server: FileServer, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_HOME")
+
+    expanduser = Path.expanduser
+
+    def of_nobody(path: Path) -> Path:
+        if str(path).startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return expanduser(path)
+
+    monkeypatch.setattr(Path, "expanduser", of_nobody)
+    assert get().sha256 == SHA256
+    monkeypatch.delenv("SLOWFAST_ZOO_CACHE")
+    assert get(folder=settings.parent / "mirror").sha256 == SHA256
+    with pytest.raises(DownloadError, match="set SLOWFAST_ZOO_CACHE to a folder"):
+        get()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ALL_PROXY", "socks5://user:PASSWORD@127.0.0.1:9", "a SOCKS proxy needs the package 'socksio'"),
+        ("ALL_PROXY", "socks://user:PASSWORD@127.0.0.1:9", "no such address can be used"),
+        ("https_proxy", "http://user:PASS/WORD@127.0.0.1:9", "no such address can be used"),
+        ("HTTPS_PROXY", "proxy.corp:port", "no such address can be used"),
+        ("SSL_CERT_FILE", "/nonexistent/PASSWORD.pem", "No such file or directory"),
+    ],
+)
+def test_settings_that_no_client_can_use(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(DownloadError, match=rf"as the environment says \({name.upper()}\): {says}") as caught:
+        get()
+    assert "PASS" not in "".join(traceback.format_exception(caught.value))
+    assert "can't be stored" not in str(caught.value)
+
+
 # --- servers that fail ------------------------------------------------------------------------------
 
 
@@ -980,7 +1022,7 @@ def test_a_malformed_proxy_is_said_without_its_password(
     proxy: str, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(DownloadError, match=r"the proxy that HTTPS_PROXY, .* names can't be used") as caught:
+    with pytest.raises(DownloadError, match=r"as the environment says \(HTTPS_PROXY\): ") as caught:
         get()
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 

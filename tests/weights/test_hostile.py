@@ -98,8 +98,7 @@ def names_of_stems(value: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def huge_network(path: Path) -> None:
     from slowfast_zoo import ClipSpec, ModelSpec
-    from slowfast_zoo.weights.saved.config import SavedConfig
-    from slowfast_zoo.weights.saved.file import HEADER
+    from slowfast_zoo.weights.saved.config import HEADER, SavedConfig
 
     spec = ModelSpec(depth=152, base_width=256)
     config = SavedConfig(model_spec=spec, clip_spec=ClipSpec(), labels=None, provenance={})

@@ -17,7 +17,7 @@ from slowfast_zoo.training.state import save_weights
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog.own import TINY_MODEL_SPEC
 from slowfast_zoo.weights.saved import config as config_module
-from slowfast_zoo.weights.saved.config import SavedConfig
+from slowfast_zoo.weights.saved.config import SavedConfig, after_training
 from slowfast_zoo.weights.saved.file import converted
 
 CLIP = ClipSpec(
@@ -154,6 +154,33 @@ def test_the_embedded_file_says_what_it_is() -> None:
     assert (loaded.spec, loaded.clip_spec, loaded.labels) == (model.spec, model.clip_spec, model.labels)
     clip = torch.randn(1, 3, 8, 64, 64)
     assert torch.equal(loaded(clip), model(clip))
+
+
+def test_a_fresh_classifier_is_not_called_published(tmp_path: Path) -> None:
+    published = create_model("slowfast_tiny", pretrained=True)
+    facts = {key: fact for key, fact in published.provenance.items() if fact is not None}
+    start = {key: facts.pop(key) for key in [*facts] if key not in ("model", "license")}
+    assert start["verified"] is True
+    for model in (
+        create_model("slowfast_tiny", pretrained=True, labels=["x", "y"]),
+        create_model("slowfast_tiny", pretrained=True, num_classes=published.num_classes),
+    ):
+        save_pretrained(model, tmp_path)
+        saved = from_pretrained(tmp_path)
+        assert saved.provenance == facts | {"initialized_from": start}
+        card = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert "verified" not in card and start["sha256"] not in card
+        assert "| initialized from | camera-motion |" in card
+        saved.reset_classifier(3)
+        assert saved.provenance == facts | {"initialized_from": start}, "nested once"
+        training = after_training(saved.provenance, {"epochs": 1})
+        assert training == facts | {"initialized_from": start, "training": {"epochs": 1}}
+    pathways = create_model("slowfast_tiny", pretrained=True, num_classes=0)
+    assert pathways.provenance == published.provenance
+    pathways.reset_classifier(2)
+    assert pathways.provenance == facts | {"initialized_from": start}
+    published.reset_classifier(2)
+    assert published.provenance == facts | {"initialized_from": start}
 
 
 def test_what_was_trained_on_is_not_called_published(tmp_path: Path) -> None:

@@ -187,7 +187,8 @@ class PersonAnnotations:
 
 def is_person_data(source: str | Path) -> bool:
     """Whether a file annotates persons, in one of the forms above: no list of clips looks like them."""
-    return kind_of(Path(source)) == "file" and _form(Path(source)) is not None
+    path = expanded(source)
+    return kind_of(path) == "file" and _form(path) is not None
 
 
 def read_persons(

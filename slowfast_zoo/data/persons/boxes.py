@@ -371,6 +371,7 @@ _OfVideo = TypeVar("_OfVideo")
 
 
 def _read_file(path: Path) -> _Rows:
+    path = expanded(path)
     return _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
 
 

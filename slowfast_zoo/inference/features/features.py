@@ -41,6 +41,7 @@ from slowfast_zoo.inference.features.recipes import (
 )
 from slowfast_zoo.inference.inputs import check_single
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision
@@ -271,7 +272,7 @@ class FeatureExtractor:
         return {
             "recipe": self._recipe_name,
             "model": model.provenance.get("model"),
-            "weights": model.provenance.get("tag"),
+            "weights": of_pathways(model.provenance).get("tag"),
             "provenance": model.provenance,
             "layer": self._layer,
             "window_seconds": self._window if recipe is None else float(recipe.window),

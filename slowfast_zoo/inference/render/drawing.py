@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.files import kind_of, written_whole
+from slowfast_zoo.files import expanded, kind_of, written_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -212,7 +212,7 @@ def checked_path(path: str | Path, suffixes: Sequence[str]) -> Path:
         InputError: another suffix.
         VideoError: there is no such folder.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix.lower() not in suffixes:
         given = f"ends in '{path.suffix}'" if path.suffix else "has no ending"
         raise InputError(f"'{path}' {given}; accepted: {', '.join(suffixes)}.")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render.drawing import (
@@ -236,8 +237,8 @@ def _refuse(model: object, source: object, path: Path, topk: int) -> None:
         )
     if not isinstance(topk, int) or isinstance(topk, bool) or topk < 1:
         raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1.")
-    named = isinstance(source, (str, Path)) and path.exists() and Path(source).exists()
-    if named and path.samefile(str(source)):
+    named = isinstance(source, (str, Path)) and path.exists() and expanded(source).exists()
+    if named and path.samefile(expanded(str(source))):
         raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
 
 

@@ -23,6 +23,7 @@ from slowfast_zoo.inference.verify.demo_clip import demo_checks
 from slowfast_zoo.inference.verify.parts import engines, labels, views
 from slowfast_zoo.inference.verify.report import Check, Report
 from slowfast_zoo.inference.verify.stages import Array, Measurement
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.runtime.devices import to_device
@@ -247,7 +248,7 @@ def _model_checks(model: SlowFast) -> Iterator[Check]:
     broken = [name for name, value in values if value.is_floating_point() and not value.isfinite().all()]
     detail = f"NaN or infinity in {quoted(broken[:3])}" if broken else ""
     yield Check(stage="model", what="all weights are finite", ok=not broken, detail=detail)
-    name, tag = model.provenance.get("model"), model.provenance.get("tag")
+    name, tag = model.provenance.get("model"), of_pathways(model.provenance).get("tag")
     if name is None or tag is None:
         detail = "the model doesn't name published weights"
         yield Check(stage="model", what="the catalog row", ok=None, detail=detail)
@@ -274,7 +275,7 @@ def _model_checks(model: SlowFast) -> Iterator[Check]:
 
 def _labels_check(model: SlowFast, expected: tuple[str, ...], row_name: str) -> Check:
     what = f"labels of {row_name}"
-    if model.spec.num_classes != len(expected):
+    if model.spec.num_classes != len(expected) or "tag" not in model.provenance:
         detail = f"the model has {model.spec.num_classes} classes of its own"
         return Check(stage="model", what=what, ok=None, detail=detail)
     if model.labels is None:

@@ -27,6 +27,7 @@ from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
 from slowfast_zoo.errors import InputError, TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
@@ -251,7 +252,7 @@ def finetune(
 def _start_of(model: SlowFast) -> str:
     """One sentence: which weights the fine-tuning starts from."""
     facts = model.provenance
-    name, tag = facts.get("model", "a network of one's own"), facts.get("tag")
+    name, tag = facts.get("model") or "a network of one's own", of_pathways(facts).get("tag")
     if tag:
         better = FINETUNE_TAGS.get(name, tag)
         other = "" if tag == better else f" {name}:{better} is the better start for what people do."

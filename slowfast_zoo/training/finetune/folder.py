@@ -13,6 +13,7 @@ from typing import Any
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.errors import TrainingError, quoted
 from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, kind_of
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.training.state import replaced, work_directory
@@ -87,7 +88,8 @@ def start_of(model: SlowFast) -> str:
     for name, tensor in model.state_dict().items():
         if not name.startswith("classifier"):
             digest.update(tensor.float().cpu().numpy().tobytes())
-    return f"{facts.get('model', 'own')}:{facts.get('tag', 'trained')} ({digest.hexdigest()[:8]})"
+    tag = of_pathways(facts).get("tag") or "trained"
+    return f"{facts.get('model', 'own')}:{tag} ({digest.hexdigest()[:8]})"
 
 
 def data_of(data: str | Path | Annotations | Mapping[str, Annotations] | None, work_dir: str | Path) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from slowfast_zoo.weights.checkpoint.dialects import (
 )
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.download.digest import Digest
+from slowfast_zoo.weights.saved.config import SavedConfig, config_in
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ Shape = tuple[int, ...]
 
 _ALSO_OF = {"pyslowfast": "caffe2"}
 """Dialects whose files may be of rows of another: PySlowFast trains under other names than it published."""
+
+_OF_PATHWAYS = ("alpha", "slow_sampling")
+_OF_HEADS = ("activation", "head_pool", "head_window", "stage4_stride", "stage4_dilation")
+"""What no tensor's shape tells of a network, and its answers depend on."""
 
 
 def load_checkpoint(
@@ -44,8 +48,10 @@ def load_checkpoint(
     Strict: every tensor of the file is used and every tensor of the model is filled, but for counters of
     batch norms (absent: 0) and what the dialect lists as no part of the network. A model with another
     number of classes than the file keeps its own classifier, and a model with other channels than three
-    gets stems adapted as in ``adapt_stem``; both are logged as warnings. Class names don't
-    outlive published weights that were there before.
+    gets stems adapted as in ``adapt_stem``; both are logged as warnings. With a classifier come the class
+    names that the file's record has; where it has none, the model keeps its own, but for those of published
+    weights that were there before. The record of a file of this library's own is held against what is read:
+    damaged tensors are refused, and a network of another alpha, activation and the like is a warning.
 
     Args:
         model: what to fill; unchanged when an error is raised.
@@ -55,9 +61,9 @@ def load_checkpoint(
             classifies clips is a start for training one that scores persons, and the other way round.
 
     Raises:
-        CheckpointError: the file can't be read safely, holds the other kind of network, or doesn't fit;
-            ``missing``, ``unexpected`` and
-            ``mismatched`` say where.
+        CheckpointError: the file can't be read safely, is damaged, holds the other kind of network, or
+            doesn't fit; ``missing``, ``unexpected`` and ``mismatched`` say where.
+        InputError: no SlowFast with memory, or class names that aren't those of the file's record.
         UnknownNameError: no such dialect.
     """
     if not isinstance(model, SlowFast):
@@ -68,8 +74,11 @@ def load_checkpoint(
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("The model is on the meta device; model.to_empty(device='cpu') gives it memory.")
     checkpoint = read_checkpoint(path, dialect=dialect)
-    scores_boxes = _scores_boxes(checkpoint)
+    record = config_in(checkpoint)
+    scores_boxes = _scores_boxes(checkpoint, record)
     if backbone_only:
+        if record is not None:
+            record.check_tensors(read_canonical(checkpoint, record.model_spec), checkpoint.path)
         checkpoint, spec = _without_head(checkpoint), model.spec.replace(num_classes=0, roi=None)
         with_boxes = {"roi": RoiSpec(), "head_pool": "global", "head_window": None}
         in_file = spec_in_file(checkpoint, spec.replace(**with_boxes) if scores_boxes else spec)
@@ -77,7 +86,12 @@ def load_checkpoint(
         _check_kind(checkpoint, scores_boxes, model.spec)
         spec, in_file = model.spec, spec_in_file(checkpoint, model.spec)
     state = read_canonical(checkpoint, in_file)
+    if record is not None and not backbone_only:
+        record.check_tensors(state, checkpoint.path)
     adapt_state(state, in_file, spec, checkpoint.path, logging.WARNING)
+    labels = _names_behind(model, state, record, checkpoint.path)
+    if record is not None:
+        _warn_of_another(record.model_spec, model.spec, CLASSIFIER[0] in state, checkpoint.path)
     rule = get_table(checkpoint.dialect).slow_sampling
     if rule not in (None, model.spec.slow_sampling):
         _LOGGER.warning(
@@ -88,25 +102,55 @@ def load_checkpoint(
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
-    if model.provenance.get("tag") and not backbone_only:
-        model.labels = None  # those of the weights that were there before
-    model.provenance = {"model": model.provenance.get("model"), "tag": None, "file": checkpoint.path.name}
+    known = {key: fact for key, fact in model.provenance.items() if key == "model" and fact is not None}
+    model.labels, model.provenance = labels, {**known, "tag": None, "file": checkpoint.path.name}
     return model
 
 
-def _scores_boxes(checkpoint: Checkpoint) -> bool | None:
+def _names_behind(
+    model: SlowFast, state: Mapping[str, Tensor], record: SavedConfig | None, path: Path
+) -> tuple[str, ...] | None:
+    """The class names of a model that takes that state dict, whose record is given where it has one.
+
+    Raises:
+        InputError: the model has names of its own, and the record has others.
+    """
+    if CLASSIFIER[0] not in state:
+        return model.labels
+    row = (model.provenance.get("model"), model.provenance.get("tag"))
+    published = {entry.labels for entry in list_weights() if (entry.model, entry.tag) == row}
+    own = None if model.labels in published else model.labels
+    theirs = record.labels if record and record.model_spec.num_classes == model.num_classes else None
+    if own and theirs and own != theirs:
+        index = next(index for index, pair in enumerate(zip(own, theirs, strict=True)) if len({*pair}) > 1)
+        raise InputError(
+            f"Class {index} is '{theirs[index]:.80}' in '{path}' and '{own[index]:.80}' in the model:"
+            " model.labels = None before the call takes the file's names."
+        )
+    return theirs or own
+
+
+def _warn_of_another(theirs: ModelSpec, ours: ModelSpec, with_head: bool, path: Path) -> None:
+    """Says what of a network that a file's record describes the model computes otherwise."""
+    names = (*_OF_PATHWAYS, *(_OF_HEADS if with_head else ()))
+    given, wanted = ({name: getattr(spec, name) for name in names} for spec in (theirs, ours))
+    if with_head and theirs.roi and ours.roi:
+        given, wanted = given | theirs.roi.to_dict(), wanted | ours.roi.to_dict()
+    if other := [
+        f"{name} {given[name]} instead of {wanted[name]}" for name in given if given[name] != wanted[name]
+    ]:
+        _LOGGER.warning(
+            "%s was trained in another network than the model, whose answers differ: %s. from_pretrained"
+            " builds the network that a saved file describes.",
+            *(path, ", ".join(other)),
+        )
+
+
+def _scores_boxes(checkpoint: Checkpoint, record: SavedConfig | None = None) -> bool | None:
     """Whether the file's network has an ROI head; None: neither names nor record tell."""
     if checkpoint.dialect == "slowfast_zoo":
-        return _recorded(checkpoint.header)
+        return None if record is None else record.model_spec.roi is not None
     return has_roi_head(checkpoint.shapes, checkpoint.dialect)
-
-
-def _recorded(header: Mapping[str, str]) -> bool | None:
-    """Whether a saved file's record says that its network has an ROI head; None: there is no record."""
-    try:
-        return json.loads(header["slowfast_zoo"])["model_spec"]["roi"] is not None
-    except (LookupError, TypeError, ValueError, RecursionError):
-        return None
 
 
 def _check_kind(checkpoint: Checkpoint, scores_boxes: bool | None, spec: ModelSpec) -> None:
@@ -240,7 +284,9 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
         raise CheckpointError(
             f"'{checkpoint.path}' fits several weights of '{model}' whose networks or input contracts differ:"
             f" {quoted(row.tag for row in fitting)}. Say whose it is like: create_model('{model}',"
-            f" weights=Path(file), like='{entry.tag}'), on the command line --like {model}:{entry.tag}."
+            f" weights=Path(file), like='{entry.tag}'), on the command line --like {model}:{entry.tag}; where"
+            f" that can't be said, take the folder that slowfast-zoo convert FILE FOLDER --like"
+            f" {model}:{entry.tag} writes."
         )
     return entry, spec_in_file(checkpoint, entry.model_spec)
 
@@ -358,9 +404,15 @@ def _misfit(
     if mismatched:
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
+    way_out = "Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec)."
+    if {*missing} == {*CLASSIFIER} and not unexpected and not mismatched:
+        way_out = (
+            "The file has no classifier: load_checkpoint(model, path, backbone_only=True) takes the rest into"
+            " a model of create_model(name, num_classes=...)."
+        )
     return CheckpointError(
-        f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}"
-        ". Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec).",
+        f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}."
+        f" {way_out}",
         missing=missing,
         unexpected=unexpected,
         mismatched=mismatched,

@@ -22,6 +22,7 @@ from typing import BinaryIO
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, quoted
+from slowfast_zoo.files import expanded
 from slowfast_zoo.pickles import RefusedName
 from slowfast_zoo.weights.catalog.entry import FileKind
 from slowfast_zoo.weights.checkpoint.containers import (
@@ -132,7 +133,7 @@ def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoi
     that they are wanted.
 
     Args:
-        path: the file, whatever its name ends in.
+        path: the file, whatever its name ends in; "~" is the user's folder.
         dialect: whose names it uses; None: told from the names.
 
     Raises:
@@ -140,7 +141,7 @@ def read_checkpoint(path: str | Path, *, dialect: str | None = None) -> Checkpoi
             pickle that names code.
         UnknownNameError: no such dialect.
     """
-    path = Path(path)
+    path = expanded(path)
     if dialect is not None:
         get_table(dialect)
     try:

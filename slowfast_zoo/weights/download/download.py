@@ -273,15 +273,18 @@ def _accept(part: Path, source: str, order: _Order, recorded: Digest | None = No
 
 def _local_copies(order: _Order, folders: Sequence[Path]) -> Iterator[Path]:
     """Existing files that may be the wanted one, in the order in which they are tried."""
-    name = order.target.name
-    candidates = [cache_dir() / name]
+    name, candidates = order.target.name, list[Path]()
+    with suppress(DownloadError):  # nobody's folders: the file has one of its own
+        candidates.append(cache_dir() / name)
     for folder in folders:
         candidates.append(folder / name)
         candidates += [folder / path for url in order.urls for path in _url_paths(url)]
     if order.digest:  # publishers reuse names, so a bare one proves nothing without a hash
-        torch_hub = _folder_setting("TORCH_HOME", "torch") / "hub" / "checkpoints"
+        others = [*folders]
+        with suppress(DownloadError):
+            others.append(_folder_setting("TORCH_HOME", "torch") / "hub" / "checkpoints")
         names = [paths[-1].name for url in order.urls if (paths := _url_paths(url))]
-        candidates += [folder / name for folder in (*folders, torch_hub) for name in names]
+        candidates += [folder / name for folder in others for name in names]
     for candidate in dict.fromkeys(candidates):
         if candidate != order.target and kind_of(candidate) == "file":
             yield candidate

@@ -69,6 +69,8 @@ _MAX_REDIRECTS = 5
 _DIGITS = re.compile(r"[0-9]{1,18}")
 """A number of bytes that a server may give."""
 _MAX_STATE = 1 << 16  # bytes of the JSON beside a part
+_PROXIES, _CERTIFICATES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"), ("SSL_CERT_FILE", "SSLKEYLOGFILE")
+"""What of the environment may keep the HTTP client from being made."""
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be gone at the next attempt. Source: https://www.rfc-editor.org/rfc/rfc9110#section-15."""
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml|!--)", re.IGNORECASE)
@@ -219,11 +221,26 @@ def _client(plain_http: bool) -> httpx2.Client:
             headers={"User-Agent": "slowfast-zoo", "Accept-Encoding": "identity"},
             event_hooks={"request": [refuse_plain_http]},
         )
-    except (httpx2.InvalidURL, ImportError, ValueError) as error:
-        raise DownloadError(
-            f"the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names can't be used ({reason(error)}): give"
-            " http://host:port, or socks5://host:port where the package socksio is installed"
-        ) from None
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+        raise DownloadError(unusable_settings(error)) from None  # its text may hold a part of a password
+
+
+def unusable_settings(error: Exception, *addresses: str) -> str:
+    """Why no HTTP client could be made, without what the settings hold: it may be a password.
+
+    Args:
+        error: what was raised instead.
+        addresses: further settings that hold one.
+    """
+    names = _CERTIFICATES if isinstance(error, OSError) else (*_PROXIES, *addresses)
+    given = [name for name in names if os.environ.get(name) or os.environ.get(name.lower())]
+    why = "no such address can be used; a proxy's is http://host:port"
+    if isinstance(error, ImportError):
+        why = "a SOCKS proxy needs the package 'socksio'"
+    elif isinstance(error, OSError):
+        why = error.strerror or type(error).__name__
+    says = f"the environment says ({', '.join(given)})" if given else "this system is set up"
+    return f"the network can't be used as {says}: {why}"
 
 
 def _pause(url: str, error: _Interrupted, failures: int) -> None:

@@ -75,7 +75,11 @@ def model_card(config: SavedConfig, source: str) -> str:
     if config.metrics:
         parts += ["## Metrics", _table(("metric", "value"), config.metrics.items())]
     # What is nested (a training's settings) stays in config.json.
-    if origin := [(k, v) for k, v in provenance.items() if isinstance(v, str | int | float) and v != ""]:
+    origin = [(k, v) for k, v in provenance.items() if isinstance(v, str | int | float) and v != ""]
+    start = provenance.get("initialized_from")
+    if isinstance(start, dict) and (begun := start.get("tag") or start.get("file")):
+        origin.append(("initialized from", begun))
+    if origin:
         parts += ["## Source", _table(("fact", "value"), origin)]
     if config.labels:
         table = _table(("index", "name"), enumerate(config.labels))

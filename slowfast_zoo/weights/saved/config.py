@@ -18,8 +18,13 @@ from torch import Tensor
 
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, did_you_mean, quoted
+from slowfast_zoo.network.provenance import as_start
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.weights.checkpoint.reading import Checkpoint
+
+HEADER = "slowfast_zoo"
+"""The entry of a safetensors file's header that holds the config."""
 
 FORMAT_VERSION = 1
 """Counted up when older libraries would misread what is written."""
@@ -37,9 +42,7 @@ def after_training(provenance: Mapping[str, Any], training: Mapping[str, Any]) -
         provenance: of the model before.
         training: how it was trained; JSON values.
     """
-    kept = {key: provenance[key] for key in ("model", "license") if key in provenance}
-    start = {key: value for key, value in provenance.items() if key not in kept and value is not None}
-    return kept | ({"initialized_from": start} if start else {}) | {"training": training}
+    return as_start(provenance) | {"training": training}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,18 @@ class SavedConfig:
             provenance=provenance,
             metrics=dict(metrics) if metrics else None,
         )
+
+    def check_tensors(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Refuses a state dict, read from ``path``, that isn't the one that this config was written with.
+
+        Raises:
+            CheckpointError: the checksum differs.
+        """
+        if self.checksum not in (None, checksum(tensors)):
+            raise CheckpointError(
+                f"'{path}' is damaged, or not the file that its config was written with: the checksum doesn't"
+                " fit. Save or fetch it again."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The entries, as JSON has them."""
@@ -138,6 +153,16 @@ class SavedConfig:
                 f" again; a config.json that you edited is read without its entry '{_RECORD_CHECKSUM}'."
             )
         return config
+
+
+def config_in(checkpoint: Checkpoint) -> SavedConfig | None:
+    """The config in a file's header; None for a file that this library didn't write.
+
+    Raises:
+        CheckpointError: the config is damaged, of a newer format, or contradicts itself.
+    """
+    text = checkpoint.header.get(HEADER)
+    return None if text is None else SavedConfig.from_json(text, checkpoint.path)
 
 
 def read_config(path: Path) -> SavedConfig:

@@ -19,12 +19,9 @@ from slowfast_zoo.files import written_whole
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.checkpoint.loading import adapt_state, build_state, read_canonical
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
-from slowfast_zoo.weights.saved.config import SavedConfig, checksum
+from slowfast_zoo.weights.saved.config import HEADER, SavedConfig, checksum, config_in
 
 _LOGGER = logging.getLogger(__name__)
-
-HEADER = "slowfast_zoo"
-"""The header's entry that holds the config."""
 
 _CONVERSION = 2  # counted up when a conversion gives other names or numbers: old copies are then not read
 
@@ -61,11 +58,7 @@ class LocalWeights:
                 f" {len(error.mismatched)} of another shape"
                 f" ({quoted(names[:3])}{', ...' if len(names) > 3 else ''})."
             ) from error
-        if config.checksum not in (None, checksum(state)):
-            raise CheckpointError(
-                f"'{checkpoint.path}' is damaged, or not the file that its config was written with: the"
-                " checksum doesn't fit. Save or fetch it again."
-            )
+        config.check_tensors(state, checkpoint.path)
         return LocalWeights(checkpoint.path, state, config)
 
     def build(
@@ -133,16 +126,6 @@ def fill(path: Path, tensors: Mapping[str, Tensor], config: SavedConfig) -> Save
     except SafetensorError as error:  # it makes this of a full disk
         raise OSError(str(error)) from error
     return config
-
-
-def config_in(checkpoint: Checkpoint) -> SavedConfig | None:
-    """The config in a file's header; None for a file that this library didn't write.
-
-    Raises:
-        CheckpointError: the config is damaged, of a newer format, or contradicts itself.
-    """
-    text = checkpoint.header.get(HEADER)
-    return None if text is None else SavedConfig.from_json(text, checkpoint.path)
 
 
 def open_saved(path: Path) -> LocalWeights:

@@ -22,10 +22,11 @@ from slowfast_zoo.errors import (
     text_without_secrets,
     without_secrets,
 )
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.files import kind_of, read_text
 from slowfast_zoo.network.slowfast import SlowFast, check_labels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import is_offline
+from slowfast_zoo.weights.download.transfer import unusable_settings
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.file import open_saved
 from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, local_path, open_folder, save_pretrained
@@ -117,7 +118,8 @@ def push_folder(
 
     Raises:
         CheckpointError: the folder isn't a whole saved model.
-        InputError, DownloadError, OfflineError: as in ``push_to_hub``.
+        InputError: as in ``push_to_hub``; or the card can't be read as text.
+        DownloadError, OfflineError: as in ``push_to_hub``.
     """
     check_repo_id(repo_id)
     config = open_folder(folder).config
@@ -125,8 +127,8 @@ def push_folder(
         raise OfflineError(f"'{repo_id}' can't be written: offline mode forbids the network.")
     card = model_card(config, FOLDER_SOURCE)
     if (folder / CARD).is_file():
-        card = (folder / CARD).read_text(encoding="utf-8")
-    if card == model_card(config, FOLDER_SOURCE):
+        card = _text_of(folder / CARD)
+    if card.replace("\r\n", "\n") == model_card(config, FOLDER_SOURCE):
         card = model_card(config, f'"{repo_id}"')
     contents: dict[str, bytes | Path] = {WEIGHTS: folder / WEIGHTS, CONFIG: folder / CONFIG}
     with _client(repo_id) as api:
@@ -173,6 +175,15 @@ def check_repo_id(repo_id: str) -> None:
     """
     if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
         raise InputError(f"A Hub repository is named 'owner/name', got {repo_id!r}.")
+
+
+def _text_of(card: Path) -> str:
+    try:
+        return read_text(card)
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{card}' isn't UTF-8 text: save it as UTF-8, as the Hub shows it.") from error
+    except OSError as error:
+        raise InputError(f"'{card}' can't be read: {error.strerror or error}.") from error
 
 
 def _snapshot(repo_id: str, revision: str | None) -> Path:
@@ -226,11 +237,10 @@ def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
         raise DownloadError(
             f"{endpoint} answered {error.response.status_code} for {name}: {_reason(error)}.{hint}"
         ) from error
-    except httpx2.InvalidURL:  # its text may hold half a password
-        raise DownloadError(
-            f"{name} at {endpoint} failed: HF_ENDPOINT, or the address of a proxy, is malformed."
-        ) from None
-    except (httpx2.HTTPError, ImportError, OSError, RuntimeError, ValueError) as error:
+    except (ImportError, httpx2.InvalidURL) as error:
+        settings = unusable_settings(error, "HF_ENDPOINT")
+        raise DownloadError(f"{name} could not be fetched from {endpoint}: {settings}.") from None
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
         raise DownloadError(f"{name} at {endpoint} failed: {_reason(error)}.") from error
 
 

@@ -257,6 +257,14 @@ def test_the_facts_say_everything_that_decides(features: Features) -> None:
     assert ClipSpec.from_dict(meta["clip_spec"]) == CLIP
 
 
+def test_a_fresh_classifier_leaves_the_features_those_of_the_weights() -> None:
+    model = small()
+    model.provenance = {"model": "slowfast_small", "tag": "test/random"}
+    model.reset_classifier(3)
+    facts = extract_features(model, FRAMES, hop=0.5, fps=25).meta
+    assert [facts[name] for name in ("model", "weights")] == ["slowfast_small", "test/random"]
+
+
 @pytest.mark.parametrize("form", ["npz", "npy", "pt", "safetensors"])
 def test_files_are_read_by_what_others_read_them_with(
     form: FeatureFormat, features: Features, tmp_path: Path
