@@ -241,9 +241,10 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
         lost = "path" if path is None else "label"
         return f"the header {shown} has no column '{lost}'; accepted: {COLUMNS}, such as {EXAMPLE}."
     fields = {
-        field: next(known[name] for name in choices if name in known)
+        field: known[there[0]]
         for field, choices in _FIELDS.items()
-        if known.keys() & set(choices)
+        # What a copy keeps of its source's table beside the first names are other columns of that.
+        if (there := [name for name in choices[: 1 if CACHED_FROM in known else None] if name in known])
     }
     read = {known[path], known[label], *fields.values()}
     bound = _unread_bound({name: column for name, column in known.items() if column not in read}, fields)
