@@ -47,7 +47,7 @@ class Sample:
     num_frames: int | None = None
     """Frames from there that belong to it; None: all."""
     fps: float | None = None
-    """Frames per second, where the list says so."""
+    """Frames per second of a folder of frames or stored ones, where the list says so; a video has its own."""
     frame_pattern: str | None = None
     """Which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all."""
     columns: tuple[tuple[str, str], ...] = ()
@@ -55,13 +55,17 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """Path, and the part if it isn't the whole."""
+        """Path, with the pattern of its pictures, and the part if it isn't the whole."""
+        is_file = self.path.suffix.lower() in CLIP_SUFFIXES
+        path = self.path if is_file or not self.frame_pattern else self.path / self.frame_pattern
+        part = []
+        if self.first_frame:
+            count = "" if self.num_frames is None else f"{self.num_frames} frames "
+            part.append(f"{count}from frame {self.first_frame}")
         if self.start_seconds is not None or self.end_seconds is not None:
             end = "end" if self.end_seconds is None else f"{self.end_seconds:g}"
-            return f"{self.path} [{self.start_seconds or 0:g}-{end} s]"
-        if self.first_frame:
-            return f"{self.path} [from frame {self.first_frame}]"
-        return str(self.path)
+            part.append(f"{self.start_seconds or 0:g}-{end} s")
+        return f"{path} [{', '.join(part)}]" if part else str(path)
 
     @property
     def part(self) -> tuple[int, int | None, float | None, float | None]:
@@ -79,9 +83,11 @@ class Sample:
         if stored:
             video = open_video(_stored_frames(self.path), fps=self.fps)
             video.name = str(self.path)
-        else:
-            pattern = self.frame_pattern if kind_of(self.path) == "folder" else None
+        elif kind_of(self.path) == "folder":
+            pattern = self.frame_pattern
             video = open_video(self.path / pattern if pattern else self.path, fps=self.fps)
+        else:
+            video = open_video(self.path)
         if self.part == (0, None, None, None):
             return video
         try:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_CACHED_PART = "cached_part"
+
 _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
 
@@ -46,7 +48,7 @@ def cache_data(
     A file's name ends in a hash of what it was made from (path, size and time of the source, the part) and
     how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
     changed is made anew. Files that the index doesn't name any more stay where they are. The index says in
-    ``cached_from``, ``cached_part`` and ``cached_as`` what each clip is.
+    ``cached_from``, ``cached_part`` and ``cached_as`` what each clip is, copies of copies too.
 
     Args:
         annotations: what to copy.
@@ -84,8 +86,10 @@ def cache_data(
                 failed.append((sample.name, str(error)))
                 continue
             part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
-            own = {CACHED_FROM: str(sample.path), "cached_part": part, "cached_as": made}
-            columns = dict(sample.columns) | own
+            before = dict(sample.columns)
+            origin = before.get(CACHED_FROM, str(sample.path))
+            part = part or before.get(_CACHED_PART, "")
+            columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
         raise DataError(f"The cache '{folder}' can't be written: {error.strerror or error}.") from error

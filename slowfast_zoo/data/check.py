@@ -16,6 +16,7 @@ from slowfast_zoo.data.tables import write_text
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import clip_span
 
@@ -187,22 +188,26 @@ def _decode(video: Video) -> None:
 
 
 def _promised(sample: Sample, video: Video) -> int:
-    if sample.end_seconds is not None:
-        # An end behind the video's; rates that vary make a few frames more or less.
-        wanted = round((sample.end_seconds - (sample.start_seconds or 0)) * video.fps)
-        return wanted if video.num_frames < SHARE_THERE * wanted else video.num_frames
+    if sample.end_seconds is not None and isinstance(video, VideoPart):
+        # Seconds are compared: where the rate varies, frames of a part are more or less than the rate says.
+        wanted = sample.end_seconds - (sample.start_seconds or 0)
+        there = max(wanted - video.lost_seconds, 1 / float(video.fps))
+        return video.num_frames if there >= SHARE_THERE * wanted else round(video.num_frames * wanted / there)
     if sample.num_frames is not None:
         return sample.num_frames
     return video.num_frames + (video.damaged_frames if sample.start_seconds is None else 0)
 
 
 def same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:
-    """Groups of clips with the same bytes; parts of one video are the same only with the same bounds."""
+    """Groups of clips with the same bytes; parts of one video are the same only with the same bounds.
+
+    So are pictures of one folder with the same pattern.
+    """
     by_size: dict[tuple[Any, ...], list[tuple[str, Sample]]] = defaultdict(list)
     for part, sample in samples:
         sizes = tuple(file.stat().st_size for file in _files(sample.path))
         if sum(sizes):
-            by_size[(sample.part, sizes)].append((part, sample))
+            by_size[(sample.part, sample.frame_pattern, sizes)].append((part, sample))
     groups = []
     for candidates in by_size.values():
         if len(candidates) > 1:

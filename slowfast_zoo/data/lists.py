@@ -25,10 +25,11 @@ model zoo page describes the lists with video ids; ``slowfast/datasets/kinetics.
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import math
 import os
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack, get_args
 
@@ -40,6 +41,7 @@ from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError, did_you_mean, quoted
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
+from slowfast_zoo.video.sampling import is_number
 
 _ACCEPTED = (
     f"accepted: a header with {COLUMNS}, such as {EXAMPLE}; or lines such as 'clips/a.mp4 0' (path label),"
@@ -55,6 +57,8 @@ _SHAPES: dict[str, tuple[str, int]] = {
 _TOKEN = re.compile(r"[^\s,;]+")
 _TRIED = 50
 """Lines that are looked at to find out the form of a list."""
+_WITNESSES, _MOST_OPENED = 3, 50
+"""Files that have to say whether they are cut, and how many are opened for that at most."""
 
 
 class ReadOptions(TypedDict, total=False):
@@ -66,7 +70,7 @@ class ReadOptions(TypedDict, total=False):
     separator: str | None
     multi_label: bool | None
     frame_pattern: str | None
-    fps: float | None
+    fps: float | Fraction | None
 
 
 class _Line(NamedTuple):
@@ -93,7 +97,7 @@ def read_annotations(
     separator: str | None = None,
     multi_label: bool | None = None,
     frame_pattern: str | None = None,
-    fps: float | None = None,
+    fps: float | Fraction | None = None,
     skip_empty: bool = False,
 ) -> Annotations:
     """The clips and classes of a folder or a list; videos aren't opened.
@@ -128,7 +132,7 @@ def read_annotations(
         raise InputError(
             f"The separator {separator!r} can't stand between fields; accepted: such as ',' or '|'."
         )
-    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < 1e6):
+    if fps is not None and not (is_number(fps) and 0 < fps < 1e6):
         raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
     base = expanded(root) if root is not None else path if kind_of(path) == "folder" else path.parent
     if not kind_of(path):
@@ -149,7 +153,10 @@ def read_annotations(
         )
     return dataclasses.replace(
         annotations,
-        samples=tuple(_as_read(sample, frame_pattern, fps) for sample in annotations.samples),
+        samples=tuple(
+            _as_read(sample, frame_pattern, None if fps is None else float(fps))
+            for sample in annotations.samples
+        ),
         multi_label=listing.multi_label or most > 1 if multi_label is None else multi_label,
     )
 
@@ -266,29 +273,44 @@ def _none_there(path: Path, samples: Sequence[Sample], ids: bool, base: Path) ->
 def _uncut(samples: list[Sample]) -> list[Sample]:
     """The samples without the bounds that their files have been cut to already.
 
-    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means: three of the files
-    say which, as a part is no longer than it should be.
+    What Kinetics calls ``id.mp4`` may be the whole video or the part that the table means. A file that is
+    longer than its part is the whole, one that ends before its part does is that part; a part that begins
+    with the video says nothing. Files are opened until three have said which.
 
     Raises:
         DataError: there are both.
     """
+    seconds: dict[Path, float] = {}
+    cut: dict[Path, bool] = {}
     bounded = [s for s in samples if s.start_seconds is not None and s.end_seconds is not None]
-    cut: set[bool] = set()
-    for sample in itertools.islice((sample for sample in bounded if kind_of(sample.path)), 3):
-        try:
-            with dataclasses.replace(sample, start_seconds=None, end_seconds=None).open() as video:
-                seconds = float(video.duration_seconds)
-        except (VideoError, InputError):
-            continue
-        cut.add(seconds <= (sample.end_seconds or 0) - (sample.start_seconds or 0) + 1)
-    if len(cut) > 1:
+    for sample in bounded:
+        if len(cut) == _WITNESSES or len(seconds) == _MOST_OPENED:
+            break
+        path, start, end = sample.path, sample.start_seconds or 0, sample.end_seconds or 0
+        if path not in seconds and kind_of(path):
+            seconds[path] = _seconds_of_file(sample)
+        length = seconds.get(path, math.nan)
+        if length > end - start + 1:
+            cut.setdefault(path, False)
+        elif end > length + 1 and start > 1:
+            cut.setdefault(path, True)
+    if len(set(cut.values())) > 1:
         raise DataError(
             f"{bounded[0].where}: some files called by their id are whole videos, others the part that the"
             " table means; keep them apart, or give cut ones their times as well, id_000010_000020.mp4."
         )
-    if cut != {True}:
+    if not cut or not all(cut.values()):
         return samples
     return [dataclasses.replace(sample, start_seconds=None, end_seconds=None) for sample in samples]
+
+
+def _seconds_of_file(sample: Sample) -> float:
+    """How long all of a sample's file is; NaN where that can't be known."""
+    try:
+        with dataclasses.replace(sample, start_seconds=None, end_seconds=None).open() as video:
+            return float(video.duration_seconds)
+    except (VideoError, InputError):
+        return math.nan
 
 
 def _parsed(where: str, line: str, separator: str | None) -> _Line:

@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
 
 class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
-    """The dataset by ``ItemKey``: seeds the generators, and leaves them as they were."""
+    """The dataset by ``ItemKey``: seeds the CPU's generators, and leaves them as they were."""
 
     def __init__(self, dataset: ClipDataset, seed: int, *, keep_errors: bool = False) -> None:
         self.dataset, self.seed, self.keep_errors = dataset, seed, keep_errors
@@ -75,7 +75,8 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
         with torch.random.fork_rng(devices=[]):
             random.seed(int(words[0]))
             np.random.seed(words[1])  # noqa: NPY002  # for datasets that draw from the global generator
-            torch.manual_seed(int(words[2]) << 32 | int(words[3]))
+            # Not torch.manual_seed: it seeds every device's generator, and the fork is of the CPU's alone.
+            torch.default_generator.manual_seed(int(words[2]) << 32 | int(words[3]))
             try:
                 if self.set_epoch is not None and key.stream != EVALUATION:
                     self.set_epoch(key.epoch)

@@ -48,7 +48,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
     """What a clip was cut from, as far as its name tells.
 
     Args:
-        sample: the clip.
+        sample: the clip; of one that ``cache`` made, the path that counts is its original's.
         group_by: "folder": clips of one folder belong together; "column:NAME": those with the same text in
             that column of the table; else a regular expression whose first group, or whole match, in the
             path they share. None: parts of one file, and the names of Kinetics, UCF101 and "x_part3".
@@ -57,12 +57,12 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         InputError: no regular expression.
         DataError: a clip without that column, or whose path doesn't match.
     """
+    path = _original(sample)
     if group_by is None:
-        path = Path(dict(sample.columns).get(CACHED_FROM, sample.path))
         found = next((match for rule in _PARTS if (match := rule.fullmatch(path.stem))), None)
         return found["source"] if found else os.path.normpath(path.absolute())
     if group_by == "folder":
-        return str(sample.path.parent)
+        return str(path.parent)
     if group_by.startswith("column:"):
         columns = {column.casefold(): text for column, text in sample.columns}
         name = group_by.removeprefix("column:")
@@ -72,12 +72,17 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
             )
         return columns[name.casefold()]
     try:
-        match = re.search(group_by, sample.path.as_posix())
+        match = re.search(group_by, path.as_posix())
     except re.error as error:
         raise InputError(f"group_by={group_by!r} is no regular expression: {error}.") from error
     if match is None:
-        raise DataError(f"'{sample.path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
+        raise DataError(f"'{path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
     return match[1] if match.re.groups and match[1] is not None else match[0]
+
+
+def _original(sample: Sample) -> Path:
+    """The path that tells what belongs together: of a cached copy that of what it was made from."""
+    return Path(dict(sample.columns).get(CACHED_FROM, sample.path))
 
 
 class Groups(NamedTuple):
@@ -115,7 +120,7 @@ def suggest_groups(annotations: Annotations) -> Groups | None:
         clips: Counter[str] = Counter()
         labels: dict[str, set[int]] = defaultdict(set)
         for sample in samples:
-            match = re.search(word, sample.path.as_posix())
+            match = re.search(word, _original(sample).as_posix())
             name = match[1] if match else ""
             label = sample.labels[0]
             if (

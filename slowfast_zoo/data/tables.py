@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,11 +119,12 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
 def write_table(path: Path, annotations: Annotations) -> None:
     """Writes a CSV table that ``read_annotations`` reads back, with paths relative to its folder.
 
+    Columns that reading would take for more than text are left out, such as bounds in frames of what was cut.
+
     Raises:
         DataError: it can't be written.
     """
     samples, names = annotations.samples, annotations.labels
-    others = sorted({name for sample in samples for name, _ in sample.columns})
     used = [
         field
         for field in _FIELDS
@@ -132,12 +133,11 @@ def write_table(path: Path, annotations: Annotations) -> None:
     numbers = names is not None and (
         all(name.isdigit() for name in names) or any(re.fullmatch(_OTHER_NUMBER, name) for name in names)
     )
-    label = "label_name" if numbers else "label"
+    label = ("label_name" if numbers else "label") + "s" * annotations.multi_label
+    others = _harmless({name for sample in samples for name, _ in sample.columns}, used, label)
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(
-        ["path", label + "s" * annotations.multi_label, *(_FIELDS[field][0] for field in used), *others]
-    )
+    writer.writerow(["path", label, *(_FIELDS[field][0] for field in used), *others])
     for sample in samples:
         labels = [str(index) if names is None else names[index] for index in sample.labels]
         columns = dict(sample.columns)
@@ -151,6 +151,16 @@ def write_table(path: Path, annotations: Annotations) -> None:
             ]
         )
     write_text(path, lines.getvalue())
+
+
+def _harmless(names: Iterable[str], used: Sequence[str], label: str) -> list[str]:
+    """The other columns that mean nothing to ``read_table`` beside these fields and that label."""
+    read = {name for field, choices in _FIELDS.items() if field not in used for name in choices}
+    read |= {"path", *(_LABELS if label.startswith("label_name") else [label])}
+    others = {_normal(name): name for name in sorted(names) if _normal(name) not in read}
+    while (bound := _unread_bound(others, dict.fromkeys(used, ""))) is not None:
+        del others[_normal(bound)]
+    return list(others.values())
 
 
 def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
@@ -241,10 +251,9 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
         lost = "path" if path is None else "label"
         return f"the header {shown} has no column '{lost}'; accepted: {COLUMNS}, such as {EXAMPLE}."
     fields = {
-        field: known[there[0]]
+        field: next(known[name] for name in choices if name in known)
         for field, choices in _FIELDS.items()
-        # What a copy keeps of its source's table beside the first names are other columns of that.
-        if (there := [name for name in choices[: 1 if CACHED_FROM in known else None] if name in known])
+        if known.keys() & set(choices)
     }
     read = {known[path], known[label], *fields.values()}
     bound = _unread_bound({name: column for name, column in known.items() if column not in read}, fields)

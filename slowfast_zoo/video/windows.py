@@ -68,8 +68,8 @@ class Grid:
     """A window every ``hop_seconds``, from the begin of the part that is looked at.
 
     A window begins with the frame whose begin is nearest to its time on the grid; times that would begin with
-    the same frame give one window. The first window that begins inside the part and reaches beyond its end is
-    the last one; ``last`` says what becomes of it::
+    the same frame give one window. A window that ends where the part does is the last one, and so is the
+    first that begins inside the part and reaches beyond its end; ``last`` says what becomes of that::
 
         part         |--------------------|
         windows      |-------|

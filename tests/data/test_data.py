@@ -6,13 +6,14 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.movies import moving_pattern, write_video
+from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.dataset import VideoDataset, open_dataset
@@ -189,6 +190,18 @@ def test_a_folder_of_frames_may_be_called_like_a_video(tmp_path: Path) -> None:
     found = read_annotations(tmp_path / "list.txt", form="rawframes", frame_pattern="img_{:05}.png", fps=12)
     with found.samples[0].open() as video:
         assert (video.num_frames, video.fps) == (6, 12)
+
+
+def test_a_rate_in_a_table_is_that_of_frames_and_never_of_a_video(tmp_path: Path) -> None:
+    slow = write_stamped(tmp_path / "v.mkv", range(0, 2400, 200), frames=moving_pattern(12, 16, 16))
+    frames_folder(tmp_path / "f", moving_pattern(12, 16, 16))
+    (tmp_path / "t.csv").write_text(f"path,label,start,end,fps\n{slow.name},x,1,2,10\nf,x,1,2,10\n")
+    (tmp_path / "u.csv").write_text("path,label\nf,x\n")
+    video, frames = read_annotations(tmp_path / "t.csv").samples
+    with video.open() as by_stamps, frames.open() as by_rate:
+        assert (by_stamps.num_frames, by_rate.num_frames) == (5, 2)
+    with read_annotations(tmp_path / "u.csv", fps=Fraction(30000, 1001)).samples[0].open() as ntsc:
+        assert ntsc.fps == Fraction(30000, 1001)
 
 
 def test_frame_pattern_chooses_one_of_several_series(tmp_path: Path) -> None:

@@ -330,6 +330,31 @@ def test_a_file_called_by_its_id_alone_is_the_part_where_it_is_no_longer(tmp_pat
         assert video.num_frames == (15 if whole else 60)
 
 
+@pytest.mark.parametrize(
+    ("rows", "cut"),
+    [
+        ("A,0,10 B,0,10 C,0,10 D,20,25 D,40,45", False),
+        ("A,0,10 A,2,5 D,20,25", False),
+        ("A,0,12 B,1,11", False),
+        ("A,0,10 B,20,30 C,40,50", True),
+        ("A,20,30 D,20,30", None),
+    ],
+)
+def test_a_file_as_long_as_a_part_from_its_begin_on_says_nothing(
+    tmp_path: Path, rows: str, cut: bool | None
+) -> None:
+    for name, seconds in {"A": 10, "B": 10, "C": 10, "D": 60}.items():
+        write_video(tmp_path / f"{name}.mkv", moving_pattern(seconds, 16, 16), fps=1)
+    table = "video_id,start,end,label\n" + "".join(f"{row},x\n" for row in rows.split())
+    if cut is None:
+        with pytest.raises(DataError, match="some files called by their id are whole videos"):
+            read(tmp_path, table)
+        return
+    found = read(tmp_path, table).samples
+    bounds = [f"{s.path.stem},{s.start_seconds or 0:g},{s.end_seconds or 0:g}" for s in found]
+    assert bounds == [f"{row[0]},0,0" if cut else row for row in rows.split()]
+
+
 def test_linked_folders_are_entered_once(clips: Path) -> None:
     (clips / "jump" / "loop").symlink_to(clips, target_is_directory=True)
     (clips / "l.txt").write_text("a, 3, 0\nc, 3, 1\n")
@@ -508,6 +533,24 @@ def test_names_that_are_numbers_and_unnamed_classes_come_back_from_their_files(c
             parts = read_splits(clips / "out", **options)  # type: ignore[arg-type]
             assert parts["train"].class_names == written.class_names
             assert [s.labels for s in parts["val"].samples] == [s.labels for s in written.samples]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "kept"),
+    [
+        ("time_start,time_end,start_frame,end_frame,actor", "12,22,360,660,ann", {"actor": "ann"}),
+        ("time_start,start_time,time_end,duration", "12,360,22,99", {"duration": "99"}),
+    ],
+)
+def test_bounds_of_what_is_cut_already_leave_no_other_bounds(
+    tmp_path: Path, header: str, row: str, kept: dict[str, str]
+) -> None:
+    (tmp_path / "ABCDEFGHIJK_000012_000022.mp4").touch()
+    written = read(tmp_path, f"youtube_id,label,{header}\nABCDEFGHIJK,x,{row}\n")
+    write_split(tmp_path / "out", {"train": written, "val": written})
+    for part in read_splits(tmp_path / "out").values():
+        assert part.samples[0].part == (0, None, None, None)
+        assert dict(part.samples[0].columns) == kept
 
 
 def test_label_names_with_marks_come_back_from_a_table(clips: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.cli import main
@@ -391,6 +392,24 @@ def test_a_cached_clip_is_kept_only_where_source_part_and_settings_are_the_same(
     assert source_of(read_annotations(tmp_path / "out" / "index.csv").samples[0]) == str(source)
 
 
+def test_cached_copies_belong_together_as_their_originals_do(tmp_path: Path) -> None:
+    for act in ("jump", "run", "walk"):
+        for person in ("ann", "bob", "cleo"):
+            path = tmp_path / "data" / act / person / f"{act}_{person}.mkv"
+            path.parent.mkdir(parents=True)
+            write_video(path, moving_pattern(2, 32, 32), fps=25)
+    originals = read_annotations(tmp_path / "data")
+    cache_data(originals, tmp_path / "once", short_side=24, progress=False)
+    once = read_annotations(tmp_path / "once" / "index.csv")
+    cache_data(once, tmp_path / "twice", short_side=16, progress=False)
+    twice = read_annotations(tmp_path / "twice" / "index.csv")
+    for copies in (once, twice):
+        assert suggest_groups(copies) == suggest_groups(originals) is not None
+        for group_by in (None, "folder", r"/\w+_(\w+)\.mkv$"):
+            groups = [[source_of(s, group_by) for s in part.samples] for part in (copies, originals)]
+            assert groups[0] == groups[1]
+
+
 def test_class_names_never_lead_out_of_the_cache(wide: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(
         f"path,label\n{wide / 'a' / 'small.mkv'},../..\n{wide / 'a' / 'small.mkv'},..\n"
@@ -471,6 +490,40 @@ def test_a_clip_that_decodes_to_fewer_frames_than_its_packets_is_damaged(tmp_pat
     (tmp_path / "l.csv").write_text("path,label\nc.avi,a\n")
     report = check_data({"train": read_annotations(tmp_path / "l.csv")}, SPEC, decode=True)
     assert (report.unreadable, report.damaged, report.problems) == ([], [(str(path), 39, 40)], 0)
+
+
+def test_two_series_of_one_folder_are_two_clips(tmp_path: Path) -> None:
+    for number in range(3):
+        for side in "lr":
+            Image.new("RGB", (16, 16), (number, 9 * (side == "r"), 0)).save(tmp_path / f"{side}_{number}.png")
+    (tmp_path / "t.csv").write_text("path,label,frame_pattern\n.,x,l_{:05}.png\n.,y,r_{:05}.png\n")
+    both = read_annotations(tmp_path / "t.csv")
+    assert [sample.name for sample in both.samples] == [
+        str(tmp_path / f"{side}_{{:05}}.png") for side in "lr"
+    ]
+    assert check_data({"train": both}, SPEC).conflicts == []
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ({"frame_pattern": "f_{:05}.png"}, "/d/x/f_{:05}.png"),
+        ({"first_frame": 3}, "/d/x [from frame 3]"),
+        ({"first_frame": 3, "num_frames": 9}, "/d/x [9 frames from frame 3]"),
+        ({"first_frame": 3, "end_seconds": 2.5}, "/d/x [from frame 3, 0-2.5 s]"),
+    ],
+)
+def test_a_clip_is_called_by_its_part(part: dict[str, Any], name: str) -> None:
+    assert Sample(path=Path("/d/x"), **part).name == str(Path("/d/x")) + name.removeprefix("/d/x")
+
+
+def test_check_goes_by_seconds_where_the_rate_varies(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,start,end\nv.mkv,a,0,1\nv.mkv,a,1.5,3.5\nv.mkv,a,3,9\n")
+    times = [*range(0, 1000, 20), *range(1000, 5000, 200)]
+    write_stamped(tmp_path / "v.mkv", times, frames=moving_pattern(len(times), 16, 16))
+    report = check_data({"train": read_annotations(tmp_path / "t.csv")}, SPEC)
+    assert report.damaged == [(f"{tmp_path / 'v.mkv'} [3-9 s]", 10, 32)]  # 1.87 of 6 s
+    assert report.problems == 1
 
 
 def test_check_tells_files_that_are_damaged_or_cut_off(tmp_path: Path) -> None:

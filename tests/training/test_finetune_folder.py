@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.finetune_clips import make_clips, make_model
 
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import suggest_groups
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.decoded import _bytes_of
+from slowfast_zoo.training.finetune.decoded import _bytes_of, _stored
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
 from slowfast_zoo.training.finetune.folder import begun, start_of
 from slowfast_zoo.zoo import slowfast_tiny
@@ -205,3 +208,16 @@ def test_one_long_video_among_short_ones_is_counted(tmp_path: Path) -> None:
     frame = 36 * 48 * 3
     assert _bytes_of(samples, 10**9) == 110 * frame
     assert 20 * frame < _bytes_of(samples, 20 * frame) < 110 * frame
+
+
+def test_a_clip_that_fails_takes_none_of_its_own_name_with_it(tmp_path: Path) -> None:
+    good, bad = (
+        Sample(path=tmp_path / "x.npy", end_seconds=1, start_seconds=0.5, fps=fps) for fps in (10, 1e3)
+    )
+    np.save(good.path, np.zeros((12, 8, 8, 3), np.uint8))
+    samples = tuple(dataclasses.replace(s, labels=(label,)) for label, s in ((0, good), (1, bad), (2, good)))
+    part = Annotations(samples=samples, labels=("c", "b", "a"), multi_label=False, num_classes=3)
+    failed: list[tuple[str, str]] = []
+    kept = _stored(part, tmp_path / "cache", False, failed)
+    assert [sample.labels for sample in kept.samples] == [(0,), (2,)]
+    assert [name for name, _ in failed] == [bad.name] == [good.name]

@@ -81,14 +81,9 @@ def _bytes_of(samples: Sequence[Sample], most: int) -> int:
 def _stored(part: Annotations, folder: Path, progress: bool, failed: list[tuple[str, str]]) -> Annotations:
     if not part.samples:
         return part
-    bad = cache_data(part, folder, short_side=_LARGEST_SIDE, form="frames", progress=progress)
-    failed += bad
-    kept = [sample for sample in part.samples if sample.name not in {name for name, _ in bad}]
-    found = read_annotations(folder / "index.csv").samples
-    samples = [
-        dataclasses.replace(there, labels=sample.labels) for there, sample in zip(found, kept, strict=True)
-    ]
-    return dataclasses.replace(part, samples=tuple(samples))
+    failed += cache_data(part, folder, short_side=_LARGEST_SIDE, form="frames", progress=progress)
+    found = read_annotations(folder / "index.csv", labels=part.labels, multi_label=part.multi_label)
+    return dataclasses.replace(part, samples=found.samples)
 
 
 def _with_source(sample: Sample, group_by: str | None) -> Sample:

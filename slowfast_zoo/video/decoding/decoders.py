@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from slowfast_zoo.errors import VideoError
@@ -24,8 +24,6 @@ from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media, too_large
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
-
-FASTEST = 10**5  # frames per second; more is a damaged header or stamp
 
 _WORTH_A_SEEK = 24  # frames; skipping fewer costs less than refilling the decoder
 
@@ -49,6 +47,8 @@ class Decoder(abc.ABC):
         codec: the decoder's name.
         position: index of the frame that ``step`` returns next.
         stamps: time stamps of all frames in order, once they are known to increase; else None.
+        ticks: from the first frame's stamp to the last one's, even where some repeat, once all are
+            known; else None.
         damaged: frames marked as damaged, and packets refused, so far.
     """
 
@@ -60,6 +60,7 @@ class Decoder(abc.ABC):
         self.family = packets.family(self._container)
         self.position = 0
         self.stamps: array[int] | None = None
+        self.ticks: int | None = None
         self._damaged_frames: set[int] = set()
         self._refused_packets: set[int] = set()
         self._frames = self._decoded(self._container.demux(self.track))
@@ -104,7 +105,7 @@ class Decoder(abc.ABC):
     def rate(self) -> Fraction | None:
         """Frames per second as the container has it; None where it has nothing."""
         rate = self.track.average_rate or self.track.guessed_rate
-        return Fraction(rate) if rate and rate <= FASTEST else None
+        return Fraction(rate) if rate and rate <= packets.FASTEST else None
 
     def start_seconds(self, stamp: int) -> float:
         """How much later than the file (its first sound, mostly) a player shows the frame of that stamp."""
@@ -202,15 +203,14 @@ class SequentialDecoder(Decoder):
     def count(self) -> int:
         if self.position:
             self.rewind()
-        stamps: array[int] | None = array("q")
+        stamps: array[int] = array("q")
         while (item := self.step()) is not None:
-            stamp = item[1].pts
-            if stamps is not None:
-                if stamp is None or (stamps and stamp <= stamps[-1]):
-                    stamps = None
-                else:
-                    stamps.append(stamp)
-        count, self.stamps = self.position, stamps or None
+            if item[1].pts is not None:
+                stamps.append(item[1].pts)
+        count = self.position
+        if stamps and len(stamps) == count:
+            self.ticks = packets.rising_ticks(stamps)
+            self.stamps = stamps if all(early < late for early, late in pairwise(stamps)) else None
         self.rewind()
         return count
 

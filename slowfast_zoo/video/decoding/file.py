@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.video.decoding.decoders import (
-    FASTEST,
     Decoder,
     IndexMismatch,
     PacketDecoder,
     SequentialDecoder,
 )
-from slowfast_zoo.video.decoding.packets import PacketIndex
+from slowfast_zoo.video.decoding.packets import PacketIndex, measured_rate
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
@@ -25,8 +24,6 @@ from slowfast_zoo.video.rules import Stamps
 
 if TYPE_CHECKING:
     from av import VideoFrame
-
-_SLOWEST = Fraction(1, 60)  # frames per second; stamps that say less are damaged, or count no seconds
 
 _WIDEST_PIXEL = 8  # times its height; what says more is damaged
 
@@ -138,12 +135,13 @@ class FileVideo(Video):
 
     def _measured_fps(self) -> Fraction | None:
         """Frames per second by the time stamps; None without any, or where they say nothing sensible."""
+        track, base = self._decoder.track, Fraction(self._decoder.track.time_base)
         stamps = self._decoder.stamps or (self._index.stamps if self._index is not None else None)
-        if not stamps or len(stamps) < 2:
-            return None
-        seconds = (stamps[-1] - stamps[0]) * Fraction(self._decoder.track.time_base)
-        measured = (len(stamps) - 1) / seconds if seconds else 0
-        return Fraction(measured) if _SLOWEST <= measured <= FASTEST else None
+        if stamps:
+            return measured_rate(stamps[-1] - stamps[0], len(stamps), base)
+        # Some repeat: better than a guess, but not than what the header says.
+        ticks = None if track.average_rate else self._decoder.ticks
+        return None if ticks is None else measured_rate(ticks, self._count or 0, base)
 
     def _own_fps(self) -> Fraction | None:
         """What the header says, unless the frames' time stamps say something else.

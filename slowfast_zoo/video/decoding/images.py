@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,18 @@ _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticEr
 
 _PATTERN = re.compile(r"\{:0?\d*d?\}|%0?\d*d")
 
+_SECONDS = re.compile(r"(?<!\d)1\d{9}\.\d+")
+"""Seconds since 1970, and parts of them."""
+
+_TIME = re.compile(
+    r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])\D{0,3}"
+    r"(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d[-_.:m]?[0-5]\d(?:[-_.]?(?:\d{3}|\d{6}))?(?!\d)|" + _SECONDS.pattern
+)
+"""A day and a time of day, as cameras write them, or such seconds: they count as one number."""
+
 
 class FolderVideo(Video):
-    """Pictures in a folder, one a frame, in natural order ("9.jpg" before "10.jpg").
+    """Pictures of one series in a folder, one a frame, in natural order ("9.jpg" before "10.jpg").
 
     ``folder/img_{:05}.jpg`` (or ``%05d``) takes only the pictures of that name.
     """
@@ -124,19 +135,75 @@ def _pictures(folder: Path) -> list[Path]:
     if not paths:
         accepted = ", ".join(sorted(PICTURE_SUFFIXES))
         raise VideoError(f"The folder '{display_name(folder)}' holds no pictures; accepted: {accepted}.")
-    series = sorted({re.sub(r"\d+$", "", path.stem) for path in paths})
-    if len(series) > 1 and any(re.search(r"\d$", path.stem) for path in paths):
-        names = ", ".join(f"'{name}*'" for name in series[:4])
-        example = folder / f"{series[0]}{{:05}}{paths[0].suffix}"
-        raise VideoError(
-            f"The folder '{display_name(folder)}' holds several series ({names}): "
-            f"name one, such as '{display_name(example)}'."
-        )
+    _check_one_series(folder, paths)
     return sorted(paths, key=lambda path: _natural(path.name))
+
+
+def _check_one_series(folder: Path, paths: Sequence[Path]) -> None:
+    """Refuses pictures that are counted behind different words, or twice in names of different forms.
+
+    Raises:
+        VideoError: they are several series.
+    """
+    spans = _counters({path.stem for path in paths})
+    heads: dict[str, Path] = {}
+    forms: dict[str, list[Path]] = defaultdict(list)
+    forms_with: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for path in sorted(paths):
+        start, end = spans[path.stem]
+        heads.setdefault(f"{path.stem[:start]}*", path)
+        form = f"{path.stem[:start]}*{path.stem[end:]}{path.suffix}" if start < end else f"*{path.suffix}"
+        forms[form].append(path)
+        number = tuple(int(run) for run in re.findall(r"\d+", path.stem[start:end]))
+        forms_with[number or (path.stem,)].add(form)
+    if len(heads) > 1 and any(re.search(r"\d$", path.stem) for path in paths):
+        series = heads
+    else:
+        shared = [sorted(found) for found in forms_with.values() if len(found) > 1]
+        twice = next((found for found in shared if any(len(forms[form]) > 1 for form in found)), [])
+        series = {form: forms[form][0] for form in twice}
+    if not series:
+        return
+    names = ", ".join(f"'{display_name(name)}'" for name in list(series)[:4])
+    way, some = "give each a folder of its own", next(iter(series.values()))
+    start, end = spans[some.stem]
+    if some.stem[start:end].isdecimal():
+        example = folder / f"{some.stem[:start]}{{:05}}{some.stem[end:]}{some.suffix}"
+        way = f"name one, such as '{display_name(example)}', or {way}"
+    raise VideoError(f"The folder '{display_name(folder)}' holds several series ({names}): {way}.")
+
+
+def _counters(stems: Collection[str]) -> dict[str, tuple[int, int]]:
+    """From where to where a name has what counts its series; an empty span where it has no number."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for stem in sorted(stems, key=_natural):
+        alike[re.sub(r"\d+", "0", stem)].append(stem)
+    return {stem: span for group in alike.values() for stem, span in zip(group, _spans(group), strict=True)}
+
+
+def _spans(stems: Sequence[str]) -> list[tuple[int, int]]:
+    """The same of names that differ in their numbers alone, in natural order.
+
+    Their time counts them, or the last number that differs; all that differ, where the last one never begins
+    anew.
+    """
+    times = [found.span() for stem in stems if (found := _TIME.search(stem))]
+    if len(times) == len(stems):
+        return times
+    runs = [[match.span() for match in re.finditer(r"\d+", stem)] for stem in stems]
+    if not runs[0]:
+        return [(len(stem), len(stem)) for stem in stems]
+    numbers = [[int(stem[slice(*run)]) for run in found] for stem, found in zip(stems, runs, strict=True)]
+    differ = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
+    last = differ[-1] if differ else -1
+    goes_on = all(early[last] < late[last] for early, late in pairwise(numbers))
+    first = differ[0] if differ and goes_on else last
+    return [(run[first][0], run[last][1]) for run in runs]
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts runs of digits as numbers, and equal numbers by their text."""
+    name = _SECONDS.sub(lambda found: found[0].ljust(20, "0"), name)
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 

@@ -7,13 +7,16 @@ a hypothesis which ``decoders`` checks against every frame that it decodes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import struct
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
+from fractions import Fraction
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import av
@@ -35,12 +38,17 @@ ONE_FRAME_PER_PACKET = frozenset(
 CODED_BY_FIELDS = frozenset(("h264", "hevc", "mpeg2video", "vc1"))
 """Decoders that may take two packets for a frame whose fields are coded apart."""
 
+FASTEST = 10**5  # frames per second; more is a damaged header or stamp
+_SLOWEST = Fraction(1, 60)  # frames per second; stamps that say less are damaged, or count no seconds
+
 _SMALLEST_MPEG4_FRAME = 16
 """Bytes. A shorter MPEG-4 packet is a "not coded" place holder."""
 
 _MPEG4_FRAME_START = b"\0\0\1\xb6"
 """Start code of a video object plane. Source: ISO/IEC 14496-2, 6.3.1."""
 
+_STILLS = frozenset((b"avif", b"heic", b"heix", b"mif1"))
+_SEQUENCES = frozenset((b"avis", b"hevc", b"hevx", b"msf1"))
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _MAX_BOXES = 1000
 
@@ -106,14 +114,14 @@ def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> P
     seekable = sound and plain and stamps is not None and family(container) in EXACT_STAMPS
     entries = _closed_entries(order, stamps, keys) if seekable and stamps else ()
     first_pts = first_pts if plain and stamps else None
-    missing = _missing(container, stream, head, demuxed, max(order, default=None) if stamped else None)
+    missing = _missing(container, stream, head, demuxed, order if stamped else array("q"))
     return PacketIndex(count, sound, stamps, first_pts, missing, entries)
 
 
 def _missing(
-    container: InputContainer, stream: VideoStream, head: bytes, packets: int, last: int | None
+    container: InputContainer, stream: VideoStream, head: bytes, packets: int, stamps: array[int]
 ) -> int:
-    """Frames behind the end of the file, behind so many packets of which the last has that time stamp."""
+    """Frames behind the end of the file, behind so many packets with these time stamps, in any order."""
     entries, size, kind = stream.index_entries, container.size, family(container)
     if not size or size < 0:
         return 0
@@ -125,9 +133,10 @@ def _missing(
     if kind == "avi" and head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") + 8 > size:
         return max(0, stream.frames - packets)
     if kind == "matroska" and _matroska_size(head) > size:
-        rate, seconds = stream.average_rate or stream.guessed_rate, (container.duration or 0) / 1e6
-        behind = seconds - (0.0 if last is None else float(last * (stream.time_base or 0)))
-        return max(1, round(behind * float(rate or 0)) - (last is not None))
+        base, seconds = Fraction(stream.time_base or 0), (container.duration or 0) / 1e6
+        rate = stream.average_rate or measured_rate(rising_ticks(sorted(stamps)), len(stamps), base)
+        behind = seconds - float(max(stamps, default=0) * base)
+        return max(1, round(behind * float(rate or stream.guessed_rate or 0)) - bool(stamps))
     return 0
 
 
@@ -149,6 +158,23 @@ def _matroska_size(head: bytes) -> int:
         if is_segment:
             return place
     return 0
+
+
+def rising_ticks(stamps: Iterable[int]) -> int:
+    """Ticks from the first to the last of these time stamps, without steps back."""
+    return sum(max(late - early, 0) for early, late in pairwise(stamps))
+
+
+def measured_rate(ticks: int, frames: int, base: Fraction) -> Fraction | None:
+    """Frames per second of so many that begin within so many ticks; None where that is nothing sensible.
+
+    Args:
+        ticks: from the begin of the first frame to that of the last.
+        frames: how many.
+        base: seconds of a tick.
+    """
+    rate = (frames - 1) / (ticks * base) if ticks and base else Fraction(0)
+    return rate if _SLOWEST <= rate <= FASTEST else None
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:
@@ -255,3 +281,33 @@ def lacks_index(file: Any) -> bool:
             return bool(size == 0)
         at += size
     return False
+
+
+def is_still(head: bytes) -> bool:
+    """Whether what begins like this is one picture in an MP4's boxes (AVIF, HEIC), not a sequence of them.
+
+    Source: ISO/IEC 23008-12, section 7 and annex B; https://aomediacodec.github.io/av1-avif/.
+    """
+    box = head[: int.from_bytes(head[:4], "big")]
+    brands = {box[place : place + 4] for place in range(8, len(box), 4)}
+    return head[4:8] == b"ftyp" and head[8:12] in _STILLS and not brands & _SEQUENCES
+
+
+def seconds_in(file: BinaryIO) -> float:
+    """How much video the begin of a file holds, in seconds by its time stamps; 0 where that can't be told."""
+    import av
+
+    file.seek(0)
+    first = last = 0.0
+    # It is cut in the middle, as everything is at this time.
+    with (
+        contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError),
+        av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
+    ):
+        track = container.streams.video[0]
+        stamps = (packet.pts for packet in container.demux(track) if packet.pts is not None)
+        first = last = float(next(stamps, 0) * track.time_base)
+        for stamp in stamps:
+            last = max(last, float(stamp * track.time_base))
+    file.seek(0, io.SEEK_END)
+    return last - first

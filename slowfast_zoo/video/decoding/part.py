@@ -70,6 +70,18 @@ class VideoPart(Video):
         return len(self.frames_of_whole)
 
     @property
+    def lost_seconds(self) -> float:
+        """How far the part's end lies behind that of the video."""
+        if self._end is None:
+            return 0.0
+        whole = self._whole
+        end, stamps = whole.seconds_of(whole.num_frames), whole.stamps()
+        if stamps is not None and not whole.damaged_frames:  # the last frame may last
+            end = max(end, whole.seconds_of(0) + float(stamps.duration * stamps.tick))
+        begin = whole.seconds_of(self._first) if self._first else 0.0
+        return max(0.0, begin + self._end - end)
+
+    @property
     def damaged_frames(self) -> int:
         return self._whole.damaged_frames
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 from slowfast_zoo.errors import InputError, VideoError, without_secrets
 from slowfast_zoo.files import expanded
-from slowfast_zoo.video.decoding.packets import lacks_index
+from slowfast_zoo.video.decoding.packets import is_still, lacks_index, seconds_in
 
 _ENDINGS = """
     3g2 3gp asf avi divx dv f4v flv gif h264 h265 ivf m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogg ogv
@@ -228,8 +228,8 @@ def too_large(name: str, pixels: str, most: int = MAX_PIXELS) -> VideoError:
 
 
 def is_url(source: object) -> bool:
-    """Whether ``source`` is text that names something on a network; ``file://`` names a path."""
-    return isinstance(source, str) and "://" in source and not source.lower().startswith("file://")
+    """Whether ``source`` is text that names something on a network; ``file://`` and ``C://`` name paths."""
+    return isinstance(source, str) and "://" in source and not re.match(r"(?i)(file|[a-z])://", source)
 
 
 def display_name(source: object) -> str:
@@ -351,6 +351,8 @@ def _unmistakable(head: bytes) -> str | None:
         return "it is a NumPy file: pass the array itself, numpy.load(path), uint8 (T, H, W, 3)"
     if head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X" and head[20:21] and head[20] & 2:
         return "it is an animated WebP, which FFmpeg doesn't decode: convert it to GIF, PNG frames or MP4"
+    if is_still(head):
+        return _NOT_VIDEOS["image2"]
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")):
         return "it is an archive: unpack it first"
     return None
@@ -558,7 +560,7 @@ def _spooled(
             file.write(piece)
             if live and passed > look:
                 look = 2 * passed
-                speed = _seconds_in(cast(BinaryIO, file)) / passed
+                speed = seconds_in(cast(BinaryIO, file)) / passed
                 found = found + 1 if live[0] < speed < live[1] else 0
                 if found == looks:
                     raise VideoError(f"'{name}' comes only as fast as it is shown: {_STREAM}.")
@@ -573,28 +575,8 @@ def _spooled(
     return cast(BinaryIO, file)
 
 
-def _seconds_in(file: BinaryIO) -> float:
-    """How much video the begin of a file holds, in seconds by its time stamps; 0 where that can't be told."""
-    import av
-
-    file.seek(0)
-    first = last = 0.0
-    # It is cut in the middle, as everything is at this time.
-    with (
-        contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError),
-        av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
-    ):
-        track = container.streams.video[0]
-        stamps = (packet.pts for packet in container.demux(track) if packet.pts is not None)
-        first = last = float(next(stamps, 0) * track.time_base)
-        for stamp in stamps:
-            last = max(last, float(stamp * track.time_base))
-    file.seek(0, io.SEEK_END)
-    return last - first
-
-
 def one_line(error: object) -> str:
     """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = re.sub(r"(?i)[a-z][a-z0-9+.-]*://\S+", lambda found: without_secrets(found[0]), text)
+    text = re.sub(r"(?i)[a-z][a-z0-9+.-]+://\S+", lambda found: without_secrets(found[0]), text)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")

@@ -233,7 +233,9 @@ class Video(abc.ABC):
     def stream(self) -> Iterator[tuple[int, float, Frame]]:
         """(index, seconds as in ``seconds_of``, frame) of every frame, in constant memory.
 
-        Works without counting the frames first, so that it begins at once however long the video is.
+        Works without counting the frames first, so that it begins at once however long the video is. A
+        stamp that doesn't increase makes ``seconds_of`` go by the frame rate throughout; here, where that
+        can't be foreseen, only that frame does.
 
         Raises:
             InputError: seconds need a frame rate and nothing gives one.

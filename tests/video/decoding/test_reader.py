@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -584,6 +585,41 @@ def test_folders_that_are_no_video(tmp_path: Path) -> None:
             video.frames([1])
         with pytest.raises(VideoError, match=r"img_3\.png' is 9x8 pixels, the first frame 8x8"):
             video.frames([2])
+
+
+@pytest.mark.parametrize(
+    ("names", "series"),
+    [
+        (["00000.jpg", "00001.jpg", "00000.png", "00001.png"], "'*.jpg', '*.png'"),
+        (
+            ["f_0_left.png", "f_1_left.png", "f_0_right.png", "f_1_right.png"],
+            "'f_*_left.png', 'f_*_right.png'",
+        ),
+        (["cam0_1.png", "cam0_2.png", "cam1_1.png", "cam1_2.png"], "'cam0_*', 'cam1_*'"),
+        (["cam0_1.png", "cam0_3.png", "cam1_2.png", "cam1_4.png"], "'cam0_*', 'cam1_*'"),
+        (["a.jpg", "b.jpg", "a.png", "b.png"], "'*.jpg', '*.png'"),
+        (["take1_1-of-2.png", "take1_2-of-2.png", "take2_1-of-2.png"], "'take1_*', 'take2_*'"),
+        (["1.png", "2.png", "cover.png"], "'*', 'cover*'"),
+        (["20240101_120000.png", "20240102_115959.png", "20240102_120001.png"], None),
+        (["2024-01-01 23-59-59.png", "2024-01-02 00-00-00.png", "2024-01-02 23-59-59.png"], None),
+        (["1341845688.5.png", "1341845688.56.png", "1341845688.6.png", "1341845689.56.png"], None),
+        (["frame-1-of-3.png", "frame-2-of-3.png", "frame-3-of-3.png"], None),
+        (["part1_8.png", "part1_9.png", "part2_10.png"], None),
+        (["1_intro.png", "2_main.png", "2_more.png", "10_end.png"], None),
+        (["img_9.png", "img_10.png", "img_11.PNG"], None),
+    ],
+)
+def test_a_folder_is_one_series_in_order_or_refused(
+    tmp_path: Path, names: list[str], series: str | None
+) -> None:
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name, format="png")
+    if series is not None:
+        with pytest.raises(VideoError, match=re.escape(f"holds several series ({series}): ")):
+            open_video(tmp_path)
+        return
+    with open_video(tmp_path) as video:
+        assert video.frames(range(video.num_frames))[:, 0, 0, 0].tolist() == list(range(len(names)))
 
 
 def test_urls_that_fail(server: FileServer) -> None:

@@ -21,7 +21,7 @@ from support.servers import Fault, FileServer
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.video.decoding import sources
 from slowfast_zoo.video.decoding.reader import open_video, probe
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.decoding.sources import display_name, is_url
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,11 @@ def test_folders_without_permission(tmp_path: Path) -> None:
     closed.mkdir(mode=0)
     assert "can't be read" in refusal(closed / "clip.mp4")
     assert "can't be read" in refusal(closed)
+
+
+def test_the_drive_of_a_path_is_no_protocol() -> None:
+    assert not is_url("C://Users//me//v.mp4") and "doesn't exist" in refusal("C://Users//me//v.mp4")
+    assert is_url("s3://bucket/v.mp4")
 
 
 def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,6 +342,10 @@ def test_file_objects_whose_errors_are_their_own(clip: Path) -> None:
         (b"<HTML>", "a web page"),
         (b"#EXTM3U\n#EXTINF:5,\na.ts\n", "a playlist"),
         (b"PK\x03\x04" + b"\0" * 100, "an archive: unpack it"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miafavis", "a single picture"),  # the last is behind the box
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 99, "a single picture"),
+        (b"\0\0\0\x1cftypavis\0\0\0\0avifavismsf1", "its index is missing"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifavismsf1", "its index is missing"),
         (b"a.mp4 1\nb.mp4 2\n" * 50, "a list of videos is for predict_many"),
         ("\ufeffé.mp4 1\n".encode("utf-16"), "a list of videos is for predict_many"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import av
@@ -69,6 +70,21 @@ def test_stamps_that_say_nothing_leave_the_frame_rate(tmp_path: Path) -> None:
     interleaved = write_video(tmp_path / "b.avi", FRAMES, fps=25, codec="mpeg4", pixels="yuv420p")
     with open_video(interleaved) as video:
         assert [video.seconds_of(index) for index in (0, 6, 24)] == [0.0, 0.24, 0.96]
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_repeated_stamp_leaves_the_rate_that_the_others_say(tmp_path: Path, repeated: bool) -> None:
+    uneven = [33 * number + 5 * number % 12 for number in range(23)] + [759]  # as browsers record a camera
+    if repeated:
+        uneven[9] = uneven[8]
+    content = write_stamped(tmp_path / "camera.mkv", uneven, frames=FRAMES).read_bytes()
+    # Matroska's duration of a frame becomes a gap, so that FFmpeg knows no rate, and guesses 1000.
+    content, found = re.subn(rb"\x23\xe3\x83\x84....", b"\xec\x86" + bytes(6), content, flags=re.DOTALL)
+    assert found == 1
+    with open_video(content) as whole, open_video(content[: len(content) * 6 // 10]) as part:
+        assert whole.fps == pytest.approx(23 / 0.759, rel=1e-4) and whole.damaged_frames == 0
+        assert whole.duration_seconds == pytest.approx(0.792, abs=1e-3)
+        assert part.num_frames < 20 and part.damaged_frames == pytest.approx(24 - part.num_frames, abs=1)
 
 
 def test_parts_by_seconds_are_cut_where_a_player_shows_them(tmp_path: Path) -> None:
