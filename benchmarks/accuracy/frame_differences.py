@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations, read_splits
-from slowfast_zoo.data.splits import source_of, suggest_groups
+from slowfast_zoo.data.splits import AUTO, resolved, source_of
 from slowfast_zoo.evaluation.metrics import wilson_interval
 
 GRID, SIDE = 8, 64
@@ -104,7 +104,7 @@ def told(right: int, clips: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--group-by", help="as in finetune; default: what file names suggest")
+    parser.add_argument("--group-by", default=AUTO, help="as in finetune; default: what file names suggest")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -115,8 +115,7 @@ def main() -> None:
         right = (predicted(table, classes, others) == truth).tolist()
     else:
         clips = read_annotations(arguments.data)
-        suggested = suggest_groups(clips)
-        group_by = arguments.group_by or (suggested.group_by if suggested else None)
+        group_by, _ = resolved(clips, arguments.group_by)
         right = score(clips, group_by, arguments.folds, arguments.seed)
     print(told(sum(right), len(right)))
 

@@ -97,11 +97,11 @@ def split_command(
     Every class has about the same share in both. OUT/labels.txt names the classes in order.
     """
     check_absent(*(out / name for name in ("train.csv", "val.csv", "labels.txt")), overwrite=overwrite)
-    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.lists import read_filled
     from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
-    annotations = read_annotations(data, **reading)
+    annotations, notes = read_filled(data, **reading)
     group_by, told = resolved(annotations, group_by)
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
     write_split(out, {"train": train, "val": held_out})
@@ -109,7 +109,7 @@ def split_command(
         sources = len({source_of(sample, group_by) for sample in part.samples})
         echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
     without = [name for name, count in zip(held_out.class_names, held_out.counts(), strict=True) if not count]
-    for note in [*told, *grouping_notes(annotations, group_by)]:
+    for note in [*notes, *told, *grouping_notes(annotations, group_by)]:
         echo(note, err=True)
     if without:
         echo(f"No clip to validate with, as they have one source: {', '.join(without)}", err=True)
@@ -129,9 +129,11 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     be read.
     """
     from slowfast_zoo.data.cache import cache_data
-    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.lists import read_filled
 
-    annotations = read_annotations(data, **reading)
+    annotations, notes = read_filled(data, **reading)
+    for note in notes:
+        echo(note, err=True)
     failed = cache_data(annotations, out, form="frames" if decoded else "video", **options)
     total = len(annotations.samples)
     echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")

@@ -13,7 +13,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, TrainingError
 from slowfast_zoo.naming import ModelRef
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS, get_weights
 
@@ -115,7 +115,7 @@ def finetune_command(
         raise InputError(f"--linear-probe is --recipe probe; leave out it, or --recipe {recipe}.")
     import torch
 
-    from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
+    from slowfast_zoo.data.lists import read_filled, read_like, read_splits
     from slowfast_zoo.evaluation.evaluate import format_table
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.finetune.finetune import finetune
@@ -127,8 +127,11 @@ def finetune_command(
         config["thaw_at"] = thaw_at
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
+    notes: list[str] = []
     if any(option is not None for option in reading.values()):
-        source = read_splits(data, **reading) or {"train": read_annotations(data, **reading)}
+        source = read_splits(data, **reading)
+        if not source:
+            source["train"], notes = read_filled(data, **reading)
         held_out = None if validation is None else read_like(validation, source["train"], **reading)
     torch.manual_seed(config.get("seed", 0))
     network = model.untrained() if from_scratch else _start(model).load()
@@ -140,6 +143,8 @@ def finetune_command(
     first = join(options["device"]).first
     if first:
         logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
+        for note in notes:
+            echo(note, err=True)
     folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
     with listening(folder, tensorboard and first) as listener:
         result = finetune(
@@ -175,10 +180,14 @@ def report_command(folder: Path) -> None:
     """
     from slowfast_zoo.runtime.packages import require
     from slowfast_zoo.training.finetune.folder import REPORT
-    from slowfast_zoo.training.finetune.report import draw_report
+    from slowfast_zoo.training.finetune.report import CONFUSION, draw_report
+    from slowfast_zoo.training.state import LOG
 
     require("matplotlib")
     if (folder / REPORT).exists():
         echo((folder / REPORT).read_text(encoding="utf-8", errors="replace"))
-    for path in draw_report(folder):
+    drawn = draw_report(folder)
+    for path in drawn:
         echo(path)
+    if not drawn:
+        raise TrainingError(f"{folder} holds neither {LOG} with training steps nor {CONFUSION} to draw.")

@@ -271,7 +271,12 @@ group_by = click.option(
     help="What keeps clips together: auto (what names suggest), folder, column:NAME, or a regular expression"
     " on the path.",
 )
-work_dir = click.option("--work-dir", type=PATH, help="Folder for everything that is written.")
+work_dir = click.option(
+    "--work-dir",
+    type=PATH,
+    callback=lambda _, __, path: None if path is None else files.expanded(path),
+    help="Folder for everything that is written.",
+)
 tensorboard = click.option(
     "--tensorboard",
     is_flag=True,

@@ -118,8 +118,7 @@ def train_command(
         if reading["labels"] is not None:
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
-    training, validation = _open_both(chosen, data, validate, reading, persons)
-    _check_numbers(chosen, training, num_classes)
+    training, validation = _open_both(chosen, data, validate, reading, persons, num_classes)
     spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
@@ -326,18 +325,25 @@ def open_data(
 
 
 def _open_both(
-    recipe: Recipe, data: tuple[str, ...], validate: bool, reading: ReadOptions, persons: dict[str, Any]
+    recipe: Recipe,
+    data: tuple[str, ...],
+    validate: bool,
+    reading: ReadOptions,
+    persons: dict[str, Any],
+    num_classes: int | None,
 ) -> tuple[VideoDataset | MotionClips | PersonDataset, ClipDataset | None]:
-    """What to train on, and what to validate with, as the recipe takes them."""
+    """What to train on, and what to validate with, as the recipe takes them, of the same classes."""
     names = [data[place] if len(data) > place else CAMERA_MOTION for place in range(2)]
     if recipe.model_spec.roi is not None:
         if reading.get("labels") == recipe.labels:
             reading["labels"] = numbered_classes(recipe)  # type: ignore[typeddict-item]
         people = open_persons(names[0], recipe, reading, persons)
+        _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
     if recipe.model_spec.activation == "sigmoid":
         reading["multi_label"] = True
     training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
+    _check_numbers(recipe, training, num_classes)
     if not validate:
         return training, None
     return training, open_data(names[1], recipe.validation_spec, "validate", reading=reading, like=training)

@@ -35,7 +35,7 @@ from typing import NamedTuple, TypedDict, Unpack, get_args
 
 from slowfast_zoo.data import Form
 from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Listing, Sample, number_classes
-from slowfast_zoo.data.folders import find_ids, find_splits, is_frame_folder, read_folder
+from slowfast_zoo.data.folders import empty_classes, find_ids, find_splits, is_frame_folder, read_folder
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
 from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError, did_you_mean, quoted
@@ -159,6 +159,18 @@ def read_annotations(
         ),
         multi_label=listing.multi_label or most > 1 if multi_label is None else multi_label,
     )
+
+
+def read_filled(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Annotations, list[str]]:
+    """``read_annotations`` without classes whose folders hold no clip, and what there is to say about them.
+
+    Raises:
+        DataError: as ``read_annotations``.
+    """
+    empty = empty_classes(source)
+    found = read_annotations(source, skip_empty=bool(empty), **options)
+    lost = [name for name in empty if name.strip() not in found.class_names]  # others are in a label map
+    return found, [f"Left out classes whose folders hold no clips: {quoted(lost)}."] if lost else []
 
 
 def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import random
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -265,7 +266,10 @@ def killed_readers(kind: type[SlowFastZooError], *, goes_on: str = "") -> Iterat
 def load(
     items: KeyedItems, keys: Sequence[list[ItemKey]] | StepKeys, workers: int, device: torch.device
 ) -> Any:
-    """A ``DataLoader`` of ``Batch``; a worker computes on one thread, as there is one worker per core."""
+    """A ``DataLoader`` of ``Batch``; a worker computes on one thread, as there is one worker per core.
+
+    A terminal's Ctrl-C goes to workers, too, and is left to this process, which decides when it stops.
+    """
     return _Batches(
         items,
         batch_sampler=keys,
@@ -273,4 +277,10 @@ def load(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_without_interrupts,
     )
+
+
+def _without_interrupts(_: int) -> None:
+    """Begins a worker; it ends when it is told to, or its parent has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -66,6 +66,9 @@ class Evaluation:
     """How the scores were made."""
     error: str = ""
     """Why there are no metrics although there are scores; "" in order."""
+    seen: bool = False
+    """Whether items were trained on, or others of their sources: what new ones would give is unknown then, so
+    that scores have no interval."""
 
     def __str__(self) -> str:
         total = len(self.names) + len(self.failed)
@@ -74,7 +77,8 @@ class Evaluation:
         if "top1_acc" in self.metrics:
             right = round(self.metrics["top1_acc"] * len(self.names))
             low, high = wilson_interval(right, len(self.names))
-            parts.append(f"top-1 is {right} of {len(self.names)}, 95 % interval {low:.3f} to {high:.3f}")
+            between = "" if self.seen else f", 95 % interval {low:.3f} to {high:.3f}"
+            parts.append(f"top-1 is {right} of {len(self.names)}{between}")
         return ", ".join(parts)
 
     def confusion_matrix(self) -> npt.NDArray[np.int64]:
@@ -90,7 +94,8 @@ class Evaluation:
     def class_table(self) -> list[dict[str, Any]]:
         """A row per class: label, videos, accuracy with its 95 % interval, precision, most frequent mistake.
 
-        For several labels per item: label, videos, average precision. NaN where nothing was measured.
+        Items that were ``seen`` have no interval. For several labels per item: label, videos, average
+        precision. NaN where nothing was measured.
 
         Raises:
             InputError: scores of single views.
@@ -110,14 +115,15 @@ class Evaluation:
             right = int(confusion[index, index])
             wrong = confusion[index].copy()
             wrong[index] = 0
-            low, high = wilson_interval(right, videos)
+            between = (
+                {} if self.seen else dict(zip(("from", "to"), wilson_interval(right, videos), strict=True))
+            )
             table.append(
                 {
                     "label": name,
                     "videos": videos,
                     "accuracy": right / videos if videos else math.nan,
-                    "from": low,
-                    "to": high,
+                    **between,
                     "precision": right / named if named else math.nan,
                     "most_often_taken_for": names[int(wrong.argmax())] if wrong.any() else "",
                 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 from support.movies import write_video
 
 from slowfast_zoo.cli import main
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune.recipes import RECIPES
@@ -92,6 +95,24 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert from_pretrained(tmp_path / "w" / "model").labels == ("night", "day")
     assert "Linear probe" in (tmp_path / "w" / "report.txt").read_text()
+
+
+def test_what_the_command_hands_on(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an option of reading: the other classes of a folder with an empty one; the home of "~"."""
+    given: dict[str, Any] = {}
+
+    def stop(data: dict[str, Annotations], *_: Any, **options: Any) -> None:
+        given.update(options, train=data["train"])
+        raise InputError("so far")
+
+    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.finetune", stop)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (folders / "clips" / "nothing").mkdir()
+    result = run(folders, "--work-dir=~/w", "--fps", "25")
+    (folders / "clips" / "nothing").rmdir()
+    assert "Left out classes whose folders hold no clips: 'nothing'." in result.output
+    assert result.output.endswith("so far\n")
+    assert given["train"].labels == ("dark", "light") and given["work_dir"] == tmp_path / "w"
 
 
 def test_help_names_every_recipe() -> None:

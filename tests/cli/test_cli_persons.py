@@ -18,7 +18,7 @@ from slowfast_zoo.cli import persons as person_commands
 from slowfast_zoo.cli import train as train_commands
 from slowfast_zoo.data.persons.annotations import read_persons
 from slowfast_zoo.data.persons.dataset import PersonDataset
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import RoiSpec
@@ -82,6 +82,20 @@ def test_what_would_be_done(data: Path) -> None:
     assert "80 classes: bend/bow (at the waist)" in run(*arguments, "--recipe-labels")
     few = ["train", f"{BIG.replace('8x8', '4x16')}/mmaction2/ava21-20e-16", *arguments[2:], "--recipe-labels"]
     assert "16 classes: crouch/kneel" in run(*few), "by AVA's numbers"
+
+
+def test_validation_has_as_many_classes_as_were_said(data: Path, tiny: Recipe) -> None:
+    ava, how = str(data / "ava.csv"), {"begins_at": 900}
+    both = train_commands._open_both(tiny, (ava, ava), True, {"root": data}, how, 90)
+    assert [part.annotations.num_classes for part in both] == [90, 90]  # type: ignore[union-attr]
+    clips = get_recipe("slowfast_r50_4x16x1_256e_kinetics400_rgb")
+    for name, row in (("t", "a.mp4 0\nb.mp4 1"), ("v", "b.mp4 4")):
+        (data / f"{name}.txt").write_text(row)
+    names = str(data / "t.txt"), str(data / "v.txt")
+    both = train_commands._open_both(clips, names, True, {}, {}, 5)
+    assert [part.annotations.num_classes for part in both] == [5, 5]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="label 4 is out of range; the training data has 4 classes"):
+        train_commands._open_both(clips, names, True, {}, {}, 4)
 
 
 def test_sides_are_not_mirrored(data: Path, tiny: Recipe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
     for others in batches[1:]:
         for one, other in zip(batches[0], others, strict=True):
             assert one.indices == other.indices and torch.equal(one.clips, other.clips)
+
+
+def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
+    class Ignoring(Fixed):
+        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+            return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+
+    loader = load(KeyedItems(Ignoring(), 0), [[ItemKey(TRAINING, 0, 0)]], 1, torch.device("cpu"))
+    assert [batch.targets.tolist() for batch in loader] == [[1]]
+    assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+    pickle.dumps(loader.worker_init_fn)  # for workers that are spawned
 
 
 def test_an_epoch_is_new_and_reading_leaves_the_generators_alone() -> None:

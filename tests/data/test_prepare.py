@@ -18,7 +18,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data, unreadable_clips
-from slowfast_zoo.data.lists import read_annotations
+from slowfast_zoo.data.lists import read_annotations, read_filled
 from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations, suggest_groups
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
@@ -271,6 +271,44 @@ def wide(tmp_path: Path) -> Path:
     write_video(tmp_path / "data/a/small.mkv", moving_pattern(20, 30, 40, 2), fps=25)
     (tmp_path / "data/a/zero.mkv").write_bytes(b"")
     return tmp_path / "data"
+
+
+def test_class_folders_without_clips_are_left_out_and_named(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for place in range(2):
+            np.save(tmp_path / "d" / label / f"{place}.npy", np.full((2, 16, 16, 3), place, np.uint8))
+    (tmp_path / "d" / "none").mkdir()
+    note = "Left out classes whose folders hold no clips: 'none'."
+    for command in (["split", "--val", "0.5"], ["cache", "--decoded"]):
+        done = CliRunner().invoke(
+            main, [*command, str(tmp_path / "d"), str(tmp_path / command[0]), "--fps", "9"]
+        )
+        assert done.exit_code == 0 and note in done.output, done.output
+    assert read_filled(tmp_path / "d", fps=9.0)[1] == [note]
+    found, notes = read_filled(tmp_path / "d", labels=["none", "a", "b"])
+    assert (found.counts(), notes) == ([0, 2, 2], [])
+    shutil.rmtree(tmp_path / "d" / "none")
+    assert read_filled(tmp_path / "d")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("start,end,start_time,end_time", "0.1,0.3,0:00,0:01"),
+        ("first_frame,num_frames,total_frames,frame_rate,start,end", "1,2,5,25,,"),
+    ],
+)
+def test_a_copy_isnt_cut_by_what_else_its_sources_table_had(
+    tmp_path: Path, columns: str, values: str
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(5 * 16 * 16 * 3, dtype=np.uint8).reshape(5, 16, 16, 3))
+    (tmp_path / "l.csv").write_text(f"path,label,fps,{columns}\nx.npy,a,10,{values}\n")
+    assert cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "out", form="frames") == []
+    (copy,) = read_annotations(tmp_path / "out" / "index.csv").samples
+    assert (copy.part, copy.fps) == ((0, None, None, None), 10)
+    with copy.open() as video:
+        assert video.num_frames == 2
 
 
 def test_cache_keeps_every_frame_and_shrinks_them(wide: Path, tmp_path: Path) -> None:

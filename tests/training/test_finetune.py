@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from support.finetune_clips import CLIP_SPEC, SPEC, make_clips, make_model
 from support.movies import write_video
 from torch import Tensor
 
+from slowfast_zoo.cli import main
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalized
-from slowfast_zoo.errors import DataError, InputError, TrainingError, UnknownNameError
+from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, TrainingError, UnknownNameError
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.inference.predict import predict
 from slowfast_zoo.network.slowfast import SlowFast
@@ -39,6 +41,7 @@ from slowfast_zoo.training.finetune.report import draw_curves, draw_report, writ
 from slowfast_zoo.training.journal import read_log
 from slowfast_zoo.training.memory import smaller_pieces
 from slowfast_zoo.training.state import RESUME
+from slowfast_zoo.weights.saved.config import read_config
 from slowfast_zoo.weights.saved.file import read_file
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
@@ -209,6 +212,8 @@ def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -
     assert not (tmp_path / "curves.png").exists()
     assert torch.equal(from_pretrained(tmp_path / "model").classifier.weight, model.classifier.weight)
     assert "which chose nothing" in str(result)
+    told = {"clips": 3, "of": "Validation data, which chose nothing"}
+    assert read_config(tmp_path / "model" / "config.json").metrics == {**result.evaluation.metrics, **told}
 
 
 def test_freezing_up_to_a_part(few: Path, tmp_path: Path) -> None:
@@ -306,13 +311,37 @@ def test_features_are_the_networks_own(clips: Path, tmp_path: Path) -> None:
     assert found.indices == list(range(15))
 
 
-def test_several_labels(clips: Path, tmp_path: Path) -> None:
+def several_labels(clips: Path, path: Path) -> Path:
     lines = [
         f"{path},{'dark' if path.parent.name == 'dark' else 'light;red'}"
         for path in sorted(clips.rglob("*.npy"))
     ]
-    (tmp_path / "l.csv").write_text("path,labels\n" + "\n".join(lines))
-    result = tune(tmp_path / "l.csv", tmp_path / "w", config={**CONFIG, "epochs": 1})
+    path.write_text("path,labels\n" + "\n".join(lines))
+    return path
+
+
+@pytest.mark.usefixtures("pictures")
+def test_several_labels_and_a_probe_leave_nothing_to_draw(few: Path, tmp_path: Path) -> None:
+    data = several_labels(few, tmp_path / "l.csv")
+    result = tune(data, tmp_path / "w", recipe="probe", folds=2, everything=True)
+    assert [path.name for path in result.files] == ["report.txt", "per_class.csv"]
+    assert (tmp_path / "w" / "report.txt").read_text() == f"{result}\n"
+    folds = [note for note in result.notes if note.startswith("Fold ")]
+    assert folds == [f"Fold {n} of 2: probe, mean_average_precision 1.0000." for n in (1, 2)]
+    assert " right" not in str(result)
+    assert read_config(result.model_dir / "config.json").metrics == {
+        **result.evaluation.metrics,
+        "clips": 6,
+        "of": "All clips, each scored by a training of 2 that saw nothing of its source",
+        "weights": "trained afterwards in the same way, on all 6 clips",
+    }
+    card = (result.model_dir / "README.md").read_text()
+    assert "| weights | trained afterwards in the same way, on all 6 clips |" in card
+
+
+def test_several_labels(clips: Path, tmp_path: Path) -> None:
+    data = several_labels(clips, tmp_path / "l.csv")
+    result = tune(data, tmp_path / "w", config={**CONFIG, "epochs": 1})
     assert result.model.spec.activation == "sigmoid"
     assert result.evaluation.metrics["mean_average_precision"] > 0.5
     assert "average precision" in str(result)
@@ -539,6 +568,34 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
         tune(clips, tmp_path / "w7", torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        (
+            None,
+            {"norms": "learn"},
+            r"norms is 'learn'\. Did you mean 'learned'\? Accepted: 'kept', 'measured'",
+        ),
+        (None, {"smallest_area": 70}, r"smallest_area is 70; accepted: a number above 0 to 1"),
+        (None, {"views": (1, 2)}, r"views is \(1, 2\); accepted"),
+        (None, {"max_unreadable": 10}, r"max_unreadable is 10; accepted: a part of the clips"),
+        (None, {"config": {"precision": "float16"}, "device": "cpu"}, r"float16 needs a GPU"),
+        ({}, {}, r"The data are the parts \(none\); accepted: 'train', and beside it 'val' and 'test'"),
+        ({"train": None, "validation": None}, {}, r"the parts 'train', 'validation'; accepted: 'train', and"),
+        ({"train": "d"}, {}, r"The part 'train' of the data is a str; accepted: "),
+    ],
+)
+def test_what_cant_be_had_is_refused_before_anything_is_written(
+    clips: Path, tmp_path: Path, data: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SlowFastZooError, match=words):
+        tune(clips if data is None else data, tmp_path / "w", **options)
+    assert not (tmp_path / "w").exists()
+    with pytest.raises(DataError, match="The part 'val' of the data holds no clip"):
+        both = read_annotations(clips)
+        tune({"train": both, "val": both.subset([])}, tmp_path / "w")
+
+
 def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {"dark": 3, "light": 3})
     (tmp_path / "val.csv").write_text(
@@ -551,8 +608,13 @@ def test_parts_that_share_sources_are_told(tmp_path: Path) -> None:
         "How sure: of the 4 clips that were scored, some were trained on, or others of their recordings were"
     )
     assert result.sure.startswith(told) and "%" not in result.sure
+    assert "interval" not in str(result) and " to " not in result.scores().partition("\n\n")[2]
+    head, *_ = (tmp_path / "w" / "per_class.csv").read_text().splitlines()
+    assert head == "label,videos,accuracy,precision,most_often_taken_for"
+    metrics = read_config(result.model_dir / "config.json").metrics
+    assert metrics and metrics["of"].endswith("some were trained on, or others of their recordings")
     again = tune(tmp_path / "d", tmp_path / "w", recipe="probe", validation=tmp_path / "val.csv", resume=True)
-    assert again.sure == result.sure
+    assert again.sure == result.sure and again.notes == result.notes
 
 
 def test_a_test_part_that_shares_sources_is_told_as_well(tmp_path: Path) -> None:
@@ -634,9 +696,10 @@ def test_missing_matplotlib_is_said_before_the_training(
 
 @pytest.mark.usefixtures("pictures")
 def test_a_report_is_drawn_later_from_what_is_in_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"neither log\.jsonl with training steps nor confusion\.csv"):
-        draw_report(tmp_path)
-    write_tables(evaluation([[1, 0], [0, 1]], [0, 1], ("a", "b")), tmp_path)
+    nothing = CliRunner().invoke(main, ["report", str(tmp_path)])
+    assert nothing.exit_code == 1 and draw_report(tmp_path) == []
+    assert "neither log.jsonl with training steps nor confusion.csv to draw" in nothing.output
+    write_tables(evaluation([[1, 0], [0, 1]], [0, 1], ("a", "$x_$")), tmp_path)
     assert [path.name for path in draw_report(tmp_path)] == ["confusion.png"]
     lines = [
         {"mode": "probe", "top1_acc": 0.5},

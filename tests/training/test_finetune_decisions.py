@@ -27,7 +27,7 @@ from slowfast_zoo.training.finetune.finetune import FinetuneResult, _Run, finetu
 from slowfast_zoo.training.finetune.folder import decided_once
 from slowfast_zoo.training.finetune.footage import Footage, fit_clip, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import RECIPES, candidates, scheduled, wanted_steps
-from slowfast_zoo.training.finetune.report import how_sure
+from slowfast_zoo.training.finetune.report import how_sure, in_short
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
 from slowfast_zoo.training.finetune.trials import mean_and_error, shrink_classifier
 from slowfast_zoo.training.schedule import Plan
@@ -68,6 +68,19 @@ def test_fewer_steps_than_an_epoch_and_epochs_of_ones_own() -> None:
     assert Plan.of(scheduled(gentle, 560, 108, {}), 560, 1).steps == 108  # not two whole passes of 70
     assert scheduled(gentle, 60, 600, {"epochs": 3}).epochs == 3
     assert Plan.of(scheduled(gentle, 15, 4, {}), 15, 1).step_clips == 7  # two of seven, not one of eight
+
+
+def test_when_to_save_and_how_long_to_warm_up_may_be_said() -> None:
+    learn = RECIPES["learn"].config
+    assert learn is not None
+    told: dict[str, Any] = {"checkpoint_every": 3, "checkpoint_steps": 7, "warmup_epochs": 50}
+    config = scheduled(learn, 40, 600, told)
+    assert config.epochs == 120 and {name: getattr(config, name) for name in told} == told
+    usual = scheduled(learn, 40, 600, {})
+    assert (usual.checkpoint_every, usual.checkpoint_steps, usual.warmup_epochs) == (6, 0, 1)
+    workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, told)
+    trial = workshop.settings(RECIPES["learn"], 40, 150, trial=True)
+    assert (trial.epochs, trial.warmup_epochs, trial.checkpoint_steps) == (30, 6, 7)
 
 
 def moving(speed: float, frames: int = 40) -> np.ndarray[Any, Any]:
@@ -176,7 +189,9 @@ def test_a_shrunk_classifier_points_where_it_did() -> None:
     [
         (None, Steps(600, 600, True)),
         (10_000.0, Steps(600, 8500 - 1200, True)),
-        (1_000.0, Steps(340, 170, True)),
+        (1_000.0, Steps(425, 0, True)),
+        (2_100.0, Steps(595, 595, True)),
+        (1_900.0, Steps(600, 0, True)),
         (150.0, Steps(127, 0, False)),
         (30.0, Steps(0, 0, False)),
     ],
@@ -189,7 +204,8 @@ def test_a_budget_is_divided(budget: float | None, expected: Steps) -> None:
 
 
 def test_a_budget_for_one_recipe_is_not_spent_on_comparing(tmp_path: Path) -> None:
-    assert Steps.of(40, 1.0, 1_000.0, 2, compare=False) == Steps(425, 0, True)
+    assert Steps.of(40, 1.0, 1_000.0, 2, searches=0) == Steps(425, 0, True)
+    assert Steps.of(40, 1.0, 10_000.0, 2, searches=0) == Steps(600, 0, True)
     make_clips(tmp_path / "d", {"dark": 3, "light": 3})
     result = tune(tmp_path / "d", tmp_path / "w", recipe="gentle", budget_seconds=1e-6, keep_clip=True)
     assert result.recipe == "probe", "not one step of a training"
@@ -200,6 +216,72 @@ def test_a_budget_keeps_time_for_features_and_scores() -> None:
     assert Steps.of(40, 1.0, 1_000.0, 2, looks=2_400) == Steps.of(40, 1.0, 1_000.0 - 150 / 0.85, 2)
     assert Steps.of(40, 1.0, 1_000.0, 2, looks=10**6) == Steps.of(40, 1.0, 500.0, 2)
     assert Steps.of(40, 1.0, None, 2, looks=10**6) == Steps.of(40, 1.0, None, 2)
+
+
+@pytest.mark.parametrize("clips", [12, 200, 1000])
+@pytest.mark.parametrize(
+    ("trainings", "searches"), [(1, 1), (2, 1), (6, 6), (2, 0)], ids=["once", "twice", "folds", "told"]
+)
+@pytest.mark.parametrize("looks", [0, 10])
+def test_what_is_planned_is_what_a_budget_pays_for(
+    clips: int, trainings: int, searches: int, looks: int
+) -> None:
+    wanted, compared = wanted_steps(clips), 0
+    for budget in np.geomspace(30, 20 * wanted * trainings, 200).tolist():
+        steps = Steps.of(
+            clips,
+            1.0,
+            budget,
+            trainings,
+            looks * clips,
+            searches=searches,
+            search_looks=2 * looks * clips,
+        )
+        there, seen = 0.85 * budget, looks * clips / 16
+        spent = steps.training * (trainings if steps.everything else 1) + searches * steps.search + seen
+        spent += 2 * seen if steps.search else 0
+        if not steps.training or 2 * seen > there:
+            continue
+        assert spent <= there + 1e-6
+        assert steps.training == wanted or spent > 0.9 * there
+        if steps.search:
+            compared += 1
+            assert steps.training >= 0.9 * wanted and search.affordable(steps, 4)[0] >= 2
+    assert bool(compared) == bool(searches)
+
+
+def test_looks_are_those_of_probes_trainings_searches_and_scores() -> None:
+    """By hand: 10 clips to train with, 4 to score, 3 to validate with, 5 validations, two views of each."""
+    looks = search.Looks(probed=10, scored=4, validated=3, trained=25, searched=10)
+    seen = {name: looks.of_trainings(RECIPES[name], 2, 5) for name in ("learn", "gentle", "measured")}
+    plain = 2 * (10 + 4 + 4 + 5 * 3)
+    assert seen == {"learn": plain, "gentle": plain + 8 * 25, "measured": plain + 9 * 25}
+    probe, scores = 2 * (10 + 10), 2 * 10
+    assert looks.of_searches([RECIPES["learn"], RECIPES["plain"]], 2) == probe + 2 * scores
+    tried = [RECIPES["gentle"], RECIPES["measured"]]
+    assert looks.of_searches(tried, 2) == probe + 2 * scores + (8 + 9) * 10
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        (500.0, "pays for 209 steps to train."),
+        (1_400.0, "pays for 591 steps to train."),
+        (20_000.0, "pays for 600 steps to train and 15759 to compare recipes."),
+    ],
+)
+def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, told: str) -> None:
+    """By hand for 591: 0.85 * 1400 less 24 + 2 * 6 + 11 * 6 looks at 1/16 of a step, for two trainings."""
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {})
+    run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
+    decided_once(tmp_path, "step_seconds", 1.0, ALONE)
+    steps = run.steps(clips, budget, 2, 1, search.Looks(24, 6, 6, 54, 24))
+    assert run.notes[-1] == f"A step of 8 clips takes 1.00 s here; a budget of {budget:.0f} s {told}"
+    bench: Any = Bench(learn=1, plain=1, measured=1, gentle=1, probe=1)
+    choice = choose(bench, clips, tmp_path, steps)
+    assert bool(choice.table) == bool(steps.search)
+    assert ("too short to compare" in choice.notes[0]) != bool(steps.search)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +325,7 @@ def test_epochs_of_ones_own_are_the_trainings_and_not_a_trials(tmp_path: Path) -
     for trial, epochs in ((False, 100), (True, 50)):
         assert workshop.settings(RECIPES["learn"], 24, 150, trial=trial).epochs == epochs
     run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
-    assert run.steps(clips, None, 2) == Steps(300, 300, True)
+    assert run.steps(clips, None, 2, 1, search.Looks(0, 0, 0, 0, 0)) == Steps(300, 300, True)
     with pytest.raises(InputError, match="A budget decides how many steps there are, and so do epochs"):
         tune(tmp_path / "d", tmp_path / "w", budget_seconds=60, config={"epochs": 3})
 
@@ -515,6 +597,29 @@ def test_how_sure_it_is() -> None:
     )
     several = dataclasses.replace(few, targets=np.ones((4, 2)))
     assert how_sure(several, folds=True, sources=4).startswith("How sure: 4 clips were scored")
+
+
+def test_several_labels_have_no_right_ones(tmp_path: Path) -> None:
+    targets = np.array([[1, 0], [1, 1]], np.float32)
+    several = dataclasses.replace(evaluation([0.9, 0.2], ["a", "b"]), targets=targets)
+    several = dataclasses.replace(several, metrics={"mean_average_precision": 0.75, "other": float("nan")})
+    assert trials.right_ones(several) is None
+    assert in_short(several) == "mean_average_precision 0.7500"
+    assert in_short(evaluation([0.9, 0.2], ["a", "b"])) == "1 of 2 right"
+    held = Annotations(
+        samples=tuple(Sample(path=Path(name), labels=(0,)) for name in "ab"),
+        labels=None,
+        multi_label=True,
+        num_classes=2,
+    )
+    bench = Bench()
+    bench.evaluate = lambda model, clips: several  # type: ignore[method-assign]
+    trial = search._Bench(bench, (), tmp_path, 9)  # type: ignore[arg-type]
+    found = trial._joined([trial._scored("learn", held)] * 2)  # type: ignore[arg-type]
+    assert found == {"scores": [pytest.approx(0.9), pytest.approx(0.5)] * 2}
+    choice = search._best(RECIPES["learn"], {"learn": found, "probe": found}, [*"abcd"], 9, 9)
+    assert [*choice.table[0]] == ["recipe", "clips", "score", "standard_error", "steps", "taken"]
+    assert choice.notes[0].endswith("; score: the mean probability of what is true of each class.")
 
 
 def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_copies_of_a_clip_are_in_one_part_once(clips: Path, tmp_path: Path) -> N
     shutil.copy(clips / "dark" / "2.npy", other / "dark" / "another name.npy")
     found = collected(clips, tmp_path / "t", other)
     assert any(note.startswith("Parts share") and "scores are too good" in note for note in found.notes)
+
+
+def test_what_was_said_of_the_data_is_said_again(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "d")
+    shutil.copy(tmp_path / "d" / "dark" / "0.npy", tmp_path / "d" / "dark" / "copy.npy")
+    found = collected(tmp_path / "d", tmp_path / "s")
+    assert "Left out copies of clips that are there already: 1." in found.notes
+    assert collected(tmp_path / "d", tmp_path / "s", resume=True).notes == found.notes
+    path = tmp_path / "s" / "checksums.json"
+    kept = json.loads(path.read_text())
+    del kept["notes"]  # as older versions wrote it
+    path.write_text(json.dumps(kept))
+    assert collected(tmp_path / "d", tmp_path / "s", resume=True).notes == found.notes[:1]
 
 
 def test_a_word_that_most_names_have_is_no_person(tmp_path: Path) -> None:

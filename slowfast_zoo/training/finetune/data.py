@@ -10,8 +10,8 @@ from typing import Any
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.check import same_content, unreadable_clips
-from slowfast_zoo.data.folders import empty_classes
-from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
+from slowfast_zoo.data.dataset import ReplacingDataset
+from slowfast_zoo.data.lists import read_annotations, read_filled, read_like, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, counted, quoted
@@ -58,7 +58,7 @@ def collect(
     Arguments and errors are those of ``finetune``.
     """
     if resume and (folder / _SUMS).exists():
-        return _read_back(folder, [])
+        return _read_back(folder)
     parts, notes = _given(data, validation)
     before = parts["train"].counts()
     for name, part in parts.items():
@@ -91,13 +91,13 @@ def collect(
     sums = {path.name: hash_file(path) for path in written}
     with replaced(folder / _SUMS) as temporary:
         named = parts["train"].labels is not None
-        kept = {"named": named, "group_by": group_by, "made": made, "seen": seen, "sha256": sums}
-        temporary.write_text(json.dumps(kept), encoding="utf-8")
+        kept = {"named": named, "group_by": group_by, "made": made, "seen": seen}
+        temporary.write_text(json.dumps(kept | {"notes": notes, "sha256": sums}), encoding="utf-8")
     # As a resumed fine-tuning reads them: with the same paths in the same order.
-    return _read_back(folder, notes)
+    return _read_back(folder)
 
 
-def _read_back(folder: Path, notes: list[str]) -> FinetuneData:
+def _read_back(folder: Path) -> FinetuneData:
     """What the lists in the folder say."""
     kept, labels = _check_unchanged(folder), folder / "labels.txt"
     parts = read_splits(folder, labels=labels) or {
@@ -109,7 +109,7 @@ def _read_back(folder: Path, notes: list[str]) -> FinetuneData:
         parts["train"],
         parts.get("val", parts["train"].subset([])),
         parts.get("test"),
-        (*_counted(parts), *notes),
+        (*_counted(parts), *kept["notes"]),
         group_by=kept["group_by"],
         made=kept["made"],
         seen=kept["seen"],
@@ -125,12 +125,33 @@ def _check_unchanged(folder: Path) -> dict[str, Any]:
     try:
         kept = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
         _ = kept["named"], kept["group_by"], kept["made"], kept["seen"]
+        kept["notes"] = [*map(str, kept.get("notes", []))]  # which older versions didn't keep
         changed = [name for name, digest in kept["sha256"].items() if hash_file(folder / name) != digest]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / _SUMS} is damaged ({error}); {_WAY_OUT}") from error
     if changed:
         raise DataError(f"{folder / changed[0]} isn't as the training began with; {_WAY_OUT}")
     return dict(kept)
+
+
+def check_parts(data: Data | Parts, max_unreadable: float) -> None:
+    """Refuses parts that aren't to train, validate or test with, and a wrong share of unreadable clips.
+
+    Raises:
+        DataError: says which parts are accepted.
+        InputError: that is no share.
+    """
+    ReplacingDataset(max_unreadable)
+    if not isinstance(data, Mapping):
+        return
+    parts = "'train', and beside it 'val' and 'test', each of what read_annotations returned"
+    if "train" not in data or not {*data} <= {"train", "val", "test"}:
+        raise DataError(f"The data are the parts {quoted(data) or '(none)'}; accepted: {parts}.")
+    for name, part in data.items():
+        if not isinstance(part, Annotations):
+            raise DataError(f"The part '{name}' of the data is a {type(part).__name__}; accepted: {parts}.")
+        if not part.samples:
+            raise DataError(f"The part '{name}' of the data holds no clip; leave it out.")
 
 
 def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annotations], list[str]]:
@@ -140,10 +161,9 @@ def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annot
     elif isinstance(data, Mapping):
         parts = dict(data)
     else:
-        empty = empty_classes(data)
-        if empty:
-            notes.append(f"Left out classes whose folders hold no clips: {quoted(empty)}.")
-        parts = read_splits(data) or {"train": read_annotations(data, skip_empty=bool(empty))}
+        parts = read_splits(data)
+        if not parts:
+            parts["train"], notes = read_filled(data)
     if validation is not None:
         train = parts["train"]
         if "val" in parts:

@@ -25,13 +25,15 @@ import torch
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import InputError, TrainingError, quoted
+from slowfast_zoo.errors import TrainingError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
-from slowfast_zoo.training.finetune.data import FinetuneData, collect
+from slowfast_zoo.runtime.precision import check_kernels
+from slowfast_zoo.training.finetune.asked import check_extent, check_model, forced_recipe
+from slowfast_zoo.training.finetune.data import FinetuneData, check_parts, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.folder import (
     ALL,
@@ -47,18 +49,24 @@ from slowfast_zoo.training.finetune.folder import (
 from slowfast_zoo.training.finetune.footage import Footage, fit_clip
 from slowfast_zoo.training.finetune.recipes import (
     PROBE,
-    VALIDATIONS,
     FinetuneRecipe,
     Norms,
     candidates,
-    recipe_named,
 )
-from slowfast_zoo.training.finetune.report import draw_report, how_sure, write_preview, write_tables
-from slowfast_zoo.training.finetune.search import Choice, Steps, choose
-from slowfast_zoo.training.finetune.trials import Workshop, pooled, right_ones
+from slowfast_zoo.training.finetune.report import (
+    draw_report,
+    how_sure,
+    in_short,
+    measured,
+    what_of,
+    write_preview,
+    write_tables,
+)
+from slowfast_zoo.training.finetune.search import Choice, Looks, Steps, affordable, choose
+from slowfast_zoo.training.finetune.trials import Workshop, pooled
 from slowfast_zoo.training.journal import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import Plan, check_thawing
+from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.training.state import LOG, replaced
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS
@@ -157,8 +165,9 @@ def finetune(
         validation: data to score while it trains, and at the end where there is no test part; None: the part
             of that name, else a part of the data whose sources aren't trained on.
         recipe: name of the one to take (``recipes.RECIPES``); "probe" fits a classifier only; None: the best.
-        budget_seconds: for everything, by the time of a step on this machine, which is measured once; None:
-            as many steps as so many clips deserve, and as many again for comparing recipes.
+        budget_seconds: for everything, by the time of a step on this machine, which is measured once, and
+            for trainings before recipes are compared; None: as many steps as so many clips deserve, and as
+            many again for comparing.
         config: fields of ``TrainConfig`` instead of the recipe's, such as {"epochs": 20, "workers": 0}. With
             an optimizer or a rate of one's own nothing is compared.
         norms: what batch norms do, instead of the recipe's; nothing is compared then.
@@ -189,10 +198,10 @@ def finetune(
         InputError: arguments that are not accepted.
     """
     changes = dict(config or {})
-    _check_model(model)
-    forced = _forced(recipe, changes, norms, model)
-    check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
-    _check_extent(folds, everything, budget_seconds, val, changes)
+    check_model(model, views, smallest_area)
+    forced = forced_recipe(recipe, changes, norms, model)
+    check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to)
+    check_parts(data, max_unreadable)
     asked = {
         "start": start_of(model),
         "data": data_of(data, work_dir),
@@ -213,6 +222,7 @@ def finetune(
     }
     asked = json.loads(json.dumps(asked))  # as the plan has it: tuples are lists
     group, notes = join(device), list[str]()
+    check_kernels(changes.get("precision", "float32"), group.device)
     with contextlib.ExitStack() as stack:
         folder = group.from_first(lambda: stack.enter_context(begun(work_dir, asked, resume=resume)))
         if not installed("matplotlib"):
@@ -262,60 +272,6 @@ def _start_of(model: SlowFast) -> str:
     )
 
 
-def _check_model(model: SlowFast) -> None:
-    if not isinstance(model, SlowFast):
-        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
-    if model.spec.roi is not None:
-        raise InputError(
-            "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"
-            " RECIPE persons.csv --model MODEL) learns from annotations of theirs, also of few classes."
-        )
-    if model.spec.in_channels != 3:
-        raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
-
-
-def _check_extent(
-    folds: int, everything: bool, budget_seconds: float | None, val: float, changes: Mapping[str, Any]
-) -> None:
-    if not folds and not 0 < val < 1:
-        raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
-    if folds and (folds < 2 or not everything):
-        raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
-    if budget_seconds is not None and not budget_seconds > 0:
-        raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
-    if budget_seconds is not None and "epochs" in changes:
-        raise InputError("A budget decides how many steps there are, and so do epochs: give one of both.")
-
-
-def _forced(
-    recipe: str | None, changes: Mapping[str, Any], norms: Norms | None, model: SlowFast
-) -> FinetuneRecipe | None:
-    """The recipe that the user has decided on; None: it is to be found.
-
-    Raises:
-        UnknownNameError: no such recipe.
-        InputError: another optimizer without a rate, or what doesn't go with a probe.
-    """
-    TrainConfig().replace(**changes)  # refuses fields and values that are none
-    own = {"optimizer", "lr"} & set(changes)
-    if recipe is None and not own and norms is None:
-        return None
-    base = recipe_named(recipe) if recipe is not None else candidates(model.spec)[0]
-    if base.config is None:
-        if norms not in (None, "kept"):
-            raise InputError(
-                "A linear probe leaves the network as it is: norms that learn or are measured need a training"
-                " behind it."
-            )
-        return base
-    if changes.get("optimizer", base.config.optimizer) != base.config.optimizer and "lr" not in changes:
-        raise InputError(
-            f"The recipe '{base.name}' has the optimizer {base.config.optimizer} and its rate; another one"
-            " needs its own rate (lr, --lr)."
-        )
-    return base if norms is None else dataclasses.replace(base, norms=norms)
-
-
 def _say(notes: list[str], *texts: str) -> None:
     """Keeps for the report what was decided, and says it now."""
     for text in texts:
@@ -336,6 +292,8 @@ class _Run:
     forced: FinetuneRecipe | None
     listener: Listener | None
     drawn: float = 0.0
+    afterwards: int = 0
+    """Clips that the model which is handed over was trained on behind the scored one; 0: it is that one."""
 
     def preview(self) -> None:
         """Writes a sheet of training clips."""
@@ -345,27 +303,33 @@ class _Run:
         workshop.group.from_first(lambda: write_preview(clips, path, workshop.seed))
         _say(self.notes, f"Training clips as the network gets them: {path}.")
 
-    def steps(self, clips: Annotations, budget_seconds: float | None, trainings: int) -> Steps:
+    def steps(
+        self, clips: Annotations, budget_seconds: float | None, trainings: int, searches: int, looks: Looks
+    ) -> Steps:
         """How long trainings may take, by the time of a step that was measured once."""
-        probe = self.forced is not None and self.forced.config is None
-        if "epochs" in self.workshop.changes:
-            config = self.workshop.settings(candidates(self.workshop.start.spec)[0], len(clips.samples), 1)
-            wanted = Plan.of(config, len(clips.samples), self.workshop.group.world).steps
+        workshop, count = self.workshop, len(clips.samples)
+        tried = candidates(workshop.start.spec)
+        recipe = self.forced or tried[0]
+        if "epochs" in workshop.changes:
+            wanted = Plan.of(workshop.settings(tried[0], count, 1), count, workshop.group.world).steps
             return Steps(wanted, wanted, True)
-        if budget_seconds is None or probe:
-            return Steps.of(len(clips.samples), 0.0, None, trainings)
-        group, step = self.workshop.group, functools.partial(self.workshop.step_seconds, clips)
-        measured = decided_once(self.folder, "step_seconds", step, group)
-        count, scored = len(clips.samples), len(self.data.val.samples)
-        compare = self.forced is None
-        steps = Steps.of(count, measured, budget_seconds, trainings, compare=compare)
-        passes = min(steps.training * 8 // count + 1, VALIDATIONS)
-        a_clip = math.prod(view_counts(self.workshop.start.clip_spec, self.workshop.views))
-        looks = a_clip * (count + (passes + 2) * scored)  # features; validations, the probe's and last scores
-        steps = Steps.of(count, measured, budget_seconds, trainings, looks, compare=compare)
-        told = f"A step of 8 clips takes {measured:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
+        if budget_seconds is None or recipe.config is None:
+            return Steps.of(count, 0.0, None, trainings)
+        step = functools.partial(workshop.step_seconds, clips)
+        seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
+        searches = 0 if self.forced else searches
+        plan = functools.partial(Steps.of, count, seconds, budget_seconds, trainings, searches=searches)
+        steps = plan()
+        config = workshop.settings(recipe, count, steps.training)
+        validations = -(-config.epochs // config.validate_every)
+        views = math.prod(view_counts(workshop.start.clip_spec, workshop.views))
+        compared = tried[: affordable(steps, len(tried))[0]]
+        steps = plan(
+            looks.of_trainings(recipe, views, validations), search_looks=looks.of_searches(compared, views)
+        )
+        told = f"A step of 8 clips takes {seconds:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
         what = f"{steps.training} steps to train"
-        what += f" and {steps.search} to compare recipes" if compare else ""
+        what += f" and {steps.search} to compare recipes" if steps.search else ""
         again = "" if steps.everything or not steps.training else ", and not for another on everything"
         _say(self.notes, f"{told} {what if steps.training else 'a linear probe'}{again}.")
         return steps
@@ -379,11 +343,13 @@ class _Run:
     def held_out(self, everything: bool, budget_seconds: float | None) -> FinetuneResult:
         """Chooses and trains on the training part, scores the other; then trains on all of it."""
         data, folder = self.data, self.folder
+        tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
         again = everything and data.made and len(data.val.samples) > 0
-        steps = self.steps(data.train, budget_seconds, 2 if again else 1)
+        count, held, scored = (len(part.samples) for part in (data.train, data.val, tested))
+        looks = Looks(count, scored, held, count + (count + held if again else 0), count)
+        steps = self.steps(data.train, budget_seconds, 2 if again else 1, 1, looks)
         choice = self.choice(data.train, folder, steps)
         _say(self.notes, *choice.notes)
-        tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
         model, _ = self.workshop.train(PROBE, data.train, folder, steps=0)
         evaluation = self.workshop.evaluate(model, tested)
         probed = self.noted(evaluation)
@@ -397,15 +363,18 @@ class _Run:
                 f"Scores are of a training on {len(data.train.samples)} clips. The model that is handed over"
                 f" was then trained in the same way on all {len(clips.samples)}.",
             )
+            self.afterwards = len(clips.samples)
             model = self.trained(choice.recipe, clips, folder / ALL, steps, None)
         told = f"{title}, which chose nothing"
         return self.finish(model, choice, evaluation, told, title, probed, tested)
 
     def folds(self, folds: int, budget_seconds: float | None) -> FinetuneResult:
         """Scores every clip by a training that saw nothing of its source; then trains on everything."""
-        clips, parts = self.data.train, []
+        clips, parts = self.data.train, list[Evaluation]()
         divided = fold_annotations(clips, folds, group_by=self.data.group_by, seed=self.workshop.seed)
-        steps = self.steps(clips, budget_seconds, len(divided) + 1)
+        count, each = len(clips.samples), len(divided)
+        looks = Looks((each - 1) * count, count, 0, each * count, each * count)
+        steps = self.steps(clips, budget_seconds, each + 1, each + 1, looks)
         probes: list[Evaluation] = []
         for number, (train, held) in enumerate(divided, 1):
             folder = self.folder / FOLDS / str(number)
@@ -416,19 +385,16 @@ class _Run:
             if choice.recipe.config is not None:
                 model = self.trained(choice.recipe, train, folder, steps, None)
             parts.append(self.workshop.evaluate(model, held) if choice.recipe.config else probes[-1])
-            right, count = right_ones(parts[-1]), len(parts[-1].names)
-            _say(
-                self.notes,
-                f"Fold {number} of {len(divided)}: {choice.recipe.name}, {right} of {count} right.",
-            )
+            _say(self.notes, f"Fold {number} of {each}: {choice.recipe.name}, {in_short(parts[-1])}.")
         choice = self.choice(clips, self.folder, steps)
         _say(self.notes, *choice.notes)
         probed = self.noted(pooled(probes))
+        self.afterwards = count
         model = self.trained(choice.recipe, clips, self.folder, steps, None)
-        scores, count = pooled(parts), len(clips.samples)
+        scores = pooled(parts)
         which = "All clips" if len(scores.names) == count else f"{len(scores.names)} of {count} clips"
-        told = f"{which}, each scored by a training of {len(divided)} that saw nothing of its source"
-        return self.finish(model, choice, scores, told, f"{len(divided)} folds", probed, clips)
+        told = f"{which}, each scored by a training of {each} that saw nothing of its source"
+        return self.finish(model, choice, scores, told, f"{each} folds", probed, clips)
 
     def trained(
         self,
@@ -457,7 +423,7 @@ class _Run:
 
     def noted(self, probe: Evaluation) -> dict[str, float]:
         """The probe's scores, which the log has from now on."""
-        scores = _measured(probe)
+        scores = measured(probe)
         if self.workshop.group.first:
             write_line(self.folder / LOG, "probe", scores)
         return scores
@@ -511,7 +477,7 @@ class _Run:
         model.load_state_dict(trained.state_dict())
         model.spec, model.clip_spec, model.provenance = trained.spec, trained.clip_spec, trained.provenance
         model.eval()
-        evaluation = under_own_names(evaluation, data)
+        evaluation = dataclasses.replace(under_own_names(evaluation, data), seen=data.seen)
         values = ", ".join(f"{name} {value:.4f}" for name, value in probed.items())
         _say(self.notes, f"Linear probe on the same clips: {values}.")
         finished = FinetuneResult(
@@ -526,7 +492,6 @@ class _Run:
                 evaluation,
                 folds=data.made and data.test is None and bool(data.val.samples),
                 sources=len({source_of(sample, data.group_by) for sample in scored.samples}),
-                seen=data.seen,
             ),
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),
@@ -538,15 +503,12 @@ class _Run:
     def written(self, finished: FinetuneResult, title: str) -> tuple[Path, ...]:
         """Tables, pictures, the model and the report, in the folder."""
         removed(self.folder)
-        files = [*write_tables(finished.evaluation, self.folder), *draw_report(self.folder, title)]
-        save_pretrained(finished.model, finished.model_dir, metrics=_measured(finished.evaluation))
+        files = [self.folder / REPORT, *write_tables(finished.evaluation, self.folder)]
+        scores = what_of(finished.evaluation, finished.evaluated, self.afterwards)
+        save_pretrained(finished.model, finished.model_dir, metrics=scores)
         with replaced(self.folder / REPORT) as temporary:
             temporary.write_text(f"{finished}\n", encoding="utf-8")
-        return self.folder / REPORT, *files
-
-
-def _measured(evaluation: Evaluation) -> dict[str, float]:
-    return {name: value for name, value in evaluation.metrics.items() if value == value}  # not NaN
+        return *files, *draw_report(self.folder, title)
 
 
 def joined(train: Annotations, other: Annotations) -> Annotations:

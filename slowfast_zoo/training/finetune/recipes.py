@@ -154,9 +154,10 @@ def scheduled(
             shorter = max(steps // epochs, 1) * config.batch_size * config.accumulate * world
             config = config.replace(clips_per_epoch=shorter)
     per_epoch = Plan.of(config, clips, world).steps_per_epoch
-    return config.replace(
-        warmup_epochs=min(config.warmup_epochs, config.epochs / 5),
-        validate_every=changes.get("validate_every", max(config.epochs // VALIDATIONS, 1)),
-        checkpoint_every=max(30 // per_epoch, 1),
-        checkpoint_steps=200 if per_epoch > 400 else 0,
-    )
+    usual = {
+        "warmup_epochs": min(config.warmup_epochs, config.epochs / 5),
+        "validate_every": max(config.epochs // VALIDATIONS, 1),
+        "checkpoint_every": max(30 // per_epoch, 1),
+        "checkpoint_steps": 200 if per_epoch > 400 else 0,
+    }
+    return config.replace(**{name: value for name, value in usual.items() if name not in changes})

@@ -6,6 +6,7 @@ Tables are always written. Pictures need matplotlib, and can be drawn later: ``s
 from __future__ import annotations
 
 import csv
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,22 +43,49 @@ _UNSURE = 0.15
 _BLUE, _ORANGE, _GRAY = "#2563a8", "#d9730d", "#6b7280"
 
 
-def how_sure(evaluation: Evaluation, *, folds: bool, sources: int, seen: bool = False) -> str:
-    """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
+def measured(evaluation: Evaluation) -> dict[str, float]:
+    """The metrics that are numbers."""
+    return {name: value for name, value in evaluation.metrics.items() if not math.isnan(value)}
+
+
+def in_short(evaluation: Evaluation) -> str:
+    """How many clips are right; of several labels the metrics."""
+    right = right_ones(evaluation)
+    if right is not None:
+        return f"{right} of {len(evaluation.names)} right"
+    return ", ".join(f"{name} {value:.4f}" for name, value in measured(evaluation).items()) or "no metric"
+
+
+def what_of(evaluation: Evaluation, evaluated: str, afterwards: int) -> dict[str, float | str]:
+    """The metrics for a saved model, and what they are of.
 
     Args:
         evaluation: the scores.
+        evaluated: which clips these are of.
+        afterwards: clips that the saved model was trained on behind the one that was scored; 0: it is that.
+    """
+    of = evaluated + ("; some were trained on, or others of their recordings" if evaluation.seen else "")
+    told: dict[str, float | str] = {"clips": len(evaluation.names), "of": of}
+    if afterwards:
+        told["weights"] = f"trained afterwards in the same way, on all {afterwards} clips"
+    return measured(evaluation) | told
+
+
+def how_sure(evaluation: Evaluation, *, folds: bool, sources: int) -> str:
+    """One sentence: between what the accuracy on other such clips lies, and what would make it surer.
+
+    Args:
+        evaluation: the scores; of clips that were ``seen`` there is no such interval.
         folds: whether those would score more clips.
         sources: persons or recordings that the clips come from.
-        seen: whether clips were trained on, or others of their sources; then there is no such interval.
     """
     count, right = len(evaluation.names), right_ones(evaluation)
-    if seen:
+    if evaluation.seen:
         return (
             f"How sure: of the {counted(count, 'clip')} that were scored, some were trained on, or others of"
             " their recordings were: what new clips would give is unknown; score clips of other recordings."
         )
-    if evaluation.targets.ndim == 2:
+    if right is None:
         return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
     low, high = wilson_interval(right, count)
     text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
@@ -90,10 +118,10 @@ def draw_report(folder: str | Path, title: str = "Scores") -> list[Path]:
     """Draws confusion.png and curves.png from what ``train`` or ``finetune`` wrote into the folder.
 
     Returns:
-        The pictures; none where matplotlib isn't installed.
+        The pictures; none where nothing in the folder can be drawn, or matplotlib isn't installed.
 
     Raises:
-        TrainingError: nothing in the folder can be drawn, or it can't be written.
+        TrainingError: a table is damaged, or the folder can't be written.
     """
     folder = Path(folder)
     if not installed("matplotlib"):
@@ -105,8 +133,6 @@ def draw_report(folder: str | Path, title: str = "Scores") -> list[Path]:
     lines = read_log(folder / LOG) if (folder / LOG).exists() else []
     if any(line["mode"] == "train" for line in lines):
         written.append(_save(draw_curves(lines), folder / CURVES))
-    if not written:
-        raise TrainingError(f"{folder} holds neither {LOG} with training steps nor {CONFUSION} to draw.")
     return written
 
 
@@ -153,11 +179,11 @@ def draw_confusion(confusion: npt.NDArray[np.int64], names: Sequence[str], title
         size = 9 if classes <= 30 else 6
         texts = [_short(name) for name in names]
         flat = classes * max(map(len, texts)) <= 40
-        axes.set_xticks(range(classes), texts, fontsize=size)
+        axes.set_xticks(range(classes), texts, fontsize=size, parse_math=False)
         if not flat:
             for text in axes.get_xticklabels():
                 text.set(rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(classes), texts, fontsize=size)
+        axes.set_yticks(range(classes), texts, fontsize=size, parse_math=False)
     axes.tick_params(length=0)
     axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)

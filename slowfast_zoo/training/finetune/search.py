@@ -8,7 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,13 @@ from slowfast_zoo.training.finetune.folder import SEARCH, kept
 from slowfast_zoo.training.finetune.footage import is_small
 from slowfast_zoo.training.finetune.probe import Features, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
-from slowfast_zoo.training.finetune.trials import Workshop, clip_scores, mean_and_error, right_ones
+from slowfast_zoo.training.finetune.trials import (
+    Workshop,
+    clip_scores,
+    looks_before,
+    mean_and_error,
+    right_ones,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ _ERRORS = 2.0
 """Standard errors by which another recipe than the likeliest has to be better."""
 _SHARE_OF_STEPS = 0.85
 """Of the budget; the rest is for what starts and ends a training."""
+_NEARLY = 0.9
+"""Of the steps that clips deserve, which a training must have before recipes are compared."""
 _LOOK = 0.5 / 8
 """Steps that a view costs which is only looked at, for features and scores."""
 
@@ -59,19 +67,24 @@ class Steps:
         trainings: int,
         looks: int = 0,
         *,
-        compare: bool = True,
+        searches: int = 1,
+        search_looks: int = 0,
     ) -> Steps:
         """Without a budget as many as the clips deserve, and as many again for comparing.
+
+        What a budget pays for is trained first: the likeliest recipe is the best one more often than a short
+        training is long enough. Recipes are compared where that leaves trainings nearly as long as they are
+        wanted.
 
         Args:
             clips: to train with.
             step_seconds: of one step.
             budget_seconds: for everything; None: no limit.
-            trainings: on folds, on the training part and on everything together, each with a search but the
-                last.
+            trainings: on folds, on the training part and on everything together.
             looks: views that go through the network for features and scores; at most half of the budget is
                 kept for them.
-            compare: whether recipes are.
+            searches: comparisons of recipes; 0: there is one recipe.
+            search_looks: views that all of them together look at.
         """
         wanted = wanted_steps(clips)
         fewest = min(max(_FEWEST_STEPS, round(_FEWEST_SHARE * wanted)), wanted)
@@ -79,17 +92,42 @@ class Steps:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
         there = max(there - _LOOK * looks, there / 2)
-        comparing = 0.5 * max(trainings - 1, 1) if compare else 0.0
-        training = int(min(wanted, there / (trainings + comparing)))
-        if training < fewest and trainings == 2:
-            training = int(min(wanted, there))  # no time for training twice
-            if training < fewest:
-                return cls(0, 0, False)
-            return cls(training, 0, False)
-        if training < fewest:
-            return cls(0, 0, False)
-        left = (there - trainings * training) / max(trainings - 1, 1)
-        return cls(training, int(left) if compare else 0, True)
+        if searches:
+            shared = there - _LOOK * search_looks
+            training = int(min(wanted, shared / (trainings + searches)))
+            steps = cls(training, int((shared - trainings * training) / searches), True)
+            if training >= max(_NEARLY * wanted, 1) and affordable(steps, 2)[0]:
+                return steps
+        training = int(min(wanted, there / trainings))
+        if training >= fewest:
+            return cls(training, 0, True)
+        training = int(min(wanted, there)) if trainings == 2 else 0  # no time for training twice
+        return cls(training, 0, False) if training >= fewest else cls(0, 0, False)
+
+
+class Looks(NamedTuple):
+    """Clips of a fine-tuning that are only looked at, beside the steps of its trainings."""
+
+    probed: int
+    """Whose features the probe is fitted to."""
+    scored: int
+    """By the probe, and by what was trained."""
+    validated: int
+    """In each validation."""
+    trained: int
+    """With, in all trainings together."""
+    searched: int
+    """To compare recipes with, in all searches together."""
+
+    def of_trainings(self, recipe: FinetuneRecipe, views: int, validations: int) -> int:
+        """Views of them without the searches', where scores look at so many of each clip."""
+        seen = self.probed + 2 * self.scored + validations * self.validated
+        return views * seen + looks_before(recipe) * self.trained
+
+    def of_searches(self, tried: Sequence[FinetuneRecipe], views: int) -> int:
+        """Views of the searches' clips: each is trained on once by every recipe, and scored once."""
+        # The probe's features, and its scores.
+        return self.searched * (2 * views + sum(views + looks_before(recipe) for recipe in tried))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +163,7 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     taken = f"Taken, as the first choice for {kind}: {first}."
     if len(clips.samples) < _FEWEST_CLIPS:
         return Choice(first, (), (f"{len(clips.samples)} clips are too few to compare recipes. {taken}",))
-    count, each = _affordable(steps, len(tried))
+    count, each = affordable(steps, len(tried))
     if count < 2:
         return Choice(first, (), (f"The budget is too short to compare recipes. {taken}",))
     try:
@@ -139,7 +177,7 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     return _best(first, scores, groups, each, steps.training)
 
 
-def _affordable(steps: Steps, most: int) -> tuple[int, int]:
+def affordable(steps: Steps, most: int) -> tuple[int, int]:
     """How many recipes are tried, and with how many steps each time."""
     for count in range(most, 1, -1):
         each = steps.search // (count * _FOLDS)
@@ -205,7 +243,8 @@ class _Bench:
         scores = iter(clip_scores(evaluation).tolist())
         # Clips that couldn't be read count as unknown, so that all recipes are compared on the same.
         rows = [0.0 if sample.name in failed else next(scores, 0.0) for sample in held.samples]
-        return {"scores": rows, "right": right_ones(evaluation)}
+        right = right_ones(evaluation)
+        return {"scores": rows} | ({} if right is None else {"right": right})
 
     def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         way_out, group = "delete it, and trials are repeated", self.workshop.group
@@ -214,10 +253,10 @@ class _Bench:
     @staticmethod
     def _joined(parts: Any) -> dict[str, Any]:
         found = [*parts]
-        return {
-            "scores": [score for part in found for score in part["scores"]],
-            "right": sum(part["right"] for part in found),
-        }
+        joined: dict[str, Any] = {"scores": [score for part in found for score in part["scores"]]}
+        if all("right" in part for part in found):
+            joined["right"] = sum(part["right"] for part in found)
+        return joined
 
 
 def _best(
@@ -233,22 +272,25 @@ def _best(
         if gain > _ERRORS * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
-    rows = []
+    rows, one_label = [], all("right" in found for found in scores.values())
     for name, found in scores.items():
         mean, error = mean_and_error(found["scores"], groups)
         row = {
             "recipe": name,
             "clips": len(found["scores"]),
-            "right": found["right"],
+            **({"right": found["right"]} if one_label else {}),
             "score": mean,
             "standard_error": error,
             "steps": 0 if name == "probe" else each,
             "taken": "yes" if name == chosen else "",
         }
         rows.append(row)
+    score = "half for the right class, half its probability"
+    if not one_label:
+        score = "the mean probability of what is true of each class"
     notes = (
         f"Recipes compared on {_FOLDS} folds inside the training part, {each} steps each where the training"
-        f" has {training}; score: half for the right class, half its probability.",
+        f" has {training}; score: {score}.",
         f"Taken: {RECIPES[chosen]}; {why}.",
     )
     return Choice(RECIPES[chosen], tuple(rows), notes)

@@ -84,11 +84,15 @@ class Workshop:
     def settings(self, recipe: FinetuneRecipe, clips: int, steps: int, *, trial: bool = False) -> TrainConfig:
         """The training by that recipe, or how the features of a probe are computed.
 
-        A trial takes so many steps also where the user has said how many epochs the training has.
+        A trial takes so many steps also where the user has said how many epochs the training has, or its
+        warm-up.
         """
-        world = self.group.world
-        changes = {name: value for name, value in self.changes.items() if not (trial and name == "epochs")}
-        config = scheduled(recipe.config or TrainConfig(epochs=1), clips, steps, changes, world)
+        world, changes = self.group.world, dict(self.changes)
+        config = recipe.config or TrainConfig(epochs=1)
+        if trial:
+            config = config.replace(**changes)
+            changes = {name: changes[name] for name in changes if name not in ("epochs", "warmup_epochs")}
+        config = scheduled(config, clips, steps, changes, world)
         if (
             recipe.norms == "learned"
             and self.device.type == "cuda"
@@ -216,6 +220,11 @@ class Workshop:
         return float(max(self.group.gather(found)))
 
 
+def looks_before(recipe: FinetuneRecipe) -> int:
+    """Random clips of each video that go through the network before the first step of a training."""
+    return (_DRAWS if recipe.from_probe else 0) + (recipe.norms == "measured") if recipe.config else 0
+
+
 def _pass_seconds(model: SlowFast, config: TrainConfig, clips: Tensor) -> Tensor:
     """Seconds of both passes of so many clips, float (1,)."""
     began = time.perf_counter()
@@ -288,10 +297,10 @@ def pooled(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def right_ones(evaluation: Evaluation) -> int:
-    """Clips whose class was found; several labels have none."""
+def right_ones(evaluation: Evaluation) -> int | None:
+    """Clips whose class was found; None where they have several labels."""
     if evaluation.targets.ndim == 2:
-        return 0
+        return None
     return int((np.stack(evaluation.scores).argmax(axis=1) == evaluation.targets).sum())
 
 

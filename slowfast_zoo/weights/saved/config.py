@@ -58,7 +58,8 @@ class SavedConfig:
     provenance: dict[str, Any]
     """Where the weights come from; JSON values."""
     metrics: dict[str, Any] | None = None
-    """What was measured with exactly these weights. It stays with the files: a model may be trained on."""
+    """What was measured with exactly these weights, or with which an entry "weights" says. It stays with the
+    files: a model may be trained on."""
     checksum: str | None = None
     """``checksum`` of the tensors; None: not known."""
     labels: tuple[str, ...] | None

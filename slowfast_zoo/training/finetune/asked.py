@@ -1,0 +1,93 @@
+"""What a fine-tuning is asked for: what can't be had is refused before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
+from slowfast_zoo.training.recipe import TrainConfig
+from slowfast_zoo.training.schedule import check_thawing
+from slowfast_zoo.video.clips import Views, view_counts
+
+
+def check_model(model: SlowFast, views: Views | None, smallest_area: float | None) -> None:
+    """Refuses a network that isn't fine-tuned here, and views and crops that there aren't.
+
+    Raises:
+        InputError: says what is accepted.
+        SpecError: crops of no part of a picture.
+    """
+    if not isinstance(model, SlowFast):
+        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
+    if model.spec.roi is not None:
+        raise InputError(
+            "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"
+            " RECIPE persons.csv --model MODEL) learns from annotations of theirs, also of few classes."
+        )
+    if model.spec.in_channels != 3:
+        raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
+    if views is not None:
+        view_counts(model.clip_spec, views)
+    if smallest_area is not None:
+        model.clip_spec.replace(smallest_area=smallest_area)
+
+
+def check_extent(
+    folds: int,
+    everything: bool,
+    budget_seconds: float | None,
+    val: float,
+    changes: Mapping[str, Any],
+    freeze_up_to: str | None,
+) -> None:
+    """Refuses numbers of trainings and seconds that are none, or contradict each other, and parts to freeze.
+
+    Raises:
+        InputError: says what is accepted.
+        UnknownNameError: no such part of the network.
+    """
+    check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
+    if not folds and not 0 < val < 1:
+        raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
+    if folds and (folds < 2 or not everything):
+        raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
+    if budget_seconds is not None and "epochs" in changes:
+        raise InputError("A budget decides how many steps there are, and so do epochs: give one of both.")
+
+
+def forced_recipe(
+    recipe: str | None, changes: Mapping[str, Any], norms: Norms | None, model: SlowFast
+) -> FinetuneRecipe | None:
+    """The recipe that the user has decided on; None: it is to be found.
+
+    Raises:
+        UnknownNameError: no such recipe, or nothing that batch norms do.
+        InputError: another optimizer without a rate, or what doesn't go with a probe.
+    """
+    TrainConfig().replace(**changes)  # refuses fields and values that are none
+    if norms is not None and norms not in get_args(Norms):
+        near = did_you_mean(str(norms), get_args(Norms))
+        raise UnknownNameError(f"norms is {norms!r}.{near} Accepted: {quoted(get_args(Norms))}.")
+    own = {"optimizer", "lr"} & set(changes)
+    if recipe is None and not own and norms is None:
+        return None
+    base = recipe_named(recipe) if recipe is not None else candidates(model.spec)[0]
+    if base.config is None:
+        if norms not in (None, "kept"):
+            raise InputError(
+                "A linear probe leaves the network as it is: norms that learn or are measured need a training"
+                " behind it."
+            )
+        return base
+    if changes.get("optimizer", base.config.optimizer) != base.config.optimizer and "lr" not in changes:
+        raise InputError(
+            f"The recipe '{base.name}' has the optimizer {base.config.optimizer} and its rate; another one"
+            " needs its own rate (lr, --lr)."
+        )
+    return base if norms is None else dataclasses.replace(base, norms=norms)
