@@ -32,6 +32,7 @@ from xml.parsers import expat
 
 from slowfast_zoo.data.persons.actions import PersonActions, RowList
 from slowfast_zoo.errors import DataError, did_you_mean
+from slowfast_zoo.files import expanded
 
 _CHOICES = ("select", "radio")
 _NOTHING = ("", "__undefined__")
@@ -52,7 +53,7 @@ def read_cvat(
     Raises:
         DataError: the file can't be read, isn't CVAT's, defines entities, or a box isn't one.
     """
-    return _Reader(Path(path)).read(classes)
+    return _Reader(expanded(path)).read(classes)
 
 
 @dataclasses.dataclass

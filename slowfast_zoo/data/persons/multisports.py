@@ -13,6 +13,7 @@ import numpy as np
 from slowfast_zoo.data.persons.actions import PersonActions, RowList
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.files import expanded
 
 Part = Literal["train", "test"]
 
@@ -36,7 +37,7 @@ def read_multisports(path: str | Path, part: Part = "test") -> tuple[PersonActio
     """
     if part not in ("train", "test"):
         raise InputError(f"part is {part!r}; accepted: 'train' or 'test'.")
-    pickle = PlainPickle(Path(path), "annotations")
+    pickle = PlainPickle(expanded(path), "annotations")
     found = RowList()
     try:
         labels = [str(label) for label in pickle.value["labels"]]
