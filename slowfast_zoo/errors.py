@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 _SCHEME = re.compile(r"[^:/?#@]*:/+|//+")
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+?(?=[\])}>'\".,;:]*(?:\s|$))", re.IGNORECASE)
+_BEGIN = r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,30}://"
+_ADDRESS = re.compile(rf"{_BEGIN}\S+?(?=[\])}}>'\".,;:]{{0,8}}(?:\s|$|{_BEGIN}))", re.IGNORECASE)
 
 
 class SlowFastZooError(Exception):

@@ -338,6 +338,8 @@ def _setting(name: str) -> str:
     value = os.environ[name]
     if "TOKEN" in name:
         return "set" if value else "empty"
+    if name.endswith(("CACHE", "HOME")) and "://" not in value:
+        return value  # a folder, whatever its name
     if name != "SLOWFAST_ZOO_MIRROR":
         return _address(value)
     pairs = (re.split("=(?=https?://)", entry, maxsplit=1) for entry in value.split(","))

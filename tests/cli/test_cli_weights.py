@@ -366,6 +366,7 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("SLOWFAST_ZOO_CACHE", "HOME/cache", "~/cache"),
         ("SLOWFAST_ZOO_CACHE", "HOME", "~"),
         ("SLOWFAST_ZOO_CACHE", "HOMEland/cache", "HOMEland/cache"),
+        ("SLOWFAST_ZOO_CACHE", "C:\\data\\me@corp\\x", "C:\\data\\me@corp\\x"),
     ],
 )
 def test_doctor_leaves_out_what_is_private(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 import weakref
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.inference.engines import EngineName
-from slowfast_zoo.inference.engines.optimize import OptimizedModel, choose, optimize
+from slowfast_zoo.inference.engines.optimize import UNANNOUNCED, OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ModelSpec
@@ -40,8 +39,8 @@ class _Use:
     fast: OptimizedModel | None = None
     chosen: str | None = None
     """The engine that "auto" was when ``fast`` was built."""
-    built_for: float = 0
-    """Clips that were announced then; infinity: nobody knew how many."""
+    built_for: int = 0
+    """Clips that were announced then."""
 
     @property
     def asked(self) -> _Asked:
@@ -53,8 +52,16 @@ class _Use:
 
         What takes its place because it failed, or measured better, is no reason to build it anew.
         """
-        more = announced is None or announced > self.built_for
-        return more and chosen not in (None, self.chosen, self.fast and self.fast.engine)
+        return _number(announced) > self.built_for and chosen not in (
+            None,
+            self.chosen,
+            self.fast and self.fast.engine,
+        )
+
+
+def _number(announced: int | None) -> int:
+    """Of clips, where nobody may know how many."""
+    return UNANNOUNCED if announced is None else announced
 
 
 _uses: list[_Use] = []
@@ -99,7 +106,7 @@ def optimized(
             if (engine, precision, chosen) == ("auto", "float32", None):
                 return None
             use.fast = optimize(model, engine, precision, device=device, clips=announced)
-            use.chosen, use.built_for = chosen, math.inf if announced is None else announced
+            use.chosen, use.built_for = chosen, _number(announced)
             if _state(model) != weights:
                 use.weights = None  # somebody trained it meanwhile: this engine is for this call alone
             given_up = [each for each in _uses if each.fast is not None][:-_LIMIT]

@@ -98,8 +98,10 @@ _SMALL = 0.1
 _MANY = 1000
 """Clips of any size for which an engine is taken even so: where they are long enough, they are measured."""
 
-_UNANNOUNCED = 100
+UNANNOUNCED = 100
 """Clips that are expected of a caller who doesn't know how many will come, whatever their size."""
+_broken: set[str] = set()
+"""Engines that are installed and couldn't be imported: "auto" doesn't try again."""
 
 
 def optimize(
@@ -204,11 +206,16 @@ def choose(
     """
     if precision == "float32" and next(model.parameters()).dtype != torch.float32:
         return None
-    there = {engine.name: engine for engine in engines if _works(engine, device, precision, imported=False)}
+    there = {
+        engine.name: engine
+        for engine in engines
+        if engine.name not in _broken and _works(engine, device, precision, imported=False)
+    }
     while (name := _chosen(model, device, precision, clips, there)) and not _works(
         there[name], device, precision
     ):
-        del there[name]  # installed, and can't be imported
+        _broken.add(name)
+        del there[name]
     return name
 
 
@@ -224,12 +231,12 @@ def _chosen(
     case = _case(model.spec, (model.spec.in_channels, model.spec.num_frames, size, size), precision, device)
     known = {name: each for name, each in case.known().items() if name in there or name == MODULE}
     compared = MODULE in known or (precision != "float32" and len(known) > 1)
-    if compared and (measured := best(known, _UNANNOUNCED if clips is None else clips)):
+    if compared and (measured := best(known, UNANNOUNCED if clips is None else clips)):
         return None if measured == MODULE else measured
     cost, many = _cost(model), clips is not None and clips >= _MANY
     if precision == "float32" and cost < _SMALL:
         return EAGER.name if many and EAGER.name in there else None
-    announced = _UNANNOUNCED if clips is None else clips * cost
+    announced = UNANNOUNCED if clips is None else clips * cost
     paying = [name for name, each in there.items() if announced >= each.pays_from(device, precision)]
     return paying[-1] if paying else EAGER.name if many and EAGER.name in there else None
 

@@ -42,6 +42,8 @@ from slowfast_zoo.video.windows import FrameStore, Grid, Window
 
 _LOGGER = logging.getLogger(__name__)
 
+_EXIT_SECONDS = 10.0
+"""That a process which ends waits for a network's thread, as ``on_result`` may never come back."""
 _LONGEST_HOLD_SECONDS = 10.0
 """That a frame may be shown, beyond the length of a window; longer ones are gaps."""
 
@@ -234,13 +236,15 @@ class Stream:
 
     def close(self) -> None:
         """Ends the network's thread, as soon as it is through with what it has begun; answers are dropped."""
+        self._end()
+
+    def _end(self, patience_seconds: float | None = None) -> None:
         with self._changed:
             self._closed = True
             self._newest = None
             self._changed.notify_all()
         if self._thread not in (None, threading.current_thread()):  # which it is in ``on_result``
-            self._thread.join()
-            atexit.unregister(self.close)
+            self._thread.join(patience_seconds)
 
     def _breaks_off(self, frame: Frame, seconds: float) -> bool:
         """Whether a frame can't belong to the same windows as the one before.
@@ -269,7 +273,8 @@ class Stream:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="slowfast-stream", daemon=True)
             self._thread.start()
-            atexit.register(self.close)  # an interpreter that ends beside a network's thread aborts
+            # An interpreter that ends while another thread is inside torch aborts.
+            atexit.register(self._end, _EXIT_SECONDS)
         with self._changed:
             self._newest = _Ready(window, plan, self._store, arrival, self._gaps)
             self._changed.notify_all()
@@ -315,6 +320,8 @@ class Stream:
             with self._changed:
                 self._busy, self._error = False, error
                 self._changed.notify_all()
+        finally:
+            atexit.unregister(self._end)
 
     def _taken(self) -> tuple[_Ready, Job] | None:
         """The newest window with its frames, when there is one; None at the end."""

@@ -187,9 +187,9 @@ def _spans(stems: Sequence[str]) -> list[tuple[int, int]]:
     Their time counts them, or the last number that differs; all that differ, where the last one never begins
     anew.
     """
-    times = [found.span() for stem in stems if (found := _TIME.search(stem))]
-    if len(times) == len(stems):
-        return times
+    times = [found for stem in stems if (found := _TIME.search(stem))]
+    if len(times) == len(stems) and (len(stems) == 1 or len({found[0] for found in times}) > 1):
+        return [found.span() for found in times]
     runs = [[match.span() for match in re.finditer(r"\d+", stem)] for stem in stems]
     if not runs[0]:
         return [(len(stem), len(stem)) for stem in stems]

@@ -185,3 +185,17 @@ def test_what_took_the_place_of_autos_choice_stays(built: list[object]) -> None:
     assert first is not None and first.engine == "openvino"
     first.engine = "eager"  # as where OpenVINO fails
     assert optimized(model, "auto", "float32", CPU, 400) is first and len(built) == 1
+
+
+def test_a_caller_who_knows_no_number_gives_no_engine_up(
+    built: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's number stands for a hundred clips, which may be too few for the engine that is there."""
+    monkeypatch.setattr(
+        kept, "choose", lambda *asked: "openvino" if (asked[-1] or kept.UNANNOUNCED) > 200 else "eager"
+    )
+    model = heavy(make_model())
+    first = optimized(model, "auto", "float32", CPU, 400)
+    assert first is not None and first.engine == "openvino"
+    again = [optimized(model, "auto", "float32", CPU, clips) for clips in (None, 400, None)]
+    assert again == [first] * 3 and len(built) == 1

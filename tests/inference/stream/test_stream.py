@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import math
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -349,6 +351,21 @@ def test_no_thread_outlives_a_stream() -> None:
         assert not thread.is_alive()
 
 
+def test_a_stream_that_its_own_answers_close_is_given_up() -> None:
+    def closed() -> weakref.ref[Stream]:
+        stream = Stream(make_model(SMALL), on_result=lambda _: stream.close())
+        for number in range(40):
+            with contextlib.suppress(InputError):
+                stream.push(FRAMES[number], number / 10)
+        assert stream._thread is not None
+        stream._thread.join()
+        return weakref.ref(stream)
+
+    gone = closed()
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_process_may_end_without_closing_its_stream() -> None:
     code = """
 import numpy, slowfast_zoo
@@ -358,6 +375,24 @@ for number in range(30):
 stream.wait()
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_hears_answers_may_be_stuck_when_the_process_ends() -> None:
+    code = """
+import threading, numpy, slowfast_zoo
+from slowfast_zoo.inference.stream import stream
+stream._EXIT_SECONDS = 0.1
+heard = threading.Event()
+stuck = lambda result: heard.set() or threading.Event().wait()
+frames = slowfast_zoo.Stream(slowfast_zoo.slowfast_tiny(), hop_seconds=0.1, fps=10, on_result=stuck)
+for number in range(30):
+    frames.push(numpy.zeros((120, 160, 3), numpy.uint8), number / 10)
+heard.wait()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -596,6 +596,11 @@ def test_folders_that_are_no_video(tmp_path: Path) -> None:
             "'f_*_left.png', 'f_*_right.png'",
         ),
         (["cam0_1.png", "cam0_2.png", "cam1_1.png", "cam1_2.png"], "'cam0_*', 'cam1_*'"),
+        (
+            [f"20240101_120000_{eye}_{number}.png" for eye in ("left", "right") for number in (1, 2)],
+            "'20240101_120000_left_*', '20240101_120000_right_*'",
+        ),
+        (["2024-01-01_12-00-00_1.png", "2024-01-01_12-00-00_2.png"], None),
         (["cam0_1.png", "cam0_3.png", "cam1_2.png", "cam1_4.png"], "'cam0_*', 'cam1_*'"),
         (["a.jpg", "b.jpg", "a.png", "b.png"], "'*.jpg', '*.png'"),
         (["take1_1-of-2.png", "take1_2-of-2.png", "take2_1-of-2.png"], "'take1_*', 'take2_*'"),
