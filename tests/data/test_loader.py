@@ -42,7 +42,9 @@ def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
         def __getitem__(self, index: int) -> tuple[Tensor, Any]:
             return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what runs in the background ignores it
     try:
         loader = load(KeyedItems(Ignoring(), 0), [[ItemKey(TRAINING, 0, 0)]], 1, torch.device("cpu"))
         assert [batch.targets.tolist() for batch in loader] == [[1]]
