@@ -21,7 +21,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -43,7 +42,8 @@ from slowfast_zoo.video.windows import FrameStore, Grid, Window
 _LOGGER = logging.getLogger(__name__)
 
 _EXIT_SECONDS = 10.0
-"""That a process which ends waits for a network's thread, as ``on_result`` may never come back."""
+"""That a process which ends waits for a network's thread: it aborts where that is inside torch meanwhile, and
+``on_result`` may never come back."""
 _LONGEST_HOLD_SECONDS = 10.0
 """That a frame may be shown, beyond the length of a window; longer ones are gaps."""
 
@@ -162,9 +162,7 @@ class Stream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def push(self, frame: Frame | torch.Tensor, seconds: float, *, gap: bool = False) -> StreamResult | None:
@@ -240,8 +238,7 @@ class Stream:
 
     def _end(self, patience_seconds: float | None = None) -> None:
         with self._changed:
-            self._closed = True
-            self._newest = None
+            self._closed, self._newest = True, None
             self._changed.notify_all()
         if self._thread not in (None, threading.current_thread()):  # which it is in ``on_result``
             self._thread.join(patience_seconds)
@@ -273,7 +270,6 @@ class Stream:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="slowfast-stream", daemon=True)
             self._thread.start()
-            # An interpreter that ends while another thread is inside torch aborts.
             atexit.register(self._end, _EXIT_SECONDS)
         with self._changed:
             self._newest = _Ready(window, plan, self._store, arrival, self._gaps)
