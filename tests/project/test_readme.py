@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tables import README, ROOT, model_table, pages, table_in, with_table
 
+from slowfast_zoo.evaluation.metrics import wilson_interval
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, list_weights
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,6 +42,22 @@ def test_the_number_of_checkpoints_is_the_catalogs() -> None:
     assert f"{persons} score persons" in readme and f"All {len(published)} are in" in readme
     said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
     assert said.startswith(f"{len(published)} published SlowFast checkpoints of four publishers ")
+
+
+def test_the_page_on_training_tells_what_was_measured() -> None:
+    kept = ROOT / "benchmarks" / "accuracy" / "results" / "weizmann.json"
+    figures = json.loads(kept.read_text(encoding="utf-8")).values()
+    folds = [each for each in figures if "probe" in each]
+    right, clips = (sum(each[what] for each in folds) for what in ("right", "clips"))
+    probe = sum(each["probe"] * each["clips"] for each in folds)
+    low, high = wilson_interval(right, clips)
+    told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    assert (
+        f"{right} of {clips} clips, {right / clips:.1%} ({100 * low:.0f} to {high:.0%})".replace("%", " %")
+        in told
+    )
+    assert {each["recipe"] for each in folds} == {"learn"} and "`learn` each time" in told
+    assert f"the probe {100 * probe / clips:.1f} %, 14 minutes a fold" in told
 
 
 def test_text_without_markers_is_refused() -> None:
