@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.finetune_clips import SPEC, make_clips, make_model
+from support.finetune_clips import SPEC, make_clips, make_model, without_probe
 from support.movies import write_video
 from torch import Tensor
 
@@ -369,16 +369,17 @@ class Bench:
 
 
 @pytest.mark.parametrize(
-    ("scores", "taken"),
+    ("scores", "taken", "folds"),
     [
-        ({"learn": 0.6, "plain": 0.6, "probe": 0.6}, "learn"),
-        ({"learn": 0.6, "plain": 0.8, "probe": 0.7}, "plain"),
-        ({"learn": 0.3, "plain": 0.2, "probe": 0.9}, "probe"),
+        ({"learn": 0.6, "plain": 0.6, "probe": 0.6}, "learn", (1, 1, 1)),
+        ({"learn": 0.6, "plain": 0.8, "probe": 0.7}, "plain", (2, 2, 2)),
+        ({"learn": 0.3, "plain": 0.2, "probe": 0.9}, "probe", (2, 1, 2)),
     ],
 )
 def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
-    tmp_path: Path, scores: dict[str, float], taken: str
+    tmp_path: Path, scores: dict[str, float], taken: str, folds: tuple[int, ...]
 ) -> None:
+    """Behind the first fold only those are tried that are ahead of the likeliest, and that one with them."""
     clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
     bench = Bench(**scores)
 
@@ -388,10 +389,11 @@ def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
     first = chosen()
     assert first.recipe.name == taken
     assert [row["recipe"] for row in first.table] == ["learn", "plain", "probe"]
-    assert [row["clips"] for row in first.table] == [24] * 3
-    assert bench.trained == ["learn", "learn", "plain", "plain", "probe", "probe"]
+    assert [row["clips"] for row in first.table] == [12 * count for count in folds]
+    on = [[name for name, count in zip(scores, folds, strict=True) if count > fold] for fold in (0, 1)]
+    assert bench.trained == [*on[0], *on[1]]
     assert chosen() == first
-    assert len(bench.trained) == 6
+    assert len(bench.trained) == sum(folds)
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(TrainingError, match=r"search\.json is damaged"):
         chosen()
@@ -468,9 +470,7 @@ def test_killed_anywhere_it_ends_in_the_same_model(tmp_path: Path, monkeypatch: 
 
     config = {"workers": 0, "deterministic": True, "batch_size": 4}
     options: dict[str, Any] = {"budget_seconds": 1e6, "config": config, "keep_clip": True, "views": "quick"}
-    # Colors are what random features know best.
-    nothing = {"scores": [0.0] * 10, "right": 0}
-    monkeypatch.setattr(search._Bench, "probe_scores", lambda self, clips: nothing)
+    without_probe(monkeypatch)
     unbroken = tune(tmp_path / "d", tmp_path / "u", mortal(), **options)
     total = Mortal.passes
     assert len(unbroken.tried) > 2
@@ -614,7 +614,7 @@ def test_several_labels_have_no_right_ones(tmp_path: Path) -> None:
     )
     bench = Bench()
     bench.evaluate = lambda model, clips: several  # type: ignore[method-assign]
-    trial = search._Bench(bench, (), tmp_path, 9)  # type: ignore[arg-type]
+    trial = search._Bench(bench, held, (), tmp_path, 9)  # type: ignore[arg-type]
     found = trial._joined([trial._scored("learn", held)] * 2)  # type: ignore[arg-type]
     assert found == {"scores": [pytest.approx(0.9), pytest.approx(0.5)] * 2}
     choice = search._best(RECIPES["learn"], {"learn": found, "probe": found}, [*"abcd"], 9, 9)

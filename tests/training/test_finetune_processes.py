@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.finetune_clips import make_clips, make_model
+from support.finetune_clips import make_clips, make_model, without_probe
 from support.training_clips import log_of
 from training.processes import two_processes
 
@@ -33,9 +33,7 @@ def tuned(folder: Path, model: SlowFast, **options: Any) -> FinetuneResult:
         patch.setattr(search, "candidates", lambda spec: [RECIPES["gentle"], RECIPES["measured"]])
         patch.setattr(search, "_FEWEST_CLIPS", 8)
         patch.setattr(search, "_FEWEST_STEPS", 1)
-        # Colors are what random features know best.
-        nothing = {"scores": [0.0] * 10, "right": 0}
-        patch.setattr(search._Bench, "probe_scores", lambda self, clips: nothing)
+        without_probe(patch)
         patch.setitem(sys.modules, "matplotlib", None)
         return finetune(
             folder.parent / "clips",

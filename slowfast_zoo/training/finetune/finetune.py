@@ -166,8 +166,8 @@ def finetune(
             of that name, else a part of the data whose sources aren't trained on.
         recipe: name of the one to take (``recipes.RECIPES``); "probe" fits a classifier only; None: the best.
         budget_seconds: for everything, by the time of a step on this machine, which is measured once, and
-            for trainings before recipes are compared; None: as many steps as so many clips deserve, and as
-            many again for comparing.
+            for trainings before recipes are compared; None: as many steps as so many clips deserve, and at
+            most as many again for comparing.
         config: fields of ``TrainConfig`` instead of the recipe's, such as {"epochs": 20, "workers": 0}. With
             an optimizer or a rate of one's own nothing is compared.
         norms: what batch norms do, instead of the recipe's; nothing is compared then.

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Steps:
         searches: int = 1,
         search_looks: int = 0,
     ) -> Steps:
-        """Without a budget as many as the clips deserve, and as many again for comparing.
+        """Without a budget as many as the clips deserve, and at most as many again for comparing.
 
         What a budget pays for is trained first: the likeliest recipe is the best one more often than a short
         training is long enough. Recipes are compared where that leaves trainings nearly as long as they are
@@ -146,7 +146,8 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     The likeliest recipe for the network is taken unless another is better by more than two standard errors of
     the difference between the same clips' scores, clips of one source counting together: trials are shorter
     than the training, and in places that were trained on, which speaks for those that change little, and for
-    those that know places.
+    those that know places. One that isn't ahead of it behind the first fold could hardly become so much
+    better, and isn't tried on the other: racing, as Maron and Moore 1994 have it (Hoeffding Races, NIPS 6).
 
     Args:
         workshop: where it is tried.
@@ -170,9 +171,7 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
         folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=workshop.seed)
     except DataError as error:
         return Choice(first, (), (f"Recipes can't be compared: {error} {taken}",))
-    bench = _Bench(workshop, folds, folder, each)
-    scores = {recipe.name: bench.scores(recipe) for recipe in tried[:count]}
-    scores["probe"] = bench.probe_scores(clips)
+    scores = _Bench(workshop, clips, folds, folder, each).compared([*tried[:count], PROBE])
     groups = [source_of(sample, workshop.group_by) for _, held in folds for sample in held.samples]
     return _best(first, scores, groups, each, steps.training)
 
@@ -191,51 +190,58 @@ class _Bench:
     """The folds that recipes are tried on, and what came out so far."""
 
     workshop: Workshop
+    clips: Annotations
     folds: Sequence[tuple[Annotations, Annotations]]
     folder: Path
     steps: int
+    features: Features | None = None
+    """Of all clips, for the probe."""
 
-    def scores(self, recipe: FinetuneRecipe) -> dict[str, Any]:
-        """Scores of the held-out clips of all folds, in their order."""
-        return self._joined(
-            self._kept(
-                f"{recipe.name}/{number}",
-                functools.partial(self._tried, recipe, train, held, self._work(recipe, number)),
-            )
-            for number, (train, held) in enumerate(self.folds)
-        )
+    def compared(self, recipes: Sequence[FinetuneRecipe]) -> dict[str, dict[str, Any]]:
+        """Scores of the held-out clips by recipe, in the order of the folds.
 
-    def _work(self, recipe: FinetuneRecipe, number: int) -> Path:
-        return self.folder / SEARCH / f"{recipe.name} {number}"
+        Behind each fold those are given up that aren't ahead of the first recipe, and when it has nobody left
+        to be compared with, so is the comparison: some have the scores of fewer folds.
+        """
+        first, parts = recipes[0].name, {recipe.name: list[dict[str, Any]]() for recipe in recipes}
+        found: dict[str, dict[str, Any]] = {}
+        for number in range(len(self.folds)):
+            for recipe in recipes:
+                parts[recipe.name].append(self._kept(recipe, number))
+                found[recipe.name] = self._joined(parts[recipe.name])
+            means = {name: np.mean(one["scores"]) for name, one in found.items()}
+            ahead = [recipe for recipe in recipes[1:] if means[recipe.name] > means[first]]
+            if not ahead:
+                break
+            recipes = [recipes[0], *ahead]
+        return found
 
-    def _tried(
-        self, recipe: FinetuneRecipe, train: Annotations, held: Annotations, work: Path
-    ) -> dict[str, Any]:
+    def _kept(self, recipe: FinetuneRecipe, number: int) -> dict[str, Any]:
+        name, make = f"{recipe.name}/{number}/{self.steps}", functools.partial(self._tried, recipe, number)
+        way_out, group = "delete it, and trials are repeated", self.workshop.group
+        return dict(kept(self.folder / _SEARCHED, name, make, group, way_out))
+
+    def _tried(self, recipe: FinetuneRecipe, number: int) -> dict[str, Any]:
+        train, held = self.folds[number]
+        if recipe.config is None:
+            return self._scored(self._probe(train), held)
+        work = self.folder / SEARCH / f"{recipe.name} {number}"
         model, _ = self.workshop.train(recipe, train, work, steps=self.steps, trial=True)
         result = self._scored(model, held)
         if self.workshop.group.first:
             shutil.rmtree(work, ignore_errors=True)
         return result
 
-    def probe_scores(self, clips: Annotations) -> dict[str, Any]:
-        """The same of a classifier on the network's features, which are computed once."""
-        features: list[Features] = []
-
-        def fitted(train: Annotations, held: Annotations) -> dict[str, Any]:
-            if not features:
-                features.append(self.workshop.features(self.workshop.start, clips))
-            place = {sample: index for index, sample in enumerate(clips.samples)}
-            wanted = {place[sample] for sample in train.samples}
-            found = features[0]
-            own = [at for at, index in enumerate(found.indices) if index in wanted]
-            model = self.workshop.fresh()
-            self.workshop.fit(model, subset(found, own), clips)
-            return self._scored(model, held)
-
-        return self._joined(
-            self._kept(f"probe/{number}", functools.partial(fitted, train, held))
-            for number, (train, held) in enumerate(self.folds)
-        )
+    def _probe(self, train: Annotations) -> SlowFast:
+        """A classifier on the network's features, which are computed once."""
+        if self.features is None:
+            self.features = self.workshop.features(self.workshop.start, self.clips)
+        place = {sample: index for index, sample in enumerate(self.clips.samples)}
+        wanted = {place[sample] for sample in train.samples}
+        own = [at for at, index in enumerate(self.features.indices) if index in wanted]
+        model = self.workshop.fresh()
+        self.workshop.fit(model, subset(self.features, own), self.clips)
+        return model
 
     def _scored(self, model: SlowFast, held: Annotations) -> dict[str, Any]:
         evaluation = self.workshop.evaluate(model, held)
@@ -246,16 +252,11 @@ class _Bench:
         right = right_ones(evaluation)
         return {"scores": rows} | ({} if right is None else {"right": right})
 
-    def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        way_out, group = "delete it, and trials are repeated", self.workshop.group
-        return dict(kept(self.folder / _SEARCHED, f"{name}/{self.steps}", make, group, way_out))
-
     @staticmethod
-    def _joined(parts: Any) -> dict[str, Any]:
-        found = [*parts]
-        joined: dict[str, Any] = {"scores": [score for part in found for score in part["scores"]]}
-        if all("right" in part for part in found):
-            joined["right"] = sum(part["right"] for part in found)
+    def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        joined: dict[str, Any] = {"scores": [score for part in parts for score in part["scores"]]}
+        if all("right" in part for part in parts):
+            joined["right"] = sum(part["right"] for part in parts)
         return joined
 
 
@@ -264,20 +265,22 @@ def _best(
 ) -> Choice:
     chosen, why = first.name, "no other is better by more than chance"
     best = -np.inf
-    base = np.asarray(scores[first.name]["scores"])
+    base = np.asarray(scores[first.name]["scores"])  # of all folds that any was tried on
     for name, found in scores.items():
         if name == first.name:
             continue
-        gain, error = mean_and_error(np.asarray(found["scores"]) - base, groups)
+        count = len(found["scores"])
+        gain, error = mean_and_error(np.asarray(found["scores"]) - base[:count], groups[:count])
         if gain > _ERRORS * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
     rows, one_label = [], all("right" in found for found in scores.values())
     for name, found in scores.items():
-        mean, error = mean_and_error(found["scores"], groups)
+        count = len(found["scores"])
+        mean, error = mean_and_error(found["scores"], groups[:count])
         row = {
             "recipe": name,
-            "clips": len(found["scores"]),
+            "clips": count,
             **({"right": found["right"]} if one_label else {}),
             "score": mean,
             "standard_error": error,
@@ -290,7 +293,7 @@ def _best(
         score = "the mean probability of what is true of each class"
     notes = (
         f"Recipes compared on {_FOLDS} folds inside the training part, {each} steps each where the training"
-        f" has {training}; score: {score}.",
+        f" has {training}, as long as one is ahead of '{first.name}'; score: {score}.",
         f"Taken: {RECIPES[chosen]}; {why}.",
     )
     return Choice(RECIPES[chosen], tuple(rows), notes)
