@@ -39,7 +39,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.data.labels import read_label_ids
 from slowfast_zoo.data.persons.actions import (
-    Frame,
+    Moment,
     Numbers,
     PersonActions,
     Values,
@@ -123,7 +123,7 @@ def evaluate_detections(
     *,
     rule: DetectionRule | Rule = "official",
     classes: Mapping[int, str] | str | Path | None = None,
-    excluded: Iterable[Frame] | str | Path | None = None,
+    excluded: Iterable[Moment] | str | Path | None = None,
     iou: float = 0.5,
 ) -> DetectionScores:
     """Frame mAP of detections, by one of the published rules.
@@ -195,7 +195,7 @@ def _rule(rule: DetectionRule | Rule) -> Rule:
     return RULES[rule]
 
 
-def _counts(truth: PersonActions, classes: Mapping[int, str], excluded: frozenset[Frame]) -> Counter[int]:
+def _counts(truth: PersonActions, classes: Mapping[int, str], excluded: frozenset[Moment]) -> Counter[int]:
     """Annotations of each scored action."""
     counted = np.array([frame not in excluded for frame in truth.frames], bool)[truth.frame]
     labels: Numbers = truth.labels[counted]
@@ -207,12 +207,12 @@ def _judged(
     truth: PersonActions,
     rule: Rule,
     classes: Mapping[int, str],
-    excluded: frozenset[Frame],
+    excluded: frozenset[Moment],
     iou: float,
 ) -> dict[int, tuple[Values, npt.NDArray[np.bool_]]]:
     """Of each scored action the scores of its detections, and which are right."""
     scored = np.array([*classes])
-    annotated: dict[Frame, Numbers] = {
+    annotated: dict[Moment, Numbers] = {
         truth.frames[frame]: rows for frame, rows in _by_value(truth.frame, np.arange(len(truth)))
     }
     known = (

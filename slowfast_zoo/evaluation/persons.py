@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
-from slowfast_zoo.data.persons.actions import Frame, PersonActions
+from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation import DetectionRule
 from slowfast_zoo.evaluation.ava import DetectionScores, evaluate_detections
@@ -144,7 +144,7 @@ def _one_hot(classes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_
 
 
 def _actions(
-    frames: tuple[Frame, ...],
+    frames: tuple[Moment, ...],
     boxes: list[npt.NDArray[np.float32]],
     chosen: list[npt.NDArray[Any]],
     scores: list[npt.NDArray[Any]],

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from slowfast_zoo.data.labels import text_of
 from slowfast_zoo.errors import DataError, InputError
 
-Frame = tuple[str, float]
+Moment = tuple[str, float]
 """A video's name and a second of it."""
 Unit = Literal["pixels", "normalized"]
 Values = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ LARGEST_SHARE = 2.0
 class PersonActions:
     """Rows of boxes with an action each, and the frames that were looked at."""
 
-    frames: tuple[Frame, ...]
+    frames: tuple[Moment, ...]
     """Every frame of the file, in its order; some may have no row."""
     frame: Numbers
     """int64 (N,): each row's place in ``frames``."""
@@ -73,15 +73,15 @@ class PersonActions:
 class RowList:
     """Rows that are being collected."""
 
-    frames: dict[Frame, int] = dataclasses.field(default_factory=dict)
+    frames: dict[Moment, int] = dataclasses.field(default_factory=dict)
     rows: list[tuple[int, Sequence[float], int, float, int]] = dataclasses.field(default_factory=list)
 
-    def look(self, frame: Frame) -> int:
+    def look(self, frame: Moment) -> int:
         """The frame's number; a new one counts as looked at from now on."""
         return self.frames.setdefault(frame, len(self.frames))
 
     def add(
-        self, frame: Frame, box: Sequence[float], label: int = -1, score: float = 1.0, person: int = -1
+        self, frame: Moment, box: Sequence[float], label: int = -1, score: float = 1.0, person: int = -1
     ) -> None:
         """One more row."""
         self.rows.append((self.look(frame), box, label, score, person))
@@ -142,7 +142,7 @@ def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
     return dataclasses.replace(rows, scores=np.ones(len(rows)), persons=persons)
 
 
-def read_excluded(path: str | Path) -> frozenset[Frame]:
+def read_excluded(path: str | Path) -> frozenset[Moment]:
     """AVA's list of frames that don't count: ``video,second`` a line.
 
     Raises:

@@ -23,7 +23,7 @@ import numpy as np
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.folders import find_ids
 from slowfast_zoo.data.labels import read_label_ids, read_labels
-from slowfast_zoo.data.persons.actions import Frame, PersonActions, Values, read_ava, read_excluded
+from slowfast_zoo.data.persons.actions import Moment, PersonActions, Values, read_ava, read_excluded
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
 from slowfast_zoo.data.persons.cvat import looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
@@ -80,7 +80,7 @@ class PersonAnnotations:
     """By the name in the file; some may not be there."""
     begins_at: float = 0.0
     """The time in the file at which videos begin: 900 where AVA's films were cut to their 15 minutes."""
-    excluded: frozenset[Frame] = frozenset()
+    excluded: frozenset[Moment] = frozenset()
     """Frames that don't count."""
     proposals: Mapping[str, PersonBoxes] | None = None
     """A detector's boxes by video, in the times of the videos."""

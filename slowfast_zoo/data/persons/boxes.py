@@ -28,9 +28,8 @@ from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, quoted
 from slowfast_zoo.files import expanded
+from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.sampling import is_number
-
-Frame = npt.NDArray[np.uint8]
 
 MOST_BOXES = 1000
 """Of a frame; more are a detector without a threshold."""
