@@ -34,9 +34,9 @@ from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import is_number
 
-Form = Literal["table", "ava", "multisports", "cvat"]
+PersonForm = Literal["table", "ava", "multisports", "cvat"]
 Labels = Mapping[int, str] | Sequence[str] | str | Path
-_FIRST_TIME: dict[Form, float] = {"table": 0.0, "ava": 0.0, "multisports": 1.0, "cvat": 0.0}
+_FIRST_TIME: dict[PersonForm, float] = {"table": 0.0, "ava": 0.0, "multisports": 1.0, "cvat": 0.0}
 _PICKLES = (".pkl", ".pickle")
 _HEAD = 4096
 """Bytes of a file that tell its form."""
@@ -69,7 +69,7 @@ class PersonAnnotations:
 
     path: Path
     """The file that was read."""
-    form: Form
+    form: PersonForm
     actions: PersonActions
     labels: tuple[str, ...] | None
     """Class names; None where the file has numbers and nobody named them."""
@@ -272,7 +272,7 @@ def read_persons(
 
 
 def _read(
-    path: Path, form: Form, classes: Mapping[int, str] | None, part: Part
+    path: Path, form: PersonForm, classes: Mapping[int, str] | None, part: Part
 ) -> tuple[PersonActions, Mapping[int, str] | None]:
     """Rows, and names by number; None: numbers from 1 without names."""
     if form == "multisports":
@@ -287,7 +287,7 @@ def _read(
     return (read_cvat if form == "cvat" else read_person_table)(path, classes)
 
 
-def _form(path: Path) -> Form | None:
+def _form(path: Path) -> PersonForm | None:
     """What the file looks like; None: nothing of persons."""
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
