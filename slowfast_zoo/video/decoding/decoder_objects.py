@@ -25,7 +25,7 @@ _DAMAGE = (RuntimeError, ValueError, IndexError, OSError)
 
 
 @runtime_checkable
-class Decoder(Protocol):
+class ForeignDecoder(Protocol):
     """What is needed of a decoder; it stays its owner's, who closes it.
 
     Source: https://meta-pytorch.org/torchcodec/stable/generated/torchcodec.decoders.VideoDecoder.html
@@ -42,9 +42,9 @@ class Decoder(Protocol):
         """The same of the frames that are shown at these times."""
 
 
-def is_decoder(source: object) -> TypeGuard[Decoder]:
+def is_decoder(source: object) -> TypeGuard[ForeignDecoder]:
     """Whether it decodes a video for others."""
-    return not isinstance(source, type) and isinstance(source, Decoder)
+    return not isinstance(source, type) and isinstance(source, ForeignDecoder)
 
 
 class DecoderVideo(Video):
@@ -53,7 +53,7 @@ class DecoderVideo(Video):
     Where only times tell which frames are meant, every frame is decoded once for its time stamp.
     """
 
-    def __init__(self, source: Decoder, fps: float | Fraction | None) -> None:
+    def __init__(self, source: ForeignDecoder, fps: float | Fraction | None) -> None:
         super().__init__(display_name(source), fps)
         self._decoder = source
         self._count = int(source.metadata.num_frames or 0)

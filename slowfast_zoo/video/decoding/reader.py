@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from slowfast_zoo.errors import FrameCountError, InputError
-from slowfast_zoo.video.decoding.decoder_objects import Decoder, DecoderVideo, is_decoder
+from slowfast_zoo.video.decoding.decoder_objects import DecoderVideo, ForeignDecoder, is_decoder
 from slowfast_zoo.video.decoding.file import FileVideo
 from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
 from slowfast_zoo.video.decoding.sources import is_url, local_path, media_of, mode_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    Source: TypeAlias = str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Tensor | Decoder
+    Source: TypeAlias = str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Tensor | ForeignDecoder
 
 __all__ = ["Frame", "FrameCountError", "Video", "VideoInfo", "open_video", "probe", "stream"]
 
