@@ -19,7 +19,7 @@ from slowfast_zoo import SlowFast, evaluate, predict, predict_many
 from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.inference.verify.stages import run_network
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.training.finetune.probe import extract_features
+from slowfast_zoo.training.finetune.probe import probe_features
 
 CALLERS = 8
 ROUNDS = 5
@@ -68,7 +68,7 @@ def test_many_callers_share_a_model_whose_owner_changes_its_mode(model: SlowFast
     quiet = answers_of(model)
     noise = Noise()
     quiet_scores = np.stack(evaluate(model, noise, device="cpu", progress=False).scores)
-    quiet_features = extract_features(model, noise, device="cpu", progress=False).features
+    quiet_features = probe_features(model, noise, device="cpu", progress=False).features
     before = state_of(model)
     wrong: list[str] = []
     counts = [0] * CALLERS
@@ -95,7 +95,7 @@ def test_many_callers_share_a_model_whose_owner_changes_its_mode(model: SlowFast
     def scored(caller: int) -> None:
         scores = evaluate(model, noise, device="cpu", progress=False).scores
         checked(caller, "evaluate", np.array_equal(np.stack(scores), quiet_scores), len(scores))
-        features = extract_features(model, noise, device="cpu", progress=False).features
+        features = probe_features(model, noise, device="cpu", progress=False).features
         checked(caller, "features", torch.equal(features, quiet_features), len(features))
 
     def caller(number: int) -> None:
@@ -126,7 +126,7 @@ def test_readers_leave_the_mode_alone(model: SlowFast, mode: bool) -> None:
     readers: dict[str, Callable[[], object]] = {
         "predict": lambda: predict(model, VIDEOS[0]),
         "evaluate": lambda: evaluate(model, Noise(), device="cpu", progress=False),
-        "features": lambda: extract_features(model, Noise(), device="cpu", progress=False),
+        "features": lambda: probe_features(model, Noise(), device="cpu", progress=False),
         "verify": lambda: run_network("net", model, clip),
     }
     model.train(mode)

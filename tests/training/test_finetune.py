@@ -32,9 +32,9 @@ from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, _start_of, finetune, mirrored_classes
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
-    Features,
-    extract_features,
+    ProbeFeatures,
     fit_classifier,
+    probe_features,
 )
 from slowfast_zoo.training.finetune.recipes import RECIPES
 from slowfast_zoo.training.finetune.report import draw_curves, draw_report, write_tables
@@ -248,7 +248,7 @@ def test_fitted_classifier_is_the_penalized_optimum() -> None:
     centers = torch.randn(3, model.num_features) * 2 + 5
     targets = torch.arange(30) % 3
     features = centers[targets] + torch.randn(30, model.num_features)
-    data = Features(features, targets, list(range(30)))
+    data = ProbeFeatures(features, targets, list(range(30)))
     penalty = fit_classifier(model, data, data)
     weight, bias = model.classifier.weight.double(), model.classifier.bias.double()
     scale = (features.double() - features.double().mean(0)).square().mean().sqrt()
@@ -268,7 +268,9 @@ def test_penalty_is_the_one_that_other_clips_prefer() -> None:
     centers = torch.randn(3, model.num_features)
     targets = torch.arange(30) % 3
     data, clear = (
-        Features(centers[targets] + spread * torch.randn(30, model.num_features), targets, list(range(30)))
+        ProbeFeatures(
+            centers[targets] + spread * torch.randn(30, model.num_features), targets, list(range(30))
+        )
         for spread in (1.0, 0.1)
     )
     noise = data._replace(targets=targets[torch.randperm(30)])
@@ -286,7 +288,7 @@ def test_every_draw_of_random_clips_is_another(clips: Path) -> None:
     model = make_model()
     dataset = VideoDataset(read_annotations(clips), CLIP_SPEC, train=True)
     once, twice, again = (
-        extract_features(model, dataset, draws=draws, seed=3, device="cpu", progress=False)
+        probe_features(model, dataset, draws=draws, seed=3, device="cpu", progress=False)
         for draws in (1, 2, 2)
     )
     assert twice.indices == [*range(15), *range(15)]
@@ -300,7 +302,7 @@ def test_features_are_the_networks_own(clips: Path, tmp_path: Path) -> None:
     model = make_model().train()
     annotations = read_annotations(clips)
     dataset = VideoDataset(annotations, CLIP_SPEC, train=False, views=(2, 1))
-    found = extract_features(model, dataset, max_views=1, device="cpu", progress=False)
+    found = probe_features(model, dataset, max_views=1, device="cpu", progress=False)
     assert model.training
     views = dataset[4][0]
     model.eval()
@@ -450,9 +452,9 @@ def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
 
     model = make_model()
     dataset = VideoDataset(read_annotations(clips), CLIP_SPEC, train=False, views=(2, 1))
-    plain = extract_features(model, dataset, device="cpu", progress=False)
+    plain = probe_features(model, dataset, device="cpu", progress=False)
     model.__class__ = Full
-    halved = extract_features(model, dataset, device="cpu", progress=False)
+    halved = probe_features(model, dataset, device="cpu", progress=False)
     torch.testing.assert_close(halved.features, plain.features, rtol=1e-4, atol=1e-5)
 
 

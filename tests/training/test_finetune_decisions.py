@@ -356,7 +356,7 @@ class Bench:
         return recipe.name, []
 
     def features(self, *_: Any) -> Any:
-        return search.Features(torch.zeros(0, 1), torch.zeros(0), [])
+        return search.ProbeFeatures(torch.zeros(0, 1), torch.zeros(0), [])
 
     def fresh(self) -> str:
         return "probe"

@@ -25,7 +25,7 @@ PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 _ITERATIONS = 200
 
 
-class Features(NamedTuple):
+class ProbeFeatures(NamedTuple):
     """What the network sees in the clips of a dataset."""
 
     features: Tensor
@@ -36,13 +36,13 @@ class Features(NamedTuple):
     """Which clips of the dataset they belong to; unreadable ones are absent."""
 
 
-def subset(data: Features, places: Sequence[int]) -> Features:
+def subset(data: ProbeFeatures, places: Sequence[int]) -> ProbeFeatures:
     """Some rows of the features."""
     rows = torch.as_tensor([*places], dtype=torch.long)
-    return Features(data.features[rows], data.targets[rows], [data.indices[place] for place in places])
+    return ProbeFeatures(data.features[rows], data.targets[rows], [data.indices[place] for place in places])
 
 
-def extract_features(
+def probe_features(
     model: SlowFast,
     dataset: ClipDataset,
     *,
@@ -53,7 +53,7 @@ def extract_features(
     device: str | torch.device | None = None,
     precision: Precision = "float32",
     progress: bool = True,
-) -> Features:
+) -> ProbeFeatures:
     """The pooled features of every readable clip, in order, as often as it is looked at.
 
     Args:
@@ -97,11 +97,11 @@ def extract_features(
         raise DataError(
             f"None of the {len(dataset)} clips could be read; {name_of(dataset, 0)}: {errors[0][1]}"
         )
-    return Features(torch.stack(rows), torch.stack(targets), indices)
+    return ProbeFeatures(torch.stack(rows), torch.stack(targets), indices)
 
 
 def fit_classifier(
-    model: SlowFast, data: Features, held_out: Features, penalties: Sequence[float] = PENALTIES
+    model: SlowFast, data: ProbeFeatures, held_out: ProbeFeatures, penalties: Sequence[float] = PENALTIES
 ) -> float:
     """Sets the classifier to the one that fits the features best; the L2 penalty that was used comes back.
 

@@ -18,7 +18,7 @@ from slowfast_zoo.errors import DataError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.folder import SEARCH, kept
 from slowfast_zoo.training.finetune.footage import is_small
-from slowfast_zoo.training.finetune.probe import Features, subset
+from slowfast_zoo.training.finetune.probe import ProbeFeatures, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
 from slowfast_zoo.training.finetune.trials import (
     Workshop,
@@ -194,7 +194,7 @@ class _Bench:
     folds: Sequence[tuple[Annotations, Annotations]]
     folder: Path
     steps: int
-    features: Features | None = None
+    features: ProbeFeatures | None = None
     """Of all clips, for the probe."""
 
     def compared(self, recipes: Sequence[FinetuneRecipe]) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.runtime.machine import usable_cpus
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
-from slowfast_zoo.training.finetune.probe import Features, extract_features, fit_classifier, subset
+from slowfast_zoo.training.finetune.probe import ProbeFeatures, fit_classifier, probe_features, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, scheduled
 from slowfast_zoo.training.journal import Listener
 from slowfast_zoo.training.memory import train_within_memory
@@ -179,15 +179,15 @@ class Workshop:
             self.fit(model, self.features(model, clips, train=True), clips)
             shrink_classifier(model)
 
-    def features(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> Features:
+    def features(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> ProbeFeatures:
         """Features of clips as evaluation has them, or of the random clips that training shows."""
         config = self.settings(PROBE, len(clips.samples), 1)
         dataset = self.dataset(model, clips, train=train)
         draws = _DRAWS if train else 1
         how = {"draws": draws, "seed": config.seed, **self.reading(config)}
-        return self.group.from_first(lambda: extract_features(model, dataset, **how))
+        return self.group.from_first(lambda: probe_features(model, dataset, **how))
 
-    def fit(self, model: SlowFast, features: Features, clips: Annotations) -> None:
+    def fit(self, model: SlowFast, features: ProbeFeatures, clips: Annotations) -> None:
         """Fits the classifier; clips of other sources than it is fitted to choose the penalty."""
         groups = [source_of(clips.samples[index], self.group_by) for index in features.indices]
         names = sorted(set(groups))
