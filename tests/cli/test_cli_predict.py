@@ -22,7 +22,7 @@ from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
-from slowfast_zoo.cli.videos.predict import Progress
+from slowfast_zoo.cli.videos.predict import Tally
 from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.inference.engines.openvino import int8
@@ -353,10 +353,10 @@ def test_names_are_read_in_the_encoding_that_a_mark_says(saved: Path, tmp_path: 
 
 def test_off_a_terminal_a_line_comes_every_so_often(capsys: pytest.CaptureFixture[str]) -> None:
     seconds = iter(range(0, 1000, 20))
-    progress = Progress(5, Found(skipped=Counter(hidden=2)), clock=lambda: next(seconds))
-    with progress:
+    tally = Tally(5, Found(skipped=Counter(hidden=2)), clock=lambda: next(seconds))
+    with tally:
         for error in (None, None, "broken", None):
-            progress.count(error)
+            tally.count(error)
     lines = capsys.readouterr().err.splitlines()
     assert any(re.match(r"2 of 5 videos, 0 failed, in \d+\.0 s", line) for line in lines), lines
     assert re.match(r"3 answered, 1 failed, in .* s \(.* videos/s\), 1 not looked at; ", lines[-1])

@@ -85,7 +85,7 @@ def predict_command(
         results.write(prediction.to_row())
         if results.is_table or (out is not None and prediction.error):
             text = table_block(prediction) if total == 1 else table_row(prediction, best)
-            with progress.paused():
+            with tally.paused():
                 echo(text, err=prediction.error is not None)
 
     predictions: Iterator[Prediction] = iter(())
@@ -96,18 +96,18 @@ def predict_command(
         fast, prepared = made_fast(network, how)
         options = {"views": views, "topk": topk, "fps": fps, **prepared}
         predictions = predict_many(fast, found.sources, **options)
-    progress = Progress(total, found)
-    with results, progress:
+    tally = Tally(total, found)
+    with results, tally:
         for prediction in chain(found.failures, predictions):
-            progress.count(prediction.error)
+            tally.count(prediction.error)
             tell(prediction)
-    if out and total == 1 and progress.answered:
+    if out and total == 1 and tally.answered:
         echo(f"Wrote {out}", err=True)
-    if progress.failed:
+    if tally.failed:
         raise click.exceptions.Exit(1)
 
 
-class Progress:
+class Tally:
     """How far the run is: a bar on a terminal, else a line every so often; in the end what became of it all.
 
     Args:
