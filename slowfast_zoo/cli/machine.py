@@ -296,8 +296,8 @@ def _self_test() -> dict[str, str]:
         return {"convolutions": f"failed: {error}"}
     from slowfast_zoo.inference.engines.folding import use_products
     from slowfast_zoo.network.slowfast import SlowFast
+    from slowfast_zoo.runtime.convolutions import recorded, try_convolutions
     from slowfast_zoo.runtime.precision import Precision, check_kernels
-    from slowfast_zoo.runtime.probe import recorded, try_convolutions
     from slowfast_zoo.spec import ModelSpec
 
     with torch.device("meta"):

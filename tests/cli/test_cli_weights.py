@@ -420,12 +420,14 @@ def test_doctor_asks_the_hosts(files: dict[str, bytes], monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("bfloat16_kernels")
 def test_doctor_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slowfast_zoo.cli import machine
-    from slowfast_zoo.runtime import probe
+    from slowfast_zoo.runtime import convolutions
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
-    monkeypatch.setattr(probe, "try_convolutions", lambda asked, _: dict.fromkeys(asked, "it gives NaN"))
+    monkeypatch.setattr(
+        convolutions, "try_convolutions", lambda asked, _: dict.fromkeys(asked, "it gives NaN")
+    )
     monkeypatch.setattr(machine, "REQUIRED", ("torch", "no-such-package"))
     problems = " ".join(json.loads(run("doctor", "--json", status=1).stdout)["problems"])
     assert "no-such-package is missing" in problems

@@ -35,7 +35,7 @@ from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.inference.engines import trial
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import precision
-from slowfast_zoo.runtime.probe import Convolution
+from slowfast_zoo.runtime.convolutions import Convolution
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig

@@ -18,9 +18,9 @@ from slowfast_zoo.inference.engines.engine import Answer, Engine, Shape, example
 from slowfast_zoo.inference.engines.folding import Maps, use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.convolutions import UNFINISHED, recorded, try_convolutions
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision, check_kernels, float32_products
-from slowfast_zoo.runtime.probe import UNFINISHED, recorded, try_convolutions
 from slowfast_zoo.spec import ModelSpec
 
 _LOGGER = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
 from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.runtime import precision as precisions
+from slowfast_zoo.runtime.convolutions import Convolution
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.runtime.probe import Convolution
 
 HALF_PRECISION = 3e-2
 """Accepted in bfloat16, of the largest logit; these nets measure up to 0.9e-2."""

@@ -20,8 +20,8 @@ from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel
 from slowfast_zoo.inference.engines.torch_compile.inductor import traced_copy
 from slowfast_zoo.inference.engines.winograd.winograd import Winograd, use_winograd
 from slowfast_zoo.network.slowfast import check_boxes
+from slowfast_zoo.runtime.convolutions import recorded
 from slowfast_zoo.runtime.precision import TOLERANCES
-from slowfast_zoo.runtime.probe import recorded
 
 CPU = torch.device("cpu")
 BOXES = torch.tensor(

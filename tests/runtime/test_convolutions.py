@@ -11,7 +11,7 @@ import torch
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.probe import Convolution, recorded, try_convolutions
+from slowfast_zoo.runtime.convolutions import Convolution, recorded, try_convolutions
 
 SIDES = itertools.count(4)
 
