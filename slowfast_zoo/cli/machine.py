@@ -252,10 +252,10 @@ def _cache() -> dict[str, Any]:
 def _measured() -> dict[str, str]:
     """What engine "auto" has measured here, and goes by."""
     try:
-        from slowfast_zoo.inference.engines.auto.records import told
+        from slowfast_zoo.inference.engines.auto.records import records_in_words
     except (ImportError, OSError) as error:  # of torch
         return {"torch": f"missing ({error})"}
-    return told()
+    return records_in_words()
 
 
 def _network() -> dict[str, str]:

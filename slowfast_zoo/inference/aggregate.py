@@ -67,7 +67,7 @@ def best_classes(
     return tuple(names[index] for index in best.indices.tolist()), tuple(best.values.tolist())
 
 
-def told(labels: Sequence[str], scores: Sequence[float]) -> str:
+def scores_text(labels: Sequence[str], scores: Sequence[float]) -> str:
     """Names and probabilities as people read them, on one line: "running 93.1%, walking 4.0%"."""
     pairs = zip(labels, scores, strict=True)
     return ", ".join(f"{printable_line(label)} {score:.1%}" for label, score in pairs)

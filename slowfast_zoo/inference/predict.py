@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from slowfast_zoo.errors import SlowFastZooError
-from slowfast_zoo.inference.aggregate import best_classes, check_topk, told
+from slowfast_zoo.inference.aggregate import best_classes, check_topk, scores_text
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
@@ -78,7 +78,7 @@ class Prediction:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Prediction({self.source!r}: {self.error})"
-        best = told(self.labels, self.scores)
+        best = scores_text(self.labels, self.scores)
         notes = ", padded" * self.padded
         notes += f", {self.damaged_frames} damaged frames" if self.damaged_frames else ""
         return f"Prediction({self.source!r}: {best}; {self.views[0]}x{self.views[1]} views{notes})"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slowfast_zoo.errors import UnknownNameError
-from slowfast_zoo.inference.aggregate import average_views, probabilities, told
+from slowfast_zoo.inference.aggregate import average_views, probabilities, scores_text
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 0.5]])
 SOFT, SIGMOID = LOGITS.softmax(1), LOGITS.sigmoid()
@@ -30,7 +30,7 @@ def test_probabilities_rank_alike_and_stay_probabilities() -> None:
 
 
 def test_names_are_told_on_one_line_that_no_terminal_obeys() -> None:
-    assert told(["run", "sit\n\x1b[2Jdown\r"], [0.931, 0.04]) == "run 93.1%, sit \\u001b[2Jdown 4.0%"
+    assert scores_text(["run", "sit\n\x1b[2Jdown\r"], [0.931, 0.04]) == "run 93.1%, sit \\u001b[2Jdown 4.0%"
 
 
 @pytest.mark.parametrize("average", [average_views, probabilities])

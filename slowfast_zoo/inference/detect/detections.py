@@ -13,7 +13,7 @@ import numpy as np
 
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import expanded, written_whole
-from slowfast_zoo.inference.aggregate import told
+from slowfast_zoo.inference.aggregate import scores_text
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.weights.catalog.datasets import read_labels
 
@@ -45,7 +45,7 @@ class Person:
 
     def __repr__(self) -> str:
         who = "" if self.track is None else f" {self.track}"
-        does = told(self.labels, self.scores)
+        does = scores_text(self.labels, self.scores)
         corners = ", ".join(f"{value:.0f}" for value in self.box)
         return f"Person{who}({self.seconds:g} s, box {corners}: {does or 'no action'})"
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from slowfast_zoo.errors import InputError, counted
-from slowfast_zoo.inference.aggregate import best_classes, check_topk, told
+from slowfast_zoo.inference.aggregate import best_classes, check_topk, scores_text
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, frames_on
@@ -77,7 +77,7 @@ class StreamResult:
         }
 
     def __repr__(self) -> str:
-        best = told(self.labels, self.scores)
+        best = scores_text(self.labels, self.scores)
         notes = f", {counted(self.skipped_hops, 'hop')} left out" if self.skipped_hops else ""
         notes += ", behind a gap" * self.gap
         window = f"{self.window.start_seconds:.2f}-{self.window.end_seconds:.2f} s"

@@ -251,7 +251,7 @@ def test_who_names_an_engine_gets_it(rigged: Machine) -> None:
     fast = optimize(make_model(), "eager", clips=10**6)
     fast(clip())
     assert fast.engine == "eager" and rigged.started == ["eager"]
-    assert records.told() == {}
+    assert records.records_in_words() == {}
 
 
 def test_an_engine_that_is_there_measures_when_a_long_job_comes(rigged: Machine) -> None:
@@ -305,14 +305,14 @@ def test_a_broken_record_is_ignored(
     caplog.clear()
     assert choose(model, CPU, clips=500) is None
     assert any(path.name in message for message in caplog.messages)
-    records.told()
+    records.records_in_words()
     optimize(model, clips=5000)(clip())
     assert choose(model, CPU, clips=500) == "openvino", "it was written anew"
 
 
 def test_what_was_measured_is_told(rigged: Machine) -> None:
     optimize(make_model(), clips=5000)(clip())
-    ((what, engines),) = records.told().items()
+    ((what, engines),) = records.records_in_words().items()
     assert what.startswith("SlowFast R14, alpha 4, width 8, clips 3x8x48x48, float32 (")
     assert engines.startswith("openvino 500 ms a clip (starts in 1") and "module 2e+03 ms a clip" in engines
 

@@ -61,7 +61,7 @@ class Case:
         artifacts.store(self.name, json.dumps(record).encode())
 
 
-def told() -> dict[str, str]:
+def records_in_words() -> dict[str, str]:
     """Every record in words, for people: what and where, and the engines from the quickest on."""
     lines = {}
     for name in artifacts.names(_SUFFIX):
