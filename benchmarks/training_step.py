@@ -36,7 +36,7 @@ def ours(options: argparse.Namespace, model: Any = None) -> Tasks:
     from slowfast_zoo.runtime.devices import deterministic
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.runtime.precision import float32_products
-    from slowfast_zoo.training.journal import Meter
+    from slowfast_zoo.training.log import Meter
     from slowfast_zoo.training.train import _Trainer
 
     precision, _, layout = options.worker.partition(" ")

@@ -119,7 +119,7 @@ def finetune_command(
     from slowfast_zoo.evaluation.evaluate import format_table
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.finetune.finetune import finetune
-    from slowfast_zoo.training.journal import listening
+    from slowfast_zoo.training.log import listening
 
     if optimizer is not None:
         config["optimizer"] = optimizer

@@ -101,7 +101,7 @@ def train_command(
     import torch
 
     from slowfast_zoo.runtime.distributed import join
-    from slowfast_zoo.training.journal import waited
+    from slowfast_zoo.training.log import waited
     from slowfast_zoo.training.schedule import Plan
     from slowfast_zoo.training.state import LOG
     from slowfast_zoo.training.train import train

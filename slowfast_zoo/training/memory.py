@@ -15,7 +15,7 @@ from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.runtime.distributed import join
-from slowfast_zoo.training.journal import Listener
+from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.training.state import RESUME

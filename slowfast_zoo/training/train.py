@@ -46,7 +46,7 @@ from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.averaging import WeightAverage
 from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
-from slowfast_zoo.training.journal import Listener, Meter, TrainLog
+from slowfast_zoo.training.log import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import augmented, loss_of
 from slowfast_zoo.training.optimizer import make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig

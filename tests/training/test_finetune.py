@@ -38,7 +38,7 @@ from slowfast_zoo.training.finetune.probe import (
 )
 from slowfast_zoo.training.finetune.recipes import RECIPES
 from slowfast_zoo.training.finetune.report import draw_curves, draw_report, write_tables
-from slowfast_zoo.training.journal import read_log
+from slowfast_zoo.training.log import read_log
 from slowfast_zoo.training.memory import smaller_pieces
 from slowfast_zoo.training.state import RESUME
 from slowfast_zoo.weights.saved.config import read_config

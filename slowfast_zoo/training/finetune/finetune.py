@@ -64,7 +64,7 @@ from slowfast_zoo.training.finetune.report import (
 )
 from slowfast_zoo.training.finetune.search import Choice, Looks, Steps, affordable, choose
 from slowfast_zoo.training.finetune.trials import Workshop, pooled
-from slowfast_zoo.training.journal import Listener, waited, write_line
+from slowfast_zoo.training.log import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.training.state import LOG, replaced

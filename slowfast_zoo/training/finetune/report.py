@@ -22,7 +22,7 @@ from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.evaluation.metrics import wilson_interval
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.training.finetune.trials import right_ones
-from slowfast_zoo.training.journal import read_log, steps_before
+from slowfast_zoo.training.log import read_log, steps_before
 from slowfast_zoo.training.state import LOG, replaced
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import ProbeFeatures, fit_classifier, probe_features, subset
 from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, scheduled
-from slowfast_zoo.training.journal import Listener
+from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import RESUME
