@@ -25,8 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_zoo.errors import DownloadError
-from slowfast_zoo.errors import without_secrets as _name
+from slowfast_zoo.errors import DownloadError, without_secrets
 
 if TYPE_CHECKING:
     import httpx2
@@ -183,7 +182,9 @@ def transfer(
         head = file.read(512)
     if not head or _WEB_PAGE.match(_BYTE_ORDER_MARKS.sub(b"", head).replace(b"\0", b"")):
         discard(part)
-        raise DownloadError(_web_page_message(url) if head else f"{_name(url)} answered with an empty file")
+        raise DownloadError(
+            _web_page_message(url) if head else f"{without_secrets(url)} answered with an empty file"
+        )
     return earlier > 0
 
 
@@ -209,7 +210,8 @@ def _client(plain_http: bool) -> httpx2.Client:
     def refuse_plain_http(request: httpx2.Request) -> None:
         if request.url.scheme != "https" and not plain_http:
             raise DownloadError(
-                f"{_name(str(request.url))} is refused: only https is fetched, but for a mirror you set"
+                f"{without_secrets(str(request.url))} is refused: only https is fetched,"
+                " but for a mirror you set"
             )
 
     try:
@@ -246,7 +248,7 @@ def unusable_settings(error: Exception, *addresses: str) -> str:
 def _pause(url: str, error: _Interrupted, failures: int) -> None:
     if failures >= _patience.attempts:
         raise DownloadError(
-            f"{_name(url)} failed {failures} times without a new byte, last: {error}"
+            f"{without_secrets(url)} failed {failures} times without a new byte, last: {error}"
         ) from error
     wait_seconds = error.wait_seconds
     if wait_seconds is None:
@@ -254,9 +256,9 @@ def _pause(url: str, error: _Interrupted, failures: int) -> None:
         wait_seconds = _patience.backoff_seconds * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
     if wait_seconds > _patience.longest_wait_seconds:
         raise DownloadError(
-            f"{_name(url)} asks to be left alone for {wait_seconds:.0f} s ({error})"
+            f"{without_secrets(url)} asks to be left alone for {wait_seconds:.0f} s ({error})"
         ) from error
-    _LOGGER.info("%s: %s; next attempt in %.1f s", _name(url), error, wait_seconds)
+    _LOGGER.info("%s: %s; next attempt in %.1f s", without_secrets(url), error, wait_seconds)
     time.sleep(wait_seconds)
 
 
@@ -278,16 +280,20 @@ def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_requi
                 start, total = 0, int(length) if _DIGITS.fullmatch(length) else None
             chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
             if total is None and length_required and not chunked:
-                raise DownloadError(f"{_name(url)} gives neither the file's length nor is its hash known")
+                raise DownloadError(
+                    f"{without_secrets(url)} gives neither the file's length nor is its hash known"
+                )
             if total is not None:
                 _check_space(part, total - start)
             _receive(response, part, start, _Remote(_validator(response), total), bar)
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise DownloadError(f"{_name(url)} can't be followed: {reason(error)}") from None
+        raise DownloadError(f"{without_secrets(url)} can't be followed: {reason(error)}") from None
     except httpx2.RequestError as error:
         raise _Interrupted(reason(error)) from None  # an address in its text may hold a secret
     except (ValueError, LookupError, TypeError) as error:  # headers that no client expects
-        raise DownloadError(f"{_name(url)} answers in a way that isn't understood: {reason(error)}") from None
+        raise DownloadError(
+            f"{without_secrets(url)} answers in a way that isn't understood: {reason(error)}"
+        ) from None
     arrived = part.stat().st_size
     if total is not None and arrived != total:
         raise _Interrupted(f"{arrived} of {total} bytes arrived")
@@ -309,8 +315,8 @@ def _receive(response: httpx2.Response, part: Path, start: int, remote: _Remote,
             if (seconds := time.monotonic() - began) > _patience.window_seconds:
                 if since < (least := _patience.slowest_bytes_per_second) * seconds:
                     raise DownloadError(
-                        f"{_name(str(response.url))} sent {since} bytes in {seconds:.0f} s, less than"
-                        f" {least} a second: given up; the next call continues it"
+                        f"{without_secrets(str(response.url))} sent {since} bytes in {seconds:.0f} s,"
+                        f" less than {least} a second: given up; the next call continues it"
                     )
                 began, since = time.monotonic(), 0
         file.flush()
@@ -330,11 +336,11 @@ def _check_status(response: httpx2.Response, url: str, part: Path) -> None:
     if response.status_code in _TRANSIENT:
         raise _Interrupted(f"the server answered {status}", _retry_after_seconds(response))
     if response.status_code not in (200, 206):
-        raise DownloadError(f"{_name(url)} answered {status}")
+        raise DownloadError(f"{without_secrets(url)} answered {status}")
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise DownloadError(_web_page_message(url))
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise DownloadError(f"{_name(url)} sent a compressed body that was not asked for")
+        raise DownloadError(f"{without_secrets(url)} sent a compressed body that was not asked for")
 
 
 def _check_range(
@@ -382,7 +388,7 @@ def _check_space(part: Path, needed: int) -> None:
 
 
 def _web_page_message(url: str) -> str:
-    return f"{_name(url)} answered with a web page instead of a file (a login page or a proxy?)"
+    return f"{without_secrets(url)} answered with a web page instead of a file (a login page or a proxy?)"
 
 
 def _state_path(part: Path) -> Path:
