@@ -45,8 +45,8 @@ def open_persons(
     Raises:
         DataError: no such file, or it doesn't hold together.
     """
+    from slowfast_zoo.data.labels import mirrored_classes
     from slowfast_zoo.data.persons.dataset import PersonDataset
-    from slowfast_zoo.training.finetune.finetune import mirrored_classes
 
     wanted, part = f"The recipe {recipe.name} learns what persons do", "train" if like is None else "test"
     annotations = _read(source, wanted, reading, persons, part=part)

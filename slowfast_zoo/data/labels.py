@@ -58,6 +58,8 @@ _PBTXT = re.compile(
 )
 
 _SOLID = re.compile(r"\S")
+_SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 class LabelMap(NamedTuple):
@@ -136,6 +138,11 @@ def fault_of_name(name: Any) -> str | None:
 def spelling(name: str) -> str:
     """What names that differ only in case, in spaces, dashes or Unicode's forms have in common."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
+
+
+def mirrored_classes(names: Sequence[str]) -> list[str]:
+    """The classes whose names say that a horizontal flip makes another class of them."""
+    return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
 
 
 def text_of(path: Path, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Lists, tables and label maps of other tools: read as they are meant, or refused by line."""
+"""Lists and tables of other tools: read as they are meant, or refused by line."""
 
 from __future__ import annotations
 
@@ -14,125 +14,10 @@ from support.movies import moving_pattern, write_video
 
 from slowfast_zoo.data.annotations import Annotations, unite_classes
 from slowfast_zoo.data.folders import empty_classes, find_splits
-from slowfast_zoo.data.labels import format_labels, read_labels
+from slowfast_zoo.data.labels import read_labels
 from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, InputError
-
-LABEL_MAPS: dict[str, tuple[str, int | None]] = {
-    "plain": ("run\njump\n\n", None),
-    "PySlowFast's Kinetics map": ('{"\\"run\\"": 0, "jump": 1}', 0),
-    "quoted lines": ('"run"\n"jump"\n', None),
-    "classInd from 1": ("1 run\n2 jump\n", 1),
-    "classInd from 0": ("0 run\r\n1 jump\r\n", 0),
-    "out of order": ("1 jump\n0 run\n", 0),
-    "with points": ("1. run\n2. jump\n", 1),
-    "AVA's text": ("1: run\n2: jump\n", 1),
-    "CSV": ("0,run\n1,jump\n", 0),
-    "CSV, names first": ("run,0\njump,1\n", 0),
-    "dashes": ("1 - run\n2 - jump\n", 1),
-    "dashes behind": ("run - 0\njump - 1\n", 0),
-    "arrows": ("run -> 0\njump -> 1\n", 0),
-    "arrows behind numbers": ("0 => run\n1 => jump\n", 0),
-    "bars": ("0|run\n1|jump\n", 0),
-    "bars, names first": ("run|0\njump|1\n", 0),
-    "equals": ("0=run\n1=jump\n", 0),
-    "equals, names first": ("run = 0\njump = 1\n", 0),
-    "points alone": ("0.run\n1.jump\n", 0),
-    "single quotes": ("0:'run'\n1:'jump'\n", 0),
-    "double quotes": ('0 "run"\n1 "jump"\n', 0),
-    "quotes alone": ("'run'\n'jump'\n", None),
-    "CSV with a header": ("id,name\n0,run\n1,jump\n", 0),
-    "CSV with a header, names first": ("name,id\njump,1\nrun,0\n", 0),
-    "TSV": ("run\t0\njump\t1\n", 0),
-    "names in front": ("run 0\njump 1\n", 0),
-    "JSON list": ('["run", "jump"]', None),
-    "JSON, names to numbers": ('{"jump": 1, "run": 0}', 0),
-    "JSON, numbers to names": ('{\n "1": "run",\n "2": "jump"\n}', 1),
-    "JSON objects": ('[{"id": 1, "name": "run"}, {"id": 2, "name": "jump"}]', 1),
-    "pbtxt": ('item {\n  name: "run"\n  id: 1\n}\nitem {\n  name: "jump"\n  id: 2\n}\n', 1),
-    "pbtxt of AVA 2.1": ('label {\n  name: "run"\n  label_id: 1\n  label_type: PERSON\n}\n', 1),
-    "pbtxt with displayed names": ("# map\nitem { id: 1 name: '/m/1' display_name: 'run' }", 1),
-}
-
-
-@pytest.mark.parametrize("case", LABEL_MAPS)
-def test_label_maps_of_every_tool(tmp_path: Path, case: str) -> None:
-    text, first = LABEL_MAPS[case]
-    (tmp_path / "map").write_text(text, newline="")
-    found = read_labels(tmp_path / "map")
-    assert found.names in (("run", "jump"), ("run",))
-    assert found.first == first
-
-
-WRONG_MAPS = {
-    "empty": ("\n\n", "is empty"),
-    "empty line": ("a\n\nb\n", r"map:2: .*empty line"),
-    "twice": ("a\nb\na\n", r"map:3: .*'a' twice, first at .*map:1"),
-    "twice to the eye": ("caf\u00e9\nb\ncafe\u0301\n", r"map:3: .*twice, first at .*map:1"),
-    "number twice": ("0 a\n0 b\n", r"map:2: number 0 is taken by 'a'"),
-    "gap": ("0 a\n1 b\n3 c\n", r"map:3: .*2 is missing"),
-    "from 5": ("5 a\n6 b\n", "5 is the least"),
-    "a line without number": ("1 a\n2 b\nc\n", r"map:3: 'c' has no number"),
-    "a header alone": ("label\na\nb\n", r"map:1: 'label' is a header"),
-    "comment": ("# classes\na\n", r"map:1: '# classes' is no class name"),
-    "YAML": ("- a\n- b\n", r"map:1: '- a' is no class name"),
-    "YOLO": ("nc: 2\nnames: ['jump','run']\n", r"map:1: 'nc: 2' is no class name; accepted: one name a line"),
-    "YOLO's names": ("names: ['jump','run']\n", r"map:1: .* is no class name"),
-    "counts": ("0,jump,1200\n1,run,800\n", r"map:1: '0,jump,1200' is no number and name; accepted"),
-    "tuples": ("(0, 'jump')\n(1, 'run')\n", r"map:1: .* is no class name"),
-    "keys": ("id: 0, name: jump\nid: 1, name: run\n", r"map:1: .* is no class name"),
-    "keys, names first": ("name: jump, id: 0\nname: run, id: 1\n", r"map:1: .* is no number and name"),
-    "one line": ("jump, run, walk\n", r"map:1: 'jump, run, walk' is no class name"),
-    "HTML": ("<html>\nb\n", "no class name"),
-    "escape code": ("a\x1b[31m\nb\n", r"map:1: .*control character"),
-    "CSV line": ("id,name\n0,a\n1;b\n", r"map:3: '1;b' isn't 'id,name'"),
-    "JSON key twice": ('{"a": 0, "a": 1}', "'a' occurs twice"),
-    "JSON bool": ('{"a": true}', "'a' has True"),
-    "JSON numbers only": ('{"0": "1"}', "both numbers"),
-    "JSON cut": ('{"a": 0', "no JSON"),
-    "JSON deep": ("[" * 100_000, "no JSON"),
-    "JSON names": ("[1, 2]", "is a int, not text"),
-    "pbtxt cut": ('item {\n name: "a"\n', r"map:1: this item has no end"),
-    "pbtxt odd": ('item {\n name: "a"\n id: 1\n}\n!\n', r"map:5: no item"),
-    "pbtxt without id": ('item {\n name: "a"\n}\n', r"map:1: an item without a name or a number"),
-    "many digits": ("9" * 5000 + " a\n", "characters"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_MAPS)
-def test_odd_label_maps_are_refused_by_line(tmp_path: Path, case: str) -> None:
-    text, message = WRONG_MAPS[case]
-    (tmp_path / "map").write_text(text)
-    with pytest.raises(DataError, match=message) as caught:
-        read_labels(tmp_path / "map")
-    assert "\n" not in str(caught.value)
-
-
-def test_names_with_marks_in_them_stay(tmp_path: Path) -> None:
-    names = ["men's 100m", "baseball swing: miss", "Pushing [something] onto [something]", "1.5 m jump"]
-    names += ["salto - backwards", "close (e.g., a door, a box)", "A=B", "up|down", "(un)locking", "400m"]
-    (tmp_path / "map").write_text("\n".join(names))
-    assert read_labels(tmp_path / "map") == (tuple(names), None)
-    (tmp_path / "map").write_text("0 <blank>\n1 #fail\n2 (un)locking\n3 hit, twice\n")
-    assert read_labels(tmp_path / "map") == (("<blank>", "#fail", "(un)locking", "hit, twice"), 0)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["a", "b"],
-        ["1 a", "2 b"],
-        ["run 0", "jump 1"],
-        ["label", "b"],
-        [" a", "b "],
-        ["1", "5"],
-        ["a,0", "b,1"],
-    ],
-)
-def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str]) -> None:
-    (tmp_path / "map").write_text(format_labels(names))
-    assert list(read_labels(tmp_path / "map").names) == names
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, _start_of, finetune, mirrored_classes
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _start_of, finetune
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     ProbeFeatures,
@@ -349,24 +349,6 @@ def test_several_labels(clips: Path, tmp_path: Path) -> None:
     assert "average precision" in str(result)
     assert not (tmp_path / "w" / "confusion.csv").exists()
     assert from_pretrained(tmp_path / "w" / "model").spec.activation == "sigmoid"
-
-
-@pytest.mark.parametrize(
-    ("name", "mirrored"),
-    [
-        ("turn left", True),
-        ("turn_right", True),
-        ("TurnLeft", True),
-        ("LEFT-HAND", True),
-        ("roll counterclockwise", True),
-        ("rollClockwise", True),
-        ("bright light", False),
-        ("copyright", False),
-        ("leftovers", False),
-    ],
-)
-def test_mirrored_classes(name: str, mirrored: bool) -> None:
-    assert mirrored_classes([name]) == ([name] if mirrored else [])
 
 
 def test_no_flips_for_left_and_right(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ import functools
 import json
 import logging
 import math
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.labels import mirrored_classes
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
 from slowfast_zoo.errors import TrainingError, quoted
@@ -73,9 +73,6 @@ from slowfast_zoo.weights.catalog import FINETUNE_TAGS
 from slowfast_zoo.weights.saved.folder import save_pretrained
 
 _LOGGER = logging.getLogger(__name__)
-
-_SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 PREVIEW = "preview.png"
 _DRAWN_EVERY_SECONDS = 20.0
@@ -530,8 +527,3 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     model.reset_classifier(train.num_classes, train.labels)
     model.clip_spec = model.clip_spec.replace(flip=0.5 if flips else 0.0)
     return notes
-
-
-def mirrored_classes(names: Sequence[str]) -> list[str]:
-    """The classes whose names say that a horizontal flip makes another class of them."""
-    return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
