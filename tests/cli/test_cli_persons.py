@@ -24,6 +24,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import RoiSpec
 from slowfast_zoo.training.published import get_recipe
 from slowfast_zoo.training.recipe import Recipe
+from slowfast_zoo.weights.checkpoint.loading import take_weights
 from slowfast_zoo.weights.saved.folder import save_pretrained
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
@@ -164,7 +165,7 @@ def test_a_network_for_clips_is_a_start(tiny: Recipe) -> None:
     for roi in (RoiSpec(), RoiSpec(acrn=True), RoiSpec(context=True)):
         model = SlowFast(tiny.model_spec.replace(roi=roi))
         own = weights_of(model)
-        train_commands.take_weights(model, start)
+        take_weights(model, start)
         taken = weights_of(model)
         for name, tensor in weights_of(start).items():
             if not name.startswith("classifier"):
@@ -172,4 +173,4 @@ def test_a_network_for_clips_is_a_start(tiny: Recipe) -> None:
         heads = [name for name in own if name.startswith(("classifier", "acrn"))]
         assert heads and all(torch.equal(taken[name], own[name]) for name in heads)
     with pytest.raises(InputError, match="of another network than the recipe's"):
-        train_commands.take_weights(SlowFast(tiny.model_spec), SlowFast(SPEC.replace(base_width=16)))
+        take_weights(SlowFast(tiny.model_spec), SlowFast(SPEC.replace(base_width=16)))

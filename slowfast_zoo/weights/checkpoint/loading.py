@@ -186,6 +186,28 @@ def build_state(state: dict[str, Tensor], spec: ModelSpec) -> SlowFast:
     return model.eval()
 
 
+def take_weights(model: SlowFast, start: SlowFast) -> None:
+    """Fills a network with another one's weights; a head of another kind keeps its own.
+
+    Raises:
+        InputError: the networks differ in more than length of clip, strides and head.
+    """
+    # Weights of another length of clip fit too: no tensor depends on it.
+    state = start.state_dict()
+    if start.spec.roi != model.spec.roi:
+        own = model.state_dict()
+        heads = ("classifier.", "acrn.")
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(heads)}
+        state |= {name: tensor for name, tensor in own.items() if name.startswith(heads)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            "The weights to start from are of another network than the recipe's; take those of its model, or"
+            f" of the same network for clips. What differs first: {str(error).splitlines()[1].strip():.200}"
+        ) from error
+
+
 def canonical_state_dict(
     tensors: Mapping[str, Tensor],
     spec: ModelSpec,
