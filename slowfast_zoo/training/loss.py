@@ -1,92 +1,13 @@
-"""What a training makes smaller: cross entropy for one label, binary cross entropy for several, or focal.
-
-And what it does to the clips of a step before: colors change and stills are mixed in, by chance, and pairs
-are mixed: the loss knows.
-"""
+"""What a training makes smaller: cross entropy for one label, binary cross entropy for several, or focal."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.data.dataset import item_rng
-from slowfast_zoo.data.loader import Batch, normalized
-from slowfast_zoo.spec import Activation, ClipSpec
+from slowfast_zoo.spec import Activation
+from slowfast_zoo.training.augmentation import Mix
 from slowfast_zoo.training.recipe import TrainConfig
-
-
-class Mix(NamedTuple):
-    """How the clips of a pass were mixed in pairs."""
-
-    part: float
-    """Of each clip that is its own."""
-    partners: Tensor
-    """int64 (N,): whose the rest is."""
-
-
-def recolored(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
-    """Brightness, contrast and colors of each clip changed by chance, by ``config.color_jitter``.
-
-    All frames of a clip alike: with u from [-jitter, jitter], new for each, contrast of the gray picture
-    changes by exp(u), saturation by 1 + u, brightness by u and each channel by u / 2 of a deviation
-    (``ClipSpec.std``).
-    """
-    if not config.color_jitter:
-        return batch
-    rng = item_rng()
-    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
-    count, channels = clips.shape[:2]
-
-    def drawn(numbers: int = 1) -> Tensor:
-        values = rng.uniform(-config.color_jitter, config.color_jitter, (count, numbers, 1, 1, 1))
-        return torch.from_numpy(values).to(clips)
-
-    gray = clips.mean(dim=1, keepdim=True)
-    middle = gray.mean(dim=(2, 3, 4), keepdim=True)
-    colors = (clips - gray) * (1 + drawn()) + drawn(channels) / 2
-    return batch._replace(clips=(gray - middle) * drawn().exp() + middle + drawn() + colors)
-
-
-def with_stills(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
-    """A frame of another clip of the pass mixed into all frames of each, up to ``config.still_mix`` of it."""
-    if not config.still_mix or len(batch.clips) < 2:
-        return batch
-    rng = item_rng()
-    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
-    count, frames = len(clips), clips.shape[2]
-    ring = rng.permutation(count)
-    whose = ring[(ring.argsort() + 1) % count]  # the next in the ring, so that a still is never a clip's own
-    stills = clips[whose, :, rng.integers(frames, size=count)].unsqueeze(2)
-    part = torch.from_numpy(rng.uniform(0, config.still_mix, (count, 1, 1, 1, 1))).to(clips)
-    return batch._replace(clips=clips.lerp(stills, part))
-
-
-def mixed(
-    batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
-) -> tuple[Batch, Mix | None]:
-    """The clips mixed in pairs (MixUp) where ``config.mixup`` asks for it; one part for all of a pass.
-
-    Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412.
-    """
-    if not config.mixup or batch.boxes is not None or len(batch.targets) < 2:
-        return batch, None
-    rng = item_rng()
-    part = float(rng.beta(config.mixup, config.mixup))
-    partners = torch.from_numpy(rng.permutation(len(batch.targets))).to(device)
-    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
-    return batch._replace(clips=clips * part + clips[partners] * (1 - part)), Mix(part, partners)
-
-
-def augmented(
-    batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
-) -> tuple[Batch, Mix | None]:
-    """The clips recolored, with stills, then mixed in pairs, as far as the config asks for it."""
-    for change in (recolored, with_stills):
-        batch = change(batch, config, clip_spec, device)
-    return mixed(batch, config, clip_spec, device)
 
 
 def loss_of(

@@ -44,9 +44,10 @@ from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.training.augmentation import augmented
 from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.log import Listener, Meter, TrainLog
-from slowfast_zoo.training.loss import augmented, loss_of
+from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.optimizer import WeightAverage, make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, check_trainable, learning_rate

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from slowfast_zoo.data.loader import Batch
 from slowfast_zoo.errors import MissingDependencyError
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.training.augmentation import mixed, recolored, with_stills
 from slowfast_zoo.training.log import listening
-from slowfast_zoo.training.loss import loss_of, mixed, recolored, with_stills
+from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.optimizer import WeightAverage
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
