@@ -23,9 +23,9 @@ from slowfast_zoo.video.transforms import compiled
 
 # Files of each room that together take less than a minute on two cores: python -m pytest -m quick
 QUICK = """
-    test_aggregate test_batch_norm test_catalog test_clips test_compiled test_dialects test_files
-    test_labels test_lists test_loader test_options test_prepare test_reader test_readme test_rgb test_rows
-    test_sampling test_segments test_sources test_spec test_times test_training_files
+    test_aggregate test_batch_norm test_cache test_catalog test_check test_clips test_compiled test_dialects
+    test_files test_labels test_lists test_loader test_options test_reader test_readme test_rgb test_rows
+    test_sampling test_segments test_sources test_spec test_splits test_times test_training_files
 """
 
 

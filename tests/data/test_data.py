@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -496,3 +497,16 @@ def test_clips_are_drawn_anew_when_decoding_shows_another_number_of_frames() -> 
     dataset = open_dataset(annotations, SPEC, train=True)
     assert dataset[0][0].shape == (3, 4, 32, 32)
     assert dataset.unreadable == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ({"frame_pattern": "f_{:05}.png"}, "/d/x/f_{:05}.png"),
+        ({"first_frame": 3}, "/d/x [from frame 3]"),
+        ({"first_frame": 3, "num_frames": 9}, "/d/x [9 frames from frame 3]"),
+        ({"first_frame": 3, "end_seconds": 2.5}, "/d/x [from frame 3, 0-2.5 s]"),
+    ],
+)
+def test_a_clip_is_called_by_its_part(part: dict[str, Any], name: str) -> None:
+    assert Sample(path=Path("/d/x"), **part).name == str(Path("/d/x")) + name.removeprefix("/d/x")

@@ -1,0 +1,203 @@
+"""Caching datasets: copies hold what their originals do, from Python and from the command line."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from support.movies import moving_pattern, write_stamped, write_video
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.data.cache import cache_data
+from slowfast_zoo.data.lists import read_annotations
+from slowfast_zoo.data.splits import source_of, suggest_groups
+from slowfast_zoo.errors import DataError
+from slowfast_zoo.video.transforms.resize import resize_bytes
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """Two readable videos of 96 pixels' height and a broken one."""
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    write_video(tmp_path / "data/a/one.mkv", moving_pattern(20, 96, 130, 1), fps=25)
+    write_video(tmp_path / "data/a/small.mkv", moving_pattern(20, 30, 40, 2), fps=25)
+    (tmp_path / "data/a/zero.mkv").write_bytes(b"")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("start,end,start_time,end_time", "0.1,0.3,0:00,0:01"),
+        ("first_frame,num_frames,total_frames,frame_rate,start,end", "1,2,5,25,,"),
+    ],
+)
+def test_a_copy_isnt_cut_by_what_else_its_sources_table_had(
+    tmp_path: Path, columns: str, values: str
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(5 * 16 * 16 * 3, dtype=np.uint8).reshape(5, 16, 16, 3))
+    (tmp_path / "l.csv").write_text(f"path,label,fps,{columns}\nx.npy,a,10,{values}\n")
+    assert cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "out", form="frames") == []
+    (copy,) = read_annotations(tmp_path / "out" / "index.csv").samples
+    assert (copy.part, copy.fps) == ((0, None, None, None), 10)
+    with copy.open() as video:
+        assert video.num_frames == 2
+
+
+def test_cache_keeps_every_frame_and_shrinks_them(wide: Path, tmp_path: Path) -> None:
+    # Gray, as the chroma of blocks that shrink to four pixels is what 4:2:0 can't keep.
+    frames = np.repeat(moving_pattern(20, 96, 130, 1).mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    write_video(wide / "a" / "one.mkv", frames, fps=25)
+    shrunk = np.stack([resize_bytes(frame, 48, 64).transpose(0, 2, 1) for frame in frames])
+    failed = cache_data(read_annotations(wide), tmp_path / "out", short_side=48)
+    assert [Path(name).name for name, _ in failed] == ["zero.mkv"]
+    cached = read_annotations(tmp_path / "out" / "index.csv")
+    assert cached.labels == ("a",)
+    with cached.samples[0].open() as video:
+        assert (video.num_frames, video.width, video.height, video.fps) == (20, 64, 48, 25)
+        error = np.abs(video.frames(range(20)).astype(int) - shrunk).mean()
+    assert error < 3  # of 255; measured 1.4
+    with cached.samples[1].open() as video:
+        assert (video.width, video.height) == (40, 30)
+
+
+def test_cache_of_decoded_frames_is_exact_and_goes_on_where_it_stopped(wide: Path, tmp_path: Path) -> None:
+    frames = moving_pattern(20, 96, 130, 1)
+    height, width = 48, round(130 * 48 / 96)
+    shrunk = np.stack([resize_bytes(frame, height, width).transpose(0, 2, 1) for frame in frames])
+
+    def cached() -> dict[str, Path]:
+        cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form="frames")
+        samples = read_annotations(tmp_path / "out" / "index.csv").samples
+        assert {sample.fps for sample in samples} == {25}
+        return {Path(dict(sample.columns)["cached_from"]).stem: sample.path for sample in samples}
+
+    paths = cached()
+    np.testing.assert_array_equal(np.load(paths["one"]), shrunk)
+    paths["one"].write_bytes(b"kept")
+    paths["small"].unlink()
+    assert cached() == paths
+    assert paths["one"].read_bytes() == b"kept"
+    assert paths["small"].exists()
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["cache", str(wide), str(tmp_path / "o"), "--short-side", "32", "--decoded"]
+    )
+    assert result.exit_code == 1, result.output
+    assert "2 of 3 clips" in result.output
+    blocked = CliRunner().invoke(main, ["cache", str(wide), str(wide / "a" / "one.mkv" / "x")])
+    assert blocked.exit_code == 1
+    assert "can't be written" in blocked.output
+
+
+def test_a_cached_clip_is_kept_only_where_source_part_and_settings_are_the_same(
+    wide: Path, tmp_path: Path
+) -> None:
+    source, table = wide / "a" / "one.mkv", tmp_path / "l.csv"
+
+    def cached(rows: str, **settings: int) -> list[tuple[str, np.ndarray]]:
+        """Each clip's hash in its name, and what a first frame of it looks like."""
+        table.write_text("path,label,start,end\n" + rows)
+        cache_data(read_annotations(table), tmp_path / "out", form="frames", **settings)
+        found = read_annotations(tmp_path / "out" / "index.csv").samples
+        assert all(dict(sample.columns)["cached_from"] == str(source) for sample in found)
+        return [(sample.path.stem, np.load(sample.path)) for sample in found]
+
+    frames = moving_pattern(20, 96, 130, 1)
+    first, second = f"{source},a,0,0.2\n", f"{source},a,0.2,0.4\n"
+    both = cached(first + second)
+    np.testing.assert_array_equal(both[0][1], frames[:5])
+    np.testing.assert_array_equal(both[1][1], frames[5:10])
+    corrected = cached(first.replace("0,0.2", "0.4,0.6") + second)
+    np.testing.assert_array_equal(corrected[0][1], frames[10:15])
+    assert corrected[1][0] == both[1][0]
+    (alone,) = cached(second)  # the first row is gone
+    np.testing.assert_array_equal(alone[1], frames[5:10])
+    (smaller,) = cached(second, short_side=48)
+    assert smaller[1].shape[1:3] == (48, 65)
+    assert "short side 48" in (tmp_path / "out" / "index.csv").read_text()
+    write_video(source, moving_pattern(20, 96, 130, 7), fps=25)
+    (anew,) = cached(second)
+    np.testing.assert_array_equal(anew[1], moving_pattern(20, 96, 130, 7)[5:10])
+    assert source_of(read_annotations(tmp_path / "out" / "index.csv").samples[0]) == str(source)
+
+
+def test_cached_copies_belong_together_as_their_originals_do(tmp_path: Path) -> None:
+    for act in ("jump", "run", "walk"):
+        for person in ("ann", "bob", "cleo"):
+            path = tmp_path / "data" / act / person / f"{act}_{person}.mkv"
+            path.parent.mkdir(parents=True)
+            write_video(path, moving_pattern(2, 32, 32), fps=25)
+    originals = read_annotations(tmp_path / "data")
+    cache_data(originals, tmp_path / "once", short_side=24, progress=False)
+    once = read_annotations(tmp_path / "once" / "index.csv")
+    cache_data(once, tmp_path / "twice", short_side=16, progress=False)
+    twice = read_annotations(tmp_path / "twice" / "index.csv")
+    for copies in (once, twice):
+        assert suggest_groups(copies) == suggest_groups(originals) is not None
+        for group_by in (None, "folder", r"/\w+_(\w+)\.mkv$"):
+            groups = [[source_of(s, group_by) for s in part.samples] for part in (copies, originals)]
+            assert groups[0] == groups[1]
+
+
+def test_class_names_never_lead_out_of_the_cache(wide: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(
+        f"path,label\n{wide / 'a' / 'small.mkv'},../..\n{wide / 'a' / 'small.mkv'},..\n"
+    )
+    cache_data(read_annotations(tmp_path / "l.csv"), tmp_path / "deep" / "out", form="frames")
+    samples = read_annotations(tmp_path / "deep" / "out" / "index.csv").samples
+    assert all((tmp_path / "deep" / "out") in sample.path.resolve().parents for sample in samples)
+
+
+def test_a_cached_video_shows_its_frames_when_the_original_does(tmp_path: Path) -> None:
+    shown = [0, 33, 67, 100, 600, 800, 1000, 1200]
+    (tmp_path / "a").mkdir()
+    write_stamped(tmp_path / "a" / "x.mkv", shown, frames=moving_pattern(8, 32, 32))
+    cache_data(read_annotations(tmp_path), tmp_path / "out", progress=False)
+    with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
+        seconds = [video.seconds_of(index) for index in range(video.num_frames)]
+    assert seconds == pytest.approx([moment / 1000 for moment in shown], abs=1e-3)
+
+
+def test_stored_frames_are_let_go_before_their_file_is_moved(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows moves no file that is mapped, and deletes none."""
+    maps: list[weakref.ref[np.memmap]] = []
+    alive: list[bool] = []
+    make, replace, unlink = np.lib.format.open_memmap, Path.replace, Path.unlink
+
+    def made(*args: Any, **how: Any) -> np.memmap:
+        stored = make(*args, **how)
+        maps.append(weakref.ref(stored))
+        return stored
+
+    def looked(move: Any) -> Any:
+        def moved(path: Path, *args: Any, **how: Any) -> Any:
+            alive.append(any(found() is not None for found in maps))
+            return move(path, *args, **how)
+
+        return moved
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", made)
+    monkeypatch.setattr(Path, "replace", looked(replace))
+    monkeypatch.setattr(Path, "unlink", looked(unlink))
+    cache_data(read_annotations(wide), tmp_path / "out", form="frames", progress=False)
+    assert len(maps) == 2 and alive and not any(alive)
+
+
+def test_a_video_needs_a_frame_rate_to_be_cached_as_one(tmp_path: Path) -> None:
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    np.save(tmp_path / "d" / "a" / "x.npy", moving_pattern(4, 32, 32))
+    with pytest.raises(DataError, match=r"frame rate.*isn't known"):
+        cache_data(read_annotations(tmp_path / "d"), tmp_path / "out")
+    assert cache_data(read_annotations(tmp_path / "d", fps=12), tmp_path / "out") == []
+    with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
+        assert video.fps == 12

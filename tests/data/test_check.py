@@ -1,0 +1,145 @@
+"""Checking datasets: every fault is found and named, from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from support.movies import moving_pattern, write_stamped, write_video
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.data.check import check_data, unreadable_clips
+from slowfast_zoo.data.lists import read_annotations
+from slowfast_zoo.errors import VideoError
+from slowfast_zoo.spec import ClipSpec
+
+SPEC = ClipSpec(num_frames=4, frame_stride=4, size=40, crop=32, test_crop=32)
+
+
+def test_check_finds_every_fault(parts: Path) -> None:
+    train = read_annotations(parts / "train")
+    shutil.rmtree(parts / "val/b")
+    val = read_annotations(parts / "val", labels=train.labels)
+    report = check_data({"train": train, "val": val}, SPEC)
+    assert report.clips == {"train": 8, "val": 4}
+    assert report.classes == {"a": {"train": 4, "val": 4}, "b": {"train": 4, "val": 0}}
+    assert [Path(name).name for name, _ in report.unreadable] == ["empty.mp4", "cut.mkv"]
+    assert [(Path(name).name, frames, span) for name, frames, span in report.short] == [("short.mkv", 6, 13)]
+    assert [sorted(Path(n).name for n in group) for group in report.duplicates] == [["again.mkv", "x1.mkv"]]
+    assert sorted(sorted(Path(n).name for n in group) for group in report.conflicts) == [
+        ["leaked.mkv", "y1.mkv"],
+        ["other class.mkv", "x2.mkv"],
+    ]
+    assert report.leaks == [("-abcdefghij", ("train", "val"))]
+    assert report.problems == 6
+    text = str(report)
+    for words in ("8 clips in train, 4 clips in val", "none in val", "empty.mp4", "6 problems found"):
+        assert words in text
+
+
+def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
+    shutil.rmtree(parts / "val/b")
+    out = tmp_path / "report.json"
+    result = CliRunner().invoke(main, ["check", str(parts), "--out", str(out)])
+    assert result.exit_code == 1, result.output
+    assert "6 problems found" in result.output
+    assert json.loads(out.read_text())["problems"] == 6
+    both = CliRunner().invoke(main, ["check", str(parts / "train"), str(parts / "val")])
+    assert both.output.splitlines()[0] == result.output.splitlines()[0]
+    sane = parts / "sane"
+    for label in ("a", "b"):
+        (sane / label).mkdir(parents=True)
+    shutil.copy(parts / "train/a/x1.mkv", sane / "a")
+    shutil.copy(parts / "train/b/y1.mkv", sane / "b")
+    good = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
+    assert good.exit_code == 0, good.output
+    assert good.output.endswith("Nothing wrong, but worth a look: 2 short.\n")  # of 63 frames
+    (sane / "empty").mkdir()
+    empty = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
+    assert empty.exit_code == 1 and f"The class folder 'empty' holds no clips.\n{good.output}" == empty.output
+    missing = CliRunner().invoke(main, ["check", str(parts / "nowhere")])
+    assert missing.exit_code == 1
+    assert "There is no dataset" in missing.output
+
+
+def test_unreadable_clips_are_named_by_their_place(parts: Path) -> None:
+    found = unreadable_clips(read_annotations(parts / "train"))
+    assert list(found) == [5]
+    assert "empty.mp4" in found[5]
+
+
+def test_folders_that_hold_less_than_their_list_says(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", moving_pattern(30, 32, 32))
+    (tmp_path / "l.csv").write_text("path,label,num_frames\nx.npy,a,300\n")
+    (tmp_path / "near.csv").write_text("path,label,num_frames\nx.npy,a,31\n")
+    with pytest.raises(VideoError, match=r"x.npy' has 30 frames, its list says 300 \(.*l.csv:2\)"):
+        read_annotations(tmp_path / "l.csv").samples[0].open()
+    near = read_annotations(tmp_path / "near.csv")
+    with near.samples[0].open() as video:
+        assert video.num_frames == 30
+    assert check_data({"near": near}, SPEC).damaged == [(str(tmp_path / "x.npy"), 30, 31)]
+
+
+def test_a_clip_that_decodes_to_fewer_frames_than_its_packets_is_damaged(tmp_path: Path) -> None:
+    import av
+
+    path = write_video(tmp_path / "c.avi", moving_pattern(40, 48, 64), codec="mpeg4", pixels="yuv420p")
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][20]
+    content = bytearray(path.read_bytes())
+    content[place : place + 16] = bytes(16)
+    path.write_bytes(content)
+    (tmp_path / "l.csv").write_text("path,label\nc.avi,a\n")
+    report = check_data({"train": read_annotations(tmp_path / "l.csv")}, SPEC, decode=True)
+    assert (report.unreadable, report.damaged, report.problems) == ([], [(str(path), 39, 40)], 0)
+
+
+def test_two_series_of_one_folder_are_two_clips(tmp_path: Path) -> None:
+    for number in range(3):
+        for side in "lr":
+            Image.new("RGB", (16, 16), (number, 9 * (side == "r"), 0)).save(tmp_path / f"{side}_{number}.png")
+    (tmp_path / "t.csv").write_text("path,label,frame_pattern\n.,x,l_{:05}.png\n.,y,r_{:05}.png\n")
+    both = read_annotations(tmp_path / "t.csv")
+    assert [sample.name for sample in both.samples] == [
+        str(tmp_path / f"{side}_{{:05}}.png") for side in "lr"
+    ]
+    assert check_data({"train": both}, SPEC).conflicts == []
+
+
+def test_check_goes_by_seconds_where_the_rate_varies(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,start,end\nv.mkv,a,0,1\nv.mkv,a,1.5,3.5\nv.mkv,a,3,9\n")
+    times = [*range(0, 1000, 20), *range(1000, 5000, 200)]
+    write_stamped(tmp_path / "v.mkv", times, frames=moving_pattern(len(times), 16, 16))
+    report = check_data({"train": read_annotations(tmp_path / "t.csv")}, SPEC)
+    assert report.damaged == [(f"{tmp_path / 'v.mkv'} [3-9 s]", 10, 32)]  # 1.87 of 6 s
+    assert report.problems == 1
+
+
+def test_check_tells_files_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
+    import av
+
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(whole), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels in moving_pattern(40, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = whole.read_bytes()
+    (tmp_path / "d" / "a" / "half.mp4").write_bytes(content[: len(content) // 2])
+    shutil.copy(whole, tmp_path / "d" / "a" / "whole.mp4")
+    (tmp_path / "t.csv").write_text("path,label,start,end\nwhole.mp4,a,1,5\n")
+    parts = {"train": read_annotations(tmp_path / "d"), "val": read_annotations(tmp_path / "t.csv")}
+    report = check_data(parts, SPEC, group_by="folder")
+    (half, there, promised), (part, left, wanted) = report.damaged
+    assert Path(half).name == "half.mp4" and 0 < there < 40 and promised in (40, 41)
+    assert part.endswith("[1-5 s]") and (left, wanted) == (10, 120)
+    assert report.problems == 2
+    assert f"half.mp4: {there} of {promised} frames" in str(report)
+    assert check_data(parts, SPEC, group_by="folder", decode=True) == report

@@ -1,0 +1,199 @@
+"""Splitting datasets: sources stay together, groups are suggested, from Python and from the command line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from slowfast_zoo.cli import main
+from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.data.lists import read_annotations, read_filled
+from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations, suggest_groups
+from slowfast_zoo.errors import DataError, InputError
+
+
+def annotated(names: dict[str, int], labels: tuple[str, ...] | None = None, **columns: str) -> Annotations:
+    samples = tuple(
+        Sample(path=Path("/d") / name, labels=(label,), columns=tuple(columns.items()))
+        for name, label in names.items()
+    )
+    return Annotations(
+        samples=samples, labels=labels, multi_label=False, num_classes=max(s.labels[0] for s in samples) + 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "group_by", "source"),
+    [
+        ("a/-abcdefghij_000010_000020.mp4", None, "-abcdefghij"),
+        ("a/v_Archery_g03_c02.avi", None, "v_Archery_g03"),
+        ("a/match two_part12.mp4", None, "match two"),
+        ("a/matchTwoPart12.mp4", None, "matchTwo"),
+        ("a/match2part12.mp4", None, "match2"),
+        ("a/haircut_001.mp4", None, "/d/a/haircut_001.mp4"),
+        ("a/snapshot 3.mp4", None, "/d/a/snapshot 3.mp4"),
+        ("a/SLAPSHOT12.mp4", None, "/d/a/SLAPSHOT12.mp4"),
+        ("a/seg-3.mp4", None, "/d/a/seg-3.mp4"),
+        ("a/walk 3.mp4", None, "/d/a/walk 3.mp4"),
+        ("a/eli_walk.avi", "folder", "/d/a"),
+        ("a/eli_walk.avi", r"/(\w+?)_", "eli"),
+        ("a/eli_walk.avi", r"eli|ido", "eli"),
+        ("a/eli_walk.avi", "column:actor", "Eli"),
+        ("a/eli_walk.avi", "column:Actor", "Eli"),
+    ],
+)
+def test_sources(name: str, group_by: str | None, source: str) -> None:
+    sample = annotated({name: 0}, actor="Eli").samples[0]
+    assert Path(source_of(sample, group_by)) == Path(source)
+
+
+def test_wrong_groups_are_refused() -> None:
+    sample = annotated({"a/b.mp4": 0}).samples[0]
+    with pytest.raises(InputError, match="no regular expression"):
+        source_of(sample, "(")
+    with pytest.raises(DataError, match="doesn't match"):
+        source_of(sample, r"actor\d")
+    with pytest.raises(DataError, match="no column 'actor'"):
+        source_of(sample, "column:actor")
+
+
+def test_splits_keep_sources_apart_and_shares_even() -> None:
+    names = {
+        f"c{label}/s{source}_part{part}.mp4": label
+        for label in range(4)
+        for source in range(10)
+        for part in range(3)
+    }
+    annotations = annotated(names)
+    train, val = split_annotations(annotations, 0.2, group_by=r"s\d+", seed=3)
+    assert {source_of(s, r"s\d+") for s in train.samples}.isdisjoint(
+        source_of(s, r"s\d+") for s in val.samples
+    )
+    assert val.counts() == [6] * 4
+    assert train.counts() == [24] * 4
+    again = split_annotations(annotations, 0.2, group_by=r"s\d+", seed=3)
+    assert again == (train, val)
+    assert split_annotations(annotations, 0.2, group_by=r"s\d+", seed=4)[1] != val
+
+
+def test_names_that_suggest_groups_are_told() -> None:
+    people = ("daria", "ido", "lena", "shahar")
+    acts = ("walk", "run", "jump")
+    names = {f"{act}/{person}_{act}.avi": label for label, act in enumerate(acts) for person in people}
+    groups = suggest_groups(annotated(names, labels=acts))
+    assert groups is not None and groups.names == people
+    group_by, told = resolved(annotated(names, labels=acts), "auto")
+    assert group_by == groups.group_by and "4 groups across classes (daria, ido" in told[0]
+    assert resolved(annotated({"a/1.avi": 0, "b/2.avi": 1}), "auto") == (
+        None,
+        ["Groups: none that names suggest."],
+    )
+    assert resolved(annotated(names), "folder") == ("folder", [])
+    train, val = split_annotations(annotated(names), 0.25, group_by=groups.group_by)
+    assert {source_of(s, groups.group_by) for s in val.samples} == {val.samples[0].path.name.split("_")[0]}
+    assert len(train.samples) == 9
+    behind = {f"{act}/{act}-{person}.avi": label for label, act in enumerate(acts) for person in people}
+    folders = {f"{act}/{person}/1.avi": label for label, act in enumerate(acts) for person in people}
+    alone = {f"{act}/{person}.avi": label for label, act in enumerate(acts) for person in people}
+    kth = {
+        f"{act}/person{person:02}_{act}_d{scene}_uncomp.avi": label
+        for label, act in enumerate(acts)
+        for person in range(1, 6)
+        for scene in range(1, 5)
+    }
+    for other in (behind, folders, alone):
+        found = suggest_groups(annotated(other, labels=acts))
+        assert found is not None and found.names == people
+    found = suggest_groups(annotated(kth, labels=acts))
+    assert found is not None and len(found.names) == 5
+    assert "person01, person02" in str(found) and "--group-by" in str(found)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {f"{act}/clip_{index:03}.avi": act for act in range(3) for index in range(9)},
+        {f"{act}/{act}_{index}.mp4": act for act in range(3) for index in range(9)},
+        {f"{act}/IMG_{index}{act}.mp4": act for act in range(3) for index in range(9)},
+        {
+            f"{act}/v_Act{act}_g{group:02}_c{index:02}.avi": act
+            for act in range(3)
+            for group in range(3)
+            for index in range(3)
+        },
+    ],
+)
+def test_counters_classes_and_known_recordings_suggest_none(names: dict[str, int]) -> None:
+    annotations = annotated(names)
+    assert suggest_groups(annotations) is None
+    told = grouping_notes(annotations, None)
+    assert told == [] if "_g00_" in next(iter(names)) else "a source of its own" in told[0]
+    assert grouping_notes(annotations, "folder") == []
+
+
+def test_splits_of_uneven_and_tiny_classes() -> None:
+    names = (
+        {f"big/{i}.mp4": 0 for i in range(50)} | {f"small/{i}.mp4": 1 for i in range(2)} | {"one/x.mp4": 2}
+    )
+    train, val = split_annotations(annotated(names), 0.1)
+    assert val.counts() == [5, 1, 0]
+    assert train.counts() == [45, 1, 1]
+    _, most = split_annotations(annotated({f"a/{i}.mp4": 0 for i in range(4)}), 0.99)
+    assert most.counts() == [3]
+    with pytest.raises(DataError, match="from 1 sources can't be split"):
+        split_annotations(annotated({"a/x.mp4": 0, "a/y.mp4": 0}), 0.5, group_by="folder")
+    with pytest.raises(InputError, match="val is 1"):
+        split_annotations(annotated(names), 1)
+
+
+def test_of_two_persons_one_is_held_out() -> None:
+    names = {
+        f"{label}/{person}_c{i}.mp4": label
+        for label in range(6)
+        for i in range(5)
+        for person in ("ann", "bob")
+    }
+    train, val = split_annotations(annotated(names), 0.2, group_by="/([a-z]+)_c")
+    assert train.counts() == val.counts() == [5] * 6
+    assert len({source_of(sample, "/([a-z]+)_c") for sample in val.samples}) == 1
+    # A class with two large sources beside a class with many small ones: both are validated with.
+    names = {f"a/x{i % 2}_{i}.mp4": 0 for i in range(10)} | {f"b/y{i}_0.mp4": 1 for i in range(10)}
+    _, val = split_annotations(annotated(names), 0.2, group_by="/([a-z0-9]+)_")
+    assert val.counts() == [5, 2]
+
+
+def test_split_as_a_command(parts: Path, tmp_path: Path) -> None:
+    command = ["split", str(parts / "train"), str(tmp_path / "lists"), "--val", "0.25"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "lists" / "labels.txt").read_text() == "a\nb\n"
+    train, val = (read_annotations(tmp_path / "lists" / f"{part}.csv") for part in ("train", "val"))
+    assert (train.counts(), val.counts()) == ([3, 3], [1, 1])
+    auto = CliRunner().invoke(main, [*command, "--group-by", "auto", "--overwrite"])
+    assert auto.exit_code == 0 and "Groups: none that names suggest." in auto.output
+    refused = CliRunner().invoke(main, [*command[:2], str(parts / "train/a/x1.mkv/no"), "--val", "0.25"])
+    assert refused.exit_code == 1
+    assert "can't be written" in refused.output
+
+
+def test_class_folders_without_clips_are_left_out_and_named(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for place in range(2):
+            np.save(tmp_path / "d" / label / f"{place}.npy", np.full((2, 16, 16, 3), place, np.uint8))
+    (tmp_path / "d" / "none").mkdir()
+    note = "Left out classes whose folders hold no clips: 'none'."
+    for command in (["split", "--val", "0.5"], ["cache", "--decoded"]):
+        done = CliRunner().invoke(
+            main, [*command, str(tmp_path / "d"), str(tmp_path / command[0]), "--fps", "9"]
+        )
+        assert done.exit_code == 0 and note in done.output, done.output
+    assert read_filled(tmp_path / "d", fps=9.0)[1] == [note]
+    found, notes = read_filled(tmp_path / "d", labels=["none", "a", "b"])
+    assert (found.counts(), notes) == ([0, 2, 2], [])
+    shutil.rmtree(tmp_path / "d" / "none")
+    assert read_filled(tmp_path / "d")[1] == []
