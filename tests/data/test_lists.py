@@ -43,6 +43,27 @@ def described(annotations: Annotations, root: Path) -> list[tuple[str, tuple[int
     return [(sample.path.relative_to(root).as_posix(), sample.labels) for sample in annotations.samples]
 
 
+FORMS = {
+    "header.tsv": "Label\tPath\njump\tjump/clip 0.mp4\njump\tjump/b.mp4\n\nrun\trun/c.mp4",
+    "semicolon.csv": "\ufeffpath;label\r\njump/clip 0.mp4;jump\r\njump/b.mp4;jump\r\nrun/c.mp4;run\r\n",
+    "pyslowfast.csv": "jump/clip 0.mp4,0\njump/b.mp4,0\nrun/c.mp4,1\n",
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_list_means_the_same(clips: Path, name: str) -> None:
+    (clips / "jump" / "clip 0.mp4").write_bytes(b"x")
+    (clips / name).write_text(FORMS[name], encoding="utf-8", newline="")
+    annotations = read_annotations(clips / name)
+    assert described(annotations, clips) == [
+        ("jump/clip 0.mp4", (0,)),
+        ("jump/b.mp4", (0,)),
+        ("run/c.mp4", (1,)),
+    ]
+    assert annotations.num_classes == 2
+    assert annotations.labels in (None, ("jump", "run"))
+
+
 HEADERS = {
     "path,label": "{p},{n}",
     "video_path,label": "{p},{n}",
