@@ -37,8 +37,6 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import precision
 from slowfast_zoo.runtime.convolutions import Convolution
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.training.optimizer import make_optimizer
-from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import LAST, RESUME
 from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
@@ -389,26 +387,6 @@ def test_what_isnt_frozen_cant_thaw(tmp_path: Path) -> None:
         InputError, match=r"thaw_at is 0\.5, and no part of the network is frozen: .*--freeze"
     ):
         train(make_model(), Clips(), CONFIG.replace(thaw_at=0.5), work_dir=tmp_path)
-
-
-def test_earlier_stages_learn_more_slowly_where_that_is_wanted() -> None:
-    model = make_model()
-    optimizer = make_optimizer(model, TrainConfig(layer_decay=0.5))
-    scales = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
-    found = {name: scales[id(parameter)] for name, parameter in model.named_parameters()}
-    assert optimizer.param_groups[0]["scale"] == found["classifier.weight"] == 1
-    assert found["slow.stage4.0.conv1.weight"] == 0.5
-    assert found["fast.stage1.0.norm1.weight"] == found["laterals.1.conv.weight"] == 0.5**4
-    assert found["slow.stem.conv.weight"] == found["laterals.0.conv.weight"] == 0.5**5
-
-
-def test_batch_norms_have_their_own_weight_decay() -> None:
-    model = make_model()
-    optimizer = make_optimizer(model, TrainConfig(weight_decay=0.1, norm_weight_decay=0.0))
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert decay[id(model.slow.stem.norm.weight)] == decay[id(model.slow.stem.norm.bias)] == 0
-    assert decay[id(model.slow.stem.conv.weight)] == decay[id(model.classifier.bias)] == 0.1
-    assert len(decay) == len(list(model.parameters()))
 
 
 def test_the_callers_settings_come_back(tmp_path: Path) -> None:

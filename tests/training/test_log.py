@@ -1,0 +1,52 @@
+"""The log of a training, and where it goes on the way."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slowfast_zoo.errors import MissingDependencyError
+from slowfast_zoo.training.log import listening
+
+
+def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            self.folder = Path(folder).name
+            written.append((self.folder, purge_step))
+
+        def add_scalar(self, *values: Any) -> None:
+            written.append(values)
+
+        def close(self) -> None:
+            written.append(f"{self.folder} closed")
+
+    package = types.ModuleType("torch.utils.tensorboard")
+    package.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorboard", types.ModuleType("tensorboard"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    with listening(tmp_path, True) as listener:
+        assert listener is not None
+        listener({"mode": "start", "steps_per_epoch": 4, "step": 0})
+        listener({"mode": "train", "epoch": 2, "iter": 3, "loss": 0.5, "memory": None})
+        listener({"mode": "start", "steps_per_epoch": 6, "step": 3, "training": "all"})
+        listener({"mode": "val", "epoch": 1, "iter": 6, "top1_acc": 1.0, "training": "all"})
+    assert written == [
+        ("tensorboard", 1),
+        ("train/loss", 0.5, 7),
+        ("all", 4),
+        ("val/top1_acc", 1.0, 6),
+        "tensorboard closed",
+        "all closed",
+    ]
+    with listening(tmp_path, False) as listener:
+        assert listener is None
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingDependencyError, match="pip install tensorboard"), listening(tmp_path, True):
+        pass
