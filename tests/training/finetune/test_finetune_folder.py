@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,6 @@ from slowfast_zoo.training.finetune.decoded import _bytes_of, _stored
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
 from slowfast_zoo.training.finetune.folder import begun, start_of
 from slowfast_zoo.zoo import slowfast_tiny
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than these trainings."""
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,6 @@ TINY = ClipSpec(
 SMALL = ModelSpec(depth=14, base_width=16, alpha=4, beta_inv=2, num_frames=8)
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than these trainings."""
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-
-
 def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any) -> FinetuneResult:
     usual = {"config": {"workers": 0, "deterministic": True}, "device": "cpu", "progress": False}
     return finetune(data, model or make_model(), work_dir=folder, **{**usual, **options})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,18 +64,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the number of clips says nothing: one step an epoch."""
     return make_clips(tmp_path_factory.mktemp("few"), {"dark": 3, "light": 3})
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """They take longer than these trainings; a test that is about them says so."""
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setitem(sys.modules, "matplotlib", None)
-
-
-@pytest.fixture
-def pictures() -> None:
-    """Asks for them: see above."""
 
 
 @pytest.fixture(scope="module")
