@@ -11,7 +11,8 @@ import torch
 from click.testing import CliRunner
 from support.movies import moving_pattern, write_video
 from support.person_clips import PERSON_CLIPS, PERSON_SPEC
-from support.training_clips import SPEC, weights_of
+from support.small_nets import weights_of
+from support.training_clips import SPEC
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.cli import persons as person_commands

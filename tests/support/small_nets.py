@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast
 from slowfast_zoo.runtime.precision import has_bfloat16_kernels
@@ -94,6 +94,22 @@ def heavy(model: SlowFast) -> SlowFast:
     """The model, said to read clips so large that engines pay."""
     model.clip_spec = model.clip_spec.replace(size=2880, crop=2880, test_crop=2880)
     return model
+
+
+def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
+    """float32 (number, 3, 8, height, width): the same for the same number."""
+    return torch.randn(number, 3, 8, height, width, generator=torch.Generator().manual_seed(number))
+
+
+def relative(logits: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a share of the largest number that was expected."""
+    assert logits.shape == expected.shape and logits.dtype == torch.float32
+    return float((logits - expected).abs().max() / expected.abs().max())
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of its state, which stays when the model changes."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def block(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:

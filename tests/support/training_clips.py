@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slowfast_zoo.data.dataset import item_rng
 from slowfast_zoo.errors import VideoError
@@ -81,10 +81,6 @@ class Fixed(Clips):
 def make_model(spec: ModelSpec = SPEC) -> SlowFast:
     torch.manual_seed(0)
     return SlowFast(spec)
-
-
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training_clips import CONFIG, SPEC, Fixed, assert_same, make_model, weights_of
+from support.small_nets import weights_of
+from support.training_clips import CONFIG, SPEC, Fixed, assert_same, make_model
 from torch import Tensor, nn
 
 from slowfast_zoo.data.loader import PRECISE_BN, StepKeys

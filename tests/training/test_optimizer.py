@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.training_clips import CONFIG, Clips, assert_same, make_model, weights_of
+from support.small_nets import weights_of
+from support.training_clips import CONFIG, Clips, assert_same, make_model
 from torch import nn
 
 from slowfast_zoo.training.optimizer import WeightAverage, make_optimizer

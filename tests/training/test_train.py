@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.small_nets import needs_bfloat16
+from support.small_nets import needs_bfloat16, weights_of
 from support.training_clips import (
     CONFIG,
     SPEC,
@@ -24,7 +24,6 @@ from support.training_clips import (
     assert_same,
     log_of,
     make_model,
-    weights_of,
 )
 from torch import Tensor, nn
 from training.processes import in_child, two_processes

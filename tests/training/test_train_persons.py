@@ -11,7 +11,8 @@ import torch
 from reference.detections import references
 from support.movies import moving_pattern, write_video
 from support.person_clips import PersonClips, make_person_model
-from support.training_clips import CONFIG, Clips, assert_same, log_of, weights_of
+from support.small_nets import weights_of
+from support.training_clips import CONFIG, Clips, assert_same, log_of
 
 from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import collate

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model, weights_of
+from support.small_nets import weights_of
+from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast

@@ -22,6 +22,7 @@ from support.publisher_files import (
     trained,
     write_file,
 )
+from support.small_nets import weights_of
 
 from slowfast_zoo.errors import CheckpointError, InputError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
@@ -40,10 +41,6 @@ from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 
 def clip(channels: int = 3) -> torch.Tensor:
     return torch.randn(1, channels, 8, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
-def copied(model: SlowFast) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -110,7 +107,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, change: str) -
         renamed[theirs] = torch.ones(3, 4)
     torch.save({"model_state": renamed}, tmp_path / "file")
     model = SlowFast(SPEC)
-    before = copied(model)
+    before = weights_of(model)
     with pytest.raises(CheckpointError, match=r"file.*unchanged") as caught:
         load_checkpoint(model, tmp_path / "file")
     assert caught.value.missing == (("fast.stage2.0.conv1.weight",) if change == "missing" else ())
@@ -152,11 +149,11 @@ def test_only_counters_may_be_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_a_number_that_is_none_is_refused(tmp_path: Path, wrong: float) -> None:
-    state = copied(trained())
+    state = weights_of(trained())
     state["slow.stage1.0.conv2.weight"][0, 0, 0, 1, 1] = wrong
     torch.save(state, tmp_path / "file")
     model = SlowFast(SPEC)
-    before = copied(model)
+    before = weights_of(model)
     with pytest.raises(CheckpointError, match=r"slow\.stage1\.0\.conv2\.weight"):
         load_checkpoint(model, tmp_path / "file")
     assert_same_state(model, before)
@@ -165,14 +162,15 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path, wrong: float) -> None:
 def test_other_precisions_become_float32(tmp_path: Path) -> None:
     model = trained()
     torch.save(
-        {name: t.half() if t.is_floating_point() else t for name, t in copied(model).items()}, tmp_path / "h"
+        {name: t.half() if t.is_floating_point() else t for name, t in weights_of(model).items()},
+        tmp_path / "h",
     )
     loaded = build(SPEC, tmp_path / "h")
     assert all(tensor.dtype == torch.float32 for tensor in loaded.parameters())
     torch.testing.assert_close(
         loaded.slow.stem.conv.weight, model.slow.stem.conv.weight, atol=1e-3, rtol=1e-3
     )
-    state = copied(model) | {"classifier.bias": torch.ones(6, dtype=torch.int32)}
+    state = weights_of(model) | {"classifier.bias": torch.ones(6, dtype=torch.int32)}
     torch.save(state, tmp_path / "i")
     with pytest.raises(CheckpointError, match=r"classifier\.bias.*int32"):
         build(SPEC, tmp_path / "i")
@@ -243,7 +241,7 @@ def test_the_names_of_a_record_come_with_its_classifier(tmp_path: Path) -> None:
     model = SlowFast(SPEC)
     assert load_checkpoint(model, path).labels == tuple(names)
     assert load_checkpoint(model, path).labels == tuple(names)
-    before = copied(model)
+    before = weights_of(model)
     model.labels = names[::-1]
     other = saved(tmp_path / "other.safetensors", trained(seed=3), names)
     with pytest.raises(
@@ -265,7 +263,7 @@ def test_a_damaged_file_of_ones_own_is_refused(tmp_path: Path) -> None:
     content[-4000:-2000] = bytes(2000)
     path.write_bytes(content)
     model = trained(seed=2)
-    before = copied(model)
+    before = weights_of(model)
     for backbone_only in (False, True):
         with pytest.raises(CheckpointError, match=r"is damaged, .* the checksum doesn't fit"):
             load_checkpoint(model, path, backbone_only=backbone_only)
@@ -327,7 +325,7 @@ def test_a_file_without_its_head_is_no_file_with_another_head(
 
 @pytest.mark.parametrize("shape", [(10, 8), (10,), ()])
 def test_a_head_of_another_form_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    torch.save(copied(trained()) | {"classifier.weight": torch.ones(shape)}, tmp_path / "file")
+    torch.save(weights_of(trained()) | {"classifier.weight": torch.ones(shape)}, tmp_path / "file")
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(SlowFast(SPEC.replace(num_classes=3)), tmp_path / "file")
     assert "classifier.weight" in [name for name, _, _ in caught.value.mismatched]
@@ -430,7 +428,7 @@ def test_python2_pickles_are_written_as_python_reads_them() -> None:
 
 
 def test_numbers_whose_sum_overflows_are_still_numbers(tmp_path: Path) -> None:
-    state = copied(trained()) | {"classifier.bias": torch.full((6,), 3e38)}
+    state = weights_of(trained()) | {"classifier.bias": torch.full((6,), 3e38)}
     torch.save(state, tmp_path / "file")
     assert build(SPEC, tmp_path / "file").classifier.bias.eq(3e38).all()
 
@@ -454,7 +452,7 @@ def test_the_other_kind_of_network_is_a_start_where_the_user_says_so(
     else:
         WRITERS[kind][0](path, written.state_dict(), given)
     model = trained(wanted, seed=1)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = weights_of(model)
     says = (
         "classifies whole clips, the model scores" if given.roi is None else "boxes .*, the model classifies"
     )

@@ -15,7 +15,17 @@ from typing import Any
 
 import pytest
 import torch
-from support.small_nets import NETWORKS, SMALL, block, heavy, make_model, needs_bfloat16
+from support.small_nets import (
+    NETWORKS,
+    SMALL,
+    block,
+    clips,
+    heavy,
+    make_model,
+    needs_bfloat16,
+    relative,
+    weights_of,
+)
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
@@ -33,15 +43,6 @@ from slowfast_zoo.runtime.precision import Precision
 
 HALF_PRECISION = 3e-2
 """Accepted in bfloat16, of the largest logit; these nets measure up to 0.9e-2."""
-
-
-def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
-    return torch.randn(number, 3, 8, height, width, generator=torch.Generator().manual_seed(number))
-
-
-def relative(logits: Tensor, expected: Tensor) -> float:
-    assert logits.shape == expected.shape and logits.dtype == torch.float32
-    return float((logits - expected).abs().max() / expected.abs().max())
 
 
 def assert_same(fast: OptimizedModel, model: SlowFast, tolerance: float = 1e-5) -> None:
@@ -96,7 +97,7 @@ def test_bfloat16_is_near(name: EngineName) -> None:
 def test_the_model_stays_as_it_is() -> None:
     model = make_model().train()
     model.freeze("stage1")
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = weights_of(model)
     requires = [parameter.requires_grad for parameter in model.parameters()]
     modes = [module.training for module in model.modules()]
     for engine, precision in (("eager", "float32"), ("openvino", "bfloat16")):
@@ -328,8 +329,8 @@ def test_the_rule_of_auto_on_a_processor(
 def test_the_rule_of_auto_elsewhere(published: SlowFast) -> None:
     assert choose(published, CPU, "bfloat16", 1) == "eager"
     assert choose(published, CPU, "bfloat16", 10**6) == "openvino"
-    for clips, chosen in ((None, None), (100, None), (10**6, "eager")):
-        assert choose(published, GPU, "float32", clips) == chosen
+    for calls, chosen in ((None, None), (100, None), (10**6, "eager")):
+        assert choose(published, GPU, "float32", calls) == chosen
     assert choose(published, torch.device("mps"), "float32", 900) is None
 
 

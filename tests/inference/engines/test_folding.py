@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.small_nets import NETWORKS, ROI_NETWORKS, SMALL, make_model, needs_bfloat16
+from support.small_nets import NETWORKS, ROI_NETWORKS, SMALL, clips, make_model, needs_bfloat16, relative
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,14 +26,6 @@ from slowfast_zoo.inference.engines.folding import (
 )
 from slowfast_zoo.inference.engines.torch_compile import inductor
 from slowfast_zoo.network.slowfast import check_boxes
-
-
-def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
-    return torch.randn(number, 3, 8, height, width, generator=torch.Generator().manual_seed(number))
-
-
-def relative(logits: Tensor, expected: Tensor) -> float:
-    return float((logits - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("spec", NETWORKS.values(), ids=NETWORKS)

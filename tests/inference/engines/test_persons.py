@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.small_nets import ROI_NETWORKS, SMALL, heavy, make_model
+from support.small_nets import ROI_NETWORKS, SMALL, clips, heavy, make_model, relative
 from torch import Tensor
 
 from slowfast_zoo import SlowFast, optimize
@@ -35,18 +35,9 @@ BOXES = torch.tensor(
 """Of the second clip, the first, and so on: the answers keep their order."""
 
 
-def clips(number: int, height: int = 48, width: int = 64) -> Tensor:
-    return torch.randn(number, 3, 8, height, width, generator=torch.Generator().manual_seed(number))
-
-
 def expected(model: SlowFast, *inputs: Tensor) -> Tensor:
     with torch.inference_mode():
         return model(*inputs)
-
-
-def relative(logits: Tensor, wanted: Tensor) -> float:
-    assert logits.shape == wanted.shape and logits.dtype == torch.float32
-    return float((logits - wanted).abs().max() / wanted.abs().max())
 
 
 def assert_same(fast: OptimizedModel, model: SlowFast, tolerance: float = 1e-5) -> None:

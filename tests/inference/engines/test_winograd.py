@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from support.small_nets import relative
+from torch import fx, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.inference.engines.engine import onednn_is_fast
@@ -35,10 +36,6 @@ def model() -> SlowFast:
             nn.init.uniform_(module.weight, 0.5, 1.0)
             nn.init.normal_(module.bias, std=0.3)
     return model
-
-
-def relative(numbers: Tensor, expected: Tensor) -> float:
-    return float((numbers - expected).abs().max() / expected.abs().max())
 
 
 def graph(model: SlowFast) -> fx.GraphModule:
