@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli.commands import invoke
+from click.testing import Result
 from support.movies import moving_pattern, write_video
 from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
 
 from slowfast_zoo import detect, save_pretrained
-from slowfast_zoo.cli import main
 from slowfast_zoo.data.persons.actions import read_ava
 from slowfast_zoo.inference.detect.detect import DetectionRun
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *arguments: object, command: str = "detect") -> Result:
-    return CliRunner().invoke(main, [command, *map(str, arguments), "--model", str(folder / "model")])
+    return invoke(command, *arguments, "--model", folder / "model")
 
 
 def boxes(folder: Path) -> tuple[object, ...]:
@@ -140,9 +140,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         assert result.exit_code == 1 and sentence in result.output, result.output
         assert "Traceback" not in result.output
     assert run(folder, *boxes(folder)).exit_code == 2
-    result = CliRunner().invoke(
-        main, ["detect", str(film), *map(str, boxes(folder)), "--model", "slowfast_tiny"]
-    )
+    result = invoke("detect", film, *boxes(folder), "--model", "slowfast_tiny")
     assert result.exit_code == 1 and "predict takes it" in result.output
     result = run(folder, film, command="predict")
     assert result.exit_code == 1 and "scores persons: detect takes it" in result.output

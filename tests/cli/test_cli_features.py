@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli.commands import invoke
+from click.testing import Result
 from support.movies import moving_pattern, write_video
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo import ClipSpec, save_pretrained
-from slowfast_zoo.cli import main
 from slowfast_zoo.files import claimed
 
 
@@ -35,7 +35,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["features", *map(str, arguments)])
+    return invoke("features", *arguments)
 
 
 def test_a_folder_is_filled_once(model: Path, films: Path, tmp_path: Path) -> None:

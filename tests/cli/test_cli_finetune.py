@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from cli.commands import invoke
+from click.testing import Result
 from PIL import Image
 from support.movies import write_video
 
-from slowfast_zoo.cli import main
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.slowfast import SlowFast
@@ -42,8 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folders: Path, *arguments: str | Path) -> Result:
-    command = ["finetune", folders / "clips", "--model", folders / "model", "--workers", "0", *arguments]
-    return CliRunner().invoke(main, [str(argument) for argument in command])
+    return invoke("finetune", folders / "clips", "--model", folders / "model", "--workers", "0", *arguments)
 
 
 def test_finetune_prints_the_report_and_leaves_a_model_for_predict(
@@ -63,14 +62,13 @@ def test_finetune_prints_the_report_and_leaves_a_model_for_predict(
         "said once, and not again"
     )
     assert "2 classes" not in result.output
-    drawn = CliRunner().invoke(main, ["report", str(work)])
+    drawn = invoke("report", work)
     assert drawn.exit_code == 0, drawn.output
     assert drawn.output.startswith(report)
     assert drawn.output.rstrip().endswith("curves.png")
     assert from_pretrained(work / "model").labels == ("dark", "light")
     video = folders / "clips" / "dark" / "0.mkv"
-    command = ["predict", str(video), "--model", str(work / "model"), "--device", "cpu"]
-    answer = CliRunner().invoke(main, command)
+    answer = invoke("predict", video, "--model", work / "model", "--device", "cpu")
     assert answer.exit_code == 0, answer.output
     assert "dark" in answer.output
     again = run(folders, "--work-dir", work, *options)
@@ -91,7 +89,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
     command = ["finetune", tmp_path / "list.txt", "--model", folders / "model", "--linear-probe"]
     command += ["--root", folders / "clips", "--labels", tmp_path / "names.txt"]
     command += ["--work-dir", tmp_path / "w", "--workers", "0", "--views", "2x1"]
-    result = CliRunner().invoke(main, [str(part) for part in command])
+    result = invoke(*command)
     assert result.exit_code == 0, result.output
     assert from_pretrained(tmp_path / "w" / "model").labels == ("night", "day")
     assert "Linear probe" in (tmp_path / "w" / "report.txt").read_text()
@@ -116,7 +114,7 @@ def test_what_the_command_hands_on(folders: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_help_names_every_recipe() -> None:
-    said = " ".join(CliRunner().invoke(main, ["finetune", "--help"]).stdout.split())
+    said = " ".join(invoke("finetune", "--help").stdout.split())
     assert f"Without comparing: {', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}." in said
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
+from cli.commands import invoke
 from support.movies import moving_pattern, write_video
 from support.person_clips import PERSON_CLIPS, PERSON_SPEC
 from support.small_nets import weights_of
 from support.training_clips import SPEC
 
-from slowfast_zoo.cli import main
 from slowfast_zoo.cli import persons as person_commands
 from slowfast_zoo.cli import train as train_commands
 from slowfast_zoo.data.persons.annotations import read_persons
@@ -69,7 +68,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 
 def run(*arguments: str | Path, says: str | None = None) -> str:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = invoke(*arguments)
     assert result.exit_code == (0 if says is None else 1), result.output
     assert says is None or says in result.output
     return result.output

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from cli.commands import invoke
+from click.testing import Result
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
-from slowfast_zoo.cli import main
 from slowfast_zoo.cli.videos.predict import Tally
 from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
@@ -52,7 +52,7 @@ def videos(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["predict", *map(str, arguments)])
+    return invoke("predict", *arguments)
 
 
 def test_one_video_is_a_block_with_bars(saved: Path, videos: Path) -> None:
@@ -303,8 +303,8 @@ def test_a_name_that_is_wrong_costs_no_download(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("slowfast_zoo.naming.ModelRef.load", lambda self: pytest.fail("loaded"))
-    arguments = [command, str(tmp_path / "gone.mp4"), *["--detector", "person"] * (command == "detect")]
-    result = CliRunner().invoke(main, arguments)
+    arguments = [command, tmp_path / "gone.mp4", *["--detector", "person"] * (command == "detect")]
+    result = invoke(*arguments)
     assert result.exit_code == 1 and result.stdout == ""
     assert result.stderr == f"'{tmp_path / 'gone.mp4'}' doesn't exist.\n"
 
@@ -328,14 +328,12 @@ def test_names_from_a_file_and_a_video_from_standard_input(saved: Path, videos: 
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 3
     content = (videos / "a.mkv").read_bytes()
-    result = CliRunner().invoke(main, ["predict", "-", "--model", str(saved)], input=content)
+    result = invoke("predict", "-", "--model", saved, stdin=content)
     assert result.exit_code == 0, result.output
     assert result.stdout.count("%") == 3
-    listed = CliRunner().invoke(
-        main, ["predict", "--from", "-", "--model", str(saved)], input=names.read_bytes()
-    )
+    listed = invoke("predict", "--from", "-", "--model", saved, stdin=names.read_bytes())
     assert len(listed.stdout.splitlines()) == 2
-    assert CliRunner().invoke(main, ["predict"]).exit_code == 2
+    assert invoke("predict").exit_code == 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

@@ -9,19 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from cli.commands import invoke
+from click.testing import Result
 from support.movies import moving_pattern, write_video
 
-from slowfast_zoo.cli import main
 from slowfast_zoo.cli.videos.time import LEDGER
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, list(map(str, arguments)))
-
-
 def timeline(*arguments: object) -> Result:
-    return run("timeline", *arguments, "--model", "slowfast_tiny", "--hop", "0.5", "--enter", "0.01")
+    return invoke("timeline", *arguments, "--model", "slowfast_tiny", "--hop", "0.5", "--enter", "0.01")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def test_a_table_and_text_on_standard_output(videos: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "(2.5 s, 3 windows)" in result.output and " - 0:00:02.50" in result.output
     assert timeline(videos / "a.mkv", "--format", "vtt").output.startswith("WEBVTT\n\n00:00:00.000 --> ")
-    result = run("timeline", videos / "a.mkv", "--model", "slowfast_tiny", "--enter", "1")
+    result = invoke("timeline", videos / "a.mkv", "--model", "slowfast_tiny", "--enter", "1")
     assert "nothing reaches --enter" in result.output
 
 
@@ -144,7 +140,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_gets_one_sentence(videos: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    result = run("timeline", videos / "a.mkv", "--model", "slowfast_tiny", *arguments)
+    result = invoke("timeline", videos / "a.mkv", "--model", "slowfast_tiny", *arguments)
     assert result.exit_code in (1, 2), result.output
     assert any(part in result.output.replace("\n", " ") for part in sentence.split("|")), result.output
     assert "Traceback" not in result.output
@@ -156,12 +152,12 @@ def test_segments_are_scored(videos: Path, tmp_path: Path) -> None:
     truth = tmp_path / "truth.txt"
     annotated = [{"label": row["label"], "segment": row["segment"]} for row in told]
     truth.write_text(json.dumps({"database": {"a": {"subset": "test", "annotations": annotated}}}))
-    result = run("test-segments", tmp_path / "a.json", truth, "--iou", "0.5", "--iou", "1")
+    result = invoke("test-segments", tmp_path / "a.json", truth, "--iou", "0.5", "--iou", "1")
     assert result.exit_code == 0, result.output
     assert "mAP at IoU 1.00: 1.0000\naverage mAP: 1.0000" in result.output
-    result = run("test-segments", tmp_path / "a.json", truth, "--subset", "test", "--json")
+    result = invoke("test-segments", tmp_path / "a.json", truth, "--subset", "test", "--json")
     assert json.loads(result.output)["average_map"] == 1.0
-    result = run("test-segments", truth, truth)
+    result = invoke("test-segments", truth, truth)
     assert result.exit_code == 1 and "it has no 'results'" in result.output
 
 

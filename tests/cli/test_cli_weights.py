@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from cli.commands import run
 from support.hub_server import HubServer
 from support.publisher_files import SPEC, WRITERS, trained
 from support.servers import FileServer
 
-from slowfast_zoo.cli import main
 from slowfast_zoo.cli.machine import _ask, _cache
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.spec import ClipSpec
@@ -95,12 +94,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         yield server
-
-
-def run(*arguments: object, status: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output
-    return result
 
 
 def numbers(model: torch.nn.Module) -> float:

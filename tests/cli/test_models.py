@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from cli.commands import run
 from support.movies import moving_pattern, write_video
 from support.publisher_files import trained, write_file
 
@@ -42,12 +42,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_file(folder / "best.safetensors", model)
     write_video(folder / "video.mkv", moving_pattern(8))
     return folder
-
-
-def run(*arguments: object, status: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output
-    return result
 
 
 # --- what MODEL means ------------------------------------------------------------------------------

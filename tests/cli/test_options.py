@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
+from cli.commands import invoke
 
 from slowfast_zoo.cli import main, options
 from slowfast_zoo.cli.options import Command, in_options
@@ -27,7 +27,7 @@ def test_every_command_has_examples_that_parse(
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert isinstance(command, Command)
     assert command.examples
-    text = CliRunner().invoke(main, [name, "-h"]).output
+    text = invoke(name, "-h").output
     for example in command.examples:
         assert f"slowfast-zoo {example}" in text
         first, *arguments = shlex.split(os.path.expandvars(example))
@@ -55,7 +55,7 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
 
 
 def test_the_list_of_commands_shows_whole_sentences() -> None:
-    text = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
+    text = " ".join(invoke("--help").output.split())
     assert "..." not in text.partition("Commands:")[2]
     for name, command in COMMANDS:
         assert isinstance(command, Command)
@@ -89,12 +89,12 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
 
 
 def test_errors_are_clean_and_set_the_status() -> None:
-    result = CliRunner().invoke(main, ["describe", "no\x1b[2J\udcff"])
+    result = invoke("describe", "no\x1b[2J\udcff")
     assert result.exit_code == 1
     assert "no\\u001b[2J\\udcff" in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert CliRunner().invoke(main, ["predict"]).exit_code == 2
-    assert CliRunner().invoke(main, ["export", "a.onnx", "--format", "tflite"]).exit_code == 2
+    assert invoke("predict").exit_code == 2
+    assert invoke("export", "a.onnx", "--format", "tflite").exit_code == 2
 
 
 def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
         params=[click.Option(["--fps"]), click.Option(["--format", "form"]), click.Option(["-n", "--n"])],
     )
     monkeypatch.setitem(main.commands, "wait", command)
-    said = CliRunner().invoke(main, ["wait"]).stderr
+    said = invoke("wait").stderr
     expected = "The rate is unknown: give --fps, --format (or num_classes=); --fps 3 is one, --format."
     assert said == f"Error: {expected}\n"
     sentence = "Say load(name, at=Path('x'), fps='9', n=3), predict() with fps='9'; leave out fps= (--fps)."
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_with_130(resumes: bool, hint: str, monkeypatch: pytest.Monk
 
     flags = [click.Option(["--resume"], is_flag=True)] if resumes else []
     monkeypatch.setitem(main.commands, "wait", click.Command("wait", callback=interrupted, params=[*flags]))
-    result = CliRunner().invoke(main, ["wait"])
+    result = invoke("wait")
     assert result.exit_code == 130
     assert result.stderr == f"\nInterrupted.{hint}\n"
 
@@ -134,11 +134,11 @@ def test_ctrl_c_while_a_command_is_loaded_ends_with_130(monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(type(main), "get_command", interrupted)
-    result = CliRunner().invoke(main, ["predict"])
+    result = invoke("predict")
     assert (result.exit_code, result.stderr) == (130, "\nInterrupted.\n")
 
 
 def test_a_folder_that_isn_t_there_is_known_before_the_work() -> None:
-    result = CliRunner().invoke(main, ["benchmark", "--out", "no/such/result.json"])
+    result = invoke("benchmark", "--out", "no/such/result.json")
     assert result.exit_code == 2
     assert re.search(r"there is no folder '.*such'", " ".join(result.stderr.split()))

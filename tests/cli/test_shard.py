@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from cli.commands import invoke
+from click.testing import Result
 from support.movies import moving_pattern, write_video
 from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
 
 from slowfast_zoo import save_pretrained
-from slowfast_zoo.cli import main
 from slowfast_zoo.files import claimed
 
 
@@ -37,7 +37,7 @@ def clips(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in (*arguments, "--model", "slowfast_tiny")])
+    return invoke(*arguments, "--model", "slowfast_tiny")
 
 
 def all_videos(clips: Path) -> list[str]:
@@ -131,6 +131,6 @@ def test_parts_of_detect_are_whole_together(clips: Path, tmp_path: Path) -> None
     command = ("detect", clips, "-r", "--model", tmp_path / "model", "--boxes", boxes, "--resume")
     for number in (1, 2, 3):
         options = ("--out", tmp_path / "found.jsonl", "--shard", f"{number}/3")
-        CliRunner().invoke(main, [str(argument) for argument in (*command, *options)])
+        invoke(*command, *options)
     lines = [line for path in tmp_path.glob("found-*.jsonl") for line in path.open(encoding="utf-8")]
     assert sorted(json.loads(line)["source"] for line in lines) == all_videos(clips)
