@@ -6,6 +6,7 @@ scripts; here none of that happens.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -17,7 +18,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_JSON_BYTES = 8 * 2**20
 """Of a request that isn't an upload: pictures of a webcam are the largest."""
 _FORM_BYTES = 2**20
@@ -83,18 +83,20 @@ class Guard:
 
     def _refusal(self, path: str, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
         """The status and the sentence for what isn't answered."""
-        if self._local and _host(headers.get("host", "")) not in LOOPBACK:
+        if self._local and not is_loopback(_host(headers.get("host", ""))):
             return (
                 421,
                 "This page is for its own machine: open it as http://localhost, or start it with --host.",
             )
         origin = headers.get("origin", "")
-        if self._local and origin and _host(origin.partition("://")[2]) not in LOOPBACK:
+        if self._local and origin and not is_loopback(_host(origin.partition("://")[2])):
             return 403, "Another page may not use this one."
         if _FETCHED.search(path):
             return 403, "This page fetches nothing for others."
         if method == "POST" and _is_form(headers):
-            length = headers.get("content-length", "0")
+            length = headers.get("content-length")
+            if length is None or "transfer-encoding" in headers:  # in pieces, of which nobody knows the sum
+                return 411, "An upload has to say how large it is, by Content-Length."
             if not length.isdecimal() or int(length) > self._most_bytes + _FORM_BYTES:
                 return 413, f"The file is too large: this page takes up to {in_words(self._most_bytes)}."
             if _stored(self._folder) + int(length) > self._most_stored:
@@ -120,6 +122,14 @@ class Guard:
             return found is not None and found.is_relative_to(self._folder) and found.is_file()
         except (OSError, ValueError, RuntimeError):  # a NUL byte, a ring of links
             return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine's own name, or a number that only this machine reaches."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def in_words(count: int) -> str:

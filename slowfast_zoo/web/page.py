@@ -2,7 +2,11 @@
 
 import atexit
 import base64
+import contextlib
 import os
+import signal
+import socket
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -16,7 +20,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.web.drawing import WELCOME, answer_html, calls_html, live_html
 from slowfast_zoo.web.examples import Example, copy_examples
-from slowfast_zoo.web.guard import LOOPBACK, Guard, in_words
+from slowfast_zoo.web.guard import Guard, in_words, is_loopback
 from slowfast_zoo.web.offers import Models, Offer
 from slowfast_zoo.web.studio import MOST_STREAMS, VIEWS, Answer, Asked, Studio, as_code, as_command
 
@@ -52,7 +56,7 @@ def open_page(
     Args:
         offers: the models, the first one chosen.
         device: where they compute.
-        host: the address to listen on; only the loopback address keeps other machines out.
+        host: the name or number to listen on; only the loopback address keeps other machines out.
         port: of the address; 0: any that is free.
         most_bytes: of an upload.
         jobs: videos that are worked on at once; others wait in a queue.
@@ -67,35 +71,46 @@ def open_page(
     gradio = require("gradio", "slowfast-zoo[web]")
     from starlette.middleware import Middleware
 
-    room = tempfile.TemporaryDirectory(prefix="slowfast-zoo-web-")
+    host = host.removeprefix("[").removesuffix("]")
+    port = _bound(host, port)
+    room = tempfile.TemporaryDirectory(prefix="slowfast-zoo-web-", ignore_cleanup_errors=True)
     atexit.register(room.cleanup)
     folder = Path(room.name).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # where Gradio puts uploads, and what it serves
     studio = Studio(Models(offers, device), folder)
     page = build_page(studio, copy_examples(folder / "examples"), most_bytes=most_bytes, jobs=jobs)
     limits: dict[str, Any] = {"folder": folder, "most_bytes": most_bytes, "most_stored": 16 * most_bytes}
-    guard = Middleware(Guard, **limits, local=host in LOOPBACK)
+    guard = Middleware(Guard, **limits, local=is_loopback(host))
     try:
-        page.launch(
-            server_name=host,
-            server_port=port or _free_port(host),
-            max_file_size=most_bytes,
-            app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            inbrowser=browser,
-            footer_links=[],
-            run_history=False,
-            ssr_mode=False,
-            enable_monitoring=False,
-            theme=_theme(gradio),
-            css=(_HERE / "page.css").read_text(encoding="utf-8"),
-        )
+        with _without_proxy():
+            page.launch(
+                server_name=f"[{host}]" if ":" in host else host,
+                server_port=port,
+                max_file_size=most_bytes,
+                app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                inbrowser=browser,
+                footer_links=[],
+                run_history=False,
+                ssr_mode=False,
+                enable_monitoring=False,
+                theme=_theme(gradio),
+                css=(_HERE / "page.css").read_text(encoding="utf-8"),
+            )
     except OSError as error:
         room.cleanup()
-        raise InputError(f"{host}:{port} can't be listened on: {error.strerror or error}.") from error
+        raise _refusal(host, port, error) from error
     return page
+
+
+def exit_on_signals() -> None:
+    """From now on SIGTERM, and a terminal that closes, end the process so that uploads are deleted."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs: int) -> "gr.Blocks":
@@ -311,10 +326,43 @@ def _session(request: "gr.Request") -> str:
     return request.session_hash or ""
 
 
-def _free_port(host: str) -> int:
-    import socket
+def _bound(host: str, port: int) -> int:
+    """The port, a free one for 0, which can be listened on.
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as free:
-        free.bind((host, 0))
-        return int(free.getsockname()[1])
+    Raises:
+        InputError: it can't.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # as servers do: connections that are ending don't hold the port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:
+        raise _refusal(host, port, error) from error
+
+
+def _refusal(host: str, port: int, error: Exception) -> InputError:
+    """Why an address can't be listened on; Gradio's own text, without a reason, names its settings."""
+    address = f"[{host}]" if ":" in host else host
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InputError(
+        f"{address}:{port} can't be listened on: {reason or 'the port is taken'}; give another port="
+        " (0: a free one) or host=."
+    )
+
+
+@contextlib.contextmanager
+def _without_proxy() -> Iterator[None]:
+    """While Gradio asks its own address whether it serves, which no proxy can reach."""
+    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+    os.environ.update(dict.fromkeys(before, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -6,12 +6,18 @@ import asyncio
 import csv
 import dataclasses
 import json
+import os
 import shlex
+import signal
+import socket
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, MutableMapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -24,6 +30,7 @@ from slowfast_zoo.data.persons.boxes import person_boxes
 from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.inference.segments import Segment
 from slowfast_zoo.web import drawing
+from slowfast_zoo.web import page as pages
 from slowfast_zoo.web import studio as studios
 from slowfast_zoo.web.drawing import answer_html, bars_html, calls_html, live_html, timeline_html
 from slowfast_zoo.web.examples import copy_examples
@@ -359,6 +366,7 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr("slowfast_zoo.web.page.open_page", serve)
+    monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
     monkeypatch.setattr("slowfast_zoo.cli.web.time.sleep", interrupted)
     own, *others = (tmp_path / name for name in ("mine", "a/model", "b/model"))
     for folder in (own, *others):
@@ -382,8 +390,103 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     block(monkeypatch, "gradio")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+    monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
     done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
     assert done.exit_code == 1 and 'pip install "slowfast-zoo[web]"' in done.output
+
+
+class Gradio:
+    """Stands for Gradio and its page: what it was launched with, and what it was told of proxies."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: dict[str, Any] = {}
+        self.error: OSError | None = None
+        for name in ("gradio", "starlette", "starlette.middleware"):
+            monkeypatch.setitem(sys.modules, name, MagicMock())
+        sys.modules["starlette.middleware"].Middleware = lambda _, **limits: limits
+        monkeypatch.setattr(pages, "build_page", lambda *_, **__: self)
+        monkeypatch.setattr(pages, "exit_on_signals", lambda: None)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+
+    def launch(self, **options: Any) -> None:
+        if self.error:
+            raise self.error
+        proxies = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+        self.told = {**options, **options["app_kwargs"]["middleware"][0], "proxies": proxies}
+
+
+@pytest.fixture
+def gradio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gradio:
+    for name in ("TMPDIR", "GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return Gradio(monkeypatch)
+
+
+def opened(**where: Any) -> Any:
+    return pages.open_page([tiny()], device=torch.device("cpu"), **where)
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "local"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("localhost", "localhost", True),
+        ("127.0.0.2", "127.0.0.2", True),
+        ("::1", "[::1]", True),
+        ("[::1]", "[::1]", True),
+        ("0.0.0.0", "0.0.0.0", False),
+        ("::", "[::]", False),
+    ],
+)
+def test_the_address_is_listened_on_and_guarded(
+    gradio: Gradio, monkeypatch: pytest.MonkeyPatch, host: str, name: str, local: bool
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(pages, "_bound", lambda host, port: port)
+    opened(host=host, port=7000)
+    assert [gradio.told[each] for each in ("server_name", "server_port", "local")] == [name, 7000, local]
+    assert gradio.told["proxies"] == {"NO_PROXY": "*", "no_proxy": "*"}  # Gradio asks its own address
+    assert os.environ["NO_PROXY"] == "intranet" and "no_proxy" not in os.environ
+
+
+def test_an_address_that_can_t_be_listened_on_is_named(gradio: Gradio, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"127.0.0.1:{port} can't be .+; give another port= \(0: a"):
+            opened(port=port)
+        done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", str(port)])
+        assert done.exit_code == 1 and "give another --port (0: a free one) or --host." in done.output
+    with pytest.raises(InputError, match=r"a\.\.b:0 can't be listened on: .*label"):
+        opened(host="a..b", port=0)
+    gradio.error = OSError("Cannot find empty port: set the GRADIO_SERVER_PORT environment variable")
+    with pytest.raises(InputError, match="can't be listened on: the port is taken; give another port="):
+        opened(port=0)
+    assert [*tmp_path.iterdir()] == []
+    gradio.error = None
+    opened(port=0)
+    assert gradio.told["server_port"] > 0
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_end_the_page_as_an_exit(name: str) -> None:
+    if not hasattr(signal, name):
+        pytest.skip("Windows has no SIGHUP")
+    number = getattr(signal, name)
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, number)}
+    try:
+        pages.exit_on_signals()
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(number)
+        assert ended.value.code == 128 + number
+        signal.signal(number, signal.SIG_IGN)
+        pages.exit_on_signals()  # as under nohup
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 # What the network may ask for ------------------------------------------------------------------------------
@@ -452,7 +555,7 @@ def test_other_names_of_this_machine_are_not_answered(ask: Any, host: str) -> No
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("host", ["localhost:7860", "127.0.0.1", "[::1]:7860", "LOCALHOST"])
+@pytest.mark.parametrize("host", ["localhost:7860", "127.0.0.1", "127.0.0.2", "[::1]:7860", "LOCALHOST"])
 def test_its_own_names_are_answered(ask: Any, host: str) -> None:
     assert ask("/", host=host)[0] == 200
     assert ask("/gradio_api/queue/join", body=b"{}", host=host, origin=f"http://{host}")[0] == 200
@@ -519,6 +622,15 @@ def test_uploads_have_a_size(ask: Any, length: str, status: int) -> None:
     kind = "multipart/form-data; boundary=B"
     got, said, _ = ask("/gradio_api/upload", body=b"", content_type=kind, content_length=length)
     assert got == status and (status == 200 or b"too large" in said)
+
+
+@pytest.mark.parametrize("length", [{}, {"content_length": "9"}])
+def test_uploads_in_pieces_are_refused(ask: Any, length: dict[str, str]) -> None:
+    sent = {"content_type": "multipart/form-data; boundary=B", "transfer_encoding": "chunked"} | length
+    status, said, _ = ask("/gradio_api/upload", body=b"", **sent)
+    assert status == 411 and b"how large it is" in said
+    del sent["transfer_encoding"]
+    assert ask("/gradio_api/upload", body=b"", **sent)[0] == (200 if length else 411)
 
 
 def test_uploads_end_when_there_is_no_room(ask: Any, tmp_path: Path) -> None:
