@@ -39,7 +39,7 @@ def test_the_number_of_checkpoints_is_the_catalogs() -> None:
     readme = README.read_text(encoding="utf-8")
     assert len(publishers) == 4
     assert f"**{len(published)} checkpoints, 4 publishers, one class.**" in readme
-    assert f"{persons} score persons" in readme and f"All {len(published)} are in" in readme
+    assert f"{persons} of them score persons" in readme and f"All {len(published)} are in" in readme
     said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
     assert said.startswith(f"{len(published)} published SlowFast checkpoints of four publishers ")
 
