@@ -1,7 +1,7 @@
 """What a dataset is, and datasets of video files, for ``train``, ``evaluate`` and ``finetune``.
 
-data = open_dataset("clips", model.clip_spec, train=True)   # one folder per class; or a list
-clip, target = data[0]      # float32 (C, T, H, W) and the class
+    data = open_dataset("clips", model.clip_spec, train=True)   # one folder per class; or a list
+    clip, target = data[0]      # float32 (C, T, H, W) and the class
 
 How lists look stands in ``slowfast_zoo.data.lists``. A dataset of another kind is map-style as well:
 ``len(dataset)`` and ``dataset[i] -> (clip, target)``, picklable.

@@ -1,6 +1,6 @@
 """The SlowFast network: two pathways, lateral connections, one head; one class for every publisher.
 
-Names in the state dict, frozen by a test::
+Names in the state dict, frozen by a test:
 
     {slow,fast}.stem.{conv,norm}                    (1 or 5, 7, 7) convolution, batch norm
     {slow,fast}.stage{1..4}.{i}.{conv,norm}{1,2,3}  bottleneck: (1 or 3, 1, 1), (1, 3, 3), (1, 1, 1)

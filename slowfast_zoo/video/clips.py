@@ -1,8 +1,10 @@
 """The one clip builder: a video and a ``ClipSpec`` become the views that the network sees.
 
-clips = read_clips("clip.mp4", model.clip_spec, views="published")
-for batch in clips.batches(8):      # float32 (n, C, T, H, W)
-    logits = model(batch)
+    clips = read_clips("clip.mp4", model.clip_spec, views="published")
+    for batch in clips.batches(8):      # float32 (n, C, T, H, W)
+        logits = model(batch)
+
+Each frame is decoded and resized once, however many views need it.
 """
 
 from __future__ import annotations

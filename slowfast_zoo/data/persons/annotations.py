@@ -1,13 +1,12 @@
 """A dataset of persons: who does what when, in which videos, with which classes.
 
-=============  ====================================================  ==================  ====================
-form           file                                                  times               boxes
-=============  ====================================================  ==================  ====================
-one's own      .csv with a header, .jsonl (``tables``)               seconds             pixels or shares
-AVA's          .csv without a header (``actions``)                   seconds             shares
-MultiSports'   .pkl (``multisports``)                                frames, from 1      pixels
-CVAT's         .xml, for video or for images 1.1 (``cvat``)          frames, from 0      pixels
-=============  ====================================================  ==================  ====================
+    form           file                                         times           boxes
+    one's own      .csv with a header, .jsonl (tables)          seconds         pixels or shares
+    AVA's          .csv without a header (actions)              seconds         shares
+    MultiSports'   .pkl (multisports)                           frames, from 1  pixels
+    CVAT's         .xml, for video or for images 1.1 (cvat)     frames, from 0  pixels
+
+Shares are of the picture's width and height.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``export``: a model as one file for other programs, with its contract and the proof beside it.
 
-For ``model.onnx`` there are also::
+For ``model.onnx`` there are also:
 
     model.onnx.json           input and output, specs, labels, provenance, hashes, proof
     model.onnx.reference.npz  "frames" uint8 (N, T, H, W, C) and their "logits" float32 (N, classes)

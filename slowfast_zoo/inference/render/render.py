@@ -1,8 +1,10 @@
 """Pictures of what a model says and of what it saw.
 
-render(model, "clip.mp4", "answer.mp4")            # the clip with its best labels drawn on it
-render(detect(model, "clip.mp4", detector="person"), "clip.mp4", "persons.mp4")     # boxes and actions
-contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pathways saw
+    render(model, "clip.mp4", "answer.mp4")            # the clip with its best labels drawn on it
+    render(detect(model, "clip.mp4", detector="person"), "clip.mp4", "persons.mp4")     # boxes and actions
+    contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pathways saw
+
+A file that was there is replaced when all went well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Does this machine compute what was published? Every stage against stored references.
 
-print(verify())             # decode ... logits, and the first stage that differs
-print(verify(model))        # also: is the model what its catalog row says, is its network right
+    print(verify())             # decode ... logits, and the first stage that differs
+    print(verify(model))        # also: is the model what its catalog row says, is its network right
+
+The references are part of the package, so that none of it needs a network connection.
 """
 
 from __future__ import annotations
