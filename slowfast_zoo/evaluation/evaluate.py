@@ -193,7 +193,7 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores and metrics on a dataset; equal on every process when torchrun started several.
 
-    Each item is scored by exactly one process. The model is only read, in whatever mode and place it is.
+    Each item is scored by exactly one process. The model is only read, whatever its mode and device.
 
     Args:
         model: gives logits.

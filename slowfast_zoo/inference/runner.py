@@ -149,9 +149,9 @@ class BatchRunner:
             raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
-            index = device_of(model, device)
-            fast = optimized(model, engine, precision, index, clips, owner)
-            self.model = fast or eval_twin(model, index)
+            target = device_of(model, device)
+            fast = optimized(model, engine, precision, target, clips, owner)
+            self.model = fast or eval_twin(model, target)
         else:
             _check_optimized(model, engine, precision, device)
         if isinstance(self.model, SlowFast):

@@ -183,7 +183,7 @@ class SlowFast(nn.Module):
 
         Raises:
             SpecError: a negative ``num_classes``.
-            InputError: as many labels as there are not classes.
+            InputError: ``labels`` isn't one name per class.
         """
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)

@@ -24,7 +24,7 @@ from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling
 from slowfast_zoo.video.clips import read_clips
-from slowfast_zoo.video.transforms import functional as views
+from slowfast_zoo.video.transforms import functional
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
@@ -100,7 +100,7 @@ def resize() -> Iterator[Measurement]:
         plain = spec.replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), pixel_range="0-255")
         parts = []
         for height, width in _FRAME_SIZES:
-            pipeline = views.FramePipeline(plain, height, width, crop=spec.test_crop, crops=spec.crops)
+            pipeline = functional.FramePipeline(plain, height, width, crop=spec.test_crop, crops=spec.crops)
             frames = pipeline.prepare_all(pattern(2, height, width), 2)
             parts += [pipeline.cut(frames, crop).numpy().ravel() for crop in range(spec.crops)]
         tolerance = _EXACT if spec.resize.startswith("uint8") else 0.01
@@ -111,7 +111,7 @@ def normalize() -> Iterator[Measurement]:
     """All 256 byte values in each channel, normalized."""
     ramp = torch.arange(256, dtype=torch.uint8, device="cpu").repeat(3, 1)
     for spec in _distinct(_normalize_key):
-        values = views.normalize(ramp, spec).numpy()
+        values = functional.normalize(ramp, spec).numpy()
         yield Measurement("normalize", _normalize_key(spec), values, 1e-6, "relative")
 
 

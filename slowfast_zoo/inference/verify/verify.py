@@ -94,13 +94,13 @@ def verify(
         raise InputError(f"verify takes a SlowFast model or None, got {type(model).__name__}.")
     wanted = _wanted(stages, model, demo_clip)
     if device is not None or model is None:
-        index = to_device(device or "cpu")
+        target = to_device(device or "cpu")
     else:
-        index = next(model.parameters()).device
+        target = next(model.parameters()).device
     checks = []
     for stage in wanted:
-        checks += list(_checks_of(stage, model, index, demo_clip, asked=stages is not None))
-    return Report(checks=tuple(checks), environment=machine.description(index))
+        checks += list(_checks_of(stage, model, target, demo_clip, asked=stages is not None))
+    return Report(checks=tuple(checks), environment=machine.description(target))
 
 
 def summary(values: Array) -> dict[str, Any]:
