@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.data.tables import write_text
-from slowfast_zoo.errors import FrameCountError, InputError, VideoError, counted
+from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.part import VideoPart
-from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.sampling import clip_span
 
 _IMBALANCE = 10
@@ -172,19 +172,11 @@ def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:
     try:
         with sample.open() as video:
             if decode:
-                _decode(video)
+                with_true_count(lambda: deque(video.iter_frames(range(video.num_frames)), maxlen=0))
             rate = None if spec.time_base == "frames" else video.fps
             return _Look(video.num_frames, clip_span(spec, rate), _promised(sample, video))
     except (VideoError, InputError) as error:
         return _Look(error=str(error))
-
-
-def _decode(video: Video) -> None:
-    try:
-        deque(video.iter_frames(range(video.num_frames)), maxlen=0)
-    except FrameCountError:
-        # Decoding has just shown how many frames there are.
-        deque(video.iter_frames(range(video.num_frames)), maxlen=0)
 
 
 def _promised(sample: Sample, video: Video) -> int:
