@@ -361,6 +361,7 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     Raises:
         InputError: says what.
     """
+    from slowfast_zoo.inference.inputs import check_clips
     from slowfast_zoo.network.slowfast import check_clip_head
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.video.clips import view_counts
@@ -388,11 +389,8 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     if settings["rules"] is not None and task != "timeline":
         raise InputError(f"rules are about segments, which task='timeline' finds, not '{task}'.")
     clips, _ = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
-    if clips > 1 and task != "predict" and settings["window_seconds"] is None and entry is not None:
-        raise InputError(
-            f"views are {clips} clips, and a window is as long as one: give window_seconds= for longer"
-            " windows, or views='quick'."
-        )
+    if task != "predict" and entry is not None:
+        check_clips(clips, settings["window_seconds"])
     if entry is not None and task != "detect":
         check_clip_head(entry.model_spec, f"task='{task}'")
     if entry is not None and task == "detect" and entry.model_spec.roi is None:

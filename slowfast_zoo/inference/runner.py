@@ -218,7 +218,7 @@ class Job:
         Raises:
             InputError: some are no numbers.
         """
-        return self._finite(probabilities(torch.stack(self.logits), activation, rule))
+        return self.finite(probabilities(torch.stack(self.logits), activation, rule))
 
     def of_boxes(self, activation: Activation) -> Tensor:
         """The answers for all boxes, ``(n, classes)``.
@@ -226,9 +226,14 @@ class Job:
         Raises:
             InputError: some are no numbers.
         """
-        return self._finite(activated(self.logits[0], activation))
+        return self.finite(activated(self.logits[0], activation))
 
-    def _finite(self, scores: Tensor) -> Tensor:
+    def finite(self, scores: Tensor) -> Tensor:
+        """What was made of the logits.
+
+        Raises:
+            InputError: some are no numbers.
+        """
         if not torch.isfinite(scores).all():
             raise InputError(
                 f"The model returned NaN for '{self.source}': its weights are damaged, or its precision"
