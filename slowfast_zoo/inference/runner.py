@@ -25,6 +25,7 @@ from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
 from slowfast_zoo.video.clips import Clips
+from slowfast_zoo.video.sampling import checked_count
 
 Item = TypeVar("Item")
 
@@ -145,8 +146,8 @@ class BatchRunner:
         owner: SlowFast | None = None,
     ) -> None:
         check_predictable(model, features=features, boxes=boxes)
-        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
+        if batch_size is not None:
+            batch_size = checked_count("batch_size", batch_size, beside=", or None")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             target = device_of(model, device)

@@ -29,7 +29,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import LastWindow, class_names
 from slowfast_zoo.video.clips import Views, view_counts
-from slowfast_zoo.video.sampling import is_number
+from slowfast_zoo.video.sampling import checked_count, is_number
 from slowfast_zoo.video.windows import Grid, Window, WindowReader
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Timeline:
         """
         if not is_number(seconds):
             raise InputError(f"seconds is {seconds!r:.60}; accepted: a finite number.")
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise InputError(f"k is {k!r}; accepted: an integer of at least 1.")
+        k = checked_count("k", k)
         row = self.windows.probabilities[np.abs(self.windows.center_seconds - seconds).argmin()]
         best = np.argsort(-row, kind="stable")[:k]
         return [(self.labels[index], float(row[index])) for index in best.tolist()]

@@ -89,7 +89,7 @@ def clip_indices(
             notion of time in a spec that asks for one.
     """
     rule, video = RULES[spec.sampling], _timing(spec, num_frames, fps, stamps)
-    clips = _check_count("clips", spec.clips if clips is None else clips)
+    clips = checked_count("clips", spec.clips if clips is None else clips)
     return _frames_of(rule, spec, video, rule.test_starts(spec, video, clips))
 
 
@@ -263,15 +263,25 @@ def checked_seconds(name: str, value: object, *, positive: bool = False) -> floa
     return float(value)
 
 
-def _check_count(name: str, value: int) -> int:
+def checked_count(name: str, value: object, *, beside: str = "") -> int:
+    """How many of something there are to be, as Python's integer.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        beside: what else the caller accepts, for the message: ", or None".
+
+    Raises:
+        InputError: no integer, Python's or NumPy's, of at least 1.
+    """
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} is {value!r}; accepted: an integer of at least 1.")
+        raise InputError(f"{name} is {value!r:.60}; accepted: an integer of at least 1{beside}.")
     return int(value)
 
 
 def _timing(spec: ClipSpec, num_frames: int, fps: Rate, stamps: Stamps | None) -> Timing:
     """What the spec's rule has to know, after checking the arguments."""
-    rule, count = RULES[spec.sampling], _check_count("num_frames", num_frames)
+    rule, count = RULES[spec.sampling], checked_count("num_frames", num_frames)
     if spec.time_base == "frames" or spec.fps is None:
         to_last = (spec.num_frames - 1) * spec.frame_stride + 1
         return Timing(count, Fraction(spec.span_frames if rule.counts_last_stride else to_last), None)
