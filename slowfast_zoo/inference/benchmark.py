@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.engine import example_boxes
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
@@ -90,7 +90,7 @@ class Machine:
         )
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        threads = counted(self.threads, "thread")
         return f"{self.device}; {self.processor}, {threads}; torch {self.torch_version}"
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 import slowfast_zoo.network.slowfast as network
+from slowfast_zoo.errors import counted
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
@@ -241,13 +242,13 @@ def _distinct(key: Callable[[ClipSpec], str]) -> list[ClipSpec]:
 
 def _sample_key(spec: ClipSpec) -> str:
     time = "" if spec.fps is None else f", {spec.time_base} at {spec.fps:g} fps"
-    clips = "1 clip" if spec.clips == 1 else f"{spec.clips} clips"
+    clips = counted(spec.clips, "clip")
     return f"{spec.sampling}, {clips} of {spec.num_frames}x{spec.frame_stride}{time}, {spec.short_video}"
 
 
 def _resize_key(spec: ClipSpec) -> str:
     size = spec.size if isinstance(spec.size, int) else f"{spec.size[0]}x{spec.size[1]}"
-    crops = "1 crop" if spec.crops == 1 else f"{spec.crops} crops"
+    crops = counted(spec.crops, "crop")
     return f"{spec.resize} to {size}, {crops} of {spec.test_crop} ({spec.crop_rule})"
 
 
