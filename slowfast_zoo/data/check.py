@@ -20,6 +20,8 @@ from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.sampling import clip_span
 
+MOST_LINES = 20
+"""Of one kind of finding that a report shows."""
 _IMBALANCE = 10
 """The largest class has so many times the clips of the smallest: worth a word."""
 
@@ -241,12 +243,12 @@ def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"  The largest class has {max(totals) / min(totals):.0f} times the clips of the smallest."
 
 
-def section(title: str, lines: list[str], limit: int = 20) -> list[str]:
+def section(title: str, lines: list[str]) -> list[str]:
     """Lines under a title; nothing without any."""
     if not lines:
         return []
-    more = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
-    return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:limit]), *more]
+    more = [f"  ... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:MOST_LINES]), *more]
 
 
 class Report(Protocol):
