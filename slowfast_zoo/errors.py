@@ -113,13 +113,13 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """So many of something: "1 clip", "2 clips"."""
+    """A number and its noun: "1 clip", "2 clips"."""
     return f"{count} {what if count == 1 else plural(what)}"
 
 
 def plural(what: str) -> str:
-    """Of a word: "epochs", "batches", "classes"."""
-    return f"{what}{'es' if what.endswith(('tch', 's')) else 's'}"
+    """Of a word: "epochs", "batches", "boxes", "classes"."""
+    return f"{what}{'es' if what.endswith(('tch', 's', 'x')) else 's'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

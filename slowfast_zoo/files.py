@@ -56,6 +56,19 @@ def written_whole(path: str | Path, *, keep_links: bool = True) -> Iterator[Path
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+
+
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Whether this process may make a file: False while another one, on whatever machine, makes it.

@@ -12,9 +12,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import DownloadError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import DownloadError, InputError, UnknownNameError
 from slowfast_zoo.files import expanded, kind_of
-from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
+from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights, nearest_models
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def parse(text: str, like: str | None = None) -> ModelRef:
     entry = _named(text)
     path = expanded(text)
     if entry is None and not kind_of(path):
-        names = [*list_models(), *(row.config_name for row in list_weights())]
-        hint = did_you_mean(text, names) or f" The models are: {quoted(list_models())}."
+        hint = nearest_models(text, (row.config_name for row in list_weights()))
         raise UnknownNameError(f"There is no model, folder or file '{text}'.{hint}")
     if like is None:
         return ModelRef(text, entry) if entry else ModelRef(text, path=path)
@@ -118,7 +117,8 @@ def parse(text: str, like: str | None = None) -> ModelRef:
         raise InputError(f"--like says whose network a checkpoint file has; '{text}' says that itself.")
     row = _named(like)
     if row is None:
-        raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{_nearest(like)}")
+        near = nearest_models(like.partition(":")[0])
+        raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{near}")
     return ModelRef(text, path=path, like=row)
 
 
@@ -129,12 +129,6 @@ def _named(text: str) -> WeightEntry | None:
         UnknownNameError: a model's name with weights that it doesn't have.
     """
     name, colon, tag = text.partition(":")
-    if name in list_models():
+    if name in list_models() or (colon and name.startswith("slowfast_") and not kind_of(Path(text))):
         return get_weights(name, tag if colon else "default")
-    if colon and name.startswith("slowfast_") and not kind_of(Path(text)):
-        raise UnknownNameError(f"There is no model '{name}'.{_nearest(name)}")
     return find_config(text)
-
-
-def _nearest(name: str) -> str:
-    return did_you_mean(name.partition(":")[0], list_models()) or f" The models are: {quoted(list_models())}."

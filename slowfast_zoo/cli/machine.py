@@ -15,7 +15,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
 from slowfast_zoo.errors import DownloadError, InputError, without_secrets
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.files import kind_of, write_bytes
 from slowfast_zoo.naming import ModelRef
 
 REQUIRED = (
@@ -119,10 +119,7 @@ def benchmark_command(
     measured = benchmark(fast, video, views=views, repeats=repeats, **prepared)
     echo_report(measured, as_json)
     if out is not None:
-        try:
-            out.write_text(json.dumps(measured.to_dict(), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"'{out}' can't be written: {error.strerror or error}.") from error
+        write_bytes(out, (json.dumps(measured.to_dict(), indent=1) + "\n").encode())
 
 
 @command("doctor", "doctor --json")

@@ -14,9 +14,9 @@ import numpy as np
 
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.data.tables import write_table
-from slowfast_zoo.errors import DataError, FrameCountError, InputError, VideoError
+from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.files import expanded, kind_of, written_whole
-from slowfast_zoo.video.decoding.video import come_evenly
+from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -114,11 +114,7 @@ def _cached(sample: Sample, target: Path, short_side: int, quality: int | None) 
     with sample.open() as video:
         rate = video.info.fps
         if not there:
-            try:
-                _store(video, target, short_side, quality)
-            except FrameCountError:
-                # Decoding has just shown how many frames there are.
-                _store(video, target, short_side, quality)
+            with_true_count(lambda: _store(video, target, short_side, quality))
     return None if rate is None or quality is not None else float(rate)
 
 

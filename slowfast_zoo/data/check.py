@@ -13,13 +13,15 @@ from typing import Any, NamedTuple, Protocol
 from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.data.tables import write_text
-from slowfast_zoo.errors import FrameCountError, InputError, VideoError, counted
+from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.part import VideoPart
-from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.sampling import clip_span
 
+MOST_LINES = 20
+"""Of one kind of finding that a report shows."""
 _IMBALANCE = 10
 """The largest class has so many times the clips of the smallest: worth a word."""
 
@@ -172,19 +174,11 @@ def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:
     try:
         with sample.open() as video:
             if decode:
-                _decode(video)
+                with_true_count(lambda: deque(video.iter_frames(range(video.num_frames)), maxlen=0))
             rate = None if spec.time_base == "frames" else video.fps
             return _Look(video.num_frames, clip_span(spec, rate), _promised(sample, video))
     except (VideoError, InputError) as error:
         return _Look(error=str(error))
-
-
-def _decode(video: Video) -> None:
-    try:
-        deque(video.iter_frames(range(video.num_frames)), maxlen=0)
-    except FrameCountError:
-        # Decoding has just shown how many frames there are.
-        deque(video.iter_frames(range(video.num_frames)), maxlen=0)
 
 
 def _promised(sample: Sample, video: Video) -> int:
@@ -249,12 +243,12 @@ def _class_lines(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"  The largest class has {max(totals) / min(totals):.0f} times the clips of the smallest."
 
 
-def section(title: str, lines: list[str], limit: int = 20) -> list[str]:
+def section(title: str, lines: list[str]) -> list[str]:
     """Lines under a title; nothing without any."""
     if not lines:
         return []
-    more = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
-    return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:limit]), *more]
+    more = [f"  ... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:MOST_LINES]), *more]
 
 
 class Report(Protocol):

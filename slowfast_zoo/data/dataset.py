@@ -1,7 +1,7 @@
 """What a dataset is, and datasets of video files, for ``train``, ``evaluate`` and ``finetune``.
 
-data = open_dataset("clips", model.clip_spec, train=True)   # one folder per class; or a list
-clip, target = data[0]      # float32 (C, T, H, W) and the class
+    data = open_dataset("clips", model.clip_spec, train=True)   # one folder per class; or a list
+    clip, target = data[0]      # float32 (C, T, H, W) and the class
 
 How lists look stands in ``slowfast_zoo.data.lists``. A dataset of another kind is map-style as well:
 ``len(dataset)`` and ``dataset[i] -> (clip, target)``, picklable.
@@ -32,10 +32,10 @@ from torch import Tensor
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.errors import DataError, FrameCountError, InputError, VideoError
+from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Views, read_clips
-from slowfast_zoo.video.decoding.video import Frame, Video
+from slowfast_zoo.video.decoding.video import Frame, Video, with_true_count
 from slowfast_zoo.video.sampling import train_indices
 from slowfast_zoo.video.transforms.transforms import train_transform
 
@@ -226,11 +226,7 @@ class VideoDataset(ReplacingDataset):
         if transform is None:
             raise InputError("This dataset was opened for evaluation.")
         with self.open(index) as video:
-            try:
-                frames = self._drawn(video, rng)
-            except FrameCountError:
-                # Decoding has just shown how many frames there are.
-                frames = self._drawn(video, rng)
+            frames = with_true_count(lambda: self._drawn(video, rng))
         if transform.flip_labels:
             return transform.with_label(frames, sample.labels[0])
         return transform(frames), self._target(sample)

@@ -1,13 +1,11 @@
 """Label maps: what classes are called, in the forms that other tools write.
 
-=======================  ==========================================================================
-plain                    one name a line, from 0
-numbered                 ``1 drinking`` (UCF101's classInd.txt), ``0: drinking``, ``drinking,0``; also with
-                         ``;``, ``=``, ``|``, ``->`` or `` - `` between
-CSV                      a header with a number and a name, such as ``id,name``
-JSON                     a list of names; an object from names to numbers, or from numbers to names
-pbtxt                    ``item { name: "drinking" id: 1 }``
-=======================  ==========================================================================
+    plain       one name a line, from 0
+    numbered    "1 drinking" (UCF101's classInd.txt), "0: drinking", "drinking,0"; also with ";", "=", "|",
+                "->" or " - " between
+    CSV         a header with a number and a name, such as id,name
+    JSON        a list of names; an object from names to numbers, or from numbers to names
+    pbtxt       item { name: "drinking" id: 1 }
 
 Numbers run from 0 or 1 without a gap, in any order.
 """

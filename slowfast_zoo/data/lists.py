@@ -2,16 +2,14 @@
 
 The forms, and what ``read_annotations`` takes each for without being told:
 
-=================  =============================================================  =======================
-"folders"          one folder per class, of videos or of folders of frames        a folder
-"table"            CSV, TSV or JSON with a path and a label or labels; optional    a header, or JSON, in
-                   start, end (seconds), fps, first_frame, num_frames             the first line
-"videos"           ``path label [label ...]``                                     path of a video
-"rawframes"        ``folder frames label [label ...]``, or a video for the folder  path of a folder
-"rawframes-offset" ``folder first_frame frames label [label ...]``                never: has to be named
-"ids"              ``video_id, num_frames, label_index``; files or folders of     two numbers behind what
-                   frames are searched below ``root``                             is no path
-=================  =============================================================  =======================
+    "folders"           one folder per class, of videos or of folders of frames       a folder
+    "table"             CSV, TSV or JSON with a path and a label or labels; optional  a header, or JSON, in
+                        start, end (seconds), fps, first_frame, num_frames            the first line
+    "videos"            path label [label ...]                                        path of a video
+    "rawframes"         folder frames label [label ...], or a video for the folder    path of a folder
+    "rawframes-offset"  folder first_frame frames label [label ...]                   never: has to be named
+    "ids"               video_id, num_frames, label_index; files or folders of        two numbers behind what
+                        frames are searched below root                                is no path
 
 A table that has ``youtube_id, time_start, time_end`` for a path is Kinetics' own: its files, called
 ``id_000010_000020.mp4`` or ``id.mp4``, are searched below ``root``. More of each form: docs/data.md.

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
-from slowfast_zoo.errors import DataError, quoted
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.errors import DataError, InputError, quoted
+from slowfast_zoo.files import write_bytes
 
 # What a column is called here, and what else. The first name decides; of the others a table may have one.
 _PATHS: tuple[str, ...] = ("path", "video", "video_path", "filename", "file", "file_name", "filepath")
@@ -185,16 +185,15 @@ def write_text(path: Path, text: str) -> None:
         DataError: it can't be written.
     """
     try:
-        with written_whole(path) as temporary:
-            temporary.write_bytes(text.encode())
+        write_bytes(path, text.encode())
     except UnicodeEncodeError as error:
         line = text[: error.start].rpartition("\n")[2] + text[error.start :].partition("\n")[0]
         shown = line.encode("utf-8", "backslashreplace").decode()
         raise DataError(
             f"'{path}' can't be written: a name isn't UTF-8 in '{shown:.200}'; rename it."
         ) from error
-    except OSError as error:
-        raise DataError(f"'{path}' can't be written: {error.strerror or error}.") from error
+    except InputError as error:
+        raise DataError(str(error)) from error
 
 
 def _joined(labels: Sequence[str]) -> str:

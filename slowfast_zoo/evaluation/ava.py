@@ -6,7 +6,7 @@ has taken that box, else false, even where another box would do. Per action the 
 falling score; the area under the interpolated precision-recall curve is the action's AP. Of equal scores the
 later one comes first, where the publishers' sorts leave that open.
 
-Published scores come from four programs that agree so far and differ in the fields of ``Rule``::
+Published scores come from four programs that agree so far and differ in the fields of ``Rule``:
 
                   matched   rows     frames without  excluded     actions without  boxes without
                   by        a frame  annotations     annotations  a detection      an area

@@ -26,7 +26,7 @@ from slowfast_zoo.evaluation.metrics import (
     confusion_matrix,
     wilson_interval,
 )
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import write_bytes
 from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
@@ -160,7 +160,7 @@ class Evaluation:
             content = self.to_dict()
         else:
             raise InputError(f"There is no form '{form}' of result files; accepted: 'named', 'mmaction2'.")
-        _write(Path(path), json.dumps(content))
+        write_bytes(path, json.dumps(content).encode())
 
     def save_confusion(self, path: str | Path) -> None:
         """Writes the confusion matrix as CSV: a row per true class, a column per predicted one.
@@ -174,7 +174,7 @@ class Evaluation:
         writer = csv.writer(table)
         writer.writerow(["true \\ predicted", *names])
         writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
-        _write(Path(path), table.getvalue())
+        write_bytes(path, table.getvalue().encode())
 
 
 @killed_readers(DataError)
@@ -193,7 +193,7 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores and metrics on a dataset; equal on every process when torchrun started several.
 
-    Each item is scored by exactly one process. The model is only read, in whatever mode and place it is.
+    Each item is scored by exactly one process. The model is only read, whatever its mode and device.
 
     Args:
         model: gives logits.
@@ -349,14 +349,6 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
 
 def _json(scores: npt.NDArray[np.float32]) -> Any:
     return np.where(np.isfinite(scores), scores.astype(object), np.array(None)).tolist()
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise InputError(f"The result file {path} can't be written: {error.strerror or error}.") from error
 
 
 _Row = tuple[int, npt.NDArray[Any], npt.NDArray[np.float32], int]

@@ -127,13 +127,8 @@ def mean_class_accuracy(confusion: npt.NDArray[np.int64]) -> float:
         confusion: (classes, classes) as ``confusion_matrix`` gives it.
     """
     seen = (confusion.sum(axis=1) + confusion.sum(axis=0)) > 0
-    return float(class_accuracies(confusion)[seen].mean())
-
-
-def class_accuracies(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Each class's share of right answers, float64 (classes,); 0 for a class without videos."""
-    accuracies: npt.NDArray[np.float64] = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
-    return accuracies
+    accuracies = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
+    return float(accuracies[seen].mean())
 
 
 def mean_average_precision(scores: Scores, targets: Targets) -> float:

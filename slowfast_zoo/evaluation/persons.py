@@ -66,7 +66,7 @@ def evaluate_persons(
     """The model's scores of annotated persons; equal on every process when torchrun started several.
 
     Key frames go through the network one at a time, as pictures may differ in aspect. Boxes are compared in
-    pixels of the clips. The model is only read, in whatever mode and place it is.
+    pixels of the clips. The model is only read, whatever its mode and device.
 
     Args:
         model: scores boxes.

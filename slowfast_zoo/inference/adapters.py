@@ -110,7 +110,7 @@ def to_label_studio(
 ) -> dict[str, Any]:
     """A task of Label Studio, its answer as a prediction to correct: a list of them is what it imports.
 
-    The names are those of this interface, of whose three tags one is needed::
+    The names are those of this interface, of whose three tags one is needed:
 
         <View>
           <Video name="video" value="$video" frameRate="30"/>

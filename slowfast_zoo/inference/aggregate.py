@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, printable_line, quoted
+from slowfast_zoo.errors import UnknownNameError, did_you_mean, printable_line, quoted
 from slowfast_zoo.spec import Activation, Aggregate, class_names
+from slowfast_zoo.video.sampling import checked_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,9 +80,7 @@ def check_topk(topk: int | None) -> int | None:
     Raises:
         InputError: no count of classes.
     """
-    if topk is not None and (not isinstance(topk, int) or isinstance(topk, bool) or topk < 1):
-        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1, or None for all classes.")
-    return topk
+    return None if topk is None else checked_count("topk", topk, beside=", or None for all classes")
 
 
 def activated(logits: Tensor, activation: Activation) -> Tensor:

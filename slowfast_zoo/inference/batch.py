@@ -37,6 +37,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.runtime.machine import given_threads, usable_cpus
 from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.video.sampling import checked_count, checked_seconds
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.detect import DetectorName
@@ -157,16 +158,13 @@ class BatchPredictor:
             if value not in choices:
                 near = did_you_mean(str(value), choices)
                 raise UnknownNameError(f"{name} is {value!r:.60}; accepted: {quoted(choices)}.{near}")
-        for name, count in (("topk", topk), ("threads", 1 if threads is None else threads)):
-            if type(count) is not int or count < 1:
-                raise InputError(f"{name} is {count!r:.60}; accepted: an integer of at least 1.")
         if isinstance(keep, str):
             raise InputError(f"keep is {keep!r:.60}; accepted: a list of column names.")
         hop = 1.0 if hop_seconds is None and task in ("timeline", "detect") else hop_seconds
         settings = {
             "task": task,
             "views": list(views) if isinstance(views, tuple) else views,
-            "topk": topk,
+            "topk": checked_count("topk", topk),
             "hop_seconds": hop,
             "window_seconds": window_seconds,
             "rules": None if rules is None else dataclasses.asdict(rules),
@@ -175,7 +173,7 @@ class BatchPredictor:
             "engine": engine,
             "precision": precision,
             "device": None if device is None else str(device),
-            "threads": threads,
+            "threads": None if threads is None else checked_count("threads", threads),
         }
         entry = reference.entry
         settings["model"] = f"{entry.model}:{entry.tag}" if entry else str(expanded(model).absolute())
@@ -361,10 +359,10 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     Raises:
         InputError: says what.
     """
+    from slowfast_zoo.inference.inputs import check_clips
     from slowfast_zoo.network.slowfast import check_clip_head
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.video.clips import view_counts
-    from slowfast_zoo.video.sampling import checked_seconds
 
     entry = reference.entry
     for name in ("hop_seconds", "window_seconds"):
@@ -388,11 +386,8 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     if settings["rules"] is not None and task != "timeline":
         raise InputError(f"rules are about segments, which task='timeline' finds, not '{task}'.")
     clips, _ = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
-    if clips > 1 and task != "predict" and settings["window_seconds"] is None and entry is not None:
-        raise InputError(
-            f"views are {clips} clips, and a window is as long as one: give window_seconds= for longer"
-            " windows, or views='quick'."
-        )
+    if task != "predict" and entry is not None:
+        check_clips(clips, settings["window_seconds"])
     if entry is not None and task != "detect":
         check_clip_head(entry.model_spec, f"task='{task}'")
     if entry is not None and task == "detect" and entry.model_spec.roi is None:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.engine import example_boxes
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
@@ -38,6 +38,7 @@ from slowfast_zoo.runtime.machine import processor
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.sampling import checked_count
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Machine:
         )
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        threads = counted(self.threads, "thread")
         return f"{self.device}; {self.processor}, {threads}; torch {self.torch_version}"
 
 
@@ -225,7 +226,9 @@ def benchmark(
     """
     persons = isinstance(model, (SlowFast, OptimizedModel)) and model.spec.roi is not None
     check_predictable(model, boxes=persons)
-    _check(source, repeats, warmup, boxes)
+    repeats, warmup = checked_count("repeats", repeats), checked_count("warmup", warmup)
+    boxes = checked_count("boxes", boxes)
+    _check(source)
     clips, crops = view_counts(model.clip_spec, views)
     if persons:
         if source is not None:
@@ -263,10 +266,7 @@ def benchmark(
     )
 
 
-def _check(source: object, repeats: int, warmup: int, boxes: int) -> None:
-    for name, count in (("repeats", repeats), ("warmup", warmup), ("boxes", boxes)):
-        if type(count) is not int or count < 1:
-            raise InputError(f"{name} is {count!r}; accepted: an integer of at least 1.")
+def _check(source: object) -> None:
     if source is not None:
         if not isinstance(source, (str, Path, bytes)):
             raise InputError(f"benchmark reads one video: a path, URL or bytes; got {_name(source)}.")

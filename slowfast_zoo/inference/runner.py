@@ -25,6 +25,7 @@ from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
 from slowfast_zoo.video.clips import Clips
+from slowfast_zoo.video.sampling import checked_count
 
 Item = TypeVar("Item")
 
@@ -145,13 +146,13 @@ class BatchRunner:
         owner: SlowFast | None = None,
     ) -> None:
         check_predictable(model, features=features, boxes=boxes)
-        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise InputError(f"batch_size is {batch_size!r}; accepted: an integer of at least 1, or None.")
+        if batch_size is not None:
+            batch_size = checked_count("batch_size", batch_size, beside=", or None")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
-            index = device_of(model, device)
-            fast = optimized(model, engine, precision, index, clips, owner)
-            self.model = fast or eval_twin(model, index)
+            target = device_of(model, device)
+            fast = optimized(model, engine, precision, target, clips, owner)
+            self.model = fast or eval_twin(model, target)
         else:
             _check_optimized(model, engine, precision, device)
         if isinstance(self.model, SlowFast):
@@ -218,7 +219,7 @@ class Job:
         Raises:
             InputError: some are no numbers.
         """
-        return self._finite(probabilities(torch.stack(self.logits), activation, rule))
+        return self.finite(probabilities(torch.stack(self.logits), activation, rule))
 
     def of_boxes(self, activation: Activation) -> Tensor:
         """The answers for all boxes, ``(n, classes)``.
@@ -226,9 +227,14 @@ class Job:
         Raises:
             InputError: some are no numbers.
         """
-        return self._finite(activated(self.logits[0], activation))
+        return self.finite(activated(self.logits[0], activation))
 
-    def _finite(self, scores: Tensor) -> Tensor:
+    def finite(self, scores: Tensor) -> Tensor:
+        """What was made of the logits.
+
+        Raises:
+            InputError: some are no numbers.
+        """
         if not torch.isfinite(scores).all():
             raise InputError(
                 f"The model returned NaN for '{self.source}': its weights are damaged, or its precision"

@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import expanded, written_whole
+from slowfast_zoo.errors import UnknownNameError, counted, did_you_mean, quoted
+from slowfast_zoo.files import write_bytes
 from slowfast_zoo.runtime.packages import require
 
 if TYPE_CHECKING:
@@ -95,12 +95,7 @@ def write_segments(timeline: Timeline, path: str | Path, form: str | None = None
         MissingDependencyError: a picture without matplotlib.
     """
     chosen = format_of(path, form)
-    content = _picture(timeline) if chosen == "png" else text_of(timeline, chosen).encode()
-    try:
-        with written_whole(expanded(path)) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+    write_bytes(path, _picture(timeline) if chosen == "png" else text_of(timeline, chosen).encode())
 
 
 def text_of(timeline: Timeline, form: SegmentFormat) -> str:

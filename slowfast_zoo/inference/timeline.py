@@ -21,15 +21,15 @@ import torch
 from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.inputs import check_single
+from slowfast_zoo.inference.inputs import check_clips, check_single
 from slowfast_zoo.inference.runner import BatchRunner, check_predictable, frames_on
 from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
-from slowfast_zoo.inference.video_run import VideoRun, WindowJob
+from slowfast_zoo.inference.video_run import VideoRun, WindowJob, window_jobs
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import LastWindow, class_names
 from slowfast_zoo.video.clips import Views, view_counts
-from slowfast_zoo.video.sampling import is_number
+from slowfast_zoo.video.sampling import checked_count, is_number
 from slowfast_zoo.video.windows import Grid, Window, WindowReader
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Timeline:
         """
         if not is_number(seconds):
             raise InputError(f"seconds is {seconds!r:.60}; accepted: a finite number.")
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise InputError(f"k is {k!r}; accepted: an integer of at least 1.")
+        k = checked_count("k", k)
         row = self.windows.probabilities[np.abs(self.windows.center_seconds - seconds).argmin()]
         best = np.argsort(-row, kind="stable")[:k]
         return [(self.labels[index], float(row[index])) for index in best.tolist()]
@@ -251,11 +250,7 @@ class TimelineMaker:
     ) -> None:
         check_predictable(model)
         clips, _ = view_counts(model.clip_spec, views)
-        if clips > 1 and grid.window_seconds is None:
-            raise InputError(
-                f"views are {clips} clips, and a window is as long as one: give window_seconds= for longer"
-                " windows, or views='quick'."
-            )
+        check_clips(clips, grid.window_seconds)
         self.grid, self.rules, self.views, self.batch_size = grid, rules, views, batch_size
         # What the model's owner does to it later reaches no answer of this object.
         self.spec, self.clip_spec = model.spec, model.clip_spec
@@ -341,8 +336,7 @@ class TimelineRun(VideoRun[WindowJob, Timeline]):
         self._runner = maker.runner(self.total * clips * crops if self._alone else None)
 
     def _jobs(self, reader: WindowReader) -> Generator[WindowJob, None, None]:
-        for window, clips in reader:
-            yield WindowJob(self.name, clips, window=window)
+        return window_jobs(self.name, reader)
 
     def _of(self, job: WindowJob) -> tuple[Window, torch.Tensor]:
         return job.window, job.probabilities(self._maker.spec.activation, self._maker.clip_spec.aggregate)

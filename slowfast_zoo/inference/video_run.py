@@ -31,6 +31,12 @@ class WindowJob(Job):
 AnyWindowJob = TypeVar("AnyWindowJob", bound=WindowJob)
 
 
+def window_jobs(name: str, reader: WindowReader) -> Generator[WindowJob, None, None]:
+    """The windows of the video of that name, as they are read."""
+    for window, clips in reader:
+        yield WindowJob(name, clips, window=window)
+
+
 class VideoRun(abc.ABC, Generic[AnyWindowJob, Answer]):
     """An answer in the making: iterate over it in a ``with`` statement, then ask for the ``answer`` so far.
 

@@ -1,6 +1,6 @@
 """The SlowFast network: two pathways, lateral connections, one head; one class for every publisher.
 
-Names in the state dict, frozen by a test::
+Names in the state dict, frozen by a test:
 
     {slow,fast}.stem.{conv,norm}                    (1 or 5, 7, 7) convolution, batch norm
     {slow,fast}.stage{1..4}.{i}.{conv,norm}{1,2,3}  bottleneck: (1 or 3, 1, 1), (1, 3, 3), (1, 1, 1)
@@ -183,7 +183,7 @@ class SlowFast(nn.Module):
 
         Raises:
             SpecError: a negative ``num_classes``.
-            InputError: as many labels as there are not classes.
+            InputError: ``labels`` isn't one name per class.
         """
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)

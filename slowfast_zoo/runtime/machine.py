@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast_zoo.errors import counted
+
 if TYPE_CHECKING:
     import torch
 
@@ -100,8 +102,8 @@ def description(device: torch.device) -> str:
     found = versions("slowfast-zoo", "torch", "av", "numpy")
     parts = [f"Python {platform.python_version()}", *(f"{name} {version}" for name, version in found.items())]
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    count = torch.get_num_threads()
-    return f"{', '.join(parts)}; {device}{name}; {processor()}, {count} thread{'s' * (count > 1)}"
+    threads = counted(torch.get_num_threads(), "thread")
+    return f"{', '.join(parts)}; {device}{name}; {processor()}, {threads}"
 
 
 def _cpuinfo() -> str:

@@ -12,15 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import DataError, InputError, counted
-from slowfast_zoo.network.slowfast import check_part
+from slowfast_zoo.errors import DataError, counted
 
 if TYPE_CHECKING:
-    from slowfast_zoo.data.dataset import ClipDataset
-    from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.training.recipe import TrainConfig
 
 
@@ -75,52 +71,6 @@ class Plan:
         return (
             f"{counted(config.epochs, 'epoch')} of {counted(self.steps_per_epoch, 'step')} of"
             f" {counted(self.step_clips, 'clip')}, learning rate {self.lr:g}{scaled}"
-        )
-
-
-def check_trainable(
-    model: SlowFast,
-    dataset: ClipDataset,
-    validation: ClipDataset | None,
-    sample_weights: Sequence[float] | None,
-    config: TrainConfig,
-) -> None:
-    """Refuses what no training can start with; the arguments are those of ``train``.
-
-    Raises:
-        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
-            weights.
-        DataError: an empty dataset.
-    """
-    if model.spec.num_classes == 0:
-        raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError("Every parameter of the model is frozen; there is nothing to train.")
-    check_thawing(config.thaw_at, model.frozen[0])
-    for name, data in (("training", dataset), ("validation", validation)):
-        if data is not None and len(data) == 0:
-            raise DataError(f"The {name} dataset is empty.")
-    if sample_weights is not None:
-        usable = len(sample_weights) == len(dataset) and min(sample_weights) >= 0 and sum(sample_weights) > 0
-        if not usable or not math.isfinite(sum(sample_weights)):
-            raise InputError(
-                f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
-                " number of at least 0 per clip, not all of them 0."
-            )
-
-
-def check_thawing(thaw_at: float, frozen_up_to: str | None) -> None:
-    """Refuses to freeze what isn't there, and to thaw what isn't frozen.
-
-    Raises:
-        InputError: nothing is frozen.
-        UnknownNameError: no such part.
-    """
-    check_part(frozen_up_to)
-    if thaw_at < 1 and frozen_up_to is None:
-        raise InputError(
-            f"thaw_at is {thaw_at:g}, and no part of the network is frozen: model.freeze(part), freeze_up_to"
-            " or --freeze says what learns later."
         )
 
 

@@ -33,12 +33,12 @@ from slowfast_zoo.data.loader import (
     load,
     normalized,
 )
-from slowfast_zoo.errors import ExportError, InputError, TrainingError
+from slowfast_zoo.errors import DataError, ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_part
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
@@ -50,7 +50,7 @@ from slowfast_zoo.training.log import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import loss_of
 from slowfast_zoo.training.optimizer import WeightAverage, make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import Plan, check_trainable, learning_rate
+from slowfast_zoo.training.schedule import Plan, learning_rate
 from slowfast_zoo.training.state import (
     BEST,
     LAST,
@@ -151,6 +151,52 @@ def train(
         stack.enter_context(shared_batch_norms(model, group, config.sync_batch_norms))
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         return trainer.run(resume, progress, listener)
+
+
+def check_trainable(
+    model: SlowFast,
+    dataset: ClipDataset,
+    validation: ClipDataset | None,
+    sample_weights: Sequence[float] | None,
+    config: TrainConfig,
+) -> None:
+    """Refuses what no training can start with; the arguments are those of ``train``.
+
+    Raises:
+        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
+            weights.
+        DataError: an empty dataset.
+    """
+    if model.spec.num_classes == 0:
+        raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("Every parameter of the model is frozen; there is nothing to train.")
+    check_thawing(config.thaw_at, model.frozen[0])
+    for name, data in (("training", dataset), ("validation", validation)):
+        if data is not None and len(data) == 0:
+            raise DataError(f"The {name} dataset is empty.")
+    if sample_weights is not None:
+        usable = len(sample_weights) == len(dataset) and min(sample_weights) >= 0 and sum(sample_weights) > 0
+        if not usable or not math.isfinite(sum(sample_weights)):
+            raise InputError(
+                f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
+                " number of at least 0 per clip, not all of them 0."
+            )
+
+
+def check_thawing(thaw_at: float, frozen_up_to: str | None) -> None:
+    """Refuses to freeze what isn't there, and to thaw what isn't frozen.
+
+    Raises:
+        InputError: nothing is frozen.
+        UnknownNameError: no such part.
+    """
+    check_part(frozen_up_to)
+    if thaw_at < 1 and frozen_up_to is None:
+        raise InputError(
+            f"thaw_at is {thaw_at:g}, and no part of the network is frozen: model.freeze(part), freeze_up_to"
+            " or --freeze says what learns later."
+        )
 
 
 class _Trainer:

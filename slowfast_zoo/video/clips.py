@@ -1,8 +1,10 @@
 """The one clip builder: a video and a ``ClipSpec`` become the views that the network sees.
 
-clips = read_clips("clip.mp4", model.clip_spec, views="published")
-for batch in clips.batches(8):      # float32 (n, C, T, H, W)
-    logits = model(batch)
+    clips = read_clips("clip.mp4", model.clip_spec, views="published")
+    for batch in clips.batches(8):      # float32 (n, C, T, H, W)
+        logits = model(batch)
+
+Each frame is decoded and resized once, however many views need it.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from slowfast_zoo.errors import FrameCountError, InputError, counted, did_you_mean
+from slowfast_zoo.errors import InputError, counted, did_you_mean
 from slowfast_zoo.spec import ClipSpec, NamedViews
-from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span
 from slowfast_zoo.video.transforms.functional import FramePipeline
@@ -198,11 +200,7 @@ class Clips:
 
 
 def _read(video: Video, spec: ClipSpec, views: Views, device: torch.device | None) -> Clips:
-    try:
-        return _decode(video, spec, views, device)
-    except FrameCountError:
-        # Decoding has just shown how many frames there are; the clips lie elsewhere then.
-        return _decode(video, spec, views, device)
+    return with_true_count(lambda: _decode(video, spec, views, device))
 
 
 def _decode(video: Video, spec: ClipSpec, views: Views, device: torch.device | None) -> Clips:

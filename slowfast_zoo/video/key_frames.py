@@ -1,9 +1,11 @@
 """Key frames of a video, where persons have boxes, each with the clip around it.
 
-with open_video("film.mp4") as video:
-    plan = KeyFrames([1.0, 2.5])
-    for window, clips in WindowReader(video, model.clip_spec, plan):
-        plan.seconds[window.number], clips.tensor()     # when it is, float32 (1, C, T, H, W)
+    with open_video("film.mp4") as video:
+        plan = KeyFrames([1.0, 2.5])
+        for window, clips in WindowReader(video, model.clip_spec, plan):
+            plan.seconds[window.number], clips.tensor()     # when it is, float32 (1, C, T, H, W)
+
+All clips come out of one pass through the video.
 """
 
 from __future__ import annotations

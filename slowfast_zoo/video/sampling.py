@@ -2,7 +2,7 @@
 
 Nothing here reads a video or imports torch. A video is a count of frames and, where the rule
 looks at time, a frame rate or the times of its frames; a clip is a row of frame numbers, 0 being the
-first frame that decodes. ``s`` marks the frames of one clip below, ``.`` those that it skips::
+first frame that decodes. ``s`` marks the frames of one clip below, ``.`` those that it skips:
 
     frame    0  1  2  3  4  5  6  7  8  9 10 11
     clip 0   s  .  s  .  s                            num_frames=3, frame_stride=2, clips=2,
@@ -50,7 +50,7 @@ def clip_indices(
 ) -> Indices:
     """The frames of the test clips, int64 of shape (clips, spec.num_frames), each in 0..num_frames-1.
 
-    Starts of 10 clips of 32 frames, stride 2, in a video of 300 frames at 30 frames per second::
+    Starts of 10 clips of 32 frames, stride 2, in a video of 300 frames at 30 frames per second:
 
         openmmlab-0.x     11  35  59  82 106 130 154 177 201 225   middles of ten equal parts
         openmmlab-1.x      0  26  53  79 105 132 158 184 211 237   first to last possible start
@@ -60,7 +60,7 @@ def clip_indices(
         pytorchvideo       0  27  53  79 105 132 158 184 210 236   in seconds, first to last
         gluoncv            0  26  52  78 104 130 156 182 208 236   on every second frame
 
-    and inside a clip that starts at 0::
+    and inside a clip that starts at 0:
 
         openmmlab, gluoncv          0 2 4 ... 58 60 62
         pyslowfast, pytorchvideo    0 2 4 ... 58 60 63     evenly from the first to the last frame
@@ -69,7 +69,7 @@ def clip_indices(
     "pyslowfast-segments" cuts the video into ``num_frames`` parts and takes the middle of each, so
     all its clips are equal; "pyslowfast-charades" spreads starts like openmmlab-1.x.
 
-    A clip that is longer than its video, here 5 frames at stride 2 of a video of 6 frames::
+    A clip that is longer than its video, here 5 frames at stride 2 of a video of 6 frames:
 
         loop          0 2 4 0 2      counts on from the first frame
         repeat_last   0 2 4 4 4      openmmlab and gluoncv: the clip's last frame that exists
@@ -89,7 +89,7 @@ def clip_indices(
             notion of time in a spec that asks for one.
     """
     rule, video = RULES[spec.sampling], _timing(spec, num_frames, fps, stamps)
-    clips = _check_count("clips", spec.clips if clips is None else clips)
+    clips = checked_count("clips", spec.clips if clips is None else clips)
     return _frames_of(rule, spec, video, rule.test_starts(spec, video, clips))
 
 
@@ -98,7 +98,7 @@ def center_indices(
 ) -> Indices:
     """The frames of one clip in the middle of the video, int64 of shape (1, spec.num_frames).
 
-    OpenMMLab's rules place a single clip there themselves, the others at the start::
+    OpenMMLab's rules place a single clip there themselves, the others at the start:
 
         frame   0  1  2  3  4  5  6  7  8  9
         clip          s  .  s  .  s             num_frames=3, frame_stride=2
@@ -145,7 +145,7 @@ def key_indices(
 
     The key frame is the one at that time, at ``spec.fps`` where that is given: the frames taken lie as far
     apart in time as those that the weights were trained with, whatever the video's rate. 4 frames at stride
-    16 around second 2 of a video of 30 frames per second::
+    16 around second 2 of a video of 30 frames per second:
 
         openmmlab-0.x-key, openmmlab-video-key, pyslowfast-key    28 44 60 76
         openmmlab-1.x-key                                         29 45 61 77    one frame later
@@ -263,15 +263,25 @@ def checked_seconds(name: str, value: object, *, positive: bool = False) -> floa
     return float(value)
 
 
-def _check_count(name: str, value: int) -> int:
+def checked_count(name: str, value: object, *, beside: str = "") -> int:
+    """How many of something there are to be, as Python's integer.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        beside: what else the caller accepts, for the message: ", or None".
+
+    Raises:
+        InputError: no integer, Python's or NumPy's, of at least 1.
+    """
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} is {value!r}; accepted: an integer of at least 1.")
+        raise InputError(f"{name} is {value!r:.60}; accepted: an integer of at least 1{beside}.")
     return int(value)
 
 
 def _timing(spec: ClipSpec, num_frames: int, fps: Rate, stamps: Stamps | None) -> Timing:
     """What the spec's rule has to know, after checking the arguments."""
-    rule, count = RULES[spec.sampling], _check_count("num_frames", num_frames)
+    rule, count = RULES[spec.sampling], checked_count("num_frames", num_frames)
     if spec.time_base == "frames" or spec.fps is None:
         to_last = (spec.num_frames - 1) * spec.frame_stride + 1
         return Timing(count, Fraction(spec.span_frames if rule.counts_last_stride else to_last), None)

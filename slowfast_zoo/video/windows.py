@@ -69,7 +69,7 @@ class Grid:
 
     A window begins with the frame whose begin is nearest to its time on the grid; times that would begin with
     the same frame give one window. A window that ends where the part does is the last one, and so is the
-    first that begins inside the part and reaches beyond its end; ``last`` says what becomes of that::
+    first that begins inside the part and reaches beyond its end; ``last`` says what becomes of that:
 
         part         |--------------------|
         windows      |-------|

@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from slowfast_zoo.errors import counted
 from slowfast_zoo.inference.detect.detections import Detections, Person
 from slowfast_zoo.inference.stream.stream import StreamResult
 from slowfast_zoo.inference.timeline import Timeline
@@ -36,12 +37,12 @@ def answer_html(answer: Answer) -> str:
     parts = [_state(answer)]
     if answer.prediction is not None:
         prediction = answer.prediction
-        where = f"{prediction.views[0]} clip{'s' * (prediction.views[0] > 1)}"
+        where = counted(prediction.views[0], "clip")
         if prediction.seconds is not None:
             where += f", {prediction.seconds[0]:.1f}-{prediction.seconds[1]:.1f} s"
         where += ", shorter than a clip" * prediction.padded
         if prediction.damaged_frames:
-            where += f", {prediction.damaged_frames} damaged frames"
+            where += f", {counted(prediction.damaged_frames, 'damaged frame')}"
         parts.append(f'<h3>What it shows <small class="sfz-dim">{escape(where)}</small></h3>')
         parts.append(bars_html(prediction.labels, prediction.scores))
     if answer.timeline is not None:
@@ -116,9 +117,9 @@ def timeline_html(timeline: Timeline) -> str:
     more = len(timeline.segments) - _MOST_ROWS
     hidden = f'<p class="sfz-dim">{more} more are in the files.</p>' if more > 0 else ""
     found = f"<table>{rows}</table>{hidden}" if rows else '<p class="sfz-dim">No class reaches 50 %.</p>'
-    count = len(timeline.segments)
+    count = counted(len(timeline.segments), "segment")
     return (
-        f'<h3>When <small class="sfz-dim">{count} segment{"s" * (count != 1)} in {_clock(duration)};'
+        f'<h3>When <small class="sfz-dim">{count} in {_clock(duration)};'
         f' a click moves the player</small></h3><div class="sfz-legend">{legend}</div>'
         f'<div class="sfz-track" data-duration="{duration:.6f}">'
         f'<div class="sfz-plot">{_curves(timeline, colors)}</div>'
@@ -144,8 +145,7 @@ def persons_html(found: Detections) -> str:
     ]
     more = len(found.persons) - _MOST_ROWS
     hidden = f'<p class="sfz-dim">{more} more are in the file.</p>' if more > 0 else ""
-    count, frames = len(found.persons), len(found.key_seconds)
-    note = f"{count} box{'es' * (count != 1)} in {frames} key frame{'s' * (frames != 1)};"
+    note = f"{counted(len(found.persons), 'box')} in {counted(len(found.key_seconds), 'key frame')};"
     note += " a click moves the player"
     shown = f"<table>{rows}</table>{hidden}" if rows else '<p class="sfz-dim">Nobody was found.</p>'
     return (

@@ -38,8 +38,8 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling
 from slowfast_zoo.video.clips import Clips
-from slowfast_zoo.video.decoding import rgb as pixels
-from slowfast_zoo.video.transforms import functional as views
+from slowfast_zoo.video.decoding import rgb
+from slowfast_zoo.video.transforms import functional
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.datasets import Dataset
 from slowfast_zoo.zoo import create_model
@@ -153,8 +153,8 @@ def test_seeded_numbers_are_those_of_the_publishers_references() -> None:
 
 
 def bgr(patch: pytest.MonkeyPatch) -> None:
-    convert = pixels.RgbConverter.__call__
-    patch.setattr(pixels.RgbConverter, "__call__", lambda self, frame: convert(self, frame)[..., ::-1])
+    convert = rgb.RgbConverter.__call__
+    patch.setattr(rgb.RgbConverter, "__call__", lambda self, frame: convert(self, frame)[..., ::-1])
 
 
 def next_frame(patch: pytest.MonkeyPatch) -> None:
@@ -182,12 +182,12 @@ def one_wrong_frame(patch: pytest.MonkeyPatch) -> None:
 def float_resize(patch: pytest.MonkeyPatch) -> None:
     """Bilinear in floating point, then rounded: off by one level in every eighth value."""
 
-    def resized(picture: np.ndarray, height: int, width: int, box: views.Box, **_: object) -> np.ndarray:
+    def resized(picture: np.ndarray, height: int, width: int, box: functional.Box, **_: object) -> np.ndarray:
         values = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)
-        values = views.interpolate(values, height, width).round().clamp(0, 255)
-        return values.numpy().astype(np.uint8)[:, *views.slices(box)].transpose(1, 0, 2)
+        values = functional.interpolate(values, height, width).round().clamp(0, 255)
+        return values.numpy().astype(np.uint8)[:, *functional.slices(box)].transpose(1, 0, 2)
 
-    patch.setattr(views, "resize_bytes", resized)
+    patch.setattr(functional, "resize_bytes", resized)
 
 
 def antialiasing(patch: pytest.MonkeyPatch) -> None:
@@ -196,17 +196,19 @@ def antialiasing(patch: pytest.MonkeyPatch) -> None:
             picture[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
         )[0]
 
-    patch.setattr(views, "interpolate", smooth)
+    patch.setattr(functional, "interpolate", smooth)
 
 
 def wrong_crop(patch: pytest.MonkeyPatch) -> None:
-    boxes = views.crop_boxes
-    patch.setattr(views, "crop_boxes", lambda spec, *rest: boxes(spec.replace(crop_rule="uniform"), *rest))
+    boxes = functional.crop_boxes
+    patch.setattr(
+        functional, "crop_boxes", lambda spec, *rest: boxes(spec.replace(crop_rule="uniform"), *rest)
+    )
 
 
 def wrong_std(patch: pytest.MonkeyPatch) -> None:
-    right = views.normalize
-    patch.setattr(views, "normalize", lambda clip, spec: right(clip, spec.replace(std=spec.std[::-1])))
+    right = functional.normalize
+    patch.setattr(functional, "normalize", lambda clip, spec: right(clip, spec.replace(std=spec.std[::-1])))
 
 
 def other_slow_frames(patch: pytest.MonkeyPatch) -> None:

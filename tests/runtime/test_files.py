@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slowfast_zoo.files import check_writable, decoded, expanded, written_whole
+from slowfast_zoo.errors import InputError
+from slowfast_zoo.files import check_writable, decoded, expanded, write_bytes, written_whole
 
 
 def write(path: Path, *, keep_links: bool = True) -> None:
@@ -43,6 +44,13 @@ def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
         write(link)
     assert [path.name for path in tmp_path.rglob("*")].count("target.json") == 1
     assert not list(tmp_path.rglob("*.slowfast-tmp"))
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "new.txt", b"a\r\nb\n")
+    assert (tmp_path / "new.txt").read_bytes() == b"a\r\nb\n"
+    with pytest.raises(InputError, match=r"^'.*none.a\.txt' can't be written: No such file or directory\.$"):
+        write_bytes(tmp_path / "none" / "a.txt", b"")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices have no paths there")

@@ -20,7 +20,7 @@ from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Clips, read_clips, view_counts
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.video import Frame, Video
+from slowfast_zoo.video.decoding.video import Frame, Video, with_true_count
 from slowfast_zoo.video.sampling import clip_indices
 from slowfast_zoo.video.transforms.transforms import eval_transform
 
@@ -220,6 +220,18 @@ def test_seconds_are_taken_from_time_stamps(tmp_path: Path) -> None:
         assert part.duration == stamps[50] - stamps[20]
     told = read_clips(tmp_path / "a.mkv", spec, views="published", fps=30)
     assert told.indices.tolist() == clip_indices(spec, len(varying), 30).tolist(), "what the user says counts"
+
+
+def test_a_count_that_is_wrong_every_time_is_told() -> None:
+    tries = []
+
+    def work() -> None:
+        tries.append(0)
+        raise FrameCountError("fewer again")
+
+    with pytest.raises(FrameCountError, match="fewer again"):
+        with_true_count(work)
+    assert len(tries) == 3
 
 
 def test_clips_are_chosen_anew_when_the_count_was_wrong() -> None:

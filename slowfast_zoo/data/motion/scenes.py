@@ -24,8 +24,9 @@ SPRITE_SIDE = 96
 """Pixels of a sprite's sides."""
 
 
-def draw_scene(rng: np.random.Generator, side: int = SCENE_SIDE) -> Pixels:
-    """A random picture, uint8 (3, side, side)."""
+def draw_scene(rng: np.random.Generator) -> Pixels:
+    """A random picture, uint8 (3, SCENE_SIDE, SCENE_SIDE)."""
+    side = SCENE_SIDE
     picture = _paint(_field(rng, side), rng)
     if rng.random() < 0.5:
         horizon = _smoothstep((_ramp(side, rng.uniform(-0.3, 0.3)) - rng.uniform(0.25, 0.75)) * side / 2)

@@ -1,6 +1,6 @@
 """Who does what when, as rows: a box at a second of a video, and one action; ground truth or detections.
 
-AVA's CSV, which MMAction2 and PySlowFast write too, has no header::
+AVA's CSV, which MMAction2 and PySlowFast write too, has no header:
 
     video,second,x1,y1,x2,y2,action[,person or score]     boxes as shares of width and height
     video,second                                          a frame that was looked at: nobody is in it

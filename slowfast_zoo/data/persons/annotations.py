@@ -1,13 +1,12 @@
 """A dataset of persons: who does what when, in which videos, with which classes.
 
-=============  ====================================================  ==================  ====================
-form           file                                                  times               boxes
-=============  ====================================================  ==================  ====================
-one's own      .csv with a header, .jsonl (``tables``)               seconds             pixels or shares
-AVA's          .csv without a header (``actions``)                   seconds             shares
-MultiSports'   .pkl (``multisports``)                                frames, from 1      pixels
-CVAT's         .xml, for video or for images 1.1 (``cvat``)          frames, from 0      pixels
-=============  ====================================================  ==================  ====================
+    form           file                                         times           boxes
+    one's own      .csv with a header, .jsonl (tables)          seconds         pixels or shares
+    AVA's          .csv without a header (actions)              seconds         shares
+    MultiSports'   .pkl (multisports)                           frames, from 1  pixels
+    CVAT's         .xml, for video or for images 1.1 (cvat)     frames, from 0  pixels
+
+Shares are of the picture's width and height.
 """
 
 from __future__ import annotations
@@ -85,6 +84,11 @@ class PersonAnnotations:
     proposals: Mapping[str, PersonBoxes] | None = None
     """A detector's boxes by video, in the times of the videos."""
 
+    @property
+    def counts_frames(self) -> bool:
+        """Whether times are numbers of frames instead of seconds."""
+        return self.form in ("multisports", "cvat")
+
     @functools.cached_property
     def key_frames(self) -> tuple[KeyFrame, ...]:
         """The frames that count and have somebody in them, in order; rows of equal boxes are one person."""
@@ -111,7 +115,7 @@ class PersonAnnotations:
         Raises:
             DataError: the video has no such time; says what is accepted.
         """
-        counts = self.form in ("multisports", "cvat")
+        counts = self.counts_frames
         moment = time - self.begins_at
         known = video.num_frames - 1 if counts else video.seconds_of(video.num_frames)
         if not 0 <= moment <= known + (0 if counts else 0.5 / float(video.fps)):
@@ -124,7 +128,7 @@ class PersonAnnotations:
         return video.seconds_of(int(moment)) if counts else min(moment, video.seconds_of(video.num_frames))
 
     def _way_out(self, time: float) -> str:
-        if self.form in ("multisports", "cvat"):
+        if self.counts_frames:
             return "is it another cut of the video?"
         if self.begins_at == 0 and time >= 900:
             return "if videos begin at second 900 of the film, as AVA's, say begins_at=900 (--begins-at 900)."

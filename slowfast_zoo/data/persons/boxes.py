@@ -1,15 +1,15 @@
 """Persons' boxes from anywhere, made one thing: which boxes a key frame has, in pixels and in shares.
 
-=====================================  ==================================================================
-array (n, 4) or (n, 5)                 x1, y1, x2, y2[, score]; the same in every key frame
-dict                                   second: any of these
-file that ends in .csv                 AVA's and PySlowFast's rows, ``video,second,x1,y1,x2,y2,...``
-file that ends in .pkl                 MMAction2's proposals, ``{"video,0902": array}``; nothing in it is run
-a detector's result                    ``.xyxy`` with ``.confidence`` and ``.tracker_id`` (supervision),
-                                       ``.boxes`` with ``.xyxy``, ``.conf``, ``.id`` (Ultralytics), or a dict
-                                       of "boxes", "scores", "labels" (torchvision); of its classes persons
-a function                             frame, uint8 (H, W, 3) RGB -> boxes, or (boxes, scores), or a result
-=====================================  ==================================================================
+    array (n, 4) or (n, 5)    x1, y1, x2, y2[, score]; the same in every key frame
+    dict                      second: any of these
+    file that ends in .csv    AVA's and PySlowFast's rows, video,second,x1,y1,x2,y2,...
+    file that ends in .pkl    MMAction2's proposals, {"video,0902": array}; nothing in it is run
+    a detector's result       .xyxy with .confidence and .tracker_id (supervision), .boxes with .xyxy, .conf,
+                              .id (Ultralytics), or a dict of "boxes", "scores", "labels" (torchvision); of
+                              its classes persons
+    a function                frame, uint8 (H, W, 3) RGB -> boxes, or (boxes, scores), or a result
+
+Units are never guessed: files have shares and all else pixels, unless ``unit`` says otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST_BOXES = 1000
 """Of a frame; more are a detector without a threshold."""
 SAME_SECOND = 0.02
 """Times that are nearer are one key frame: half a frame of most videos."""
-_SHARES = 1.5
+SHARES_BELOW = 1.5
 """Boxes that stay below are shares: in pixels they would be smaller than two."""
 _FAR = 1e9
 """Coordinates from here on are no place in a picture."""
@@ -328,11 +328,11 @@ def _check_values(boxes: Values, scores: Values, unit: Unit, height: int, width:
     if not fine.all():
         row = int(np.flatnonzero(~fine)[0])
         raise InputError(
-            f"Box {row} {where} is {_shown(boxes[row])}, score {scores[row]:g}: not finite numbers below"
+            f"Box {row} {where} is {shown(boxes[row])}, score {scores[row]:g}: not finite numbers below"
             f" {_FAR:g}."
         )
     largest = float(np.abs(boxes).max())
-    if unit == "pixels" and largest <= _SHARES:
+    if unit == "pixels" and largest <= SHARES_BELOW:
         raise InputError(
             f"Boxes {where} reach {largest:.3g}: these are shares of width and height, given as pixels. Say"
             " unit='normalized'."
@@ -346,7 +346,7 @@ def _check_values(boxes: Values, scores: Values, unit: Unit, height: int, width:
     if reversed_.any():
         row = int(np.flatnonzero(reversed_)[0])
         raise InputError(
-            f"Box {row} {where} is {_shown(boxes[row])}, which has no area; accepted: x1, y1, x2, y2, the"
+            f"Box {row} {where} is {shown(boxes[row])}, which has no area; accepted: x1, y1, x2, y2, the"
             " upper left and the lower right corner (not x, y, width, height)."
         )
     right, bottom = (width, height) if unit == "pixels" else (1.0, 1.0)
@@ -354,12 +354,13 @@ def _check_values(boxes: Values, scores: Values, unit: Unit, height: int, width:
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
         raise InputError(
-            f"Box {row} {where} is {_shown(boxes[row])}, which lies outside the picture of {width}x{height}"
+            f"Box {row} {where} is {shown(boxes[row])}, which lies outside the picture of {width}x{height}"
             " pixels; were the boxes made for another size?"
         )
 
 
-def _shown(box: Values) -> str:
+def shown(box: Values) -> str:
+    """The numbers of a box, for messages."""
     return ", ".join(f"{value:g}" for value in box.tolist())
 
 
@@ -370,7 +371,6 @@ _OfVideo = TypeVar("_OfVideo")
 
 
 def _read_file(path: Path) -> _Rows:
-    path = expanded(path)
     return _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
 
 

@@ -11,15 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slowfast_zoo.data.annotations import Sample
-from slowfast_zoo.data.check import section
+from slowfast_zoo.data.check import MOST_LINES, section
 from slowfast_zoo.data.persons.actions import Values, overlaps
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
+from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
 from slowfast_zoo.errors import InputError, VideoError, counted, quoted
 
 _FILM = 900.0
 """Where AVA's 15 minutes of a film begin, in seconds."""
-_SHARES = 1.5
-"""Boxes in pixels below are smaller than two of them: shares, among pixels."""
 _OVERHANG = 0.05
 """Part of the picture that boxes may reach outside of it: annotators and detectors do."""
 _FEW_FOUND = 0.5
@@ -153,8 +152,7 @@ class _Part:
         yield from self._lists()
 
     def _end(self, look: _Look) -> float:
-        counts = self.annotations.form in ("multisports", "cvat")
-        return look.frames - 1 if counts else look.seconds
+        return look.frames - 1 if self.annotations.counts_frames else look.seconds
 
     def _times(self) -> Iterator[tuple[str, str]]:
         given, begin = self.annotations, self.annotations.begins_at
@@ -176,7 +174,7 @@ class _Part:
         way_out = "all times fit if videos begin at second 900, as AVA's: --begins-at 900 (begins_at=900)."
         if not fits_film:
             way_out = "is it another cut, or another time base? --begins-at says where videos begin."
-        unit = "frames" if given.form in ("multisports", "cvat") else "seconds"
+        unit = "frames" if given.counts_frames else "seconds"
         for video, wrong in outside.items():
             if wrong:
                 end = begin + self._end(self.looks[video])
@@ -192,15 +190,15 @@ class _Part:
         for row in _some((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)):
             yield (
                 title,
-                f"{self._at(row)}: {_shown(boxes[row])} has no area; accepted: x1, y1, x2, y2, the upper left"
+                f"{self._at(row)}: {shown(boxes[row])} has no area; accepted: x1, y1, x2, y2, the upper left"
                 " and the lower right corner (not x, y, width, height).",
             )
-        small = np.abs(boxes).max(axis=1, initial=0) <= _SHARES
+        small = np.abs(boxes).max(axis=1, initial=0) <= SHARES_BELOW
         if rows.unit == "pixels" and small.any():
             yield (
                 title,
                 f"{int(small.sum())} of {len(boxes)} boxes are shares of the picture among boxes in pixels,"
-                f" such as {_shown(boxes[small][0])} of {self._at(_some(small)[0])}; write all alike.",
+                f" such as {shown(boxes[small][0])} of {self._at(_some(small)[0])}; write all alike.",
             )
         looks = [self.looks[video] for video, _ in rows.frames]
         scale = np.array([[1.0, 1.0]] * len(looks))
@@ -213,7 +211,7 @@ class _Part:
             look = looks[int(rows.frame[row])]
             yield (
                 title,
-                f"{self._at(row)}: {_shown(boxes[row])} reaches outside of the picture of"
+                f"{self._at(row)}: {shown(boxes[row])} reaches outside of the picture of"
                 f" {look.width}x{look.height} pixels; was it made for another size?",
             )
 
@@ -341,10 +339,6 @@ def _remarks(given: PersonAnnotations) -> Iterator[tuple[str, str]]:
         )
 
 
-def _some(wrong: Any, limit: int = 20) -> list[int]:
-    rows: list[int] = np.flatnonzero(wrong)[:limit].tolist()
+def _some(wrong: Any) -> list[int]:
+    rows: list[int] = np.flatnonzero(wrong)[:MOST_LINES].tolist()
     return rows
-
-
-def _shown(box: Values) -> str:
-    return ", ".join(f"{value:g}" for value in box.tolist())

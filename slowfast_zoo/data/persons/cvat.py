@@ -1,7 +1,5 @@
 """CVAT's XML, "for video 1.1" and "for images 1.1": persons as boxes, what they do as attributes or labels.
 
-::
-
     <track id="0" label="person">                                       for video
       <box frame="12" outside="0" xtl="20" ytl="10" xbr="60" ybr="90">
         <attribute name="action">walk</attribute>

@@ -10,9 +10,9 @@ from slowfast_zoo.data.dataset import Persons, ReplacingDataset
 from slowfast_zoo.data.persons.actions import Values, overlaps
 from slowfast_zoo.data.persons.annotations import KeyFrame, PersonAnnotations
 from slowfast_zoo.data.persons.boxes import Boxes
-from slowfast_zoo.errors import DataError, FrameCountError, InputError
+from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.key_frames import KeyFrames
 from slowfast_zoo.video.transforms.boxes import scale_boxes, train_boxes
 from slowfast_zoo.video.transforms.transforms import train_transform
@@ -131,13 +131,9 @@ class PersonDataset(ReplacingDataset):
                 inside = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
                 if inside.any():
                     break
-            try:
-                rows = self._key(frame, video).train_clips(video, self.clip_spec, rng)
-                frames = video.frames(rows[0])
-            except FrameCountError:
-                # Decoding has just shown how many frames there are.
-                rows = self._key(frame, video).train_clips(video, self.clip_spec, rng)
-                frames = video.frames(rows[0])
+            frames = with_true_count(
+                lambda: video.frames(self._key(frame, video).train_clips(video, self.clip_spec, rng)[0])
+            )
         kept = torch.from_numpy(inside)
         return transform.apply(frames, view), Persons(torch.from_numpy(boxes).float()[kept], targets[kept])
 

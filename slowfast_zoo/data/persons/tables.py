@@ -1,7 +1,5 @@
 """One's own annotations of who does what when: a CSV file with a header, or JSON lines.
 
-::
-
     video,second,x1,y1,x2,y2,action,person
     a.mp4,3.0,20,10,60,90,walk,ann
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import expanded, written_whole
+from slowfast_zoo.files import write_bytes
 from slowfast_zoo.inference.aggregate import scores_text
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.weights.catalog.datasets import read_labels
@@ -160,16 +160,11 @@ class Detections:
             UnknownNameError: no such format.
             InputError: the file can't be written.
         """
-        path = expanded(path)
         if format_of(path, format) == "csv":
             text = self.ava_rows(video, begins_at)
         else:
             text = json.dumps(self.to_dict(), ensure_ascii=False) + "\n"
-        try:
-            with written_whole(path) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+        write_bytes(path, text.encode())
 
     def __repr__(self) -> str:
         parts = "" if self.complete else ", interrupted"

@@ -154,14 +154,14 @@ def optimize(
         )
     check_precision(precision, get_args(EnginePrecision))
     check_model(model)
-    index = to_device(device) if device is not None else next(model.parameters()).device
+    target = to_device(device) if device is not None else next(model.parameters()).device
     if precision == "int8":
-        return _in_int8(model, engine, index, calibration, min_agreement)
+        return _in_int8(model, engine, target, calibration, min_agreement)
     check_calibration(precision, calibration)
-    name = engine if engine != "auto" else choose(model, index, precision, clips) or EAGER.name
-    ENGINES[name].refuse(index, precision)
+    name = engine if engine != "auto" else choose(model, target, precision, clips) or EAGER.name
+    ENGINES[name].refuse(target, precision)
     folded = fold_batch_norms(model)
-    fast = OptimizedModel(model, folded, ENGINES[name], precision, index, replaceable=engine == "auto")
+    fast = OptimizedModel(model, folded, ENGINES[name], precision, target, replaceable=engine == "auto")
     fast.expect(clips)
     return fast
 

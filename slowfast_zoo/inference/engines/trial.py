@@ -116,13 +116,12 @@ def check_half_precision(
         )
 
 
-def check_published_half_precision(precision: Precision, device: torch.device, size: int = 64) -> None:
+def check_published_half_precision(precision: Precision, device: torch.device) -> None:
     """``check_half_precision`` of the published networks' layers, as engines compute them on a processor.
 
     Args:
         precision: what engines would compute in.
         device: where; only a CPU is asked.
-        size: of the clips, in pixels.
 
     Raises:
         ExportError: names the convolution and what is wrong with it.
@@ -131,7 +130,7 @@ def check_published_half_precision(precision: Precision, device: torch.device, s
         with torch.device("meta"):
             network = SlowFast(ModelSpec(alpha=alpha))
         use_products(network)
-        check_half_precision(network, (1, 3, 32, size, size), precision)
+        check_half_precision(network, (1, 3, 32, 64, 64), precision)
 
 
 def kernel_facts(device: torch.device) -> tuple[object, ...]:

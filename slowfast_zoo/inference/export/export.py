@@ -1,6 +1,6 @@
 """``export``: a model as one file for other programs, with its contract and the proof beside it.
 
-For ``model.onnx`` there are also::
+For ``model.onnx`` there are also:
 
     model.onnx.json           input and output, specs, labels, provenance, hashes, proof
     model.onnx.reference.npz  "frames" uint8 (N, T, H, W, C) and their "logits" float32 (N, classes)
@@ -49,6 +49,7 @@ from slowfast_zoo.network.slowfast import SlowFast, check_clip
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import EnginePrecision, check_precision, float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.video.sampling import checked_count
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.saved.config import SavedConfig
 
@@ -129,8 +130,7 @@ def export(
     check_precision(precision, get_args(EnginePrecision))
     if precision not in kind.precisions:
         raise InputError(f"{name} files are made in {quoted(kind.precisions)}, not in '{precision}'.")
-    if type(repeats) is not int or repeats < 1:
-        raise InputError(f"repeats is {repeats!r:.60}; accepted: an integer of at least 1.")
+    repeats = checked_count("repeats", repeats)
     for package in kind.packages:
         require(package, *kind.packages)
     if not overwrite and (there := [file for file in files_of(target, format) if file.exists()]):

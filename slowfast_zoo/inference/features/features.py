@@ -11,8 +11,6 @@ The video is read once, in constant memory; while the network works, the next wi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -39,8 +37,9 @@ from slowfast_zoo.inference.features.recipes import (
     find_recipe,
     qvhighlights_clips,
 )
-from slowfast_zoo.inference.inputs import check_single
+from slowfast_zoo.inference.inputs import check_clips, check_single
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
+from slowfast_zoo.inference.video_run import window_jobs
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
@@ -63,7 +62,7 @@ _WINDOWS_AHEAD = 4
 
 
 def extract_features(
-    model: SlowFast,
+    model: SlowFast | OptimizedModel,
     source: Source,
     *,
     window: float | None = None,
@@ -86,7 +85,7 @@ def extract_features(
     makes of that part of the video, averaged over them.
 
     Args:
-        model: as for ``predict``; it may also be one without a classifier.
+        model: as for ``predict``; it may also be one without a classifier, and of ``optimize`` has to be.
         source: one video, as for ``predict``.
         window: how many seconds a window is long; None: as long as one clip of the model's clip spec.
         hop: seconds from one window's begin to the next one's; None: as ``window``.
@@ -145,7 +144,7 @@ class FeatureExtractor:
 
     def __init__(
         self,
-        model: SlowFast,
+        model: SlowFast | OptimizedModel,
         *,
         window: float | None = None,
         hop: float | None = None,
@@ -165,11 +164,7 @@ class FeatureExtractor:
         wishes = {"window": window, "hop": hop, "last": last, "views": None if views == "quick" else views}
         _check_recipe(recipe, published, [name for name, value in wishes.items() if value is not None], model)
         _check_layer(layer, engine, precision, model)
-        if view_counts(model.clip_spec, views)[0] > 1 and window is None:
-            raise InputError(
-                "views are several clips, and a window is as long as one: give window= for longer windows, or"
-                " views='quick'."
-            )
+        check_clips(view_counts(model.clip_spec, views)[0], window, "window")
         self._window = None if window is None else checked_seconds("window", window, positive=True)
         self._hop = None if hop is None else checked_seconds("hop", hop, positive=True)
         self._last: LastWindow = "move_back" if last is None else last
@@ -200,7 +195,7 @@ class FeatureExtractor:
             plan = self._plan(video)
             reader = WindowReader(video, self._clip_spec, plan, views=self._views, device=self._frames_on)
             found: dict[int, tuple[Window, npt.NDArray[Any]]] = {}
-            with contextlib.closing(read_ahead(_jobs(name, reader), _WINDOWS_AHEAD)) as jobs:
+            with contextlib.closing(read_ahead(window_jobs(name, reader), _WINDOWS_AHEAD)) as jobs:
                 runner = self.runner(len(reader.windows))
                 with Progress("features", len(reader.windows), unit="window", show=progress) as bar:
                     for job in answered(runner, jobs, keep_errors=False):
@@ -248,12 +243,7 @@ class FeatureExtractor:
 
     def _row(self, job: Job) -> npt.NDArray[Any]:
         """The features of a window: the mean of its views', the wanted part of them."""
-        values = torch.stack(job.logits).mean(dim=0)
-        if not torch.isfinite(values).all():
-            raise InputError(
-                f"The model returned NaN for '{job.source}': its weights are damaged, or its precision"
-                " overflows."
-            )
+        values = job.finite(torch.stack(job.logits).mean(dim=0))
         part = {"slow": slice(None, self._slow), "fast": slice(self._slow, None)}.get(
             self._layer, slice(None)
         )
@@ -310,18 +300,6 @@ class FeatureExtractor:
             "row_time": "start_seconds, end_seconds and their middle, from the begin of the file",
             "slowfast_zoo": __version__,
         }
-
-
-@dataclasses.dataclass
-class _WindowJob(Job):
-    """The views of one window on their way through the network."""
-
-    window: Window = dataclasses.field(kw_only=True)
-
-
-def _jobs(name: str, reader: WindowReader) -> Generator[_WindowJob, None, None]:
-    for window, clips in reader:
-        yield _WindowJob(name, clips, window=window)
 
 
 class _RecipePlan:

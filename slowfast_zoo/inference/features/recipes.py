@@ -1,12 +1,9 @@
 """How published sets of SlowFast features were made, to the frame; arithmetic only.
 
-=============  ==========================  =======  ==============  =======  ================  =========
-recipe         weights                     rate     window          hop      last window       written
-=============  ==========================  =======  ==============  =======  ================  =========
-clip           any                         as is    a clip's        window   moved back        float32
-qvhighlights   R50 8x8 of PySlowFast       30       2 s             2 s      padded            float16
-ego4d          R101 8x8 of PyTorchVideo    as is    32/30 s         16/30 s  moved back        float32
-=============  ==========================  =======  ==============  =======  ================  =========
+    recipe         weights                     rate     window          hop      last window       written
+    clip           any                         as is    a clip's        window   moved back        float32
+    qvhighlights   R50 8x8 of PySlowFast       30       2 s             2 s      padded            float16
+    ego4d          R101 8x8 of PyTorchVideo    as is    32/30 s         16/30 s  moved back        float32
 
 Source: HERO_Video_Feature_Extractor (https://github.com/linjieli222/HERO_Video_Feature_Extractor,
 ``slowfast/extract_feature``), whose features QVHighlights and Moment-DETR use; ``ego4d/features`` of
@@ -129,7 +126,7 @@ def find_recipe(name: str) -> FeatureRecipe | None:
 def at_rate(begins: npt.ArrayLike, end: float, fps: int) -> Indices:
     """Which frame ffmpeg's ``fps`` filter shows at each tick of a constant rate, int64 of shape (ticks,).
 
-    At each tick the last frame whose begin, rounded to ticks, isn't behind it; the first one before that::
+    At each tick the last frame whose begin, rounded to ticks, isn't behind it; the first one before that:
 
         begins 0, 1/25, 2/25 ... at 30 per second    0 1 2 2 3 4 5 6 7 7 8 ...
         begins 0, 1/60, 2/60 ... at 30 per second    0 2 4 6 ...   (halves go up: frame 1 is shown at tick 1)

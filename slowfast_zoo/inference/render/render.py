@@ -1,8 +1,10 @@
 """Pictures of what a model says and of what it saw.
 
-render(model, "clip.mp4", "answer.mp4")            # the clip with its best labels drawn on it
-render(detect(model, "clip.mp4", detector="person"), "clip.mp4", "persons.mp4")     # boxes and actions
-contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pathways saw
+    render(model, "clip.mp4", "answer.mp4")            # the clip with its best labels drawn on it
+    render(detect(model, "clip.mp4", detector="person"), "clip.mp4", "persons.mp4")     # boxes and actions
+    contact_sheet(model, "clip.mp4", "frames.png")     # the frames that the two pathways saw
+
+A file that was there is replaced when all went well.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import EVEN_SECONDS, come_evenly
+from slowfast_zoo.video.sampling import checked_count
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 if TYPE_CHECKING:
@@ -235,8 +238,7 @@ def _refuse(model: object, source: object, path: Path, topk: int) -> None:
             "This model scores persons: render draws what detect answers, render(detect(model, source,"
             " boxes=...), source, path)."
         )
-    if not isinstance(topk, int) or isinstance(topk, bool) or topk < 1:
-        raise InputError(f"topk is {topk!r}; accepted: an integer of at least 1.")
+    checked_count("topk", topk)
     named = isinstance(source, (str, Path)) and path.exists() and expanded(source).exists()
     if named and path.samefile(expanded(str(source))):
         raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")

@@ -1,7 +1,9 @@
 """A camera or stream that is watched: what happens now, for as long as it lasts.
 
-for answer in watch(model, "rtsp://camera/stream"):
-    print(answer.labels[0], answer.lag_seconds)
+    for answer in watch(model, "rtsp://camera/stream"):
+        print(answer.labels[0], answer.lag_seconds)
+
+Frames come from ``LiveVideo`` and answers from ``Stream``; a connection that breaks off is opened again.
 """
 
 from __future__ import annotations

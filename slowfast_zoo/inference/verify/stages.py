@@ -19,12 +19,13 @@ import numpy.typing as npt
 import torch
 
 import slowfast_zoo.network.slowfast as network
+from slowfast_zoo.errors import counted
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video import sampling
 from slowfast_zoo.video.clips import read_clips
-from slowfast_zoo.video.transforms import functional as views
+from slowfast_zoo.video.transforms import functional
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
@@ -100,7 +101,7 @@ def resize() -> Iterator[Measurement]:
         plain = spec.replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), pixel_range="0-255")
         parts = []
         for height, width in _FRAME_SIZES:
-            pipeline = views.FramePipeline(plain, height, width, crop=spec.test_crop, crops=spec.crops)
+            pipeline = functional.FramePipeline(plain, height, width, crop=spec.test_crop, crops=spec.crops)
             frames = pipeline.prepare_all(pattern(2, height, width), 2)
             parts += [pipeline.cut(frames, crop).numpy().ravel() for crop in range(spec.crops)]
         tolerance = _EXACT if spec.resize.startswith("uint8") else 0.01
@@ -111,7 +112,7 @@ def normalize() -> Iterator[Measurement]:
     """All 256 byte values in each channel, normalized."""
     ramp = torch.arange(256, dtype=torch.uint8, device="cpu").repeat(3, 1)
     for spec in _distinct(_normalize_key):
-        values = views.normalize(ramp, spec).numpy()
+        values = functional.normalize(ramp, spec).numpy()
         yield Measurement("normalize", _normalize_key(spec), values, 1e-6, "relative")
 
 
@@ -241,13 +242,13 @@ def _distinct(key: Callable[[ClipSpec], str]) -> list[ClipSpec]:
 
 def _sample_key(spec: ClipSpec) -> str:
     time = "" if spec.fps is None else f", {spec.time_base} at {spec.fps:g} fps"
-    clips = "1 clip" if spec.clips == 1 else f"{spec.clips} clips"
+    clips = counted(spec.clips, "clip")
     return f"{spec.sampling}, {clips} of {spec.num_frames}x{spec.frame_stride}{time}, {spec.short_video}"
 
 
 def _resize_key(spec: ClipSpec) -> str:
     size = spec.size if isinstance(spec.size, int) else f"{spec.size[0]}x{spec.size[1]}"
-    crops = "1 crop" if spec.crops == 1 else f"{spec.crops} crops"
+    crops = counted(spec.crops, "crop")
     return f"{spec.resize} to {size}, {crops} of {spec.test_crop} ({spec.crop_rule})"
 
 

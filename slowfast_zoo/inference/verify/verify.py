@@ -1,7 +1,9 @@
 """Does this machine compute what was published? Every stage against stored references.
 
-print(verify())             # decode ... logits, and the first stage that differs
-print(verify(model))        # also: is the model what its catalog row says, is its network right
+    print(verify())             # decode ... logits, and the first stage that differs
+    print(verify(model))        # also: is the model what its catalog row says, is its network right
+
+The references are part of the package, so that none of it needs a network connection.
 """
 
 from __future__ import annotations
@@ -92,13 +94,13 @@ def verify(
         raise InputError(f"verify takes a SlowFast model or None, got {type(model).__name__}.")
     wanted = _wanted(stages, model, demo_clip)
     if device is not None or model is None:
-        index = to_device(device or "cpu")
+        target = to_device(device or "cpu")
     else:
-        index = next(model.parameters()).device
+        target = next(model.parameters()).device
     checks = []
     for stage in wanted:
-        checks += list(_checks_of(stage, model, index, demo_clip, asked=stages is not None))
-    return Report(checks=tuple(checks), environment=machine.description(index))
+        checks += list(_checks_of(stage, model, target, demo_clip, asked=stages is not None))
+    return Report(checks=tuple(checks), environment=machine.description(target))
 
 
 def summary(values: Array) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quot
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import check_thawing
+from slowfast_zoo.training.train import check_thawing
 from slowfast_zoo.video.clips import Views, view_counts
 
 

@@ -1,8 +1,10 @@
 """``finetune``: a folder of clips and a trained model become a model of your classes, and a report.
 
-result = finetune("clips", slowfast_r50_4x16x1(pretrained=True), work_dir="work")
-print(result)                               # what was decided and why, what was tried, scores per class
-from_pretrained(Path("work/model"))         # what predict takes
+    result = finetune("clips", slowfast_r50_4x16x1(pretrained=True), work_dir="work")
+    print(result)                               # what was decided and why, what was tried, scores per class
+    from_pretrained(Path("work/model"))         # what predict takes
+
+Everything stays in ``work_dir``, and what was stopped goes on from there (``resume=True``).
 """
 
 from __future__ import annotations

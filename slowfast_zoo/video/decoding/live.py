@@ -26,6 +26,7 @@ from slowfast_zoo.video.decoding.sources import (
     MAX_PIXELS,
     display_name,
     is_url,
+    lenient,
     local_path,
     mode_of,
     one_line,
@@ -285,14 +286,13 @@ class LiveVideo:
     def _opened(self) -> Any:
         import av
 
-        lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
         return av.open(
             self._opening.target,
             "r",
             format=self._opening.format,
             options=self._options,
             timeout=(self._timeout, self._timeout),
-            **lenient,
+            **lenient(),
         )
 
     def _decoded(self, container: Any, track: Any) -> Iterator[tuple[VideoFrame, float]]:

@@ -1,11 +1,13 @@
 """Open a video of any kind: a file, bytes, a URL, a folder of frames, an array, a decoder.
 
-with open_video("clip.mp4") as video:
-    video.num_frames                         # what decodes, whatever the container claims
-    frames = video.frames([0, 8, 16])        # uint8 RGB (3, H, W, 3), upright
+    with open_video("clip.mp4") as video:
+        video.num_frames                         # what decodes, whatever the container claims
+        frames = video.frames([0, 8, 16])        # uint8 RGB (3, H, W, 3), upright
 
-for index, seconds, frame in stream("long.mkv"):   # constant memory
-    ...
+    for index, seconds, frame in stream("long.mkv"):   # constant memory
+        ...
+
+An index counts the frames that decode, from 0.
 """
 
 from __future__ import annotations

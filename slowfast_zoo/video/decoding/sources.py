@@ -179,11 +179,9 @@ class Media:
             width, height, most = _picture_size(head)
             if width * height > most:
                 raise too_large(self.name, f"{width}x{height}", most)
-            # PyAV 18 gives up over metadata that isn't UTF-8 unless told not to; later ones can't be told.
-            lenient = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
             # Finding out what is in it decodes a frame, which must not be a huge one.
             options = {"protocol_whitelist": protocols, "max_pixels": str(MAX_PIXELS)}
-            container = av.open(target, "r", options=options, **lenient)
+            container = av.open(target, "r", options=options, **lenient())
             self.check()
         except VideoError:
             raise
@@ -216,6 +214,14 @@ class Media:
         """Let go of what this object brought; a caller's file object stays open."""
         if self._owned and not isinstance(self._place, Path):
             cast(BinaryIO, self._place).close()
+
+
+def lenient() -> dict[str, str]:
+    """Arguments of ``av.open``: PyAV 18 gives up over metadata that isn't UTF-8 unless told not to."""
+    import av
+
+    # Later ones can't be told.
+    return {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
 
 
 def too_large(name: str, pixels: str, most: int = MAX_PIXELS) -> VideoError:

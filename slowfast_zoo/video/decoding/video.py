@@ -7,6 +7,7 @@ time stamps of real files repeat, jump and run backwards.
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import math
 import operator
@@ -20,7 +21,7 @@ from typing import Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import FrameCountError, InputError
 from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.sampling import is_number
 
@@ -37,6 +38,9 @@ _WORKERS = 2
 _AHEAD = 6
 _AHEAD_PIXELS = 2**26
 """Frames, and pixels, that may be decoded before the first of them is taken: the bound on memory."""
+
+_COUNTS = 3
+"""How often frames are chosen, where decoding shows each time that there is another number of them."""
 
 EVEN_SECONDS = 2e-3
 """Times that are nearer to those of a constant rate are of one: stamps may be whole milliseconds."""
@@ -292,6 +296,18 @@ class Video(abc.ABC):
         """(index, seconds, frame) of every frame."""
         for index, frame in self._read(range(self.num_frames)):
             yield index, self.seconds_of(index), frame
+
+
+def with_true_count(work: Callable[[], Result]) -> Result:
+    """What ``work`` returns; where decoding shows that ``num_frames`` was wrong, it is done once more.
+
+    Raises:
+        FrameCountError: it was wrong every time.
+    """
+    for _ in range(_COUNTS - 1):
+        with contextlib.suppress(FrameCountError):
+            return work()
+    return work()
 
 
 def come_evenly(seconds: npt.ArrayLike, rate: Fraction) -> bool:

@@ -237,7 +237,7 @@ def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:
 def crop_boxes(spec: ClipSpec, height: int, width: int, crop: int, crops: int) -> tuple[Box, ...]:
     """The square crops of a resized frame, in the publisher's order; or the whole frame ("whole").
 
-    Along the longer side, for a frame that is 9 pixels longer than the crop::
+    Along the longer side, for a frame that is 9 pixels longer than the crop:
 
         three-crop   0 8 4    left, right, middle: twice the middle's offset misses the last column
         uniform      0 5 9    left, center (rounded up), right

@@ -1,7 +1,7 @@
 """Decoded frames to network input: resize, crop, flip and normalize as each publisher does.
 
 ``eval_transform`` gives the one deterministic view of a clip, ``train_transform`` a random one. Both
-take their steps from ``views``, as the clip builder does.
+take their steps from ``functional``, as the clip builder does.
 """
 
 from __future__ import annotations

@@ -74,6 +74,12 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
     raise UnknownNameError(f"'{model}' has no weights '{tag}'.{hint} It has: 'default', {quoted(entries)}.")
 
 
+def nearest_models(name: str, beside: Iterable[str] = ()) -> str:
+    """A half sentence: the nearest of the models and of the names ``beside`` them, else all models."""
+    models = list_models()
+    return did_you_mean(name, [*models, *beside]) or f" The models are: {quoted(models)}."
+
+
 def find_config(name: str) -> WeightEntry | None:
     """The newest checkpoint of a publisher's own config name; None if no publisher has such a config."""
     entries = [entry for entry in list_weights() if entry.config_name == name]
@@ -106,10 +112,8 @@ def _catalog() -> Mapping[str, Mapping[str, WeightEntry]]:
 
 
 def _known(model: str) -> str:
-    models = _catalog()
-    if model not in models:
-        hint = did_you_mean(str(model), models)
-        raise UnknownNameError(f"There is no model '{model}'.{hint} The models are: {quoted(models)}.")
+    if model not in _catalog():
+        raise UnknownNameError(f"There is no model '{model}'.{nearest_models(str(model))}")
     return model
 
 

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from slowfast_zoo.errors import counted
 from slowfast_zoo.spec import ClipSpec, ModelSpec, Sampling
 from slowfast_zoo.weights.catalog.datasets import Dataset
 
@@ -53,14 +54,13 @@ class Metrics:
         crops = "center crop" if clip_spec.crops == 1 else f"{clip_spec.crops} crops"
         if clip_spec.crop_rule == "first":
             crops = "left (or top) crop"
-        plural = "clip" if clip_spec.clips == 1 else "clips"
         return cls(
             top1=top1,
             top5=top5,
             mean_ap=mean_ap,
             views=(clip_spec.clips, clip_spec.crops),
             sampling=clip_spec.sampling,
-            protocol=f"{clip_spec.clips} {plural} x {crops} of {clip_spec.test_crop} pixels, "
+            protocol=f"{counted(clip_spec.clips, 'clip')} x {crops} of {clip_spec.test_crop} pixels, "
             f"{clip_spec.aggregate}, {clip_spec.sampling} frames",
         )
 

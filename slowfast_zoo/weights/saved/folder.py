@@ -43,7 +43,7 @@ def save_pretrained(
             JSON can't hold.
         DownloadError: the folder can't be written.
     """
-    folder = local_path(directory)
+    folder = expanded_or_refused(directory)
     _check_savable(model)
     config = SavedConfig.of(model, metrics)
     config.to_json()  # refused before a folder is made
@@ -87,7 +87,7 @@ def open_folder(folder: Path) -> LocalWeights:
     return LocalWeights.read(checkpoint, config)
 
 
-def local_path(path: str | Path) -> Path:
+def expanded_or_refused(path: str | Path) -> Path:
     """The path, "~" resolved.
 
     Raises:

@@ -29,7 +29,14 @@ from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.download.transfer import unusable_settings
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.file import open_saved
-from slowfast_zoo.weights.saved.folder import CARD, CONFIG, WEIGHTS, local_path, open_folder, save_pretrained
+from slowfast_zoo.weights.saved.folder import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    expanded_or_refused,
+    open_folder,
+    save_pretrained,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -157,7 +164,7 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:
             raise InputError(f"A revision belongs to a Hub repository; '{source}' is a path.")
-        return local_path(source)
+        return expanded_or_refused(source)
     if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
         name, given = text_without_secrets(str(source)), text_without_secrets(repr(source))
         raise InputError(

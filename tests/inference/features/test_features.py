@@ -424,7 +424,7 @@ def test_bad_arguments_are_refused_in_one_sentence() -> None:
         with pytest.raises((InputError, UnknownNameError), match=sentence):
             extract_features(model, FRAMES, fps=25, **options)
     with pytest.raises(InputError, match="optimized model"):
-        extract_features(optimize(model, "eager"), FRAMES, fps=25)  # type: ignore[arg-type]
+        extract_features(optimize(model, "eager"), FRAMES, fps=25)
     with pytest.raises(InputError, match="call extract_features for each of many"):
         extract_features(model, [FRAMES], fps=25)  # type: ignore[arg-type]
     assert math.isclose(extract_features(model, FRAMES, fps=25).meta["window_seconds"], 0.6)
