@@ -3,6 +3,8 @@ procedural dataset."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
-from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
+from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.naming import ModelRef
 
@@ -57,7 +59,7 @@ _METRICS = get_args(Metric)
 @click.option("--num-classes", type=click.IntRange(1), help="Of DATA with numbers that nothing names.")
 @opt.config(
     seed="Of weights, order, augmentation and dropout.",
-    epochs="Passes over the data.",
+    epochs="Passes over the data; the recipe's warm-up and milestones move with it.",
     batch_size="Clips per forward pass in each process; scales the rate.",
     lr="Learning rate for the batch that the recipe names.",
     precision="Of the network's arithmetic.",
@@ -66,7 +68,11 @@ _METRICS = get_args(Metric)
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @opt.device
 @click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of TrainConfig."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
@@ -368,19 +374,28 @@ def _recipe(name: str) -> Recipe:
 def _configured(
     config: TrainConfig, given: dict[str, Any], settings: tuple[str, ...], deterministic: bool
 ) -> TrainConfig:
+    from slowfast_zoo.training.schedule import in_epochs
+
     changes = {**given, "deterministic": True} if deterministic else dict(given)
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        changes[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+        changes[name] = _parsed(value)
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
         raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
+    if "epochs" in changes:
+        config = in_epochs(config, changes["epochs"])
     return config.replace(**changes)
+
+
+def _parsed(value: str) -> Any:
+    """A value as JSON or Python writes it; else the text."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError):
+            parsed = read(value)
+            return tuple(parsed) if isinstance(parsed, list) else parsed
+    return value
 
 
 def _check_numbers(
@@ -490,11 +505,25 @@ def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder:
         f"Recipe {recipe.name}: {recipe.model} on {data}; into {folder}",
         plan.describe(config),
     ]
+    if config.epochs != recipe.config.epochs:
+        lines.append(_moved(recipe.config.epochs, config))
     if recipe.initialize_from:
         lines.append(f"The recipe starts from {' '.join(recipe.initialize_from)}.")
     if recipe.deviations:
         lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)
+
+
+def _moved(epochs: int, config: TrainConfig) -> str:
+    """One sentence: where warm-up and milestones are in another number of epochs than the recipe's."""
+    where = "no warm-up"
+    if config.warmup_iterations:
+        where = f"{config.warmup_iterations} steps of warm-up"
+    elif config.warmup_epochs:
+        where = f"{config.warmup_epochs:.3g} epochs of warm-up"
+    if config.schedule == "step":
+        where += f", milestones {', '.join(map(str, config.milestones)) or 'none'}"
+    return f"The recipe has {counted(epochs, 'epoch')}; in {config.epochs} there are {where}."
 
 
 def _save(result: Evaluation, path: Path, form: Any) -> None:

@@ -316,6 +316,19 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     small = [*args, "--batch-size", "3", "--epochs", "1", "--deterministic", "--seed", "4"]
     dry = run(train_module.train_command, [*small, "--dry-run", "--set", "lr_batch=32"])
     assert dry.exit_code == 0 and "2 steps of 3 clips" in dry.output and "for 32 clips" in dry.output
+    assert "The recipe has 18 epochs; in 1 there are 0.0556 epochs of warm-up." in dry.output
+    steps = [
+        "--epochs",
+        "9",
+        "--set",
+        "schedule=step",
+        "--set",
+        "milestones=(4, 7)",
+        "--set",
+        "warmup_epochs=2",
+    ]
+    dry = run(train_module.train_command, [*args, "--dry-run", *steps, "--set", "grad_clip=None"])
+    assert "in 9 there are 2 epochs of warm-up, milestones 4, 7." in dry.output, "what is said counts"
     assert not (tmp_path / "w").exists()
     result = run(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
     assert result.exit_code == 0, result.output
@@ -337,6 +350,17 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     resumed = run(train_module.train_command, [*small, "--resume"])
     assert resumed.exit_code == 0 and "Trained 2 steps" in resumed.output
     assert "Best validation, after epoch 1: top1_acc 0.7500" in resumed.output
+    for text, value in (
+        ("True", True),
+        ("true", True),
+        ("None", None),
+        ("(10,20)", (10, 20)),
+        ("10,20", (10, 20)),
+        ("[10, 20]", (10, 20)),
+        ("1e-3", 0.001),
+        ("adamw", "adamw"),
+    ):
+        assert train_module._parsed(text) == value
     for wrong, message in (
         (["--set", "epochs"], "isn't FIELD=VALUE"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),
