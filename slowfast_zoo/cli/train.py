@@ -17,7 +17,15 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
-from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
+from slowfast_zoo.errors import (
+    DataError,
+    InputError,
+    SpecError,
+    UnknownNameError,
+    counted,
+    did_you_mean,
+    quoted,
+)
 from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.naming import ModelRef
 
@@ -308,14 +316,16 @@ def open_data(
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
-    from slowfast_zoo.data.lists import read_annotations, read_like
+    from slowfast_zoo.data.lists import read_filled, read_like
     from slowfast_zoo.network.slowfast import SlowFast
 
     options: ReadOptions = {} if reading is None else reading
     if isinstance(like, VideoDataset):
         annotations = read_like(source, like.annotations, **options)
     else:
-        annotations = read_annotations(source, **options)
+        annotations, notes = read_filled(source, **options)
+        for note in notes:
+            echo(note, err=True)
         labels = getattr(like, "labels", None)
         if isinstance(like, SlowFast):
             annotations = annotations.with_classes(labels, like.spec.num_classes, of="the model")
@@ -324,8 +334,7 @@ def open_data(
     if purpose != "train":
         return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
     pairs = () if recipe is None else recipe.flip_pairs
-    if recipe is not None and pairs and annotations.labels != recipe.labels:
-        # Which of these classes a flip exchanges, nobody knows.
+    if recipe is not None and _unflipped(recipe, annotations.labels):
         pairs, clip_spec = (), clip_spec.replace(flip=0.0)
     return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
 
@@ -443,9 +452,19 @@ def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
         )
     else:
         text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else '.'}"
-    if recipe.flip_pairs and labels != recipe.labels:
-        text += " No flips: only of the recipe's own classes it is known which ones a flip exchanges."
-    return text
+    return f"{text} {_unflipped(recipe, labels)}".rstrip()
+
+
+def _unflipped(recipe: Recipe, labels: Sequence[str] | None) -> str:
+    """Why clips of these classes aren't flipped, where the recipe flips its own; "" where they are, too."""
+    from slowfast_zoo.training.finetune.finetune import mirrored_classes
+
+    if labels == recipe.labels:
+        return ""
+    if recipe.flip_pairs:
+        return "No flips: only of the recipe's own classes it is known which ones a flip exchanges."
+    sided = mirrored_classes(labels or ()) if recipe.clip_spec.flip else []
+    return f"No flips: they would make another class of {quoted(sided[:4])}." if sided else ""
 
 
 def _model(
