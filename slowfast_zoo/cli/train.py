@@ -17,15 +17,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
-from slowfast_zoo.errors import (
-    DataError,
-    InputError,
-    SpecError,
-    UnknownNameError,
-    counted,
-    did_you_mean,
-    quoted,
-)
+from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.naming import ModelRef
 
@@ -457,14 +449,13 @@ def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
 
 def _unflipped(recipe: Recipe, labels: Sequence[str] | None) -> str:
     """Why clips of these classes aren't flipped, where the recipe flips its own; "" where they are, too."""
-    from slowfast_zoo.training.finetune.finetune import mirrored_classes
+    from slowfast_zoo.training.finetune.finetune import why_unflipped
 
     if labels == recipe.labels:
         return ""
     if recipe.flip_pairs:
         return "No flips: only of the recipe's own classes it is known which ones a flip exchanges."
-    sided = mirrored_classes(labels or ()) if recipe.clip_spec.flip else []
-    return f"No flips: they would make another class of {quoted(sided[:4])}." if sided else ""
+    return why_unflipped(labels or ()) if recipe.clip_spec.flip else ""
 
 
 def _model(

@@ -521,15 +521,21 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
 
     The network's own weights stay. Clips are flipped only where they may be.
     """
-    sided = mirrored_classes(train.class_names)
-    flips, notes = not sided if flip is None else flip, [_start_of(model)]
-    if sided and not flips:
-        notes.append(f"No flips: they would make another class of {quoted(sided[:4])}.")
+    told = why_unflipped(train.class_names)
+    flips, notes = not told if flip is None else flip, [_start_of(model)]
+    if told and not flips:
+        notes.append(told)
     torch.manual_seed(seed)
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.labels)
     model.clip_spec = model.clip_spec.replace(flip=0.5 if flips else 0.0)
     return notes
+
+
+def why_unflipped(names: Sequence[str]) -> str:
+    """One sentence: which of these classes are in the way of flips; "" where none is."""
+    sided = mirrored_classes(names)
+    return f"No flips: they would make another class of {quoted(sided[:4])}." if sided else ""
 
 
 def mirrored_classes(names: Sequence[str]) -> list[str]:
