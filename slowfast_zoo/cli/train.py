@@ -3,6 +3,8 @@ procedural dataset."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
-from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
+from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.naming import ModelRef
 
@@ -57,7 +59,7 @@ _METRICS = get_args(Metric)
 @click.option("--num-classes", type=click.IntRange(1), help="Of DATA with numbers that nothing names.")
 @opt.config(
     seed="Of weights, order, augmentation and dropout.",
-    epochs="Passes over the data.",
+    epochs="Passes over the data; the recipe's warm-up and milestones move with it.",
     batch_size="Clips per forward pass in each process; scales the rate.",
     lr="Learning rate for the batch that the recipe names.",
     precision="Of the network's arithmetic.",
@@ -66,7 +68,11 @@ _METRICS = get_args(Metric)
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @opt.device
 @click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of TrainConfig."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
@@ -302,14 +308,16 @@ def open_data(
     if not Path(source).exists():
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
-    from slowfast_zoo.data.lists import read_annotations, read_like
+    from slowfast_zoo.data.lists import read_filled, read_like
     from slowfast_zoo.network.slowfast import SlowFast
 
     options: ReadOptions = {} if reading is None else reading
     if isinstance(like, VideoDataset):
         annotations = read_like(source, like.annotations, **options)
     else:
-        annotations = read_annotations(source, **options)
+        annotations, notes = read_filled(source, **options)
+        for note in notes:
+            echo(note, err=True)
         labels = getattr(like, "labels", None)
         if isinstance(like, SlowFast):
             annotations = annotations.with_classes(labels, like.spec.num_classes, of="the model")
@@ -318,8 +326,7 @@ def open_data(
     if purpose != "train":
         return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
     pairs = () if recipe is None else recipe.flip_pairs
-    if recipe is not None and pairs and annotations.labels != recipe.labels:
-        # Which of these classes a flip exchanges, nobody knows.
+    if recipe is not None and _unflipped(recipe, annotations.labels):
         pairs, clip_spec = (), clip_spec.replace(flip=0.0)
     return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
 
@@ -368,19 +375,28 @@ def _recipe(name: str) -> Recipe:
 def _configured(
     config: TrainConfig, given: dict[str, Any], settings: tuple[str, ...], deterministic: bool
 ) -> TrainConfig:
+    from slowfast_zoo.training.schedule import in_epochs
+
     changes = {**given, "deterministic": True} if deterministic else dict(given)
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        changes[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+        changes[name] = _parsed(value)
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
         raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
+    if "epochs" in changes:
+        config = in_epochs(config, changes["epochs"])
     return config.replace(**changes)
+
+
+def _parsed(value: str) -> Any:
+    """A value as JSON or Python writes it; else the text."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError):
+            parsed = read(value)
+            return tuple(parsed) if isinstance(parsed, list) else parsed
+    return value
 
 
 def _check_numbers(
@@ -428,9 +444,18 @@ def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
         )
     else:
         text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else '.'}"
-    if recipe.flip_pairs and labels != recipe.labels:
-        text += " No flips: only of the recipe's own classes it is known which ones a flip exchanges."
-    return text
+    return f"{text} {_unflipped(recipe, labels)}".rstrip()
+
+
+def _unflipped(recipe: Recipe, labels: Sequence[str] | None) -> str:
+    """Why clips of these classes aren't flipped, where the recipe flips its own; "" where they are, too."""
+    from slowfast_zoo.data.labels import why_unflipped
+
+    if labels == recipe.labels:
+        return ""
+    if recipe.flip_pairs:
+        return "No flips: only of the recipe's own classes it is known which ones a flip exchanges."
+    return why_unflipped(labels or ()) if recipe.clip_spec.flip else ""
 
 
 def _model(
@@ -469,11 +494,25 @@ def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder:
         f"Recipe {recipe.name}: {recipe.model} on {data}; into {folder}",
         plan.describe(config),
     ]
+    if config.epochs != recipe.config.epochs:
+        lines.append(_moved(recipe.config.epochs, config))
     if recipe.initialize_from:
         lines.append(f"The recipe starts from {' '.join(recipe.initialize_from)}.")
     if recipe.deviations:
         lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)
+
+
+def _moved(epochs: int, config: TrainConfig) -> str:
+    """One sentence: where warm-up and milestones are in another number of epochs than the recipe's."""
+    where = "no warm-up"
+    if config.warmup_iterations:
+        where = f"{config.warmup_iterations} steps of warm-up"
+    elif config.warmup_epochs:
+        where = f"{config.warmup_epochs:.3g} epochs of warm-up"
+    if config.schedule == "step":
+        where += f", milestones {', '.join(map(str, config.milestones)) or 'none'}"
+    return f"The recipe has {counted(epochs, 'epoch')}; in {config.epochs} there are {where}."
 
 
 def _save(result: Evaluation, path: Path, form: Any) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.files import expanded, read_text
 
 MOST_CLASSES = 100_000
@@ -141,6 +141,12 @@ def spelling(name: str) -> str:
 def mirrored_classes(names: Sequence[str]) -> list[str]:
     """The classes whose names say that a horizontal flip makes another class of them."""
     return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
+
+
+def why_unflipped(names: Sequence[str]) -> str:
+    """One sentence: which of these classes are in the way of flips; "" where none is."""
+    sided = mirrored_classes(names)
+    return f"No flips: they would make another class of {quoted(sided[:4])}." if sided else ""
 
 
 def text_of(path: Path, what: str) -> str:

@@ -36,7 +36,15 @@ from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Listing, S
 from slowfast_zoo.data.folders import empty_classes, find_ids, find_splits, is_frame_folder, read_folder
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
 from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
-from slowfast_zoo.errors import DataError, InputError, UnknownNameError, VideoError, did_you_mean, quoted
+from slowfast_zoo.errors import (
+    DataError,
+    InputError,
+    UnknownNameError,
+    VideoError,
+    counted,
+    did_you_mean,
+    quoted,
+)
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.sampling import is_number
@@ -145,9 +153,11 @@ def read_annotations(
         raise DataError(f"The dataset '{path}' is empty: it names no clip; {_ACCEPTED}.")
     annotations = number_classes(listing, None if labels is None else read_labels(labels), str(path))
     most = max(len(sample.labels) for sample in annotations.samples)
-    if multi_label is False and most > 1:
+    other = next((sample for sample in annotations.samples if len(sample.labels) != 1), None)
+    if multi_label is False and other is not None:
         raise DataError(
-            f"'{path}' has clips with {most} labels; a dataset with one label each was asked for."
+            f"{other.where}: a clip with {counted(len(other.labels), 'label')}; exactly one was asked for"
+            " (multi_label, --single-label), or is what the model (softmax) gives."
         )
     return dataclasses.replace(
         annotations,
@@ -181,17 +191,27 @@ def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
     Raises:
         DataError: as ``read_annotations``, or a part has other classes than "train".
     """
-    paths = find_splits(expanded(folder))
-    if not paths:
-        return {}
-    parts = {"train": read_annotations(paths.pop("train"), **options)}
-    for name, path in paths.items():
-        parts[name] = read_like(path, parts["train"], **options)
-    return parts
+    return read_parts(folder, **options)[0] if find_splits(expanded(folder)) else {}
+
+
+def read_parts(
+    source: str | Path, **options: Unpack[ReadOptions]
+) -> tuple[dict[str, Annotations], list[str]]:
+    """``read_splits``, of what isn't divided all as "train", and what there is to say about the classes.
+
+    Raises:
+        DataError: as ``read_splits``.
+    """
+    paths = find_splits(expanded(source)) or {"train": expanded(source)}
+    train, notes = read_filled(paths.pop("train"), **options)
+    others = {name: read_like(path, train, **options) for name, path in paths.items()}
+    return {"train": train} | others, notes
 
 
 def read_like(source: str | Path, train: Annotations, **options: Unpack[ReadOptions]) -> Annotations:
     """The clips of a folder or a list with the classes of those that are there already.
+
+    Folders of these classes may be empty.
 
     Args:
         source: as in ``read_annotations``.
@@ -204,7 +224,7 @@ def read_like(source: str | Path, train: Annotations, **options: Unpack[ReadOpti
     if train.first_number is not None:
         options["labels"] = None
     options["multi_label"] = train.multi_label
-    found = read_annotations(source, **options)
+    found = read_annotations(source, skip_empty=True, **options)
     return found.with_classes(
         train.labels, train.num_classes, of="the training data", first_number=train.first_number
     )

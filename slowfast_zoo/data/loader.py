@@ -225,7 +225,10 @@ class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
 
 
 class _Batches(torch.utils.data.DataLoader[Any]):
-    """A loader whose workers' errors of this library keep their one sentence."""
+    """A loader whose workers' errors of this library keep their one sentence.
+
+    All of a batch but its clips may be kept: what comes from a worker holds a file open while it is there.
+    """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # plain iteration is all that is used
         # Begun here and not with the first batch: it draws from the global generator.
@@ -234,13 +237,22 @@ class _Batches(torch.utils.data.DataLoader[Any]):
 
 def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:
     try:
-        yield from batches
+        yield from map(_may_be_kept, batches)
     except SlowFastZooError as error:
         # torch raises it again with the worker's traceback as its message; the last line is the error's.
         _, found, sentence = str(error).rpartition(f"{type(error).__module__}.{type(error).__name__}: ")
         if not found:
             raise
         raise type(error)(sentence.strip()) from error
+
+
+def _may_be_kept(batch: Batch) -> Batch:
+    boxes, annotated = batch.boxes, batch.annotated
+    return batch._replace(
+        targets=batch.targets.clone(),
+        boxes=None if boxes is None else boxes.clone(),
+        annotated=None if annotated is None else (annotated[0].clone(), annotated[1].clone()),
+    )
 
 
 @contextlib.contextmanager

@@ -51,16 +51,18 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         sample: the clip; of one that ``cache`` made, the path that counts is its original's.
         group_by: "folder": clips of one folder belong together; "column:NAME": those with the same text in
             that column of the table; else a regular expression whose first group, or whole match, in the
-            path they share. None: parts of one file, and the names of Kinetics, UCF101 and "x_part3".
+            path they share; of what names suggest ("auto"), a clip that doesn't match belongs to no other.
+            None: parts of one file, and the names of Kinetics, UCF101 and "x_part3".
 
     Raises:
         InputError: no regular expression.
         DataError: a clip without that column, or whose path doesn't match.
     """
     path = _original(sample)
+    alone = os.path.normpath(path.absolute())
     if group_by is None:
         found = next((match for rule in _PARTS if (match := rule.fullmatch(path.stem))), None)
-        return found["source"] if found else os.path.normpath(path.absolute())
+        return found["source"] if found else alone
     if group_by == "folder":
         return str(path.parent)
     if group_by.startswith("column:"):
@@ -75,6 +77,8 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         match = re.search(group_by, path.as_posix())
     except re.error as error:
         raise InputError(f"group_by={group_by!r} is no regular expression: {error}.") from error
+    if match is None and group_by in _WORDS:
+        return alone
     if match is None:
         raise DataError(f"'{path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
     return match[1] if match.re.groups and match[1] is not None else match[0]

@@ -198,7 +198,7 @@ def evaluate(
     Args:
         model: gives logits.
         dataset: see ``slowfast_zoo.data.dataset``; its items may be several views of a video.
-        metrics: names of ``metrics.METRICS``; None: those that fit the dataset's targets.
+        metrics: a name of ``metrics.METRICS``, or several; None: those that fit the dataset's targets.
         average: of ``AVERAGES``: how views become one score; None: as the model's ``clip_spec`` says.
         batch_size: items read together.
         max_views: clips per forward pass; bounds memory.
@@ -216,7 +216,7 @@ def evaluate(
     """
     check_clip_head(model.spec, "evaluate")
     rule = _average(average, model)
-    metrics = tuple(metrics or ())
+    metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics or ())
     check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")
     if metrics and rule == "none":
         raise InputError("Scores of single views have no metrics; average them, or ask for no metric.")

@@ -74,6 +74,21 @@ class Plan:
         )
 
 
+def in_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
+    """The same training in another number of epochs, with warm-up and milestones at the same parts of it.
+
+    Raises:
+        SpecError: that is no number of epochs.
+    """
+    shorter, part = config.replace(epochs=epochs), epochs / config.epochs
+    steps = config.warmup_iterations
+    return shorter.replace(
+        warmup_epochs=config.warmup_epochs * part,
+        warmup_iterations=max(round(steps * part), 1) if steps else 0,
+        milestones=tuple(sorted({max(round(epoch * part), 1) for epoch in config.milestones})),
+    )
+
+
 def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int, base: float) -> float:
     """The learning rate of one optimizer step.
 

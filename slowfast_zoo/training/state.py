@@ -1,8 +1,8 @@
 """Files of a training: written whole or not at all, and what is needed to go on exactly.
 
-``resume.pt`` holds weights, optimizer, loss scaler and position. Data order, augmentation and dropout are
-drawn from (seed, position), so they need no further state. ``last.safetensors`` and ``best.safetensors``
-are saved files, which every public way of loading a model reads.
+``resume.pt`` holds weights, optimizer, loss scaler, position and what the classes are. Data order,
+augmentation and dropout are drawn from (seed, position), so they need no further state. ``last.safetensors``
+and ``best.safetensors`` are saved files, which every public way of loading a model reads.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, hash_file, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.spec import class_names
 from slowfast_zoo.weights.saved.config import SavedConfig
 from slowfast_zoo.weights.saved.file import fill
 
 RESUME, LAST, BEST, LOG = "resume.pt", "last.safetensors", "best.safetensors", "log.jsonl"
 _FORMAT = 3
 """Of ``resume.pt``; another number is refused."""
+_SHOWN = 8
+"""Settings that differ, of possibly hundreds of class names."""
 # Where a step's clips are computed, and what is written when. How a step is divided matters to batch norms
 # only, and memory may be the reason for the interruption.
 _MAY_CHANGE = {
@@ -164,15 +168,36 @@ def read_resume(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_same(folder: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuses to go on with a training under settings that would make another one of it.
+def learned_by(model: SlowFast, sample_weights: Sequence[float] | None) -> dict[str, Any]:
+    """What the rows of the classifier learn, and a hash of how often each clip is drawn for that."""
+    weights = None if sample_weights is None else np.asarray(sample_weights, np.float64).tobytes()
+    names = class_names(model.labels, model.spec.num_classes)
+    return {
+        "activation": model.spec.activation,
+        "sample_weights": None if weights is None else hashlib.sha256(weights).hexdigest()[:8],
+        **{f"class {index}": name for index, name in enumerate(names)},
+    }
+
+
+def check_same(
+    folder: Path, state: Mapping[str, Any], settings: Mapping[str, Any], learned: Mapping[str, Any]
+) -> None:
+    """Refuses to go on with a training under what would make another one of it.
+
+    Args:
+        folder: of the training.
+        state: what it has saved: "settings" and, but by older versions, "learned".
+        settings: those of now.
+        learned: that of now.
 
     Raises:
         TrainingError: names the settings that differ.
     """
+    saved, given = {**state["settings"], **state.get("learned", learned)}, {**settings, **learned}
     changed = [name for name in given if name not in _MAY_CHANGE and given[name] != saved.get(name)]
     if changed:
-        differences = ", ".join(f"{name} {saved.get(name)} -> {given[name]}" for name in changed)
+        shown = [f"{name} {saved.get(name)} -> {given[name]}" for name in changed]
+        differences = ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
         raise TrainingError(
             f"The training in {folder} can't go on with other settings ({differences}); give the old ones, or"
             f" start a new training from the weights in {folder / LAST}."

@@ -57,6 +57,7 @@ from slowfast_zoo.training.state import (
     LOG,
     RESUME,
     check_same,
+    learned_by,
     read_resume,
     save_weights,
     work_directory,
@@ -225,10 +226,9 @@ class _Trainer:
         self.optimizer = make_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
         self.average = WeightAverage(model, config.ema)
-        self.done = 0
+        self.done = self.validated = 0
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
-        self.validated = 0
         self.progress = True
 
     def run(self, resume: bool, progress: bool, listener: Listener | None) -> TrainResult:
@@ -402,6 +402,7 @@ class _Trainer:
             save_weights(self.model, self.folder / LAST, self._notes())
         state = {
             "settings": self._settings(),
+            "learned": learned_by(self.model, self.sample_weights),
             "step": self.done,
             "model": self.model.state_dict(),
             "average": self.average.state,
@@ -420,7 +421,7 @@ class _Trainer:
             TrainingError: nothing to resume, or another training.
         """
         state = read_resume(self.folder / RESUME)
-        check_same(self.folder, state["settings"], self._settings())
+        check_same(self.folder, state, self._settings(), learned_by(self.model, self.sample_weights))
         try:
             self.model.load_state_dict(state["model"])
             self.average.load(state["average"])

@@ -15,7 +15,7 @@ from support.movies import moving_pattern, write_video
 from slowfast_zoo.data.annotations import Annotations, unite_classes
 from slowfast_zoo.data.folders import empty_classes, find_splits
 from slowfast_zoo.data.labels import read_labels
-from slowfast_zoo.data.lists import read_annotations, read_like, read_splits
+from slowfast_zoo.data.lists import read_annotations, read_like, read_parts, read_splits
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, InputError
 
@@ -396,6 +396,32 @@ def test_a_part_that_lacks_a_class_shifts_none(clips: Path) -> None:
     (clips / "data" / "val" / "d" / "x.mp4").write_bytes(b"x")
     with pytest.raises(DataError, match=r"a class that the training data lacks: 'd'.*--labels"):
         read_splits(clips / "data")
+
+
+def test_divided_data_may_have_class_folders_without_clips(clips: Path) -> None:
+    for place in ("train/a", "train/b", "val/a"):
+        (clips / "data" / place).mkdir(parents=True)
+        (clips / "data" / place / "x.mp4").write_bytes(b"x")
+    for place in ("train/none", "val/b"):
+        (clips / "data" / place).mkdir()
+    parts, notes = read_parts(clips / "data")
+    assert [(name, part.labels, part.counts()) for name, part in parts.items()] == [
+        ("train", ("a", "b"), [1, 1]),
+        ("val", ("a", "b"), [1, 0]),
+    ]
+    assert notes == ["Left out classes whose folders hold no clips: 'none'."]
+    assert read_splits(clips / "data") == parts
+    whole, notes = read_parts(clips / "data" / "train")
+    assert (whole["train"].samples, [*whole]) == (parts["train"].samples, ["train"]) and len(notes) == 1
+
+
+@pytest.mark.parametrize("labels", [[], [0, 1]])
+def test_where_one_label_is_asked_for_each_clip_has_one(clips: Path, labels: list[int]) -> None:
+    lines = [{"path": "jump/a.mp4", "label": 0}, {"path": "run/c.mp4", "label": labels}]
+    text = "\n".join(map(json.dumps, lines))
+    assert read(clips, text, multi_label=True).samples[1].labels == tuple(labels)
+    with pytest.raises(DataError, match=rf"list.txt:2: a clip with {len(labels)} labels; exactly one was"):
+        read(clips, text, multi_label=False)
 
 
 def test_classes_of_a_model_are_matched_by_name_or_number_and_never_guessed(clips: Path) -> None:

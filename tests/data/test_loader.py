@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from support.training_clips import Clips, Fixed
 from torch import Tensor
 
+from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import (
     EVALUATION,
     PRECISE_BN,
@@ -52,6 +54,27 @@ def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     pickle.dumps(loader.worker_init_fn)  # for workers that are spawned
+
+
+def test_what_is_kept_of_many_batches_holds_no_files_open() -> None:
+    resource = pytest.importorskip("resource")  # Windows has none, nor this limit
+
+    class People(Fixed):
+        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+            boxes, targets = torch.full((1, 4), float(index)), torch.tensor([index])
+            return torch.zeros(3, 4, 8, 8), Persons(boxes, targets, (boxes, targets))
+
+    keys = [[ItemKey(EVALUATION, 0, index)] for index in range(100)]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.dup(0)
+    os.close(probe)  # the lowest number that is free
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + 90, before[1]))
+    try:
+        batches = load(KeyedItems(People(), 0), keys, 1, torch.device("cpu"))
+        kept = [(batch.targets, batch.boxes, batch.annotated) for batch in batches]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [targets.item() for targets, _, _ in kept] == [*range(100)]
 
 
 def test_an_epoch_is_new_and_reading_leaves_the_generators_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,10 @@ def test_names_that_suggest_groups_are_told() -> None:
     for other in (behind, folders, alone):
         found = suggest_groups(annotated(other, labels=acts))
         assert found is not None and found.names == people
+    more = annotated(behind | {f"{act}/extra.avi": label for label, act in enumerate(acts)}, labels=acts)
+    group_by, _ = resolved(more, "auto")  # which three of the clips don't match
+    alone_at = [os.path.normpath(sample.path.absolute()) for sample in more.samples[12:]]
+    assert [source_of(sample, group_by) for sample in more.samples] == [*people * 3, *alone_at]
     found = suggest_groups(annotated(kth, labels=acts))
     assert found is not None and len(found.names) == 5
     assert "person01, person02" in str(found) and "--group-by" in str(found)

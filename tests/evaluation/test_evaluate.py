@@ -19,7 +19,7 @@ from torch import Tensor
 from slowfast_zoo.cli import main
 from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.cli.train import open_data
-from slowfast_zoo.data.dataset import open_dataset
+from slowfast_zoo.data.dataset import VideoDataset, open_dataset
 from slowfast_zoo.errors import (
     CheckpointError,
     DataError,
@@ -193,6 +193,13 @@ def test_unreadable_videos_are_reported_and_not_counted(model: SlowFast) -> None
         evaluate(model, Videos(0), device="cpu")
 
 
+def test_one_metric_may_be_named_alone(model: SlowFast) -> None:
+    assert {*evaluate(model, Videos(3), metrics="top_k_accuracy", device="cpu").metrics} == {
+        "top1_acc",
+        "top5_acc",
+    }
+
+
 def test_single_views_have_scores_and_no_metrics(model: SlowFast, tmp_path: Path) -> None:
     result = evaluate(model, Videos(3), average="none", device="cpu")
     assert [scores.shape for scores in result.scores] == [(2, 3)] * 3 and not result.metrics
@@ -316,6 +323,19 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     small = [*args, "--batch-size", "3", "--epochs", "1", "--deterministic", "--seed", "4"]
     dry = run(train_module.train_command, [*small, "--dry-run", "--set", "lr_batch=32"])
     assert dry.exit_code == 0 and "2 steps of 3 clips" in dry.output and "for 32 clips" in dry.output
+    assert "The recipe has 18 epochs; in 1 there are 0.0556 epochs of warm-up." in dry.output
+    steps = [
+        "--epochs",
+        "9",
+        "--set",
+        "schedule=step",
+        "--set",
+        "milestones=(4, 7)",
+        "--set",
+        "warmup_epochs=2",
+    ]
+    dry = run(train_module.train_command, [*args, "--dry-run", *steps, "--set", "grad_clip=None"])
+    assert "in 9 there are 2 epochs of warm-up, milestones 4, 7." in dry.output, "what is said counts"
     assert not (tmp_path / "w").exists()
     result = run(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
     assert result.exit_code == 0, result.output
@@ -337,6 +357,17 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     resumed = run(train_module.train_command, [*small, "--resume"])
     assert resumed.exit_code == 0 and "Trained 2 steps" in resumed.output
     assert "Best validation, after epoch 1: top1_acc 0.7500" in resumed.output
+    for text, value in (
+        ("True", True),
+        ("true", True),
+        ("None", None),
+        ("(10,20)", (10, 20)),
+        ("10,20", (10, 20)),
+        ("[10, 20]", (10, 20)),
+        ("1e-3", 0.001),
+        ("adamw", "adamw"),
+    ):
+        assert train_module._parsed(text) == value
     for wrong, message in (
         (["--set", "epochs"], "isn't FIELD=VALUE"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),
@@ -389,6 +420,26 @@ def test_a_training_takes_number_and_names_of_its_classes_from_the_data(numbered
         trained = from_pretrained(work / "model")
         assert (trained.labels, trained.spec.num_classes) == (labels, classes)
         shutil.rmtree(work)
+
+
+def test_classes_called_left_and_right_are_not_flipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = get_recipe("slowfast_r50_4x16x1_256e_kinetics400_rgb")
+    assert recipe.clip_spec.flip == 0.5 and not recipe.flip_pairs
+    for names, flip in ((("turn left", "turn right"), 0.0), (("run", "walk"), 0.5)):
+        for name in names:
+            (tmp_path / names[0] / name).mkdir(parents=True)
+            np.save(tmp_path / names[0] / name / "0.npy", np.zeros((2, 8, 8, 3), np.uint8))
+        (tmp_path / names[0] / "empty").mkdir()
+        data = open_data(str(tmp_path / names[0]), recipe.clip_spec, "train", recipe=recipe)
+        assert isinstance(data, VideoDataset) and data.labels == names and data.clip_spec.flip == flip
+        assert "Left out classes whose folders hold no clips: 'empty'." in capsys.readouterr().err
+        told = train_module._named(recipe, data.labels, 2)
+        sentence = "No flips: they would make another class of 'turn left', 'turn right'."
+        assert told.endswith(sentence) == (flip == 0)
+    own = get_recipe("slowfast_r50_16x8x1_22e_sthv1_rgb")  # whose labels name sides, and pairs exchange them
+    assert "No flips" not in train_module._named(own, own.labels, 174)
 
 
 def test_a_training_refuses_numbers_of_fewer_classes_than_the_model_has(

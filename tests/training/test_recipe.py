@@ -8,7 +8,7 @@ import pytest
 from slowfast_zoo.errors import DataError, SpecError, UnknownNameError
 from slowfast_zoo.training.published import get_recipe, list_recipes
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import Plan, learning_rate
+from slowfast_zoo.training.schedule import Plan, in_epochs, learning_rate
 from slowfast_zoo.weights.catalog import get_weights
 
 PAGE = {
@@ -130,6 +130,21 @@ def test_persons_1x_warms_up_from_epoch_to_epoch() -> None:
     multisports = get_recipe("slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-8e_multisports-rgb")
     assert multisports.config.grad_clip == 5.0 and multisports.model_spec.activation == "softmax"
     assert rates(multisports.config, 1, 1.0, 8) == pytest.approx([0.1, 0.325, 0.55, 0.775, 1, 1, 0.1, 0.01])
+
+
+def test_fewer_epochs_have_the_same_course_in_less_time() -> None:
+    kinetics = in_epochs(TrainConfig(), 30)
+    assert (kinetics.epochs, kinetics.warmup_epochs) == (30, 34 * 30 / 256)
+    assert max(rates(kinetics, 10, 0.1, 30)) == pytest.approx(0.05 * (1 + math.cos(math.pi * 4 / 30)))
+    steps = in_epochs(get_recipe("slowfast_r50_8x8x1_256e_kinetics400_rgb_steplr").config, 64)
+    assert steps.milestones == (24, 38, 49)  # 23.5, 38.5 and 49
+    sthv1 = in_epochs(get_recipe("slowfast_r50_16x8x1_22e_sthv1_rgb").config, 11)
+    assert (sthv1.milestones, sthv1.warmup_iterations, sthv1.warmup_epochs) == ((7, 9), 255, 0)
+    assert in_epochs(sthv1, 1).milestones == (1,)
+    config = get_recipe("slowfast_r50_8x8x1_roi/mmaction2/ava21-20e").config
+    assert in_epochs(config, config.epochs) == config
+    with pytest.raises(SpecError, match=r"TrainConfig\.epochs is 0"):
+        in_epochs(config, 0)
 
 
 def test_focal_recipes_weigh_what_is_not_right_yet() -> None:

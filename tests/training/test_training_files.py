@@ -82,6 +82,24 @@ def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
     assert_same(weights_of(model), weights_of(finished))
 
 
+def test_resuming_under_other_classes_or_weights_is_refused(tmp_path: Path) -> None:
+    config, model = CONFIG.replace(epochs=1), make_model()
+    model.labels = ("ant", "bee", "fly")
+    train(model, Clips(), config, work_dir=tmp_path)
+    renamed, several = make_model(), make_model(SPEC.replace(activation="sigmoid"))
+    renamed.labels, several.labels = ("bee", "fly", "wasp"), model.labels
+    with pytest.raises(TrainingError, match="class 0 ant -> bee, class 1 bee -> fly, class 2 fly -> wasp"):
+        train(renamed, Clips(), config, work_dir=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="activation softmax -> sigmoid"):
+        train(several, Clips(), config, work_dir=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match=r"\(sample_weights None -> [0-9a-f]{8}\)"):
+        train(model, Clips(), config, work_dir=tmp_path, resume=True, sample_weights=[1.0] * 8)
+    state = read_resume(tmp_path / RESUME)
+    del state["learned"]  # which older versions didn't keep
+    write_resume(tmp_path / RESUME, state)
+    assert train(renamed, Clips(), config, work_dir=tmp_path, resume=True).steps == 4
+
+
 def test_a_damaged_resume_file_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:
     config = CONFIG.replace(epochs=1)
     train(make_model(), Clips(), config, work_dir=tmp_path)

@@ -200,8 +200,8 @@ def read_persons(
     *,
     root: str | Path | None = None,
     labels: Labels | None = None,
-    excluded: Iterable[str | Path] = (),
-    proposals: Iterable[str | Path] = (),
+    excluded: Iterable[str | Path] | str | Path = (),
+    proposals: Iterable[str | Path] | str | Path = (),
     begins_at: float | None = None,
     fps: float | None = None,
     frame_pattern: str | None = None,
@@ -214,8 +214,8 @@ def read_persons(
         root: where videos, or folders of frames, are; None: the file's own folder.
         labels: the classes that are scored: names by number, names whose numbers count from 1, or a file of
             either such as AVA's pbtxt; actions without a name there aren't. None: what the file has.
-        excluded: files of frames that don't count, ``video,second`` a line.
-        proposals: files of a detector's boxes: AVA's CSV, or MMAction2's pickle.
+        excluded: file or files of frames that don't count, ``video,second`` a line.
+        proposals: file or files of a detector's boxes: AVA's CSV, or MMAction2's pickle.
         begins_at: the time in the files at which videos begin; None: 0, in MultiSports' 1.
         fps: frames per second of folders of frames.
         frame_pattern: which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all.
@@ -250,9 +250,9 @@ def read_persons(
     else:
         columns, count = {number: place for place, number in enumerate(names)}, len(names)
     base = path.parent if root is None else expanded(root)
-    out = frozenset(frame for file in excluded for frame in read_excluded(file))
+    out = frozenset(frame for file in _files(excluded) for frame in read_excluded(file))
     boxes: dict[str, PersonBoxes] = {}
-    for file in proposals:
+    for file in _files(proposals):
         boxes |= boxes_by_video(file, begins_at=begin)
     videos = _videos(list(dict.fromkeys(video for video, _ in actions.frames)), base, fps, frame_pattern)
     if not any(kind_of(sample.path) for sample in videos.values()):
@@ -335,6 +335,10 @@ def _classes(labels: Labels) -> dict[int, str]:
     if isinstance(labels, Mapping):
         return dict(labels)
     return dict(enumerate(read_labels(labels).names, 1))
+
+
+def _files(given: Iterable[str | Path] | str | Path) -> Iterable[str | Path]:
+    return (given,) if isinstance(given, (str, Path)) else given
 
 
 def _videos(names: Sequence[str], root: Path, fps: float | None, pattern: str | None) -> dict[str, Sample]:

@@ -11,7 +11,7 @@ from typing import Any
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.check import same_content, unreadable_clips
 from slowfast_zoo.data.dataset import ReplacingDataset
-from slowfast_zoo.data.lists import read_annotations, read_filled, read_like, read_splits
+from slowfast_zoo.data.lists import read_annotations, read_like, read_parts, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, counted, quoted
@@ -161,9 +161,7 @@ def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annot
     elif isinstance(data, Mapping):
         parts = dict(data)
     else:
-        parts = read_splits(data)
-        if not parts:
-            parts["train"], notes = read_filled(data)
+        parts, notes = read_parts(data)
     if validation is not None:
         train = parts["train"]
         if "val" in parts:

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.labels import mirrored_classes
+from slowfast_zoo.data.labels import why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import TrainingError, quoted
+from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
@@ -520,10 +520,10 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
 
     The network's own weights stay. Clips are flipped only where they may be.
     """
-    sided = mirrored_classes(train.class_names)
-    flips, notes = not sided if flip is None else flip, [_start_of(model)]
-    if sided and not flips:
-        notes.append(f"No flips: they would make another class of {quoted(sided[:4])}.")
+    told = why_unflipped(train.class_names)
+    flips, notes = not told if flip is None else flip, [_start_of(model)]
+    if told and not flips:
+        notes.append(told)
     torch.manual_seed(seed)
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.labels)

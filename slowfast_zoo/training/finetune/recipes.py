@@ -133,7 +133,8 @@ def scheduled(
 ) -> TrainConfig:
     """The training of about so many steps on so many clips.
 
-    Steps are of about equal size and use all clips: 15 clips in steps of 8 make two of 7, not one of 8.
+    Steps are of about equal size and use all clips: 15 clips in steps of 8 make two of 7, not one of 8. Where
+    processes can't share them evenly, a step has the nearest number of clips that they can.
 
     Args:
         config: the recipe's.
@@ -145,7 +146,8 @@ def scheduled(
     config = config.replace(**changes)
     step = config.batch_size * config.accumulate
     pieces = -(-clips // step)
-    config = config.replace(batch_size=max(clips // pieces // config.accumulate // world, 1))
+    alone = clips // pieces // config.accumulate  # what one process would have in a forward pass
+    config = config.replace(batch_size=max(round(alone / world), 1))
     if "epochs" not in changes:
         per_epoch = Plan.of(config, clips, world).steps_per_epoch
         epochs = max(round(steps / per_epoch), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -266,11 +267,13 @@ def _best(
     chosen, why = first.name, "no other is better by more than chance"
     best = -np.inf
     base = np.asarray(scores[first.name]["scores"])  # of all folds that any was tried on
+    gains = {first.name: (math.nan, math.nan)}
     for name, found in scores.items():
         if name == first.name:
             continue
         count = len(found["scores"])
         gain, error = mean_and_error(np.asarray(found["scores"]) - base[:count], groups[:count])
+        gains[name] = gain, error
         if gain > _ERRORS * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
@@ -284,6 +287,8 @@ def _best(
             **({"right": found["right"]} if one_label else {}),
             "score": mean,
             "standard_error": error,
+            "gain": gains[name][0],
+            "gain_error": gains[name][1],
             "steps": 0 if name == "probe" else each,
             "taken": "yes" if name == chosen else "",
         }
@@ -293,7 +298,8 @@ def _best(
         score = "the mean probability of what is true of each class"
     notes = (
         f"Recipes compared on {_FOLDS} folds inside the training part, {each} steps each where the training"
-        f" has {training}, as long as one is ahead of '{first.name}'; score: {score}.",
+        f" has {training}, as long as one is ahead of '{first.name}'; score: {score}; gain: over"
+        f" '{first.name}' on the same clips, with its standard error.",
         f"Taken: {RECIPES[chosen]}; {why}.",
     )
     return Choice(RECIPES[chosen], tuple(rows), notes)

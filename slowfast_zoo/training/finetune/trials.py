@@ -29,7 +29,7 @@ from slowfast_zoo.runtime.machine import usable_cpus
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import ProbeFeatures, fit_classifier, probe_features, subset
-from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, scheduled
+from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, candidates, scheduled
 from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
@@ -82,13 +82,14 @@ class Workshop:
         return {**how, "device": self.device, "progress": self.progress}
 
     def settings(self, recipe: FinetuneRecipe, clips: int, steps: int, *, trial: bool = False) -> TrainConfig:
-        """The training by that recipe, or how the features of a probe are computed.
+        """The training by that recipe, or how the features of a probe are computed, which takes any clips.
 
         A trial takes so many steps also where the user has said how many epochs the training has, or its
         warm-up.
         """
-        world, changes = self.group.world, dict(self.changes)
-        config = recipe.config or TrainConfig(epochs=1)
+        world, changes, config = self.group.world, dict(self.changes), recipe.config
+        if config is None:
+            return TrainConfig(epochs=1).replace(**changes)
         if trial:
             config = config.replace(**changes)
             changes = {name: changes[name] for name in changes if name not in ("epochs", "warmup_epochs")}
@@ -203,7 +204,8 @@ class Workshop:
 
     def step_seconds(self, clips: Annotations) -> float:
         """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
-        model, config = self.fresh(), self.settings(PROBE, len(clips.samples), 1)
+        first = candidates(self.start.spec)[0]
+        model, config = self.fresh(), self.settings(first, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
         step = config.batch_size * config.accumulate
         count = min(config.batch_size, len(clips.samples), 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_fewer_steps_than_an_epoch_and_epochs_of_ones_own() -> None:
     assert Plan.of(scheduled(gentle, 560, 108, {}), 560, 1).steps == 108  # not two whole passes of 70
     assert scheduled(gentle, 60, 600, {"epochs": 3}).epochs == 3
     assert Plan.of(scheduled(gentle, 15, 4, {}), 15, 1).step_clips == 7  # two of seven, not one of eight
+
+
+def test_several_processes_see_as_many_clips_as_one() -> None:
+    gentle = RECIPES["gentle"].config
+    assert gentle is not None
+    for world, step in ((1, 7), (2, 8), (4, 8), (8, 8)):
+        plan = Plan.of(scheduled(gentle, 60, 600, {}, world), 60, world)
+        assert plan.step_clips == step and plan.steps == pytest.approx(600, rel=0.01)
+    assert Plan.of(scheduled(gentle, 60, 600, {"batch_size": 4, "accumulate": 2}), 60, 1).step_clips == 6
+
+
+@pytest.mark.parametrize(("world", "changes"), [(8, {}), (1, {"accumulate": 8, "batch_size": 1})])
+def test_clips_that_are_only_looked_at_may_be_few(world: int, changes: dict[str, int]) -> None:
+    group = Processes(0, world, torch.device("cpu"))
+    workshop = trials.Workshop(make_model(), "quick", group, 0.1, False, changes)
+    assert workshop.settings(recipes.PROBE, 3, 1).batch_size == changes.get("batch_size", 8)
+    with pytest.raises(DataError, match="needs at least 8"):
+        workshop.settings(RECIPES["learn"], 3, 1)
 
 
 def test_when_to_save_and_how_long_to_warm_up_may_be_said() -> None:
@@ -384,6 +403,12 @@ def test_the_best_recipe_is_taken_and_no_trial_is_repeated(
     assert first.recipe.name == taken
     assert [row["recipe"] for row in first.table] == ["learn", "plain", "probe"]
     assert [row["clips"] for row in first.table] == [12 * count for count in folds]
+    # Scores are half for the right class, half its probability; one of equal scores on all clips is sure.
+    sure = {name: (1 + value) / 2 if value > 0.5 else value / 2 for name, value in scores.items()}
+    gains = [sure[name] - sure["learn"] for name in ("plain", "probe")]
+    assert math.isnan(first.table[0]["gain"])
+    assert [row["gain"] for row in first.table[1:]] == pytest.approx(gains, abs=1e-6)
+    assert [row["gain_error"] for row in first.table[1:]] == pytest.approx([0, 0], abs=1e-6)
     on = [[name for name, count in zip(scores, folds, strict=True) if count > fold] for fold in (0, 1)]
     assert bench.trained == [*on[0], *on[1]]
     assert chosen() == first
