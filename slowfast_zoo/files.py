@@ -77,7 +77,7 @@ def claimed(path: Path) -> Iterator[bool]:
     there by now.
 
     Raises:
-        InputError: the folder can't be written.
+        InputError: the folder can't be written, or its file system has no locks.
     """
     from filelock import FileLock, Timeout
 
@@ -87,8 +87,9 @@ def claimed(path: Path) -> Iterator[bool]:
     except Timeout:
         yield False
         return
-    except OSError as error:
-        raise InputError(f"'{path.parent}' can't be written: {error.strerror or error}.") from error
+    except (OSError, NotImplementedError) as error:  # there are file systems without locks
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"'{path}' can't be written: {reason}.") from error
     try:
         yield True
     finally:

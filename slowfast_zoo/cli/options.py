@@ -44,7 +44,12 @@ def echo_report(report: Any, as_json: bool) -> None:
 
 def echo_json(values: Mapping[str, Any]) -> None:
     """Prints an object as one line, which is there at once also where it goes into a pipe."""
-    echo(json.dumps(values, ensure_ascii=False))
+    text = printable(json.dumps(values, ensure_ascii=False))
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(values)
+    echo(text)
 
 
 def in_options(sentence: str, command: click.Command | None) -> str:

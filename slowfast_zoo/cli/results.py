@@ -71,7 +71,8 @@ class ResultFile:
     Args:
         path: the file; None for standard output.
         form: one of ``FORMATS``; None: told by the file's ending, a table without a file.
-        resume: whether to go on with an existing file; rows of videos that failed are taken out of it.
+        resume: whether to go on with an existing file; rows of videos that failed are taken out of it, and
+            rows with a "file" that isn't beside it.
         columns: of every row; "source" and "error" are among them.
         settings: the columns that say how every row was made, such as the model.
 
@@ -191,12 +192,12 @@ class ResultFile:
             raise InputError(f"'{self._path}' can't be written: {error.strerror or error}.{kept}") from error
 
     def _take_over(self, path: Path) -> None:
-        """Learns what the file has, and takes out rows that failed and one that was cut off."""
+        """Learns what the file has, and takes out rows that don't count and one that was cut off."""
         content = path.read_bytes()
         try:
             rows = self._parsed(content)
             self._check_settings(rows)
-            kept = [row for row in rows if not row["error"]]
+            kept = [row for row in rows if not row["error"] and _has_file(path.parent, row)]
             self.known = Counter(row["source"] for row in kept)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
             if isinstance(error, InputError):
@@ -242,6 +243,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(math.floor(seconds * 100 + 0.5), 6000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest / 100:05.2f}"
+
+
+def _has_file(folder: Path, row: Mapping[str, Any]) -> bool:
+    """Whether the file is there that a row names, where it names one."""
+    return not row.get("file") or (folder / row["file"]).exists()
 
 
 def _failure(prediction: Prediction) -> str:

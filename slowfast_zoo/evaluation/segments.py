@@ -24,6 +24,7 @@ import numpy.typing as npt
 from slowfast_zoo.errors import DataError, InputError, did_you_mean
 from slowfast_zoo.files import expanded, kind_of, read_text
 from slowfast_zoo.inference.segments import Segment
+from slowfast_zoo.video.sampling import is_number
 
 Values = npt.NDArray[np.float64]
 Segments = Mapping[str, Sequence[Segment]]
@@ -47,6 +48,8 @@ class SegmentScores:
     """Of the annotated classes."""
     unknown_labels: tuple[str, ...] = ()
     """Predicted classes that no annotation has; they count nowhere."""
+    unknown_videos: tuple[str, ...] = ()
+    """Videos with predictions that the annotations don't have; these are false positives."""
 
     @property
     def mean_average_precisions(self) -> tuple[float, ...]:
@@ -71,6 +74,7 @@ class SegmentScores:
             "annotations": self.num_annotations,
             "predictions": self.num_predictions,
             "unknown_labels": list(self.unknown_labels),
+            "unknown_videos": list(self.unknown_videos),
         }
 
     def __repr__(self) -> str:
@@ -81,7 +85,7 @@ def evaluate_segments(
     predictions: Segments | str | Path,
     annotations: Segments | str | Path,
     *,
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Iterable[float] = THRESHOLDS,
     subset: str | None = None,
 ) -> SegmentScores:
     """ActivityNet's scores of segments.
@@ -99,8 +103,11 @@ def evaluate_segments(
         InputError: a threshold that isn't one, or nothing to compare with.
         DataError: a file that isn't in that format.
     """
-    if not thresholds or not all(isinstance(one, (int, float)) and 0 < one <= 1 for one in thresholds):
-        raise InputError(f"thresholds are {list(thresholds)!r}; accepted: numbers above 0, at most 1.")
+    bounds = list(thresholds) if isinstance(thresholds, Iterable) else []
+    if not bounds or not all(is_number(one) and 0 < one <= 1 for one in bounds):
+        raise InputError(
+            f"thresholds are {thresholds!r:.80}; accepted: a list of numbers above 0, at most 1."
+        )
     truth = read_annotated(annotations, subset) if isinstance(annotations, (str, Path)) else annotations
     told = read_predicted(predictions) if isinstance(predictions, (str, Path)) else predictions
     labels = list(dict.fromkeys(segment.label for video in truth.values() for segment in video))
@@ -110,21 +117,22 @@ def evaluate_segments(
     for video, segments in told.items():
         for segment in segments:
             by_label[segment.label].append((video, segment))
-    precisions = np.zeros((len(thresholds), len(labels)))
+    precisions = np.zeros((len(bounds), len(labels)))
     for column, label in enumerate(labels):
         if by_label[label]:
             spans = {
                 video: _spans(segment for segment in segments if segment.label == label)
                 for video, segments in truth.items()
             }
-            precisions[:, column] = _average_precisions(by_label[label], spans, thresholds)
+            precisions[:, column] = _average_precisions(by_label[label], spans, bounds)
     return SegmentScores(
         tuple(labels),
-        tuple(map(float, thresholds)),
+        tuple(map(float, bounds)),
         precisions,
         sum(map(len, truth.values())),
         sum(len(by_label[label]) for label in labels),
         tuple(sorted(label for label, found in by_label.items() if found and label not in labels)),
+        tuple(sorted(video for video, segments in told.items() if segments and video not in truth)),
     )
 
 
@@ -178,10 +186,12 @@ def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, lis
     """The segments of an annotation file in ActivityNet's JSON, by video; scores are 1.
 
     Raises:
-        InputError: no video is in that subset.
+        InputError: no video is there, or in that subset.
         DataError: the file isn't in that format.
     """
     videos = _document(expanded(path), "database")
+    if not videos:
+        raise InputError(f"'{path}' has no videos.")
     found = {
         name: video
         for name, video in videos.items()
@@ -189,10 +199,10 @@ def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, lis
     }
     if not found:
         names = sorted({str(video.get("subset")) for video in videos.values()})
-        near = did_you_mean(str(subset), names) or f" It has {', '.join(names) or 'no videos'}."
+        near = did_you_mean(str(subset), names) or f" It has {', '.join(names)}."
         raise InputError(f"'{path}' has no video in the subset '{subset}'.{near}")
     return {
-        name: [_segment(path, row, scored=False) for row in _field(path, video, "annotations")]
+        name: _segments(path, name, _field(path, video, "annotations"), scored=False)
         for name, video in found.items()
     }
 
@@ -200,11 +210,15 @@ def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, lis
 def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
     """The segments of a result file in ActivityNet's JSON, or of a folder of such files, by video.
 
+    Files of a folder that hold a part of a timeline, named "partial", are left out.
+
     Raises:
         DataError: a file isn't in that format.
     """
     path = expanded(path)
-    files = sorted(path.glob("*.json")) if kind_of(path) == "folder" else [path]
+    files = [path]
+    if kind_of(path) == "folder":
+        files = sorted(file for file in path.glob("*.json") if not file.name.endswith(".partial.json"))
     if not files:
         raise DataError(f"The folder '{path}' holds no .json files.")
     found: dict[str, list[Segment]] = {}
@@ -212,7 +226,7 @@ def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
         for name, rows in _document(file, "results").items():
             if name in found:
                 raise DataError(f"'{file}' has segments of '{name}', which another file has too.")
-            found[name] = [_segment(file, row, scored=True) for row in rows]
+            found[name] = _segments(file, name, rows, scored=True)
     return found
 
 
@@ -231,6 +245,12 @@ def _field(path: str | Path, row: Any, field: str) -> Any:
     if not isinstance(row, dict) or field not in row:
         raise DataError(f"'{path}' isn't ActivityNet's JSON: {row!r:.80} has no '{field}'.")
     return row[field]
+
+
+def _segments(path: str | Path, video: str, rows: Any, *, scored: bool) -> list[Segment]:
+    if not isinstance(rows, list):
+        raise DataError(f"'{path}' isn't ActivityNet's JSON: '{video}' has no list of segments.")
+    return [_segment(path, row, scored=scored) for row in rows]
 
 
 def _segment(path: str | Path, row: Any, *, scored: bool) -> Segment:

@@ -234,7 +234,7 @@ def _eaf(timeline: Timeline) -> str:
 
 def plot_timeline(timeline: Timeline) -> Figure:
     """The best classes' probabilities over time, and the segments below; see ``Timeline.plot``."""
-    require("matplotlib", "slowfast-zoo[train]")
+    require("matplotlib")
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

@@ -115,7 +115,7 @@ class SegmentRules:
         if self.labels is not None:
             listed = isinstance(self.labels, Iterable) and not isinstance(self.labels, str)
             labels = tuple(self.labels) if listed else (None,)
-            if not all(isinstance(label, str) for label in labels):
+            if not labels or not all(isinstance(label, str) for label in labels):
                 raise InputError(f"labels is {self.labels!r:.80}; accepted: a list of class names, or None.")
             object.__setattr__(self, "labels", labels)
 

@@ -91,10 +91,15 @@ class Timeline:
         Args:
             rows: "segments": start_seconds, end_seconds, label, score; "windows": start_seconds,
                 end_seconds, center_seconds, and the probabilities of each class under its label.
+
+        Raises:
+            InputError: other rows.
         """
         if rows == "segments":
             names = [field.name for field in dataclasses.fields(Segment)]
             return {name: [getattr(segment, name) for segment in self.segments] for name in names}
+        if rows != "windows":
+            raise InputError(f"rows is {rows!r:.60}; accepted: 'segments' or 'windows'.")
         times = ("start_seconds", "end_seconds", "center_seconds")
         columns = {name: getattr(self.windows, name).tolist() for name in times}
         scores = self.windows.probabilities

@@ -103,6 +103,23 @@ def test_videos_of_one_name(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_addresses_that_differ_in_their_query_have_one_name(folder: Path, tmp_path: Path) -> None:
+    two = ("http://127.0.0.1:1/a.mkv?id=1", "http://127.0.0.1:1/a.mkv?id=2")
+    result = run(folder, *two, *boxes(folder), "--out", tmp_path / "x.csv")
+    assert result.exit_code == 1 and "have the same: write .jsonl" in result.output
+    assert "id=" not in result.output
+
+
+def test_rows_on_standard_output_are_utf_8(folder: Path, tmp_path: Path) -> None:
+    film = tmp_path / "\u9593.mkv"
+    film.write_bytes((folder / "a.mkv").read_bytes())
+    arguments = (film, "--boxes", tmp_path / "boxes.csv", "--format", "csv", "--model", folder / "model")
+    (tmp_path / "boxes.csv").write_text(f"\u9593,0,{ROW},1\n", encoding="utf-8")
+    result = invoke("detect", *arguments, charset="cp1252")
+    assert result.exit_code == 0
+    assert result.stdout_bytes.decode().startswith(f"\u9593,0000,{ROW},")
+
+
 def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "x.csv"
     answer = DetectionRun._answer

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli.commands import invoke
 from click.testing import Result
+from safetensors.numpy import save_file
 from support.movies import moving_pattern, write_video
+from support.servers import FileServer
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo import ClipSpec, save_pretrained
@@ -57,6 +60,8 @@ def test_a_folder_is_filled_once(model: Path, films: Path, tmp_path: Path) -> No
     ran = run(*command, "--layer", "slow")
     assert ran.exit_code == 1 and "0 written, 3 failed" in ran.stderr
     assert "was made with layer 'pooled', and this is 'slow'" in ran.stderr
+    ran = run(*command, "--precision", "bfloat16")
+    assert ran.exit_code == 1 and "was made with precision 'float32', and this is 'bfloat16'" in ran.stderr
     assert "3 written" in run(*command, "--layer", "slow", "--overwrite").stderr
 
 
@@ -119,3 +124,38 @@ def test_settings_that_can_not_be_are_no_videos_fault(model: Path, films: Path, 
     wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
     ran = run(films, "--out", tmp_path, "--model", model, *wrong)
     assert ran.exit_code == 1 and ran.stderr.count("onnxruntime") == 1, ran.stderr
+
+
+def test_files_of_others_are_left_as_they_are(model: Path, films: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", poses=np.zeros((3, 2)), times=np.zeros(3))
+    np.save(tmp_path / "b.npy", np.zeros((3, 2), np.int64))
+    torch.save({"state": torch.zeros(3)}, tmp_path / "c.pt")
+    save_file({"weight": np.zeros((3, 2), np.float32)}, tmp_path / "a.safetensors")
+    for name, reason in (
+        ("a.npz", "its keys are 'poses', 'times', none of them features"),
+        ("b.npy", "it holds int64 (3, 2), not floats"),
+        ("c.pt", "it holds a dict, no tensor"),
+        ("a.safetensors", "its keys are 'weight', none of them features"),
+    ):
+        before = (tmp_path / name).read_bytes()
+        command = (films / f"{name[0]}.mkv", "--out", tmp_path, "--model", model, "--format", name[2:])
+        ran = run(*command)
+        assert ran.exit_code == 1 and f"{name}' holds no features: {reason}" in ran.stderr, ran.stderr
+        assert "; write to another folder, or give --overwrite." in ran.stderr
+        assert (tmp_path / name).read_bytes() == before
+    assert "1 written" in run(*command, "--overwrite").stderr
+
+
+def test_addresses_that_differ_in_their_query_are_other_films(
+    model: Path, films: Path, tmp_path: Path
+) -> None:
+    with FileServer({"/v.mkv": films / "a.mkv"}) as server:
+        addresses = [f"{server.url}/v.mkv?id={number}" for number in range(3)]
+        both = (*addresses[:2], "--out", tmp_path, "--model", model)
+        assert "2 written" in run(*both).stderr and "2 there already" in run(*both).stderr
+        assert len([*tmp_path.glob("v-*.npz")]) == 2
+        assert "1 written" in run(addresses[0], "--out", tmp_path, "--model", model).stderr
+        ran = run(addresses[2], "--out", tmp_path, "--model", model)
+    assert ran.exit_code == 1 and "v.npz' was made with address_sha256" in ran.stderr
+    with np.load(tmp_path / "v.npz") as archive:
+        assert "id=" not in str(archive["meta"])

@@ -336,6 +336,16 @@ def test_names_from_a_file_and_a_video_from_standard_input(saved: Path, videos: 
     assert invoke("predict").exit_code == 2
 
 
+def test_a_list_without_names_is_no_finished_work(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n\n")
+    out = tmp_path / "never.csv"
+    for command in (("predict", "--out", out), ("timeline",), ("features", "--out", tmp_path)):
+        arguments = [*command, "--from", tmp_path / "empty.txt", "--model", saved]
+        result = invoke(*arguments)
+        assert result.exit_code == 1 and "empty.txt' names no video: give the name of one" in result.output
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_names_are_read_in_the_encoding_that_a_mark_says(saved: Path, tmp_path: Path, encoding: str) -> None:
     """PowerShell's ``>`` writes UTF-16; and what else ends lines is part of a name."""

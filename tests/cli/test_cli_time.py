@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli.commands import invoke
 from click.testing import Result
 from support.movies import moving_pattern, write_video
+from support.servers import FileServer
 
+from slowfast_zoo.cli.videos.answers import common_stems, stem_of
 from slowfast_zoo.cli.videos.time import LEDGER
+from slowfast_zoo.inference.timeline import Timeline
+from slowfast_zoo.video.decoding.sources import source_hash
 
 
 def timeline(*arguments: object) -> Result:
@@ -46,8 +53,9 @@ def test_one_video_one_file(videos: Path, tmp_path: Path) -> None:
     assert " --> 00:00:02,500\n" in text
     result = timeline(videos / "b.mkv", "--out", out)
     assert result.exit_code == 1 and "x.srt' exists; give --resume to leave it" in result.output
-    result = timeline(videos / "a.mkv", "--out", out, "--resume")
-    assert result.exit_code == 0 and "Nothing to do" in result.output and out.read_text() == text
+    result = timeline(videos / "b.mkv", "--out", out, "--resume")
+    assert result.exit_code == 0 and out.read_text() == text
+    assert result.stderr == f"Nothing to do: '{out}' is there and is left as it is.\n"
 
 
 def test_many_videos_a_folder_that_is_gone_on_with(videos: Path, tmp_path: Path) -> None:
@@ -157,6 +165,10 @@ def test_segments_are_scored(videos: Path, tmp_path: Path) -> None:
     assert "mAP at IoU 1.00: 1.0000\naverage mAP: 1.0000" in result.output
     result = invoke("test-segments", tmp_path / "a.json", truth, "--subset", "test", "--json")
     assert json.loads(result.output)["average_map"] == 1.0
+    (tmp_path / "a.partial.json").write_text((tmp_path / "a.json").read_text())
+    result = invoke("test-segments", tmp_path, truth, "--iou", "0.5")
+    assert result.exit_code == 0 and "mAP at IoU 0.50: " in result.output
+    assert "videos without annotations: b\n" in result.stderr
     result = invoke("test-segments", truth, truth)
     assert result.exit_code == 1 and "it has no 'results'" in result.output
 
@@ -166,3 +178,91 @@ def test_settings_that_can_not_be_are_no_videos_fault(videos: Path, tmp_path: Pa
     result = timeline(videos, "--out", tmp_path / "out", "--format", "csv", *wrong)
     assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
     assert not (tmp_path / "out" / LEDGER).read_text()
+
+
+def test_many_videos_on_standard_output(videos: Path, tmp_path: Path) -> None:
+    film = tmp_path / "\u9593.mkv"
+    film.write_bytes((videos / "a.mkv").read_bytes())
+    arguments = (film, videos / "b.mkv", "--format", "csv", "--hop", "0.5", "--enter", "0.01")
+    result = invoke("timeline", *arguments, "--model", "slowfast_tiny", charset="cp1252")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(result.stdout_bytes.decode())))
+    assert {row["source"] for row in rows} == {str(film), str(videos / "b.mkv")}
+    for form in ("srt", "json", "eaf", "activitynet"):
+        result = timeline(videos, "--format", form)
+        assert result.exit_code == 1 and result.stdout == ""
+        assert f"'{form}' holds one video, and there are 2: give --out, a folder." in result.stderr
+
+
+def test_a_picture_without_matplotlib_costs_no_work(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("slowfast_zoo.naming.ModelRef.load", lambda self: pytest.fail("loaded"))
+    for arguments in ((videos / "a.mkv", "--out", tmp_path / "x.png"), (videos, "--out", tmp_path)):
+        result = timeline(*arguments, "--format", "png")
+        assert result.exit_code == 1 and result.output.endswith("pip install matplotlib\n"), result.output
+
+
+def test_what_a_folder_has_goes_into_a_folder(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text(str(videos / "a.mkv"))
+    given = {
+        "folder": (videos / "sub",),
+        "pattern": (videos / "a.*",),
+        "list": ("--from", tmp_path / "names.txt"),
+        "ending": (videos / "a.mkv",),
+    }
+    for name, arguments in given.items():
+        out = tmp_path / (name if name == "ending" else f"{name}.csv")
+        result = timeline(*arguments, "--out", out, "--format", "csv")
+        assert result.exit_code == 0, result.output
+        assert {path.name for path in out.iterdir()} == {"a.csv", LEDGER}
+    out = tmp_path / "labels.lab"
+    assert timeline(videos / "a.mkv", "--out", out, "--format", "audacity").exit_code == 0 and out.is_file()
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_ended_between_a_file_and_its_row(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """Every video has one file, which its row names; a stranger's file stays."""
+    save = Timeline.save
+    (tmp_path / "b.csv").write_text("a stranger's")
+
+    def ended(self: Timeline, *arguments: Any) -> None:
+        if written:
+            save(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Timeline, "save", ended)
+    many = (videos, "--out", tmp_path, "--format", "csv")
+    assert timeline(*many).exit_code == 130
+    monkeypatch.undo()
+    result = timeline(*many, "--resume")
+    assert result.exit_code == 0 and f"{2 - written} answered" in result.output
+    rows = [json.loads(line) for line in (tmp_path / LEDGER).read_text().splitlines()]
+    assert {Path(row["source"]).name: row["file"][:2] for row in rows} == {"a.mkv": "a.", "b.mkv": "b-"}
+    assert {path.name for path in tmp_path.iterdir()} == {LEDGER, "b.csv", *(row["file"] for row in rows)}
+    assert (tmp_path / "b.csv").read_text() == "a stranger's"
+
+
+def test_addresses_that_differ_in_their_query_have_files_of_their_own(videos: Path, tmp_path: Path) -> None:
+    with FileServer({"/v.mkv": videos / "b.mkv"}) as server:
+        addresses = [f"{server.url}/v.mkv?id={number}" for number in range(2)]
+        assert timeline(*addresses, "--out", tmp_path, "--format", "csv").exit_code == 0
+        again = timeline(*addresses, "--out", tmp_path, "--format", "csv", "--resume")
+    assert "Nothing to do" in again.output
+    files = sorted(path.name for path in tmp_path.glob("*.csv"))
+    assert files == ["v-" + source_hash(addresses[1])[:8] + ".csv", "v.csv"]
+    assert not [path for path in tmp_path.iterdir() if "id=" in path.read_text()]
+
+
+def test_names_of_files_fit_into_a_folder() -> None:
+    long = ["\u9593" * 84 + ending for ending in (".a", ".b")]
+    stems = [stem_of(name) for name in long]
+    assert stems[0] != stems[1] and all(stem.startswith("\u9593" * 66 + "-") for stem in stems)
+    assert max(len(stem.encode()) for stem in stems) == 207 and not common_stems(long)
+    assert stem_of("x/a.mkv") == "a" and stem_of("a.mkv", hashed=True) != stem_of("x/a.mkv", hashed=True)
+    url = "https://me:secret@host/v.mp4?id=1"
+    assert stem_of(url, hashed=True) == stem_of(url.replace("me:secret@", ""), hashed=True)
+    assert stem_of(url, hashed=True) != stem_of(url.replace("1", "2"), hashed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from typing import Any
 import click
 import pytest
 from cli.commands import invoke
+from click.testing import CliRunner
 
 from slowfast_zoo.cli import main, options
 from slowfast_zoo.cli.options import Command, in_options
@@ -86,6 +88,15 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert printable("a\x1b[31mb\x9bc\rd\x07") == "a\\u001b[31mb\\u009bc\\u000dd\\u0007"
     assert printable("\udcff.mp4 \u202ecod.exe") == "\\udcff.mp4 \\u202ecod.exe"
     assert printable("gr\u00fcn\n\t\u20ac \U0001f600") == "gr\u00fcn\n\t\u20ac \U0001f600"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp932", "ascii"])
+def test_an_object_in_a_line_is_json_in_every_encoding(encoding: str) -> None:
+    values = {"label": "caf\u00e9 \u9593 \x9b", "score": 0.5}
+    command = click.Command("say", callback=lambda: options.echo_json(values))
+    said = CliRunner(charset=encoding).invoke(command).stdout_bytes.decode(encoding)
+    assert json.loads(said) == values and len(said.splitlines()) == 1
+    assert ("caf\u00e9" in said) is (encoding == "utf-8")
 
 
 def test_errors_are_clean_and_set_the_status() -> None:

@@ -109,6 +109,29 @@ def test_two_processes_cannot_be_one_part(clips: Path, tmp_path: Path) -> None:
     assert "is being written by another process" in done.output
 
 
+@pytest.mark.parametrize(
+    ("command", "out", "file"),
+    [
+        ("predict", "found.csv", "found.csv"),
+        ("detect", "found.jsonl", "found.jsonl"),
+        ("detect", "found.csv", "found.csv"),
+        ("timeline", ".", "timelines.jsonl"),
+        ("timeline", "found.srt", "found.srt"),
+    ],
+)
+@pytest.mark.parametrize("resume", [(), ("--resume",)], ids=str)
+def test_two_processes_cannot_write_one_file(
+    clips: Path, tmp_path: Path, command: str, out: str, file: str, resume: tuple[str, ...]
+) -> None:
+    options = {"detect": ("--detector", "person"), "timeline": ("--format", "srt")}.get(command, ())
+    with claimed(tmp_path / file) as free:
+        assert free
+        done = run(command, clips / "a" / "0.mkv", "--out", tmp_path / out, *options, *resume)
+    assert done.exit_code == 1
+    assert f"{file}' is being written by another process; --shard parts videos" in done.output
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("part", ["0/4", "5/4", "3", "1/0", "a/b"])
 def test_what_is_no_part_is_refused(part: str, clips: Path) -> None:
     done = run("predict", clips, "--shard", part)

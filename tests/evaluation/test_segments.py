@@ -112,12 +112,20 @@ def test_files_in_the_benchmarks_format(tmp_path: Path) -> None:
         {"results": {"v": [row | {"score": "high"}]}},
         {"results": {"v": [row | {"score": float("nan")}]}},
         {"results": {"v": [{"label": "a", "score": 1, "segment": [1]}]}},
+        {"results": {"v": None}},
+        {"results": {"v": {"label": "a"}}},
     ):
         (told / "v.json").write_text(json.dumps(wrong))
         with pytest.raises(DataError, match=r"isn't ActivityNet's JSON|a segment that isn't one"):
             evaluate_segments(told, truth)
     with pytest.raises(DataError, match="can't be read"):
         evaluate_segments(tmp_path / "none.json", truth)
+    truth.write_text(json.dumps({"database": {"v": {"annotations": None}}}))
+    with pytest.raises(DataError, match="'v' has no list of segments"):
+        evaluate_segments({}, truth)
+    truth.write_text(json.dumps({"database": {}}))
+    with pytest.raises(InputError, match=r"truth.json' has no videos\.$"):
+        evaluate_segments({}, truth)
 
 
 def test_a_subset_matters_where_one_is_asked_for(tmp_path: Path) -> None:
@@ -133,3 +141,14 @@ def test_nothing_to_compare_with_is_said() -> None:
         evaluate_segments({"v": [seg(0, 1)]}, {"v": []})
     with pytest.raises(InputError, match="thresholds are"):
         evaluate_segments({}, {"v": [seg(0, 1)]}, thresholds=[0])
+    for wrong in (0.5, [], "0.5", [True], None):
+        with pytest.raises(InputError, match=r"thresholds are .*; accepted: a list of numbers"):
+            evaluate_segments({}, {"v": [seg(0, 1)]}, thresholds=wrong)  # type: ignore[arg-type]
+    scores = evaluate_segments({"v": [seg(0, 8)]}, {"v": [seg(0, 10)]}, thresholds=np.linspace(0.7, 0.9, 2))
+    assert scores.mean_average_precisions == (1.0, 0.0)
+
+
+def test_videos_of_other_names_are_told() -> None:
+    scores = evaluate_segments({"v_a": [seg(0, 1)], "b": [], "c": [seg(0, 1)]}, {"a": [seg(0, 1)], "c": []})
+    assert scores.average_map == 0.0 and scores.unknown_videos == ("v_a",)
+    assert scores.to_dict()["unknown_videos"] == ["v_a"]

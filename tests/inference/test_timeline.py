@@ -201,7 +201,7 @@ def test_wrong_rules_are_refused() -> None:
             SegmentRules(**{name: 0})
     with pytest.raises(InputError, match="min_seconds is -1; accepted"):
         SegmentRules(min_seconds=-1)
-    for labels in ("a", 5, [1]):
+    for labels in ("a", 5, [1], []):
         with pytest.raises(InputError, match=r"labels is .*; accepted: a list of class names"):
             answers(Path("missing.mp4"), labels=labels)
     with pytest.raises(UnknownNameError, match="The model has no class 'z'"):
@@ -237,6 +237,8 @@ def test_columns_are_plain_lists() -> None:
     columns = answer.to_columns()
     assert list(columns) == ["start_seconds", "end_seconds", "label", "score"]
     assert len({len(column) for column in columns.values()}) == 1 and columns["label"]
+    with pytest.raises(InputError, match="rows is 'segment'; accepted: 'segments' or 'windows'"):
+        answer.to_columns("segment")  # type: ignore[arg-type]
     windows = answer.to_columns("windows")
     assert list(windows) == ["start_seconds", "end_seconds", "center_seconds", *"abcdef"]
     assert windows["a"] == pytest.approx(answer.windows.probabilities[:, 0].tolist())

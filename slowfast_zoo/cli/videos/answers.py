@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
 Begin: TypeAlias = Callable[[Any, bool], "VideoRun[Any, Any]"]
 """Begins the answer about a video, told whether it is the only one."""
+
+
+_LONGEST_STEM = 200
+"""Bytes: file systems take names of 255, and endings and a hash are added."""
 
 
 class Target:
@@ -52,22 +55,22 @@ class Target:
         if self.rows:
             self.rows.__exit__(*error)
 
-    def path_of(self, source: str) -> Path | None:
+    def path_of(self, source: Any) -> Path | None:
         """The file that a video's answer goes into."""
         return self.path
 
-    def put(self, answer: Any) -> None:
-        """Writes a finished answer to where it belongs."""
+    def put(self, answer: Any, path: Path | None) -> None:
+        """Writes a finished answer to where it belongs, which ``path_of`` said."""
         raise NotImplementedError
 
     def save(self, answer: Any, path: Path) -> None:
         """Writes an answer into a file of its own."""
         answer.save(path, self.form)
 
-    def write(self, answer: Any) -> None:
+    def write(self, source: Any, answer: Any) -> None:
         """A finished answer; what was kept of it before is no longer needed."""
-        path = self.path_of(answer.source)
-        self.put(answer)
+        path = self.path_of(source)
+        self.put(answer, path)
         self.answered += 1
         if path:
             _partial(path).unlink(missing_ok=True)
@@ -80,9 +83,9 @@ class Target:
         if self.rows:
             self.rows.write({"source": source, "error": " ".join(error.split())})
 
-    def interrupted(self, run: VideoRun[Any, Any]) -> None:
+    def interrupted(self, source: Any, run: VideoRun[Any, Any]) -> None:
         """Keeps what was answered of a video before Ctrl-C."""
-        path = self.path_of(run.name)
+        path = self.path_of(source)
         if path and run.answered:
             self.save(run.answer(), _partial(path))
             echo(f"\n{run.answered} of {run.total} {run.unit}s are in '{_partial(path)}'.", err=True)
@@ -139,14 +142,14 @@ def _answer(sources: list[Any], target: Target, begin: Begin) -> None:
                 try:
                     answer = run.finish(title)
                 except KeyboardInterrupt:
-                    target.interrupted(run)
+                    target.interrupted(source, run)
                     raise
         except NO_VIDEOS_FAULT:
             raise
         except SlowFastZooError as error:
             target.failed(name, str(error))
         else:
-            target.write(answer)
+            target.write(source, answer)
 
 
 def opened_folder(path: Path, name: str) -> Path:
@@ -163,17 +166,23 @@ def opened_folder(path: Path, name: str) -> Path:
     return path
 
 
-def stem_of(source: str, *, hashed: bool = False) -> str:
-    """What a video's file is called, without ending; with the path's hash where others have that name."""
-    stem = Path(source).stem or "video"
-    return f"{stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}" if hashed else stem
+def stem_of(source: Any, *, hashed: bool = False) -> str:
+    """What a video's file is called, without ending.
+
+    Args:
+        source: the video.
+        hashed: with the hash of what was given, where others have that name; so are names that are too long.
+    """
+    from slowfast_zoo.video.decoding.sources import display_name, source_hash
+
+    stem = Path(display_name(source)).stem or "video"
+    short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    return f"{short}-{source_hash(source)[:8]}" if hashed or short != stem else stem
 
 
 def common_stems(sources: Iterable[Any]) -> frozenset[str]:
     """The names that several videos have."""
-    from slowfast_zoo.video.decoding.sources import display_name
-
-    stems = Counter(stem_of(display_name(source)) for source in sources)
+    stems = Counter(map(stem_of, sources))
     return frozenset(stem for stem, count in stems.items() if count > 1)
 
 

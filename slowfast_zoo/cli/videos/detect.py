@@ -210,13 +210,13 @@ class _Target(Target):
     def check_names(self, sources: list[Any]) -> None:
         """Refuses videos that can't be told apart in the file."""
 
-    def put(self, answer: Detections) -> None:
+    def put(self, answer: Detections, path: Path | None) -> None:
         if self.rows:
             values = answer.to_dict()
             row = {name: values[name] for name in _FACTS}
             self.rows.write({"source": answer.source, **row})
         elif self.form == "csv":
-            click.echo(answer.ava_rows(begins_at=self._begins_at), nl=False)
+            click.echo(answer.ava_rows(begins_at=self._begins_at).encode(), nl=False)
         else:
             echo(_table(answer))
 
@@ -266,14 +266,14 @@ class _AvaFile(_Target):
 
         named = {video_name(source): source for source in self.known}
         for source in map(display_name, sources):
-            other = named.setdefault(video_name(source), source)
-            if other != source:
+            if other := named.get(video_name(source)):
                 raise InputError(
                     f"AVA's CSV tells videos by name, and '{other}' and '{source}' have the same: write"
                     " .jsonl."
                 )
+            named[video_name(source)] = source
 
-    def put(self, answer: Detections) -> None:
+    def put(self, answer: Detections, path: Path | None) -> None:
         assert self.path is not None
         text = answer.ava_rows(begins_at=self._begins_at).encode()
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -287,7 +287,7 @@ class _AvaFile(_Target):
                 os.truncate(self.path, size)
             kept = f" Its {self.answered + self.known.total()} videos are kept; --resume goes on."
             raise InputError(f"'{self.path}' can't be written: {error.strerror or error}.{kept}") from error
-        super().put(answer)
+        super().put(answer, path)
 
     def __enter__(self) -> Self:
         assert self.path is not None

@@ -145,14 +145,11 @@ class _Folder(Target):
     """
 
     def __init__(self, path: Path, form: FeatureFormat, sources: list[Any], overwrite: bool) -> None:
-        from slowfast_zoo.video.decoding.sources import display_name
-
         super().__init__(opened_folder(path, f"features.{form}"), form)
         self._overwrite = overwrite
-        names, common = {source: display_name(source) for source in sources}, common_stems(sources)
+        common = common_stems(sources)
         self.files = {
-            source: path / f"{stem_of(name, hashed=stem_of(name) in common)}.{form}"
-            for source, name in names.items()
+            source: path / f"{stem_of(source, hashed=stem_of(source) in common)}.{form}" for source in sources
         }
         self.there = self.others = 0
 
@@ -172,6 +169,7 @@ class _Folder(Target):
                 bar.step()
 
     def _make(self, extractor: Any, source: Any, path: Path, *, alone: bool) -> None:
+        from slowfast_zoo.inference.features.features import identity
         from slowfast_zoo.inference.features.files import is_finished
         from slowfast_zoo.video.decoding.sources import display_name
 
@@ -181,7 +179,7 @@ class _Folder(Target):
                 self.others += 1
                 return
             try:
-                settings: Mapping[str, Any] = {**extractor.settings, "source": name}
+                settings: Mapping[str, Any] = extractor.settings | identity(source)
                 if not self._overwrite and is_finished(path, settings):
                     self.there += 1
                     return

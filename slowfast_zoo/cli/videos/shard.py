@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import click
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.files import claimed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,21 +26,15 @@ class Shard:
         Raises:
             InputError: it has no name.
         """
+        from slowfast_zoo.video.decoding.sources import source_hash
+
         if not isinstance(source, (str, Path)):
             raise InputError("--shard parts videos by their names, and standard input has none.")
-        digest = hashlib.sha256(os.fsencode(str(source))).digest()
-        return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
+        return int(source_hash(source)[:16], 16) % self.count == self.number - 1
 
     def file(self, path: Path) -> Path:
-        """Where this part's results go; nobody else writes there until the command ends.
-
-        Raises:
-            InputError: somebody does.
-        """
-        own = path.with_name(f"{path.stem}-{self.number:05}-of-{self.count:05}{path.suffix}")
-        if not click.get_current_context().with_resource(claimed(own)):
-            raise InputError(f"'{own}' is being written by another process, which has the same --shard.")
-        return own
+        """Where this part's results go."""
+        return path.with_name(f"{path.stem}-{self.number:05}-of-{self.count:05}{path.suffix}")
 
 
 class _ShardType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases

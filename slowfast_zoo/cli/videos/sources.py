@@ -17,7 +17,7 @@ from slowfast_zoo.cli.options import echo
 from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.files import decoded, kind_of
+from slowfast_zoo.files import claimed, decoded, kind_of
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.predict import Prediction
@@ -33,6 +33,8 @@ class Found:
     """What doesn't exist, folders and patterns without videos: known before a model is fetched."""
     skipped: Counter[str] = dataclasses.field(default_factory=Counter)
     """How many of what were left out."""
+    listed: bool = False
+    """Whether a list, a folder of videos or a pattern names them, however many it has today."""
 
     @property
     def total(self) -> int:
@@ -46,7 +48,7 @@ class Found:
         sources = [source for source in self.sources if shard.has(source)]
         failures = [failure for failure in self.failures if shard.has(failure.source)]
         others = self.total - len(sources) - len(failures)
-        return Found(sources, failures, self.skipped + Counter({"of other shards": others}))
+        return Found(sources, failures, self.skipped + Counter({"of other shards": others}), self.listed)
 
     def is_done(self, path: Path | None) -> bool:
         """Whether nothing is left to do, which is said."""
@@ -90,7 +92,10 @@ class Videos:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"'{self.names}' can't be read: {reason}.") from error
         lines = text.replace("\r\n", "\n").split("\n")  # names may hold what else ends a line
-        return (*self.arguments, *(line for line in lines if line.strip()))
+        named = (*self.arguments, *(line for line in lines if line.strip()))
+        if not named:
+            raise InputError(f"'{self.names}' names no video: give the name of one on each line.")
+        return named
 
     def find(self, known: Counter[str] | None = None) -> Found:
         """Every video of every part, once, but those that are known.
@@ -102,12 +107,14 @@ class Videos:
         from slowfast_zoo.video.decoding.sources import display_name
 
         found, seen, known = Found(), set[Any](), Counter(known)
+        found.listed = self.recursive or self.names is not None
         for text in self._all:
             try:
                 videos = _expanded(text, self.recursive, found.skipped)
             except (VideoError, InputError) as error:
                 found.failures.append(Prediction(source=display_name(text), error=str(error)))
                 continue
+            found.listed |= len(videos) > 1 or not _is_named(videos[0], text)
             for source in videos:
                 if source in seen:
                     continue
@@ -127,12 +134,19 @@ class Videos:
         return self.find(known).part(self.shard)
 
     def file(self, path: Path | None) -> Path | None:
-        """Where results go: the file of this part.
+        """Where results go, the file of this part; nobody else writes there until the command ends.
 
         Raises:
-            InputError: somebody else writes there.
+            InputError: somebody does, or it can't be written.
         """
-        return self.shard.file(path) if self.shard and path else path
+        if path is None:
+            return None
+        own = self.shard.file(path) if self.shard else path
+        opt.check_writable(own)
+        if not click.get_current_context().with_resource(claimed(own)):
+            reason = ", which has the same --shard" if self.shard else "; --shard parts videos among several"
+            raise InputError(f"'{own}' is being written by another process{reason}.")
+        return own
 
 
 def _missing(source: Any) -> str | None:
@@ -146,6 +160,13 @@ def _missing(source: Any) -> str | None:
         return not_there(path) if mode_of(path) is None else None
     except VideoError as error:
         return str(error)
+
+
+def _is_named(video: Any, text: str) -> bool:
+    """Whether an argument is the name of that video, not of a folder or pattern."""
+    from slowfast_zoo.video.decoding.sources import is_url, local_path
+
+    return text == "-" or is_url(text) or local_path(text) == Path(video)
 
 
 def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +19,14 @@ from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
 from slowfast_zoo.naming import ModelRef
+from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.spec import LastWindow, views_name
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.timeline import Timeline
+
+_ENDLESS = ("csv", "jsonl")
+"""Formats in which one video's lines may follow another's."""
 
 LEDGER = "timelines.jsonl"
 """Says of a folder of timelines which video each file belongs to, how it was made, and what failed."""
@@ -98,7 +102,8 @@ rules = opt.bundle(
 @click.option(
     "--out",
     type=PATH,
-    help=f"For one video a file ({', '.join(SUFFIXES)}); for many a folder, and --format.",
+    help=f"For one video a file ({', '.join(SUFFIXES)}); for many, or whatever a folder has, a folder, and"
+    " --format.",
 )
 @click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
 @sources.resume
@@ -128,20 +133,23 @@ def timeline_command(
     made = (Grid(**grid), SegmentRules(**rules))
     found = videos.find()
     many = videos.shard is not None or found.total > 1
+    into_folder = many or found.listed or bool(form and out and not out.suffix)
     settings = {**model.origin(), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
     settings |= {"views": views_name(views), "fps": fps, "precision": how["precision"]}
     target: Target
-    if out and (many or out.is_dir()):
+    if out and (into_folder or out.is_dir()):
         target = _folder(out, form, resume, settings, videos, found.sources)
         found = videos.left(target.known)
     else:
-        target, found = _File(out, form), found.part(videos.shard)
+        target, found = _File(videos.file(out), form, count=found.total), found.part(videos.shard)
         if resume and out is None:
             raise InputError("--resume needs --out, what to go on with.")
         if out is not None and out.exists():
             if not resume:
                 raise InputError(f"'{out}' exists; give --resume to leave it, or another name.")
-            found.sources.clear()
+            if found.sources:
+                echo(f"Nothing to do: '{out}' is there and is left as it is.", err=True)
+                return
 
     def maker() -> Begin:
         fast, prepared = made_fast(model.load(), how)
@@ -154,33 +162,39 @@ def timeline_command(
 
 
 class _File(Target):
-    """Where the timeline of one video goes: a file, or standard output.
+    """Where the timeline of one video goes: a file, or standard output, which takes several.
+
+    Args:
+        count: of the videos.
 
     Raises:
         InputError, UnknownNameError: a format or place that doesn't fit.
+        MissingDependencyError: a picture without matplotlib.
     """
 
     form: SegmentFormat | None
 
-    def __init__(self, path: Path | None, form: str | None, rows: ResultFile | None = None) -> None:
+    def __init__(
+        self, path: Path | None, form: str | None, rows: ResultFile | None = None, *, count: int = 1
+    ) -> None:
         super().__init__(path, format_of(path or "", form) if path or form else None, rows)
         if path is None and self.form == "png":
             raise InputError("A picture needs --out, the file to write.")
+        if path is None and count > 1 and self.form not in (None, *_ENDLESS):
+            raise InputError(f"'{self.form}' holds one video, and there are {count}: give --out, a folder.")
+        if self.form == "png":
+            require("matplotlib")
 
-    def __enter__(self) -> Self:
-        """Sees to it that the file can be written, before any work."""
-        if self.path is not None and not self.rows:
-            opt.check_writable(self.path)
-        return super().__enter__()
-
-    def put(self, answer: Timeline) -> None:
-        path = self.path_of(answer.source)
+    def put(self, answer: Timeline, path: Path | None) -> None:
         if path is not None:
             self.save(answer, path)
         elif self.form is None:
             echo(_table(answer))
         else:
-            click.echo(text_of(answer, self.form), nl=False)
+            text = text_of(answer, self.form)
+            if self.form == "csv" and self.answered:
+                text = text.partition("\n")[2]  # has its head already
+            click.echo(text.encode(), nl=False)
 
 
 class _Folder(_File):
@@ -194,16 +208,16 @@ class _Folder(_File):
         super().__init__(path, form, rows)
         self._common = common
 
-    def put(self, answer: Timeline) -> None:
-        name = self.path_of(answer.source).name
-        super().put(answer)
-        assert self.rows
-        row = {"source": answer.source, "file": name, "segments": len(answer.segments)}
+    def put(self, answer: Timeline, path: Path | None) -> None:
+        """Says whose the file is, then writes it: a row whose file isn't there doesn't count."""
+        assert self.rows and path
+        row = {"source": answer.source, "file": path.name, "segments": len(answer.segments)}
         seconds = round(answer.duration_seconds, 6)
         self.rows.write({**row, "duration_seconds": seconds, "damaged_frames": answer.damaged_frames})
+        super().put(answer, path)
 
-    def path_of(self, source: str) -> Path:
-        """Named as the video; by the path's hash too where another video's file has the name."""
+    def path_of(self, source: Any) -> Path:
+        """Named as the video; by its hash too where another video's file has the name."""
         assert self.path and self.form
         suffix = next((ending for ending, form in SUFFIXES.items() if form == self.form), ".json")
         stem = stem_of(source)
@@ -229,9 +243,9 @@ def _folder(
     opened_folder(folder, LEDGER)
     settings = {**settings, "format": form}
     columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
-    path, common = folder / LEDGER, frozenset[str]()
+    path, common = videos.file(folder / LEDGER), frozenset[str]()
     if videos.shard is not None:  # other parts write here at the same time, which names depend on no order
-        path, common = videos.shard.file(path), common_stems(sources)
+        common = common_stems(sources)
     ledger = ResultFile(path, None, resume=resume, columns=columns, settings=settings)
     return _Folder(folder, form, ledger, common)
 
@@ -334,3 +348,10 @@ def test_segments_command(
     echo(f"{scores.num_predictions} predictions, {scores.num_annotations} annotations")
     if scores.unknown_labels:
         echo(f"predicted, and in no annotation: {', '.join(scores.unknown_labels)}", err=True)
+    if scores.unknown_videos:
+        echo(f"videos without annotations: {_few(scores.unknown_videos)}", err=True)
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

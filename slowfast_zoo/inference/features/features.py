@@ -48,7 +48,7 @@ from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.decoding.sources import display_name, is_url, source_hash
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.sampling import checked_seconds
@@ -88,7 +88,8 @@ def extract_features(
         model: as for ``predict``; it may also be one without a classifier, and of ``optimize`` has to be.
         source: one video, as for ``predict``.
         window: how many seconds a window is long; None: as long as one clip of the model's clip spec.
-        hop: seconds from one window's begin to the next one's; None: as ``window``.
+        hop: seconds from one window's begin to the next one's; None: as ``window``, and without that as long
+            as the clip spec's frames with the last one's stride.
         layer: "pooled": both pathways in front of the classifier, slow one first; "slow" or "fast" alone;
             "maps": both pathways' last maps, averaged over time only.
         last: what becomes of the window that reaches beyond the end: "move_back" (None) ends it there, "pad"
@@ -208,7 +209,8 @@ class FeatureExtractor:
                 start_seconds=np.array([window.start_seconds for window in windows]),
                 end_seconds=np.array([window.end_seconds for window in windows]),
                 meta=self.settings
-                | self._of(video, plan, windows[0], name)
+                | self._of(video, plan, windows[0])
+                | identity(source)
                 | {"precision": runner.precision},
             )
 
@@ -281,7 +283,7 @@ class FeatureExtractor:
             "precision": model.precision if isinstance(model, OptimizedModel) else self._precision,
         }
 
-    def _of(self, video: Video, plan: Plan, first: Window, name: str) -> dict[str, Any]:
+    def _of(self, video: Video, plan: Plan, first: Window) -> dict[str, Any]:
         """What a single video adds to the settings."""
         fps, seconds = video.info.fps, dict[str, float]()
         if isinstance(plan, Grid):  # a recipe's are in the settings
@@ -290,7 +292,6 @@ class FeatureExtractor:
                 "hop_seconds": plan.hop_seconds,
             }
         return {
-            "source": name,
             "source_fps": None if fps is None else float(fps),
             "source_frames": video.num_frames,
             "damaged_frames": video.damaged_frames,
@@ -300,6 +301,12 @@ class FeatureExtractor:
             "row_time": "start_seconds, end_seconds and their middle, from the begin of the file",
             "slowfast_zoo": __version__,
         }
+
+
+def identity(source: object) -> dict[str, str]:
+    """What tells a source from others in ``Features.meta``: its name, and of an address the hash."""
+    name = {"source": display_name(source)}
+    return name | {"address_sha256": source_hash(source)} if is_url(source) else name
 
 
 class _RecipePlan:

@@ -21,12 +21,19 @@ from slowfast_zoo.inference.features.recipes import FeatureFormat
 _KEYS = ("features", "feats", "values")
 """Where archives of others keep theirs."""
 
-_VARYING = frozenset(("provenance", "precision"))
+_VARYING = frozenset(("provenance",))
 """Settings that two files of one set may differ in."""
+
+_LATER = frozenset(("asked", "address_sha256"))
+"""Settings that files of earlier versions don't have."""
 
 _BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError)
 
 _Array = npt.NDArray[Any]
+
+
+class _OtherContentError(DataError):
+    """A file is sound, or none of that format, and holds no features."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,10 +186,15 @@ def read_features(path: Path) -> FeatureFile:
         if isinstance(error, UnknownNameError):
             raise
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__
-        raise DataError(f"'{path}' holds no features: {reason}.") from error
+        # NumPy takes for a pickle what doesn't begin as its files do; the disk's errors say nothing about it.
+        other = isinstance(error, (OSError, pickle.UnpicklingError, _OtherContentError)) or (
+            "allow_pickle" in reason
+        )
+        kind = _OtherContentError if other else DataError
+        raise kind(f"'{path}' holds no features: {reason}.") from error
     if not isinstance(values, np.ndarray) or values.ndim < 2 or not np.issubdtype(values.dtype, np.floating):
         what = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        raise DataError(f"'{path}' holds no features: it holds {what}, not floats (rows, channels).")
+        raise _OtherContentError(f"'{path}' holds no features: it holds {what}, not floats (rows, channels).")
     return FeatureFile(values, meta)
 
 
@@ -191,8 +203,8 @@ def _read_npz(path: Path) -> tuple[_Array, dict[str, Any]]:
         names = archive.files
         key = next((key for key in _KEYS if key in names), names[0] if len(names) == 1 else None)
         if key is None:
-            raise ValueError(f"its keys are {quoted(names)}, none of them features")
-        return archive[key], json.loads(str(archive["meta"])) if "meta" in names else {}
+            raise _OtherContentError(f"its keys are {quoted(names)}, none of them features")
+        return archive[key], _plain(str(archive["meta"])) if "meta" in names else {}
 
 
 def _read_npy(path: Path) -> tuple[_Array, dict[str, Any]]:
@@ -204,7 +216,7 @@ def _read_pt(path: Path) -> tuple[_Array, dict[str, Any]]:
 
     value = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(value, torch.Tensor):
-        raise ValueError(f"it holds a {type(value).__name__}, no tensor")
+        raise _OtherContentError(f"it holds a {type(value).__name__}, no tensor")
     return value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy(), _read_sidecar(path)
 
 
@@ -213,15 +225,20 @@ def _read_safetensors(path: Path) -> tuple[_Array, dict[str, Any]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            meta = (file.metadata() or {}).get("meta", "{}")
-            return file.get_tensor("features"), json.loads(meta)
+            if "features" not in file.keys():  # noqa: SIM118  # it is no dictionary
+                raise _OtherContentError(f"its keys are {quoted(file.keys())}, none of them features")
+            return file.get_tensor("features"), _plain((file.metadata() or {}).get("meta", "{}"))
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
     beside = sidecar(path)
-    meta = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    return _plain(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+
+
+def _plain(text: str) -> dict[str, Any]:
+    meta = json.loads(text)
     return meta if isinstance(meta, dict) else {}
 
 
@@ -237,17 +254,20 @@ def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the features of that file were made with these settings; False: damaged, or not there.
 
     Raises:
-        InputError: they were made with others.
+        InputError: they were made with others, or the file holds something else.
     """
     if not path.exists():
         return False
     try:
         made = read_features(path).meta
+    except _OtherContentError as error:
+        reason = str(error).rstrip(".")
+        raise InputError(f"{reason}; write to another folder, or give --overwrite.") from error
     except DataError:
         return False
     for name, value in settings.items():
         measured = value is None and name in ("window_seconds", "hop_seconds")
-        if name in _VARYING or measured or (name == "asked" and name not in made):  # of earlier versions
+        if name in _VARYING or measured or (name in _LATER and name not in made):
             continue
         if made.get(name) != value:
             raise InputError(

@@ -151,8 +151,8 @@ class LiveVideo:
     """The frames of a camera, a stream, a pipe or a file, for as long as they come; to be iterated once.
 
     A connection that breaks off is opened again, after pauses that grow; the clock goes on meanwhile. Whoever
-    reads slower than frames come gets the newest ones, behind a gap, rather than ever later ones. A file is
-    played at its own speed, as a camera would give it.
+    reads slower than frames come gets the newest ones, behind a gap, rather than ever later ones. A file,
+    also one at an address, is played at its own speed, as a camera would give it.
 
     Args:
         source: an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp); a device
@@ -198,7 +198,7 @@ class LiveVideo:
         self._clock = LiveClock()
         self._begun = 0.0
         self._on_time = (0.0, 0.0)
-        self._seen = self._finite = False
+        self._seen = self._finite = self._paced = False
 
     def __enter__(self) -> Self:
         return self
@@ -259,6 +259,7 @@ class LiveVideo:
                 context.thread_type = "SLICE"  # threads that share out frames hold some back
                 sized = container.duration or ("seekable" in self._options and container.size > 0)
                 self._finite = not self._opening.lasting or bool(sized)
+                self._paced = self._opening.paced or (self._opening.lasting and self._finite)
                 self._clock.restart()
                 self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
                 for frame, idle in self._decoded(container, track):
@@ -327,7 +328,7 @@ class LiveVideo:
             _LostError: there is a backlog, which a new connection doesn't have.
         """
         now, behind = self._now(), self._clock.behind_seconds
-        if self._opening.paced:
+        if self._paced:
             self._stop.wait(max(self._begun + self._clock.seconds - now, 0.0))
         if behind < _ON_TIME_SECONDS:
             self._on_time = (now, idle)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import io
 import math
+import os
 import re
 import stat
 import string
@@ -250,6 +252,12 @@ def display_name(source: object) -> str:
     text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
     text = without_secrets(text) if is_url(source) else text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def source_hash(source: object) -> str:
+    """SHA-256 of a source as it was given, hex digits: of an address with its query, without a password."""
+    text = re.sub("(?<=://)[^/?#]*@", "", str(source), count=1) if is_url(source) else str(source)
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def local_path(source: str | Path) -> Path:

@@ -158,6 +158,16 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
     assert not any(frame.gap for frame in found)
 
 
+def test_a_file_at_an_address_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Ticking(0.0)
+    with served(tmp_path, 100, 25) as server:
+        video = LiveVideo(f"{server.url}/film.ts", clock=clock, **FAST)
+        monkeypatch.setattr(video._stop, "wait", lambda seconds: setattr(clock, "now", clock.now + seconds))
+        found = list(video)
+    check_clock(found, [])
+    assert len(found) == 100 and clock.now == pytest.approx(99 / 25)
+
+
 def test_stamps_count_where_they_are_sound() -> None:
     clock = LiveClock()
     arrivals = [100.0, 100.7, 100.8, 100.9]  # in a burst
