@@ -136,6 +136,25 @@ def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
         assert torch.equal(tensor, weights_of(model)[name]), name
 
 
+def test_classes_that_nobody_annotated_take_no_places(data: Path) -> None:
+    """Of 80 scores a person 78 are higher than those of the table's two classes; 50 rows a frame count."""
+    names = (*map(str, range(78)), "walk", "talk")
+    model = SlowFast(PERSON_SPEC.replace(num_classes=80, activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, names
+    classifier = model.get_classifier()
+    torch.nn.init.zeros_(classifier.weight)
+    classifier.bias.data = torch.tensor([5.0] * 78 + [-5.0] * 2)
+    read = read_persons(data / "val.csv", root=data).with_classes(names, 80, of="the model")
+    held_out = PersonDataset(read, model.clip_spec, train=False)
+    found = evaluate_persons(model, held_out, progress=False).detections
+    # Equal scores, the later first: false, right, false, right for who walks, and the other way round.
+    assert found.labels == ("walk", "talk")
+    assert found.average_precisions.tolist() == pytest.approx([0.5, 0.5 + 0.5 * 2 / 3])
+    classifier.bias.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="Scores hold NaN; the model or its input is broken"):
+        evaluate_persons(model, held_out, progress=False)
+
+
 def test_few_classes_from_a_trained_network(data: Path, tiny: Recipe) -> None:
     """Another classifier, everything else as it was; one class a person where that is wanted."""
     trained = SlowFast(tiny.model_spec.replace(num_classes=5))
