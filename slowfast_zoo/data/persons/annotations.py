@@ -23,7 +23,14 @@ import numpy as np
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.folders import find_ids
 from slowfast_zoo.data.labels import read_label_ids, read_labels
-from slowfast_zoo.data.persons.actions import Frame, PersonActions, Values, read_ava, read_excluded
+from slowfast_zoo.data.persons.actions import (
+    Frame,
+    PersonActions,
+    Values,
+    read_ava,
+    read_excluded,
+    to_milliseconds,
+)
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
 from slowfast_zoo.data.persons.cvat import looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
@@ -81,7 +88,7 @@ class PersonAnnotations:
     begins_at: float = 0.0
     """The time in the file at which videos begin: 900 where AVA's films were cut to their 15 minutes."""
     excluded: frozenset[Frame] = frozenset()
-    """Frames that don't count."""
+    """Frames that don't count, as ``to_milliseconds`` has them."""
     proposals: Mapping[str, PersonBoxes] | None = None
     """A detector's boxes by video, in the times of the videos."""
 
@@ -100,7 +107,7 @@ class PersonAnnotations:
         found = []
         for number, persons in sorted(by_frame.items()):
             video, time = rows.frames[number]
-            if (video, time) not in self.excluded:
+            if to_milliseconds((video, time)) not in self.excluded:
                 people = tuple(Person(box, tuple(sorted(set(done)))) for (box, _), done in persons.items())
                 found.append(KeyFrame(video, time, people))
         return tuple(found)
