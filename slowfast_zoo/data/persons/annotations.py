@@ -32,11 +32,12 @@ from slowfast_zoo.data.persons.actions import (
     to_milliseconds,
 )
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
-from slowfast_zoo.data.persons.cvat import looks_like_cvat, read_cvat
+from slowfast_zoo.data.persons.cvat import Pictures, looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
 from slowfast_zoo.data.persons.tables import read_person_table
-from slowfast_zoo.errors import DataError, InputError, did_you_mean, quoted
+from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
 from slowfast_zoo.files import expanded, kind_of
+from slowfast_zoo.video.decoding.images import frame_paths
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import is_number
@@ -244,7 +245,13 @@ def read_persons(
         fps = float(fps)
     classes = None if labels is None else _classes(labels)
     begin = _FIRST_TIME[form] if begins_at is None else float(begins_at)
-    actions, names = _read(path, form, classes, part)
+    base = path.parent if root is None else expanded(root)
+
+    def pictures(folders: Sequence[str]) -> dict[str, list[str]]:
+        videos = _videos(folders, base, fps, frame_pattern)
+        return {folder: _pictures(video) for folder, video in videos.items()}
+
+    actions, names = _read(path, form, classes, part, pictures)
     if not len(actions):
         raise DataError(f"'{path}' annotates nobody.")
     if names is None:
@@ -252,7 +259,6 @@ def read_persons(
         columns = {number: number - 1 for number in range(1, count + 1)}  # AVA's begin at 1
     else:
         columns, count = {number: place for place, number in enumerate(names)}, len(names)
-    base = path.parent if root is None else expanded(root)
     out = frozenset(frame for file in excluded for frame in read_excluded(file))
     boxes: dict[str, PersonBoxes] = {}
     for file in proposals:
@@ -279,7 +285,11 @@ def read_persons(
 
 
 def _read(
-    path: Path, form: Form, classes: Mapping[int, str] | None, part: Part
+    path: Path,
+    form: Form,
+    classes: Mapping[int, str] | None,
+    part: Part,
+    pictures: Pictures,
 ) -> tuple[PersonActions, Mapping[int, str] | None]:
     """Rows, and names by number; None: numbers from 1 without names."""
     if form == "multisports":
@@ -291,7 +301,19 @@ def _read(
         return actions, {numbers[name]: name for name in wanted} if wanted else classes
     if form == "ava":
         return read_ava(path, scored=False), classes
-    return (read_cvat if form == "cvat" else read_person_table)(path, classes)
+    if form == "cvat":
+        return read_cvat(path, classes, pictures)
+    return read_person_table(path, classes)
+
+
+def _pictures(video: Sample) -> list[str]:
+    """The names of a folder's frames, in order; nothing where it is no such folder."""
+    if kind_of(video.path) != "folder":
+        return []
+    try:
+        return [path.name for path in frame_paths(video.path / (video.frame_pattern or ""))]
+    except VideoError:  # reading it says why
+        return []
 
 
 def _form(path: Path) -> Form | None:

@@ -163,6 +163,10 @@ def test_the_key_frame_lies_where_the_file_says(videos: Path, tmp_path: Path) ->
     ava = read_persons(tmp_path / "ava.csv", root=videos, begins_at=900)
     track = '<track id="0" label="walk"><box frame="15" xtl="1" ytl="2" xbr="30" ybr="40"/></track>'
     cvat = read_persons(written(tmp_path, track, attributes="", source="a.mp4"), root=videos)
+    box = '<box label="walk" xtl="1" ytl="2" xbr="30" ybr="40"/>'
+    picture = f'<image id="0" name="b/img_00006.png">{box}</image>'  # alone, as of a job
+    job = read_persons(written(tmp_path, picture, attributes="", source=""), root=videos, fps=30)
+    assert [str(frame) for frame in job.key_frames] == ["b at 5"]
     for read in (ava, cvat):
         clip, _ = PersonDataset(read, whole, train=False)[0]
         assert np.array_equal(clip.numpy(), frames)
