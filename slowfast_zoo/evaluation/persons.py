@@ -121,7 +121,7 @@ def evaluate_persons(
     annotations = _actions(frames, [row.annotated for row in rows], done, done)
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
-    names = class_names(model.labels, model.spec.num_classes)
+    names = class_names(model.labels or getattr(dataset, "labels", None), model.spec.num_classes)
     known = (
         set(dataset.annotations.columns.values()) if isinstance(dataset, PersonDataset) else range(len(names))
     )

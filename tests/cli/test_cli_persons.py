@@ -155,6 +155,22 @@ def test_classes_that_nobody_annotated_take_no_places(data: Path) -> None:
         evaluate_persons(model, held_out, progress=False)
 
 
+def test_false_alarms_in_empty_frames_count(data: Path) -> None:
+    text = (data / "val.csv").read_text()
+    (data / "val.csv").write_text(f"{text}b.mp4,0.2,,,,,,\n")
+    boxes = "{},.1,.1,.4,.8,,1\n{},.5,.1,.9,.9,,1\n"
+    (data / "found.csv").write_text(
+        "".join(boxes.replace("{}", f"b.mp4,{second}") for second in (0.2, 0.5, 0.8))
+    )
+    model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, ("walk", "talk")
+    read = read_persons(data / "val.csv", root=data, proposals=[data / "found.csv"])
+    held_out = PersonDataset(read, model.clip_spec, train=False)
+    found = evaluate_persons(model, held_out, progress=False)
+    assert found.frames == 3 and found.detections.num_annotations == 4
+    assert found.detections.num_predictions == 12, "two boxes in each of three frames, two classes"
+
+
 def test_few_classes_from_a_trained_network(data: Path, tiny: Recipe) -> None:
     """Another classifier, everything else as it was; one class a person where that is wanted."""
     trained = SlowFast(tiny.model_spec.replace(num_classes=5))

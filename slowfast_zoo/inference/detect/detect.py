@@ -14,7 +14,6 @@ from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +36,7 @@ from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
 from slowfast_zoo.video.sampling import checked_seconds, is_number
-from slowfast_zoo.video.transforms.boxes import scale_boxes
+from slowfast_zoo.video.transforms.boxes import roi_boxes
 from slowfast_zoo.video.windows import Window, WindowReader
 
 if TYPE_CHECKING:
@@ -53,9 +52,6 @@ The weights for AVA were trained and scored with boxes from 0.8 or 0.9 on, of a 
 and wasn't published. Detectors made for COCO are less sure of the persons in films; PyTorchVideo's tutorial
 takes 0.55 and 0.75. Source: https://github.com/facebookresearch/pytorchvideo, ``tutorials``.
 """
-
-_SMALLEST_SIDE = 1e-3
-"""Pixels: a box at the edge that PySlowFast's rule clips to nothing keeps a place that RoIAlign can read."""
 
 
 def detect(
@@ -340,9 +336,7 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
 
 def _clip_boxes(boxes: Boxes, spec: ClipSpec) -> Tensor:
     """float32 (n, 4): the boxes in pixels of the network's clip."""
-    pixels = scale_boxes(boxes.normalized, spec, boxes.height, boxes.width)
-    pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + _SMALLEST_SIDE)
-    return torch.from_numpy(pixels.astype(np.float32))
+    return torch.from_numpy(roi_boxes(boxes.normalized, spec, boxes.height, boxes.width))
 
 
 def _share(name: str, value: object) -> float:
