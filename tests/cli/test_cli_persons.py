@@ -129,6 +129,12 @@ def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
     assert "2 of 2 key frames read" in output and f"by the rule official: {score:.4f}" in output
     assert json.loads((data / "scores.json").read_text())["map"] == pytest.approx(score)
     run(*test, "--eval", "mean_average_precision", says="Persons have no such scores: --eval")
+    for option in (("--batch-size", "4"), ("--max-views", "2"), ("--single-label",)):
+        run(*test, *option, says="Key frames of persons are scored one by one, ")
+    run(*test, "--form", "table", says="--form is for lists of clips; ")
+    (data / "found.csv").write_text("b.mp4,0.5,4,4,24,40,,1\n")
+    run(*test, "--proposals", data / "found.csv", says="Say --unit pixels")
+    assert "2 of 2 key frames read" in run(*test, "--proposals", data / "found.csv", "--unit", "pixels")
     run("test", data / "a.mp4", "--model", work / "model", says="The model scores persons, and ")
     again = [*arguments[:-1], data / "again", "--deterministic"]
     run(*again)

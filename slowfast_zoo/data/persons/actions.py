@@ -15,17 +15,16 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.labels import text_of
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.errors import DataError, InputError
 
 Frame = tuple[str, float]
 """A video's name and a second of it."""
-Unit = Literal["pixels", "normalized"]
 Values = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 

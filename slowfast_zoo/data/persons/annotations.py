@@ -24,10 +24,10 @@ import numpy as np
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.folders import find_ids
 from slowfast_zoo.data.labels import read_label_ids, read_labels
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.actions import (
     Frame,
     PersonActions,
-    Unit,
     Values,
     read_ava,
     read_excluded,

@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_ava
+from slowfast_zoo.data.persons import Unit
+from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Values, read_ava
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, quoted
 from slowfast_zoo.files import expanded

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.persons.actions import Unit
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import Boxes, PersonBoxes, person_boxes
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.aggregate import best_classes, check_topk
@@ -132,6 +132,8 @@ def detect(
         boxes = boxes_of(boxes, source, unit=unit, video=video, begins_at=begins_at)
     elif boxes is not None:
         raise InputError("Persons come from boxes= or from detector=, and both were given.")
+    elif unit is not None or video is not None:
+        raise InputError("unit and video say how boxes= are to be read, and detector= has none.")
     with maker.begin(source, boxes) as run:
         return run.finish("detect", show=progress)
 
