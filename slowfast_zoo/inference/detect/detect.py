@@ -94,7 +94,8 @@ def detect(
             in files, else pixels.
         video: this one's name in a file of several videos; None: the source's name without folder and ending.
         begins_at: the second of a file's or dict's time at which the video begins: 900 for AVA's 15 minutes.
-        every_seconds: from one key frame to the next, where boxes aren't given for certain seconds.
+        every_seconds: from one key frame to the next, which lie at its multiples, where boxes aren't given
+            for certain seconds.
         box_score: how sure the detector has to be that it is a person. None: boxes that are given all count,
             those of ``detector`` from 0.7 on.
         score: actions of a smaller probability are left out.
