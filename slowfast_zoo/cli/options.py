@@ -14,6 +14,7 @@ import click
 
 from slowfast_zoo import files
 from slowfast_zoo.data import Form
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.errors import InputError, printable
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision
@@ -352,7 +353,16 @@ reading = bundle(
 
 
 def of_persons(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``reading`` annotations of persons have, too."""
+    """What of ``reading`` annotations of persons have, too.
+
+    Raises:
+        InputError: something else was given.
+    """
+    for name in ("form", "separator"):
+        if reading.get(name) is not None:
+            raise InputError(
+                f"--{name} is for lists of clips; the form of persons' annotations shows itself."
+            )
     return {name: reading.get(name) for name in ("root", "labels", "frame_pattern", "fps")}
 
 
@@ -367,6 +377,9 @@ persons = bundle(
         ),
         "proposals": click.option(
             "--proposals", type=FILE, multiple=True, help="Persons: a detector's boxes, AVA's CSV or a .pkl."
+        ),
+        "unit": click.option(
+            "--unit", type=choice(Unit), help="Persons: of --proposals.  [default: normalized]"
         ),
         "begins_at": click.option(
             "--begins-at",

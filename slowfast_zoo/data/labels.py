@@ -16,7 +16,8 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,20 +106,29 @@ def read_labels(source: Sequence[str] | str | Path) -> LabelMap:
     return _in_order(entries)
 
 
-def read_label_ids(path: Path) -> dict[int, str]:
+def read_label_ids(source: Path | Mapping[Any, Any]) -> dict[int, str]:
     """Class names by their numbers, from a file in one of the forms above; AVA's numbers have gaps.
 
+    Args:
+        source: the file; or what a JSON object holds, whose numbers may be numbers.
+
     Raises:
-        DataError: the file can't be read or is empty, a line isn't understood or has no number, or a number
-            or name occurs twice.
+        DataError: the file can't be read or is empty, a line isn't understood or has no number, something is
+            no name, or a number or name occurs twice.
     """
-    entries = _entries(path, text_of(path, "label map"))
+    if isinstance(source, Mapping):
+        title, entries = "The label map", [*_from_mapping(source)]
+    else:
+        title, entries = f"The label map '{source}'", _entries(source, text_of(source, "label map"))
     if not entries:
-        raise DataError(f"The label map '{path}' is empty.")
+        raise DataError(f"{title} is empty.")
     names = {number: entry.name for number, entry in _by_number(entries).items()}
+    for number, name in names.items():
+        if (fault := fault_of_name(name)) is not None:
+            raise DataError(f"{title}: the name {name!r:.80} of class {number} {fault}.")
     if len(set(names.values())) < len(names):
         twice = next(name for name in names.values() if [*names.values()].count(name) > 1)
-        raise DataError(f"The label map '{path}' has '{twice}' twice.")
+        raise DataError(f"{title} has '{twice}' twice.")
     return names
 
 
@@ -336,6 +346,20 @@ def _from_json(path: str, value: Any) -> Iterator[_Entry]:
                 " is a list of names, or an object of names and numbers."
             )
         yield _Entry(f"{path}, {number}", int(number), _bare(name))
+
+
+def _from_mapping(source: Mapping[Any, Any]) -> Iterator[_Entry]:
+    """Of numbers to names, which may look like numbers; else as a JSON object's."""
+    plain = {_whole(key): _whole(value) for key, value in source.items()}
+    if all(_is_number(key) and not isinstance(key, str) for key in plain):
+        yield from (_Entry(f"labels, {number}", number, name) for number, name in plain.items())
+    else:
+        yield from _from_json("labels", plain)
+
+
+def _whole(value: Any) -> Any:
+    """NumPy's whole numbers as Python's."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _is_number(value: Any) -> bool:

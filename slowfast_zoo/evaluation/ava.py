@@ -47,6 +47,7 @@ from slowfast_zoo.data.persons.actions import (
     read_ava,
     read_excluded,
     same_unit,
+    to_milliseconds,
 )
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation import DetectionRule
@@ -134,11 +135,12 @@ def evaluate_detections(
         rule: a name of ``RULES``, or one's own.
         classes: the actions that are scored: names by number, or a file of them such as AVA's pbtxt, whose 60
             of 80 actions the published scores mean. None: all that the annotations have.
-        excluded: frames that don't count; or AVA's file of them.
+        excluded: frames that don't count; or AVA's file of them. Times are compared to the millisecond.
         iou: overlap that makes a detection right.
 
     Raises:
-        InputError: nothing to compare with, a threshold that isn't one, or boxes in pixels against shares.
+        InputError: nothing to compare with, a threshold that isn't one, boxes in pixels against shares, or
+            no frame that both have.
         UnknownNameError: there is no such rule.
         DataError: a file that can't be read.
     """
@@ -147,12 +149,15 @@ def evaluate_detections(
     chosen = _rule(rule)
     truth = read_ava(annotations, scored=False) if isinstance(annotations, (str, Path)) else annotations
     told = read_ava(predictions, scored=True) if isinstance(predictions, (str, Path)) else predictions
-    out = read_excluded(excluded) if isinstance(excluded, (str, Path)) else frozenset(excluded or ())
+    listed = read_excluded(excluded) if isinstance(excluded, (str, Path)) else excluded or ()
+    out = frozenset(map(to_milliseconds, listed))
     if isinstance(classes, (str, Path)):
         classes = read_label_ids(Path(classes))
     if classes is None:
         classes = {number: f"action {number}" for number in np.unique(truth.labels).tolist() if number >= 0}
     same_unit(told, truth)
+    told, truth = told.in_milliseconds(), truth.in_milliseconds()
+    _check_frames(told, truth)
     counts = _counts(truth, classes, frozenset() if chosen.excluded_missed else out)
     if not counts:
         raise InputError("There is no annotation of a scored action to compare with.")
@@ -193,6 +198,17 @@ def _rule(rule: DetectionRule | Rule) -> Rule:
         near = did_you_mean(str(rule), RULES)
         raise UnknownNameError(f"There is no rule '{rule}'.{near} Accepted: {quoted(RULES)}.")
     return RULES[rule]
+
+
+def _check_frames(told: PersonActions, truth: PersonActions) -> None:
+    """Refuses detections of other videos or times: frames that nobody annotated are left out silently."""
+    if told.frames and truth.frames and set(told.frames).isdisjoint(truth.frames):
+        (video, second), (other, annotated) = told.frames[0], truth.frames[0]
+        raise InputError(
+            f"No frame of the predictions is annotated: they begin with '{video}' at {second:.10g}, the"
+            f" annotations with '{other}' at {annotated:.10g}; videos are called otherwise, or times count"
+            " from elsewhere (--begins-at of detect)."
+        )
 
 
 def _counts(truth: PersonActions, classes: Mapping[int, str], excluded: frozenset[Moment]) -> Counter[int]:

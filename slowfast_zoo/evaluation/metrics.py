@@ -174,5 +174,14 @@ def _check(scores: Scores, targets: Targets, rank: int) -> None:
         )
     if not scores.size:
         raise InputError("There is nothing to score: no video was read, or there are no classes.")
+    check_numbers(scores)
+
+
+def check_numbers(scores: Scores) -> None:
+    """Refuses scores that are none.
+
+    Raises:
+        InputError: there is a NaN.
+    """
     if np.isnan(scores).any():
         raise InputError("Scores hold NaN; the model or its input is broken.")

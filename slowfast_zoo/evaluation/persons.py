@@ -14,10 +14,12 @@ from torch import Tensor
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.actions import Moment, PersonActions
+from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation import DetectionRule
 from slowfast_zoo.evaluation.ava import DetectionScores, evaluate_detections
 from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_targets
+from slowfast_zoo.evaluation.metrics import check_numbers
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.distributed import join
@@ -66,7 +68,9 @@ def evaluate_persons(
     """The model's scores of annotated persons; equal on every process when torchrun started several.
 
     Key frames go through the network one at a time, as pictures may differ in aspect. Boxes are compared in
-    pixels of the clips. The model is only read, whatever its mode and device.
+    pixels of the clips. The model may have classes that the annotations lack: these aren't scored, and the
+    best 50 rows of a frame, by the official rule, are of the others. The model is only read, whatever its
+    mode and device.
 
     Args:
         model: scores boxes.
@@ -80,8 +84,8 @@ def evaluate_persons(
 
     Raises:
         DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
-            worker that was killed.
-        InputError: a model for whole clips, or nothing annotated that is scored.
+            worker that was killed; or nothing annotated that is scored.
+        InputError: a model for whole clips, or one whose scores are NaN.
         ExportError: this processor computes the network wrongly in that precision.
     """
     if model.spec.roi is None:
@@ -108,17 +112,23 @@ def evaluate_persons(
     failed = sorted(failure for part in group.gather(failed) for failure in part)
     if not rows:
         raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
+    probabilities = np.concatenate([row.probabilities for row in rows])
+    check_numbers(probabilities)
     frames = tuple(("", float(row.index)) for row in rows)
     everything = [np.ones(row.probabilities.shape, bool) for row in rows]
     predictions = _actions(frames, [row.boxes for row in rows], everything, [r.probabilities for r in rows])
     done = [row.truth if row.truth.ndim == 2 else _one_hot(row.truth, model.num_classes) for row in rows]
     annotations = _actions(frames, [row.annotated for row in rows], done, done)
-    names = class_names(model.labels, model.spec.num_classes)
+    if not len(annotations):
+        raise DataError("Nobody in the dataset does anything that is scored.")
+    names = class_names(model.labels or getattr(dataset, "labels", None), model.spec.num_classes)
+    known = (
+        set(dataset.annotations.columns.values()) if isinstance(dataset, PersonDataset) else range(len(names))
+    )
+    classes = {column: names[column] for column in sorted(known)}
     return PersonEvaluation(
-        detections=evaluate_detections(
-            predictions, annotations, rule=rule, classes=dict(enumerate(names)), iou=iou
-        ),
-        probabilities=np.concatenate([row.probabilities for row in rows]),
+        detections=evaluate_detections(predictions, annotations, rule=rule, classes=classes, iou=iou),
+        probabilities=probabilities,
         targets=np.concatenate([row.targets for row in rows]),
         failed=[(name_of(dataset, index), error) for index, error in failed],
         frames=len(rows),

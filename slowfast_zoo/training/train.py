@@ -467,7 +467,10 @@ def _validated(
     how: Any = {"workers": config.workers, "device": group.device, "progress": progress}
     how["precision"] = config.precision
     if model.spec.roi is not None:
-        scores = evaluate_persons(model, validation, **how)
+        try:
+            scores = evaluate_persons(model, validation, **how)
+        except InputError as error:
+            raise TrainingError(str(error)) from error
         if scores.failed:
             _LOGGER.warning("Validation: %s; the first failure: %s", scores, scores.failed[0])
         return dict(scores.metrics)

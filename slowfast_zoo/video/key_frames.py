@@ -11,6 +11,7 @@ All clips come out of one pass through the video.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -105,7 +106,10 @@ class EveryKeyFrame(KeyFrames):
 
 
 def every(video: Video, seconds: float) -> list[float]:
-    """Times so many seconds apart, from the begin of a video to its last frame, in a player's time.
+    """The multiples of so many seconds from the begin of a video to its last frame, in a player's time.
+
+    The first is the nearest to the begin, and may lie before the first frame, which then stands for it: a
+    picture that comes 0.04 s after the sound has key frames at whole seconds all the same, as annotations do.
 
     Raises:
         InputError: no length of time, or the frame rate isn't known.
@@ -113,5 +117,5 @@ def every(video: Video, seconds: float) -> list[float]:
     seconds = checked_seconds("every_seconds", seconds, positive=True)
     begin, end = video.seconds_of(0), video.seconds_of(video.num_frames)
     end -= float(1 / video.fps / 2)  # time stamps are rounded: no key frame where the last frame ends
-    count = max(int(np.ceil((end - begin) / seconds)), 1)
-    return [begin + number * seconds for number in range(count)]
+    first = max(round(begin / seconds), 0)
+    return [number * seconds for number in range(first, math.ceil(end / seconds))] or [begin]

@@ -152,6 +152,9 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         ((*boxes(folder), "--unit", "pixels"), "Say --unit normalized"),
         ((*boxes(folder), "--out", tmp_path / "x.txt"), "'txt'"),
         ((*boxes(folder), "--resume"), "--resume needs --out"),
+        (("--detector", "person", "--unit", "pixels"), "--unit and --video say how --boxes are to be read"),
+        (("--detector", "person", "--video", "a"), "--unit and --video say how --boxes are to be read"),
+        ((folder / "b.mkv", *boxes(folder), "--video", "a"), "--video a says whose --boxes are meant, and"),
     ):
         result = run(folder, film, *arguments)
         assert result.exit_code == 1 and sentence in result.output, result.output

@@ -130,11 +130,52 @@ def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
     assert "2 of 2 key frames read" in output and f"by the rule official: {score:.4f}" in output
     assert json.loads((data / "scores.json").read_text())["map"] == pytest.approx(score)
     run(*test, "--eval", "mean_average_precision", says="Persons have no such scores: --eval")
+    for option in (("--batch-size", "4"), ("--max-views", "2"), ("--single-label",)):
+        run(*test, *option, says="Key frames of persons are scored one by one, ")
+    run(*test, "--form", "table", says="--form is for lists of clips; ")
+    (data / "found.csv").write_text("b.mp4,0.5,4,4,24,40,,1\n")
+    run(*test, "--proposals", data / "found.csv", says="Say --unit pixels")
+    assert "2 of 2 key frames read" in run(*test, "--proposals", data / "found.csv", "--unit", "pixels")
     run("test", data / "a.mp4", "--model", work / "model", says="The model scores persons, and ")
     again = [*arguments[:-1], data / "again", "--deterministic"]
     run(*again)
     for name, tensor in weights_of(from_pretrained(data / "again" / "model")).items():
         assert torch.equal(tensor, weights_of(model)[name]), name
+
+
+def test_classes_that_nobody_annotated_take_no_places(data: Path) -> None:
+    """Of 80 scores a person 78 are higher than those of the table's two classes; 50 rows a frame count."""
+    names = (*map(str, range(78)), "walk", "talk")
+    model = SlowFast(PERSON_SPEC.replace(num_classes=80, activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, names
+    classifier = model.get_classifier()
+    torch.nn.init.zeros_(classifier.weight)
+    classifier.bias.data = torch.tensor([5.0] * 78 + [-5.0] * 2)
+    read = read_persons(data / "val.csv", root=data).with_classes(names, 80, of="the model")
+    held_out = PersonDataset(read, model.clip_spec, train=False)
+    found = evaluate_persons(model, held_out, progress=False).detections
+    # Equal scores, the later first: false, right, false, right for who walks, and the other way round.
+    assert found.labels == ("walk", "talk")
+    assert found.average_precisions.tolist() == pytest.approx([0.5, 0.5 + 0.5 * 2 / 3])
+    classifier.bias.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="Scores hold NaN; the model or its input is broken"):
+        evaluate_persons(model, held_out, progress=False)
+
+
+def test_false_alarms_in_empty_frames_count(data: Path) -> None:
+    text = (data / "val.csv").read_text()
+    (data / "val.csv").write_text(f"{text}b.mp4,0.2,,,,,,\n")
+    boxes = "{},.1,.1,.4,.8,,1\n{},.5,.1,.9,.9,,1\n"
+    (data / "found.csv").write_text(
+        "".join(boxes.replace("{}", f"b.mp4,{second}") for second in (0.2, 0.5, 0.8))
+    )
+    model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, ("walk", "talk")
+    read = read_persons(data / "val.csv", root=data, proposals=[data / "found.csv"])
+    held_out = PersonDataset(read, model.clip_spec, train=False)
+    found = evaluate_persons(model, held_out, progress=False)
+    assert found.frames == 3 and found.detections.num_annotations == 4
+    assert found.detections.num_predictions == 12, "two boxes in each of three frames, two classes"
 
 
 def test_few_classes_from_a_trained_network(data: Path, tiny: Recipe) -> None:

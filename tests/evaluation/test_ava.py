@@ -159,8 +159,22 @@ def test_boxes_without_an_area_and_excluded_frames() -> None:
     assert value("mmaction2-1.x") == 0.25  # false, right; one of two annotations: precision 1/2 at recall 1/2
 
 
+def test_times_are_compared_to_the_millisecond() -> None:
+    """``detect`` writes three decimals, pandas six, and a third of a second has more."""
+    times = [900 + number / 30 for number in range(30)]
+    truth = actions(*(("v", round(second, 6), BOX, 1, 1) for second in times))
+    found = actions(*(("v", float(f"{second:.3f}"), BOX, 1, 0.5) for second in times))
+    assert ap(found, truth) == 1.0
+    half = evaluate_detections(found, truth, excluded=[("v", second) for second in times[::2]])
+    assert (half.num_annotations, half.num_predictions, half.mean_average_precision) == (15, 15, 1.0)
+    twice = actions(("v", 1.0, BOX, 1, 1), ("v", 1.0001, OTHER, 1, 1))
+    assert ap(twice, twice) == 1.0
+
+
 def test_what_cant_be_compared_is_said() -> None:
     truth = actions(("v", 1, BOX, 1, 1))
+    with pytest.raises(InputError, match=r"they begin with 'v' at 901\.04, the annotations with 'v' at 1; "):
+        ap(actions(("v", 901.04, BOX, 1, 0.5)), truth)
     with pytest.raises(UnknownNameError, match=r"no rule 'offical'\. Did you mean 'official'"):
         ap(truth, truth, "offical")
     with pytest.raises(InputError, match="no annotation of a scored action"):

@@ -16,13 +16,14 @@ from support.training_clips import CONFIG, Clips, assert_same, log_of
 
 from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import collate
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.inference.engines import trial
+from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.spec import Activation, RoiSpec
 from slowfast_zoo.training.finetune.finetune import finetune
 from slowfast_zoo.training.loss import loss_of
-from slowfast_zoo.training.train import train
+from slowfast_zoo.training.train import _validated, train
 from slowfast_zoo.weights.saved.file import read_file
 
 LEARNING = CONFIG.replace(epochs=6, batch_size=4, lr=0.1, validate_every=3)
@@ -91,6 +92,13 @@ def test_a_network_learns_whose_box_is_bright(tmp_path: Path) -> None:
     assert saved.spec == model.spec and saved.clip_spec == model.clip_spec
     found = evaluate_persons(saved, held_out, progress=False)
     assert found.frames == 6 and found.probabilities.shape == (12, 2) and not found.failed
+
+
+def test_a_validation_refuses_nan() -> None:
+    model = make_person_model()
+    model.get_classifier().bias.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="Scores hold NaN"):
+        _validated(model, PersonClips(2), CONFIG, join("cpu"), progress=False)
 
 
 def test_a_pass_without_anybody_teaches_nothing(tmp_path: Path) -> None:

@@ -280,6 +280,8 @@ def test_a_picture_that_begins_late(tmp_path: Path) -> None:
     spec = OPENMMLAB.replace(sampling="openmmlab-video-key", num_frames=2, frame_stride=6)
     with open_video(path) as video:
         begin = video.seconds_of(0)
+        assert (every(video, 1.0), every(video, 0.75)) == ([0, 1, 2], [0.75, 1.5, 2.25])
+        assert every(video, 9.0) == [0] and KeyFrames([0.0]).windows(video, spec)[0].key_frame == 0
         plan = KeyFrames([begin + 1.0])
         window = plan.windows(video, spec)[0]
         assert window.start_seconds == pytest.approx(begin + 0.8) and window.num_frames == 6

@@ -20,7 +20,7 @@ from slowfast_zoo.cli.results import ResultFile, clock
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
 from slowfast_zoo.cli.videos.sources import Videos
-from slowfast_zoo.data.persons.actions import Unit
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_video
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.files import written_whole
@@ -130,6 +130,11 @@ def detect_command(
     found = videos.left(target.known)
     many = videos.shard is not None or found.total > 1 or bool(target.known)
     target.check_names(found.sources)
+    if chosen.video and found.total > 1:
+        raise InputError(
+            f"--video {chosen.video} says whose --boxes are meant, and there are {found.total} videos; leave"
+            " it out: each has the boxes of its own name."
+        )
     chosen = dataclasses.replace(chosen, strict=many)
 
     def maker() -> Begin:
@@ -165,6 +170,8 @@ class _Persons:
             raise InputError(
                 "Where are the persons? Give either --boxes FILE, or --detector person to have them found."
             )
+        if persons["detector"] and (persons["unit"] or persons["video"]):
+            raise InputError("--unit and --video say how --boxes are to be read, and --detector has none.")
         path, begins_at = persons["boxes"], persons["begins_at"]
         boxes = {} if path is None else boxes_by_video(path, unit=persons["unit"], begins_at=begins_at)
         return cls(path, persons["video"], begins_at, boxes)

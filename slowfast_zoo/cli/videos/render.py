@@ -50,7 +50,7 @@ def render_command(
     no weights.
     """
     from slowfast_zoo.inference.detect.detect import detect
-    from slowfast_zoo.inference.render.render import contact_sheet, render
+    from slowfast_zoo.inference.render.render import check_drawable, contact_sheet, render
     from slowfast_zoo.runtime.devices import to_device
 
     if out.suffix.lower() == ".png":
@@ -59,6 +59,7 @@ def render_command(
         contact_sheet(model.entry or model.load(), source, out, views=views, fps=fps)
         echo(f"Wrote {out}")
         return
+    check_drawable(source, out, seconds=seconds, fps=fps)
     network = model.load().to(to_device(device))
     asked: Any = network
     if persons["boxes"] or persons["detector"] or network.spec.roi is not None:

@@ -15,22 +15,27 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.labels import text_of
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.errors import DataError, InputError
 
 Moment = tuple[str, float]
 """A video's name and a second of it."""
-Unit = Literal["pixels", "normalized"]
 Values = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 LARGEST_SHARE = 2.0
 """Coordinates above are pixels: a share is a little above 1 where a box reaches outside the picture."""
+
+
+def to_milliseconds(frame: Moment) -> Moment:
+    """By which frames of different files are compared: some write three decimals, others all."""
+    video, second = frame
+    return video, round(second, 3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,6 +69,13 @@ class PersonActions:
         """Some rows, and still every frame."""
         fields = ("frame", "boxes", "labels", "scores", "persons")
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in fields})
+
+    def in_milliseconds(self) -> PersonActions:
+        """The same rows, with frames as ``to_milliseconds`` has them."""
+        frames = [*map(to_milliseconds, self.frames)]
+        places = {frame: place for place, frame in enumerate(dict.fromkeys(frames))}
+        moved = np.array([places[frame] for frame in frames], np.int64)
+        return dataclasses.replace(self, frames=tuple(places), frame=moved[self.frame])
 
     def __repr__(self) -> str:
         return f"PersonActions({len(self)} rows in {len(self.frames)} frames)"
@@ -143,7 +155,7 @@ def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
 
 
 def read_excluded(path: str | Path) -> frozenset[Moment]:
-    """AVA's list of frames that don't count: ``video,second`` a line.
+    """AVA's list of frames that don't count, ``video,second`` a line; as ``to_milliseconds`` has them.
 
     Raises:
         DataError: the file can't be read, or a line isn't one of these.
@@ -152,7 +164,7 @@ def read_excluded(path: str | Path) -> frozenset[Moment]:
     for where, row in csv_lines(Path(path)):
         if len(row) != 2:
             raise DataError(f"{where}: {len(row)} fields; accepted: video,second.")
-        frames.add((row[0], _number(where, "second", row[1])))
+        frames.add(to_milliseconds((row[0], _number(where, "second", row[1]))))
     return frozenset(frames)
 
 

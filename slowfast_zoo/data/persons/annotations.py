@@ -11,6 +11,7 @@ Shares are of the picture's width and height.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,19 +23,29 @@ import numpy as np
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.folders import find_ids
 from slowfast_zoo.data.labels import read_label_ids, read_labels
-from slowfast_zoo.data.persons.actions import Moment, PersonActions, Values, read_ava, read_excluded
+from slowfast_zoo.data.persons import Unit
+from slowfast_zoo.data.persons.actions import (
+    Moment,
+    PersonActions,
+    Values,
+    read_ava,
+    read_excluded,
+    to_milliseconds,
+)
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
-from slowfast_zoo.data.persons.cvat import looks_like_cvat, read_cvat
+from slowfast_zoo.data.persons.cvat import Pictures, looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
 from slowfast_zoo.data.persons.tables import read_person_table
-from slowfast_zoo.errors import DataError, InputError, did_you_mean, quoted
-from slowfast_zoo.files import expanded, kind_of
+from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
+from slowfast_zoo.files import decoded, expanded, kind_of
+from slowfast_zoo.spec import class_names
+from slowfast_zoo.video.decoding.images import frame_paths
 from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import is_number
 
 PersonForm = Literal["table", "ava", "multisports", "cvat"]
-Labels = Mapping[int, str] | Sequence[str] | str | Path
+Labels = Mapping[int, str] | Mapping[str, int] | Sequence[str] | str | Path
 _FIRST_TIME: dict[PersonForm, float] = {"table": 0.0, "ava": 0.0, "multisports": 1.0, "cvat": 0.0}
 _PICKLES = (".pkl", ".pickle")
 _HEAD = 4096
@@ -80,7 +91,7 @@ class PersonAnnotations:
     begins_at: float = 0.0
     """The time in the file at which videos begin: 900 where AVA's films were cut to their 15 minutes."""
     excluded: frozenset[Moment] = frozenset()
-    """Frames that don't count."""
+    """Frames that don't count, as ``to_milliseconds`` has them."""
     proposals: Mapping[str, PersonBoxes] | None = None
     """A detector's boxes by video, in the times of the videos."""
 
@@ -104,9 +115,21 @@ class PersonAnnotations:
         found = []
         for number, persons in sorted(by_frame.items()):
             video, time = rows.frames[number]
-            if (video, time) not in self.excluded:
+            if to_milliseconds((video, time)) not in self.excluded:
                 people = tuple(Person(box, tuple(sorted(set(done)))) for (box, _), done in persons.items())
                 found.append(KeyFrame(video, time, people))
+        return tuple(found)
+
+    @functools.cached_property
+    def empty_frames(self) -> tuple[KeyFrame, ...]:
+        """The frames that count and have nobody in them, where a detector looked: whom it found is wrong."""
+        busy, found = set(self.actions.frame.tolist()), []
+        for number, (video, time) in enumerate(self.actions.frames):
+            of_video = (self.proposals or {}).get(video)
+            if number in busy or of_video is None or to_milliseconds((video, time)) in self.excluded:
+                continue
+            if of_video.has(time - self.begins_at):
+                found.append(KeyFrame(video, time, ()))
         return tuple(found)
 
     def second(self, video: Video, time: float) -> float:
@@ -140,7 +163,7 @@ class PersonAnnotations:
         return boxes / np.array([width, height] * 2, np.float64) if pixels else boxes
 
     def with_classes(self, labels: Sequence[str] | None, num_classes: int, *, of: str) -> PersonAnnotations:
-        """The same rows with the classes of something else: by name where both have names, else by place.
+        """The same rows with the classes of something else: by name where both have names, else by number.
 
         Args:
             labels: its class names; None: it has none.
@@ -148,7 +171,7 @@ class PersonAnnotations:
             of: what that is, for messages: "the model".
 
         Raises:
-            DataError: a class that it lacks, or names on the data's side only.
+            DataError: a class that it lacks, or names on the data's side only, without AVA's numbers.
         """
         if self.labels is None:
             over = [number for number, column in self.columns.items() if column >= num_classes]
@@ -160,10 +183,7 @@ class PersonAnnotations:
             names = None if labels is None else tuple(labels)
             return dataclasses.replace(self, labels=names, num_classes=num_classes)
         if labels is None:
-            raise DataError(
-                f"The data have named classes ({quoted(self.labels[:3])} ...), {of} has {num_classes} without"
-                " names: a label map (labels, --labels) has to say which is which."
-            )
+            return self._by_number(num_classes, of)
         places = {name: place for place, name in enumerate(labels)}
         lost = [name for name in self.labels if name not in places]
         if lost:
@@ -174,6 +194,25 @@ class PersonAnnotations:
             )
         moved = {number: places[self.labels[column]] for number, column in self.columns.items()}
         return dataclasses.replace(self, labels=tuple(labels), columns=moved, num_classes=num_classes)
+
+    def _by_number(self, num_classes: int, of: str) -> PersonAnnotations:
+        """The classes of a label map in the places of AVA's numbers, from 1."""
+        assert self.labels is not None
+        if self.form != "ava":
+            raise DataError(
+                f"The data have named classes ({quoted(self.labels[:3])} ...), {of} has {num_classes} without"
+                " names: give it their names (model.labels, kept by save_pretrained)."
+            )
+        moved = {number: number - 1 for number in self.columns}
+        if lost := [number for number, column in moved.items() if not 0 <= column < num_classes]:
+            raise DataError(
+                f"{self.path}: the label map has class {lost[0]}, and {of} has {num_classes} without names,"
+                " which count from 1."
+            )
+        names = [*class_names(None, num_classes)]
+        for number, place in self.columns.items():
+            names[moved[number]] = self.labels[place]
+        return dataclasses.replace(self, labels=tuple(names), columns=moved, num_classes=num_classes)
 
     def counts(self) -> list[int]:
         """Persons of each class in the frames that count."""
@@ -202,6 +241,7 @@ def read_persons(
     labels: Labels | None = None,
     excluded: Iterable[str | Path] | str | Path = (),
     proposals: Iterable[str | Path] | str | Path = (),
+    unit: Unit | None = None,
     begins_at: float | None = None,
     fps: float | None = None,
     frame_pattern: str | None = None,
@@ -212,10 +252,13 @@ def read_persons(
     Args:
         source: a file in one of the forms above.
         root: where videos, or folders of frames, are; None: the file's own folder.
-        labels: the classes that are scored: names by number, names whose numbers count from 1, or a file of
-            either such as AVA's pbtxt; actions without a name there aren't. None: what the file has.
+        labels: the classes that are scored: names by number or numbers by name, names whose numbers count
+            from 1, or a file of any such as AVA's pbtxt. Actions that it lacks aren't scored in AVA's and
+            MultiSports' files, and are an error in a table or CVAT's. None: what the file has.
         excluded: file or files of frames that don't count, ``video,second`` a line.
-        proposals: file or files of a detector's boxes: AVA's CSV, or MMAction2's pickle.
+        proposals: file or files of a detector's boxes: AVA's CSV, or MMAction2's pickle; each with other key
+            frames.
+        unit: of ``proposals``: "pixels", or "normalized", which is what None means.
         begins_at: the time in the files at which videos begin; None: 0, in MultiSports' 1.
         fps: frames per second of folders of frames.
         frame_pattern: which pictures of a folder are its frames, such as "img_{:05}.jpg"; None: all.
@@ -241,7 +284,13 @@ def read_persons(
         fps = float(fps)
     classes = None if labels is None else _classes(labels)
     begin = _FIRST_TIME[form] if begins_at is None else float(begins_at)
-    actions, names = _read(path, form, classes, part)
+    base = path.parent if root is None else expanded(root)
+
+    def pictures(folders: Sequence[str]) -> dict[str, list[str]]:
+        videos = _videos(folders, base, fps, frame_pattern)
+        return {folder: _pictures(video) for folder, video in videos.items()}
+
+    actions, names = _read(path, form, classes, part, pictures)
     if not len(actions):
         raise DataError(f"'{path}' annotates nobody.")
     if names is None:
@@ -249,11 +298,8 @@ def read_persons(
         columns = {number: number - 1 for number in range(1, count + 1)}  # AVA's begin at 1
     else:
         columns, count = {number: place for place, number in enumerate(names)}, len(names)
-    base = path.parent if root is None else expanded(root)
     out = frozenset(frame for file in _files(excluded) for frame in read_excluded(file))
-    boxes: dict[str, PersonBoxes] = {}
-    for file in _files(proposals):
-        boxes |= boxes_by_video(file, begins_at=begin)
+    boxes = boxes_by_video(*_files(proposals), unit=unit, begins_at=begin)
     videos = _videos(list(dict.fromkeys(video for video, _ in actions.frames)), base, fps, frame_pattern)
     if not any(kind_of(sample.path) for sample in videos.values()):
         some = quoted([str(sample.path) for sample in videos.values()][:2])
@@ -276,7 +322,11 @@ def read_persons(
 
 
 def _read(
-    path: Path, form: PersonForm, classes: Mapping[int, str] | None, part: Part
+    path: Path,
+    form: PersonForm,
+    classes: Mapping[int, str] | None,
+    part: Part,
+    pictures: Pictures,
 ) -> tuple[PersonActions, Mapping[int, str] | None]:
     """Rows, and names by number; None: numbers from 1 without names."""
     if form == "multisports":
@@ -284,11 +334,24 @@ def _read(
         if classes is None:
             return actions, names
         numbers = {name: number for number, name in names.items()}
-        wanted = [name for name in classes.values() if name in numbers]
-        return actions, {numbers[name]: name for name in wanted} if wanted else classes
+        if lost := [name for name in classes.values() if name not in numbers]:
+            raise DataError(f"'{path}' has no action '{lost[0]:.80}'.{did_you_mean(lost[0], numbers)}")
+        return actions, {numbers[name]: name for name in classes.values()}
     if form == "ava":
         return read_ava(path, scored=False), classes
-    return (read_cvat if form == "cvat" else read_person_table)(path, classes)
+    if form == "cvat":
+        return read_cvat(path, classes, pictures)
+    return read_person_table(path, classes)
+
+
+def _pictures(video: Sample) -> list[str]:
+    """The names of a folder's frames, in order; nothing where it is no such folder."""
+    if kind_of(video.path) != "folder":
+        return []
+    try:
+        return [path.name for path in frame_paths(video.path / (video.frame_pattern or ""))]
+    except VideoError:  # reading it says why
+        return []
 
 
 def _form(path: Path) -> PersonForm | None:
@@ -298,7 +361,7 @@ def _form(path: Path) -> PersonForm | None:
         return "multisports"
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD).decode("utf-8", errors="replace")
+            head = decoded(file.read(_HEAD), errors="replace")
     except OSError:
         return None
     if suffix == ".xml" or looks_like_cvat(head):
@@ -310,7 +373,10 @@ def _form(path: Path) -> PersonForm | None:
         return "table" if any('"box"' in line or '"x1"' in line for line in lines) else None
     if suffix != ".csv":
         return None
-    rows = [[field.strip() for field in line.split(",")] for line in lines]
+    try:
+        rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+    except csv.Error:
+        return None
     if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in rows[0]}:
         return "table"
     boxes = [row[2:6] for row in rows if len(row) in (7, 8) and all(map(_is_decimal, row[1:6]))]
@@ -333,7 +399,7 @@ def _classes(labels: Labels) -> dict[int, str]:
         except DataError:
             labels = read_labels(labels).names  # without numbers; what is wrong with it is told by this
     if isinstance(labels, Mapping):
-        return dict(labels)
+        return read_label_ids(labels)
     return dict(enumerate(read_labels(labels).names, 1))
 
 

@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Unit, Values, read_ava
+from slowfast_zoo.data.persons import Unit
+from slowfast_zoo.data.persons.actions import LARGEST_SHARE, Values, read_ava
 from slowfast_zoo.data.persons.pickled import PlainPickle
 from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, quoted
 from slowfast_zoo.files import expanded
@@ -131,17 +132,24 @@ class PersonBoxes:
                 raise InputError("These boxes come from a function of the frame, and no frame was given.")
             given = _given(self._detector(frame), "What the function returned")
         elif self.seconds is not None:
-            place = int(np.searchsorted(self.seconds, second))
-            near = min(
-                self.seconds[max(place - 1, 0) : place + 1],
-                key=lambda known: abs(known - second),
-                default=math.inf,
-            )
-            given = self._by_second[near] if abs(near - second) <= SAME_SECOND else _Given(())
+            given = self._near(second) or _Given(())
         else:
             assert self._fixed is not None
             given = self._fixed
         return _checked(given, self.unit, height, width, f"at {second:g} s")
+
+    def has(self, second: float) -> bool:
+        """Whether something was given for a key frame at that time, be it that nobody is there."""
+        return self.seconds is None or self._near(second) is not None
+
+    def _near(self, second: float) -> _Given | None:
+        """What was given for that time."""
+        known = self.seconds or ()
+        place = int(np.searchsorted(known, second))
+        near = min(
+            known[max(place - 1, 0) : place + 1], key=lambda moment: abs(moment - second), default=math.inf
+        )
+        return self._by_second[near] if abs(near - second) <= SAME_SECOND else None
 
     def check_duration(self, seconds: float) -> None:
         """Refuses boxes of times that the video doesn't have.
@@ -206,15 +214,32 @@ def person_boxes(
 
 
 def boxes_by_video(
-    path: str | Path, *, unit: Unit | None = None, begins_at: float = 0.0
+    *paths: str | Path, unit: Unit | None = None, begins_at: float = 0.0
 ) -> dict[str, PersonBoxes]:
-    """The boxes of every video of a file; arguments and errors are those of ``person_boxes``."""
+    """The boxes of every video of files; arguments and errors are those of ``person_boxes``.
+
+    Raises:
+        DataError: also where two files have the same second of a video.
+    """
     _check_begin(begins_at)
+    by_video: _Rows = {}
+    for path in paths:
+        found = _read_file(expanded(path))
+        if not found:
+            raise _without_boxes(path)
+        for video, rows in found.items():
+            known = by_video.setdefault(video, {})
+            if twice := known.keys() & rows.keys():
+                raise DataError(
+                    f"'{path}' has boxes of '{video}' at {min(twice):g}, and so has a file before it: which"
+                    " of them count can't be known; leave them out of one."
+                )
+            known |= rows
     return {
         video: PersonBoxes(
             unit or "normalized", by_second={second - begins_at: given for second, given in rows.items()}
         )
-        for video, rows in _read_file(expanded(path)).items()
+        for video, rows in by_video.items()
     }
 
 
@@ -335,12 +360,12 @@ def _check_values(boxes: Values, scores: Values, unit: Unit, height: int, width:
     if unit == "pixels" and largest <= SHARES_BELOW:
         raise InputError(
             f"Boxes {where} reach {largest:.3g}: these are shares of width and height, given as pixels. Say"
-            " unit='normalized'."
+            " unit='normalized' (--unit)."
         )
     if unit == "normalized" and largest > LARGEST_SHARE:
         raise InputError(
             f"Boxes {where} reach {largest:g}: these are pixels, given as shares of width and height. Say"
-            " unit='pixels'."
+            " unit='pixels' (--unit)."
         )
     reversed_ = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
     if reversed_.any():
@@ -389,7 +414,7 @@ def of_video(boxes: Mapping[str, _OfVideo], video: str | None, path: str | Path)
     if video is None and len(boxes) == 1:
         return next(iter(boxes.values()))
     if not boxes:
-        raise DataError(f"'{path}' has no boxes at all.")
+        raise _without_boxes(path)
     if video is None or video not in boxes:
         names = list(boxes)
         near = did_you_mean(video or "", names) or f" It has {quoted(names[:5])}{' ...' * (len(names) > 5)}."
@@ -402,15 +427,19 @@ def of_video(boxes: Mapping[str, _OfVideo], video: str | None, path: str | Path)
     return boxes[video]
 
 
+def _without_boxes(path: str | Path) -> DataError:
+    return DataError(f"'{path}' has no boxes at all.")
+
+
 def _read_csv(path: Path) -> _Rows:
     """AVA's ground truth or detections, or PySlowFast's person boxes: a row an action, each box once."""
     found = read_ava(path, scored=None)
     numbered = bool((found.persons >= 0).any())
-    merged: list[dict[tuple[float, ...], tuple[float, int]]] = [{} for _ in found.frames]
+    merged: list[dict[tuple[float, ...], tuple[float, int | None]]] = [{} for _ in found.frames]
     columns = (found.frame, found.boxes, found.scores, found.persons)
     for frame, box, score, person in zip(*(column.tolist() for column in columns), strict=True):
         best, _ = merged[frame].get(tuple(box), (score, person))
-        merged[frame][tuple(box)] = (max(score, best), person)
+        merged[frame][tuple(box)] = (max(score, best), None if person < 0 else person)
     by_video: _Rows = {}
     for (video, second), boxes in zip(found.frames, merged, strict=True):
         scores, persons = zip(*boxes.values(), strict=True) if boxes else ((), ())

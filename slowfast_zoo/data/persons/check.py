@@ -12,7 +12,7 @@ import numpy as np
 
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.check import MOST_LINES, section
-from slowfast_zoo.data.persons.actions import Values, overlaps
+from slowfast_zoo.data.persons.actions import Values, overlaps, to_milliseconds
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
 from slowfast_zoo.errors import InputError, VideoError, counted, quoted
@@ -158,7 +158,7 @@ class _Part:
         given, begin = self.annotations, self.annotations.begins_at
         times: dict[str, list[float]] = defaultdict(list)
         for video, time in given.actions.frames:
-            if self.looks[video].error is None and (video, time) not in given.excluded:
+            if self.looks[video].error is None and to_milliseconds((video, time)) not in given.excluded:
                 times[video].append(time)
         outside = {
             video: [
@@ -272,7 +272,7 @@ class _Part:
 
     def _lists(self) -> Iterator[tuple[str, str]]:
         given = self.annotations
-        if given.excluded and not given.excluded & set(given.actions.frames):
+        if given.excluded and given.excluded.isdisjoint(map(to_milliseconds, given.actions.frames)):
             one = next(iter(sorted(given.excluded)))
             yield (
                 "Excluded frames",

@@ -13,7 +13,7 @@ Of a box's attributes a checkbox that is ticked names an action, and so does wha
 radio buttons; texts and numbers don't. Where classes are given, attributes that can't name one of them don't
 either. Boxes whose label has no such attributes aren't persons; where no label has, labels are actions.
 Both forms give numbers of frames, from 0. A task of a video is of the file that it names; of pictures in
-folders each folder is a video, its pictures in the order of the task.
+folders each folder is a video, and a picture's number its place there: the file may hold some of them only.
 
 Source: https://docs.cvat.ai/docs/other/xml_format.
 """
@@ -21,9 +21,10 @@ Source: https://docs.cvat.ai/docs/other/xml_format.
 from __future__ import annotations
 
 import dataclasses
+import math
 import posixpath
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -31,6 +32,8 @@ from xml.parsers import expat
 from slowfast_zoo.data.persons.actions import PersonActions, RowList
 from slowfast_zoo.errors import DataError, did_you_mean
 from slowfast_zoo.files import expanded
+
+Pictures = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 
 _CHOICES = ("select", "radio")
 _NOTHING = ("", "__undefined__")
@@ -40,18 +43,23 @@ _FAR = 1e9
 
 
 def read_cvat(
-    path: str | Path, classes: Mapping[int, str] | None = None
+    path: str | Path,
+    classes: Mapping[int, str] | None = None,
+    pictures: Pictures = lambda folders: {},
 ) -> tuple[PersonActions, dict[int, str]]:
     """The boxes of a file, in pixels, and the actions' names by number; "seconds" are frame numbers from 0.
 
     Args:
         path: of the XML, such as annotations.xml.
         classes: names by number. None: those of the file, in its order, from 1.
+        pictures: gives the names of all pictures in folders, in order; nothing of those that aren't there:
+            their pictures are counted in the file, which has to be of a whole task.
 
     Raises:
-        DataError: the file can't be read, isn't CVAT's, defines entities, or a box isn't one.
+        DataError: the file can't be read, isn't CVAT's, defines entities, a box isn't one, or which frame a
+            picture is can't be known.
     """
-    return _Reader(expanded(path)).read(classes)
+    return _Reader(expanded(path)).read(classes, pictures)
 
 
 @dataclasses.dataclass
@@ -93,11 +101,16 @@ class _Reader:
         self.naming: dict[tuple[str, str], frozenset[str]] = {}
         """What each attribute of a label can name."""
         self.boxes: list[_Box] = []
-        self.images: dict[str, int] = defaultdict(int)
+        self.pictures: dict[str, list[str]] = defaultdict(list)
+        """What the file has of each folder."""
+        self.partial = False
+        """Whether the file is of some of the task's pictures only."""
         self.place = ("", 0.0)
         self.looked: list[tuple[str, float]] = []
 
-    def read(self, classes: Mapping[int, str] | None) -> tuple[PersonActions, dict[int, str]]:
+    def read(
+        self, classes: Mapping[int, str] | None, pictures: Pictures
+    ) -> tuple[PersonActions, dict[int, str]]:
         try:
             with self.path.open("rb") as file:
                 self.parser.ParseFile(file)
@@ -109,8 +122,14 @@ class _Reader:
             raise DataError(f"The annotations '{self.path}' are no XML: {error}.") from error
         known = {name: number for number, name in (classes or {}).items()}
         found, persons = RowList(), dict[tuple[str, str], int]()
+        there = pictures([*self.pictures]) if self.pictures else {}
+        moved = {
+            (folder, float(number)): (folder, float(place))
+            for folder in self.pictures
+            for number, place in enumerate(self._places(folder, there.get(folder, ())))
+        }
         for place in self.looked:
-            found.look(place)
+            found.look(moved.get(place, place))
         if classes is not None:
             some = {key: names for key, names in self.naming.items() if names & known.keys()}
             self.naming = some or self.naming  # else an error tells what there is
@@ -118,9 +137,9 @@ class _Reader:
         for box in self.boxes:
             if persons_labels and box.label not in persons_labels:
                 continue
-            person = -1
+            person, place = -1, moved.get(box.place, box.place)
             if box.person is not None:
-                person = persons.setdefault((box.place[0], box.person), len(persons))
+                person = persons.setdefault((place[0], box.person), len(persons))
             names = self._actions(box)
             for name in names:
                 if name not in known:
@@ -129,10 +148,29 @@ class _Reader:
                             f"{box.where}: there is no action '{name:.80}'.{did_you_mean(name, known)}"
                         )
                     known[name] = len(known) + 1
-                found.add(box.place, box.corners, known[name], 1.0, person)
+                found.add(place, box.corners, known[name], 1.0, person)
             if not names:
-                found.add(box.place, box.corners, -1, 1.0, person)
+                found.add(place, box.corners, -1, 1.0, person)
         return found.finished(), {number: name for name, number in known.items()}
+
+    def _places(self, folder: str, there: Sequence[str]) -> Sequence[int]:
+        """Which frames the pictures of a folder are, in the order of the file."""
+        names = self.pictures[folder]
+        if not there:
+            if self.partial:
+                raise DataError(
+                    f"{self.path}: it is of a job, or of some frames of its task, so that the folder"
+                    f" '{folder:.80}' has to say which frame '{names[0]:.80}' is, and it isn't there; root"
+                    " (--root) says where it is."
+                )
+            return range(len(names))
+        places = {name: place for place, name in enumerate(there)}
+        if lost := [name for name in names if name not in places]:
+            raise DataError(
+                f"{self.path}: the folder '{folder:.80}' has no picture '{lost[0]:.80}', but {len(there)}"
+                f" such as '{there[0]:.80}'; were its frames extracted anew?"
+            )
+        return [places[name] for name in names]
 
     def _actions(self, box: _Box) -> list[str]:
         if not self.naming:
@@ -172,13 +210,12 @@ class _Reader:
 
     def _image(self, attributes: Mapping[str, str]) -> None:
         folder, base = posixpath.split(attributes.get("name", ""))
-        task = self._task(attributes.get("task_id"))
         number = base.partition(".")[0].removeprefix("frame_")
-        if not folder and base.startswith("frame_") and number.isdecimal():
-            self.place = (self._video(task), float(number))
-        elif folder:
-            self.place = (folder, float(self.images[folder]))
-            self.images[folder] += 1
+        if folder:
+            self.place = (folder, float(len(self.pictures[folder])))
+            self.pictures[folder].append(base)
+        elif base.startswith("frame_") and number.isdecimal() and self._is_of_video(base, attributes):
+            self.place = (self._video(self._task(attributes.get("task_id"))), float(number))
         else:
             raise DataError(
                 f"{self._where()}: '{base:.80}' is a picture by itself, and actions are seen in videos;"
@@ -186,16 +223,32 @@ class _Reader:
             )
         self.looked.append(self.place)
 
+    def _is_of_video(self, base: str, image: Mapping[str, str]) -> bool:
+        """Whether a frame is CVAT's own; else it is a picture that ffmpeg counted, from 1."""
+        return "." not in base or bool(self._task(image.get("task_id")).source)
+
     def _box(self, attributes: Mapping[str, str], track: Mapping[str, str] | None) -> None:
         if attributes.get("outside", "0") != "0":
             return  # the track isn't in the picture there
-        corners = tuple(self._number(attributes, name) for name in _CORNERS)
+        corners = self._corners(attributes)
         label, person, place = attributes.get("label", ""), None, self.place
         if track is not None:
             label, person = track.get("label", ""), track.get("id")
             task = self._task(track.get("task_id"))
             place = (self._video(task), self._number(attributes, "frame"))
         self.boxes.append(_Box(self._where(), corners, label, person, place))
+
+    def _corners(self, attributes: Mapping[str, str]) -> tuple[float, ...]:
+        """Of a box that is turned, around its middle, those of the upright box around it."""
+        left, top, right, bottom = (self._number(attributes, name) for name in _CORNERS)
+        if attributes.get("rotation") is None:
+            return left, top, right, bottom
+        angle = math.radians(self._number(attributes, "rotation"))
+        cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+        width, height = right - left, bottom - top
+        wide, high = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+        x, y = (left + right) / 2, (top + bottom) / 2
+        return x - wide, y - high, x + wide, y + high
 
     def _number(self, attributes: Mapping[str, str], name: str) -> float:
         try:
@@ -231,6 +284,9 @@ class _Reader:
         _, attributes = self.stack.pop()
         parents = [parent for parent, _ in self.stack[-3:]]
         if "meta" in (parent for parent, _ in self.stack):
+            if parents[-1] in ("task", "job") and text:
+                self.partial |= parents[-1] == "job" or name == "frame_filter"
+                self.partial |= name == "start_frame" and text != "0"
             if name in ("id", "name", "source") and parents[-1] in ("task", "job", "meta"):
                 if text or name != "source":
                     setattr(self.tasks[-1], name, text)

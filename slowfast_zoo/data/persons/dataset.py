@@ -14,7 +14,7 @@ from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.key_frames import KeyFrames
-from slowfast_zoo.video.transforms.boxes import scale_boxes, train_boxes
+from slowfast_zoo.video.transforms.boxes import roi_boxes, train_boxes
 from slowfast_zoo.video.transforms.transforms import train_transform
 from slowfast_zoo.video.windows import WindowReader
 
@@ -32,7 +32,7 @@ class PersonDataset(ReplacingDataset):
     For training an item is float32 (C, T, crop, crop), drawn as the publisher does, and the persons who are
     inside of it; a detector's boxes that show one of them are persons too, which shakes boxes as the detector
     does. For evaluation it is the whole picture, uint8 (T, H, W, C), and its persons; or a detector's boxes
-    beside the persons that are to be found.
+    beside the persons that are to be found, in frames that were annotated as empty too.
 
     Args:
         annotations: who does what when.
@@ -64,8 +64,8 @@ class PersonDataset(ReplacingDataset):
         self.annotations, self.labels = annotations, annotations.labels
         self.clip_spec, self.train, self.multi_label = clip_spec, train, multi_label
         self._transform = train_transform(clip_spec) if train else None
-        self._frames = annotations.key_frames
-        if not self._frames:
+        self._frames = annotations.key_frames + (() if train else annotations.empty_frames)
+        if not annotations.key_frames:
             raise DataError(f"'{annotations.path}' has no frame with a person that counts.")
         if not multi_label:
             self._check_single()
@@ -142,7 +142,7 @@ class PersonDataset(ReplacingDataset):
 
     def _annotated(self, frame: KeyFrame, video: Video) -> tuple[Values, Tensor]:
         """Boxes in shares, and what is done in each."""
-        boxes = np.array([person.box for person in frame.persons], np.float64)
+        boxes = np.array([person.box for person in frame.persons], np.float64).reshape(-1, 4)
         shares = self.annotations.shares(boxes, video.height, video.width)
         if (shares[:, 2:] <= shares[:, :2]).any() or (shares[:, :2] >= 1).any() or (shares[:, 2:] <= 0).any():
             raise DataError(
@@ -150,7 +150,8 @@ class PersonDataset(ReplacingDataset):
                 f" {video.width}x{video.height} pixels; 'slowfast-zoo check' names all such boxes."
             )
         if not self.multi_label:
-            return shares, torch.tensor([person.columns[0] for person in frame.persons], device="cpu")
+            done = [person.columns[0] for person in frame.persons]
+            return shares, torch.tensor(done, dtype=torch.int64, device="cpu")
         targets = torch.zeros(len(frame.persons), self.annotations.num_classes, device="cpu")
         for row, person in enumerate(frame.persons):
             targets[row, list(person.columns)] = 1
@@ -171,7 +172,7 @@ class PersonDataset(ReplacingDataset):
         return found.select(found.scores >= min(_SURE, found.scores.max())) if len(found) else found
 
     def _scaled(self, shares: Values, video: Video) -> Tensor:
-        return torch.from_numpy(scale_boxes(shares, self.clip_spec, video.height, video.width)).float()
+        return torch.from_numpy(roi_boxes(shares, self.clip_spec, video.height, video.width))
 
 
 def _with_detected(shares: Values, targets: Tensor, found: Boxes) -> tuple[Values, Tensor]:

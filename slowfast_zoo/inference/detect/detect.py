@@ -14,11 +14,10 @@ from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.persons.actions import Unit
+from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import Boxes, PersonBoxes, person_boxes
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.aggregate import best_classes, check_topk
@@ -37,7 +36,7 @@ from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
 from slowfast_zoo.video.sampling import checked_seconds, is_number
-from slowfast_zoo.video.transforms.boxes import scale_boxes
+from slowfast_zoo.video.transforms.boxes import roi_boxes
 from slowfast_zoo.video.windows import Window, WindowReader
 
 if TYPE_CHECKING:
@@ -53,9 +52,6 @@ The weights for AVA were trained and scored with boxes from 0.8 or 0.9 on, of a 
 and wasn't published. Detectors made for COCO are less sure of the persons in films; PyTorchVideo's tutorial
 takes 0.55 and 0.75. Source: https://github.com/facebookresearch/pytorchvideo, ``tutorials``.
 """
-
-_SMALLEST_SIDE = 1e-3
-"""Pixels: a box at the edge that PySlowFast's rule clips to nothing keeps a place that RoIAlign can read."""
 
 
 def detect(
@@ -98,7 +94,8 @@ def detect(
             in files, else pixels.
         video: this one's name in a file of several videos; None: the source's name without folder and ending.
         begins_at: the second of a file's or dict's time at which the video begins: 900 for AVA's 15 minutes.
-        every_seconds: from one key frame to the next, where boxes aren't given for certain seconds.
+        every_seconds: from one key frame to the next, which lie at its multiples, where boxes aren't given
+            for certain seconds.
         box_score: how sure the detector has to be that it is a person. None: boxes that are given all count,
             those of ``detector`` from 0.7 on.
         score: actions of a smaller probability are left out.
@@ -136,6 +133,8 @@ def detect(
         boxes = boxes_of(boxes, source, unit=unit, video=video, begins_at=begins_at)
     elif boxes is not None:
         raise InputError("Persons come from boxes= or from detector=, and both were given.")
+    elif unit is not None or video is not None:
+        raise InputError("unit and video say how boxes= are to be read, and detector= has none.")
     with maker.begin(source, boxes) as run:
         return run.finish("detect", show=progress)
 
@@ -340,9 +339,7 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
 
 def _clip_boxes(boxes: Boxes, spec: ClipSpec) -> Tensor:
     """float32 (n, 4): the boxes in pixels of the network's clip."""
-    pixels = scale_boxes(boxes.normalized, spec, boxes.height, boxes.width)
-    pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + _SMALLEST_SIDE)
-    return torch.from_numpy(pixels.astype(np.float32))
+    return torch.from_numpy(roi_boxes(boxes.normalized, spec, boxes.height, boxes.width))
 
 
 def _share(name: str, value: object) -> float:

@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -100,11 +100,53 @@ def render(
     from tqdm import tqdm
 
     path = checked_path(path, tuple(_LARGEST))
-    _refuse(model, source, path, topk)
+    _refuse(model, topk)
     if hasattr(source, "read"):
         if hasattr(source, "seek") and hasattr(source, "seekable") and source.seekable():
             source.seek(0)
         source = source.read()  # so that it can be read twice: once to predict, once to draw
+    film = _film(source, path, seconds, fps)
+    answer = predict(model, source, views=views, topk=topk, fps=fps) if isinstance(model, SlowFast) else model
+    overlay = _overlay(answer, film.size, topk, film.times)
+    with written(path) as file:
+        pictures = _drawn(source, fps, overlay, film.part, film.times)
+        bar = tqdm(pictures, total=len(film.part), unit="frame", disable=None if progress else True)
+        if path.suffix.lower() == ".gif":
+            _write_gif(file, iter(bar))
+        else:
+            _write_mp4(file, iter(bar), _ticks(film.times, film.part, film.rate), film.size)
+    return answer
+
+
+def check_drawable(
+    source: Source,
+    path: str | Path,
+    *,
+    seconds: tuple[float, float] | None = None,
+    fps: float | Fraction | None = None,
+) -> None:
+    """Refuses what ``render`` would, before a model is asked; arguments and errors are its own."""
+    _film(source, checked_path(path, tuple(_LARGEST)), seconds, fps)
+
+
+class _Film(NamedTuple):
+    """What is drawn on."""
+
+    times: list[float]
+    """When each frame begins to be shown, and when the last one ends."""
+    part: range
+    """The frames that are drawn."""
+    size: tuple[int, int]
+    """Width and height of what is drawn."""
+    rate: Fraction
+
+
+def _film(
+    source: Source, path: Path, seconds: tuple[float, float] | None, fps: float | Fraction | None
+) -> _Film:
+    named = isinstance(source, (str, Path)) and path.exists() and expanded(source).exists()
+    if named and path.samefile(expanded(str(source))):
+        raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
     with open_video(source, fps=fps) as video:
         name, count, rate = video.name, video.num_frames, video.info.fps
         if rate is None:
@@ -113,24 +155,14 @@ def render(
         aspect, shape = video.pixel_aspect, (video.width, video.height)
     shape = (round(shape[0] * aspect), shape[1]) if aspect > 1 else (shape[0], round(shape[1] / aspect))
     part = _part(seconds, times)
-    as_gif = path.suffix.lower() == ".gif"
+    suffix = path.suffix.lower()
     length = times[part.stop] - times[part.start]
-    if as_gif and length > _GIF_SECONDS:
+    if suffix == ".gif" and length > _GIF_SECONDS:
         raise InputError(
             f"A GIF of {length:.0f} seconds would be huge; give seconds=(start, end),"
             f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
         )
-    answer = predict(model, source, views=views, topk=topk, fps=fps) if isinstance(model, SlowFast) else model
-    size = output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[".gif" if as_gif else ".mp4"])
-    overlay = _overlay(answer, size, topk, times)
-    with written(path) as file:
-        pictures = _drawn(source, fps, overlay, part, times)
-        bar = tqdm(pictures, total=len(part), unit="frame", disable=None if progress else True)
-        if as_gif:
-            _write_gif(file, iter(bar))
-        else:
-            _write_mp4(file, iter(bar), _ticks(times, part, rate), size)
-    return answer
+    return _Film(times, part, output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[suffix]), rate)
 
 
 def _overlay(
@@ -227,7 +259,7 @@ def _row(
     return tiles([shown[frame] for frame in wanted], texts, borders, side, columns)
 
 
-def _refuse(model: object, source: object, path: Path, topk: int) -> None:
+def _refuse(model: object, topk: int) -> None:
     """Everything that can be known to be wrong before a frame is read."""
     if not isinstance(model, (SlowFast, Prediction, Detections)):
         raise InputError(
@@ -239,9 +271,6 @@ def _refuse(model: object, source: object, path: Path, topk: int) -> None:
             " boxes=...), source, path)."
         )
     checked_count("topk", topk)
-    named = isinstance(source, (str, Path)) and path.exists() and expanded(source).exists()
-    if named and path.samefile(expanded(str(source))):
-        raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
 
 
 def _part(seconds: tuple[float, float] | None, times: Sequence[float]) -> range:

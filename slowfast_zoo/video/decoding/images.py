@@ -42,7 +42,7 @@ class FolderVideo(Video):
 
     def __init__(self, source: str | Path, fps: float | Fraction | None) -> None:
         super().__init__(display_name(source), fps)
-        self._paths = _matching(Path(source)) if is_pattern(source) else _pictures(Path(source))
+        self._paths = frame_paths(source)
         self.height, self.width = self._picture(0)[1].shape[:2]
 
     @property
@@ -115,6 +115,15 @@ def is_pattern(source: object) -> bool:
         and _PATTERN.search(Path(source).name) is not None
         and mode_of(Path(source)) is None
     )
+
+
+def frame_paths(source: str | Path) -> list[Path]:
+    """The pictures of a folder, or those of a pattern, that are its frames, in order.
+
+    Raises:
+        VideoError: there are none, or several series.
+    """
+    return _matching(Path(source)) if is_pattern(source) else _pictures(Path(source))
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -21,6 +21,9 @@ from slowfast_zoo.video.transforms.transforms import TrainView
 
 Boxes = npt.NDArray[np.float64]
 
+_SMALLEST_SIDE = 1e-3
+"""Pixels: a box at the edge that PySlowFast's rule clips to nothing keeps a place that RoIAlign can read."""
+
 
 def scale_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> Boxes:
     """Boxes of a frame in pixels of the resized frame, as the network gets them.
@@ -44,6 +47,13 @@ def scale_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> Boxes:
         return scaled
     factor = new_height / height if width < height else new_width / width
     return _clipped(_clipped(pixels, height, width) * factor, new_height, new_width)
+
+
+def roi_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> npt.NDArray[np.float32]:
+    """``scale_boxes`` with an area each: arguments and errors are its own."""
+    pixels = scale_boxes(boxes, spec, height, width)
+    pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + _SMALLEST_SIDE)
+    return pixels.astype(np.float32)
 
 
 def train_boxes(boxes: Boxes, spec: ClipSpec, view: TrainView, height: int, width: int) -> Boxes:

@@ -173,6 +173,8 @@ def test_csv(tmp_path: Path) -> None:
     assert at(path).scores.tolist() == [0.5]
     path.write_text("vid,1,0.1,0.1,0.3,0.9,12\n")
     assert at(path).tracks is None and read_ava(path, scored=False).persons.tolist() == [-1]
+    path.write_text("vid,1,0.1,0.1,0.3,0.9,12,3\nvid,1,0.5,0.5,0.75,0.8,12\n")
+    assert at(path).tracks == ("3", None), "a row of seven names nobody"
     path.write_text("vid,1,20,10,60,90,12,1\n")
     with pytest.raises(InputError, match="reach 90: these are pixels, given as shares"):
         at(path)

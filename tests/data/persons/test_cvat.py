@@ -86,6 +86,51 @@ def test_pictures_are_frames(tmp_path: Path) -> None:
     assert rows.frames == (("a", 0.0), ("b", 0.0), ("a", 1.0))
     with pytest.raises(DataError, match=r"'cat\.jpg' is a picture by itself"):
         read_cvat(written(tmp_path, '<image id="0" name="cat.jpg"/>'))
+    ffmpegs = '<image id="0" name="frame_000001.jpg"/>'
+    assert read_cvat(written(tmp_path, ffmpegs))[0].frames == (("a b.mp4", 1.0),), "of a video"
+    with pytest.raises(DataError, match=r"'frame_000001\.jpg' is a picture by itself"):
+        read_cvat(written(tmp_path, ffmpegs, source=""))
+
+
+def test_a_picture_is_where_its_folder_has_it(tmp_path: Path) -> None:
+    """A job, and a frame step of 10, have some of a folder's pictures only."""
+    names = ("walk/0200.jpg", "walk/0210.jpg", "walk/0220.jpg")
+    box = '<box label="person" xtl="1" ytl="2" xbr="3" ybr="4"/>'
+    images = "".join(f'<image id="{n}" name="{name}">{box}</image>' for n, name in enumerate(names))
+    path = written(tmp_path, images)
+    every = [f"{number:04}.jpg" for number in range(195, 230)]
+    rows, _ = read_cvat(path, pictures=lambda folders: {"walk": every})
+    assert rows.frames == (("walk", 5.0), ("walk", 15.0), ("walk", 25.0)) and rows.frame.tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match=r"'walk' has no picture '0200\.jpg', but 1 such as 'a\.jpg'"):
+        read_cvat(path, pictures=lambda folders: {"walk": ["a.jpg"]})
+    text = path.read_text()
+    for partial in (
+        text.replace("<size>40</size>", "<frame_filter>step=10</frame_filter>"),
+        text.replace("<size>40</size>", "<start_frame>200</start_frame>"),
+        text.replace("task>", "job>").replace("<name>monday</name>", "").replace("a b.mp4", ""),
+    ):
+        path.write_text(partial)
+        with pytest.raises(DataError, match=r"which frame '0200\.jpg' is, and it isn't there; root"):
+            read_cvat(path)
+        assert read_cvat(path, pictures=lambda folders: {"walk": every})[0].frames == rows.frames
+    path.write_text(
+        text.replace("<size>40</size>", "<frame_filter></frame_filter><start_frame>0</start_frame>")
+    )
+    assert read_cvat(path)[0].frames == (("walk", 0.0), ("walk", 1.0), ("walk", 2.0))
+
+
+def test_a_turned_box_is_the_one_around_it(tmp_path: Path) -> None:
+    for angle, corners in (("90.00", [15, 15, 25, 35]), ("0", [10, 20, 30, 30]), ("180", [10, 20, 30, 30])):
+        box = f'<box frame="0" rotation="{angle}" xtl="10" ytl="20" xbr="30" ybr="30"/>'
+        rows, _ = read_cvat(written(tmp_path, f'<track id="0" label="person">{box}</track>'))
+        assert rows.boxes[0].tolist() == pytest.approx(corners)
+    diagonal = (20 + 10) / 8**0.5
+    rows, _ = read_cvat(tmp_path / "annotations.xml")
+    turned = (tmp_path / "annotations.xml").read_text().replace('"180"', '"45"')
+    (tmp_path / "annotations.xml").write_text(turned)
+    rows, _ = read_cvat(tmp_path / "annotations.xml")
+    expected = [20 - diagonal, 25 - diagonal, 20 + diagonal, 25 + diagonal]
+    assert rows.boxes[0].tolist() == pytest.approx(expected)
 
 
 def test_projects_name_the_task_of_a_track(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from data.persons.test_multisports import annotations as multisports
 from support.movies import moving_pattern, write_video
 
 from slowfast_zoo.cli import main
@@ -123,6 +125,12 @@ def test_the_command(videos: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert report["problems"] == 1 and list(report["found"]) == ["Videos in more than one part"]
+    (tmp_path / "gt.pkl").write_bytes(pickle.dumps(multisports()))
+    (tmp_path / "a").mkdir()
+    for name in ("x", "v"):
+        write_video(tmp_path / "a" / f"{name}.mkv", moving_pattern(4))
+    result = CliRunner().invoke(main, ["check", str(tmp_path / "gt.pkl"), "--json"])
+    assert set(json.loads(result.stdout)["parts"]) == {"train", "test"}
     val.write_text(HEADER + GOOD.replace("a.mp4", "b.mp4"))
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0 and "val: 2 key frames with 2 persons in 1 video" in result.stdout

@@ -87,15 +87,49 @@ def test_forms_are_told_apart(videos: Path, tmp_path: Path) -> None:
     few = read_persons(ava, root=videos, labels={2: "sit", 4: "walk"}, fps=30)
     assert few.labels == ("sit", "walk") and few.counts() == [1, 2]
     assert few.key_frames[0].persons[1].columns == (), "an action that isn't scored"
+    for labels in ({"2": "sit", "4": "walk"}, {"sit": 2, "walk": 4}):
+        assert read_persons(ava, root=videos, labels=labels, fps=30).counts() == [1, 2]
     pkl = tmp_path / "gt.pkl"
     pkl.write_bytes(pickle.dumps(multisports()))
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.mp4").touch()
     sports = read_persons(pkl)
     assert sports.labels == ("jump", "turn") and sports.begins_at == 1 and len(sports.key_frames) == 20
+    assert read_persons(pkl, labels=["turn", "jump"]).labels == ("turn", "jump")
+    with pytest.raises(DataError, match=r"gt\.pkl' has no action 'trun'\. Did you mean 'turn'"):
+        read_persons(pkl, labels=["jump", "trun"])
     xml = read_persons(written(tmp_path, TRACKS, source="a.mp4"), root=videos)
     assert xml.labels == ("walk", "talks", "sit") and xml.form == "cvat"
     assert all(is_person_data(path) for path in (own.path, ava, pkl, xml.path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({2: "sit", 4: "sit"}, "The label map has 'sit' twice"),
+        ({2: 7}, "the name 7 of class 2 is a int, not text"),
+        ({2.5: "sit"}, "has 'sit' where its number is expected"),
+        ({-1: "sit"}, "-1 has 'sit' where its number is expected"),
+        ({"2": "sit", 2: "walk"}, "number 2 is taken by 'sit'"),
+        ({}, "The label map is empty"),
+    ],
+)
+def test_label_maps_that_are_none(labels: Any, says: str, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "ava.csv").write_text(AVA)
+    with pytest.raises(DataError) as caught:
+        read_persons(tmp_path / "ava.csv", root=videos, labels=labels)
+    assert says in str(caught.value)
+
+
+def test_quotes_and_encodings_hide_no_form(videos: Path, tmp_path: Path) -> None:
+    """As R's write.csv, pandas' QUOTE_ALL and spreadsheets write."""
+    for name, text in (("own", TABLE), ("ava", AVA)):
+        quoted = "\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in text.splitlines())
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            path = tmp_path / f"{name}.csv"
+            path.write_text(quoted, encoding=encoding)
+            read = read_persons(path, root=videos, fps=30)
+            assert read.form == {"own": "table", "ava": "ava"}[name] and len(read.key_frames) > 1
 
 
 def test_frames_without_anybody_may_come_first(tmp_path: Path) -> None:
@@ -138,6 +172,12 @@ def test_classes_of_something_else(videos: Path, tmp_path: Path) -> None:
     assert numbers.with_classes(("a", "b", "c", "d", "e"), 5, of="the model").counts() == [2, 1, 0, 2, 0]
     with pytest.raises(DataError, match="action 3 is none of the 2 of the model"):
         numbers.with_classes(None, 2, of="the model")
+    some = read_persons(tmp_path / "ava.csv", root=videos, labels={2: "sit", 4: "walk"})
+    by_number = some.with_classes(None, 5, of="the model")
+    assert by_number.columns == {2: 1, 4: 3} and by_number.counts() == [0, 1, 0, 2, 0]
+    assert by_number.labels == ("class 0", "sit", "class 2", "walk", "class 4")
+    with pytest.raises(DataError, match="the label map has class 4, and the model has 3 without names"):
+        some.with_classes(None, 3, of="the model")
 
 
 def test_evaluation_sees_the_whole_picture(videos: Path, tmp_path: Path) -> None:
@@ -163,6 +203,10 @@ def test_the_key_frame_lies_where_the_file_says(videos: Path, tmp_path: Path) ->
     ava = read_persons(tmp_path / "ava.csv", root=videos, begins_at=900)
     track = '<track id="0" label="walk"><box frame="15" xtl="1" ytl="2" xbr="30" ybr="40"/></track>'
     cvat = read_persons(written(tmp_path, track, attributes="", source="a.mp4"), root=videos)
+    box = '<box label="walk" xtl="1" ytl="2" xbr="30" ybr="40"/>'
+    picture = f'<image id="0" name="b/img_00006.png">{box}</image>'  # alone, as of a job
+    job = read_persons(written(tmp_path, picture, attributes="", source=""), root=videos, fps=30)
+    assert [str(frame) for frame in job.key_frames] == ["b at 5"]
     for read in (ava, cvat):
         clip, _ = PersonDataset(read, whole, train=False)[0]
         assert np.array_equal(clip.numpy(), frames)
@@ -222,6 +266,49 @@ def test_a_detectors_boxes(videos: Path, tmp_path: Path) -> None:
         torch.manual_seed(seed)
         counts.add(len(training[0][1].boxes))
     assert max(counts) == 3, "two persons, and the detector's box that shows the first of them"
+
+
+def test_several_files_of_a_detectors_boxes(videos: Path, tmp_path: Path) -> None:
+    first, second, twice = (tmp_path / f"{name}.csv" for name in ("first", "second", "twice"))
+    first.write_text("a.mp4,0.5,0.2,0.2,0.6,0.8,,0.9\n")
+    second.write_text("a.mp4,0.9,0.3,0.2,0.6,0.8,,0.9\nb,0.2,0.4,0.2,0.6,0.8,,0.9\n")
+    given = table(tmp_path, videos, proposals=[first, second]).proposals
+    assert given is not None and given["a.mp4"].seconds == (0.5, 0.9)
+    assert given["a.mp4"].at(0.5, 48, 64).normalized[0, 0] == pytest.approx(0.2)
+    twice.write_text("b,0.2,0.4,0.2,0.6,0.8,,0.9\n")
+    with pytest.raises(DataError, match=r"twice\.csv' has boxes of 'b' at 0\.2, and so has a file before it"):
+        table(tmp_path, videos, proposals=[second, twice])
+    twice.write_text("")
+    with pytest.raises(DataError, match=r"twice\.csv' has no boxes at all"):
+        table(tmp_path, videos, proposals=[first, twice])
+    first.write_text("a.mp4,0.5,10,12,40,40,,0.9\n")
+    pixels = table(tmp_path, videos, proposals=[first], unit="pixels")
+    assert PersonDataset(pixels, SPEC, train=False)[0][1].boxes.shape == (1, 4)
+
+
+def test_whom_a_detector_finds_where_nobody_is(videos: Path, tmp_path: Path) -> None:
+    """Frames that were annotated as empty, and looked at by the detector, are read and scored, too."""
+    found = tmp_path / "found.csv"
+    found.write_text("b,0.3,0.1,0.1,0.5,0.5,,0.95\n")
+    empty = "b,0.3,,,,,,\nb,0.1,,,,,,\n"
+    given = table(tmp_path, videos, TABLE + empty, proposals=[found])
+    data = PersonDataset(given, SPEC, train=False)
+    assert (
+        len(data) == 3 and data.name_of(2) == "b at 0.3" and len(PersonDataset(given, SPEC, train=True)) == 2
+    )
+    _, persons = data[2]
+    assert persons.boxes.shape == (1, 4) and persons.annotated is not None
+    assert [part.shape for part in persons.annotated] == [(0, 4), (0, 2)]
+    assert len(PersonDataset(table(tmp_path, videos, TABLE + empty), SPEC, train=False)) == 2
+
+
+def test_a_box_at_the_edge_keeps_an_area(videos: Path, tmp_path: Path) -> None:
+    """PySlowFast clips to the last pixel, which leaves nothing of a box inside of it."""
+    edge = "video,second,x1,y1,x2,y2,action\na.mp4,0.5,63.2,1,64,40,walk\na.mp4,0.5,1,47.5,9,48,walk\n"
+    for rule in ("openmmlab", "pyslowfast"):
+        data = PersonDataset(table(tmp_path, videos, edge), SPEC.replace(box_rule=rule), train=False)
+        boxes = data[0][1].boxes
+        assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.dtype == torch.float32
 
 
 def test_spawned_workers_give_the_same(videos: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec, roi_mode
 from slowfast_zoo import Detections, detect, render, save_pretrained
 from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.detect import detect as detect_module
 from slowfast_zoo.inference.detect.detections import Box, Person
 from slowfast_zoo.inference.render.persons import PersonsOverlay
 from slowfast_zoo.video.decoding.reader import open_video
@@ -99,7 +100,7 @@ def test_a_video_with_persons(tmp_path: Path) -> None:
         render(roi_model(), film, tmp_path / "no.mp4")
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film = write_video(tmp_path / "film.mkv", moving_pattern(40))
     model = make_model(ROI_NETWORKS["mean"])
     model.clip_spec = roi_clip_spec()
@@ -108,5 +109,13 @@ def test_the_command(tmp_path: Path) -> None:
     given = ["render", str(film), str(tmp_path / "out.gif"), "--model", str(tmp_path / "model")]
     result = CliRunner().invoke(main, [*given, "--boxes", str(tmp_path / "boxes.csv")])
     assert result.exit_code == 0 and "1 person in 1 key frame" in result.output, result.output
+    for wrong, says in (
+        (["--seconds", "8", "9"], "where no frame is"),
+        (["--seconds", "1", "1"], "no frame"),
+    ):
+        monkeypatch.setattr(detect_module, "detect", lambda *_, **__: pytest.fail("the film was looked at"))
+        result = CliRunner().invoke(main, [*given, "--boxes", str(tmp_path / "boxes.csv"), *wrong])
+        assert result.exit_code == 1 and says in result.output, result.output
+        monkeypatch.undo()
     result = CliRunner().invoke(main, given)
     assert result.exit_code == 1 and "Where are the persons" in result.output
