@@ -7,6 +7,7 @@ A new command is a function ``NAME_command`` in the file of its group and a line
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -73,6 +74,10 @@ COMMANDS = {
 
 
 class _Group(click.Group):
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Runs the program; on Windows too, commands get patterns as they were typed."""
+        return super().main(*args, **{"windows_expand_args": False, **options})
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -127,6 +129,21 @@ def test_ctrl_c_ends_with_130(resumes: bool, hint: str, monkeypatch: pytest.Monk
     result = CliRunner().invoke(main, ["wait"])
     assert result.exit_code == 130
     assert result.stderr == f"\nInterrupted.{hint}\n"
+
+
+def test_patterns_are_the_commands_on_windows_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[str] = []
+    argument = click.Argument(["words"], nargs=-1)
+    command = click.Command("say", callback=lambda words: told.extend(words), params=[argument])
+    monkeypatch.setitem(main.commands, "say", command)
+    for name in ("clip1.csv", "clip2.csv"):
+        (tmp_path / name).touch()
+    patterns = [f"{tmp_path.as_posix()}/{name}" for name in ("*.csv", "clip[1].csv")]
+    monkeypatch.setattr("sys.argv", ["slowfast-zoo", "say", *patterns])
+    monkeypatch.setattr("click.core.os", SimpleNamespace(**{**vars(os), "name": "nt"}))
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert told == patterns
 
 
 def test_ctrl_c_while_a_command_is_loaded_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
