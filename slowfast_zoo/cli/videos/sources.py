@@ -181,6 +181,8 @@ def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
                 raise click.UsageError(
                     "Name a video, a folder or a pattern, or give a list of names with --from."
                 )
+            if options.get("resume") and "-" in asked._all:
+                raise InputError("--resume tells videos by their names, and standard input has none.")
             return command(videos=asked, **options)
 
         for option in (shards.option, _recursive, _from, click.argument("paths", nargs=-1)):
