@@ -24,10 +24,22 @@ if TYPE_CHECKING:
     from slowfast_zoo.network.slowfast import SlowFast
 
 F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
-NEW_FILE = click.Path(path_type=Path, dir_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class PathType(click.Path):  # type: ignore[type-arg]  # generic in newer releases
+    """A path in which "~" is the user's folder also where no shell sees it, as behind ``--out=``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as ``click.Path`` has it."""
+        if isinstance(value, str) and value.startswith("~"):
+            value = str(files.expanded(value))
+        return super().convert(value, param, ctx)
+
+
+PATH = PathType(path_type=Path)
+NEW_FILE = PathType(path_type=Path, dir_okay=False)
+FILE = PathType(path_type=Path, dir_okay=False, exists=True)
+FOLDER = PathType(path_type=Path, file_okay=False)
 
 
 def echo(text: object, *, err: bool = False) -> None:
@@ -274,7 +286,6 @@ group_by = click.option(
 work_dir = click.option(
     "--work-dir",
     type=PATH,
-    callback=lambda _, __, path: None if path is None else files.expanded(path),
     help="Folder for everything that is written.",
 )
 tensorboard = click.option(

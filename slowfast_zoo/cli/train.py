@@ -17,6 +17,7 @@ from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ def open_data(
             f"'{source}' annotates persons in boxes, and this network classifies whole clips; models and"
             " recipes named *_roi take them."
         )
-    if not Path(source).exists():
+    if not kind_of(expanded(source)):
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
     from slowfast_zoo.data.lists import read_annotations, read_like

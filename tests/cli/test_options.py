@@ -52,8 +52,25 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
             assert isinstance(option, click.Option) and option.is_flag
         if "--out" in option.opts:
             assert isinstance(option.type, click.Path)
+        if isinstance(option.type, click.Path):
+            assert isinstance(option.type, options.PathType)
     if name not in ("describe", "download", "convert") and "model" in spellings:
         assert spellings["model"].opts == ["--model"]
+
+
+def test_a_tilde_that_no_shell_saw_is_the_users_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "a.csv").touch()
+    assert options.NEW_FILE.convert("~/new", None, None) == tmp_path / "new"
+    assert options.FILE.convert("~/a.csv", None, None) == tmp_path / "a.csv"
+    text_or_dash = options.PathType(exists=True, allow_dash=True)
+    assert text_or_dash.convert("~/a.csv", None, None) == str(tmp_path / "a.csv")
+    assert text_or_dash.convert("-", None, None) == "-"
+    result = CliRunner().invoke(main, ["benchmark", "--out=~/no/result.json"])
+    assert result.exit_code == 2 and f"{tmp_path / 'no'}" in "".join(result.stderr.split())
 
 
 def test_the_list_of_commands_shows_whole_sentences() -> None:

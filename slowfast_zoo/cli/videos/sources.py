@@ -195,7 +195,7 @@ def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
 _from = click.option(
     "--from",
     "names",
-    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
+    type=opt.PathType(dir_okay=False, exists=True, allow_dash=True),
     help="A file with the name of a video on each line; - reads them from standard input.",
 )
 _recursive = click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
