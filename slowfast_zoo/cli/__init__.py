@@ -99,8 +99,8 @@ class _Group(click.Group):
             command = self.commands.get(ctx.invoked_subcommand or "")
             raise click.ClickException(printable(in_options(str(error), command))) from error
         except KeyboardInterrupt:
-            command = self.commands.get(ctx.invoked_subcommand or "")
-            can_resume = command is not None and any(option.name == "resume" for option in command.params)
+            given = ctx.obj or {}
+            can_resume = "resume" in given and given.get("out", "") is not None
             hint = " The same command with --resume goes on." if can_resume else ""
             click.echo(f"\nInterrupted.{hint}", err=True)
             raise click.exceptions.Exit(130) from None

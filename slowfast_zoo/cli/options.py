@@ -88,6 +88,11 @@ class Command(click.Command):
 
     examples: Sequence[str] = ()
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it; the group knows what it was given when Ctrl-C ends it."""
+        ctx.find_root().obj = ctx.params
+        return super().invoke(ctx)
+
     def get_short_help_str(self, limit: int = 0) -> str:
         """The first paragraph of the help, whatever its length."""
         return " ".join((self.help or "").split("\n\n")[0].split())

@@ -135,15 +135,24 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("resumes", "hint"), [(True, " The same command with --resume goes on."), (False, "")]
+    ("names", "given", "hint"),
+    [
+        (["resume"], [], " The same command with --resume goes on."),
+        (["resume", "out"], ["--out", "a"], " The same command with --resume goes on."),
+        (["resume", "out"], [], ""),  # there is nothing to go on with
+        (["out"], ["--out", "a"], ""),
+        ([], [], ""),
+    ],
 )
-def test_ctrl_c_ends_with_130(resumes: bool, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_with_130(
+    names: list[str], given: list[str], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    flags = [click.Option(["--resume"], is_flag=True)] if resumes else []
-    monkeypatch.setitem(main.commands, "wait", click.Command("wait", callback=interrupted, params=[*flags]))
-    result = CliRunner().invoke(main, ["wait"])
+    params: list[Any] = [click.Option([f"--{name}"], is_flag=name == "resume") for name in names]
+    monkeypatch.setitem(main.commands, "wait", Command("wait", callback=interrupted, params=params))
+    result = CliRunner().invoke(main, ["wait", *given])
     assert result.exit_code == 130
     assert result.stderr == f"\nInterrupted.{hint}\n"
 
