@@ -11,6 +11,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
+from slowfast_zoo.cli.persons import refuse
 from slowfast_zoo.errors import DataError
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.naming import ModelRef
@@ -61,6 +62,7 @@ def check_command(
         how = persons | opt.of_persons(reading)
         report = check_persons({name: read_persons(path, **how) for name, path in given.items()})
     else:
+        refuse(persons, "DATA is")
         empty = [name for path in given.values() for name in empty_classes(path)]
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
         for name in empty:

@@ -363,7 +363,14 @@ reading = bundle(
 
 
 def of_persons(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``reading`` annotations of persons have, too."""
+    """What of ``reading`` annotations of persons have, too.
+
+    Raises:
+        InputError: what they haven't was given.
+    """
+    given = [f"--{name}" for name in ("form", "separator") if reading.get(name) is not None]
+    if given:
+        raise InputError(f"Annotations of persons have no {' and '.join(given)}: lists of clips have them.")
     return {name: reading.get(name) for name in ("root", "labels", "frame_pattern", "fps")}
 
 

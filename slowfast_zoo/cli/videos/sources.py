@@ -168,6 +168,11 @@ def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
     return found
 
 
+def one_video(text: str | None) -> Any:
+    """A video that is read several times: its name, or, for -, the bytes on standard input."""
+    return sys.stdin.buffer.read() if text == "-" else text
+
+
 def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
     """The arguments and options that name videos; the command gets ``videos: Videos``."""
 
