@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class PathType(click.Path):  # type: ignore[type-arg]  # generic in newer releases
+class PathType(click.Path):
     """A path in which "~" is the user's folder also where no shell sees it, as behind ``--out=``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
