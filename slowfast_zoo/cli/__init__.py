@@ -7,6 +7,7 @@ A new command is a function ``NAME_command`` in the file of its group and a line
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -73,6 +74,10 @@ COMMANDS = {
 
 
 class _Group(click.Group):
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Runs the program; on Windows too, commands get patterns as they were typed."""
+        return super().main(*args, **{"windows_expand_args": False, **options})
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -94,8 +99,8 @@ class _Group(click.Group):
             command = self.commands.get(ctx.invoked_subcommand or "")
             raise click.ClickException(printable(in_options(str(error), command))) from error
         except KeyboardInterrupt:
-            command = self.commands.get(ctx.invoked_subcommand or "")
-            can_resume = command is not None and any(option.name == "resume" for option in command.params)
+            given = ctx.obj or {}
+            can_resume = "resume" in given and given.get("out", "") is not None
             hint = " The same command with --resume goes on." if can_resume else ""
             click.echo(f"\nInterrupted.{hint}", err=True)
             raise click.exceptions.Exit(130) from None

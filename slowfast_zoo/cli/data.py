@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
+from slowfast_zoo.cli.persons import refuse
 from slowfast_zoo.errors import DataError
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ def check_command(
             people = {"train": people.popitem()[1], "test": read_persons(path, **how, part="test")}
         report = check_persons(people)
     else:
+        refuse(persons, "DATA is")
         empty = [name for path in given.values() for name in empty_classes(path)]
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
         for name in empty:
@@ -146,11 +150,17 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
         raise click.exceptions.Exit(1)
 
 
+def _matching(path: Path) -> list[Path]:
+    """What a pattern names, which Windows' shells leave to commands; anything else as it is."""
+    found = [] if kind_of(path) else sorted(map(Path, glob.glob(str(path))))  # noqa: PTH207
+    return found or [path]
+
+
 def _parts(data: tuple[str, ...]) -> dict[str, Path]:
     """The parts by name: those of one divided folder, or the arguments."""
     from slowfast_zoo.data.folders import SPLITS, find_splits
 
-    paths = [Path(text) for text in data]
+    paths = [path for text in data for path in _matching(expanded(text))]
     if len(paths) == 1:
         return find_splits(paths[0]) or {"data": paths[0]}
     names = [SPLITS.get(path.stem.lower(), str(path)) for path in paths]

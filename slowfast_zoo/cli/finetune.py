@@ -170,7 +170,7 @@ def _start(model: ModelRef) -> ModelRef:
 
 
 @command("report", "report work_dirs/finetune-clips")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("folder", type=opt.PathType(path_type=Path, file_okay=False, exists=True))
 def report_command(folder: Path) -> None:
     """Draws the curves and the confusion matrix of the training in FOLDER, finished or not.
 

@@ -14,6 +14,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
+from slowfast_zoo.cli.videos.sources import one_video
 from slowfast_zoo.errors import DownloadError, InputError, without_secrets
 from slowfast_zoo.files import kind_of, write_bytes
 from slowfast_zoo.naming import ModelRef
@@ -116,7 +117,7 @@ def benchmark_command(
     from slowfast_zoo.inference.benchmark import benchmark
 
     fast, prepared = made_fast(model.untrained(), how)
-    measured = benchmark(fast, video, views=views, repeats=repeats, **prepared)
+    measured = benchmark(fast, one_video(video), views=views, repeats=repeats, **prepared)
     echo_report(measured, as_json)
     if out is not None:
         write_bytes(out, (json.dumps(measured.to_dict(), indent=1) + "\n").encode())

@@ -25,10 +25,22 @@ if TYPE_CHECKING:
     from slowfast_zoo.network.slowfast import SlowFast
 
 F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
-NEW_FILE = click.Path(path_type=Path, dir_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class PathType(click.Path):
+    """A path in which "~" is the user's folder also where no shell sees it, as behind ``--out=``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as ``click.Path`` has it."""
+        if isinstance(value, str) and value.startswith("~"):
+            value = str(files.expanded(value))
+        return super().convert(value, param, ctx)
+
+
+PATH = PathType(path_type=Path)
+NEW_FILE = PathType(path_type=Path, dir_okay=False)
+FILE = PathType(path_type=Path, dir_okay=False, exists=True)
+FOLDER = PathType(path_type=Path, file_okay=False)
 
 
 def echo(text: object, *, err: bool = False) -> None:
@@ -81,6 +93,11 @@ class Command(click.Command):
     """A command with examples, whose first sentence is shown whole in the list of commands."""
 
     examples: Sequence[str] = ()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it; the group knows what it was given when Ctrl-C ends it."""
+        ctx.find_root().obj = ctx.params
+        return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:
         """The first paragraph of the help, whatever its length."""
@@ -280,7 +297,6 @@ group_by = click.option(
 work_dir = click.option(
     "--work-dir",
     type=PATH,
-    callback=lambda _, __, path: None if path is None else files.expanded(path),
     help="Folder for everything that is written.",
 )
 tensorboard = click.option(
@@ -356,13 +372,11 @@ def of_persons(reading: Mapping[str, Any]) -> dict[str, Any]:
     """What of ``reading`` annotations of persons have, too.
 
     Raises:
-        InputError: something else was given.
+        InputError: what they haven't was given.
     """
-    for name in ("form", "separator"):
-        if reading.get(name) is not None:
-            raise InputError(
-                f"--{name} is for lists of clips; the form of persons' annotations shows itself."
-            )
+    given = [f"--{name}" for name in ("form", "separator") if reading.get(name) is not None]
+    if given:
+        raise InputError(f"Annotations of persons have no {' and '.join(given)}: lists of clips have them.")
     return {name: reading.get(name) for name in ("root", "labels", "frame_pattern", "fps")}
 
 

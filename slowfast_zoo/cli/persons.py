@@ -10,7 +10,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.options import command, echo
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation import DetectionRule
 
 if TYPE_CHECKING:
@@ -61,6 +61,21 @@ def open_persons(
     if mirrored_classes(annotations.labels or ()):
         clip_spec = clip_spec.replace(flip=0.0)
     return PersonDataset(annotations, clip_spec, train=like is None, multi_label=multi_label)
+
+
+def refuse(persons: Reading, what: str) -> None:
+    """Refuses what only annotations of persons have, where something else is read.
+
+    Args:
+        persons: what was given.
+        what: is read, or reads, such as "the model is".
+
+    Raises:
+        InputError: names the options.
+    """
+    given = [f"--{name.replace('_', '-')}" for name, value in persons.items() if value]
+    if given:
+        raise InputError(f"{', '.join(given)}: for annotations of persons, and {what} of whole clips.")
 
 
 def numbered_classes(recipe: Recipe) -> dict[int, str] | Sequence[str]:

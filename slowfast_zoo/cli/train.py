@@ -16,9 +16,10 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
-from slowfast_zoo.cli.persons import numbered_classes, open_persons, test_persons
+from slowfast_zoo.cli.persons import numbered_classes, open_persons, refuse, test_persons
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
@@ -116,6 +117,12 @@ def train_command(
 
     chosen = _recipe(recipe)
     configured = _configured(chosen.config, config, settings, deterministic)
+    if len(data) > 2:
+        raise click.UsageError(
+            f"DATA is training data, then validation data, and {len(data)} were given; make one list of each."
+        )
+    if from_scratch and model is not None:
+        raise click.UsageError("--from-scratch starts from random weights, --model from its own: give one.")
     if validate and len(data) < 2 and chosen.name != CAMERA_MOTION:
         raise click.UsageError("--validate needs validation data behind the training data.")
     if not data and chosen.name != CAMERA_MOTION:
@@ -132,6 +139,8 @@ def train_command(
         plan = Plan.of(configured, len(training), group.world)
         echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder))
         echo(_named(chosen, training.labels, spec.num_classes))
+        if len(data) == 2 and not validate:
+            echo(f"'{data[1]}' isn't looked at: --validate scores it.", err=True)
     if dry_run:
         return
     torch.manual_seed(configured.seed)
@@ -251,6 +260,7 @@ def test_command(
     if reading.get("multi_label") is None:
         reading["multi_label"] = network.spec.activation == "sigmoid"
     dataset = open_data(data, network.clip_spec, "test", reading=reading, like=network)
+    refuse(persons, "the model is")
     group = join(device)
     options |= {"metrics": metrics, "average": average_clips, "device": group.device}
     result = evaluate(network, dataset, **options)
@@ -312,7 +322,7 @@ def open_data(
             f"'{source}' annotates persons in boxes, and this network classifies whole clips; models and"
             " recipes named *_roi take them."
         )
-    if not Path(source).exists():
+    if not kind_of(expanded(source)):
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
     from slowfast_zoo.data.lists import read_filled, read_like
@@ -357,6 +367,7 @@ def _open_both(
     if recipe.model_spec.activation == "sigmoid":
         reading["multi_label"] = True
     training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
+    refuse(persons, f"the recipe {recipe.name} is")
     _check_numbers(recipe, training, num_classes)
     if not validate:
         return training, None

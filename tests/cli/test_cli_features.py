@@ -65,6 +65,17 @@ def test_a_folder_is_filled_once(model: Path, films: Path, tmp_path: Path) -> No
     assert "3 written" in run(*command, "--layer", "slow", "--overwrite").stderr
 
 
+def test_a_video_without_a_name_is_not_taken_for_another_one(
+    model: Path, films: Path, tmp_path: Path
+) -> None:
+    command, inputs = ["features", "-", "--out", tmp_path, "--model", model], [*films.iterdir()]
+    assert invoke(*command, stdin=inputs[0].read_bytes()).exit_code == 0
+    ran = invoke(*command, stdin=inputs[1].read_bytes())
+    assert ran.exit_code == 1 and "standard input has no name" in ran.stderr and "1 failed" in ran.stderr
+    ran = invoke(*command, "--overwrite", stdin=inputs[1].read_bytes())
+    assert ran.exit_code == 0, ran.output
+
+
 def test_what_another_process_makes_is_left_to_it(model: Path, films: Path, tmp_path: Path) -> None:
     with claimed(tmp_path / "b.npy") as free:
         assert free

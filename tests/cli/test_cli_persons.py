@@ -112,6 +112,17 @@ def test_the_other_kind_of_data_is_refused(data: Path) -> None:
     run("train", BIG, data / "clips.csv", "--dry-run", says="doesn't annotate any; accepted: a table with")
     run("train", "slowfast_r50_8x8x1", data / "train.csv", "--dry-run", says="recipes named *_roi take them")
     run("train", BIG, data / "ava.csv", "--begins-at", "-1", "--dry-run", says="begins_at is -1.0")
+    dropped = ["--begins-at", "900", "--excluded", data / "ava.csv"]
+    says = "--excluded, --begins-at: for annotations of persons, and"
+    labeled = ["--labels", data / "classes.txt", "--dry-run"]
+    (data / "classes.txt").write_text("walk\ntalk\n")
+    for arguments in (
+        ["train", "slowfast_r50_8x8x1", data / "clips.csv", *labeled],
+        ["check", data / "clips.csv"],
+    ):
+        run(*arguments, *dropped, says=says)
+    for command in (["train", BIG], ["check"]):
+        run(*command, data / "train.csv", "--form", "table", says="Annotations of persons have no --form")
 
 
 def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
@@ -132,7 +143,7 @@ def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
     run(*test, "--eval", "mean_average_precision", says="Persons have no such scores: --eval")
     for option in (("--batch-size", "4"), ("--max-views", "2"), ("--single-label",)):
         run(*test, *option, says="Key frames of persons are scored one by one, ")
-    run(*test, "--form", "table", says="--form is for lists of clips; ")
+    run(*test, "--form", "table", says="Annotations of persons have no --form: ")
     (data / "found.csv").write_text("b.mp4,0.5,4,4,24,40,,1\n")
     run(*test, "--proposals", data / "found.csv", says="Say --unit pixels")
     assert "2 of 2 key frames read" in run(*test, "--proposals", data / "found.csv", "--unit", "pixels")

@@ -346,6 +346,19 @@ def test_a_list_without_names_is_no_finished_work(saved: Path, tmp_path: Path) -
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["predict", "timeline", "detect --detector person"])
+@pytest.mark.parametrize("names", ["-", "--from names.txt"])
+def test_a_video_without_a_name_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, names: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text("a.mkv\n-\n", encoding="utf-8")
+    given = f"{command} {names} --model slowfast_tiny --out r.jsonl --resume".split()
+    result = invoke(*given, stdin=b"another video than before")
+    assert result.exit_code == 1
+    assert "--resume tells videos by their names, and standard input has none." in result.stderr
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_names_are_read_in_the_encoding_that_a_mark_says(saved: Path, tmp_path: Path, encoding: str) -> None:
     """PowerShell's ``>`` writes UTF-16; and what else ends lines is part of a name."""

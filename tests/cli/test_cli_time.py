@@ -46,13 +46,16 @@ def test_a_table_and_text_on_standard_output(videos: Path) -> None:
     assert "nothing reaches --enter" in result.output
 
 
-def test_one_video_one_file(videos: Path, tmp_path: Path) -> None:
+def test_one_video_one_file(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "x.srt"
     assert timeline(videos / "a.mkv", "--out", out).stderr == f"Wrote {out}\n"
     text = out.read_text()
     assert " --> 00:00:02,500\n" in text
     result = timeline(videos / "b.mkv", "--out", out)
     assert result.exit_code == 1 and "x.srt' exists; give --resume to leave it" in result.output
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert timeline(videos / "b.mkv", "--out=~/x.srt").output == result.output
     result = timeline(videos / "b.mkv", "--out", out, "--resume")
     assert result.exit_code == 0 and out.read_text() == text
     assert result.stderr == f"Nothing to do: '{out}' is there and is left as it is.\n"

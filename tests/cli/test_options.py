@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shlex
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -52,8 +54,25 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
             assert isinstance(option, click.Option) and option.is_flag
         if "--out" in option.opts:
             assert isinstance(option.type, click.Path)
+        if isinstance(option.type, click.Path):
+            assert isinstance(option.type, options.PathType)
     if name not in ("describe", "download", "convert") and "model" in spellings:
         assert spellings["model"].opts == ["--model"]
+
+
+def test_a_tilde_that_no_shell_saw_is_the_users_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "a.csv").touch()
+    assert options.NEW_FILE.convert("~/new", None, None) == tmp_path / "new"
+    assert options.FILE.convert("~/a.csv", None, None) == tmp_path / "a.csv"
+    text_or_dash = options.PathType(exists=True, allow_dash=True)
+    assert text_or_dash.convert("~/a.csv", None, None) == str(tmp_path / "a.csv")
+    assert text_or_dash.convert("-", None, None) == "-"
+    result = invoke("benchmark", "--out=~/no/result.json")
+    assert result.exit_code == 2 and f"{tmp_path / 'no'}" in "".join(result.stderr.split())
 
 
 def test_the_list_of_commands_shows_whole_sentences() -> None:
@@ -127,17 +146,41 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("resumes", "hint"), [(True, " The same command with --resume goes on."), (False, "")]
+    ("names", "given", "hint"),
+    [
+        (["resume"], [], " The same command with --resume goes on."),
+        (["resume", "out"], ["--out", "a"], " The same command with --resume goes on."),
+        (["resume", "out"], [], ""),  # there is nothing to go on with
+        (["out"], ["--out", "a"], ""),
+        ([], [], ""),
+    ],
 )
-def test_ctrl_c_ends_with_130(resumes: bool, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_with_130(
+    names: list[str], given: list[str], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    flags = [click.Option(["--resume"], is_flag=True)] if resumes else []
-    monkeypatch.setitem(main.commands, "wait", click.Command("wait", callback=interrupted, params=[*flags]))
-    result = invoke("wait")
+    params: list[Any] = [click.Option([f"--{name}"], is_flag=name == "resume") for name in names]
+    monkeypatch.setitem(main.commands, "wait", Command("wait", callback=interrupted, params=params))
+    result = invoke("wait", *given)
     assert result.exit_code == 130
     assert result.stderr == f"\nInterrupted.{hint}\n"
+
+
+def test_patterns_are_the_commands_on_windows_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[str] = []
+    argument = click.Argument(["words"], nargs=-1)
+    command = click.Command("say", callback=lambda words: told.extend(words), params=[argument])
+    monkeypatch.setitem(main.commands, "say", command)
+    for name in ("clip1.csv", "clip2.csv"):
+        (tmp_path / name).touch()
+    patterns = [f"{tmp_path.as_posix()}/{name}" for name in ("*.csv", "clip[1].csv")]
+    monkeypatch.setattr("sys.argv", ["slowfast-zoo", "say", *patterns])
+    monkeypatch.setattr("click.core.os", SimpleNamespace(**{**vars(os), "name": "nt"}))
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert told == patterns
 
 
 def test_ctrl_c_while_a_command_is_loaded_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,8 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     assert json.loads(out.read_text())["problems"] == 6
     both = CliRunner().invoke(main, ["check", str(parts / "train"), str(parts / "val")])
     assert both.output.splitlines()[0] == result.output.splitlines()[0]
+    pattern = CliRunner().invoke(main, ["check", str(parts / "*a*")])  # train and val
+    assert pattern.output == both.output
     sane = parts / "sane"
     for label in ("a", "b"):
         (sane / label).mkdir(parents=True)

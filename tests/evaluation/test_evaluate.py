@@ -452,7 +452,36 @@ def test_a_training_refuses_numbers_of_fewer_classes_than_the_model_has(
         train(copy.deepcopy(model), data, TrainConfig(epochs=1), work_dir=numbered / "t")
 
 
-def test_classes_of_data_and_weights_are_matched_by_name_or_refused(numbered: Path) -> None:
+def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -> None:
+    def run_train(*options: str) -> click.testing.Result:
+        given = [
+            "train",
+            "camera-motion",
+            data,
+            *options,
+            "--num-classes",
+            "2",
+            "--dry-run",
+            "--device",
+            "cpu",
+        ]
+        return click.testing.CliRunner().invoke(main, given)
+
+    data = str(numbered / "list.txt")
+    for wrong, message in (
+        ((data, data), "DATA is training data, then validation data, and 3 were given"),
+        (("--from-scratch", "--model", "slowfast_tiny"), "--from-scratch starts from random weights"),
+    ):
+        refused = run_train(*wrong)
+        assert refused.exit_code == 2 and message in " ".join(refused.stderr.split())
+    left, seen = run_train("nowhere.txt"), run_train(data, "--validate")
+    assert left.exit_code == seen.exit_code == 0, left.output + seen.output
+    assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
+
+
+def test_classes_of_data_and_weights_are_matched_by_name_or_refused(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     network = SlowFast(SPEC)
     network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
@@ -473,7 +502,9 @@ def test_classes_of_data_and_weights_are_matched_by_name_or_refused(numbered: Pa
     assert [video["target"] for video in found["videos"]] == [1, 1, 0, 0]
     several = tested("--labels", str(numbered / "three.txt"), "--multi-label")
     assert "a model with softmax takes one int per clip: read the data with one (leave out" in several.output
-    other = open_data(str(numbered / "clips"), network.clip_spec, "test")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(numbered))
+    other = open_data("~/clips", network.clip_spec, "test")  # as cmd.exe, or quotes, leave it
     network.labels = ("b", "c", "a")
     with pytest.raises(DataError, match="has 2 classes"):
         evaluate(network, other)

@@ -392,6 +392,13 @@ def test_command(tmp_path: Path, threads: int) -> None:
     assert values["predict"]["per_second"] > 0
 
 
+def test_command_with_a_video_on_standard_input(threads: int) -> None:
+    given = ["benchmark", "-", "--model", "slowfast_tiny", "--views", "1x1", "--device", "cpu", "--repeats"]
+    done = CliRunner().invoke(main, [*given, "1"], input=(content := EXAMPLE.read_bytes()))
+    assert done.exit_code == 0, done.output
+    assert f"reading: 8 frames of {len(content)} bytes" in done.stdout
+
+
 def test_command_without_a_video(threads: int) -> None:
     done = run("--model", "slowfast_tiny", "--views", "3x1", "--device", "cpu", "--repeats", 1)
     assert done.exit_code == 0, done.output

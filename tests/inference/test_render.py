@@ -428,15 +428,31 @@ def test_without_x264_the_plain_encoder_serves(tmp_path: Path, monkeypatch: pyte
 
 def test_command_line(tmp_path: Path) -> None:
     source = str(write_video(tmp_path / "in.mkv", moving_pattern(12), fps=12))
-    run = CliRunner().invoke(main, ["render", source, str(tmp_path / "sheet.png")])
+    sheet = ["render", source, str(tmp_path / "sheet.png")]
+    run = CliRunner().invoke(main, sheet)
     assert run.exit_code == 0, run.output
     assert Image.open(tmp_path / "sheet.png").width > 1000
+    others = ["--topk", "5", "--boxes", source, "--score", "0.5", "--seconds", "0", "1"]
+    run = CliRunner().invoke(main, [*sheet, "--fps", "12", "--device", "cpu", *others])
+    assert run.exit_code == 1
+    assert "Only .mp4 and .gif take --topk, --boxes, --score, --seconds; a sheet" in run.output
+    content = Path(source).read_bytes()
+    piped = CliRunner().invoke(main, ["render", "-", str(tmp_path / "piped.png")], input=content)
+    assert piped.exit_code == 0, piped.output
+    named, unnamed = (Image.open(tmp_path / f"{name}.png") for name in ("sheet", "piped"))
+    below = (0, named.height // 2, named.width, named.height)  # the title, which has the name
+    assert unnamed.crop(below).tobytes() == named.crop(below).tobytes()
 
     save_pretrained(small_model(), tmp_path / "model")
     arguments = ["render", source, str(tmp_path / "out.mp4"), "--topk", "2", "--seconds", "0", "0.5"]
     run = CliRunner().invoke(main, [*arguments, "--model", str(tmp_path / "model"), "--device", "cpu"])
     assert run.exit_code == 0, run.output
     assert "Wrote" in run.output
+    assert probe(tmp_path / "out.mp4").num_frames == 6
+    piped = CliRunner().invoke(
+        main, ["render", "-", *arguments[2:], "--model", "slowfast_tiny"], input=content
+    )
+    assert piped.exit_code == 0, piped.output
     assert probe(tmp_path / "out.mp4").num_frames == 6
 
     run = CliRunner().invoke(main, ["render", source, str(tmp_path / "out.avi"), "--model", "slowfast_tiny"])

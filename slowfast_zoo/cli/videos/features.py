@@ -16,7 +16,7 @@ from slowfast_zoo.cli.options import FILE, FOLDER, command, prepared
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Target, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
-from slowfast_zoo.errors import NO_VIDEOS_FAULT, SlowFastZooError
+from slowfast_zoo.errors import NO_VIDEOS_FAULT, InputError, SlowFastZooError
 from slowfast_zoo.files import claimed
 from slowfast_zoo.inference.features.recipes import (
     FeatureFormat,
@@ -181,6 +181,11 @@ class _Folder(Target):
             try:
                 settings: Mapping[str, Any] = extractor.settings | identity(source)
                 if not self._overwrite and is_finished(path, settings):
+                    if hasattr(source, "read"):
+                        raise InputError(
+                            f"'{path}' is there, and standard input has no name to tell whether it is its"
+                            " own: give --overwrite, or another folder."
+                        )
                     self.there += 1
                     return
             except SlowFastZooError as error:

@@ -11,8 +11,12 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, command, echo
 from slowfast_zoo.cli.videos.detect import persons, score
+from slowfast_zoo.cli.videos.sources import one_video
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.naming import ModelRef
+
+_OF_SHEETS = ("source", "out", "model", "like", "views", "fps", "device")
+"""What may be given where a .png is written."""
 
 
 @command(
@@ -45,17 +49,26 @@ def render_command(
 ) -> None:
     """Draws the answer for VIDEO into OUT.
 
-    OUT ends in .mp4 or .gif: the video with its best labels, or with --boxes or --detector each person's box
-    with its actions from --score on. In .png: the frames that the slow and the fast pathway see, which needs
-    no weights.
+    VIDEO is a file, a URL, or - for standard input. OUT ends in .mp4 or .gif: the video with its best labels,
+    or with --boxes or --detector each person's box with its actions from --score on. In .png: the frames that
+    the slow and the fast pathway see, which needs no weights.
     """
     from slowfast_zoo.inference.detect.detect import detect
     from slowfast_zoo.inference.render.render import check_drawable, contact_sheet, render
     from slowfast_zoo.runtime.devices import to_device
 
+    source = one_video(source)
     if out.suffix.lower() == ".png":
-        if seconds is not None:
-            raise InputError("--seconds belongs to .mp4 and .gif; a sheet shows what the model sees.")
+        context = click.get_current_context()
+        typed = [
+            option.opts[0]
+            for option in context.command.params
+            if option.name not in _OF_SHEETS
+            and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+        ]
+        if typed:
+            options = ", ".join(typed)
+            raise InputError(f"Only .mp4 and .gif take {options}; a sheet shows what the model sees.")
         contact_sheet(model.entry or model.load(), source, out, views=views, fps=fps)
         echo(f"Wrote {out}")
         return

@@ -189,6 +189,11 @@ def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
     return found
 
 
+def one_video(text: str | None) -> Any:
+    """A video that is read several times: its name, or, for -, the bytes on standard input."""
+    return sys.stdin.buffer.read() if text == "-" else text
+
+
 def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
     """The arguments and options that name videos; the command gets ``videos: Videos``."""
 
@@ -202,6 +207,8 @@ def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
                 raise click.UsageError(
                     "Name a video, a folder or a pattern, or give a list of names with --from."
                 )
+            if options.get("resume") and "-" in asked._all:
+                raise InputError("--resume tells videos by their names, and standard input has none.")
             return command(videos=asked, **options)
 
         for option in (shards.option, _recursive, _from, click.argument("paths", nargs=-1)):
@@ -214,7 +221,7 @@ def videos(*, required: bool = True) -> Callable[[opt.F], opt.F]:
 _from = click.option(
     "--from",
     "names",
-    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
+    type=opt.PathType(dir_okay=False, exists=True, allow_dash=True),
     help="A file with the name of a video on each line; - reads them from standard input.",
 )
 _recursive = click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")

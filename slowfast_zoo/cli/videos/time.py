@@ -318,7 +318,7 @@ def watch_command(
     "test-segments timelines/ activity_net.v1-3.min.json --subset validation",
     "test-segments found.json annotations.json --iou 0.3 --iou 0.5 --iou 0.7 --json",
 )
-@click.argument("predictions", type=click.Path(path_type=Path, exists=True))
+@click.argument("predictions", type=opt.PathType(path_type=Path, exists=True))
 @click.argument("annotations", type=opt.FILE)
 @click.option("--subset", help="Of the annotations, such as validation.  [default: all]")
 @click.option(
