@@ -298,8 +298,8 @@ def _best(
         score = "the mean probability of what is true of each class"
     notes = (
         f"Recipes compared on {_FOLDS} folds inside the training part, {each} steps each where the training"
-        f" has {training}, as long as one is ahead of '{first.name}'; score: {score}; gain: over"
-        f" '{first.name}' on the same clips, with its standard error.",
+        f" has {training}, as long as one is ahead of '{first.name}'; gain: over it on the same"
+        f" clips, with its standard error; score: {score}.",
         f"Taken: {RECIPES[chosen]}; {why}.",
     )
     return Choice(RECIPES[chosen], tuple(rows), notes)

@@ -637,7 +637,8 @@ def test_several_labels_have_no_right_ones(tmp_path: Path) -> None:
     found = trial._joined([trial._scored("learn", held)] * 2)  # type: ignore[arg-type]
     assert found == {"scores": [pytest.approx(0.9), pytest.approx(0.5)] * 2}
     choice = search._best(RECIPES["learn"], {"learn": found, "probe": found}, [*"abcd"], 9, 9)
-    assert [*choice.table[0]] == ["recipe", "clips", "score", "standard_error", "steps", "taken"]
+    columns = ["recipe", "clips", "score", "standard_error", "gain", "gain_error", "steps", "taken"]
+    assert [*choice.table[0]] == columns
     assert choice.notes[0].endswith("; score: the mean probability of what is true of each class.")
 
 
