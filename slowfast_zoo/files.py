@@ -18,6 +18,9 @@ from slowfast_zoo.errors import InputError
 TEMPORARY_SUFFIX = ".slowfast-tmp"
 """Ends the names of files that are being written; what a killed process left may be deleted."""
 
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What file systems that have no locks answer."""
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins alike
@@ -70,26 +73,34 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def claimed(path: Path) -> Iterator[bool]:
+def claimed(path: Path, *, shared: bool = True) -> Iterator[bool]:
     """Whether this process may make a file: False while another one, on whatever machine, makes it.
 
     The claim ends with the block, or with the process. Who has it should look once more whether the file is
     there by now.
+
+    Args:
+        path: the file.
+        shared: whether several processes are meant to work there, which takes a file system with locks; else
+            one without them is no reason to write nothing.
 
     Raises:
         InputError: the folder can't be written, or its file system has no locks.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock, free = FileLock(path.with_name(f".{path.name}.lock")), True
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        yield False
+        free = False
+    except (OSError, NotImplementedError) as error:
+        if shared or getattr(error, "errno", errno.ENOSYS) not in _WITHOUT_LOCKS:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"'{path}' can't be written: {reason}.") from error
+    if not lock.is_locked:
+        yield free
         return
-    except (OSError, NotImplementedError) as error:  # there are file systems without locks
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"'{path}' can't be written: {reason}.") from error
     try:
         yield True
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,20 @@ def test_two_processes_cannot_write_one_file(
     assert done.exit_code == 1
     assert f"{file}' is being written by another process; --shard parts videos" in done.output
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks otherwise")
+def test_a_file_system_without_locks_is_no_place_for_parts_alone(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    done = run("predict", clips, "-r", "--out", tmp_path / "found.csv")
+    assert "4 answered, 1 failed" in done.output and (tmp_path / "found.csv").exists()
+    done = run("predict", clips, "-r", "--out", tmp_path / "found.csv", "--shard", "1/2")
+    assert done.exit_code == 1 and "can't be written: No locks available." in done.output
 
 
 @pytest.mark.parametrize("part", ["0/4", "5/4", "3", "1/0", "a/b"])

@@ -143,7 +143,8 @@ class Videos:
             return None
         own = self.shard.file(path) if self.shard else path
         opt.check_writable(own)
-        if not click.get_current_context().with_resource(claimed(own)):
+        claim = claimed(own, shared=self.shard is not None)
+        if not click.get_current_context().with_resource(claim):
             reason = ", which has the same --shard" if self.shard else "; --shard parts videos among several"
             raise InputError(f"'{own}' is being written by another process{reason}.")
         return own
