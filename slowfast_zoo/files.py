@@ -98,6 +98,8 @@ def claimed(path: Path, *, shared: bool = True) -> Iterator[bool]:
         if shared or getattr(error, "errno", errno.ENOSYS) not in _WITHOUT_LOCKS:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"'{path}' can't be written: {reason}.") from error
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
     if not lock.is_locked:
         yield free
         return

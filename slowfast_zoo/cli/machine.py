@@ -116,6 +116,8 @@ def benchmark_command(
     """
     from slowfast_zoo.inference.benchmark import benchmark
 
+    if out is not None:
+        opt.check_writable(out)
     fast, prepared = made_fast(model.untrained(), how)
     measured = benchmark(fast, one_video(video), views=views, repeats=repeats, **prepared)
     echo_report(measured, as_json)

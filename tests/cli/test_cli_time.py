@@ -220,6 +220,8 @@ def test_what_a_folder_has_goes_into_a_folder(videos: Path, tmp_path: Path) -> N
         result = timeline(*arguments, "--out", out, "--format", "csv")
         assert result.exit_code == 0, result.output
         assert {path.name for path in out.iterdir()} == {"a.csv", LEDGER}
+    assert timeline(videos / "a.mkv", "-r", "--out", tmp_path / "a.srt").exit_code == 0
+    assert (tmp_path / "a.srt").is_file(), "a file that was named is one, whatever else is searched"
     out = tmp_path / "labels.lab"
     assert timeline(videos / "a.mkv", "--out", out, "--format", "audacity").exit_code == 0 and out.is_file()
 

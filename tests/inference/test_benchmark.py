@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -397,6 +398,13 @@ def test_command_with_a_video_on_standard_input(threads: int) -> None:
     done = CliRunner().invoke(main, [*given, "1"], input=(content := EXAMPLE.read_bytes()))
     assert done.exit_code == 0, done.output
     assert f"reading: 8 frames of {len(content)} bytes" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a device of POSIX systems")
+def test_where_the_command_writes_is_looked_at_before_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slowfast_zoo.inference.benchmark.benchmark", None)
+    done = run("--model", "slowfast_tiny", "--out", "/dev/null")
+    assert done.exit_code == 1 and "'/dev/null' can't be written: " in done.output
 
 
 def test_command_without_a_video(threads: int) -> None:

@@ -107,7 +107,7 @@ class Videos:
         from slowfast_zoo.video.decoding.sources import display_name
 
         found, seen, known = Found(), set[Any](), Counter(known)
-        found.listed = self.recursive or self.names is not None
+        found.listed = self.names is not None
         for text in self._all:
             try:
                 videos = _expanded(text, self.recursive, found.skipped)
@@ -146,7 +146,10 @@ class Videos:
         claim = claimed(own, shared=self.shard is not None)
         if not click.get_current_context().with_resource(claim):
             reason = ", which has the same --shard" if self.shard else "; --shard parts videos among several"
-            raise InputError(f"'{own}' is being written by another process{reason}.")
+            lock = own.with_name(f".{own.name}.lock")
+            raise InputError(
+                f"'{own}' is being written by another process{reason}. If there is none, delete '{lock}'."
+            )
         return own
 
 

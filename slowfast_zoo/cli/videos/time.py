@@ -102,8 +102,8 @@ rules = opt.bundle(
 @click.option(
     "--out",
     type=PATH,
-    help=f"For one video a file ({', '.join(SUFFIXES)}); for many, or whatever a folder has, a folder, and"
-    " --format.",
+    help=f"For one video a file ({', '.join(SUFFIXES)}); for many, whatever a folder has, or a name"
+    " without ending, a folder, and --format.",
 )
 @click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
 @sources.resume

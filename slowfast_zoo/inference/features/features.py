@@ -280,7 +280,7 @@ class FeatureExtractor:
             "clip_spec": spec.to_dict(),
             "dtype": self._dtype,
             "normalized": False,
-            "precision": model.precision if isinstance(model, OptimizedModel) else self._precision,
+            "asked_precision": model.precision if isinstance(model, OptimizedModel) else self._precision,
         }
 
     def _of(self, video: Video, plan: Plan, first: Window) -> dict[str, Any]:

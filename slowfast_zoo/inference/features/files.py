@@ -24,7 +24,7 @@ _KEYS = ("features", "feats", "values")
 _VARYING = frozenset(("provenance",))
 """Settings that two files of one set may differ in."""
 
-_LATER = frozenset(("asked", "address_sha256"))
+_LATER = frozenset(("asked", "asked_precision", "address_sha256"))
 """Settings that files of earlier versions don't have."""
 
 _BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError)
@@ -270,8 +270,9 @@ def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
         if name in _VARYING or measured or (name in _LATER and name not in made):
             continue
         if made.get(name) != value:
+            what = name.removeprefix("asked_")
             raise InputError(
-                f"'{path}' was made with {name} {made.get(name)!r:.60}, and this is {value!r:.60}: write to"
+                f"'{path}' was made with {what} {made.get(name)!r:.60}, and this is {value!r:.60}: write to"
                 " another folder, or give --overwrite."
             )
     return True

@@ -328,6 +328,20 @@ def test_a_file_of_another_hop_window_or_rate_is_refused(other: dict[str, Any], 
     assert is_finished(path, made.settings), "a file of an earlier version says less"
 
 
+def test_features_in_another_precision_than_was_asked_for_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where half precision isn't right on a machine, "auto" takes the model as it is."""
+    film = write_video(tmp_path / "film.mkv", FRAMES, fps=25)
+    made = FeatureExtractor(small(), hop=1.0)
+    monkeypatch.setitem(made.settings, "asked_precision", "bfloat16")
+    made(film).save(tmp_path / "a.npz")
+    assert read_features(tmp_path / "a.npz").meta["precision"] == "float32"
+    assert is_finished(tmp_path / "a.npz", made.settings)
+    with pytest.raises(InputError, match="was made with precision 'bfloat16', and this is 'float32'"):
+        is_finished(tmp_path / "a.npz", FeatureExtractor(small(), hop=1.0).settings)
+
+
 def test_seconds_are_those_of_the_grid_whatever_the_last_window_is() -> None:
     model = small()
     for frames, window, expected in ((75, 2.0, (2.0, 2.0)), (20, 2.0, (2.0, 2.0)), (5, None, (0.6, 0.64))):
