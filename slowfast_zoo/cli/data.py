@@ -64,7 +64,11 @@ def check_command(
         people = {name: read_persons(path, **how) for name, path in given.items()}
         if [part.form for part in people.values()] == ["multisports"]:
             (path,) = given.values()
-            people = {"train": people.popitem()[1], "test": read_persons(path, **how, part="test")}
+            people = {"train": people.popitem()[1]}
+            try:
+                people["test"] = read_persons(path, **how, part="test")
+            except DataError as error:
+                echo(f"Only the training part is looked at: {error}", err=True)
         report = check_persons(people)
     else:
         refuse(persons, "DATA is")

@@ -334,9 +334,12 @@ def _read(
         if classes is None:
             return actions, names
         numbers = {name: number for number, name in names.items()}
-        if lost := [name for name in classes.values() if name not in numbers]:
-            raise DataError(f"'{path}' has no action '{lost[0]:.80}'.{did_you_mean(lost[0], numbers)}")
-        return actions, {numbers[name]: name for name in classes.values()}
+        lost = [name for name in classes.values() if name not in numbers]
+        misspelled = [name for name in lost if did_you_mean(name, numbers)]
+        if misspelled or len(lost) == len(classes):  # a map may have more than the file
+            name = (misspelled or lost)[0]
+            raise DataError(f"'{path}' has no action '{name:.80}'.{did_you_mean(name, numbers)}")
+        return actions, {numbers[name]: name for name in classes.values() if name in numbers}
     if form == "ava":
         return read_ava(path, scored=False), classes
     if form == "cvat":

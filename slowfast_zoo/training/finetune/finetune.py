@@ -310,11 +310,12 @@ class _Run:
         tried = candidates(workshop.start.spec)
         recipe = self.forced or tried[0]
         if "epochs" in workshop.changes:
-            wanted = Plan.of(workshop.settings(tried[0], count, 1), count, workshop.group.world).steps
+            config = workshop.settings(recipe if recipe.config else tried[0], count, 1)
+            wanted = Plan.of(config, count, workshop.group.world).steps
             return Steps(wanted, wanted, True)
         if budget_seconds is None or recipe.config is None:
             return Steps.of(count, 0.0, None, trainings)
-        step = functools.partial(workshop.step_seconds, clips)
+        step = functools.partial(workshop.step_seconds, clips, recipe)
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
         searches = 0 if self.forced else searches
         plan = functools.partial(Steps.of, count, seconds, budget_seconds, trainings, searches=searches)

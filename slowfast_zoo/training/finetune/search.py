@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,8 +27,6 @@ from slowfast_zoo.training.finetune.trials import (
     mean_and_error,
     right_ones,
 )
-
-_LOGGER = logging.getLogger(__name__)
 
 _SEARCHED = "search.json"
 _FOLDS = 2

@@ -29,7 +29,7 @@ from slowfast_zoo.runtime.machine import usable_cpus
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import ProbeFeatures, fit_classifier, probe_features, subset
-from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, candidates, scheduled
+from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, scheduled
 from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
@@ -202,10 +202,9 @@ class Workshop:
         penalty = fit_classifier(model, subset(features, places[0]), subset(features, places[1]))
         fit_classifier(model, features, features, penalties=(penalty,))
 
-    def step_seconds(self, clips: Annotations) -> float:
+    def step_seconds(self, clips: Annotations, recipe: FinetuneRecipe) -> float:
         """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
-        first = candidates(self.start.spec)[0]
-        model, config = self.fresh(), self.settings(first, len(clips.samples), 1)
+        model, config = self.fresh(), self.settings(recipe, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
         step = config.batch_size * config.accumulate
         count = min(config.batch_size, len(clips.samples), 4)

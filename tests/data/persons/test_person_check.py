@@ -127,10 +127,11 @@ def test_the_command(videos: Path, tmp_path: Path) -> None:
     assert report["problems"] == 1 and list(report["found"]) == ["Videos in more than one part"]
     (tmp_path / "gt.pkl").write_bytes(pickle.dumps(multisports()))
     (tmp_path / "a").mkdir()
-    for name in ("x", "v"):
+    for name, parts in (("x", {"train"}), ("v", {"train", "test"})):
         write_video(tmp_path / "a" / f"{name}.mkv", moving_pattern(4))
-    result = CliRunner().invoke(main, ["check", str(tmp_path / "gt.pkl"), "--json"])
-    assert set(json.loads(result.stdout)["parts"]) == {"train", "test"}
+        result = CliRunner().invoke(main, ["check", str(tmp_path / "gt.pkl"), "--json"])
+        assert set(json.loads(result.stdout)["parts"]) == parts
+        assert ("Only the training part is looked at: None of the" in result.stderr) is ("test" not in parts)
     val.write_text(HEADER + GOOD.replace("a.mp4", "b.mp4"))
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0 and "val: 2 key frames with 2 persons in 1 video" in result.stdout

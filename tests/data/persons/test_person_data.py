@@ -98,6 +98,9 @@ def test_forms_are_told_apart(videos: Path, tmp_path: Path) -> None:
     assert read_persons(pkl, labels=["turn", "jump"]).labels == ("turn", "jump")
     with pytest.raises(DataError, match=r"gt\.pkl' has no action 'trun'\. Did you mean 'turn'"):
         read_persons(pkl, labels=["jump", "trun"])
+    assert read_persons(pkl, labels=["jump", "a wholly other thing", "turn"]).labels == ("jump", "turn")
+    with pytest.raises(DataError, match=r"gt\.pkl' has no action 'a wholly other thing'\."):
+        read_persons(pkl, labels=["a wholly other thing"])
     xml = read_persons(written(tmp_path, TRACKS, source="a.mp4"), root=videos)
     assert xml.labels == ("walk", "talks", "sit") and xml.form == "cvat"
     assert all(is_person_data(path) for path in (own.path, ava, pkl, xml.path))

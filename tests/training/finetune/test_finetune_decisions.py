@@ -327,7 +327,7 @@ def test_time_of_a_step_is_measured_also_where_memory_holds_one_clip(
     for accumulate in (1, 2):
         changes = {"workers": 8, "accumulate": accumulate, "batch_size": 4}
         workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, changes)
-        found = workshop.step_seconds(clips)
+        found = workshop.step_seconds(clips, RECIPES["learn"])
         assert 0.5 * 4 * accumulate <= found < 0.5 * 4 * accumulate + 1, "of the network, and of reading"
     assert seen == [4, 2, *[1] * 12] * 2
 
