@@ -54,7 +54,9 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     low, high = wilson_interval(right, clips)
     told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
     assert (
-        f"{right} of {clips} clips, {right / clips:.1%} ({100 * low:.0f} to {high:.0%})".replace("%", " %")
+        f"{right} of {clips} clips, {right / clips:.1%} (95% interval {100 * low:.0f} to {high:.0%}; seed 0)".replace(
+            "%", " %"
+        )
         in told
     )
     taken = Counter(each["recipe"] for each in folds)
