@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
+import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
 
     Sources: TypeAlias = Source | Iterable[Source]
+
+
+_SIGNED = re.compile(
+    "x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|sig", re.IGNORECASE
+)
+_SIGNED_BY_AZURE = re.compile("s[eptrv]|spr|sk[a-z]{1,3}", re.IGNORECASE)
+"""Parts of queries that say who may read an address until when; Azure's, where there is a "sig" as well."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +104,25 @@ def check_clips(clips: int, seconds: float | None, name: str = "window_seconds")
             f"views are {clips} clips, and a window is as long as one: give {name}= for longer windows, or"
             " views='quick'."
         )
+
+
+def source_hash(source: object) -> str:
+    """SHA-256 of a source, hex digits: of an address with its query, without password and signature."""
+    text = _lasting(str(source)) if is_url(source) else str(source)
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def _lasting(url: str) -> str:
+    """An address as it is called tomorrow, too, when it is signed anew."""
+    address, _, query = re.sub("(?<=://)[^/?#]*@", "", url, count=1).partition("?")
+    names = {part: part.partition("=")[0] for part in query.split("&")}
+    azure = any(name.lower() == "sig" for name in names.values())
+    kept = [
+        part
+        for part, name in names.items()
+        if not (_SIGNED.fullmatch(name) or (azure and _SIGNED_BY_AZURE.fullmatch(name)))
+    ]
+    return "?".join(filter(None, (address, "&".join(kept))))
 
 
 def list_videos(folder: Path, *, recursive: bool = False) -> Listing:

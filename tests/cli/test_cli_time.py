@@ -19,8 +19,8 @@ from support.servers import FileServer
 
 from slowfast_zoo.cli.videos.answers import common_stems, stem_of
 from slowfast_zoo.cli.videos.time import LEDGER
+from slowfast_zoo.inference.inputs import source_hash
 from slowfast_zoo.inference.timeline import Timeline
-from slowfast_zoo.video.decoding.sources import source_hash
 
 
 def timeline(*arguments: object) -> Result:

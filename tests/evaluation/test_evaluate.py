@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -275,10 +276,14 @@ def test_a_trained_file_brings_its_own_network(model: SlowFast, tmp_path: Path) 
         read_file(tmp_path / "short.safetensors")
 
 
+invoke = functools.partial(click.testing.CliRunner().invoke, **main.context_settings)
+"""Runs a command by itself with the program's -h, which click would else forget for later tests."""
+
+
 def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(model, tmp_path / "best.safetensors", {})
     monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Videos(4, broken=3))
-    run = click.testing.CliRunner().invoke
+    run = invoke
     args = ["some/folder", "--model", str(tmp_path / "best.safetensors"), "--device", "cpu"]
     spaced = [*args, "--eval", "top_k_accuracy", "mean_class_accuracy", "--average-clips", "score"]
     files = ["--out", str(tmp_path / "result.json"), "--confusion", str(tmp_path / "c.csv"), "--per-class"]
@@ -318,7 +323,7 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             return torch.randn(3, 16, 32, 32), index % 2
 
     monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Noise(6))
-    run = click.testing.CliRunner().invoke
+    run = invoke
     args = ["camera-motion", "--work-dir", str(tmp_path / "w"), "--device", "cpu", "--workers", "0"]
     small = [*args, "--batch-size", "3", "--epochs", "1", "--deterministic", "--seed", "4"]
     dry = run(train_module.train_command, [*small, "--dry-run", "--set", "lr_batch=32"])

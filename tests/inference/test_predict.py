@@ -22,7 +22,7 @@ from slowfast_zoo.errors import ExportError, InputError, OutOfMemoryError, Unkno
 from slowfast_zoo.inference.engines import kept, trial
 from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.openvino import engine as openvino
-from slowfast_zoo.inference.inputs import list_videos
+from slowfast_zoo.inference.inputs import list_videos, source_hash
 from slowfast_zoo.inference.predict import Prediction, predict_many
 from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.video.clips import view_counts
@@ -523,3 +523,24 @@ def test_a_chosen_engine_that_fails_is_replaced(
     answer = predict(model, folder / "clip 0.mkv", views="published", topk=None)
     assert scores(answer) == pytest.approx(expected, abs=1e-5)
     assert "eager takes its place: no such operator" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://h/v.mp4?id=1", "https://h/v.mp4?id=2", False),
+        ("https://h/v.mp4?st=1", "https://h/v.mp4?st=2", False),
+        ("https://me:a@h/v.mp4?id=1", "https://h/v.mp4?id=1", True),
+        (
+            "https://h/v.mp4?X-Amz-Date=1&X-Amz-Signature=a&id=1",
+            "https://h/v.mp4?X-Amz-Date=2&X-Amz-Signature=b&id=1",
+            True,
+        ),
+        ("https://h/v.mp4?Expires=1&Signature=a&Key-Pair-Id=b", "https://h/v.mp4", True),
+        ("https://h/v.mp4?st=1&se=2&sig=a", "https://h/v.mp4?st=3&se=4&sig=b", True),
+        ("https://h/v.mp4?X-Goog-Signature=a&id=1", "https://h/v.mp4?X-Goog-Signature=a&id=2", False),
+        ("v.mp4?sig=a", "v.mp4?sig=b", False),
+    ],
+)
+def test_an_address_is_the_same_when_it_is_signed_anew(one: str, other: str, same: bool) -> None:
+    assert (source_hash(one) == source_hash(other)) is same

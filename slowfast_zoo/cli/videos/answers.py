@@ -173,7 +173,8 @@ def stem_of(source: Any, *, hashed: bool = False) -> str:
         source: the video.
         hashed: with the hash of what was given, where others have that name; so are names that are too long.
     """
-    from slowfast_zoo.video.decoding.sources import display_name, source_hash
+    from slowfast_zoo.inference.inputs import source_hash
+    from slowfast_zoo.video.decoding.sources import display_name
 
     stem = Path(display_name(source)).stem or "video"
     short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")

@@ -26,7 +26,7 @@ class Shard:
         Raises:
             InputError: it has no name.
         """
-        from slowfast_zoo.video.decoding.sources import source_hash
+        from slowfast_zoo.inference.inputs import source_hash
 
         if not isinstance(source, (str, Path)):
             raise InputError("--shard parts videos by their names, and standard input has none.")

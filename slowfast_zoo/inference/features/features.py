@@ -37,7 +37,7 @@ from slowfast_zoo.inference.features.recipes import (
     find_recipe,
     qvhighlights_clips,
 )
-from slowfast_zoo.inference.inputs import check_clips, check_single
+from slowfast_zoo.inference.inputs import check_clips, check_single, source_hash
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
 from slowfast_zoo.inference.video_run import window_jobs
 from slowfast_zoo.network.provenance import of_pathways
@@ -48,7 +48,7 @@ from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import display_name, is_url, source_hash
+from slowfast_zoo.video.decoding.sources import display_name, is_url
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.sampling import checked_seconds

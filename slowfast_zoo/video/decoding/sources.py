@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import http.client
 import io
 import math
-import os
 import re
 import stat
 import string
@@ -252,32 +250,6 @@ def display_name(source: object) -> str:
     text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
     text = without_secrets(text) if is_url(source) else text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-_SIGNED = re.compile(
-    "x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|sig", re.IGNORECASE
-)
-_SIGNED_BY_AZURE = re.compile("s[eptrv]|spr|sk[a-z]{1,3}", re.IGNORECASE)
-"""Parts of queries that say who may read an address until when; Azure's, where there is a "sig" as well."""
-
-
-def source_hash(source: object) -> str:
-    """SHA-256 of a source, hex digits: of an address with its query, without password and signature."""
-    text = _lasting(str(source)) if is_url(source) else str(source)
-    return hashlib.sha256(os.fsencode(text)).hexdigest()
-
-
-def _lasting(url: str) -> str:
-    """An address as it is called tomorrow, too, when it is signed anew."""
-    address, _, query = re.sub("(?<=://)[^/?#]*@", "", url, count=1).partition("?")
-    names = {part: part.partition("=")[0] for part in query.split("&")}
-    azure = any(name.lower() == "sig" for name in names.values())
-    kept = [
-        part
-        for part, name in names.items()
-        if not (_SIGNED.fullmatch(name) or (azure and _SIGNED_BY_AZURE.fullmatch(name)))
-    ]
-    return "?".join(filter(None, (address, "&".join(kept))))
 
 
 def local_path(source: str | Path) -> Path:

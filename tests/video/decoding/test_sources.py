@@ -22,7 +22,7 @@ from support.servers import Fault, FileServer
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.video.decoding import sources
 from slowfast_zoo.video.decoding.reader import open_video, probe
-from slowfast_zoo.video.decoding.sources import display_name, is_url, source_hash
+from slowfast_zoo.video.decoding.sources import display_name, is_url
 
 
 @pytest.fixture(scope="module")
@@ -136,27 +136,6 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
 )
 def test_what_a_source_is_called(source: Any, name: str) -> None:
     assert display_name(source) == name
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("https://h/v.mp4?id=1", "https://h/v.mp4?id=2", False),
-        ("https://h/v.mp4?st=1", "https://h/v.mp4?st=2", False),
-        ("https://me:a@h/v.mp4?id=1", "https://h/v.mp4?id=1", True),
-        (
-            "https://h/v.mp4?X-Amz-Date=1&X-Amz-Signature=a&id=1",
-            "https://h/v.mp4?X-Amz-Date=2&X-Amz-Signature=b&id=1",
-            True,
-        ),
-        ("https://h/v.mp4?Expires=1&Signature=a&Key-Pair-Id=b", "https://h/v.mp4", True),
-        ("https://h/v.mp4?st=1&se=2&sig=a", "https://h/v.mp4?st=3&se=4&sig=b", True),
-        ("https://h/v.mp4?X-Goog-Signature=a&id=1", "https://h/v.mp4?X-Goog-Signature=a&id=2", False),
-        ("v.mp4?sig=a", "v.mp4?sig=b", False),
-    ],
-)
-def test_an_address_is_the_same_when_it_is_signed_anew(one: str, other: str, same: bool) -> None:
-    assert (source_hash(one) == source_hash(other)) is same
 
 
 def test_passwords_reach_the_server_and_nobody_else(server: FileServer) -> None:
