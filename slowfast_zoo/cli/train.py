@@ -411,7 +411,7 @@ def _configured(
 def _parsed(value: str) -> Any:
     """A value as JSON or Python writes it; else the text."""
     for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError, TypeError):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             parsed = read(value)
             return tuple(parsed) if isinstance(parsed, list) else parsed
     return value

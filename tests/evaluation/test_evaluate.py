@@ -371,6 +371,7 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("[10, 20]", (10, 20)),
         ("1e-3", 0.001),
         ("adamw", "adamw"),
+        ("[" * 100_000, "[" * 100_000),
     ):
         assert train_module._parsed(text) == value
     for wrong, message in (
