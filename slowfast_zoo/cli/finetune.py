@@ -104,10 +104,10 @@ def finetune_command(
     """Trains a model for the classes of DATA: a folder with a folder per class, or a list.
 
     Span and rate of the clips, the number of steps and the recipe follow from the data; some recipes are
-    compared on folds inside the training part. A DATA folder divided into train and val (and test) is used as
-    it is; else a part is held out, to be scored, whose sources aren't trained on. Everything goes to the work
-    directory: report, confusion matrix, curves, and the folder "model" for predict --model. On several GPUs:
-    torchrun --nproc-per-node 2 --no-python slowfast-zoo finetune ...
+    compared on folds inside the training part. A DATA folder divided into train and val, test or both is used
+    as it is; else a part is held out, to be scored, whose sources aren't trained on. Everything goes to the
+    work directory: report, confusion matrix, curves, and the folder "model" for predict --model. On several
+    GPUs: torchrun --nproc-per-node 2 --no-python slowfast-zoo finetune ...
     """
     if linear_probe and from_scratch:
         raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")

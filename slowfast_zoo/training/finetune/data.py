@@ -31,6 +31,7 @@ class FinetuneData:
 
     train: Annotations
     val: Annotations
+    """No clips where a test part is all there is to score with, and where folds are."""
     test: Annotations | None
     notes: tuple[str, ...]
     group_by: str | None
@@ -67,7 +68,7 @@ def collect(
         notes += note + more
     notes += _without_lost_classes(parts, before)
     _check_classes(parts["train"])
-    made, seen = "val" not in parts, False
+    made, seen = not {"val", "test"} & parts.keys(), False
     group_by, note = resolved(parts["train"], group_by)
     notes += note
     if not val:
@@ -85,7 +86,7 @@ def collect(
     if val and made:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
-        parts = {"train": train, "val": held_out} | {name: parts[name] for name in parts if name != "train"}
+        parts = {"train": train, "val": held_out}
     write_split(folder, parts)
     written = [path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")]
     sums = {path.name: hash_file(path) for path in written}
@@ -263,7 +264,8 @@ def _counted(parts: dict[str, Annotations]) -> list[str]:
     once = sum(count == 1 for count in counts)
     if once:
         lines.append(f"Classes with one clip to train with, hardly learned: {once}.")
-    unseen = _absent(parts["val"]) if "val" in parts else []
+    validated = parts.get("val", parts.get("test"))
+    unseen = [] if validated is None else _absent(validated)
     if unseen:
         shown = ", ".join(unseen[:4]) + (f" and {len(unseen) - 4} more" if len(unseen) > 4 else "")
         lines.append(f"Nothing to validate these classes with: {shown}.")

@@ -157,12 +157,13 @@ def finetune(
     the clips of a step; the first one decides, reads ahead and writes.
 
     Args:
-        data: a folder with one folder of clips per class; a folder divided into train and val (and test); a
-            list (see ``slowfast_zoo.data.lists``); or what ``read_annotations`` or ``read_splits`` returned.
+        data: a folder with one folder of clips per class; a folder divided into train and val, test or
+            both; a list (see ``slowfast_zoo.data.lists``); or what ``read_annotations`` or ``read_splits``
+            returned.
         model: pretrained, of any number of classes.
         work_dir: folder for everything that is written.
         validation: data to score while it trains, and at the end where there is no test part; None: the part
-            of that name, else a part of the data whose sources aren't trained on.
+            val of the data, else its part test, else clips that are held out, of sources of their own.
         recipe: name of the one to take (``recipes.RECIPES``); "probe" fits a classifier only; None: the best.
         budget_seconds: for everything, by the time of a step on this machine, which is measured once, and
             for trainings before recipes are compared; None: as many steps as so many clips deserve, and at
@@ -170,10 +171,10 @@ def finetune(
         config: fields of ``TrainConfig`` instead of the recipe's, such as {"epochs": 20, "workers": 0}. With
             an optimizer or a rate of one's own nothing is compared.
         norms: what batch norms do, instead of the recipe's; nothing is compared then.
-        val: part of the clips to score with where they aren't given.
+        val: part of the clips to score with where neither val nor test is given.
         folds: score all clips by that many trainings on the others instead, each with a choice of its own.
         group_by: what a source is, as in ``splits.source_of``; "auto": what file names suggest.
-        everything: train on all clips at the end, too.
+        everything: train on all clips at the end, too, where the part to score with was held out here.
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``; with
             {"thaw_at": 0.3} in ``config`` it learns behind 0.3 of the steps.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
@@ -344,8 +345,9 @@ class _Run:
         """Chooses and trains on the training part, scores the other; then trains on all of it."""
         data, folder = self.data, self.folder
         tested, title = (data.val, "Validation data") if data.test is None else (data.test, "Test data")
-        again = everything and data.made and len(data.val.samples) > 0
-        count, held, scored = (len(part.samples) for part in (data.train, data.val, tested))
+        watched = data.val if data.val.samples else tested
+        again = everything and data.made
+        count, held, scored = (len(part.samples) for part in (data.train, watched, tested))
         looks = Looks(count, scored, held, count + (count + held if again else 0), count)
         steps = self.steps(data.train, budget_seconds, 2 if again else 1, 1, looks)
         choice = self.choice(data.train, folder, steps)
@@ -354,7 +356,7 @@ class _Run:
         evaluation = self.workshop.evaluate(model, tested)
         probed = self.noted(evaluation)
         if choice.recipe.config is not None:
-            model = self.trained(choice.recipe, data.train, folder, steps, data.val)
+            model = self.trained(choice.recipe, data.train, folder, steps, watched)
             evaluation = self.workshop.evaluate(model, tested)
         if again and (steps.everything or choice.recipe.config is None):
             clips = joined(data.train, data.val)
@@ -413,7 +415,7 @@ class _Run:
             clips,
             folder,
             steps=steps.training,
-            validation=validation if validation is not None and validation.samples else None,
+            validation=validation,
             listener=functools.partial(self.heard, folder),
         )
         _say(self.notes, *notes)

@@ -165,6 +165,28 @@ def test_two_classes_and_a_test_part_and_their_defaults(tmp_path: Path) -> None:
     assert (start["step_clips"], start["lr"]) == (4, 0.025)
 
 
+def test_a_given_test_part_is_scored_by_the_one_training_on_all_of_train(tmp_path: Path) -> None:
+    for part, count in (("train", 4), ("test", 2)):
+        make_clips(tmp_path / "d" / part, {"dark": count, "light": count})
+    for place in range(2):  # else they are those of train
+        for path in (tmp_path / "d" / "test").rglob(f"{place}.npy"):
+            np.save(path.with_name(f"new {place}.npy"), np.load(path)[::-1])
+            path.unlink()
+    heard: list[dict[str, Any]] = []
+    result = tune(tmp_path / "d", tmp_path / "w", everything=True, listener=heard.append)
+    assert "2 classes; clips: 8 in train and 4 in test. The smallest class to train with, 'dark', has 4." in (
+        result.notes
+    )
+    assert [line["mode"] for line in heard if line["mode"] != "train"] == ["start", "val", "val"]
+    assert result.evaluated == "Test data, which chose nothing" and len(result.evaluation.names) == 4
+    assert heard[-1]["top1_acc"] == result.evaluation.metrics["top1_acc"], "of the model that is handed over"
+    assert not (tmp_path / "w" / "all").exists()
+    metrics = read_config(result.model_dir / "config.json").metrics
+    assert metrics is not None and "weights" not in metrics
+    again = tune(tmp_path / "d", tmp_path / "w", everything=True, resume=True)
+    assert again.scores() == result.scores()
+
+
 def test_learning_from_scratch_lets_norms_learn(few: Path, tmp_path: Path) -> None:
     model = make_model()
     before = model.slow.stem.norm.running_mean.clone()
