@@ -15,7 +15,7 @@ from slowfast_zoo.data.lists import read_annotations, read_like, read_parts, rea
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, counted, quoted
-from slowfast_zoo.files import hash_file
+from slowfast_zoo.files import hash_file, kind_of
 from slowfast_zoo.training.state import replaced
 
 Data = str | Path | Annotations
@@ -53,10 +53,12 @@ def collect(
     seed: int,
     max_unreadable: float,
     progress: bool,
+    in_time: bool = False,
+    keep_clip: bool = False,
 ) -> FinetuneData:
     """The parts of the data, written to the folder as lists; resumed, what the lists there say.
 
-    Arguments and errors are those of ``finetune``.
+    Arguments and errors are those of ``finetune``; ``in_time``: the clip of the network counts time.
     """
     if resume and (folder / _SUMS).exists():
         return _read_back(folder)
@@ -67,6 +69,8 @@ def collect(
         parts[name], more = without_copies(sound)
         notes += note + more
     notes += _without_lost_classes(parts, before)
+    if in_time:
+        _check_rates(parts, keep_clip)
     _check_classes(parts["train"])
     made, seen = not {"val", "test"} & parts.keys(), False
     group_by, note = resolved(parts["train"], group_by)
@@ -241,6 +245,22 @@ def _without_unreadable(
         )
     kept = annotations.subset([index for index in range(total) if index not in bad])
     return kept, [f"Left out {len(bad)} of {total} clips that can't be read; the first: {first}"]
+
+
+def _check_rates(parts: Parts, keep_clip: bool) -> None:
+    """Refuses frames without a rate for a clip that counts time, unless all are without and it may change."""
+    samples = [sample for part in parts.values() for sample in part.samples]
+    unknown = [
+        sample
+        for sample in samples
+        if sample.fps is None and (sample.path.suffix.lower() == ".npy" or kind_of(sample.path) == "folder")
+    ]
+    if unknown and (keep_clip or len(unknown) < len(samples)):
+        raise DataError(
+            f"Nothing says the frame rate of {len(unknown)} of {counted(len(samples), 'clip')}, such as"
+            f" '{unknown[0].name}', and the network's clip counts time; read them with fps=25 (--fps), or"
+            " whatever it is."
+        )
 
 
 def _check_classes(train: Annotations) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.errors import TrainingError, quoted
 from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, kind_of
 from slowfast_zoo.network.provenance import of_pathways
@@ -103,11 +103,16 @@ def data_of(data: str | Path | Annotations | Mapping[str, Annotations] | None, w
         return path.as_posix()
     parts = {"": data} if isinstance(data, Annotations) else data
     read = [
-        (part, sample.path.name, sample.labels, sample.part)
+        (part, sample.path.name, sample.labels, sample.part, *_how_read(sample))
         for part, clips in parts.items()
         for sample in clips.samples
     ]
     return f"{len(read)} clips ({hashlib.sha256(json.dumps(read).encode()).hexdigest()[:8]})"
+
+
+def _how_read(sample: Sample) -> list[float | str]:
+    """Rate and pattern of its frames, as far as they are told."""
+    return [told for told in (sample.fps, sample.frame_pattern) if told is not None]
 
 
 def decided_once(folder: Path, name: str, value: Any, group: Processes) -> Any:

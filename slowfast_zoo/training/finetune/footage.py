@@ -149,15 +149,19 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
     that trembles makes everything fast, so that alone doesn't decide (gestures of
     benchmarks/accuracy/made_sets.py). Published ones keep their clip, which their kernels were trained for,
     at their rate in seconds, as PySlowFast's configurations for AVA keep that of Kinetics. Neither is longer
-    than three of four clips, as far as there are frames for it.
+    than three of four clips, as far as there are frames for it. Without a rate both count frames.
 
     Source: https://github.com/facebookresearch/SlowFast/tree/main/configs/AVA.
     """
+    notes = []
+    if spec.time_base != "frames" and footage.fps is None:
+        spec = spec.replace(time_base="frames", fps=None)
+        notes.append("Nothing says the frame rate of the clips (--fps), so the network's clip counts frames.")
     if is_small(model):
         spec, note = _for_small(spec, model, footage)
     else:
         spec, note = _for_published(spec, footage)
-    notes = [note]
+    notes.append(note)
     if footage.frames < spec.num_frames:
         notes.append(
             f"Three of four clips have {counted(footage.frames, 'frame')} or more, which is less than the"

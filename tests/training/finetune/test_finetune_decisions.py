@@ -125,7 +125,8 @@ def test_faster_motion_has_a_shorter_pace() -> None:
 def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, views: int) -> None:
     spec, notes = fitting_clip(TINY, SMALL, footage)
     assert (spec.num_frames, spec.frame_stride, spec.fps) == (frames, 1, fps)
-    assert spec.num_frames / fps <= max(footage.frames, 8) / 25 * 1.01 or footage.frames == 300
+    assert footage.fps is not None
+    assert spec.num_frames / fps <= max(footage.frames, 8) / footage.fps * 1.01
     assert notes[0].startswith(f"Clips of {frames} frames, {fps:g} a second: ")
     assert ("is filled in" in notes[-1]) == (footage.frames < frames)
     assert fitting_views(spec, footage) == (views, 1)
@@ -136,6 +137,26 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     _, notes = fit_clip(model, footage, keep_clip=True, views=(2, 3))
     assert notes == ["Scores look at 2x3 views of each video, as predict does with the views 'published'."]
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "footage", "frames", "stride", "views"),
+    [
+        (SMALL, Footage(40, 40, None, 2.2), 16, 2, 1),
+        (SMALL, Footage(40, 70, None, 9.0), 16, 2, 3),
+        (SMALL, Footage(12, 12, None, 4.0), 12, 1, 1),
+        (LARGE, Footage(300, 300, None, 3.0), 8, 1, 10),
+    ],
+)
+def test_clips_without_a_rate_are_counted_in_frames(
+    model: ModelSpec, footage: Footage, frames: int, stride: int, views: int
+) -> None:
+    spec, notes = fitting_clip(TINY, model, footage)
+    assert (spec.time_base, spec.fps, spec.num_frames, spec.frame_stride) == ("frames", None, frames, stride)
+    assert notes[0] == (
+        "Nothing says the frame rate of the clips (--fps), so the network's clip counts frames."
+    )
+    assert fitting_views(spec, footage) == (views, 1)
 
 
 def test_clips_of_several_rates_count_as_if_they_had_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.finetune_clips import make_clips, make_model
+from support.finetune_clips import CLIP_SPEC, make_clips, make_model
+from support.movies import write_video
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
@@ -142,6 +143,34 @@ def test_other_settings_or_another_start_are_not_gone_on_with(clips: Path, tmp_p
     assert start_of(random[0]) == start_of(random[1]) == "slowfast_tiny, no published weights"
     assert start_of(slowfast_tiny(True)).startswith("slowfast_tiny:camera-motion (")
     assert start_of(slowfast_tiny(True, num_classes=3)) == start_of(slowfast_tiny(True))
+
+
+def timed_model() -> SlowFast:
+    model = make_model()
+    model.clip_spec = CLIP_SPEC.replace(time_base="fps-scaled", fps=5)
+    return model
+
+
+def test_frames_without_a_rate_are_counted_or_refused(clips: Path, tmp_path: Path) -> None:
+    result = tune(clips, tmp_path / "w", timed_model(), keep_clip=False)
+    assert (result.model.clip_spec.time_base, result.model.clip_spec.fps) == ("frames", None)
+    assert len(result.evaluation.names) == 2 and not result.evaluation.failed
+    told = rf"rate of 6 of 6 clips, such as '{clips / 'dark' / '0.npy'}', and the .* with fps=25 \(--fps\)"
+    with pytest.raises(DataError, match=told):
+        tune(clips, tmp_path / "v", timed_model(), keep_clip=True)
+    shutil.copytree(clips, tmp_path / "mixed")
+    for label in ("dark", "light"):
+        (tmp_path / "mixed" / label / "0.npy").unlink()
+        write_video(tmp_path / "mixed" / label / "0.mkv", np.load(clips / label / "0.npy"))
+    for resume in (False, False, True):
+        with pytest.raises(DataError, match="frame rate of 4 of 6 clips, such as "):
+            tune(tmp_path / "mixed", tmp_path / "v", timed_model(), keep_clip=False, resume=resume)
+    read = [read_annotations(tmp_path / "mixed", fps=fps) for fps in (25, 50)]
+    result = tune(read[0], tmp_path / "v", timed_model(), keep_clip=False)
+    assert result.model.clip_spec.time_base == "fps-scaled"
+    with pytest.raises(TrainingError, match=r"other settings \(data 6 clips \(\w{8}\) -> 6 clips \("):
+        tune(read[1], tmp_path / "v", timed_model(), keep_clip=False, resume=True)
+    assert tune(read[0], tmp_path / "v", timed_model(), keep_clip=False, resume=True).sure == result.sure
 
 
 def test_one_at_a_time_in_a_folder_and_nothing_of_others_is_touched(clips: Path, tmp_path: Path) -> None:
