@@ -1,7 +1,8 @@
 """How the items of a dataset become batches that are the same for any number of workers.
 
 While an item is made, the global generators of ``random``, NumPy and torch are seeded by (seed, epoch,
-index), so that augmentation repeats exactly. What a dataset is stands in ``slowfast_zoo.data.dataset``.
+index), and where an item is drawn again in an epoch by how often it was before, so that augmentation repeats
+exactly, and no clip is the same twice. What a dataset is stands in ``slowfast_zoo.data.dataset``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class ItemKey(NamedTuple):
     """Counted from 0."""
     item: int
     """Position in the dataset."""
+    draw: int = 0
+    """How often the item was drawn in the epoch before."""
 
 
 class Batch(NamedTuple):
@@ -71,7 +74,8 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
         self.set_epoch: Callable[[int], object] | None = getattr(dataset, "set_epoch", None)
 
     def __getitem__(self, key: ItemKey) -> tuple[int, Any, Any, str | None]:
-        words = np.random.SeedSequence([self.seed, *key]).generate_state(4)
+        again = [key.draw] if key.draw else []
+        words = np.random.SeedSequence([self.seed, key.stream, key.epoch, key.item, *again]).generate_state(4)
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
         with torch.random.fork_rng(devices=[]):
             random.seed(int(words[0]))
@@ -203,17 +207,19 @@ class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
         return len(self.steps) * self.micro_batches
 
     def __iter__(self) -> Iterator[list[ItemKey]]:
-        epoch, order = -1, np.empty(0, np.int64)
+        epoch, order, draws = -1, np.empty(0, np.int64), np.empty(0, np.int64)
         step_size = self.micro_batch * self.micro_batches * self.world
         for step in self.steps:
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 order = self._order(epoch, step_size * self.steps_per_epoch)
+                draws = _drawn_before(order)
             start = step % self.steps_per_epoch * step_size
             for micro in range(self.micro_batches):
                 first = start + (micro * self.world + self.rank) * self.micro_batch
-                chosen = order[first : first + self.micro_batch]
-                yield [ItemKey(self.stream, epoch, int(index)) for index in chosen]
+                chosen = slice(first, first + self.micro_batch)
+                drawn = zip(order[chosen].tolist(), draws[chosen].tolist(), strict=True)
+                yield [ItemKey(self.stream, epoch, item, draw) for item, draw in drawn]
 
     def _order(self, epoch: int, count: int) -> npt.NDArray[np.int64]:
         # Indices have the word 2**32 - 1 of the seed to themselves: no item has that number.
@@ -222,6 +228,15 @@ class StepKeys(torch.utils.data.Sampler[list[ItemKey]]):
             chances = np.asarray(self.sample_weights, np.float64)
             return rng.choice(self.size, count, p=chances / chances.sum())
         return rng.permutation(self.size)[:count]
+
+
+def _drawn_before(order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How often the item at each place of the order is at earlier ones, ``(N,)``."""
+    places = np.argsort(order, kind="stable")
+    alike = order[places]
+    before = np.empty_like(places)
+    before[places] = np.arange(len(order)) - np.searchsorted(alike, alike)
+    return before
 
 
 class _Batches(torch.utils.data.DataLoader[Any]):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.training_clips import Clips, Fixed
@@ -125,6 +127,41 @@ def test_a_step_has_the_same_clips_however_it_is_divided() -> None:
     assert len(set.union(*expected[:3])) == 24, "no clip twice in an epoch"
     assert expected[:3] != expected[3:]
     assert steps(2, 1) == steps(1, 2) == steps(4, 2) == expected
+
+
+def drawn(steps: range, world: int = 1) -> list[list[ItemKey]]:
+    """The keys of each step, of all processes, where the first two of five items are drawn most often."""
+    how: dict[str, Any] = {"micro_batch": 4 // world, "micro_batches": 1, "steps_per_epoch": 3, "seed": 3}
+    weights = (0.4, 0.3, 0.1, 0.1, 0.1)
+    parts = [
+        StepKeys(5, steps=steps, rank=rank, world=world, sample_weights=weights, **how)
+        for rank in range(world)
+    ]
+    return [[key for keys in step for key in keys] for step in zip(*parts, strict=True)]
+
+
+def test_an_item_that_is_drawn_again_is_another_clip() -> None:
+    steps = drawn(range(6))
+    for epoch in (steps[:3], steps[3:]):
+        keys = [key for step in epoch for key in step]
+        assert len({*keys}) == 12
+        for item in range(5):
+            draws = [key.draw for key in keys if key.item == item]
+            assert draws == [*range(len(draws))]
+    assert drawn(range(2, 6)) == steps[2:], "gone on with in the middle of an epoch"
+    assert drawn(range(6), world=2) == drawn(range(6), world=4) == steps
+    first, again, third = (KeyedItems(Clips(), 5)[ItemKey(0, 1, 4, draw)][1] for draw in range(3))
+    assert not (torch.equal(first, again) or torch.equal(first, third) or torch.equal(again, third))
+
+
+def test_the_first_draw_of_an_item_has_the_seed_that_the_module_says() -> None:
+    class Number(Clips):
+        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+            return torch.full((3, 4, 8, 8), random.random(), dtype=torch.float64), 0
+
+    seed = int(np.random.SeedSequence([5, 0, 1, 4]).generate_state(1)[0])
+    found = KeyedItems(Number(), 5)[ItemKey(0, 1, 4)][1]
+    assert found.unique().tolist() == [random.Random(seed).random()]
 
 
 def test_bytes_are_normalized_as_the_clip_spec_says() -> None:
