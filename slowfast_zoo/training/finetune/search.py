@@ -164,7 +164,9 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
         return Choice(first, (), (f"{len(clips.samples)} clips are too few to compare recipes. {taken}",))
     count, each = affordable(steps, len(tried))
     if count < 2:
-        return Choice(first, (), (f"The budget is too short to compare recipes. {taken}",))
+        own = "epochs" in workshop.changes
+        why = f"{steps.training} steps are too few" if own else "The budget is too short"
+        return Choice(first, (), (f"{why} to compare recipes. {taken}",))
     try:
         folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=workshop.seed)
     except DataError as error:

@@ -384,6 +384,7 @@ class Bench:
         self.known, self.start, self.group_by, self.seed = scores, make_model(), None, 0
         self.trained: list[str] = []
         self.group = ALONE
+        self.changes: dict[str, Any] = {}
 
     def train(self, recipe: recipes.FinetuneRecipe, *_: Any, **__: Any) -> tuple[str, list[str]]:
         self.trained.append(recipe.name)
@@ -468,6 +469,10 @@ def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
         choice = choose(Bench(), data, tmp_path, steps)  # type: ignore[arg-type]
         assert words in choice.notes[0]
     assert choice.recipe.name == "probe"
+    told = Bench()
+    told.changes = {"epochs": 20}
+    choice = choose(told, clips, tmp_path, Steps(60, 60, True))  # type: ignore[arg-type]
+    assert choice.notes[0].startswith("60 steps are too few to compare recipes. Taken, as the first choice")
 
 
 def test_a_plan_is_made_once(tmp_path: Path) -> None:
