@@ -35,6 +35,11 @@ _PATCHED_FROM_OTHER_THREADS = frozenset(("ffv1",))
 
 _LATEST_START_SECONDS = 3600.0  # behind the first sound; more is a damaged stamp
 
+_LONG, _MOST_KEPT = 5000, 8
+"""Packets of a file that take long enough to read that what they tell is kept, and files it is kept of."""
+_kept: dict[tuple[str, int, int], packets.PacketIndex] = {}
+"""For whoever opens a part of the same file next, by ``Media.unchanged``."""
+
 
 class IndexMismatch(Exception):
     """What was decoded isn't what the packets promised, or is damaged; never leaves this room."""
@@ -235,13 +240,25 @@ class PacketDecoder(Decoder):
         if self.index is None:
             if self.position:
                 self.rewind()
-            self.index = packets.scan(self._container, self.track, self._media.head)
-            self._media.check()
+            self.index = self._read_index()
             self.stamps = self.index.stamps
             self.rewind()
             if not self.index.sound or not self._begins_as_promised(self.index):
                 raise IndexMismatch
         return self.index.count
+
+    def _read_index(self) -> packets.PacketIndex:
+        file = self._media.unchanged
+        known = _kept.get(file) if file else None
+        if known is not None:
+            return known
+        index = packets.scan(self._container, self.track, self._media.head)
+        self._media.check()
+        if file and index.count >= _LONG and file == self._media.unchanged:
+            _kept[file] = index
+            for oldest in list(_kept)[:-_MOST_KEPT]:
+                _kept.pop(oldest, None)
+        return index
 
     def _begins_as_promised(self, index: packets.PacketIndex) -> bool:
         """Whether the first frame is that of the first packet, and a frame has a packet of its own.

@@ -153,6 +153,17 @@ class Media:
         self._place = place
         self._owned = owned
 
+    @property
+    def unchanged(self) -> tuple[str, int, int] | None:
+        """Path, bytes and time of change of a file, equal as long as its content is; None of all else."""
+        if not isinstance(self._place, Path):
+            return None
+        try:
+            facts = self._place.stat()
+        except OSError:
+            return None
+        return str(self._place.absolute()), facts.st_size, facts.st_mtime_ns
+
     def open_container(self) -> Any:
         """A new PyAV container at its beginning; the one before must be closed.
 

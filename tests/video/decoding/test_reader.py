@@ -219,6 +219,40 @@ def test_going_back_reads_again(clip: Path, frames: np.ndarray) -> None:
             assert np.array_equal(video.frames([index])[0], frames[index])
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_packets_of_a_long_file_are_read_once_while_it_stays_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, frames: np.ndarray, suffix: str
+) -> None:
+    scan, scanned = packets.scan, list[str]()
+
+    def counted(container: Any, *rest: Any) -> packets.PacketIndex:
+        scanned.append(container.name)
+        return scan(container, *rest)
+
+    monkeypatch.setattr(packets, "scan", counted)
+    monkeypatch.setattr(decoders, "_LONG", N // 2)
+    monkeypatch.setattr(decoders, "_kept", {})
+    path = write(tmp_path / f"long.{suffix}", frames, "libx264", crf="10")
+    expected = in_order(path)
+    for _ in range(3):
+        with open_video(path) as video:
+            assert video.num_frames == N and video.fps == 25 and not video.damaged_frames
+            assert np.array_equal(video.frames([50, 3, 59]), expected[[50, 3, 59]])
+    assert scanned == [str(path)]
+    for count in (N - 20, N // 2 - 1):
+        write(path, frames[:count], "libx264", crf="10")
+        for _ in range(2):
+            with open_video(path) as video:
+                assert video.num_frames == count
+    assert scanned == [str(path)] * 4, "a short file is read again"
+    write(path, frames, "libx264", crf="10")
+    for number in range(10):
+        (tmp_path / f"{number}.{suffix}").write_bytes(path.read_bytes())
+        open_video(tmp_path / f"{number}.{suffix}").close()
+    open_video(path.read_bytes()).close()
+    assert [Path(name).stem for name, *_ in decoders._kept] == [*"23456789"]
+
+
 @pytest.mark.parametrize(
     ("codec", "content", "shown"),
     [
