@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from support.finetune_clips import SPEC, make_clips, make_model, without_probe
+from support.finetune_clips import SPEC, make_clips, make_model
 from support.movies import write_video
 from torch import Tensor
 
@@ -493,46 +495,74 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_FEWEST_STEPS", 1)
 
 
-@pytest.mark.usefixtures("short")
-def test_killed_anywhere_it_ends_in_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each trial, in the probe, in the training, in the training on everything."""
+class Mortal(SlowFast):
+    """Counts its passes in each stage of a fine-tuning, and dies in one of them."""
 
-    class Mortal(SlowFast):
-        passes, last = 0, 10**9
+    stage = ""
+    passes: ClassVar[Counter[str]] = Counter()
+    last: ClassVar[tuple[str, int]] = "", 0
 
-        def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-            type(self).passes += 1
-            if type(self).passes == type(self).last:
-                raise KeyboardInterrupt
-            return super().forward_features(clip)
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        self.passes[self.stage] += 1
+        if (self.stage, self.passes[self.stage]) == self.last:
+            raise KeyboardInterrupt
+        return super().forward_features(clip)
 
-    make_clips(tmp_path / "d", {"dark": 6, "light": 6})
 
-    def mortal() -> SlowFast:
+@pytest.fixture
+def mortal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SlowFast]:
+    """A model that knows in which stage it is; a linear probe gets nothing right, so that one is trained."""
+    tried, train = search._Bench._tried, trials.Workshop.train
+
+    def told(bench: search._Bench, recipe: recipes.FinetuneRecipe, number: int) -> dict[str, Any]:
+        Mortal.stage = f"{recipe.name} {number}"
+        result = tried(bench, recipe, number)
+        return result if recipe.config else {"scores": [0.0] * len(result["scores"]), "right": 0}
+
+    def trained(workshop: trials.Workshop, recipe: recipes.FinetuneRecipe, *rest: Any, **how: Any) -> Any:
+        if not how.get("trial"):
+            Mortal.stage = rest[1].name if recipe.config else "probe"
+        result = train(workshop, recipe, *rest, **how)
+        Mortal.stage = ""
+        return result
+
+    def made() -> SlowFast:
         model = make_model()
-        model.__class__ = Mortal
+        model.__class__, Mortal.stage, Mortal.passes = Mortal, "", Counter()
         return model
 
+    monkeypatch.setattr(search._Bench, "_tried", told)
+    monkeypatch.setattr(trials.Workshop, "train", trained)
+    return made
+
+
+@pytest.mark.usefixtures("short")
+def test_killed_in_each_stage_it_ends_in_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mortal: Callable[[], SlowFast]
+) -> None:
+    """In each trial, in the probe, in the training, in the training on everything."""
+    make_clips(tmp_path / "d", {"dark": 6, "light": 6})
     config = {"workers": 0, "deterministic": True, "batch_size": 4}
     options: dict[str, Any] = {"budget_seconds": 1e6, "config": config, "keep_clip": True, "views": "quick"}
-    without_probe(monkeypatch)
-    unbroken = tune(tmp_path / "d", tmp_path / "u", mortal(), **options)
-    total = Mortal.passes
+    unbroken, work = tune(tmp_path / "d", tmp_path / "once", mortal(), **options), tmp_path / "killed"
     assert len(unbroken.tried) > 2
-    assert {path.name for path in (tmp_path / "u").iterdir()} >= {"all", "plan.json", "search.json", "model"}
-    for part in (0.3, 0.85):
-        work = tmp_path / f"{part}"
-        Mortal.passes, Mortal.last = 0, max(round(part * total), 1)
+    assert {path.name for path in unbroken.work_dir.iterdir()} >= {"all", "plan.json", "search.json", "model"}
+    stages = {stage: count for stage, count in Mortal.passes.items() if stage}
+    assert [*stages][:3] == ["learn 0", "gentle 0", "probe 0"] and "learn 1" in stages
+    assert [*stages][-3:] == ["probe", "once", "all"]
+    for stage, count in stages.items():
+        model = mortal()
+        monkeypatch.setattr(Mortal, "last", (stage.replace("once", "killed"), -(-count // 2)))
         with pytest.raises(KeyboardInterrupt):
-            tune(tmp_path / "d", work, mortal(), **options)
-        Mortal.last = 10**9
-        resumed = tune(tmp_path / "d", work, mortal(), **options, resume=True)
-        assert (resumed.recipe, resumed.tried) == (unbroken.recipe, unbroken.tried)
-        for (name, value), other in zip(
-            unbroken.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
-        ):
-            assert torch.equal(value, other), name
-        assert resumed.evaluation.metrics == unbroken.evaluation.metrics
+            tune(tmp_path / "d", work, model, **options, resume=work.exists())
+    monkeypatch.setattr(Mortal, "last", ("", 0))
+    resumed = tune(tmp_path / "d", work, mortal(), **options, resume=True)
+    assert (resumed.recipe, resumed.tried) == (unbroken.recipe, unbroken.tried)
+    for (name, value), other in zip(
+        unbroken.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(value, other), name
+    assert resumed.evaluation.metrics == unbroken.evaluation.metrics
     with pytest.raises(TrainingError, match=r"other settings \(budget_seconds 1000000.0 -> 5"):
         tune(tmp_path / "d", work, mortal(), **{**options, "budget_seconds": 5.0}, resume=True)
 
@@ -614,7 +644,8 @@ def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
     (tmp_path / "d" / "c39" / "bad.mp4").write_bytes(b"\0" * 9)
     twice = (tmp_path / "d" / "c30" / "0.npy").read_bytes()
     (tmp_path / "d" / "c31" / "same.npy").write_bytes(twice)
-    result = tune(tmp_path / "d", tmp_path / "w", recipe="probe", everything=False, views="quick")
+    options: dict[str, Any] = {"recipe": "learn", "config": {"workers": 0, "epochs": 1}, "views": "quick"}
+    result = tune(tmp_path / "d", tmp_path / "w", everything=False, **options)
     told = "\n".join(result.notes)
     assert result.model.spec.num_classes == 40
     for words in (
@@ -626,7 +657,11 @@ def test_forty_classes_of_which_twenty_have_one_clip(tmp_path: Path) -> None:
         "Three of four clips have 3 frames or more, which is less than the 4 of the network's clip",
     ):
         assert words in told, words
-    assert how_sure(result.evaluation, folds=True, sources=len(result.evaluation.names)) in str(result)
+    scores, targets = np.stack(result.evaluation.scores), result.evaluation.targets
+    right, count = int((scores.argmax(1) == targets).sum()), len(targets)
+    assert 8 <= count <= 20
+    assert result.sure.startswith(f"How sure: {right} of {count} clips right, so of other such clips ")
+    assert result.sure in str(result)
 
 
 def test_how_sure_it_is() -> None:
