@@ -40,10 +40,12 @@ _FIELDS = {
     "frame_pattern": ("frame_pattern",),
 }
 _BOUND = re.compile(
-    r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}(start|begin|end|stop|from|to|duration|offset)"
+    r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}"
+    r"(start|begin|end|stop|from|to|in|out|first|last|duration|offset)"
     r"(_?(frames?|f|times?|timestamp|secs?|seconds?|s|ms|msec|us|idx|index|pos|num|number|no|nr)){0,3}"
+    r"|((time|frame|clip|action|event)_)?(segment|timestamp|interval)s?(_?(frames?|secs?|seconds?|s|ms))?"
 )
-"""What a column of a part's bounds is called, in whatever unit; "from_camera" is none."""
+"""What a column of a part's bounds is called, in whatever unit; "from_camera" and "segment_id" are none."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
 """What can't be the number of a class."""
@@ -74,8 +76,8 @@ def is_table(line: str, separator: str | None) -> bool:
     """Whether a list's first line is a header, of names one of which at least is known, or begins JSON."""
     if line.lstrip()[:1] in ("{", "["):
         return True
-    names = [_normal(name) for name in _split(line, separator)]
-    if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & set(names):
+    names = [name.strip().lower() for name in _split(line, separator)]
+    if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & {*map(_normal, names)}:
         return False
     return not any(name.isdigit() or Path(name).suffix in CLIP_SUFFIXES for name in names)
 
@@ -213,7 +215,8 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _normal(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
+    """``Start (s)`` as ``start_s``."""
+    return re.sub(r"[\s\-.:()\[\]]+", "_", name.strip(" \t\r\n-.:()[]").lower())
 
 
 def _split(line: str, separator: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ def test_headers_of_other_tools(clips: Path, header: str) -> None:
         ),
         *(("start_s,end_s", "1,2.5"), ("Start Secs,Stop Secs", "1,2.5"), ("start,end,duration", "1,2.5,9")),
         *(("start,end,start_frame", "1,2.5,30"), ("time_start,start_time,time_end", "1,3,2.5")),
+        *(
+            ("Start (s),End (s)", "1,2.5"),
+            ("start [sec],end [sec]", "1,2.5"),
+            ("time: start,time.end", "1,2.5"),
+        ),
     ],
 )
 def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
@@ -118,14 +124,18 @@ def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
             ("startFrame,num_frames", "startframe"),
             ("offset,fps", "offset"),
         ),
+        *(("in,out", "in"), ("first (s),last (s)", "first (s)"), ("timestamp,fps", "timestamp")),
+        *(("segment,fps", "segment"), ("Start (ms),fps", "start (ms)"), ("interval_s,fps", "interval_s")),
     ],
 )
 def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: str) -> None:
     names = header.split(",")
-    with pytest.raises(DataError, match=rf"'{column}' isn't known.* accepted: start and end in seconds"):
+    with pytest.raises(
+        DataError, match=rf"'{re.escape(column)}' isn't known.* accepted: start and end in seconds"
+    ):
         read(clips, f"path,label,{header}\njump/a.mp4,x,1,2")
     record = {"path": "jump/a.mp4", "label": "x", names[0].lower(): 1, names[1]: 2}
-    with pytest.raises(DataError, match=rf"'{column}' isn't known"):
+    with pytest.raises(DataError, match=rf"'{re.escape(column)}' isn't known"):
         read(clips, json.dumps([record]))
 
 
@@ -133,6 +143,7 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: st
     "header",
     [
         *("duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"),
+        *("segment_id,first_name", "indoor,out_of_focus"),
         *("from_camera,stop_sign", "offset_y,start_pose", "endless,to_person", f"start{'times' * 99}!,x"),
     ],
 )
@@ -175,6 +186,39 @@ def test_divided_data_may_be_json(clips: Path) -> None:
     (clips / "training.csv").write_text("path,label\njump/clip 0.mkv,jump\n")
     with pytest.raises(DataError, match=r"two train parts: 'train\.csv' and 'training\.csv'"):
         find_splits(clips)
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "part"),
+    [
+        ("training", "testing", "test"),
+        ("Train", "Dev", "val"),
+        ("train", "eval", "val"),
+        ("train", "validate", "val"),
+    ],
+)
+def test_parts_have_many_names(clips: Path, train: str, other: str, part: str) -> None:
+    for place in (train, other):
+        (clips / "data" / place / "a").mkdir(parents=True)
+        (clips / "data" / place / "a" / "x.mp4").write_bytes(b"x")
+    assert [*read_splits(clips / "data")] == ["train", part]
+
+
+@pytest.mark.parametrize(
+    ("train", "other"), [("train_set", "test_set"), ("train1", "val1"), ("train", "test2")]
+)
+def test_parts_that_are_called_otherwise_are_no_classes(clips: Path, train: str, other: str) -> None:
+    for place in (train, other):
+        (clips / "data" / place / "a").mkdir(parents=True)
+        (clips / "data" / place / "a" / "x.mp4").write_bytes(b"x")
+    with pytest.raises(
+        DataError, match=rf"{train}' holds folders of clips.*call the parts train, val and test"
+    ):
+        read_parts(clips / "data")
+    (clips / "data" / train / "a" / "x.mp4").rename(
+        clips / "data" / train / "x.mp4"
+    )  # a class of locomotives
+    assert read_annotations(clips / "data").class_names == tuple(sorted((train, other)))
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
