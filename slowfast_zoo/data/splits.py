@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.data.folders import SPLITS
+from slowfast_zoo.errors import DataError, InputError, quoted
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
 _PARTS = (
@@ -44,6 +45,8 @@ _COVERED = 0.6
 """Part of the clips whose word is met in several classes."""
 
 
+PART_COLUMNS = ("split", "subset", "part", "partition", "set")
+"""What a column of a table may be called that says of each clip to which part of the data it belongs."""
 AUTO = "auto"
 """``group_by``: what file names suggest; see ``resolved``."""
 
@@ -190,6 +193,47 @@ def grouping_notes(annotations: Annotations, group_by: str | None) -> list[str]:
         "Each clip counts as a source of its own: no names of parts of one recording were met. --group-by"
         " keeps clips of one person or recording together."
     ]
+
+
+def column_parts(annotations: Annotations) -> tuple[dict[str, Annotations], list[str]]:
+    """The parts that a column of their table names ("split", "subset" ...), all classes in each.
+
+    Nothing where no column names two parts, as in Kinetics' lists, whose column says the same of all clips.
+
+    Returns:
+        The parts by name, "train" first where it is, and what there is to say about them.
+
+    Raises:
+        DataError: a column names parts and something else, or two name different ones.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    rows = [{name.casefold(): text for name, text in sample.columns} for sample in annotations.samples]
+    for column in PART_COLUMNS:
+        texts = [row.get(column, "") for row in rows]
+        parts = [SPLITS.get(text.strip().lower(), "") for text in texts]
+        if not any(parts):
+            continue
+        if "" in parts:
+            other = parts.index("")
+            sample, known = annotations.samples[other], next(filter(None, parts))
+            raise DataError(
+                f"{sample.where or sample.name}: the column '{column}' says '{texts[other]:.40}', and {known}"
+                " elsewhere; accepted: train, val and test alone, or give the column another name."
+            )
+        found[tuple(parts)] = column
+    divisions = [(parts, column) for parts, column in found.items() if len({*parts}) > 1]
+    if len(divisions) > 1:
+        raise DataError(
+            f"The columns {quoted(column for _, column in divisions)} name different parts; give all but one"
+            " another name."
+        )
+    if not divisions:
+        return {}, []
+    ((each, column),) = divisions
+    there = {name: [i for i, part in enumerate(each) if part == name] for name in ("train", "val", "test")}
+    divided = {name: annotations.subset(places) for name, places in there.items() if places}
+    counts = ", ".join(f"{len(part.samples)} in {name}" for name, part in divided.items())
+    return divided, [f"The column '{column}' divides the clips: {counts}."]
 
 
 def split_annotations(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 import json
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
+from slowfast_zoo.data.folders import SPLITS
 from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
+from slowfast_zoo.data.splits import PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import write_bytes
 
@@ -168,6 +171,8 @@ def _harmless(names: Iterable[str], used: Sequence[str], label: str) -> list[str
 def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
     """Writes each part as FOLDER/part.csv, and the classes as FOLDER/labels.txt.
 
+    Columns that name other parts are left out.
+
     Raises:
         DataError: the folder can't be written.
     """
@@ -177,7 +182,23 @@ def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
         raise DataError(f"The folder '{folder}' can't be written: {error.strerror or error}.") from error
     write_text(folder / "labels.txt", format_labels(next(iter(parts.values())).class_names))
     for part, clips in parts.items():
-        write_table(folder / f"{part}.csv", clips)
+        write_table(folder / f"{part}.csv", _without_parts(clips))
+
+
+def _without_parts(annotations: Annotations) -> Annotations:
+    """The clips without columns that say to which part they belong."""
+    samples = tuple(
+        dataclasses.replace(
+            sample,
+            columns=tuple(
+                (name, text)
+                for name, text in sample.columns
+                if name.casefold() not in PART_COLUMNS or text.strip().lower() not in SPLITS
+            ),
+        )
+        for sample in annotations.samples
+    )
+    return dataclasses.replace(annotations, samples=samples)
 
 
 def write_text(path: Path, text: str) -> None:
