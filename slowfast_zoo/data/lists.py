@@ -201,6 +201,8 @@ def read_splits(source: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
     Raises:
         DataError: as ``read_annotations``, or a part has other classes than "train".
     """
+    if kind_of(expanded(source)) == "folder" and not find_splits(expanded(source)):
+        return {}
     train, others, _ = _read_each(source, options)
     parts = {name: with_classes_of(train, part) for name, part in others.items()}
     return {"train": train} | parts if parts else {}
