@@ -246,7 +246,7 @@ def with_known_classes(train: Annotations, part: Annotations, name: str) -> tupl
     Raises:
         DataError: as ``Annotations.with_classes``: no clip is left, or one class is written in two ways.
     """
-    known = part.labels or () if train.labels is None else train.labels
+    known = {*((part.labels or ()) if train.labels is None else train.labels)}
     lost = {index for index, label in enumerate(part.labels or ()) if label not in known}
     kept = [index for index, sample in enumerate(part.samples) if not lost & {*sample.labels}]
     left_out = len(part.samples) - len(kept)

@@ -59,10 +59,11 @@ _PBTXT = re.compile(
 
 _SOLID = re.compile(r"\S")
 _SIDES = re.compile(
-    r"\b(left|right)|(left|right)\b|clock ?wise\b|\b[ac]?cw\b|\b(l ?(2|to) ?r|r ?(2|to) ?l)\b"
+    r"(?<![a-z])(left|right|([ac]?cw|l ?(2|to) ?r|r ?(2|to) ?l)(?![a-z]))|(left|right|clock ?wise)(?![a-z])"
 )
 _NO_SIDES = re.compile(
-    r"\b(left ?overs?|cleft|right(eous|ful)(ly|ness)?|(al|b|birth|copy|down|f|forth|out|up|\w*w)rights?)\b"
+    r"(?<![a-z])(left ?overs?|cleft|right(eous|ful)(ly|ness)?|"
+    r"(al|b|birth|copy|down|f|forth|out|up|[a-z]*w)rights?)(?![a-z])"
 )
 
 
@@ -159,7 +160,7 @@ def mirrored_classes(names: Sequence[str]) -> list[str]:
     They name a side or a sense of rotation, or two differ in a side alone, as "wave_L" and "wave_R" do.
     """
     plain = [re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).lower() for name in names]
-    unsided = [re.sub(r"left|right|\b[lr]", "*", name) for name in plain]
+    unsided = [re.sub(r"left|right|(?<![a-z])[lr]", "*", name) for name in plain]
     kinds = Counter(kind for kind, _ in {*zip(unsided, plain, strict=True)})
     return [
         name

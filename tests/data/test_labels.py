@@ -136,13 +136,22 @@ def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str])
         ("rollClockwise", True),
         *((name, True) for name in ("turnleft", "TURNLEFT", "rightturn", "lefthand punch", "LEFTHand")),
         *((name, True) for name in ("look leftwards", "righty", "cw", "turn_CCW", "counter clock-wise")),
-        *((name, True) for name in ("l2r", "slide R to L", "swipeleft", "turnLeft2")),
+        *((name, True) for name in ("l2r", "slide R to L", "swipeleft", "turnLeft2", "go2left3")),
         ("bright light", False),
         ("copyright", False),
         ("leftovers", False),
+        ("bright2", False),
         *(
             (name, False)
-            for name in ("Upright_row", "eat left-overs", "fright", "theft", "playwright", "wave_L")
+            for name in (
+                "bright2",
+                "Upright_row",
+                "eat left-overs",
+                "fright",
+                "theft",
+                "playwright",
+                "wave_L",
+            )
         ),
     ],
 )
