@@ -140,7 +140,6 @@ def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str])
         ("bright light", False),
         ("copyright", False),
         ("leftovers", False),
-        ("bright2", False),
         *(
             (name, False)
             for name in (
