@@ -52,7 +52,7 @@ def check_command(
     from slowfast_zoo.data.lists import read_annotations
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.check import PersonReport, check_persons
-    from slowfast_zoo.data.splits import resolved
+    from slowfast_zoo.data.splits import column_parts, resolved
     from slowfast_zoo.spec import ClipSpec
 
     if out is not None:
@@ -76,8 +76,10 @@ def check_command(
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
         for name in empty:
             echo(f"The class folder '{name}' holds no clips.", err=True)
+        divided, notes = column_parts(*parts.values()) if len(parts) == 1 else ({}, [])
+        parts = divided or parts
         group_by, told = resolved(next(iter(parts.values())), group_by)
-        for note in told:
+        for note in [*notes, *told]:
             echo(note, err=True)
         spec = ClipSpec() if model is None else model.clip_spec()
         report = check_data(parts, spec, group_by=group_by, decode=decode)

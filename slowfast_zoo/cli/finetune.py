@@ -115,7 +115,7 @@ def finetune_command(
         raise InputError(f"--linear-probe is --recipe probe; leave out it, or --recipe {recipe}.")
     import torch
 
-    from slowfast_zoo.data.lists import read_like, read_parts
+    from slowfast_zoo.data.lists import read_beside, read_parts
     from slowfast_zoo.evaluation.evaluate import format_table
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.finetune.finetune import finetune
@@ -130,7 +130,9 @@ def finetune_command(
     notes: list[str] = []
     if any(option is not None for option in reading.values()):
         source, notes = read_parts(data, **reading)
-        held_out = None if validation is None else read_like(validation, source["train"], **reading)
+        if validation is not None:
+            held_out, more = read_beside(validation, source["train"], **reading)
+            notes += more
     torch.manual_seed(config.get("seed", 0))
     network = model.untrained() if from_scratch else _start(model).load()
     if from_scratch:

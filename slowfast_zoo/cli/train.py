@@ -101,8 +101,9 @@ def train_command(
     RECIPE is a publisher's config name, or a model's name for the recipe of its default weights. The
     recipe camera-motion makes its own data. The network gets the classes of the data: their names are those
     of its folders or labels; a list of numbers is named by --labels or --recipe-labels, or --num-classes says
-    that it has no names. Recipes of models named *_roi take annotations of persons (a table, AVA's CSV,
-    CVAT's XML, MultiSports' pickle), and --root, where their videos are. On several GPUs or machines:
+    that it has no names. Of a table whose column "split" names parts, the part train is trained on. Recipes
+    of models named *_roi take annotations of persons (a table, AVA's CSV, CVAT's XML, MultiSports' pickle),
+    and --root, where their videos are. On several GPUs or machines:
     torchrun --nproc-per-node 8 --no-python slowfast-zoo train ...
     """
     import torch
@@ -324,22 +325,30 @@ def open_data(
         )
     if not kind_of(expanded(source)):
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
+    from slowfast_zoo.data.annotations import with_classes_of
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
-    from slowfast_zoo.data.lists import read_filled, read_like
+    from slowfast_zoo.data.lists import read_beside, read_filled, read_train
+    from slowfast_zoo.data.splits import column_parts
     from slowfast_zoo.network.slowfast import SlowFast
 
     options: ReadOptions = {} if reading is None else reading
     if isinstance(like, VideoDataset):
-        annotations = read_like(source, like.annotations, **options)
+        annotations, notes = read_beside(source, like.annotations, **options)
+    elif purpose == "train":
+        annotations, notes = read_train(source, **options)
     else:
         annotations, notes = read_filled(source, **options)
-        for note in notes:
-            echo(note, err=True)
-        labels = getattr(like, "labels", None)
-        if isinstance(like, SlowFast):
-            annotations = annotations.with_classes(labels, like.spec.num_classes, of="the model")
-        elif labels is not None:
-            annotations = annotations.with_classes(labels, len(labels), of="the training data")
+        with contextlib.suppress(DataError):  # which parts there are decides nothing here
+            notes += [f"{note} All are scored." for note in column_parts(annotations)[1]]
+    for note in notes:
+        echo(note, err=True)
+    labels = getattr(like, "labels", None)
+    if isinstance(like, VideoDataset):
+        annotations = with_classes_of(like.annotations, annotations)
+    elif isinstance(like, SlowFast):
+        annotations = annotations.with_classes(labels, like.spec.num_classes, of="the model")
+    elif labels is not None:
+        annotations = annotations.with_classes(labels, len(labels), of="the training data")
     if purpose != "train":
         return open_dataset(annotations, clip_spec, views="quick" if purpose == "validate" else "published")
     pairs = () if recipe is None else recipe.flip_pairs

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slowfast_zoo.data.labels import MOST_CLASSES, LabelMap, fault_of_name, spelling
-from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
+from slowfast_zoo.errors import DataError, InputError, VideoError, counted, did_you_mean, quoted
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.part import VideoPart
@@ -222,6 +222,43 @@ class Annotations:
                 )
             samples.append(dataclasses.replace(sample, labels=moved))
         return dataclasses.replace(self, samples=tuple(samples), labels=labels, num_classes=num_classes)
+
+
+def with_classes_of(train: Annotations, part: Annotations) -> Annotations:
+    """The part with the classes of "train"; numbers mean those that have them there.
+
+    Raises:
+        DataError: as ``Annotations.with_classes``.
+    """
+    return part.with_classes(
+        train.labels, train.num_classes, of="the training data", first_number=train.first_number
+    )
+
+
+def with_known_classes(train: Annotations, part: Annotations, name: str) -> tuple[Annotations, list[str]]:
+    """The part with the classes of "train", without clips of others, and what there is to say about those.
+
+    Args:
+        train: whose classes.
+        part: clips to validate or to test with.
+        name: of the part, for the sentence.
+
+    Raises:
+        DataError: as ``Annotations.with_classes``: no clip is left, or one class is written in two ways.
+    """
+    known = {*((part.labels or ()) if train.labels is None else train.labels)}
+    lost = {index for index, label in enumerate(part.labels or ()) if label not in known}
+    kept = [index for index, sample in enumerate(part.samples) if not lost & {*sample.labels}]
+    left_out = len(part.samples) - len(kept)
+    notes = []
+    if kept and left_out and not {spelling(part.class_names[i]) for i in lost} & {*map(spelling, known)}:
+        names = [label for i, label in enumerate(part.class_names) if i in lost and part.counts()[i]]
+        part = part.subset(kept)
+        notes = [
+            f"Left out {counted(left_out, 'clip')} of {name}, of classes without a clip to train with:"
+            f" {quoted(names)}."
+        ]
+    return with_classes_of(train, part), notes
 
 
 def unite_classes(parts: Mapping[str, Annotations]) -> dict[str, Annotations]:

@@ -18,12 +18,19 @@ SPLITS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
+    "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
     "test": "test",
+    "testing": "test",
 }
 """What folders and lists of a split dataset are called, and which part they are."""
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".txt", ".json")
 """The last is often another form of a list beside it, as Kinetics has it: it counts where it is alone."""
+_TRAINING = re.compile(r"train(ing)?([ _-]?(set|data|split|part|videos?|clips?|[0-9]+))*", re.IGNORECASE)
+"""What a folder may be called that is the part to train with rather than a class."""
 # Kinetics' files are called by video id, first and last second.
 _TIMED = re.compile(r"(.{11})_\d{6}_\d{6}")
 
@@ -86,6 +93,11 @@ def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
         raise DataError(
             f"'{folder}' holds parts of a dataset ({quoted(p.name for p in classes)}), not classes."
         )
+    if part := next((path for path in classes if _TRAINING.fullmatch(path.name) and _has_parts(path)), None):
+        raise DataError(
+            f"'{part}' holds folders of clips, so '{folder}' seems to hold parts of a dataset, not classes;"
+            " call the parts train, val and test, or, if it is a class, put its clips right into it."
+        )
     return Listing(samples, named=True)
 
 
@@ -106,6 +118,12 @@ def _clips_below(folder: Path) -> list[Path]:
 def _is_clip(path: Path) -> bool:
     """Whether it is no folder, or one of frames; pictures beside videos are stills of these."""
     return kind_of(path) != "folder" or (is_frame_folder(path) and not _holds(path, CLIP_SUFFIXES))
+
+
+def _has_parts(folder: Path) -> bool:
+    """Whether it holds folders of clips."""
+    inner = [path for path in _listed(folder) if kind_of(path) == "folder" and not _is_clip(path)]
+    return any(next(_walk(path, _is_clip), None) is not None for path in inner)
 
 
 def is_frame_folder(path: Path) -> bool:

@@ -16,6 +16,7 @@ import csv
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -57,8 +58,13 @@ _PBTXT = re.compile(
 )
 
 _SOLID = re.compile(r"\S")
-_SIDES = re.compile(r"left|right|(counter|anti)?clockwise", re.IGNORECASE)
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_SIDES = re.compile(
+    r"(?<![a-z])(left|right|([ac]?cw|l ?(2|to) ?r|r ?(2|to) ?l)(?![a-z]))|(left|right|clock ?wise)(?![a-z])"
+)
+_NO_SIDES = re.compile(
+    r"(?<![a-z])(left ?overs?|cleft|right(eous|ful)(ly|ness)?|"
+    r"(al|b|birth|copy|down|f|forth|out|up|[a-z]*w)rights?)(?![a-z])"
+)
 
 
 class LabelMap(NamedTuple):
@@ -149,8 +155,18 @@ def spelling(name: str) -> str:
 
 
 def mirrored_classes(names: Sequence[str]) -> list[str]:
-    """The classes whose names say that a horizontal flip makes another class of them."""
-    return [name for name in names if any(_SIDES.fullmatch(word) for word in _WORDS.findall(name))]
+    """The classes whose names say that a horizontal flip makes another class of them.
+
+    They name a side or a sense of rotation, or two differ in a side alone, as "wave_L" and "wave_R" do.
+    """
+    plain = [re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).lower() for name in names]
+    unsided = [re.sub(r"left|right|(?<![a-z])[lr]", "*", name) for name in plain]
+    kinds = Counter(kind for kind, _ in {*zip(unsided, plain, strict=True)})
+    return [
+        name
+        for name, words, kind in zip(names, plain, unsided, strict=True)
+        if kinds[kind] > 1 or _SIDES.search(_NO_SIDES.sub("", words))
+    ]
 
 
 def why_unflipped(names: Sequence[str]) -> str:

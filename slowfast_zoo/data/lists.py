@@ -32,9 +32,18 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack, get_args
 
 from slowfast_zoo.data import Form
-from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Annotations, Listing, Sample, number_classes
+from slowfast_zoo.data.annotations import (
+    CLIP_SUFFIXES,
+    Annotations,
+    Listing,
+    Sample,
+    number_classes,
+    with_classes_of,
+    with_known_classes,
+)
 from slowfast_zoo.data.folders import empty_classes, find_ids, find_splits, is_frame_folder, read_folder
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
+from slowfast_zoo.data.splits import column_parts
 from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
 from slowfast_zoo.errors import (
     DataError,
@@ -181,17 +190,22 @@ def read_filled(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Ann
     return found, [f"Left out classes whose folders hold no clips: {quoted(lost)}."] if lost else []
 
 
-def read_splits(folder: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:
+def read_splits(source: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:
     """The parts of a dataset that comes divided, with the classes of "train"; nothing where it isn't.
 
     Args:
-        folder: holds folders or lists called train and val or test.
+        source: a folder that holds folders or lists called train and val or test, or a table with a column
+            that says so.
         options: as in ``read_annotations``.
 
     Raises:
         DataError: as ``read_annotations``, or a part has other classes than "train".
     """
-    return read_parts(folder, **options)[0] if find_splits(expanded(folder)) else {}
+    if kind_of(expanded(source)) == "folder" and not find_splits(expanded(source)):
+        return {}
+    train, others, _ = _read_each(source, options)
+    parts = {name: with_classes_of(train, part) for name, part in others.items()}
+    return {"train": train} | parts if parts else {}
 
 
 def read_parts(
@@ -199,35 +213,84 @@ def read_parts(
 ) -> tuple[dict[str, Annotations], list[str]]:
     """``read_splits``, of what isn't divided all as "train", and what there is to say about the classes.
 
+    Clips of classes that "train" lacks are left out of the other parts.
+
     Raises:
-        DataError: as ``read_splits``.
+        DataError: as ``read_annotations``, or no clip of a part is of a class of "train".
     """
-    paths = find_splits(expanded(source)) or {"train": expanded(source)}
-    train, notes = read_filled(paths.pop("train"), **options)
-    others = {name: read_like(path, train, **options) for name, path in paths.items()}
-    return {"train": train} | others, notes
+    train, others, notes = _read_each(source, options)
+    parts = {"train": train}
+    for name, part in others.items():
+        parts[name], more = with_known_classes(train, part, name)
+        notes += more
+    return parts, notes
 
 
-def read_like(source: str | Path, train: Annotations, **options: Unpack[ReadOptions]) -> Annotations:
-    """The clips of a folder or a list with the classes of those that are there already.
+def read_train(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Annotations, list[str]]:
+    """``read_filled``, of a table that a column divides the part "train", and what there is to say.
 
-    Folders of these classes may be empty.
+    Raises:
+        DataError: as ``read_annotations`` and ``column_parts``, or the column names no training data.
+    """
+    train, _, notes = _divided(source, options)
+    return train, notes
+
+
+def read_beside(
+    source: str | Path, train: Annotations, **options: Unpack[ReadOptions]
+) -> tuple[Annotations, list[str]]:
+    """Clips to score with, beside those to train with, and what there is to say about them.
+
+    They have their own classes, whose folders may be empty. Of a table that a column divides, the part "val"
+    is read, else "test".
 
     Args:
         source: as in ``read_annotations``.
-        train: whose classes; a list of numbers means them where that list had numbers.
+        train: numbers and several labels are read as there.
         options: as in ``read_annotations``.
 
     Raises:
-        DataError: as ``read_annotations``, or other classes.
+        DataError: as ``read_annotations`` and ``column_parts``.
     """
+    found = _read_other(source, train, options)
+    parts, notes = column_parts(found)
+    name = "val" if "val" in parts else "test"
+    return (parts[name], [f"{notes[0]} Those in {name} are used."]) if parts else (found, [])
+
+
+def _read_other(source: str | Path, train: Annotations, options: ReadOptions) -> Annotations:
     if train.first_number is not None:
-        options["labels"] = None
-    options["multi_label"] = train.multi_label
-    found = read_annotations(source, skip_empty=True, **options)
-    return found.with_classes(
-        train.labels, train.num_classes, of="the training data", first_number=train.first_number
-    )
+        options = options | {"labels": None}
+    options = options | {"multi_label": train.multi_label}
+    return read_annotations(source, skip_empty=True, **options)
+
+
+def _read_each(
+    source: str | Path, options: ReadOptions
+) -> tuple[Annotations, dict[str, Annotations], list[str]]:
+    """What to train with, other parts with their own classes, and what there is to say."""
+    paths = find_splits(expanded(source))
+    if not paths:
+        return _divided(source, options)
+    train, notes = read_filled(paths.pop("train"), **options)
+    return train, {name: _read_other(path, train, options) for name, path in paths.items()}, notes
+
+
+def _divided(
+    source: str | Path, options: ReadOptions
+) -> tuple[Annotations, dict[str, Annotations], list[str]]:
+    """As ``_read_each``, of one folder of classes or of a list, which a column may divide."""
+    whole, notes = read_filled(source, **options)
+    parts, more = column_parts(whole)
+    if not parts:
+        return whole, {}, notes
+    if "train" not in parts:
+        raise DataError(f"'{source}' has no training data: {more[0]}")
+    train = parts.pop("train")
+    if options.get("labels") is None and train.labels is not None:
+        names = [name for name, count in zip(train.labels, train.counts(), strict=True) if count]
+        train = train.with_classes(names, len(names), of="the data", first_number=train.first_number)
+    return train, parts, notes + more
 
 
 def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sample:

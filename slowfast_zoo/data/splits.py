@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.data.folders import SPLITS
+from slowfast_zoo.errors import DataError, InputError, quoted
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
 _PARTS = (
@@ -36,10 +37,16 @@ _WORDS = (
     r"[_. -]([^/_. -]+)\.[^/.]+$",
     r"(?:^|/)([^/]+)/[^/]+$",
 )
+_COUNTERS = re.compile(r"\W*\d+\W*|(clip|vid|video|img|image|file|v|c)\d+", re.IGNORECASE)
+"""Words that number clips."""
+_TAKES = re.compile(r"(take|trial|rep|seq|t|r|e|d)\d+", re.IGNORECASE)
+"""Words that may number recordings of one person, or recordings that classes share."""
 _COVERED = 0.6
 """Part of the clips whose word is met in several classes."""
 
 
+PART_COLUMNS = ("split", "subset", "part", "partition", "set")
+"""What a column of a table may be called that says of each clip to which part of the data it belongs."""
 AUTO = "auto"
 """``group_by``: what file names suggest; see ``resolved``."""
 
@@ -77,7 +84,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         match = re.search(group_by, path.as_posix())
     except re.error as error:
         raise InputError(f"group_by={group_by!r} is no regular expression: {error}.") from error
-    if match is None and group_by in _WORDS:
+    if group_by in _WORDS and (match is None or _COUNTERS.fullmatch(match[1])):
         return alone
     if match is None:
         raise DataError(f"'{path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
@@ -96,12 +103,22 @@ class Groups(NamedTuple):
     """A regular expression for ``source_of``."""
     names: tuple[str, ...]
     """What it finds, sorted."""
+    others: tuple[tuple[str, ...], ...] = ()
+    """What other words of the names would find."""
 
     @property
     def found(self) -> str:
-        """How many, and which."""
-        shown = ", ".join(self.names[:4]) + (" ..." if len(self.names) > 4 else "")
-        return f"{len(self.names)} groups across classes ({shown})"
+        """How many, and which; by other words, too."""
+        shown = [", ".join(names[:4]) + " ..." * (len(names) > 4) for names in (self.names, *self.others)]
+        others = zip(map(len, self.others), shown[1:], strict=True)
+        return f"{len(self.names)} groups across classes ({shown[0]})" + "".join(
+            f", or {count} by another word ({names})" for count, names in others
+        )
+
+    @property
+    def takes(self) -> bool:
+        """Whether most names only number something."""
+        return 2 * sum(_TAKES.fullmatch(name) is not None for name in self.names) > len(self.names)
 
     def __str__(self) -> str:
         return (
@@ -113,32 +130,40 @@ class Groups(NamedTuple):
 def suggest_groups(annotations: Annotations) -> Groups | None:
     """What to group by where file names have a word in common across classes: "daria" of "daria_walk.avi".
 
-    Nothing where clips have sources already (parts of a recording), where such a word is a plain number,
-    which is a counter more often than a person, or where half of the clips have the same, such as "clip".
+    Nothing where clips have sources already (parts of a recording), where such a word only numbers clips
+    ("7", "clip07"), where half of the clips have the same, such as "clip", or where most classes would be a
+    single group. "take2" and the like count where no other word is found.
     """
     samples = annotations.samples
     if annotations.multi_label or len({source_of(sample) for sample in samples}) < len(samples):
         return None
-    found: list[Groups] = []
-    for word in _WORDS:
-        clips: Counter[str] = Counter()
-        labels: dict[str, set[int]] = defaultdict(set)
-        for sample in samples:
-            match = re.search(word, _original(sample).as_posix())
-            name = match[1] if match else ""
-            label = sample.labels[0]
-            if (
-                name
-                and not name.isdigit()
-                and name.lower() not in annotations.class_names[label].lower().split()
-            ):
-                clips[name] += 1
-                labels[name].add(label)
-        shared = sum(clips[name] for name, classes in labels.items() if len(classes) > 1)
-        usual = max(clips.values(), default=0) > len(samples) / 2
-        if not usual and 3 <= len(clips) <= len(samples) / 2 and shared >= _COVERED * len(samples):
-            found.append(Groups(word, tuple(sorted(clips))))
-    return max(found, key=lambda groups: len(groups.names), default=None)
+    found = [groups for word in _WORDS if (groups := _grouped(annotations, word)) is not None]
+    if not found:
+        return None
+    best = max(found, key=lambda groups: (not groups.takes, len(groups.names)))
+    return best._replace(others=tuple(sorted({groups.names for groups in found} - {best.names})))
+
+
+def _grouped(annotations: Annotations, word: str) -> Groups | None:
+    """What this word of the names finds, where it may name persons or recordings."""
+    samples = annotations.samples
+    own = [{name.lower(), *re.split(r"[\W_]+", name.lower())} for name in annotations.class_names]
+    clips: Counter[str] = Counter()
+    labels: dict[str, set[int]] = defaultdict(set)
+    sources: dict[int, list[str]] = defaultdict(list)
+    for sample in samples:
+        match = re.search(word, _original(sample).as_posix())
+        name, label = match[1] if match else "", sample.labels[0]
+        sources[label].append(source_of(sample, word))
+        if name and not _COUNTERS.fullmatch(name) and name.lower() not in own[label]:
+            clips[name] += 1
+            labels[name].add(label)
+    shared = sum(clips[name] for name, classes in labels.items() if len(classes) > 1)
+    usual = max(clips.values(), default=0) > len(samples) / 2
+    single = [len({*there}) == 1 for there in sources.values() if len(there) > 1]
+    if usual or not 3 <= len(clips) <= len(samples) / 2 or sum(single) > len(single) / 2:
+        return None
+    return Groups(word, tuple(sorted(clips))) if shared >= _COVERED * len(samples) else None
 
 
 def resolved(annotations: Annotations, group_by: str | None) -> tuple[str | None, list[str]]:
@@ -168,6 +193,47 @@ def grouping_notes(annotations: Annotations, group_by: str | None) -> list[str]:
         "Each clip counts as a source of its own: no names of parts of one recording were met. --group-by"
         " keeps clips of one person or recording together."
     ]
+
+
+def column_parts(annotations: Annotations) -> tuple[dict[str, Annotations], list[str]]:
+    """The parts that a column of their table names ("split", "subset" ...), all classes in each.
+
+    Nothing where no column names two parts, as in Kinetics' lists, whose column says the same of all clips.
+
+    Returns:
+        The parts by name, "train" first where it is, and what there is to say about them.
+
+    Raises:
+        DataError: a column names parts and something else, or two name different ones.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    rows = [{name.casefold(): text for name, text in sample.columns} for sample in annotations.samples]
+    for column in PART_COLUMNS:
+        texts = [row.get(column, "") for row in rows]
+        parts = [SPLITS.get(text.strip().lower(), "") for text in texts]
+        if not any(parts):
+            continue
+        if "" in parts:
+            other = parts.index("")
+            sample, known = annotations.samples[other], next(filter(None, parts))
+            raise DataError(
+                f"{sample.where or sample.name}: the column '{column}' says '{texts[other]:.40}', and {known}"
+                " elsewhere; accepted: train, val and test alone, or give the column another name."
+            )
+        found[tuple(parts)] = column
+    divisions = [(parts, column) for parts, column in found.items() if len({*parts}) > 1]
+    if len(divisions) > 1:
+        raise DataError(
+            f"The columns {quoted(column for _, column in divisions)} name different parts; give all but one"
+            " another name."
+        )
+    if not divisions:
+        return {}, []
+    ((each, column),) = divisions
+    there = {name: [i for i, part in enumerate(each) if part == name] for name in ("train", "val", "test")}
+    divided = {name: annotations.subset(places) for name, places in there.items() if places}
+    counts = ", ".join(f"{len(part.samples)} in {name}" for name, part in divided.items())
+    return divided, [f"The column '{column}' divides the clips: {counts}."]
 
 
 def split_annotations(
@@ -301,10 +367,12 @@ def leaks(parts: dict[str, Annotations], group_by: str | None = None) -> list[tu
 
     Args:
         parts: annotations by the name of the part.
-        group_by: as in ``source_of``.
+        group_by: as in ``source_of``; what numbers takes is no source that parts share.
     """
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     for part, clips in parts.items():
         for sample in clips.samples:
-            seen[source_of(sample, group_by)][part] += 1
+            source = source_of(sample, group_by)
+            if group_by not in _WORDS or not _TAKES.fullmatch(source):
+                seen[source][part] += 1
     return sorted((source, tuple(counts)) for source, counts in seen.items() if len(counts) > 1)

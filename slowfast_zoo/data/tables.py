@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 import json
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
+from slowfast_zoo.data.folders import SPLITS
 from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
+from slowfast_zoo.data.splits import PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import write_bytes
 
@@ -40,10 +43,12 @@ _FIELDS = {
     "frame_pattern": ("frame_pattern",),
 }
 _BOUND = re.compile(
-    r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}(start|begin|end|stop|from|to|duration|offset)"
+    r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}"
+    r"(start|begin|end|stop|from|to|in|out|first|last|duration|offset)"
     r"(_?(frames?|f|times?|timestamp|secs?|seconds?|s|ms|msec|us|idx|index|pos|num|number|no|nr)){0,3}"
+    r"|((time|frame|clip|action|event)_)?(segment|timestamp|interval)s?(_?(frames?|secs?|seconds?|s|ms))?"
 )
-"""What a column of a part's bounds is called, in whatever unit; "from_camera" is none."""
+"""What a column of a part's bounds is called, in whatever unit; "from_camera" and "segment_id" are none."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
 """What can't be the number of a class."""
@@ -74,8 +79,8 @@ def is_table(line: str, separator: str | None) -> bool:
     """Whether a list's first line is a header, of names one of which at least is known, or begins JSON."""
     if line.lstrip()[:1] in ("{", "["):
         return True
-    names = [_normal(name) for name in _split(line, separator)]
-    if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & set(names):
+    names = [name.strip().lower() for name in _split(line, separator)]
+    if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & {*map(_normal, names)}:
         return False
     return not any(name.isdigit() or Path(name).suffix in CLIP_SUFFIXES for name in names)
 
@@ -166,6 +171,8 @@ def _harmless(names: Iterable[str], used: Sequence[str], label: str) -> list[str
 def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
     """Writes each part as FOLDER/part.csv, and the classes as FOLDER/labels.txt.
 
+    Columns that name other parts are left out.
+
     Raises:
         DataError: the folder can't be written.
     """
@@ -175,7 +182,23 @@ def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
         raise DataError(f"The folder '{folder}' can't be written: {error.strerror or error}.") from error
     write_text(folder / "labels.txt", format_labels(next(iter(parts.values())).class_names))
     for part, clips in parts.items():
-        write_table(folder / f"{part}.csv", clips)
+        write_table(folder / f"{part}.csv", _without_parts(clips))
+
+
+def _without_parts(annotations: Annotations) -> Annotations:
+    """The clips without columns that say to which part they belong."""
+    samples = tuple(
+        dataclasses.replace(
+            sample,
+            columns=tuple(
+                (name, text)
+                for name, text in sample.columns
+                if name.casefold() not in PART_COLUMNS or text.strip().lower() not in SPLITS
+            ),
+        )
+        for sample in annotations.samples
+    )
+    return dataclasses.replace(annotations, samples=samples)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -213,7 +236,8 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _normal(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
+    """``Start (s)`` as ``start_s``."""
+    return re.sub(r"[\s\-.:()\[\]]+", "_", name.strip(" \t\r\n-.:()[]").lower())
 
 
 def _split(line: str, separator: str | None) -> list[str]:

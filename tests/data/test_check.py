@@ -64,6 +64,11 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     (sane / "empty").mkdir()
     empty = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
     assert empty.exit_code == 1 and f"The class folder 'empty' holds no clips.\n{good.output}" == empty.output
+    table = parts / "all.csv"
+    table.write_text("path,label,split\ntrain/a/x1.mkv,a,train\ntrain/b/y1.mkv,b,test\n")
+    divided = CliRunner().invoke(main, ["check", str(table)]).output
+    assert "The column 'split' divides the clips: 1 in train, 1 in test." in divided
+    assert "1 clips in train, 1 clips in test; 2 classes." in divided and "none in test" in divided
     missing = CliRunner().invoke(main, ["check", str(parts / "nowhere")])
     assert missing.exit_code == 1
     assert "There is no dataset" in missing.output

@@ -134,10 +134,38 @@ def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str])
         ("LEFT-HAND", True),
         ("roll counterclockwise", True),
         ("rollClockwise", True),
+        *((name, True) for name in ("turnleft", "TURNLEFT", "rightturn", "lefthand punch", "LEFTHand")),
+        *((name, True) for name in ("look leftwards", "righty", "cw", "turn_CCW", "counter clock-wise")),
+        *((name, True) for name in ("l2r", "slide R to L", "swipeleft", "turnLeft2", "go2left3")),
         ("bright light", False),
         ("copyright", False),
         ("leftovers", False),
+        *(
+            (name, False)
+            for name in (
+                "bright2",
+                "Upright_row",
+                "eat left-overs",
+                "fright",
+                "theft",
+                "playwright",
+                "wave_L",
+            )
+        ),
     ],
 )
 def test_mirrored_classes(name: str, mirrored: bool) -> None:
     assert mirrored_classes([name]) == ([name] if mirrored else [])
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrored"),
+    [
+        (["wave_L", "wave R", "walk"], ["wave_L", "wave R"]),
+        (["LPunch", "RPunch", "walk"], ["LPunch", "RPunch"]),
+        (["waveL2", "waveR2", "waveR3"], ["waveL2", "waveR2"]),
+        (["roll1", "roll 2", "run", "lift"], []),
+    ],
+)
+def test_classes_that_differ_in_a_side_alone_are_mirrored(names: list[str], mirrored: list[str]) -> None:
+    assert mirrored_classes(names) == mirrored

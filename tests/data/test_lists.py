@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pytest
 from PIL import Image
 from support.movies import moving_pattern, write_video
 
-from slowfast_zoo.data.annotations import Annotations, unite_classes
+from slowfast_zoo.data.annotations import Annotations, unite_classes, with_classes_of
 from slowfast_zoo.data.folders import empty_classes, find_splits
 from slowfast_zoo.data.labels import read_labels
-from slowfast_zoo.data.lists import read_annotations, read_like, read_parts, read_splits
+from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, InputError
 
@@ -101,6 +102,11 @@ def test_headers_of_other_tools(clips: Path, header: str) -> None:
         ),
         *(("start_s,end_s", "1,2.5"), ("Start Secs,Stop Secs", "1,2.5"), ("start,end,duration", "1,2.5,9")),
         *(("start,end,start_frame", "1,2.5,30"), ("time_start,start_time,time_end", "1,3,2.5")),
+        *(
+            ("Start (s),End (s)", "1,2.5"),
+            ("start [sec],end [sec]", "1,2.5"),
+            ("time: start,time.end", "1,2.5"),
+        ),
     ],
 )
 def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
@@ -118,14 +124,18 @@ def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
             ("startFrame,num_frames", "startframe"),
             ("offset,fps", "offset"),
         ),
+        *(("in,out", "in"), ("first (s),last (s)", "first (s)"), ("timestamp,fps", "timestamp")),
+        *(("segment,fps", "segment"), ("Start (ms),fps", "start (ms)"), ("interval_s,fps", "interval_s")),
     ],
 )
 def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: str) -> None:
     names = header.split(",")
-    with pytest.raises(DataError, match=rf"'{column}' isn't known.* accepted: start and end in seconds"):
+    with pytest.raises(
+        DataError, match=rf"'{re.escape(column)}' isn't known.* accepted: start and end in seconds"
+    ):
         read(clips, f"path,label,{header}\njump/a.mp4,x,1,2")
     record = {"path": "jump/a.mp4", "label": "x", names[0].lower(): 1, names[1]: 2}
-    with pytest.raises(DataError, match=rf"'{column}' isn't known"):
+    with pytest.raises(DataError, match=rf"'{re.escape(column)}' isn't known"):
         read(clips, json.dumps([record]))
 
 
@@ -133,6 +143,7 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: st
     "header",
     [
         *("duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"),
+        *("segment_id,first_name", "indoor,out_of_focus"),
         *("from_camera,stop_sign", "offset_y,start_pose", "endless,to_person", f"start{'times' * 99}!,x"),
     ],
 )
@@ -175,6 +186,39 @@ def test_divided_data_may_be_json(clips: Path) -> None:
     (clips / "training.csv").write_text("path,label\njump/clip 0.mkv,jump\n")
     with pytest.raises(DataError, match=r"two train parts: 'train\.csv' and 'training\.csv'"):
         find_splits(clips)
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "part"),
+    [
+        ("training", "testing", "test"),
+        ("Train", "Dev", "val"),
+        ("train", "eval", "val"),
+        ("train", "validate", "val"),
+    ],
+)
+def test_parts_have_many_names(clips: Path, train: str, other: str, part: str) -> None:
+    for place in (train, other):
+        (clips / "data" / place / "a").mkdir(parents=True)
+        (clips / "data" / place / "a" / "x.mp4").write_bytes(b"x")
+    assert [*read_splits(clips / "data")] == ["train", part]
+
+
+@pytest.mark.parametrize(
+    ("train", "other"), [("train_set", "test_set"), ("train1", "val1"), ("train", "test2")]
+)
+def test_parts_that_are_called_otherwise_are_no_classes(clips: Path, train: str, other: str) -> None:
+    for place in (train, other):
+        (clips / "data" / place / "a").mkdir(parents=True)
+        (clips / "data" / place / "a" / "x.mp4").write_bytes(b"x")
+    with pytest.raises(
+        DataError, match=rf"{train}' holds folders of clips.*call the parts train, val and test"
+    ):
+        read_parts(clips / "data")
+    (clips / "data" / train / "a" / "x.mp4").rename(
+        clips / "data" / train / "x.mp4"
+    )  # a class of locomotives
+    assert read_annotations(clips / "data").class_names == tuple(sorted((train, other)))
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
@@ -375,7 +419,8 @@ def test_label_maps_that_begin_at_1(clips: Path) -> None:
         read(clips, "jump/a.mp4 1\n", labels=clips / "classInd.txt")
     train = read(clips, from_1, labels=clips / "classInd.txt")
     (clips / "val.txt").write_text("run/c.mp4 2\n")
-    assert read_like(clips / "val.txt", train).samples[0].labels == (1,)
+    val, notes = read_beside(clips / "val.txt", train)
+    assert with_classes_of(train, val).samples[0].labels == (1,) and notes == []
 
 
 def test_labels_that_are_names_as_well_as_numbers_are_refused(clips: Path) -> None:
@@ -396,6 +441,94 @@ def test_a_part_that_lacks_a_class_shifts_none(clips: Path) -> None:
     (clips / "data" / "val" / "d" / "x.mp4").write_bytes(b"x")
     with pytest.raises(DataError, match=r"a class that the training data lacks: 'd'.*--labels"):
         read_splits(clips / "data")
+
+
+def test_clips_of_classes_without_a_clip_to_train_with_are_left_out_and_named(clips: Path) -> None:
+    for place in ("train/a/x", "train/b/x", "test/a/x", "test/extra/x", "test/extra/y"):
+        path = clips / "data" / f"{place}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    parts, notes = read_parts(clips / "data")
+    assert [(part.labels, part.counts()) for part in parts.values()] == [
+        (("a", "b"), [1, 1]),
+        (("a", "b"), [1, 0]),
+    ]
+    assert notes == ["Left out 2 clips of test, of classes without a clip to train with: 'extra'."]
+    (clips / "data" / "test" / "extra").rename(clips / "data" / "test" / "B")  # "b" in another spelling
+    with pytest.raises(DataError, match="a class that the training data lacks: 'B'"):
+        read_parts(clips / "data")
+    (clips / "data" / "test" / "B").rename(clips / "data" / "test" / "extra")
+    shutil.rmtree(clips / "data" / "test" / "a")  # nothing else is left
+    with pytest.raises(DataError, match="a class that the training data lacks: 'extra'"):
+        read_parts(clips / "data")
+
+
+SPLIT = ("jump/a.mp4,jump,Train", "run/c.mp4,run,training", "frames/g,run,validate", "jump/b.mp4,fly,test")
+
+
+def test_a_column_divides_a_table(clips: Path) -> None:
+    path = clips / "all.csv"
+    path.write_text("\n".join(["path,label,Split", *SPLIT, "jump/b.mp4,jump,testing"]))
+    parts, notes = read_parts(path)
+    assert [*parts] == ["train", "val", "test"] and {part.labels for part in parts.values()} == {
+        ("jump", "run")
+    }
+    assert [part.counts() for part in parts.values()] == [[1, 1], [0, 1], [1, 0]]
+    assert notes == [
+        "The column 'split' divides the clips: 2 in train, 1 in val, 2 in test.",
+        "Left out 1 clip of test, of classes without a clip to train with: 'fly'.",
+    ]
+    assert len(read_annotations(path).samples) == 5
+    val, notes = read_beside(path, parts["train"])
+    assert [clip.path.name for clip in val.samples] == ["g"] and notes[0].endswith(
+        "in test. Those in val are used."
+    )
+    with pytest.raises(DataError, match="a class that the training data lacks: 'fly'"):
+        read_splits(path)
+    named, _ = read_parts(path, labels=["fly", "jump", "run"])
+    assert [part.counts() for part in named.values()] == [[0, 1, 1], [0, 0, 1], [1, 1, 0]]
+    assert read_splits(path, labels=["fly", "jump", "run"]) == named
+    write_split(clips / "out", {"train": read_annotations(path)})  # divided anew
+    assert len(read_parts(clips / "out" / "train.csv")[0]["train"].samples) == 5
+    records = [
+        {"path": "jump/a.mp4", "label": 3, "SUBSET": "train"},
+        {"path": "run/c.mp4", "label": 1, "SUBSET": "val"},
+    ]
+    path.write_text(json.dumps(records))
+    assert [part.counts() for part in read_splits(path).values()] == [[0, 0, 0, 1], [0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("split", ["train", "train"], None),
+        ("split", ["1", "2"], None),
+        ("camera", ["train", "test"], None),
+        (
+            "set",
+            ["train", "holdout"],
+            r"all.csv:3: the column 'set' says 'holdout', and train elsewhere; accepted",
+        ),
+        ("part", ["", "val"], r"all.csv:2: the column 'part' says '', and val elsewhere"),
+        (
+            "split",
+            ["val", "test"],
+            r"no training data: The column 'split' divides the clips: 1 in val, 1 in test",
+        ),
+        ("split,set", ["train,test", "test,train"], "The columns 'split', 'set' name different parts"),
+        ("split,set", ["train,train", "test,train"], "divides"),
+    ],
+)
+def test_columns_that_divide_nothing_or_could_mean_two_things(
+    clips: Path, header: str, rows: list[str], message: str | None
+) -> None:
+    path = clips / "all.csv"
+    path.write_text(f"path,label,{header}\njump/a.mp4,x,{rows[0]}\nrun/c.mp4,x,{rows[1]}\n")
+    if message in (None, "divides"):
+        assert len(read_parts(path)[0]["train"].samples) == (2 if message is None else 1)
+        return
+    with pytest.raises(DataError, match=message):
+        read_parts(path)
 
 
 def test_divided_data_may_have_class_folders_without_clips(clips: Path) -> None:

@@ -13,7 +13,14 @@ from click.testing import CliRunner
 from slowfast_zoo.cli import main
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations, read_filled
-from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations, suggest_groups
+from slowfast_zoo.data.splits import (
+    grouping_notes,
+    leaks,
+    resolved,
+    source_of,
+    split_annotations,
+    suggest_groups,
+)
 from slowfast_zoo.errors import DataError, InputError
 
 
@@ -138,6 +145,75 @@ def test_counters_classes_and_known_recordings_suggest_none(names: dict[str, int
     told = grouping_notes(annotations, None)
     assert told == [] if "_g00_" in next(iter(names)) else "a source of its own" in told[0]
     assert grouping_notes(annotations, "folder") == []
+
+
+PERSONS = ("anna", "ben", "cleo", "dan")
+FILMS = ("April_09", "LOTR", "Fellowship_of_the_ring", "TheBoondockSaints")
+SHOTS = ("goo_0", "med_1", "bad_2")
+BODY = ("hand_shake", "hand_wave", "kick_ball", "kick_box", "high_five")
+
+
+@pytest.mark.parametrize(
+    ("acts", "names", "groups"),
+    [
+        # KTH, Weizmann, HMDB51, UT-Interaction with words and with numbers
+        (
+            ("boxing", "jogging"),
+            [f"person{p:02}_{{}}_d{d}_uncomp" for p in range(1, 6) for d in range(1, 5)],
+            [f"person{p:02}" for p in range(1, 6)],
+        ),
+        (("walk", "jack"), [f"{person}_{{}}" for person in PERSONS], [*PERSONS]),
+        (("walk", "run"), [f"{person}_{{}}{i}" for person in PERSONS for i in (1, 2)], [*PERSONS]),
+        (
+            ("brush_hair", "draw_sword", "kick"),
+            [f"{film}_{{}}_f_cm_np1_le_{shot}" for film in FILMS for shot in SHOTS],
+            ["April", "Fellowship", "LOTR", "TheBoondockSaints"],
+        ),
+        (("hug", "kick"), [f"seq{i}_{i % 3}_{{}}" for i in range(1, 11)], [f"seq{i}" for i in range(1, 11)]),
+        (("hug", "kick"), [f"{i}_{i + 1}_0" for i in range(10)], None),
+        # Takes of persons, with words of classes and with counters
+        (
+            ("walk", "run"),
+            [f"{person}_take{take}" for person in PERSONS for take in range(1, 7)],
+            [*PERSONS],
+        ),
+        (("walk", "run"), [f"{{}}_{person}_r{take}" for person in PERSONS for take in (1, 2)], [*PERSONS]),
+        (BODY, [f"{{}}_{i:03}" for i in range(4)], None),
+        *(
+            (("walk", "run", "hop"), [f"{word}{i:02}{mark}" for i in range(6)], None)
+            for word, mark in (("clip", ""), ("v", ""), ("", ", cut"), ("img", "_x"), ("(", ") {}"))
+        ),
+    ],
+)
+def test_the_word_that_groups_clips_is_found(
+    acts: tuple[str, ...], names: list[str], groups: list[str] | None
+) -> None:
+    clips = {f"{act}/{name.format(act)}.avi": label for label, act in enumerate(acts) for name in names}
+    found = suggest_groups(annotated(clips, labels=acts))
+    assert (found and [*found.names]) == (groups and sorted(groups))
+    if found is not None:
+        split_annotations(annotated(clips, labels=acts), group_by=found.group_by)
+
+
+def test_other_words_are_named_and_takes_are_shared_by_no_parts() -> None:
+    names = {f"{a}/{p}_take{i}.avi": a for a in range(2) for p in PERSONS for i in range(6)}
+    _, told = resolved(annotated(names), "auto")
+    assert told == [
+        "Groups: 4 groups across classes (anna, ben, cleo, dan), or 6 by another word (take0, take1, take2,"
+        " take3 ...)."
+    ]
+    for word in ("take", "clip"):
+        clips = annotated({f"{a}/{word}{i}.avi": a for a in range(3) for i in range(6)})
+        group_by, _ = resolved(clips, "auto")
+        other = annotated({f"{a}/{word}{i}.avi": a for a in range(3, 6) for i in range(6)})
+        assert leaks({"train": clips, "test": other}, group_by) == []
+    # Most classes would be in one group: these words are theirs.
+    acts = ("handshake", "wave", "highfive", "highkick")
+    other_words = ("hand", "hand", "high", "high")
+    names = {
+        f"{w}_{i}x.avi": label for label, w in enumerate(other_words) for i in range(4 * label, 4 * label + 4)
+    }
+    assert suggest_groups(annotated(names, labels=acts)) is None
 
 
 def test_splits_of_uneven_and_tiny_classes() -> None:

@@ -485,6 +485,25 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
 
 
+def test_a_table_that_a_column_divides_is_trained_on_and_validated_by_its_parts(
+    numbered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = numbered / "all.csv"
+    rows = ("b/0.npy,b,train", "a/1.npy,a,train", "b/2.npy,b,val", "a/3.npy,a,test")
+    path.write_text("\n".join(["path,label,split", *(f"clips/{row}" for row in rows)]))
+    spec, divided = ClipSpec(), "The column 'split' divides the clips: 2 in train, 1 in val, 1 in test."
+    training = open_data(str(path), spec, "train", reading={"fps": 10.0})
+    assert len(training) == 2 and capsys.readouterr().err == f"{divided}\n"
+    validation = open_data(str(path), spec, "validate", reading={"fps": 10.0}, like=training)
+    assert len(validation) == 1 and capsys.readouterr().err == f"{divided} Those in val are used.\n"
+    assert len(open_data(str(path), spec, "test", reading={"fps": 10.0})) == 4
+    assert capsys.readouterr().err == f"{divided} All are scored.\n"
+    path.write_text(path.read_text().replace(",val", ",other"))
+    assert len(open_data(str(path), spec, "test", reading={"fps": 10.0})) == 4
+    with pytest.raises(DataError, match="says 'other', and train elsewhere"):
+        open_data(str(path), spec, "train", reading={"fps": 10.0})
+
+
 def test_classes_of_data_and_weights_are_matched_by_name_or_refused(
     numbered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

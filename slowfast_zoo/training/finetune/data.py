@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.annotations import Annotations, with_known_classes
 from slowfast_zoo.data.check import same_content, unreadable_clips
 from slowfast_zoo.data.dataset import ReplacingDataset
-from slowfast_zoo.data.lists import read_annotations, read_like, read_parts, read_splits
+from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, counted, quoted
@@ -171,14 +171,14 @@ def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annot
         train = parts["train"]
         if "val" in parts:
             notes.append("The data's own part val isn't used: validation data were given.")
-        parts["val"] = validation if isinstance(validation, Annotations) else read_like(validation, train)
+        if not isinstance(validation, Annotations):
+            validation, more = read_beside(validation, train)
+            notes += more
+        parts["val"] = validation
     train = parts["train"]
-    parts = {
-        name: part.with_classes(
-            train.labels, train.num_classes, of="the training part", first_number=train.first_number
-        )
-        for name, part in parts.items()
-    }
+    for name, part in parts.items():
+        parts[name], more = with_known_classes(train, part, name)
+        notes += more
     return parts, notes
 
 

@@ -72,6 +72,30 @@ def test_copies_of_a_clip_are_in_one_part_once(clips: Path, tmp_path: Path) -> N
     assert any(note.startswith("Parts share") and "scores are too good" in note for note in found.notes)
 
 
+def test_clips_to_score_with_of_other_classes_are_left_out(clips: Path, tmp_path: Path) -> None:
+    other = make_clips(tmp_path / "v", {"dark": 1, "light": 1, "red": 2}, frames=4)
+    note = "Left out 2 clips of val, of classes without a clip to train with: 'red'."
+    for number, validation in enumerate((other, read_annotations(other))):
+        found = collected(clips, tmp_path / f"s{number}", validation)
+        assert found.val.labels == ("dark", "light") and found.val.counts() == [1, 1] and note in found.notes
+
+
+def test_a_column_of_a_table_divides_it(clips: Path, tmp_path: Path) -> None:
+    whole = read_annotations(clips)
+    rows = [f"{clip.path},{clip.path.parent.name},{clip.path.stem}" for clip in whole.samples]
+    text = (
+        "\n".join(["path,label,set", *rows])
+        .replace(",0", ",test")
+        .replace(",1", ",train")
+        .replace(",2", ",train")
+    )
+    (tmp_path / "all.csv").write_text(text)
+    found = collected(tmp_path / "all.csv", tmp_path / "s")
+    assert found.test is not None and [clip.path.name for clip in found.test.samples] == ["0.npy", "0.npy"]
+    assert "The column 'set' divides the clips: 4 in train, 2 in test." in found.notes
+    assert {clip.path.name for clip in found.train.samples} <= {"1.npy", "2.npy"}
+
+
 def test_what_was_said_of_the_data_is_said_again(clips: Path, tmp_path: Path) -> None:
     shutil.copytree(clips, tmp_path / "d")
     shutil.copy(tmp_path / "d" / "dark" / "0.npy", tmp_path / "d" / "dark" / "copy.npy")
