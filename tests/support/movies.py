@@ -49,7 +49,7 @@ def write_stamped(
     sound_seconds: float = 0.0,
     ticks: int = 1000,
 ) -> Path:
-    """A file whose frames are shown at given times, in so many ticks a second, with sound from 0 if wished."""
+    """A file whose frames are shown at given times, in whole ticks, with sound from 0 if some is wished."""
     import av
 
     with av.open(str(path), "w") as output:
