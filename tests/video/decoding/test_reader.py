@@ -378,12 +378,12 @@ def test_the_best_of_several_video_streams_is_read(tmp_path: Path, frames: np.nd
     with av.open(str(path), "w") as output:
         tracks = []
         for height, width in ((24, 32), (HEIGHT, WIDTH)):
-            track = output.add_stream("ffv1", rate=25)
-            track.height, track.width, track.pix_fmt = height, width, "bgra"
+            track = output.add_stream("rawvideo", rate=25)
+            track.height, track.width, track.pix_fmt = height, width, "bgr24"
             tracks.append(track)
         for index, pixels in enumerate(frames[:12]):
             for track in tracks:
-                frame = av.VideoFrame.from_ndarray(pixels).reformat(track.width, track.height, "bgra")
+                frame = av.VideoFrame.from_ndarray(pixels).reformat(track.width, track.height, "bgr24")
                 frame.pts, frame.time_base = index, Fraction(1, 25)
                 output.mux(track.encode(frame))
         for track in tracks:
