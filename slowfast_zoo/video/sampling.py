@@ -252,7 +252,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 def is_count(value: object) -> TypeGuard[int]:
     """Whether it is an integer of at least 1, Python's or NumPy's; truth values are none."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def checked_seconds(name: str, value: object, *, positive: bool = False) -> float:

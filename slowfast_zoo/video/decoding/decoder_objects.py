@@ -86,8 +86,9 @@ class DecoderVideo(Video):
 
     def _own_fps(self) -> Fraction | None:
         fps = getattr(self._decoder.metadata, "average_fps", None)
-        told = is_number(fps) and fps > 0
-        return (Fraction(float(fps)).limit_denominator(100_000) or None) if told else None
+        if not is_number(fps) or fps <= 0:
+            return None
+        return Fraction(float(fps)).limit_denominator(100_000) or None
 
     def _seconds(self) -> npt.NDArray[np.float64]:
         if self._times is None:

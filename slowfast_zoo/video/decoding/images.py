@@ -70,9 +70,10 @@ class FolderVideo(Video):
                 if image.width * image.height > MAX_PIXELS:
                     raise too_large(name, f"{image.width}x{image.height}")
                 # Photographs have others with them: a preview, or the one for the other eye.
-                if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                pictures = getattr(image, "n_frames", 1)
+                if pictures > 1 and image.format != "MPO":
                     raise VideoError(
-                        f"'{name}' holds {image.n_frames} pictures; accepted: one a file, so save each as its"
+                        f"'{name}' holds {pictures} pictures; accepted: one a file, so save each as its"
                         " own, or pass all as an array."
                     )
                 if image.mode.startswith(("I", "F")):
