@@ -163,7 +163,7 @@ class BatchPredictor:
         hop = 1.0 if hop_seconds is None and task in ("timeline", "detect") else hop_seconds
         settings = {
             "task": task,
-            "views": list(views) if isinstance(views, tuple) else views,
+            "views": views,
             "topk": checked_count("topk", topk),
             "hop_seconds": hop,
             "window_seconds": window_seconds,
@@ -385,7 +385,9 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
         raise InputError(f"boxes= and detector= belong to task='detect', not to '{task}'.")
     if settings["rules"] is not None and task != "timeline":
         raise InputError(f"rules are about segments, which task='timeline' finds, not '{task}'.")
-    clips, _ = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
+    clips, crops = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
+    if not isinstance(settings["views"], str):
+        settings["views"] = [clips, crops]
     if task != "predict" and entry is not None:
         check_clips(clips, settings["window_seconds"])
     if entry is not None and task != "detect":

@@ -20,7 +20,7 @@ from slowfast_zoo.errors import InputError, counted, did_you_mean
 from slowfast_zoo.spec import ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.rules import Indices
-from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span
+from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span, is_count
 from slowfast_zoo.video.transforms.functional import FramePipeline
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
         return 1, 1
     if views == "published":
         return clip_spec.clips, clip_spec.crops
-    if isinstance(views, (tuple, list)) and len(views) == 2 and all(type(count) is int for count in views):
+    if isinstance(views, (tuple, list)) and len(views) == 2:
         clips, crops = views
-        if clips >= 1 and crops in (1, 3):
-            return clips, crops
+        if is_count(clips) and is_count(crops) and crops in (1, 3):
+            return int(clips), int(crops)
     near = did_you_mean(views, ("quick", "published")) if isinstance(views, str) else ""
     raise InputError(
         f"views is {views!r}; accepted: 'quick', 'published' or (clips, crops) with 1 or 3 crops.{near}"
@@ -165,7 +165,7 @@ class Clips:
         Raises:
             InputError: a size below 1.
         """
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        if not is_count(size):
             raise InputError(f"A batch has {size!r} views; accepted: an integer of at least 1.")
         views = range(len(self))
         return (self._stack(views[first : first + size]) for first in range(0, len(self), size))

@@ -43,7 +43,7 @@ class Stamps:
     tick: Fraction
     """Seconds."""
     duration: int
-    """Ticks from the first frame to the end, as the container says; else to the last frame."""
+    """Ticks from the first frame to the end, as the container says; to the last frame where that can't be."""
 
     def first_from(self, seconds: Start) -> int:
         """The first frame at or after that time, which is cut to whole ticks; ``len(ticks)`` if none."""

@@ -250,6 +250,11 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is an integer of at least 1, Python's or NumPy's; truth values are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
+
+
 def checked_seconds(name: str, value: object, *, positive: bool = False) -> float:
     """A length of time, or a time from the begin on, in seconds.
 
@@ -274,7 +279,7 @@ def checked_count(name: str, value: object, *, beside: str = "") -> int:
     Raises:
         InputError: no integer, Python's or NumPy's, of at least 1.
     """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise InputError(f"{name} is {value!r:.60}; accepted: an integer of at least 1{beside}.")
     return int(value)
 

@@ -67,7 +67,7 @@ def plain(columns: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def test_rows_are_those_of_predict_many(clips: list[str], folder: Path, model: SlowFast) -> None:
-    columns = BatchPredictor(folder, topk=2, views=(2, 3))({"path": clips, "other": [1, 2, 3]})
+    columns = BatchPredictor(folder, topk=2, views=(np.int64(2), 3))({"path": clips, "other": [1, 2, 3]})
     expected = list(predict_many(model, clips, topk=2, views=(2, 3)))
     assert columns["source"].tolist() == clips
     assert columns["error"].tolist() == ["", expected[1].error, ""]

@@ -88,6 +88,7 @@ def test_published_views_are_averaged_as_the_spec_says(model: SlowFast, folder: 
         logits.softmax(1).mean(0).tolist(), abs=1e-6
     )
     assert predict(model, path, views=(2, 1)).views == (2, 1)
+    assert predict(model, path, views=(np.int64(2), np.int32(1))) == predict(model, path, views=(2, 1))
 
 
 @pytest.mark.parametrize("views", ["quick", "published"])

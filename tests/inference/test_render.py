@@ -153,6 +153,26 @@ def test_a_part_of_the_video(tmp_path: Path) -> None:
     assert levels == pytest.approx(np.arange(80, 140, 4), abs=2)
 
 
+def test_a_part_of_a_video_that_lost_a_frame(tmp_path: Path) -> None:
+    import av
+
+    source = write_video(tmp_path / "a.avi", moving_pattern(40), fps=20, codec="mjpeg", pixels="yuvj420p")
+    with av.open(str(source)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    place, size = packets[30]
+    content = bytearray(source.read_bytes())
+    start = content.find(b"\xff\xd8", place)
+    content[start : start + size - 8] = bytes(size - 8)
+    source.write_bytes(content)
+    parts = {None: 39, (0.5, 1.0): 10, (0.5, 1.8): 26, (0.5, 2.0): 29, (1.6, 1.8): 4}
+    for seconds, frames in parts.items():
+        render(ANSWER, source, tmp_path / "out.mp4", seconds=seconds)
+        with open_video(tmp_path / "out.mp4") as drawn:
+            assert drawn.num_frames == frames, seconds
+    with pytest.raises(VideoError, match="none of these seconds decodes"):
+        render(ANSWER, source, tmp_path / "out.mp4", seconds=(1.95, 2.0))
+
+
 def test_sources_of_every_kind_give_the_same(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in öäü 1.mkv", moving_pattern(6, 64, 96), fps=6)
     outs = [tmp_path / f"{i}.mp4" for i in range(3)]

@@ -47,15 +47,16 @@ def write_stamped(
     *,
     frames: Frames,
     sound_seconds: float = 0.0,
+    ticks: int = 1000,
 ) -> Path:
-    """A file whose frames are shown at given times, with sound from 0 on if some is wished."""
+    """A file whose frames are shown at given times, in whole ticks, with sound from 0 if some is wished."""
     import av
 
     with av.open(str(path), "w") as output:
         track = output.add_stream(codec, rate=25)
         track.height, track.width = frames.shape[1:3]
-        track.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
-        track.codec_context.time_base = Fraction(1, 1000)
+        track.pix_fmt = {"ffv1": "bgr0", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+        track.codec_context.time_base = Fraction(1, ticks)
         if sound_seconds:
             sound = output.add_stream("pcm_s16le", rate=8000)
             samples = np.zeros((1, round(8000 * sound_seconds)), np.int16)
@@ -64,7 +65,7 @@ def write_stamped(
             output.mux(sound.encode(piece))
         for stamp, pixels in zip(milliseconds, frames, strict=False):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=track.pix_fmt)
-            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            frame.pts, frame.time_base = stamp * ticks // 1000, Fraction(1, ticks)
             output.mux(track.encode(frame))
         output.mux(track.encode(None))
     return path

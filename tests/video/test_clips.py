@@ -85,7 +85,7 @@ def test_crops_and_their_order(spec: ClipSpec) -> None:
 def test_batches_are_the_views_in_order() -> None:
     clips = read_clips(film(), SMALL, views="published")
     whole = clips.tensor()
-    for size in (1, 2, 4, 9, 100):
+    for size in (1, 2, 4, 9, np.int64(100)):
         batches = list(clips.batches(size))
         assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
         assert torch.equal(torch.cat(batches), whole)

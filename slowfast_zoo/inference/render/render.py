@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.predict import Prediction, predict
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from slowfast_zoo.video.decoding.reader import Source
-    from slowfast_zoo.video.decoding.video import Frame
+    from slowfast_zoo.video.decoding.video import Frame, Video
 
 _SMALLEST = 240  # pixels of the shorter side below which no readable text fits
 _LARGEST = {".mp4": 1280, ".gif": 480}
@@ -317,16 +317,29 @@ def _drawn(
     """Each frame with what is drawn on it."""
     last = max(len(times) - 2, 1)
     with open_video(source, fps=fps) as video:
-        if part.start:
-            wanted: Iterator[tuple[int, Frame]] = video.iter_frames(part)
-        else:  # the stream also reads files that hold fewer frames than they promise
-            wanted = ((index, frame) for index, _, frame in video.stream())
-        for index, frame in wanted:
-            if index >= part.stop:
-                break
+        for index, frame in _frames(video, part):
             share = min((times[index] - times[0]) / max(times[last] - times[0], 1e-9), 1.0)
             begin, end = times[index] - times[part.start], times[index + 1] - times[part.start]
             yield begin, end, overlay.draw(frame, share, times[index])
+
+
+def _frames(video: Video, part: range) -> Iterator[tuple[int, Frame]]:
+    """These frames, each with its index; of a file that has fewer than it promises, those that are there."""
+    start = part.start
+    if start:
+        try:
+            for index, frame in video.iter_frames(part):
+                yield index, frame
+                start = index + 1
+            return
+        except FrameCountError as error:
+            if video.num_frames <= part.start:
+                raise VideoError(f"'{video.name}' is damaged, and none of these seconds decodes.") from error
+    for index, _, frame in video.stream():
+        if index >= part.stop:
+            return
+        if index >= start:
+            yield index, frame
 
 
 def _ticks(times: Sequence[float], part: range, rate: Fraction) -> Fraction:

@@ -13,6 +13,7 @@ from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.video.decoding.sources import MAX_PIXELS, display_name, one_line, too_large
 from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.rules import Stamps
+from slowfast_zoo.video.sampling import is_number
 
 _FRAMES_AT_ONCE = 16
 """That a decoder is asked for: few enough for any memory, many enough that it needn't seek for each."""
@@ -75,7 +76,7 @@ class DecoderVideo(Video):
         return Fraction(getattr(self._decoder.metadata, "pixel_aspect_ratio", None) or 1)
 
     def seconds_of(self, index: int) -> float:
-        if self._given_fps is not None or self._times is not None or not 0 <= index <= self._count:
+        if self._given_fps is not None or not 0 <= index <= self._count:
             return super().seconds_of(index)
         number = min(index, self._count - 1)
         if number not in self._spans:
@@ -85,7 +86,9 @@ class DecoderVideo(Video):
 
     def _own_fps(self) -> Fraction | None:
         fps = getattr(self._decoder.metadata, "average_fps", None)
-        return Fraction(float(fps)).limit_denominator(100_000) if fps else None
+        if not is_number(fps) or fps <= 0:
+            return None
+        return Fraction(float(fps)).limit_denominator(100_000) or None
 
     def _seconds(self) -> npt.NDArray[np.float64]:
         if self._times is None:

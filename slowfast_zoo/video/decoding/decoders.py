@@ -112,11 +112,16 @@ class Decoder(abc.ABC):
         rate = self.track.average_rate or self.track.guessed_rate
         return Fraction(rate) if rate and rate <= packets.FASTEST else None
 
+    @property
+    def stamps_follow_frames(self) -> bool:
+        """Whether time stamps are decoded with the frames that they belong to; AVI's have their order."""
+        return self.family != "avi" or not self.track.codec_context.has_b_frames
+
     def start_seconds(self, stamp: int) -> float:
         """How much later than the file (its first sound, mostly) a player shows the frame of that stamp."""
         start = self._container.start_time
         late = 0.0
-        if start is not None:
+        if start is not None and self.family != "avi":  # its first stamp tells the order of decoding
             late = float(stamp * Fraction(self.track.time_base) - Fraction(start, 10**6))
         return late if 1e-3 < late < _LATEST_START_SECONDS else 0.0
 

@@ -16,7 +16,7 @@ from slowfast_zoo.video.decoding.decoders import (
     PacketDecoder,
     SequentialDecoder,
 )
-from slowfast_zoo.video.decoding.packets import PacketIndex, measured_rate
+from slowfast_zoo.video.decoding.packets import FASTEST, PacketIndex, measured_rate
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 _WIDEST_PIXEL = 8  # times its height; what says more is damaged
+
+_LATE_SECONDS, _LATE_SHARE = 1.0, 0.1
+"""How much later than the end in the header the last frame may start, also as a share of the video.
+
+That end is the stream's length less its start, as PyTorchVideo reads it: right where streams start near 0.
+"""
 
 
 class FileVideo(Video):
@@ -136,33 +142,35 @@ class FileVideo(Video):
     def _measured_fps(self) -> Fraction | None:
         """Frames per second by the time stamps; None without any, or where they say nothing sensible."""
         track, base = self._decoder.track, Fraction(self._decoder.track.time_base)
-        stamps = self._decoder.stamps or (self._index.stamps if self._index is not None else None)
-        if stamps:
+        if stamps := self._decoder.stamps:
             return measured_rate(stamps[-1] - stamps[0], len(stamps), base)
         # Some repeat: better than a guess, but not than what the header says.
         ticks = None if track.average_rate else self._decoder.ticks
         return None if ticks is None else measured_rate(ticks, self._count or 0, base)
 
     def _own_fps(self) -> Fraction | None:
-        """What the header says, unless the frames' time stamps say something else.
+        """What the header says, unless the frames' time stamps say something else, also without one pause.
 
         Headers are wrong by more than rounding in real files: 1000 in FLV, none in transport streams.
         """
         claimed, measured = self._decoder.rate, self._measured_fps()
-        if measured is None or (claimed is not None and abs(claimed - measured) <= measured / 10):
+        if measured is None or (claimed is not None and _agree(claimed, measured)):
             return claimed
+        if claimed is not None and (stamps := self._decoder.stamps):
+            steps = np.diff(stamps)
+            rest = int(steps.sum() - steps.max())
+            unbroken = measured_rate(rest, len(steps), Fraction(self._decoder.track.time_base))
+            if unbroken is not None and _agree(claimed, unbroken):
+                return claimed
         return measured.limit_denominator(1001)
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
         stamps = self._decoder.stamps
-        if (
-            self._times is None
-            and stamps
-            and self._decoder.family != "avi"
-            and len(stamps) == self.num_frames
-        ):
+        if self._times is None and stamps and len(stamps) == self.num_frames:
             if len(stamps) > 1 and self._measured_fps() is None:
                 return None
+            if self._decoder.family == "avi" and stamps[-1] - stamps[0] < len(stamps):
+                return None  # a tick is a frame, and none was dropped
             base = Fraction(self._decoder.track.time_base)
             ticks = np.asarray(stamps) - stamps[0]
             self._times = self._decoder.start_seconds(stamps[0]) + ticks * base.numerator / base.denominator
@@ -170,12 +178,17 @@ class FileVideo(Video):
 
     def _stamps(self) -> Stamps | None:
         stamps, track = self._decoder.stamps, self._decoder.track
-        if not stamps or self._seconds() is None:
+        if not stamps or self._decoder.family == "avi" or self._seconds() is None:
             return None
         if self._ticks is None:  # asked for each of many windows
-            ticks = np.asarray(stamps, dtype=np.int64) - stamps[0]
-            end = None if track.duration is None else track.duration - (track.start_time or 0)
-            self._ticks = Stamps(ticks, Fraction(track.time_base), int(ticks[-1]) if end is None else end)
+            ticks, tick = np.asarray(stamps, dtype=np.int64) - stamps[0], Fraction(track.time_base)
+            last = int(ticks[-1])
+            end = last if track.duration is None else track.duration - (track.start_time or 0)
+            if last - end > min(_LATE_SECONDS / tick, _LATE_SHARE * last):
+                end = last
+            if self.damaged_frames:  # those after the last one may be lost
+                end = min(end, last + int(1 / (self._own_fps() or FASTEST) / tick))
+            self._ticks = Stamps(ticks, tick, end)
         return self._ticks
 
     # Frames -----------------------------------------------------------------------------------------
@@ -227,11 +240,11 @@ class FileVideo(Video):
     def _timed(self) -> Iterator[tuple[int, float, VideoFrame]]:
         """(index, seconds, frame) of all frames; seconds by time stamps where those increase."""
         fps = self._given_fps or self._decoder.rate
-        by_stamps = self._given_fps is None and self._decoder.family != "avi"
         base = Fraction(self._decoder.track.time_base)
         first: int | None = None
         begin, seconds = 0.0, None
         for index, frame in self._all():
+            by_stamps = self._given_fps is None and self._decoder.stamps_follow_frames
             stamp = frame.pts if by_stamps else None
             if first is None and stamp is not None:
                 first, begin = stamp, self._decoder.start_seconds(stamp)
@@ -257,3 +270,8 @@ class FileVideo(Video):
                 return
             except IndexMismatch:
                 self._fall_back()
+
+
+def _agree(claimed: Fraction, measured: Fraction) -> bool:
+    """Whether a frame rate is the measured one, but for rounding and a few dropped frames."""
+    return abs(claimed - measured) <= measured / 10

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.video.decoding.sources import MAX_PIXELS, PICTURE_SUFFIXES, display_name, mode_of, too_large
+from slowfast_zoo.video.decoding.sources import (
+    MAX_PIXELS,
+    PICTURE_SUFFIXES,
+    display_name,
+    mode_of,
+    one_line,
+    too_large,
+)
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError, struct.error)
@@ -62,6 +69,13 @@ class FolderVideo(Video):
                 # The header alone has been read: no memory is taken for what is refused here.
                 if image.width * image.height > MAX_PIXELS:
                     raise too_large(name, f"{image.width}x{image.height}")
+                # Photographs have others with them: a preview, or the one for the other eye.
+                pictures = getattr(image, "n_frames", 1)
+                if pictures > 1 and image.format != "MPO":
+                    raise VideoError(
+                        f"'{name}' holds {pictures} pictures; accepted: one a file, so save each as its"
+                        " own, or pass all as an array."
+                    )
                 if image.mode.startswith(("I", "F")):
                     raise VideoError(f"'{name}' has {image.mode} pixels; accepted: 8 bits per channel.")
                 pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
@@ -87,8 +101,13 @@ class ArrayVideo(Video):
 
     def __init__(self, source: Any, fps: float | Fraction | None) -> None:
         super().__init__("<array>", fps)
-        array = source.detach().cpu() if hasattr(source, "detach") else source
-        pixels = np.asarray(array)
+        try:
+            pixels = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
+        except (TypeError, RuntimeError) as error:  # tensors without plain numbers
+            raise InputError(
+                "An array of frames is uint8 RGB of shape (T, H, W, 3), got"
+                f" {getattr(source, 'dtype', type(source).__name__)}: {one_line(error)}."
+            ) from error
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             hint = "; move the channels last" if pixels.ndim == 4 and 3 in pixels.shape[:2] else ""
             raise InputError(

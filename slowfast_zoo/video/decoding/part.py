@@ -76,7 +76,7 @@ class VideoPart(Video):
             return 0.0
         whole = self._whole
         end, stamps = whole.seconds_of(whole.num_frames), whole.stamps()
-        if stamps is not None and not whole.damaged_frames:  # the last frame may last
+        if stamps is not None:  # the last frame may last
             end = max(end, whole.seconds_of(0) + float(stamps.duration * stamps.tick))
         begin = whole.seconds_of(self._first) if self._first else 0.0
         return max(0.0, begin + self._end - end)

@@ -318,9 +318,10 @@ def media_of(source: object) -> Media:
     if isinstance(source, (str, Path)):
         return _file(local_path(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        if not len(source):
+        content = bytes(source)
+        if not content:
             raise VideoError("'<bytes>' is empty: no video in it.")
-        return Media("<bytes>", io.BytesIO(source), owned=True)
+        return Media("<bytes>", io.BytesIO(content), owned=True)
     if isinstance(source, _Readable):
         return _file_object(source)
     raise InputError(
@@ -349,6 +350,8 @@ def _file_object(file: _Readable) -> Media:
     name = display_name(file)
     if isinstance(file, io.TextIOBase):
         raise InputError(f"'{name}' is a text file object; open it in binary mode.")
+    if hasattr(file, "isOpened"):  # OpenCV's VideoCapture, whose read gives a frame
+        raise InputError(f"A {type(file).__name__} gives no bytes; pass the path that it was opened with.")
     guarded = _Guarded(name, file)
     guarded.read(0)
     if hasattr(file, "seekable") and guarded.seekable():

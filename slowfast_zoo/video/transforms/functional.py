@@ -21,6 +21,7 @@ from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.spec import LARGEST_CLIP, ClipSpec
 from slowfast_zoo.video.decoding.sources import MAX_PIXELS
 from slowfast_zoo.video.decoding.video import ahead
+from slowfast_zoo.video.sampling import is_count
 from slowfast_zoo.video.transforms.on_device import resize_on_device, uploaded
 from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
 
@@ -301,5 +302,5 @@ def slices(box: Box) -> tuple[slice, slice]:
 
 def check_crop(spec: ClipSpec, crop: int) -> None:
     short = min(spec.size) if isinstance(spec.size, tuple) else spec.size
-    if not isinstance(crop, int) or isinstance(crop, bool) or not 1 <= crop <= short:
+    if not is_count(crop) or crop > short:
         raise InputError(f"crop is {crop!r}; accepted: 1 to {short}, the resized shorter side in pixels.")

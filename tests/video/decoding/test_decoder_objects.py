@@ -69,6 +69,7 @@ def test_times_are_the_decoders() -> None:
         assert video.seconds_of(20) == TIMES[-1] + 0.1
         assert sorted({index for asked in decoder.asked for index in asked}) == [0, 12, 19]
         assert [video.index_at(moment) for moment in (0.0, 0.53, 1.05, 99.0)] == [0, 0, 10, 19]
+        assert video.seconds_of(20) == TIMES[-1] + 0.1, "also when all times are known"
         assert [seconds for _, seconds, _ in video.stream()] == TIMES.tolist()
         stamps = video.stamps()
         assert stamps is not None
@@ -106,8 +107,11 @@ def test_what_goes_wrong_is_said() -> None:
     odd = [*FRAMES[:5], *FRAMES[5:, :16]]
     with open_video(Decoder(odd)) as video, pytest.raises(VideoError, match="after"):  # type: ignore[arg-type]
         video.frames([6])
-    with open_video(Decoder(average_fps=None)) as video, pytest.raises(InputError, match="pass fps="):  # type: ignore[arg-type]
-        _ = video.fps
+    for rate in (None, float("nan"), float("inf"), 0, -25.0, "25"):
+        with open_video(Decoder(average_fps=rate)) as video:  # type: ignore[arg-type]
+            assert video.index_near(99.0) == 20 and video.seconds_of(20) == TIMES[-1] + 0.1
+            with pytest.raises(InputError, match="pass fps="):
+                _ = video.fps
 
 
 def test_a_decoder_is_one_video() -> None:

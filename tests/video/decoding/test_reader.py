@@ -407,26 +407,26 @@ def test_frames_of_another_size_are_scaled_to_the_first(tmp_path: Path, frames: 
 
 
 def test_the_best_of_several_video_streams_is_read(tmp_path: Path, frames: np.ndarray) -> None:
-    """FFmpeg's choice and decord's: here the larger picture, though it comes second."""
-    path = tmp_path / "two.mkv"
+    """FFmpeg's choice and decord's: here that of more bits, which is larger, though it comes second."""
+    path = tmp_path / "two.avi"
     with av.open(str(path), "w") as output:
         tracks = []
         for height, width in ((24, 32), (HEIGHT, WIDTH)):
-            track = output.add_stream("ffv1", rate=25)
-            track.height, track.width, track.pix_fmt = height, width, "bgra"
+            track = output.add_stream("rawvideo", rate=25)
+            track.height, track.width, track.pix_fmt = height, width, "bgr24"
             tracks.append(track)
         for index, pixels in enumerate(frames[:12]):
             for track in tracks:
-                frame = av.VideoFrame.from_ndarray(pixels).reformat(track.width, track.height, "bgra")
+                frame = av.VideoFrame.from_ndarray(pixels).reformat(track.width, track.height, "bgr24")
                 frame.pts, frame.time_base = index, Fraction(1, 25)
                 output.mux(track.encode(frame))
         for track in tracks:
             output.mux(track.encode())
     with av.open(str(path)) as container:
         best = container.streams.best("video")
-        expected = (best.width, best.height)
+        assert (best.index, best.width, best.height) == (1, WIDTH, HEIGHT)
     with open_video(path) as video:
-        assert (video.width, video.height) == expected
+        assert (video.width, video.height) == (WIDTH, HEIGHT)
 
 
 def test_metadata_that_is_not_utf8(tmp_path: Path, frames: np.ndarray) -> None:
@@ -471,6 +471,7 @@ def test_every_kind_of_source_gives_the_same_frames(
         sources = {
             "str": str(clip),
             "bytes": clip.read_bytes(),
+            "every other byte": memoryview(np.repeat(np.frombuffer(clip.read_bytes(), np.uint8), 2))[::2],
             "file": file,
             "pipe": Pipe(clip.read_bytes()),
             "url": server.url + "/clip.mp4?token=secret",
@@ -486,7 +487,7 @@ def test_every_kind_of_source_gives_the_same_frames(
                 assert video.duration_seconds == N / 25, kind
                 assert np.array_equal(video.frames([59, 7, 7, 30]), frames[[59, 7, 7, 30]]), kind
                 assert "secret" not in video.name
-            streamed = stream(source, fps=25) if kind != "pipe" else iter([(0, 0.0, frames[0])])
+            streamed = stream(Pipe(clip.read_bytes()) if kind == "pipe" else source, fps=25)
             index, seconds, frame = next(streamed)
             assert (index, seconds) == (0, 0.0), kind
             assert np.array_equal(frame, frames[0]), kind
@@ -600,9 +601,39 @@ def test_wrong_types(frames: np.ndarray, tmp_path: Path) -> None:
         open_video(frames.astype(np.float32))
     with pytest.raises(InputError, match="at least one frame"):
         open_video(frames[:0])
+    for tensor, kind in (
+        (torch.zeros(2, 8, 8, 3, dtype=torch.bfloat16), "bfloat16"),
+        (torch.zeros(2, 8, 8, 3, dtype=torch.complex64).conj(), "complex64"),
+        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8).to_sparse(), "uint8: .*[Ss]parse"),
+        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8, device="meta"), "uint8: .*meta"),
+    ):
+        with pytest.raises(InputError, match=rf"\(T, H, W, 3\), got torch\.{kind}"):
+            open_video(tensor)
     (tmp_path / "a.txt").write_text("text")
     with (tmp_path / "a.txt").open() as file, pytest.raises(InputError, match="binary mode"):
         open_video(file)  # type: ignore[arg-type]
+
+    class VideoCapture:  # as OpenCV has it
+        def isOpened(self) -> bool:
+            return True
+
+        def read(self, image: Any = None) -> Any:
+            return True, frames[0]
+
+    with pytest.raises(InputError, match="A VideoCapture gives no bytes; pass the path"):
+        open_video(VideoCapture())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "png"])
+def test_a_picture_of_a_folder_is_one_frame(tmp_path: Path, suffix: str) -> None:
+    pictures = [Image.new("RGB", (8, 8), (80 * number, 0, 0)) for number in range(3)]
+    (tmp_path / "stacks").mkdir()
+    pictures[0].save(tmp_path / "stacks" / f"a.{suffix}", save_all=True, append_images=pictures[1:])
+    with pytest.raises(VideoError, match=rf"a\.{suffix}' holds 3 pictures; accepted: one a file"):
+        open_video(tmp_path / "stacks")
+    (tmp_path / "photographs").mkdir()
+    pictures[0].save(tmp_path / "photographs" / "a.jpg", "MPO", save_all=True, append_images=pictures[1:])
+    assert probe(tmp_path / "photographs").num_frames == 1
 
 
 def test_folders_that_are_no_video(tmp_path: Path) -> None:

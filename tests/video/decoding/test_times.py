@@ -13,7 +13,7 @@ from support.movies import Frames, moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.clips import read_clips
+from slowfast_zoo.video.clips import plan_clips, read_clips
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video, stream
 
@@ -70,6 +70,49 @@ def test_stamps_that_say_nothing_leave_the_frame_rate(tmp_path: Path) -> None:
     interleaved = write_video(tmp_path / "b.avi", FRAMES, fps=25, codec="mpeg4", pixels="yuv420p")
     with open_video(interleaved) as video:
         assert [video.seconds_of(index) for index in (0, 6, 24)] == [0.0, 0.24, 0.96]
+
+
+def test_frames_that_an_avi_dropped_take_their_time(tmp_path: Path) -> None:
+    shown = [*range(8), *range(12, 28)]
+    times = [40 * number for number in shown]
+    path = write_stamped(tmp_path / "dropped.avi", times, "mjpeg", frames=FRAMES, ticks=25)
+    with open_video(path) as video:
+        assert (video.fps, video.num_frames, video.damaged_frames) == (25, 24, 0)
+        assert [video.seconds_of(index) for index in range(24)] == pytest.approx([n / 25 for n in shown])
+        assert video.seconds_of(24) == pytest.approx(28 / 25)
+        assert video.index_at(0.45) == 7 and video.index_at(0.49) == 8
+        assert video.stamps() is None
+    assert [second for _, second, _ in stream(path)] == pytest.approx([n / 25 for n in shown])
+
+
+@pytest.mark.parametrize("later", [0.5, 60.0, 600.0])
+def test_one_pause_leaves_the_frame_rate(tmp_path: Path, later: float) -> None:
+    shown = [*range(0, 480, 40), *range(480 + round(1000 * later), 960 + round(1000 * later), 40)]
+    with open_video(write_stamped(tmp_path / "pause.mkv", shown, frames=FRAMES)) as video:
+        assert video.fps == 25
+        assert video.seconds_of(23) == pytest.approx(0.92 + later) and video.seconds_of(11) == 0.44
+
+
+@pytest.mark.parametrize("later", [0.0, 0.29, 0.6])
+def test_streams_that_were_joined_have_the_rate_of_each(tmp_path: Path, later: float) -> None:
+    content = b""
+    for number, begin in enumerate((0, round(1000 * later))):
+        shown = range(begin, begin + 960, 40)
+        content += write_stamped(tmp_path / f"{number}.ts", shown, "libx264", frames=FRAMES).read_bytes()
+    with open_video(content) as video:
+        assert (video.num_frames, video.fps, video.seconds_of(48)) == (48, 25, 1.92)
+
+
+@pytest.mark.parametrize("begin", [1000, 60_000, 3_600_000])
+def test_a_stream_may_start_late(tmp_path: Path, begin: int) -> None:
+    shown = range(begin, begin + 960, 40)
+    path = write_stamped(tmp_path / "late.ts", shown, "libx264", frames=FRAMES)
+    spec = ClipSpec(num_frames=4, frame_stride=2, sampling="pytorchvideo", time_base="seconds", fps=25)
+    with open_video(path) as video:
+        stamps = video.stamps()
+        assert stamps is not None and float(stamps.duration * stamps.tick) == pytest.approx(0.92)
+        starts = plan_clips(video, spec, (4, 1)).indices[:, 0].tolist()
+        assert starts == [0, 5, 10, 15]  # of a room of 0.92 - 0.32 seconds
 
 
 @pytest.mark.parametrize("repeated", [False, True])
@@ -160,6 +203,9 @@ def test_what_a_file_has_lost_is_told(tmp_path: Path) -> None:
         assert 2 < rest.num_frames < 20
         assert len(FRAMES) - rest.num_frames <= rest.damaged_frames <= len(FRAMES) - rest.num_frames + 1
         assert read_clips(half, spec).damaged_frames == rest.info.damaged_frames == rest.damaged_frames
+        stamps = rest.stamps()
+        assert stamps is not None
+        assert float(stamps.duration * stamps.tick) == pytest.approx(rest.num_frames / 30, abs=1e-3)
 
 
 @pytest.mark.parametrize(
