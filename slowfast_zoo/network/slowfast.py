@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.heads import Acrn, head_of, init_classifier, last_layers
@@ -198,7 +199,8 @@ class SlowFast(nn.Module):
         """Whether training keeps each block's input only and computes the block again on the way back.
 
         Args:
-            enable: less memory for about a third more time; gradients stay what they are.
+            enable: less memory for about a third more time; gradients stay what they are. In a network that
+                ``torch.compile`` compiled the compiler decides what is kept, and this changes nothing.
         """
         self._grad_checkpointing = enable
 
@@ -235,7 +237,7 @@ class SlowFast(nn.Module):
             part.eval()
         if self._norms_frozen:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm3d):
+                if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
@@ -251,7 +253,7 @@ class SlowFast(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:  # in non-local blocks
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm3d):
+            elif isinstance(module, _BatchNorm):
                 module.reset_parameters()
         for module in self.modules():
             if isinstance(module, Bottleneck):
@@ -268,7 +270,7 @@ class SlowFast(nn.Module):
         yield from list(self.laterals)[:count]
 
     def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if not (self._grad_checkpointing and self.training):
+        if not (self._grad_checkpointing and self.training) or torch.compiler.is_compiling():
             return stage(x)  # type: ignore[no-any-return]
         for block in stage:
             x = checkpoint_block(block, x)
