@@ -15,7 +15,7 @@ Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -402,14 +402,17 @@ def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     """The labels as a tuple; None of None.
 
     Raises:
-        InputError: something without an order, an element that is no text, or no name at all.
+        InputError: something without an order (a dict has numbers for that), an element that is no text, or
+            no name at all.
     """
     if labels is None:
         return None
-    unordered = isinstance(labels, (str, Set)) or not isinstance(labels, Iterable)
+    unordered = isinstance(labels, (str, Set, Mapping)) or not isinstance(labels, Iterable)
     names = () if unordered else tuple(labels)
     if unordered or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.")
+        way_out = " sorted(names, key=names.get) orders a dict of names and numbers."
+        hint = way_out if isinstance(labels, Mapping) else ""
+        raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.{hint}")
     return tuple(map(str, names))
 
 

@@ -389,6 +389,8 @@ def test_other_bad_arguments_get_one_sentence() -> None:
         model.reset_classifier(3, labels=["a", "b"])
     with pytest.raises(InputError, match="labels are a list of class names"):
         model.reset_classifier(3, labels="abc")
+    with pytest.raises(InputError, match=r"'b': 0.*sorted\(names, key=names\.get\) orders a dict"):
+        model.reset_classifier(2, labels={"a": 1, "b": 0})  # type: ignore[arg-type]
     assert model.spec == SMALL, "a refused change leaves the model alone"
     with pytest.raises(UnknownNameError, match=r"no part 'stage5'.*Did you mean 'stage"):
         model.freeze("stage5")
