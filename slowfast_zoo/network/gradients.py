@@ -20,9 +20,8 @@ def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
         x: (B, C, T, H, W), clips; where they want a gradient of their own torch computes both.
         conv: over an odd number of frames, padded by half of them, with a stride of 1 in time, without bias.
     """
-    if not (_slow(x) and _is_plain(conv)) or x.requires_grad or not conv.weight.requires_grad:
-        return conv(x)  # type: ignore[no-any-return]
-    if x.shape[2] < conv.kernel_size[0]:
+    ours = _slow(x) and _is_plain(conv) and not x.requires_grad and conv.weight.requires_grad
+    if not ours or x.shape[2] < conv.kernel_size[0]:
         return conv(x)  # type: ignore[no-any-return]
     return _ByFrames.apply(x, conv.weight, conv.stride, conv.padding)  # type: ignore[no-any-return]
 

@@ -141,11 +141,8 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
             *(path, ", ".join(other)),
         )
     clips, own = record.clip_spec.to_dict(), model.clip_spec.to_dict()
-    if with_head and (
-        other := [
-            f"{name} {clips[name]} instead of {own[name]}" for name in clips if clips[name] != own[name]
-        ]
-    ):
+    other = [f"{name} {clips[name]} instead of {own[name]}" for name in clips if clips[name] != own[name]]
+    if other and with_head:
         _LOGGER.warning(
             "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
             " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",

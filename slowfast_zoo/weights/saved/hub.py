@@ -264,4 +264,4 @@ def _other_reading(repo_id: str) -> str:
     if any(entry.tag == repo_id for entry in list_weights()):
         return f" A weight tag goes to create_model(name, weights='{repo_id}')."
     kind = kind_of(Path(repo_id))
-    return f" The {kind} of that name is Path('{repo_id}')." if kind in ("folder", "file") else ""
+    return f" The {kind} of that name is Path('{repo_id}')." if kind else ""
