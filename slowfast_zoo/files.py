@@ -72,6 +72,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
 
 
+def lacks_locks(error: BaseException) -> bool:
+    """Whether a lock couldn't be taken because the file system has none."""
+    return getattr(error, "errno", errno.ENOSYS) in _WITHOUT_LOCKS
+
+
 @contextlib.contextmanager
 def claimed(path: Path, *, shared: bool = True) -> Iterator[bool]:
     """Whether this process may make a file: False while another one, on whatever machine, makes it.
@@ -95,7 +100,7 @@ def claimed(path: Path, *, shared: bool = True) -> Iterator[bool]:
     except Timeout:
         free = False
     except (OSError, NotImplementedError) as error:
-        if shared or getattr(error, "errno", errno.ENOSYS) not in _WITHOUT_LOCKS:
+        if shared or not lacks_locks(error):
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"'{path}' can't be written: {reason}.") from error
         with contextlib.suppress(OSError):

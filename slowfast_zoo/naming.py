@@ -34,8 +34,8 @@ class ModelRef:
     """The published weights that a name means."""
     path: Path | None = None
     """The saved folder or the checkpoint file."""
-    like: WeightEntry | None = None
-    """Whose network and input a file has, where the file doesn't say."""
+    like: WeightEntry | str | None = None
+    """Whose network and input a file has, where the file doesn't say: a row, or a model's name."""
 
     def load(self) -> SlowFast:
         """The model with its weights.
@@ -100,7 +100,7 @@ def parse(text: str, like: str | None = None) -> ModelRef:
 
     Args:
         text: the MODEL.
-        like: NAME or NAME:TAG, whose network and input a file has.
+        like: NAME:TAG, whose network and input a file has, or NAME: the one of its weights that fits.
 
     Raises:
         UnknownNameError: there is no such model, weights, folder or file; the message has the nearest.
@@ -119,7 +119,7 @@ def parse(text: str, like: str | None = None) -> ModelRef:
     if row is None:
         near = nearest_models(like.partition(":")[0])
         raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{near}")
-    return ModelRef(text, path=path, like=row)
+    return ModelRef(text, path=path, like=like if like in list_models() else row)
 
 
 def _named(text: str) -> WeightEntry | None:

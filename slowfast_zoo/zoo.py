@@ -58,7 +58,7 @@ def create_model(
 
     Args:
         name: a model of ``list_models()``, or a publisher's own config name: then its newest weights
-            take the place of the default ones.
+            take the place of the default ones, and a file that may be of several is taken for one of them.
         pretrained: whether to load the default weights: the same as ``weights="default"``.
         weights: a tag of ``list_weights(name)`` (str), a row of it, or a checkpoint file (Path) of any
             publisher, of a training, or of your own.
@@ -103,7 +103,12 @@ def create_model(
     names = check_labels(labels, classes)
     if weights is not None:
         local = (
-            open_file(weights, row.model, like=None if like is None else row)
+            open_file(
+                weights,
+                row.model,
+                like=None if like is None else row,
+                meant=None if name == row.model else row,
+            )
             if isinstance(weights, Path)
             else local_weights(row, progress=progress)
         )

@@ -107,6 +107,7 @@ class RoiHead:
         boxes = boxes.to(frame.device)
         parts = [boxes]
         in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        in_graph = in_graph or not isinstance(boxes, Tensor)  # a proxy of torchvision's feature extraction
         if not (in_graph or torch.is_grad_enabled() or network.training):
             parts = list(torch.split(boxes, _BOXES_AT_ONCE["acrn" if self.roi.acrn else "plain"]))
         pooled = torch.cat([self._features(frame, part, network) for part in parts])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from slowfast_zoo.network.gradients import stem_convolution, strided_projection
@@ -227,7 +228,7 @@ def checkpoint_block(block: nn.Module, x: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _statistics_held(block: nn.Module) -> Iterator[None]:
     """Batch norms use, but don't record, the statistics of the batch: recomputing must not count twice."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d) and module.training]
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
     held = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -15,11 +15,12 @@ Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.heads import Acrn, head_of, init_classifier, last_layers
@@ -198,7 +199,8 @@ class SlowFast(nn.Module):
         """Whether training keeps each block's input only and computes the block again on the way back.
 
         Args:
-            enable: less memory for about a third more time; gradients stay what they are.
+            enable: less memory for about a third more time; gradients stay what they are. In a network that
+                ``torch.compile`` compiled the compiler decides what is kept, and this changes nothing.
         """
         self._grad_checkpointing = enable
 
@@ -235,7 +237,7 @@ class SlowFast(nn.Module):
             part.eval()
         if self._norms_frozen:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm3d):
+                if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
@@ -251,7 +253,7 @@ class SlowFast(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:  # in non-local blocks
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm3d):
+            elif isinstance(module, _BatchNorm):
                 module.reset_parameters()
         for module in self.modules():
             if isinstance(module, Bottleneck):
@@ -268,7 +270,7 @@ class SlowFast(nn.Module):
         yield from list(self.laterals)[:count]
 
     def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if not (self._grad_checkpointing and self.training):
+        if not (self._grad_checkpointing and self.training) or torch.compiler.is_compiling():
             return stage(x)  # type: ignore[no-any-return]
         for block in stage:
             x = checkpoint_block(block, x)
@@ -400,14 +402,17 @@ def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     """The labels as a tuple; None of None.
 
     Raises:
-        InputError: something without an order, an element that is no text, or no name at all.
+        InputError: something without an order (a dict has numbers for that), an element that is no text, or
+            no name at all.
     """
     if labels is None:
         return None
-    unordered = isinstance(labels, (str, Set)) or not isinstance(labels, Iterable)
+    unordered = isinstance(labels, (str, Set, Mapping)) or not isinstance(labels, Iterable)
     names = () if unordered else tuple(labels)
     if unordered or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.")
+        way_out = " sorted(names, key=names.get) orders a dict of names and numbers."
+        hint = way_out if isinstance(labels, Mapping) else ""
+        raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.{hint}")
     return tuple(map(str, names))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, quoted
 from slowfast_zoo.files import expanded, hash_file, kind_of
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.weights.catalog import list_models, list_weights
+from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.loading import (
     identify,
@@ -17,6 +17,7 @@ from slowfast_zoo.weights.checkpoint.loading import (
     published_rows,
     read_canonical,
     spec_in_file,
+    warn_of_slow_frames,
 )
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.download.digest import Digest
@@ -54,7 +55,13 @@ def local_weights(entry: WeightEntry, *, progress: bool = True) -> LocalWeights:
     return converted(fetched.path, config, sha256=fetched.sha256, dialect=entry.dialect)
 
 
-def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None = None) -> LocalWeights:
+def open_file(
+    path: Path,
+    model: str | None = None,
+    *,
+    like: WeightEntry | str | None = None,
+    meant: WeightEntry | None = None,
+) -> LocalWeights:
     """A weights file of anybody's, read: what it says, else the row that it is or stands for.
 
     A saved file of this library says everything itself. Any other takes network and input of a row; class
@@ -64,7 +71,9 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
     Args:
         path: the file.
         model: whose weights it has to be; None: told from the file.
-        like: the row whose network and input it has, where the file doesn't say; None: told from the file.
+        like: the row whose network and input it has, where the file doesn't say; a model's name: the one of
+            its rows that the file is, else its default one; None: told from the file.
+        meant: the model's row that it stands for where names and shapes leave several, or tell of none.
 
     Raises:
         CheckpointError: it is unsafe or damaged, or another model's, or fits no row, or several.
@@ -82,10 +91,13 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
             )
         _check_model(config, model, path)
         return LocalWeights.read(checkpoint, config)
-    if like is None:
-        entry, spec = identify(model or _only_model(checkpoint), checkpoint)
-    else:
+    if isinstance(like, WeightEntry):
         entry, spec = like, spec_in_file(checkpoint, like.model_spec)
+    elif like is not None and not match_rows(checkpoint, list_weights(like)):
+        entry = get_weights(like)
+        spec = spec_in_file(checkpoint, entry.model_spec)
+    else:
+        entry, spec = identify(like or model or _only_model(checkpoint), checkpoint, meant)
     tensors = read_canonical(checkpoint, spec)  # before the hash: what doesn't fit isn't read
     published = checkpoint.dialect != "slowfast_zoo" and bool(published_rows(checkpoint, [entry]))
     if not published and like is None:
@@ -95,6 +107,7 @@ def open_file(path: Path, model: str | None = None, *, like: WeightEntry | None 
             " SlowFast(spec) with load_checkpoint; save_pretrained keeps the answer.",
             *(path, entry.model, entry.tag, spec.alpha, spec.num_frames, spec.slow_sampling, spec.activation),
         )
+    warn_of_slow_frames(checkpoint, spec)
     provenance = {
         "model": entry.model,
         "tag": entry.tag if published else None,

@@ -159,6 +159,8 @@ def test_an_ambiguous_file_names_the_option_and_its_values(
         pytest.raises(CheckpointError, match="--like slowfast_r50_8x8x1:mmaction2/k400-256e-320p"),
     ):
         parse(str(tmp_path / "mine.pth")).load()
+    with pytest.raises(CheckpointError, match="--like slowfast_r50_8x8x1:mmaction2/k400-256e-320p"):
+        parse(str(tmp_path / "mine.pth"), "slowfast_r50_8x8x1").load()
     model = parse(str(tmp_path / "mine.pth"), "slowfast_r50_8x8x1:mmaction2-1x/k400-256e").load()
     assert model.clip_spec.sampling == "openmmlab-1.x"
     assert (model.spec.num_classes, model.labels) == (7, None)
@@ -172,6 +174,19 @@ def test_a_file_with_one_owner_needs_no_option(small: dict[str, WeightEntry], tm
     assert (model.spec, model.clip_spec) == (row.model_spec, row.clip_spec)
     assert model.labels is None, "the file isn't the publisher's"
     assert torch.equal(model.slow.stem.conv.weight, written.slow.stem.conv.weight)
+
+
+def test_like_without_a_tag_is_the_row_that_the_file_is(
+    small: dict[str, WeightEntry], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = small["slowfast_r50_4x16x1:pyslowfast/k400"]
+    write(tmp_path / "mine.pyth", row, 5)
+    model = parse(str(tmp_path / "mine.pyth"), "slowfast_r50_4x16x1").load()
+    assert model.spec == row.model_spec.replace(num_classes=5) and model.spec.slow_sampling == "linspace"
+    assert not caplog.records
+    strided = replace(row, model_spec=row.model_spec.replace(slow_sampling="strided"))
+    assert replace(parse(str(tmp_path / "mine.pyth")), like=strided).load().spec.slow_sampling == "strided"
+    assert "sees 'linspace' frames; this model picks 'strided' ones" in caplog.text
 
 
 def test_like_is_for_files(own: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_zoo import ModelSpec, SlowFast
-from slowfast_zoo.network.gradients import stem_convolution, strided_projection
+from slowfast_zoo.network.gradients import _ByFrames, stem_convolution, strided_projection
 
 LAST = torch.channels_last_3d
 
@@ -97,7 +97,7 @@ def test_a_projection_that_skips_places_is_a_product_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("case", ["gradient of the clip", "frozen", "short", "channels first", "half"])
-def test_everything_else_is_torchs_own_convolution(case: str) -> None:
+def test_everything_else_is_torchs_own_convolution(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     conv, x = stem(), clips(3 if case == "short" else 8)
     if case == "gradient of the clip":
         x.requires_grad_()
@@ -105,12 +105,39 @@ def test_everything_else_is_torchs_own_convolution(case: str) -> None:
         conv.weight.requires_grad_(False)
     elif case == "channels first":
         x = x.contiguous()
+
+    def refuse(*inputs: object) -> None:
+        raise AssertionError("computed another way")
+
+    monkeypatch.setattr(_ByFrames, "apply", refuse)
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "half"):
-        out = stem_convolution(x, conv)
-    if out.grad_fn is None:
-        assert case == "frozen"
-    else:
-        assert "ByFrames" not in out.grad_fn.name()
+        assert (stem_convolution(x, conv).grad_fn is None) == (case == "frozen")
+
+
+class Adapted(nn.Module):
+    """A convolution with a smaller one beside it, as adapters wrap them; it has no stride of its own."""
+
+    def __init__(self, base: nn.Conv3d) -> None:
+        super().__init__()
+        self.base, self.beside = base, copy.deepcopy(base)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.base(x) + self.beside(x)
+        return out
+
+
+def test_a_convolution_that_was_wrapped_or_hooked_is_called() -> None:
+    spec = ModelSpec(depth=14, fast_depth=14, alpha=4, num_frames=8, num_classes=3, dropout=0.0)
+    model, x, called = SlowFast(spec).train().to(memory_format=LAST), clips(8), list[nn.Module]()
+    block, stem_of_fast = model.slow.stage2[0], model.fast.stem
+    block.shortcut_conv = Adapted(block.shortcut_conv)
+    model(x).sum().backward()
+    assert block.shortcut_conv.beside.weight.grad is not None
+    for conv in (block.shortcut_conv.base, stem_of_fast.conv):
+        conv.register_forward_hook(lambda module, *_: called.append(module))
+    block.shortcut_conv = block.shortcut_conv.base
+    model(x)
+    assert called == [stem_of_fast.conv, block.shortcut_conv]
 
 
 def test_a_network_that_trains_has_the_gradients_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,14 +223,15 @@ def test_reset_classifier_follows_in_spec_and_labels() -> None:
 
 
 @pytest.mark.parametrize("up_to", ["stem", "stage2", "stage4", None])
-@pytest.mark.parametrize("norms", [False, True])
-def test_freeze(up_to: str | None, norms: bool) -> None:
+@pytest.mark.parametrize(("norms", "shared"), [(False, False), (True, False), (True, True)])
+def test_freeze(up_to: str | None, norms: bool, shared: bool) -> None:
     model = build()
+    if shared:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.freeze("stage3")
     model.freeze(up_to, norms=norms)
     model.train()
     before = copy.deepcopy(model.state_dict())
-    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     model(clip()).square().sum().backward()
     parts = ["stem", "stage1", "stage2", "stage3", "stage4"]
     frozen = parts[: parts.index(up_to) + 1] if up_to else []
@@ -246,8 +247,11 @@ def test_freeze(up_to: str | None, norms: bool) -> None:
             assert torch.equal(value, before[name]) is held, name
 
 
-def test_activation_checkpointing_changes_neither_gradients_nor_statistics() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_activation_checkpointing_changes_neither_gradients_nor_statistics(shared: bool) -> None:
     plain = build(SMALL.replace(dropout=0))
+    if shared:
+        plain = nn.SyncBatchNorm.convert_sync_batchnorm(plain)
     saving = copy.deepcopy(plain)
     saving.set_grad_checkpointing()
     x = clip()
@@ -259,6 +263,17 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics() -> 
     for (name, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
         assert a.grad is not None
         assert torch.equal(a.grad, b.grad), name  # type: ignore[arg-type]
+
+
+def test_a_compiled_network_may_be_asked_to_checkpoint() -> None:
+    torch.compiler.reset()
+    model, x = build(SMALL.replace(dropout=0)).train(), clip()
+    model.set_grad_checkpointing()
+    expected = copy.deepcopy(model)(x)
+    out = torch.compile(model, fullgraph=True, backend="eager")(x)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    out.sum().backward()
+    assert int(model.slow.stage1[0].norm1.num_batches_tracked) == 1
 
 
 def test_checkpointed_blocks_keep_no_activations() -> None:
@@ -374,6 +389,8 @@ def test_other_bad_arguments_get_one_sentence() -> None:
         model.reset_classifier(3, labels=["a", "b"])
     with pytest.raises(InputError, match="labels are a list of class names"):
         model.reset_classifier(3, labels="abc")
+    with pytest.raises(InputError, match=r"'b': 0.*sorted\(names, key=names\.get\) orders a dict"):
+        model.reset_classifier(2, labels={"a": 1, "b": 0})  # type: ignore[arg-type]
     assert model.spec == SMALL, "a refused change leaves the model alone"
     with pytest.raises(UnknownNameError, match=r"no part 'stage5'.*Did you mean 'stage"):
         model.freeze("stage5")

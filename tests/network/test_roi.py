@@ -73,12 +73,20 @@ def test_any_number_of_boxes(name: str, clip: Tensor) -> None:
 
 @each_network
 def test_train_and_eval_give_gradients_to_every_part(name: str, clip: Tensor) -> None:
-    model = make_model(ROI_NETWORKS[name]).train()
-    model(clip, BOXES).sum().backward()
-    without = [key for key, value in model.named_parameters() if value.grad is None]
-    assert without == []
+    model = make_model(ROI_NETWORKS[name].replace(dropout=0.0))
+
+    def gradients() -> dict[str, Tensor]:
+        model.zero_grad(set_to_none=True)
+        model(clip, BOXES).sum().backward()
+        return {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
+
+    names = dict(model.named_parameters()).keys()
+    assert gradients().keys() == names
+    model.train()
+    plain = gradients()
+    assert plain.keys() == names
     model.set_grad_checkpointing()
-    model(clip, BOXES).sum().backward()
+    assert all(torch.equal(grad, plain[key]) for key, grad in gradients().items())
 
 
 @each_network
@@ -107,6 +115,49 @@ def test_torch_export(name: str, clip: Tensor) -> None:
         assert torch.allclose(
             answers(program.module(), clip, given), expected, rtol=0, atol=1e-5 * expected.abs().max()
         )
+
+
+@pytest.mark.parametrize("name", ["mean", "acrn"])
+class TestTools:
+    """What else people put a module through."""
+
+    def test_compile(self, name: str, clip: Tensor) -> None:
+        torch.compiler.reset()
+        model = make_model(ROI_NETWORKS[name])
+        expected = answers(model, clip, BOXES)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        assert torch.allclose(compiled(clip, BOXES), expected, rtol=0, atol=1e-5 * expected.abs().max())
+
+    @pytest.mark.filterwarnings("ignore")  # tracing is deprecated and says so
+    def test_trace(self, name: str, clip: Tensor) -> None:
+        model = make_model(ROI_NETWORKS[name])
+        expected = answers(model, clip, BOXES[:3])
+        traced = torch.jit.trace(model, (clip, BOXES))  # type: ignore[no-untyped-call]
+        assert torch.allclose(traced(clip, BOXES[:3]), expected, rtol=0, atol=1e-5 * expected.abs().max())
+
+    @pytest.mark.parametrize("grad", [True, False])
+    def test_feature_extractor(self, name: str, grad: bool, clip: Tensor) -> None:
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        model = make_model(ROI_NETWORKS[name])
+        with torch.set_grad_enabled(grad):
+            out = create_feature_extractor(model, {"slow.stage4": "slow", "classifier": "scores"})(
+                clip, BOXES
+            )
+            assert torch.equal(out["slow"], model.forward_features(clip)[0])
+            assert torch.equal(out["scores"], model(clip, BOXES))
+
+    def test_ddp(self, name: str, clip: Tensor, tmp_path: Path) -> None:
+        import torch.distributed as dist
+        from torch.nn.parallel import DistributedDataParallel
+
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+        try:
+            model = make_model(ROI_NETWORKS[name]).train()
+            DistributedDataParallel(model)(clip, BOXES).sum().backward()
+            assert all(parameter.grad is not None for parameter in model.parameters())
+        finally:
+            dist.destroy_process_group()
 
 
 def test_half_precision_and_double(clip: Tensor) -> None:

@@ -76,6 +76,34 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks otherwise")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_cache_without_locks(
+    number: int,
+    server: FileServer,
+    settings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refused(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    others = part_in(settings, server)
+    others.parent.mkdir()
+    others.write_bytes(b"another process's")
+    assert get().path.read_bytes() == CONTENT
+    assert "has no locks" in caplog.text
+    assert others.read_bytes() == b"another process's"
+    others.unlink()
+    assert names(settings) == {NAME, f"{NAME}.stamp.json"}
+    (settings / NAME).unlink()
+    server.files[PATH] = OTHER
+    with pytest.raises(DownloadError, match="not the published"):
+        get()
+    assert not list(settings.glob("*.part*"))
+
+
 def assert_nothing_usable(cache: Path) -> None:
     """No file under the final name, and the next offline call says so."""
     assert NAME not in names(cache)

@@ -493,7 +493,7 @@ def test_pinned_revision(hub: HubServer) -> None:
         from_pretrained("someone/tiny", revision="v2")
 
 
-def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = tiny()
     commit = push_to_hub(model, "someone/tiny")
     from_pretrained("someone/tiny")
@@ -504,6 +504,14 @@ def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for repo_id, revision in (("someone/other", None), ("someone/tiny", "v9")):
         with pytest.raises(OfflineError, match="not complete in the Hub's cache"):
             from_pretrained(repo_id, revision=revision)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my" / "model").mkdir(parents=True)
+    (tmp_path / "my" / "best.pth").touch()
+    for kind, name in (("folder", "my/model"), ("file", "my/best.pth")):
+        with pytest.raises(
+            OfflineError, match=rf"copy that cache\. The {kind} of that name is Path\('{name}'\)"
+        ):
+            from_pretrained(name)
     with pytest.raises(OfflineError, match="can't be written"):
         push_to_hub(model, "someone/tiny")
     assert len(hub.requests) == before

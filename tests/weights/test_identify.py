@@ -127,6 +127,23 @@ def test_a_file_that_fits_several_contracts_is_refused_and_the_way_out_works(tmp
         create_model(NAME, like=tag)
 
 
+@pytest.mark.parametrize("names", ["openmmlab", "slowfast_zoo"])
+def test_a_config_name_says_which_of_several_is_meant(names: str, tmp_path: Path) -> None:
+    entry, other = (get_weights(NAME, tag) for tag in ("mmaction2-1x/k400-256e", "mmaction2/k400-256e-320p"))
+    written = trained(entry.model_spec.replace(num_classes=7))
+    torch.save({"state_dict": to_dialect(written.state_dict(), written.spec, names)}, tmp_path / "own.pth")
+    for row in (entry, other):
+        model = create_model(row.config_name, weights=tmp_path / "own.pth")
+        assert_same_state(model, written.state_dict())
+        assert model.clip_spec == row.clip_spec
+    assert entry.clip_spec != other.clip_spec
+    fits_one = tmp_path / "theirs.pyth"
+    write(fits_one, "pytorchvideo/k400")
+    assert create_model(entry.config_name, weights=fits_one).clip_spec.sampling == "pytorchvideo-0.1"
+    write_file(tmp_path / "saved.safetensors", written)
+    assert create_model(entry.config_name, weights=tmp_path / "saved.safetensors").spec == written.spec
+
+
 @pytest.mark.parametrize("tag", ["pyslowfast/k400", "pyslowfast/k400-stepwise"])
 def test_own_classes_in_pyslowfasts_names(tmp_path: Path, tag: str) -> None:
     """PySlowFast publishes under caffe2's names and trains under its own."""

@@ -289,6 +289,16 @@ def test_what_a_record_says_of_another_network_is_pointed_out(
     caplog.clear()
     load_checkpoint(SlowFast(SPEC.replace(activation="sigmoid", num_classes=3)), path)
     assert "activation" not in caplog.text, "the classifier is the model's own"
+    caplog.clear()
+    model = SlowFast(SPEC)
+    model.clip_spec = own = model.clip_spec.replace(frame_stride=5, size=100, crop=96, test_crop=96)
+    load_checkpoint(model, path)
+    assert f"frame_stride {trained().clip_spec.frame_stride} instead of 5, size" in caplog.text
+    assert "model.clip_spec = from_pretrained(Path(file)).clip_spec" in caplog.text
+    assert model.clip_spec == own
+    caplog.clear()
+    load_checkpoint(model, path, backbone_only=True)
+    assert not caplog.text, "a start to train from may read what it likes"
     persons = saved(tmp_path / "persons.safetensors", trained(ROI_SPEC))
     roi = RoiSpec(acrn=True, temporal_pool="max")
     load_checkpoint(SlowFast(ROI_SPEC.replace(roi=roi)), persons)

@@ -62,18 +62,24 @@ _BESIDE = frozenset(
         "argparse.Namespace",
         "builtins.getattr",  # MMEngine's log holds methods of the next one
         "mmengine.logging.history_buffer.HistoryBuffer",
+        "datetime.date",
         "datetime.datetime",
+        "datetime.time",
         "datetime.timedelta",
+        "datetime.timezone",
         "fvcore.common.config.CfgNode",
         "yacs.config.CfgNode",
-        "pathlib.Path",
-        "pathlib.PosixPath",
-        "pathlib.WindowsPath",
+        *(  # Python 3.13 writes the second module
+            f"{module}.{kind}"
+            for module in ("pathlib", "pathlib._local")
+            for kind in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+        ),
+        "collections.deque",
         "torch.Size",
         "torch.device",
-        "builtins.set",
-        "builtins.frozenset",
-        "builtins.slice",
+        *(f"builtins.{kind}" for kind in ("bool", "complex", "dict", "float", "frozenset", "int", "list")),
+        *(f"builtins.{kind}" for kind in ("range", "set", "slice", "str", "tuple")),
+        *(f"builtins.{kind}" for kind in ("long", "unicode", "xrange")),  # what Python 2 calls three of them
         *(str(dtype) for dtype in _STORAGES.values()),
     }
 )

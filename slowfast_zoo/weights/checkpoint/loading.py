@@ -51,7 +51,8 @@ def load_checkpoint(
     gets stems adapted as in ``adapt_stem``; both are logged as warnings. With a classifier come the class
     names that the file's record has; where it has none, the model keeps its own, but for those of published
     weights that were there before. The record of a file of this library's own is held against what is read:
-    damaged tensors are refused, and a network of another alpha, activation and the like is a warning.
+    damaged tensors are refused; a network of another alpha, activation and the like, or with the classifier
+    another input than ``model.clip_spec``, which stays as it is, is a warning.
 
     Args:
         model: what to fill; unchanged when an error is raised.
@@ -91,14 +92,8 @@ def load_checkpoint(
     adapt_state(state, in_file, spec, checkpoint.path, logging.WARNING)
     labels = _names_behind(model, state, record, checkpoint.path)
     if record is not None:
-        _warn_of_another(record.model_spec, model.spec, CLASSIFIER[0] in state, checkpoint.path)
-    rule = get_table(checkpoint.dialect).slow_sampling
-    if rule not in (None, model.spec.slow_sampling):
-        _LOGGER.warning(
-            "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
-            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
-            *(path, rule, model.spec.slow_sampling),
-        )
+        _warn_of_another(record, model, CLASSIFIER[0] in state, checkpoint.path)
+    warn_of_slow_frames(checkpoint, model.spec)
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
@@ -130,8 +125,9 @@ def _names_behind(
     return theirs or own
 
 
-def _warn_of_another(theirs: ModelSpec, ours: ModelSpec, with_head: bool, path: Path) -> None:
-    """Says what of a network that a file's record describes the model computes otherwise."""
+def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path: Path) -> None:
+    """Says what of the network that a file's record describes the model computes or reads otherwise."""
+    theirs, ours = record.model_spec, model.spec
     names = (*_OF_PATHWAYS, *(_OF_HEADS if with_head else ()))
     given, wanted = ({name: getattr(spec, name) for name in names} for spec in (theirs, ours))
     if with_head and theirs.roi and ours.roi:
@@ -143,6 +139,25 @@ def _warn_of_another(theirs: ModelSpec, ours: ModelSpec, with_head: bool, path: 
             "%s was trained in another network than the model, whose answers differ: %s. from_pretrained"
             " builds the network that a saved file describes.",
             *(path, ", ".join(other)),
+        )
+    clips, own = record.clip_spec.to_dict(), model.clip_spec.to_dict()
+    other = [f"{name} {clips[name]} instead of {own[name]}" for name in clips if clips[name] != own[name]]
+    if other and with_head:
+        _LOGGER.warning(
+            "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
+            " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
+            *(path, _few(other)),
+        )
+
+
+def warn_of_slow_frames(checkpoint: Checkpoint, spec: ModelSpec) -> None:
+    """Says that a network picks its slow frames by another rule than the publisher of a file does."""
+    rule = get_table(checkpoint.dialect).slow_sampling
+    if rule not in (None, spec.slow_sampling):
+        _LOGGER.warning(
+            "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
+            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
+            *(checkpoint.path, rule, spec.slow_sampling),
         )
 
 
@@ -279,17 +294,20 @@ def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
     return repeated * (3 / in_channels)
 
 
-def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec]:
+def identify(
+    model: str, checkpoint: Checkpoint, meant: WeightEntry | None = None
+) -> tuple[WeightEntry, ModelSpec]:
     """The row of a model that a file is, and the network in the file, whose classes may be others.
 
     A published file is known by its hash. Any other is taken for the publisher's row that it fits if
-    that leaves one network and one clip spec. A file in our own names is the model's default one.
+    that leaves one network and one clip spec, or if one of them is ``meant``. A file in our own names is
+    that one, else the model's default one.
 
     Raises:
         CheckpointError: it fits no row, or several that mean different networks or inputs.
     """
     if checkpoint.dialect == "slowfast_zoo":
-        entry = get_weights(model)
+        entry = meant or get_weights(model)
         return entry, spec_in_file(checkpoint, entry.model_spec)
     rows = list_weights(model)
     _check_kind(checkpoint, _scores_boxes(checkpoint), rows[0].model_spec)
@@ -301,8 +319,8 @@ def identify(model: str, checkpoint: Checkpoint) -> tuple[WeightEntry, ModelSpec
             " load_checkpoint(SlowFast(spec), path)."
         )
     published = published_rows(checkpoint, fitting)
-    entry = (published or fitting)[0]
-    if not published and len({(row.model_spec, row.clip_spec) for row in fitting}) > 1:
+    entry = (published or [row for row in fitting if row == meant] or fitting)[0]
+    if not published and entry != meant and len({(row.model_spec, row.clip_spec) for row in fitting}) > 1:
         raise CheckpointError(
             f"'{checkpoint.path}' fits several weights of '{model}' whose networks or input contracts differ:"
             f" {quoted(row.tag for row in fitting)}. Say whose it is like: create_model('{model}',"

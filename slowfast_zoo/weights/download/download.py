@@ -19,13 +19,14 @@ import logging
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from slowfast_zoo.errors import DownloadError, OfflineError, without_secrets
-from slowfast_zoo.files import expanded, hash_file, kind_of
+from slowfast_zoo.files import expanded, hash_file, kind_of, lacks_locks
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.download.digest import Digest, Stamp
 from slowfast_zoo.weights.download.transfer import (
@@ -65,6 +66,8 @@ class _Order:
     target: Path
     digest: str | None
     mirrors_only: bool
+    own_parts: str | None = None
+    """Keeps this process's parts apart from those of others, where no lock does."""
 
     def wanted(self) -> Digest | None:
         """The publisher's digest, or the one recorded at the first download."""
@@ -110,6 +113,7 @@ def fetch(
 
     Sources: the cache, without any network call; mirror folders and torch.hub's folder; mirrors; the URLs.
     Of processes that ask at once one downloads; an interrupted download is continued by the next call.
+    Where the file system has no locks, each downloads for itself, from the start.
 
     Args:
         urls: where the file is published, best first; https only.
@@ -135,7 +139,9 @@ def fetch(
         found = _present(order)
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
-            with _lock(order.target):
+            with _lock(order.target) as locked:
+                if not locked:
+                    order = dataclasses.replace(order, own_parts=uuid.uuid4().hex)
                 # Whoever held the lock before us may have brought it.
                 found = _present(order) or _obtain(order, progress)
     except DownloadError:
@@ -208,42 +214,42 @@ def _obtain(order: _Order, progress: bool) -> Fetched:
 
 
 def _copy(source: Path, order: _Order) -> Fetched:
-    part = _part(order, str(source))
-    discard(part)
-    try:
-        original = source.open("rb")
-    except OSError as error:
-        raise DownloadError(f"{source} can't be read ({error.strerror})") from error
-    with original, part.open("wb") as copy:
-        shutil.copyfileobj(original, copy, 1 << 20)
-    # A mirror folder that fetch() filled knows the hash of files whose publisher gives none.
-    stamp = Stamp.read(source)
-    return _accept(part, str(source), order, Digest("sha256", stamp.sha256) if stamp else None)
+    with _part(order, str(source)) as part:
+        discard(part)
+        try:
+            original = source.open("rb")
+        except OSError as error:
+            raise DownloadError(f"{source} can't be read ({error.strerror})") from error
+        with original, part.open("wb") as copy:
+            shutil.copyfileobj(original, copy, 1 << 20)
+        # A mirror folder that fetch() filled knows the hash of files whose publisher gives none.
+        stamp = Stamp.read(source)
+        return _accept(part, str(source), order, Digest("sha256", stamp.sha256) if stamp else None)
 
 
 def _download(url: str, order: _Order, plain_http: bool, progress: bool) -> Fetched:
-    part = _part(order, url)
-
-    def bring() -> bool:
-        return transfer(
-            url,
-            part,
-            name=order.target.name,
-            plain_http=plain_http,
-            length_required=order.wanted() is None,
-            progress=progress,
-        )
-
-    continued = bring()
     source = without_secrets(url)
-    try:
+    with _part(order, url) as part:
+
+        def bring() -> bool:
+            return transfer(
+                url,
+                part,
+                name=order.target.name,
+                plain_http=plain_http,
+                length_required=order.wanted() is None,
+                progress=progress,
+            )
+
+        continued = bring()
+        try:
+            return _accept(part, source, order)
+        except DownloadError:
+            # The wrong bytes may be the earlier process's (a crashed machine): once more, from the start.
+            if not continued:
+                raise
+        bring()
         return _accept(part, source, order)
-    except DownloadError:
-        # The wrong bytes may be the earlier process's (a crashed machine): once more, from the start.
-        if not continued:
-            raise
-    bring()
-    return _accept(part, source, order)
 
 
 def _accept(part: Path, source: str, order: _Order, recorded: Digest | None = None) -> Fetched:
@@ -266,7 +272,7 @@ def _accept(part: Path, source: str, order: _Order, recorded: Digest | None = No
     # harmless, and not a file without its origin.
     Stamp(stat.st_size, stat.st_mtime_ns, sha256, order.digest, source).write(target)
     part.replace(target)
-    for other in (part, *parts_of(target)):
+    for other in (part, *(() if order.own_parts else parts_of(target))):
         discard(other)
     return Fetched(target, source, sha256, order.digest is not None)
 
@@ -327,7 +333,8 @@ def _mirrors() -> tuple[list[Path], list[tuple[str, str]]]:
 
 
 @contextmanager
-def _lock(target: Path) -> Iterator[None]:
+def _lock(target: Path) -> Iterator[bool]:
+    """Keeps others from fetching a file meanwhile; False where the file system has no locks."""
     from filelock import FileLock, Timeout
 
     # A lock of the operating system: a killed process can't leave it behind.
@@ -338,8 +345,16 @@ def _lock(target: Path) -> Iterator[None]:
     except Timeout:
         _LOGGER.warning("Waiting for another process that is fetching %s", target.name)
         lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if not lacks_locks(error):
+            raise
+        _LOGGER.warning(
+            "%s has no locks: processes that fetch %s at once all bring it", target.parent, target.name
+        )
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 
@@ -352,10 +367,16 @@ def _check_filename(filename: str) -> None:
         )
 
 
-def _part(order: _Order, source: str) -> Path:
-    part = part_of(order.target, source)
+@contextmanager
+def _part(order: _Order, source: str) -> Iterator[Path]:
+    """Where the bytes of a source arrive; what is left there is continued by the next call."""
+    part = part_of(order.target, source + (order.own_parts or ""))
     _refuse_foreign_links(*companions(part))
-    return part
+    try:
+        yield part
+    finally:
+        if order.own_parts:
+            discard(part)
 
 
 def _refuse_foreign_links(*paths: Path) -> None:

@@ -33,7 +33,8 @@ def save_pretrained(
     ``config.json``, which isn't read.
 
     Args:
-        model: what to save.
+        model: what to save. Its ``provenance`` is saved as it is; after a loop of your own it still describes
+            the weights that the loop began with, until you set it.
         directory: the folder; made when it isn't there.
         metrics: what was measured with these weights, for the config and the card; None: what
             ``provenance["training"]`` says of them.

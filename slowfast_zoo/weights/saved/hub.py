@@ -222,7 +222,7 @@ def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
         if is_offline() or isinstance(error, errors.OfflineModeIsEnabled):
             raise OfflineError(
                 f"{name} is not complete in the Hub's cache ({constants.HF_HUB_CACHE}), and offline mode"
-                " forbids the network. Load it once online, or copy that cache."
+                f" forbids the network. Load it once online, or copy that cache.{_other_reading(repo_id)}"
             ) from error
         raise DownloadError(
             f"{name} could not be fetched from {endpoint}: {_reason(error)}. A folder of this machine is"
@@ -263,6 +263,5 @@ def _reason(error: BaseException) -> str:
 def _other_reading(repo_id: str) -> str:
     if any(entry.tag == repo_id for entry in list_weights()):
         return f" A weight tag goes to create_model(name, weights='{repo_id}')."
-    if kind_of(Path(repo_id)) == "folder":
-        return f" The folder of that name is Path('{repo_id}')."
-    return ""
+    kind = kind_of(Path(repo_id))
+    return f" The {kind} of that name is Path('{repo_id}')." if kind else ""
