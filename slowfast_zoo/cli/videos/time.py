@@ -287,9 +287,9 @@ def watch_command(
     """Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.
 
     SOURCE is an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp), a device such as
-    /dev/video0 or its number, a file, which is played at its own speed, or - for standard input. A lost
-    connection is opened again for as long as it takes. When the network is slower than --hop, hops are left
-    out: an answer is never older than one hop and the network's own time.
+    /dev/video0 or its number (on Windows video=NAME), a file, which is played at its own speed, or - for
+    standard input. A lost connection is opened again for as long as it takes. When the network is slower
+    than --hop, hops are left out: an answer is never older than one hop and the network's own time.
     """
     import datetime
     import sys
