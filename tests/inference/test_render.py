@@ -464,7 +464,7 @@ def test_command_line(tmp_path: Path) -> None:
     for others in (persons, ["--score", "0.3"]):
         run = CliRunner().invoke(main, [*arguments, "--model", "slowfast_tiny", *others])
         assert run.exit_code == 1
-        assert f"{', '.join(others[::2])}: for persons alone; give --boxes or --detector" in run.output
+        assert f"Only with --boxes or --detector does render take {', '.join(others[::2])}: " in run.output
 
     run = CliRunner().invoke(main, ["render", source, str(tmp_path / "out.avi"), "--model", "slowfast_tiny"])
     assert run.exit_code == 1

@@ -73,10 +73,10 @@ def render_command(
     asked: Any = network
     if persons["boxes"] or persons["detector"] or network.spec.roi is not None:
         if _typed(["views"]):
-            raise InputError("--views are of a whole video, and persons are looked at once in a key frame.")
+            raise InputError("Leave out --views: persons are looked at once in each key frame.")
         asked = detect(network, source, score=score, topk=topk, fps=fps, **persons)
     elif typed := _typed(_OF_PERSONS):
-        raise InputError(f"{typed}: for persons alone; give --boxes or --detector as well, or leave it out.")
+        raise InputError(f"Only with --boxes or --detector does render take {typed}: they are of persons.")
     answer = render(asked, source, out, topk=topk, seconds=seconds, views=views, fps=fps)
     echo(f"Wrote {out}: {answer!r}")
 

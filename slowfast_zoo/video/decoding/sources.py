@@ -254,10 +254,12 @@ def display_name(source: object) -> str:
         return display_name(name) if isinstance(name, str) else "<file object>"
     text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
     text = without_secrets(text) if is_url(source) else text
-    kept = (c.isprintable() or c in _JOINERS or unicodedata.category(c) == "Zs" for c in text)  # any space
-    return "".join(
-        c if keep else c.encode("unicode_escape").decode() for c, keep in zip(text, kept, strict=True)
-    )
+    return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    """Whether a name can be shown with it: letters, marks, and the spaces and joiners of all languages."""
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def local_path(source: str | Path) -> Path:
