@@ -63,6 +63,14 @@ def prediction_columns(topk: int) -> tuple[str, ...]:
     return ("source", "error", *ranks, *looked, "model", "weights", "views", "topk", "fps", "precision")
 
 
+def address_of(source: object) -> str:
+    """What tells an address from others of its name, which is without the query; "" of all else."""
+    from slowfast_zoo.inference.inputs import source_hash
+    from slowfast_zoo.video.decoding.sources import is_url
+
+    return source_hash(source)[:16] if is_url(source) else ""
+
+
 class ResultFile:
     """Where answers go: rows of a file, each on the disk at once, or standard output.
 
@@ -73,11 +81,11 @@ class ResultFile:
         form: one of ``FORMATS``; None: told by the file's ending, a table without a file.
         resume: whether to go on with an existing file; rows of videos that failed are taken out of it, and
             rows with a "file" that isn't beside it.
-        columns: of every row; "source" and "error" are among them.
+        columns: of every row; "source" and "error" are among them, and "address" where addresses are.
         settings: the columns that say how every row was made, such as the model.
 
     Attributes:
-        known: how many answers the file has for each source.
+        known: how many answers the file has for each source, by its name and address.
 
     Raises:
         InputError: a format or file that doesn't fit, or rows that were made with other settings.
@@ -103,7 +111,7 @@ class ResultFile:
         self._columns = tuple(columns)
         self._file: io.RawIOBase | None = None
         self._size = self._rows = 0
-        self.known: Counter[str] = Counter()
+        self.known: Counter[tuple[str, str]] = Counter()
         try:
             if path is not None and path.exists():
                 if not resume:
@@ -198,7 +206,7 @@ class ResultFile:
             rows = self._parsed(content)
             self._check_settings(rows)
             kept = [row for row in rows if not row["error"] and _has_file(path.parent, row)]
-            self.known = Counter(row["source"] for row in kept)
+            self.known = Counter((row["source"], row.get("address") or "") for row in kept)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
             if isinstance(error, InputError):
                 raise
@@ -224,16 +232,20 @@ class ResultFile:
             rows = list(reader)
         finally:
             csv.field_size_limit(limit)
-        if lines and tuple(reader.fieldnames or ()) != self._columns and not rows:
+        there = tuple(reader.fieldnames or ())
+        if "address" in there and "address" not in self._columns:
+            self._columns += ("address",)
+        if lines and not rows and there != tuple(c for c in self._columns if c in there or c != "address"):
             raise InputError(f"'{self._path}' has other columns; give the same --topk, or another --out.")
-        return rows
+        return [{"address": "", **row} for row in rows]
 
     def _check_settings(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             for name, value in self._settings.items():
-                if str(row[name] or "") != str(value or ""):
+                made, asked = ("" if each is None else str(each) for each in (row[name], value))
+                if made != asked:
                     raise InputError(
-                        f"'{self._path}' was made with {name} {row[name] or None}, and this is {name}"
+                        f"'{self._path}' was made with {name} {made or None}, and this is {name}"
                         f" {value}: go on with the same settings, or write another file."
                     )
 

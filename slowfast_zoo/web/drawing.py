@@ -143,6 +143,7 @@ def persons_html(found: Detections) -> str:
         }
         for person in found.persons
     ]
+    keys = [round(moment, 3) for moment in found.key_seconds]
     more = len(found.persons) - _MOST_ROWS
     hidden = f'<p class="sfz-dim">{more} more are in the file.</p>' if more > 0 else ""
     note = f"{counted(len(found.persons), 'box')} in {counted(len(found.key_seconds), 'key frame')};"
@@ -150,7 +151,7 @@ def persons_html(found: Detections) -> str:
     shown = f"<table>{rows}</table>{hidden}" if rows else '<p class="sfz-dim">Nobody was found.</p>'
     return (
         f'<h3>Who does what <small class="sfz-dim">{note}</small></h3>'
-        f'<div class="sfz-persons" data-persons="{escape(json.dumps(boxes))}"></div>'
+        f'<div class="sfz-persons" data-keys="{keys}" data-persons="{escape(json.dumps(boxes))}"></div>'
         f'<div class="sfz-rows sfz-tall">{shown}</div>'
     )
 

@@ -32,6 +32,7 @@ const follow = () => {
 };
 // Boxes of the nearest key frame, over the player's picture, which may be narrower than the player.
 let told = "";
+let keys = [];
 let persons = [];
 const draw = () => {
   const video = player();
@@ -41,9 +42,10 @@ const draw = () => {
     if (layer) layer.remove();
     return;
   }
-  if (source.dataset.persons !== told) {
-    told = source.dataset.persons;
-    persons = JSON.parse(told);
+  if (source.dataset.keys + source.dataset.persons !== told) {
+    told = source.dataset.keys + source.dataset.persons;
+    keys = JSON.parse(source.dataset.keys);
+    persons = JSON.parse(source.dataset.persons);
   }
   const stage = video.parentElement;
   if (!layer || layer.parentElement !== stage) {
@@ -59,10 +61,11 @@ const draw = () => {
   const [width, height] = [video.videoWidth * scale, video.videoHeight * scale];
   const left = inner.left - outer.left + (inner.width - width) / 2;
   const top = inner.top - outer.top + (inner.height - height) / 2;
-  const distance = (person) => Math.abs(person.seconds - video.currentTime);
-  const nearest = Math.min(...persons.map(distance), 1);
+  const distance = (key) => Math.abs(key - video.currentTime);
+  const nearest = keys.reduce((best, key) => (distance(key) < distance(best) ? key : best), Infinity);
+  const shown = distance(nearest) <= 1 ? persons.filter((person) => person.seconds === nearest) : [];
   layer.replaceChildren(
-    ...persons.filter((person) => distance(person) <= nearest + 1e-4).map((person) => {
+    ...shown.map((person) => {
       const [x1, y1, x2, y2] = person.box;
       const frame = document.createElement("div");
       frame.style.cssText = `left:${left + x1 * width}px;top:${top + y1 * height}px;` +

@@ -36,6 +36,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class NoBody:
+    """A detector that finds none."""
+
+    def __init__(self, name: str, *_: object, **__: object) -> None:
+        self.name = name
+
+    def __call__(self, frame: object) -> np.ndarray:
+        return np.zeros((0, 4))
+
+
 def run(folder: Path, *arguments: object, command: str = "detect") -> Result:
     return invoke(command, *arguments, "--model", folder / "model")
 
@@ -101,6 +111,59 @@ def test_videos_of_one_name(folder: Path, tmp_path: Path) -> None:
     result = run(folder, *two, "--out", tmp_path / "x.csv")
     assert result.exit_code == 1 and "have the same: write .jsonl" in result.output
     assert not (tmp_path / "x.csv").exists()
+    result = run(folder, *two, "--out", tmp_path / "x.csv", "--shard", "1/7")
+    assert result.exit_code == 1 and "have the same: write .jsonl" in result.output, "also of other parts"
+    result = run(folder, *two, "--format", "csv")
+    assert result.exit_code == 1 and "or print it with --format jsonl" in result.output
+    assert run(folder, *two, "--format", "jsonl").exit_code == 0
+
+
+def test_a_name_is_one_videos(folder: Path, tmp_path: Path) -> None:
+    """Of ``--video``: answered ones and those of other parts are asked for as well."""
+    out, named = tmp_path / "x.jsonl", (*boxes(folder), "--video", "a")
+    assert run(folder, folder / "a.mkv", *named, "--out", out).exit_code == 0
+    before = out.read_bytes()
+    two = (folder / "a.mkv", folder / "b.mkv", *named)
+    parts = [("--out", tmp_path / "y.jsonl", "--shard", f"{number}/8") for number in range(1, 9)]
+    for options in (("--out", out, "--resume"), *parts):
+        result = run(folder, *two, *options)
+        assert result.exit_code == 1 and "and there are 2 videos" in result.output
+    assert out.read_bytes() == before
+
+
+def test_avas_csv_has_the_name_that_boxes_have(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    command = (folder / "a.mkv", *boxes(folder), "--video", "b", "--topk", 1)
+    assert run(folder, *command, "--out", out).exit_code == 0
+    assert {name for name, _ in read_ava(out, scored=True).frames} == {"b"}
+    whole = out.read_text()
+    assert "Nothing to do" in run(folder, *command, "--out", out, "--resume").output
+    assert out.read_text() == whole == run(folder, *command, "--format", "csv").output
+
+
+def test_nothing_said_is_another_setting_than_zero(folder: Path, tmp_path: Path) -> None:
+    command = (folder / "a.mkv", *boxes(folder), "--out", tmp_path / "x.jsonl")
+    for first, then, sentence in (
+        ((), ("--box-score", 0), "made with box_score None, and this is box_score 0.0"),
+        (("--box-score", 0), (), "made with box_score 0.0, and this is box_score None"),
+    ):
+        assert run(folder, *command, *first).exit_code == 0
+        result = run(folder, *command, *then, "--resume")
+        assert result.exit_code == 1 and sentence in result.output
+        (tmp_path / "x.jsonl").unlink()
+
+
+def test_rows_say_which_detector_found_persons(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast_zoo.inference.detect.detect.PersonDetector", NoBody)
+    command = (folder / "a.mkv", "--device", "cpu", "--out", tmp_path / "x.jsonl")
+    assert run(folder, *command, "--detector", "person").exit_code == 0
+    assert json.loads((tmp_path / "x.jsonl").read_text())["detector"] == "person-fast"
+    result = run(folder, *command, "--resume", "--detector", "person-fast")
+    assert "Nothing to do" in result.output
+    result = run(folder, *command, "--resume", "--detector", "person-strong")
+    assert result.exit_code == 1 and "made with detector person-fast, and this is" in result.output
 
 
 def test_addresses_that_differ_in_their_query_have_one_name(folder: Path, tmp_path: Path) -> None:

@@ -20,12 +20,14 @@ import torch
 from cli.commands import invoke
 from click.testing import Result
 from support.movies import moving_pattern, write_video
+from support.servers import FileServer
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
 from slowfast_zoo.cli.videos.predict import Tally
 from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.inference.engines.openvino import int8
+from slowfast_zoo.inference.inputs import source_hash
 from slowfast_zoo.naming import parse
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=2, crops=3)
@@ -188,6 +190,56 @@ def test_resume_refuses_other_settings(
         assert result.exit_code == 1
         assert says in result.output
         assert out.read_bytes() == before
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The same file with these rows."""
+    if path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    else:
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
+def test_addresses_that_differ_in_their_query_are_resumed_each(
+    saved: Path, videos: Path, tmp_path: Path, form: str
+) -> None:
+    out = tmp_path / f"results.{form}"
+    with FileServer({"/v.mkv": videos / "a.mkv"}) as server:
+        addresses = [f"{server.url}/v.mkv?id={number}" for number in range(3)]
+        command = (*addresses, "--model", saved, "--out", out)
+        hashes = [source_hash(address)[:16] for address in addresses]
+        assert run(*command).exit_code == 0
+        rows = read(out)
+        assert [row["address"] for row in rows] == hashes and "id=" not in out.read_text()
+        rows[1]["error"] = "broken"
+        written(out, rows)
+        assert "1 answered, 0 failed" in run(*command, "--resume").stderr
+        assert [row["address"] for row in read(out)] == [hashes[0], hashes[2], hashes[1]]
+        assert run(videos / "a.mkv", "--model", saved, "--out", out, "--resume").exit_code == 0
+        assert [row.get("address") for row in read(out)][:3] == [hashes[0], hashes[2], hashes[1]]
+        assert "Nothing to do" in run(videos / "a.mkv", *command, "--resume").stderr
+        written(out, [{key: row[key] for key in row if key != "address"} for row in read(out)])
+        assert "Nothing to do" in run(videos / "a.mkv", *command, "--resume").stderr, "of a file without them"
+        assert len(read(out)) == 4
+
+
+def test_only_addresses_need_a_column(saved: Path, videos: Path, tmp_path: Path) -> None:
+    """A table of other videos has none, and gets one when it is gone on with."""
+    out = tmp_path / "results.csv"
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    assert "address" not in read(out)[0]
+    with FileServer({"/v.mkv": videos / "a.mkv"}) as server:
+        command = (videos / "a.mkv", f"{server.url}/v.mkv?id=1", "--model", saved, "--out", out)
+        for rows in ([], read(out)):  # its head alone, too
+            out.write_text("".join(out.read_text().splitlines(keepends=True)[: 1 + len(rows)]))
+            assert run(*command, "--resume").exit_code == 0
+            assert [bool(row["address"]) for row in read(out)] == [False, True]
 
 
 def test_odd_names_are_one_row_each(saved: Path, tmp_path: Path) -> None:

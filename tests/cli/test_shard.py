@@ -12,10 +12,12 @@ import pytest
 from cli.commands import invoke
 from click.testing import Result
 from support.movies import moving_pattern, write_video
+from support.servers import FileServer
 from support.small_nets import ROI_NETWORKS, make_model, roi_clip_spec
 
 from slowfast_zoo import save_pretrained
 from slowfast_zoo.files import claimed
+from slowfast_zoo.inference.inputs import source_hash
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,25 @@ def test_parts_of_predict_are_whole_together_and_go_on(clips: Path, tmp_path: Pa
         assert sorted(row["source"] for row in rows) == all_videos(clips)
         assert [row["source"] for row in rows if row["error"]] == [str(clips / "a" / "broken.mp4")]
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".csv"]
+
+
+def test_parts_of_addresses_that_differ_in_their_query_go_on(clips: Path, tmp_path: Path) -> None:
+    def addresses() -> list[str]:
+        return sorted(json.loads(line)["address"] for file in files for line in file.open(encoding="utf-8"))
+
+    with FileServer({"/v.mkv": clips / "a" / "0.mkv"}) as server:
+        films = [f"{server.url}/v.mkv?id={number}" for number in range(6)]
+        command = ("predict", *films, "--out", tmp_path / "found.jsonl", "--resume", "--shard")
+        for number in (1, 2):
+            run(*command, f"{number}/2")
+        files = sorted(tmp_path.glob("*.jsonl"))
+        whole = sorted(source_hash(film)[:16] for film in films)
+        assert len(files) == 2 and addresses() == whole
+        for file in files:  # as if its first video had failed
+            file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+        for number in (1, 2):
+            assert "1 answered, 0 failed" in run(*command, f"{number}/2").stderr
+        assert addresses() == whole
 
 
 def test_a_part_is_the_same_whatever_else_is_named(clips: Path, tmp_path: Path) -> None:

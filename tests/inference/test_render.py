@@ -332,10 +332,15 @@ def test_unreadable_sources_are_named(tmp_path: Path) -> None:
 def test_the_source_is_never_replaced(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mp4", moving_pattern(6), codec="libx264", pixels="yuv420p")
     before = source.read_bytes()
-    for name in (source, str(tmp_path / "." / "in.mp4")):
+    for name in (source, str(tmp_path / "." / "in.mp4"), source.as_uri()):
         with pytest.raises(InputError, match="is the source itself"):
             render(ANSWER, name, source)
     assert source.read_bytes() == before
+    picture = tmp_path / "in.png"
+    picture.write_bytes(before)  # as an animated one
+    with pytest.raises(InputError, match="is the source itself"):
+        contact_sheet(small_model(), picture, picture)
+    assert picture.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
@@ -474,6 +479,12 @@ def test_command_line(tmp_path: Path) -> None:
     )
     assert piped.exit_code == 0, piped.output
     assert probe(tmp_path / "out.mp4").num_frames == 6
+
+    persons = ["--unit", "pixels", "--video", "x", "--begins-at", "9", "--every", "3", "--box-score", "0.3"]
+    for others in (persons, ["--score", "0.3"]):
+        run = CliRunner().invoke(main, [*arguments, "--model", "slowfast_tiny", *others])
+        assert run.exit_code == 1
+        assert f"Only with --boxes or --detector does render take {', '.join(others[::2])}: " in run.output
 
     run = CliRunner().invoke(main, ["render", source, str(tmp_path / "out.avi"), "--model", "slowfast_tiny"])
     assert run.exit_code == 1

@@ -32,7 +32,14 @@ from slowfast_zoo.inference.segments import Segment
 from slowfast_zoo.web import drawing
 from slowfast_zoo.web import page as pages
 from slowfast_zoo.web import studio as studios
-from slowfast_zoo.web.drawing import answer_html, bars_html, calls_html, live_html, timeline_html
+from slowfast_zoo.web.drawing import (
+    answer_html,
+    bars_html,
+    calls_html,
+    live_html,
+    persons_html,
+    timeline_html,
+)
 from slowfast_zoo.web.examples import copy_examples
 from slowfast_zoo.web.guard import Guard
 from slowfast_zoo.web.offers import Models, Offer, published_offers
@@ -99,6 +106,9 @@ def test_persons_are_told_with_their_boxes(tmp_path: Path) -> None:
     (layer,) = (tag for tag in page.tags if "data-persons" in tag)
     shown = json.loads(layer["data-persons"])
     assert shown[0]["box"] == [round(value, 5) for value in answer.detections.persons[0].normalized]
+    empty = dataclasses.replace(answer.detections, persons=(), key_seconds=(0.0, 1 / 3, 2.0))
+    (layer,) = (tag for tag in Page(persons_html(empty)).tags if "data-persons" in tag)
+    assert json.loads(layer["data-persons"]) == [] and json.loads(layer["data-keys"]) == [0, 0.333, 2]
     assert answer.files[0].read_text(encoding="utf-8").startswith("two,")
     assert "zoo.detect(" in as_code("zoo.x()", answer, asked)
     assert as_command("roi", answer, asked).startswith("slowfast-zoo detect two.mkv --model roi")

@@ -11,6 +11,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.options import echo
+from slowfast_zoo.cli.results import address_of
 from slowfast_zoo.errors import NO_VIDEOS_FAULT, InputError, SlowFastZooError
 from slowfast_zoo.files import check_writable
 
@@ -36,14 +37,14 @@ class Target:
         rows: what gets a row for every video.
 
     Attributes:
-        known: how many answers are there for each source.
+        known: how many answers are there for each source, by its name and address.
         answered: videos that were.
         failures: videos that weren't.
     """
 
     def __init__(self, path: Path | None, form: str | None, rows: ResultFile | None = None) -> None:
         self.answered = self.failures = 0
-        self.known: Counter[str] = rows.known if rows else Counter()
+        self.known: Counter[tuple[str, str]] = rows.known if rows else Counter()
         self.path, self.form, self.rows = path, form, rows
 
     def __enter__(self) -> Self:
@@ -59,7 +60,7 @@ class Target:
         """The file that a video's answer goes into."""
         return self.path
 
-    def put(self, answer: Any, path: Path | None) -> None:
+    def put(self, source: Any, answer: Any, path: Path | None) -> None:
         """Writes a finished answer to where it belongs, which ``path_of`` said."""
         raise NotImplementedError
 
@@ -70,18 +71,22 @@ class Target:
     def write(self, source: Any, answer: Any) -> None:
         """A finished answer; what was kept of it before is no longer needed."""
         path = self.path_of(source)
-        self.put(answer, path)
+        self.put(source, answer, path)
         self.answered += 1
         if path:
             _partial(path).unlink(missing_ok=True)
 
-    def failed(self, source: str, error: str) -> None:
-        """A video without an answer."""
+    def failed(self, source: Any, error: str) -> None:
+        """A video without an answer, or the name of one."""
+        from slowfast_zoo.video.decoding.sources import display_name
+
+        name = display_name(source)
         error = opt.in_options(error, click.get_current_context().command)
-        echo(error if source in error else f"{source}: {error}", err=True)
+        echo(error if name in error else f"{name}: {error}", err=True)
         self.failures += 1
         if self.rows:
-            self.rows.write({"source": source, "error": " ".join(error.split())})
+            row = {"source": name, "address": address_of(source), "error": " ".join(error.split())}
+            self.rows.write(row)
 
     def interrupted(self, source: Any, run: VideoRun[Any, Any]) -> None:
         """Keeps what was answered of a video before Ctrl-C."""
@@ -147,7 +152,7 @@ def _answer(sources: list[Any], target: Target, begin: Begin) -> None:
         except NO_VIDEOS_FAULT:
             raise
         except SlowFastZooError as error:
-            target.failed(name, str(error))
+            target.failed(source, str(error))
         else:
             target.write(source, answer)
 

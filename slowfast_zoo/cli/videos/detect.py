@@ -16,7 +16,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import command, echo, prepared
-from slowfast_zoo.cli.results import ResultFile, clock
+from slowfast_zoo.cli.results import ResultFile, address_of, clock
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
 from slowfast_zoo.cli.videos.sources import Videos
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slowfast_zoo.inference.detect.detections import Detections
 
 DETECTION_MODEL = "slowfast_r50_8x8x1_roi"
-_FACTS = ("width", "height", "duration_seconds", "damaged_frames", "detector", "key_seconds", "persons")
+_FACTS = ("width", "height", "duration_seconds", "damaged_frames", "key_seconds", "persons")
 
 persons = opt.bundle(
     "persons",
@@ -121,20 +121,28 @@ def detect_command(
     was answered of the video at hand goes into a file named "partial". The exit status is 1 if one failed.
     """
     from slowfast_zoo.inference.detect.detect import DetectionMaker
+    from slowfast_zoo.inference.detect.detectors import detector_for
+    from slowfast_zoo.runtime.devices import to_device
 
     chosen = _Persons.checked(persons)
+    if persons["detector"]:
+        persons["detector"] = detector_for(persons["detector"], to_device(how["device"]))
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
     out = videos.file(out)
-    target = _Target.of(out, form, resume, settings, chosen.begins_at)
-    found = videos.left(target.known)
-    many = videos.shard is not None or found.total > 1 or bool(target.known)
-    target.check_names(found.sources)
-    if chosen.video and found.total > 1:
+    columns = ("source", "error", *_FACTS, *settings, *videos.columns)
+    kept = {"resume": resume, "columns": columns, "settings": settings}
+    target = _Target.of(out, form, kept, chosen)
+    found = videos.find(target.known)
+    asked = found.total + found.skipped["answered before"]
+    if chosen.video and asked > 1:
         raise InputError(
-            f"--video {chosen.video} says whose --boxes are meant, and there are {found.total} videos; leave"
+            f"--video {chosen.video} says whose --boxes are meant, and there are {asked} videos; leave"
             " it out: each has the boxes of its own name."
         )
+    target.check_names(found.sources)
+    found = found.part(videos.shard)
+    many = videos.shard is not None or found.total > 1 or bool(target.known)
     chosen = dataclasses.replace(chosen, strict=many)
 
     def maker() -> Begin:
@@ -176,13 +184,17 @@ class _Persons:
         boxes = {} if path is None else boxes_by_video(path, unit=persons["unit"], begins_at=begins_at)
         return cls(path, persons["video"], begins_at, boxes)
 
+    def name(self, source: str) -> str:
+        """What files of many videos call one."""
+        return self.video or video_name(source)
+
     def of(self, source: Any) -> PersonBoxes | None:
         """The boxes of a video; None: they are to be found."""
         from slowfast_zoo.video.decoding.sources import display_name
 
         if self.path is None:
             return None
-        name = self.video or video_name(display_name(source))
+        name = self.name(display_name(source))
         only = not self.strict and not self.video and len(self.boxes) == 1
         return of_video(self.boxes, None if only else name, self.path)
 
@@ -191,51 +203,78 @@ class _Target(Target):
     """Where detections go: standard output, or a file of JSON lines."""
 
     def __init__(
-        self, path: Path | None, form: str | None, rows: ResultFile | None, begins_at: float
+        self, path: Path | None, form: str | None, rows: ResultFile | None, persons: _Persons
     ) -> None:
         super().__init__(path, form, rows)
-        self._begins_at = begins_at
+        self._persons = persons
 
     @staticmethod
-    def of(
-        out: Path | None, form: str | None, resume: bool, settings: Mapping[str, object], begins_at: float
-    ) -> _Target:
+    def of(out: Path | None, form: str | None, kept: dict[str, Any], persons: _Persons) -> _Target:
         """The one that the options mean.
+
+        Args:
+            out: the file; None: standard output.
+            form: instead of the file's ending.
+            kept: arguments of ``ResultFile``.
+            persons: whose boxes were given.
 
         Raises:
             InputError, UnknownNameError: a format or file that doesn't fit.
         """
-        columns = ("source", "error", *_FACTS, *settings)
-        kept: dict[str, Any] = {"resume": resume, "columns": columns, "settings": settings}
         if out is None:
-            rows = ResultFile(None, "jsonl", **kept) if form == "jsonl" or resume else None
-            return _Target(None, form, rows, begins_at)
+            rows = ResultFile(None, "jsonl", **kept) if form == "jsonl" or kept["resume"] else None
+            return _Target(None, form, rows, persons)
         if format_of(out, form) == "jsonl":
-            return _Target(out, "jsonl", ResultFile(out, "jsonl", **kept), begins_at)
-        return _AvaFile.opened(out, kept, begins_at)
+            return _Target(out, "jsonl", ResultFile(out, "jsonl", **kept), persons)
+        return _AvaFile.opened(out, kept, persons)
 
     def check_names(self, sources: list[Any]) -> None:
-        """Refuses videos that can't be told apart in the file."""
+        """Refuses videos that can't be told apart in AVA's CSV.
 
-    def put(self, answer: Detections, path: Path | None) -> None:
+        Args:
+            sources: those that aren't known, of every part.
+
+        Raises:
+            InputError: says which two.
+        """
+        from slowfast_zoo.video.decoding.sources import display_name
+
+        if self.form != "csv":
+            return
+        named = {self._persons.name(source): source for source, _ in self.known}
+        for source in map(display_name, sources):
+            if other := named.get(self._persons.name(source)):
+                raise InputError(
+                    f"AVA's CSV tells videos by name, and '{other}' and '{source}' have the same: write"
+                    " .jsonl, or print it with --format jsonl."
+                )
+            named[self._persons.name(source)] = source
+
+    def ava_rows(self, answer: Detections) -> bytes:
+        """The lines of AVA's CSV, in the names and times of the boxes."""
+        return answer.ava_rows(self._persons.video, self._persons.begins_at).encode()
+
+    def put(self, source: Any, answer: Detections, path: Path | None) -> None:
         if self.rows:
             values = answer.to_dict()
             row = {name: values[name] for name in _FACTS}
-            self.rows.write({"source": answer.source, **row})
+            self.rows.write({"source": answer.source, "address": address_of(source), **row})
         elif self.form == "csv":
-            click.echo(answer.ava_rows(begins_at=self._begins_at).encode(), nl=False)
+            click.echo(self.ava_rows(answer), nl=False)
         else:
             echo(_table(answer))
 
     def save(self, answer: Detections, path: Path) -> None:
-        answer.save(path, format_of(path, self.form), begins_at=self._begins_at)
+        persons = self._persons
+        form = format_of(path, self.form)
+        answer.save(path, form, video=persons.video, begins_at=persons.begins_at)
 
 
 class _AvaFile(_Target):
     """AVA's CSV of many videos, and rows beside it that say which are whole."""
 
     @classmethod
-    def opened(cls, path: Path, kept: dict[str, Any], begins_at: float) -> _AvaFile:
+    def opened(cls, path: Path, kept: dict[str, Any], persons: _Persons) -> _AvaFile:
         """Without lines of videos that weren't finished.
 
         Raises:
@@ -249,9 +288,9 @@ class _AvaFile(_Target):
             raise InputError(f"'{there}' is there and '{missing}' isn't: take another name, or remove it.")
         opt.check_writable(path)
         kept["columns"] = [name for name in kept["columns"] if name not in ("persons", "key_seconds")]
-        target = cls(path, "csv", ResultFile(ledger, "jsonl", **kept), begins_at)
+        target = cls(path, "csv", ResultFile(ledger, "jsonl", **kept), persons)
         if path.exists():
-            target._keep({video_name(source) for source in target.known})
+            target._keep({persons.name(source) for source, _ in target.known})
         return target
 
     def _keep(self, names: set[str]) -> None:
@@ -268,21 +307,9 @@ class _AvaFile(_Target):
         except (OSError, ValueError, csv.Error) as error:
             raise InputError(f"'{self.path}' can't be gone on with: {error}.") from error
 
-    def check_names(self, sources: list[Any]) -> None:
-        from slowfast_zoo.video.decoding.sources import display_name
-
-        named = {video_name(source): source for source in self.known}
-        for source in map(display_name, sources):
-            if other := named.get(video_name(source)):
-                raise InputError(
-                    f"AVA's CSV tells videos by name, and '{other}' and '{source}' have the same: write"
-                    " .jsonl."
-                )
-            named[video_name(source)] = source
-
-    def put(self, answer: Detections, path: Path | None) -> None:
+    def put(self, source: Any, answer: Detections, path: Path | None) -> None:
         assert self.path is not None
-        text = answer.ava_rows(begins_at=self._begins_at).encode()
+        text = self.ava_rows(answer)
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab", buffering=0) as file:
@@ -294,7 +321,7 @@ class _AvaFile(_Target):
                 os.truncate(self.path, size)
             kept = f" Its {self.answered + self.known.total()} videos are kept; --resume goes on."
             raise InputError(f"'{self.path}' can't be written: {error.strerror or error}.{kept}") from error
-        super().put(answer, path)
+        super().put(source, answer, path)
 
     def __enter__(self) -> Self:
         assert self.path is not None

@@ -18,6 +18,7 @@ from slowfast_zoo.cli.options import command, echo, made_fast
 from slowfast_zoo.cli.results import (
     FORMATS,
     ResultFile,
+    address_of,
     prediction_columns,
     table_block,
     table_row,
@@ -71,7 +72,7 @@ def predict_command(
     """
     settings = {**model.origin(), "views": views_name(views), "topk": topk, "fps": fps}
     settings |= {"precision": how["precision"]}
-    columns = prediction_columns(topk)
+    columns = (*prediction_columns(topk), *videos.columns)
     out = videos.file(out)
     results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
     found = videos.left(results.known)
@@ -81,8 +82,8 @@ def predict_command(
     chosen = click.get_current_context().get_parameter_source("topk")
     best = topk if chosen is click.core.ParameterSource.COMMANDLINE else 1
 
-    def tell(prediction: Prediction) -> None:
-        results.write(prediction.to_row())
+    def tell(source: Any, prediction: Prediction) -> None:
+        results.write({**prediction.to_row(), "address": address_of(source)})
         if results.is_table or (out is not None and prediction.error):
             text = table_block(prediction) if total == 1 else table_row(prediction, best)
             with tally.paused():
@@ -98,9 +99,10 @@ def predict_command(
         predictions = predict_many(fast, found.sources, **options)
     tally = Tally(total, found)
     with results, tally:
-        for prediction in chain(found.failures, predictions):
+        unseen = ((failure.source, failure) for failure in found.failures)
+        for source, prediction in chain(unseen, zip(found.sources, predictions, strict=True)):
             tally.count(prediction.error)
-            tell(prediction)
+            tell(source, prediction)
     if out and total == 1 and tally.answered:
         echo(f"Wrote {out}", err=True)
     if tally.failed:

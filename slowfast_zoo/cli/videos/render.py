@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from slowfast_zoo.naming import ModelRef
 
 _OF_SHEETS = ("source", "out", "model", "like", "views", "fps", "device")
 """What may be given where a .png is written."""
+
+_OF_PERSONS = ("unit", "video", "begins_at", "every_seconds", "box_score", "score")
+"""What may be given only where persons are drawn."""
 
 
 @command(
@@ -59,16 +63,8 @@ def render_command(
 
     source = one_video(source)
     if out.suffix.lower() == ".png":
-        context = click.get_current_context()
-        typed = [
-            option.opts[0]
-            for option in context.command.params
-            if option.name not in _OF_SHEETS
-            and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-        ]
-        if typed:
-            options = ", ".join(typed)
-            raise InputError(f"Only .mp4 and .gif take {options}; a sheet shows what the model sees.")
+        if typed := _typed(but=_OF_SHEETS):
+            raise InputError(f"Only .mp4 and .gif take {typed}; a sheet shows what the model sees.")
         contact_sheet(model.entry or model.load(), source, out, views=views, fps=fps)
         echo(f"Wrote {out}")
         return
@@ -76,6 +72,22 @@ def render_command(
     network = model.load().to(to_device(device))
     asked: Any = network
     if persons["boxes"] or persons["detector"] or network.spec.roi is not None:
+        if _typed(["views"]):
+            raise InputError("Leave out --views: persons are looked at once in each key frame.")
         asked = detect(network, source, score=score, topk=topk, fps=fps, **persons)
+    elif typed := _typed(_OF_PERSONS):
+        raise InputError(f"Only with --boxes or --detector does render take {typed}: they are of persons.")
     answer = render(asked, source, out, topk=topk, seconds=seconds, views=views, fps=fps)
     echo(f"Wrote {out}: {answer!r}")
+
+
+def _typed(names: Collection[str] | None = None, but: Collection[str] = ()) -> str:
+    """Those of the parameters (None: of all) that were given, as they are spelled."""
+    context = click.get_current_context()
+    return ", ".join(
+        option.opts[0]
+        for option in context.command.params
+        if (names is None or option.name in names)
+        and option.name not in but
+        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    )

@@ -14,6 +14,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.options import echo
+from slowfast_zoo.cli.results import address_of
 from slowfast_zoo.cli.videos import shard as shards
 from slowfast_zoo.cli.videos.shard import Shard
 from slowfast_zoo.errors import InputError, VideoError
@@ -97,11 +98,18 @@ class Videos:
             raise InputError(f"'{self.names}' names no video: give the name of one on each line.")
         return named
 
-    def find(self, known: Counter[str] | None = None) -> Found:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of results, beside the command's own: "address" where addresses are among the videos."""
+        from slowfast_zoo.video.decoding.sources import is_url
+
+        return ("address",) if any(map(is_url, self._all)) else ()
+
+    def find(self, known: Counter[tuple[str, str]] | None = None) -> Found:
         """Every video of every part, once, but those that are known.
 
         Args:
-            known: how many answers there are for each name.
+            known: how many answers there are for each name and address.
         """
         from slowfast_zoo.inference.predict import Prediction
         from slowfast_zoo.video.decoding.sources import display_name
@@ -119,9 +127,11 @@ class Videos:
                 if source in seen:
                     continue
                 seen.add(source)
-                # URLs that only differ in their query have one name, so answers are counted.
-                if known[name := display_name(source)]:
-                    known[name] -= 1
+                name, address = display_name(source), address_of(source)
+                # Rows of files that had no addresses yet are counted by their names alone.
+                row = (name, address) if known[name, address] else (name, "")
+                if known[row]:
+                    known[row] -= 1
                     found.skipped["answered before"] += 1
                 elif len(videos) == 1 and (missing := _missing(source)):  # else they were listed
                     found.failures.append(Prediction(source=name, error=missing))
@@ -129,7 +139,7 @@ class Videos:
                     found.sources.append(source)
         return found
 
-    def left(self, known: Counter[str]) -> Found:
+    def left(self, known: Counter[tuple[str, str]]) -> Found:
         """What is to be answered yet: those of this part that aren't known."""
         return self.find(known).part(self.shard)
 

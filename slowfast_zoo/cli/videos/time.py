@@ -12,7 +12,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo, made_fast
-from slowfast_zoo.cli.results import ResultFile, clock
+from slowfast_zoo.cli.results import ResultFile, address_of, clock
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
@@ -185,7 +185,7 @@ class _File(Target):
         if self.form == "png":
             require("matplotlib")
 
-    def put(self, answer: Timeline, path: Path | None) -> None:
+    def put(self, source: Any, answer: Timeline, path: Path | None) -> None:
         if path is not None:
             self.save(answer, path)
         elif self.form is None:
@@ -208,13 +208,14 @@ class _Folder(_File):
         super().__init__(path, form, rows)
         self._common = common
 
-    def put(self, answer: Timeline, path: Path | None) -> None:
+    def put(self, source: Any, answer: Timeline, path: Path | None) -> None:
         """Says whose the file is, then writes it: a row whose file isn't there doesn't count."""
         assert self.rows and path
-        row = {"source": answer.source, "file": path.name, "segments": len(answer.segments)}
+        row = {"source": answer.source, "address": address_of(source), "file": path.name}
         seconds = round(answer.duration_seconds, 6)
-        self.rows.write({**row, "duration_seconds": seconds, "damaged_frames": answer.damaged_frames})
-        super().put(answer, path)
+        facts = {"duration_seconds": seconds, "damaged_frames": answer.damaged_frames}
+        self.rows.write({**row, "segments": len(answer.segments), **facts})
+        super().put(source, answer, path)
 
     def path_of(self, source: Any) -> Path:
         """Named as the video; by its hash too where another video's file has the name."""
@@ -242,7 +243,8 @@ def _folder(
         raise InputError(f"'{folder}' is for the timelines of many videos: give --format as well, as srt.")
     opened_folder(folder, LEDGER)
     settings = {**settings, "format": form}
-    columns = ("source", "error", "file", "segments", "duration_seconds", "damaged_frames", *settings)
+    facts = ("file", "segments", "duration_seconds", "damaged_frames")
+    columns = ("source", "error", *facts, *settings, *videos.columns)
     path, common = videos.file(folder / LEDGER), frozenset[str]()
     if videos.shard is not None:  # other parts write here at the same time, which names depend on no order
         common = common_stems(sources)
@@ -285,9 +287,9 @@ def watch_command(
     """Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.
 
     SOURCE is an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp), a device such as
-    /dev/video0 or its number, a file, which is played at its own speed, or - for standard input. A lost
-    connection is opened again for as long as it takes. When the network is slower than --hop, hops are left
-    out: an answer is never older than one hop and the network's own time.
+    /dev/video0 or its number (on Windows video=NAME), a file, which is played at its own speed, or - for
+    standard input. A lost connection is opened again for as long as it takes. When the network is slower
+    than --hop, hops are left out: an answer is never older than one hop and the network's own time.
     """
     import datetime
     import sys

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
-from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render.drawing import (
@@ -39,6 +38,7 @@ from slowfast_zoo.network.slowfast import SlowFast, slow_frames
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
+from slowfast_zoo.video.decoding.sources import is_url, local_path
 from slowfast_zoo.video.decoding.video import EVEN_SECONDS, come_evenly
 from slowfast_zoo.video.sampling import checked_count
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -144,9 +144,7 @@ class _Film(NamedTuple):
 def _film(
     source: Source, path: Path, seconds: tuple[float, float] | None, fps: float | Fraction | None
 ) -> _Film:
-    named = isinstance(source, (str, Path)) and path.exists() and expanded(source).exists()
-    if named and path.samefile(expanded(str(source))):
-        raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
+    _refuse_source(source, path)
     with open_video(source, fps=fps) as video:
         name, count, rate = video.name, video.num_frames, video.info.fps
         if rate is None:
@@ -163,6 +161,15 @@ def _film(
             f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
         )
     return _Film(times, part, output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[suffix]), rate)
+
+
+def _refuse_source(source: Source, path: Path) -> None:
+    """Refuses to write over what is drawn on."""
+    if not isinstance(source, (str, Path)) or is_url(source) or not path.exists():
+        return
+    own = local_path(source)
+    if own.exists() and path.samefile(own):
+        raise InputError(f"'{path}' is the source itself; choose another name for what is drawn.")
 
 
 def _overlay(
@@ -198,11 +205,12 @@ def contact_sheet(
         fps: frames per second, instead of what the source says.
 
     Raises:
-        InputError: another kind of model, another ending of the path, more than 30 views, or views or a
-            source that aren't accepted.
+        InputError: another kind of model, another ending of the path, the source itself as path, more than
+            30 views, or views or a source that aren't accepted.
         VideoError: the source can't be read, or the path can't be written.
     """
     path = checked_path(path, (".png",))
+    _refuse_source(source, path)
     if isinstance(model, SlowFast):
         spec, clip_spec = model.spec, model.clip_spec
     elif isinstance(model, WeightEntry):

@@ -50,7 +50,7 @@ def watch(
     Args:
         model: as for ``predict``.
         source: an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp); a device
-            (``/dev/video0``, or its number); a pipe or binary file object; a file.
+            (``/dev/video0``, or its number; on Windows ``video=NAME``); a pipe or binary file object; a file.
         hop_seconds: between the begins of two windows.
         max_lag_seconds: an answer that would be older is left out; None: whatever the hop and the network's
             time make of it.

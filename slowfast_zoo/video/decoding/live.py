@@ -64,9 +64,8 @@ _PROBE = {"analyzeduration": "2000000"}
 _DEVICES = {
     "linux": ("v4l2", "/dev/video{}"),
     "darwin": ("avfoundation", "{}"),
-    "win32": ("dshow", "video={}"),
 }
-"""Per system FFmpeg's name for cameras, and what it calls one."""
+"""Per system FFmpeg's name for cameras, and what it calls one by its number; on Windows it knows names."""
 
 _WITHOUT_CLOCK = frozenset(("mpjpeg",))
 """Formats whose time stamps FFmpeg makes up, from a frame rate that nobody told."""
@@ -156,7 +155,7 @@ class LiveVideo:
 
     Args:
         source: an address (rtsp, rtmp, http for MJPEG and HLS, udp, rtp, srt, tcp); a device
-            (``/dev/video0``, or its number); a pipe or binary file object; a file.
+            (``/dev/video0``, or its number; on Windows ``video=NAME``); a pipe or binary file object; a file.
         options: FFmpeg's, which go before those chosen here: ``{"rtsp_transport": "udp"}``,
             ``{"video_size": "1280x720", "framerate": "30"}``.
         timeout_seconds: without anything new, after which a connection counts as lost.
@@ -332,7 +331,7 @@ class LiveVideo:
             self._stop.wait(max(self._begun + self._clock.seconds - now, 0.0))
         if behind < _ON_TIME_SECONDS:
             self._on_time = (now, idle)
-        if not self._opening.lasting or behind < _MOST_BEHIND_SECONDS:
+        if self._paced or not self._opening.lasting or behind < _MOST_BEHIND_SECONDS:
             return
         late = now - self._on_time[0]
         if late > _BACKLOG_SECONDS and idle - self._on_time[1] < _IDLE_SHARE * late:
@@ -376,10 +375,17 @@ def _opening_of(source: LiveSource, timeout_seconds: float) -> _Opening:
         VideoError: no such file or device.
     """
     if isinstance(source, int) and not isinstance(source, bool):
+        if sys.platform == "win32":
+            raise InputError(
+                f"Windows knows cameras by name, and {source} is a number: give 'video=NAME', with the name"
+                " that its Device Manager shows."
+            )
         kind, name = _DEVICES.get(sys.platform, _DEVICES["linux"])
         return _device(kind, name.format(source))
     if isinstance(source, str) and is_url(source):
         return _address(source, timeout_seconds)
+    if sys.platform == "win32" and isinstance(source, str) and source.startswith("video="):
+        return _device("dshow", source)
     if isinstance(source, (str, Path)):
         path = local_path(source)
         mode = mode_of(path)

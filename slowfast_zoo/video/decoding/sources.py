@@ -13,6 +13,7 @@ import string
 import struct
 import tempfile
 import time
+import unicodedata
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
@@ -91,6 +92,10 @@ _NOT_FILES = {
     "application/dash+xml": _NOT_VIDEOS["dash"],
 }
 """Beginnings of what a server calls its answer, each with the reason why it isn't fetched."""
+
+
+_JOINERS = "\u200c\u200d"
+"""In words of Persian and Hindi, and between the parts of an emoji."""
 
 
 @runtime_checkable
@@ -260,7 +265,12 @@ def display_name(source: object) -> str:
         return display_name(name) if isinstance(name, str) else "<file object>"
     text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
     text = without_secrets(text) if is_url(source) else text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    """Whether a name can be shown with it: letters, marks, and the spaces and joiners of all languages."""
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def local_path(source: str | Path) -> Path:

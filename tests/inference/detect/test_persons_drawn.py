@@ -112,6 +112,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong, says in (
         (["--seconds", "8", "9"], "where no frame is"),
         (["--seconds", "1", "1"], "no frame"),
+        (["--views", "quick"], "Leave out --views"),
     ):
         monkeypatch.setattr(detect_module, "detect", lambda *_, **__: pytest.fail("the film was looked at"))
         result = CliRunner().invoke(main, [*given, "--boxes", str(tmp_path / "boxes.csv"), *wrong])

@@ -126,6 +126,8 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
         (" http://me:SECRET@host/b.mp4", " http://host/b.mp4"),
         ("me:SECRET@host/b.mp4?from=http://a", "host/b.mp4"),
         ("clip é.mp4", "clip é.mp4"),
+        ("動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4", "動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4"),
+        ("a\u2028b\u2029c\u200b\u202e.mp4", r"a\u2028b\u2029c\u200b\u202e.mp4"),
         (np.str_("clip.mp4"), "clip.mp4"),
         (Path("a\x1b]0;x\x07.mp4"), r"a\x1b]0;x\x07.mp4"),
         ("bad\udcff.mp4", r"bad\udcff.mp4"),
