@@ -33,7 +33,9 @@ REQUIRED = (
 )
 OPTIONAL = (
     "openvino",
+    "nncf",
     "onnx",
+    "onnxscript",
     "onnxruntime",
     "onnxruntime-gpu",
     "matplotlib",
@@ -112,7 +114,7 @@ def benchmark_command(
     """Times a model on this machine in videos per second; with a VIDEO, the reading too.
 
     Nothing is downloaded: a published model gets random weights, with which a network is as fast as with
-    any others.
+    any others, except in int8: what is left in float32 there depends on the weights.
     """
     from slowfast_zoo.inference.benchmark import benchmark
 

@@ -15,7 +15,7 @@ import click
 from slowfast_zoo import files
 from slowfast_zoo.data import Form
 from slowfast_zoo.data.persons import Unit
-from slowfast_zoo.errors import InputError, printable
+from slowfast_zoo.errors import InputError, printable, text_without_secrets
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision
 from slowfast_zoo.spec import NamedViews
@@ -247,6 +247,11 @@ def use_threads(count: int | None) -> None:
     from slowfast_zoo.runtime.machine import usable_cpus
 
     torch.set_num_threads(count or min(torch.get_num_threads(), usable_cpus()))
+
+
+def calibrated(how: Mapping[str, Any]) -> dict[str, str]:
+    """What answers of int8 depend on beside the precision, as a setting of a result file; {} for others."""
+    return {} if how["calibration"] is None else {"calibration": text_without_secrets(how["calibration"])}
 
 
 def prepared(how: Mapping[str, Any]) -> dict[str, Any]:

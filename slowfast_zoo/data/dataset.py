@@ -239,7 +239,7 @@ class VideoDataset(ReplacingDataset):
     def _target(self, sample: Sample) -> int | Tensor:
         if not self.annotations.multi_label:
             return sample.labels[0]
-        target = torch.zeros(self.annotations.num_classes, device="cpu")
+        target = torch.zeros(self.annotations.num_classes, dtype=torch.float32, device="cpu")
         target[list(sample.labels)] = 1
         return target
 

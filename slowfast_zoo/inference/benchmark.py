@@ -101,7 +101,7 @@ class Benchmark:
     model: str
     """Its name."""
     weights: str | None
-    """Tag of its published weights; None for others and for random ones, which are as fast."""
+    """Tag of its published weights; None for others and for random ones, which but in int8 are as fast."""
     engine: str
     """What computed; "module" is the model as it is."""
     precision: str
@@ -170,7 +170,8 @@ class Benchmark:
     def __str__(self) -> str:
         shape = "x".join(map(str, self.view_shape))
         boxes = "" if self.boxes is None else f" with {self.boxes} boxes"
-        weights = f"weights {self.weights}" if self.weights else "no published weights (as fast as with them)"
+        same = "" if self.precision == "int8" else " (as fast as with them)"
+        weights = f"weights {self.weights}" if self.weights else f"no published weights{same}"
         lines = [
             f"{self.model}, {weights}",
             f"{self.protocol}, views of {shape}{boxes}, {self.views_per_batch} at a time;"
@@ -238,6 +239,7 @@ def benchmark(
         runner = BatchRunner(
             model, engine, precision, device, clips=clips * crops, batch_size=batch_size, boxes=True
         )
+        _reset_peak_memory(runner.device)
         return _network_alone(model, runner, (clips, crops), _Runs(warmup, repeats), boxes)
     predictor = Predictor(
         model,
@@ -249,8 +251,7 @@ def benchmark(
         clips=clips * crops,
     )
     runner, runs = predictor.runner, _Runs(warmup, repeats)
-    if runner.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(runner.device)
+    _reset_peak_memory(runner.device)
     if source is None:
         return _network_alone(model, runner, (clips, crops), runs)
     # Reading comes first, so that a video that can't be read is said at once.
@@ -336,7 +337,7 @@ def _network(
     """
     generator = torch.Generator().manual_seed(0)
     size = (min(runner.batch_size, views), *shape)
-    batch = torch.randn(size, generator=generator, device="cpu")
+    batch = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
     shares: list[float] = []
 
     def video() -> None:
@@ -356,6 +357,11 @@ def _name(source: object) -> str:
     if isinstance(source, (str, Path)):
         return display_name(source)
     return f"{len(source)} bytes" if isinstance(source, bytes) else type(source).__name__
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_memory_bytes(device: torch.device) -> int | None:

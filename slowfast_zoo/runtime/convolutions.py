@@ -25,8 +25,13 @@ kernel 1 or more."""
 
 _SECONDS = 300.0
 
-UNFINISHED = f"it doesn't end within {_SECONDS:.0f} s"
-"""What is wrong with what took too long, which a busy machine may be to blame for."""
+_UNFINISHED = f"it doesn't end within {_SECONDS:.0f} s"
+_NO_MEMORY = "its process ran out of memory, or was killed"
+ACCIDENTS = (_UNFINISHED, _NO_MEMORY)
+"""What is wrong where a busy machine may be to blame, and not the processor."""
+
+_NO_TORCH = 64
+"""Exit status of a process that can't import torch."""
 
 _KNOWN: dict[tuple[object, ...], str] = {}
 
@@ -102,6 +107,8 @@ def _run(
     """The answers of one process, and how it ended, where that wasn't as it should."""
     import torch
 
+    from slowfast_zoo.runtime.devices import is_out_of_memory
+
     job = {
         "convolutions": [dataclasses.astuple(each) for each in convolutions],
         "precision": precision,
@@ -121,19 +128,29 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {}, UNFINISHED
+        return {}, _UNFINISHED
     except OSError as error:  # Python inside another program
         _LOGGER.warning("Convolutions in %s aren't tried: no process of their own: %s", precision, error)
         return dict.fromkeys(convolutions, ""), ""
+    if done.returncode == _NO_TORCH:
+        _LOGGER.warning("Convolutions in %s aren't tried: %s", precision, _last_line(done.stderr))
+        return dict.fromkeys(convolutions, ""), ""
     answers = dict(zip(convolutions, done.stdout.splitlines(), strict=False))
     answers = {each: answer.removeprefix("right") for each, answer in answers.items()}
+    full = "MemoryError" in done.stderr or is_out_of_memory(RuntimeError(done.stderr))
+    if done.returncode == -9 or (done.returncode and full):  # SIGKILL, for which Windows has no name
+        return answers, _NO_MEMORY
     if done.returncode < 0:
         with contextlib.suppress(ValueError):
             return answers, f"it ends the process ({signal.Signals(-done.returncode).name})"
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        return answers, f"it ends the process ({last[0]})"
+        last = _last_line(done.stderr) or f"exit status {done.returncode}"
+        return answers, f"it ends the process ({last})"
     return answers, ""
+
+
+def _last_line(text: str) -> str:
+    return "".join(text.strip().splitlines()[-1:])
 
 
 def _answer(convolution: list[list[int]], precision: str, channels_last: bool) -> str:
@@ -161,8 +178,11 @@ def _answer(convolution: list[list[int]], precision: str, channels_last: bool) -
 
 
 def _main() -> None:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(_NO_TORCH)
     job = json.load(sys.stdin)
     torch.set_num_threads(job["threads"])
     with torch.inference_mode():

@@ -540,6 +540,10 @@ def test_int8_is_calibrated_with_videos(saved: Path, tmp_path: Path, monkeypatch
     assert found[1] != found[0]
     assert found[1] == pytest.approx(found[0], abs=0.1)
     assert "that calibration did not see" in result.stderr
+    others = (*how[:2], "--calibration", "others", "--out", tmp_path / "1.csv", "--resume")
+    result = run(*one, *others)
+    assert result.exit_code == 1
+    assert f"made with calibration {tmp_path / 'clips'}, and this is calibration others" in result.stderr
 
     refused = run(*one, "--precision", "int8")
     assert refused.exit_code == 1 and "int8 needs --calibration" in refused.stderr

@@ -11,7 +11,7 @@ import torch
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.convolutions import Convolution, recorded, try_convolutions
+from slowfast_zoo.runtime.convolutions import ACCIDENTS, Convolution, recorded, try_convolutions
 
 SIDES = itertools.count(4)
 
@@ -77,6 +77,34 @@ def test_a_wrong_convolution_is_named(
     found = try_convolutions([other, lateral], "bfloat16")
     assert found[other] == ""
     assert answer in found[lateral]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="without signals")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "os.kill(os.getpid(), 9)",
+        "raise MemoryError",
+        'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 9 bytes.")',
+    ],
+)
+def test_an_accident_is_told_from_a_wrong_convolution(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: Convolution, fault: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nfrom torch.nn import functional as F\ndef full(*_):\n    {fault}\nF.conv3d = full\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert try_convolutions([other], "bfloat16")[other] in ACCIDENTS
+
+
+def test_a_process_without_torch_tries_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, other: Convolution
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: no such file')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert try_convolutions([other], "bfloat16") == {other: ""}
+    assert "aren't tried: libtorch.so: no such file" in caplog.text
 
 
 def test_python_inside_another_program_tries_nothing(

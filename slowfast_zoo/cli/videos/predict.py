@@ -71,8 +71,8 @@ def predict_command(
     same, and --resume tries the failed ones again.
     """
     settings = {**model.origin(), "views": views_name(views), "topk": topk, "fps": fps}
-    settings |= {"precision": how["precision"]}
-    columns = (*prediction_columns(topk), *videos.columns)
+    settings |= {"precision": how["precision"], **opt.calibrated(how)}
+    columns = (*prediction_columns(topk), *opt.calibrated(how), *videos.columns)
     out = videos.file(out)
     results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
     found = videos.left(results.known)

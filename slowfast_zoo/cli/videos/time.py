@@ -135,7 +135,7 @@ def timeline_command(
     many = videos.shard is not None or found.total > 1
     into_folder = many or found.listed or bool(form and out and not out.suffix)
     settings = {**model.origin(), **grid, **rules, "labels": rules["labels"] and list(rules["labels"])}
-    settings |= {"views": views_name(views), "fps": fps, "precision": how["precision"]}
+    settings |= {"views": views_name(views), "fps": fps, "precision": how["precision"], **opt.calibrated(how)}
     target: Target
     if out and (into_folder or out.is_dir()):
         target = _folder(out, form, resume, settings, videos, found.sources)

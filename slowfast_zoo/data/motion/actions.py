@@ -246,7 +246,7 @@ class ActionClips(MotionClips):
             cast = [*draw_cast(path, aspect, surfaces, seconds, rng)[:2], *cast]
         for actor in cast:
             paste(frames, actor, path, aspect)
-        target = torch.zeros(len(self.labels), device="cpu")
+        target = torch.zeros(len(self.labels), dtype=torch.float32, device="cpu")
         for name in (camera, action, *manners):
             target[self.labels.index(name)] = 1
         return record(frames, self.size, rng), target

@@ -87,7 +87,7 @@ def paste(frames: torch.Tensor, actor: Actor, path: CameraPath, aspect: float) -
     if (high <= low).any():
         return
     xs, ys = (
-        (torch.arange(int(a), int(b), device="cpu") + 0.5) * (2 / int(n)) - 1
+        (torch.arange(int(a), int(b), dtype=torch.float32, device="cpu") + 0.5) * (2 / int(n)) - 1
         for a, b, n in zip(low, high, size, strict=True)
     )
     sprites = torch.from_numpy(actor.sprite).expand(len(frames), -1, -1, -1)

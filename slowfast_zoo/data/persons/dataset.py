@@ -152,7 +152,8 @@ class PersonDataset(ReplacingDataset):
         if not self.multi_label:
             done = [person.columns[0] for person in frame.persons]
             return shares, torch.tensor(done, dtype=torch.int64, device="cpu")
-        targets = torch.zeros(len(frame.persons), self.annotations.num_classes, device="cpu")
+        size = (len(frame.persons), self.annotations.num_classes)
+        targets = torch.zeros(size, dtype=torch.float32, device="cpu")
         for row, person in enumerate(frame.persons):
             targets[row, list(person.columns)] = 1
         return shares, targets

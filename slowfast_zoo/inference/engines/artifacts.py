@@ -89,15 +89,21 @@ def names(suffix: str) -> list[str]:
     return [] if folder is None else [path.name for path in _by_age(folder, suffix)]
 
 
-def load(name: str) -> bytes | None:
-    """A kept artifact; None when there is none, or it is damaged."""
+def load(name: str, *, used: bool = True) -> bytes | None:
+    """A kept artifact; None when there is none, or it is damaged.
+
+    Args:
+        name: of the file.
+        used: whether this makes it the most recently used one.
+    """
     folder = engine_folder()
     if folder is None:
         return None
     path = folder / name
     try:
         stored = path.read_bytes()
-        os.utime(path)  # how old it is decides what is thrown away
+        if used:
+            os.utime(path)  # how old it is decides what is thrown away
     except OSError:
         return None
     content = stored[_DIGEST_BYTES:]

@@ -124,7 +124,7 @@ def example_boxes(spec: ModelSpec, shape: Shape, count: int = 3) -> tuple[Tensor
     if spec.roi is None:
         return ()
     generator = torch.Generator().manual_seed(count)
-    drawn = torch.rand(count, 2, 2, generator=generator, device="cpu")
+    drawn = torch.rand(count, 2, 2, generator=generator, dtype=torch.float32, device="cpu")
     corners = drawn.sort(dim=1).values * 1.2 - 0.1  # some reach out
     corners[:1] = torch.tensor([[0.0, 0.0], [1.0, 1.0]], device="cpu")
     corners[1:, 1] += 0.1  # none is empty

@@ -397,7 +397,7 @@ class OptimizedModel:
             idle_bytes=self._idle_bytes,
             memory=functools.partial(_memory_of, self.device),
         )
-        if found != known:
+        if found != known and self._runs[shape](clips).isfinite().all():  # damaged weights are no measure
             case.keep(found)
         there = {name: each for name, each in found.items() if name in self._others() or name == self.engine}
         name = best(there, self._expected) or self.engine
@@ -438,7 +438,7 @@ class OptimizedModel:
         """The engine, or None after another has taken its place."""
         try:
             return self._build(self.engine, shape)
-        except (ExportError, MissingDependencyError) as error:
+        except (ExportError, InputError, MissingDependencyError) as error:
             if not self._replaceable:
                 raise
             instead = MODULE if self.engine == EAGER.name else EAGER.name

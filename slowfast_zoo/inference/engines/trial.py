@@ -18,7 +18,7 @@ from slowfast_zoo.inference.engines.engine import Answer, Engine, Shape, example
 from slowfast_zoo.inference.engines.folding import Maps, use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.convolutions import UNFINISHED, recorded, try_convolutions
+from slowfast_zoo.runtime.convolutions import ACCIDENTS, recorded, try_convolutions
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision, check_kernels, float32_products
 from slowfast_zoo.spec import ModelSpec
@@ -42,11 +42,13 @@ def prove(
         shape: (C, T, H, W) of a clip.
 
     Raises:
-        ExportError: says by how much it is off, and what to take instead.
+        ExportError: says by how much it is off, and what to take instead; or that it gives numbers where the
+            module gives none.
     """
     facts = (precision, shape, str(device), *kernel_facts(device), versions(*engine.packages))
     name = f"{artifacts.fingerprint(module, engine.name, *facts)}.proven"
-    clip = torch.randn((1, *shape), generator=torch.Generator().manual_seed(_SEED), device="cpu")
+    generator = torch.Generator().manual_seed(_SEED)
+    clip = torch.randn((1, *shape), generator=generator, dtype=torch.float32, device="cpu")
     inputs = [each.to(device) for each in (clip, *example_boxes(module.spec, shape))]
     if artifacts.load(name) is not None:
         if engine.starts_late:
@@ -55,7 +57,13 @@ def prove(
     logits = answer(*inputs)
     with float32_products("float32", device):
         expected = module(*inputs)
-    if not expected.isfinite().all():
+    numbers = expected.isfinite()
+    if (logits.isfinite() & ~numbers).any():
+        raise ExportError(
+            f"engine='{engine.name}' is refused: the model returns NaN or infinite numbers for ordinary"
+            " clips, which this engine would hide; its weights are damaged: load others, or train it again."
+        )
+    if not numbers.all():
         return  # weights that give no numbers are no measure of an engine
     difference = float((logits - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
     tolerance = tolerance_of(precision, device)
@@ -107,7 +115,7 @@ def check_half_precision(
         answers = try_convolutions(convolutions, precision, channels_last=channels_last)
         wrong = [f"{each}: {answer}" for each, answer in answers.items() if answer]
         kept = "; ".join(wrong[:1]).encode()
-        if not any(answer == UNFINISHED for answer in answers.values()):
+        if not any(answer in ACCIDENTS for answer in answers.values()):
             artifacts.store(name, kept)
     if kept:
         raise ExportError(

@@ -33,7 +33,7 @@ from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_y
 from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms
-from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
+from slowfast_zoo.inference.engines.openvino.calibration import check_calibration, shape_of
 from slowfast_zoo.inference.engines.openvino.int8 import (
     MIN_AGREEMENT,
     Agreement,
@@ -197,9 +197,13 @@ def files_of(path: str | Path, format: Format | None = None) -> tuple[Path, ...]
 def _in_int8(
     model: SlowFast, shape: Shape, calibration: CalibrationSource, min_agreement: float
 ) -> Int8Network:
+    clips = shape_of(calibration, model.clip_spec)
+    if clips != shape:
+        raise InputError(
+            f"The calibration clips are {tuple(clips)}, the file is for {shape}: leave size= out; in Python"
+            " calibration= may be clips (N, C, T, H, W) of that size, too."
+        )
     network = to_int8(fold_batch_norms(model), calibration, progress=True)
-    if network.shape != shape:
-        raise InputError(f"The calibration clips are {network.shape}, the file is for {shape}.")
     check_agreement(network.agreement, min_agreement)
     return network
 

@@ -121,7 +121,7 @@ def prove(
         max_difference=difference,
         relative_difference=difference / max(float(expected.abs().max()), 1e-30),
         tolerance=TOLERANCES[precision],
-        top1_agreement=float((singles.argmax(1) == expected.argmax(1)).float().mean()),
+        top1_agreement=float((singles.argmax(1) == expected.argmax(1)).double().mean()),
         eager_p50_seconds=float(np.percentile(eager, 50)),
         eager_p95_seconds=float(np.percentile(eager, 95)),
         exported_p50_seconds=float(np.percentile(other, 50)),

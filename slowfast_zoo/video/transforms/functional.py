@@ -206,7 +206,7 @@ def _mean_and_std(spec: ClipSpec, trailing: int, device: torch.device) -> tuple[
 @functools.lru_cache(maxsize=64)
 def _largest_byte(device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False):
-        return torch.tensor(255.0, device=device)
+        return torch.tensor(255.0, dtype=torch.float32, device=device)
 
 
 def resized_size(spec: ClipSpec, height: int, width: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -140,6 +141,27 @@ def test_what_fails_is_known_too() -> None:
     machine = Machine()
     found, runs = machine.measure([machine.candidate("broken", 3, math.inf)], 1000)
     assert found["broken"] == taking(math.inf, 3) and runs == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (RuntimeError("Exception from src/inference"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), False),
+        (MemoryError(), False),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_whatever_a_candidate_raises_the_job_continues(error: Exception, kept: bool, late: bool) -> None:
+    machine = Machine()
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    broken = Candidate(name="broken", starts_in=0, start=(lambda: fail) if late else fail)
+    found, runs = machine.measure([broken, machine.candidate("fast", 10, 0.5)], 1000)
+    assert ("broken" in found) == kept and list(runs) == ["fast"]
+    assert not kept or math.isinf(found["broken"].seconds_per_clip)
 
 
 def test_memory_is_counted_without_the_engine_that_runs() -> None:
@@ -313,11 +335,24 @@ def test_a_broken_record_is_ignored(
 def test_what_was_measured_is_told(rigged: Machine) -> None:
     optimize(make_model(), clips=5000)(clip())
     ((what, engines),) = records.records_in_words().items()
-    assert what.startswith("SlowFast R14, alpha 4, width 8, clips 3x8x48x48, float32 (")
+    assert what.startswith("SlowFast R14, alpha 4, width 8, 6 classes, clips 3x8x48x48, float32 (")
     assert engines.startswith("openvino 500 ms a clip (starts in 1") and "module 2e+03 ms a clip" in engines
 
 
-def test_two_processes_keep_what_both_found() -> None:
+def test_records_are_told_apart_and_the_latest_counts() -> None:
+    spec = make_model().spec
+    others = [spec.replace(num_classes=number) for number in (400, 0)]
+    for each in (spec, spec.replace(dropout=0.9), *others):
+        records.Case(each, (3, 8, 48, 48), "float32", CPU, ()).keep({"eager": taking(each.dropout)})
+        time.sleep(0.02)  # their order is that of the files' times
+    for _ in range(2):  # looking doesn't make an old one new
+        lines = records.records_in_words()
+        assert len(lines) == 3
+        (small,) = (told for what, told in lines.items() if "6 classes" in what)
+        assert small.startswith("eager 900 ms a clip")
+
+
+def test_what_was_kept_meanwhile_stays() -> None:
     case = records.Case(make_model().spec, (3, 8, 48, 48), "float32", CPU, ())
     case.keep({"eager": taking(1, 2)})
     case.keep({"openvino": taking(0.5, 3, 5)})

@@ -17,6 +17,7 @@ import pytest
 import torch
 from support.small_nets import (
     NETWORKS,
+    ROI_NETWORKS,
     SMALL,
     block,
     clips,
@@ -33,12 +34,13 @@ from slowfast_zoo import ModelSpec, SlowFast, optimize
 from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, UnknownNameError
 from slowfast_zoo.inference.engines import EngineName, artifacts, onnxruntime, trial
 from slowfast_zoo.inference.engines import optimize as optimize_module
+from slowfast_zoo.inference.engines.auto import measuring
 from slowfast_zoo.inference.engines.engine import Engine, Run
 from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel, choose
 from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.runtime import precision as precisions
-from slowfast_zoo.runtime.convolutions import Convolution
+from slowfast_zoo.runtime.convolutions import ACCIDENTS, Convolution
 from slowfast_zoo.runtime.precision import Precision
 
 HALF_PRECISION = 3e-2
@@ -481,6 +483,61 @@ def test_a_clip_without_numbers_proves_and_refuses_nothing(monkeypatch: pytest.M
     model.get_classifier().bias.data += 1  # type: ignore[operator]
     with pytest.raises(ExportError, match="is refused"):
         optimize(model, "openvino")(nan)
+
+
+def test_no_engine_hides_weights_without_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    model = heavy(make_model())
+    model.slow.stem.conv.weight.data[0] = torch.nan
+    with pytest.raises(ExportError, match=r"'openvino' is refused: the model returns NaN .* would hide"):
+        optimize(model, "openvino")(clips(1))
+    fast = optimize(model)
+    assert fast.engine == "openvino"
+    assert fast(clips(1)).isnan().all()
+    assert fast.engine == "eager" and "'openvino' isn't used" in caplog.text
+
+
+def test_damaged_weights_say_nothing_of_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is kept for all weights of a network."""
+    model = make_model()
+    model.get_classifier().bias.data[:] = torch.nan  # type: ignore[operator]
+    hidden = dataclasses.replace(
+        EAGER,
+        name="openvino",
+        starts_in=0,
+        build=lambda *of: lambda clip: EAGER.build(*of)(clip).nan_to_num(),
+    )
+    monkeypatch.setattr(optimize_module, "ENGINES", {"eager": EAGER, "openvino": hidden})
+    monkeypatch.setattr(measuring, "SHARE", 1e9)
+    assert optimize(model, clips=5000)(clips(1)).isnan().all()
+    assert not artifacts.names(".timed")
+    assert not optimize(make_model(), clips=5000)(clips(1)).isnan().any()
+    assert len(artifacts.names(".timed")) == 1
+
+
+def test_torchs_default_dtype_changes_nothing() -> None:
+    model, persons = make_model(), make_model(ROI_NETWORKS["mean"])
+    box = torch.tensor([[0.0, 1, 1, 30, 30]])
+    clip = clips(1)
+    with torch.no_grad():
+        expected = model(clip), persons(clip, box)
+    torch.set_default_dtype(torch.float64)
+    try:
+        answers = optimize(model, "eager")(clip), optimize(persons, "eager")(clip, box)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for answer, right in zip(answers, expected, strict=True):
+        assert answer.dtype == torch.float32 and relative(answer, right) <= 1e-5
+
+
+@pytest.mark.usefixtures("bfloat16_kernels")
+def test_an_accident_is_no_verdict_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for accident in ACCIDENTS:
+        monkeypatch.setattr(
+            trial, "try_convolutions", lambda asked, *_, said=accident, **__: dict.fromkeys(asked, said)
+        )
+        with pytest.raises(ExportError, match="bfloat16 is refused"):
+            optimize(make_model(), "eager", "bfloat16")(clips(1))
+    assert not artifacts.names(".tried")
 
 
 @pytest.mark.usefixtures("bfloat16_kernels")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.small_nets import ROI_NETWORKS, block, make_model
+from support.small_nets import ROI_NETWORKS, SMALL, block, make_model
 from torch import Tensor
 
 from slowfast_zoo import SlowFast, export, optimize, predict
@@ -155,6 +155,42 @@ def agreement(**changes: Any) -> Agreement:
     return Agreement(**values | {"clips": 200, "float32_parts": (), "weight_bits": 8} | changes)
 
 
+def test_agreement_that_is_just_enough_is_accepted() -> None:
+    right, wrong = [9.0, 1], [1.0, 9]
+    for same, asked in ((90, 0.9), (99, 0.99), (7, 0.07)):
+        found = compare(
+            answers(*[right] * 100), answers(*[right] * same, *[wrong] * (100 - same)), [torch.zeros(1)] * 100
+        )
+        check_agreement(found, asked)
+        with pytest.raises(ExportError):
+            check_agreement(found, asked + 1e-9)
+
+
+def test_without_numbers_nothing_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ExportError, match="NaN or infinite numbers"):
+        compare(answers([torch.nan, 1]), answers([2, 1]), [torch.zeros(1)])
+    model = make_model()
+    model.slow.stem.conv.weight.data[0] = torch.nan
+    with pytest.raises(ExportError, match="NaN or infinite numbers for a calibration clip: train it first"):
+        optimize(model, precision="int8", calibration=pictures(16))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("Can't open file")])
+def test_what_can_not_be_kept_is_made_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    from openvino import Model, opset13
+
+    folded, clip = fold_batch_norms(make_model()), opset13.parameter([1, *SHAPE], np.float32, name="clip")
+    monkeypatch.setattr(int8, "_made", lambda *_: (Model([opset13.relu(clip)], [clip]), agreement()))
+    monkeypatch.setattr("openvino.save_model", full)
+    assert to_int8(folded, pictures(16)).agreement == agreement()
+    assert "isn't kept for the next time" in caplog.text and not artifacts.names(".int8")
+
+
 def test_too_little_agreement_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     check_agreement(agreement(top1_agreement=0.995), 0.99)
     assert not caplog.text
@@ -191,6 +227,14 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         export(make_model(), tmp_path / "model.onnx", precision="int8", calibration=pictures(16))
     with pytest.raises(InputError, match="boxes"):
         optimize(make_model(ROI_NETWORKS["mean"]), precision="int8", calibration=pictures(16))
+    with pytest.raises(InputError, match=r"no classes \(num_classes=0\)"):
+        optimize(make_model(SMALL.replace(num_classes=0)), precision="int8", calibration=pictures(16))
+    monkeypatch.setattr(int8, "_made", None)
+    for calibration in (pictures(16), videos(9)):
+        with pytest.raises(
+            InputError, match=r"are \(3, 8, 48, 48\), the file is for \(3, 8, 64, 64\): leave"
+        ):
+            export(make_model(), tmp_path / "a.xml", precision="int8", calibration=calibration, size=64)
     block(monkeypatch, "nncf")
     with pytest.raises(MissingDependencyError, match=r"'nncf'.*pip install nncf openvino$"):
         optimize(make_model(), precision="int8", calibration=pictures(16))
@@ -224,6 +268,18 @@ def test_no_frame_calibrates_and_judges() -> None:
         assert len(own) <= 32 and len(others) <= 100 and calibration.shape == SHAPE
         if seen is not None:
             assert (len(own), len(others)) == (seen, judging)
+
+
+def test_what_is_given_several_times_judges_once_at_most() -> None:
+    spec = make_model().clip_spec
+    for copies in (8, 20):
+        with pytest.raises(InputError, match="and 0 different ones were found"):
+            list(calibration_of(videos(1, 60) * copies, spec).unseen())
+    with pytest.raises(InputError, match="16 and 0 different ones were found"):
+        list(calibration_of(pictures(1).expand(64, -1, -1, -1, -1), spec).unseen())
+    others = list(calibration_of(torch.cat([pictures(40)] * 2), spec).unseen())
+    assert len({clip.numpy().tobytes() for clip in others}) == len(others) == 30
+    assert len(list(calibration_of(videos(2, 200) * 2, spec).unseen())) > 10
 
 
 def test_a_video_that_can_not_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

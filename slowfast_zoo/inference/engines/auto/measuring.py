@@ -6,14 +6,18 @@ What is measured costs at most 3 % of the time that the job takes anyway; nothin
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
+from slowfast_zoo.errors import InputError, MissingDependencyError
 from slowfast_zoo.inference.engines.engine import Run
+from slowfast_zoo.runtime.devices import is_out_of_memory
+
+_LOGGER = logging.getLogger(__name__)
 
 SHARE = 0.03
 """Of a job's time, what measuring may cost."""
@@ -52,7 +56,7 @@ class Candidate:
     starts_in: float
     """Seconds that its start takes at most, roughly."""
     start: Callable[[], Run]
-    """Builds and checks it. Raises ExportError, InputError or MissingDependencyError: it can't be had."""
+    """Builds and checks it. What it raises says that it can't be had."""
 
 
 def best(measured: Mapping[str, Measured], clips: float) -> str | None:
@@ -116,7 +120,9 @@ def measure(
         runs_seconds = 3 * found[current].seconds_per_clip * len(batch)
         if candidate.name in found or clock() - begin + candidate.starts_in + runs_seconds > budget:
             continue
-        found[candidate.name], other = _tried(candidate, batch, found, idle_bytes, clock, memory)
+        result, other = _tried(candidate, batch, found, idle_bytes, clock, memory)
+        if result is not None:
+            found[candidate.name] = result
         if other is not None:
             runs[candidate.name] = other
         winner = best(found, clips)
@@ -131,15 +137,18 @@ def _tried(
     idle_bytes: int | None,
     clock: Callable[[], float],
     memory: Callable[[], int | None],
-) -> tuple[Measured, Run | None]:
+) -> tuple[Measured | None, Run | None]:
+    """What it takes, and the engine; neither where memory ran out, which may not happen again."""
     before, begin = memory(), clock()
     try:
         run = candidate.start()
         float(run(batch).sum())  # the first batch of a size compiles for it, or loads kernels
-    except (ExportError, InputError, MissingDependencyError):
-        return Measured(seconds_per_clip=math.inf, start_seconds=clock() - begin), None
-    started = clock() - begin
-    seconds = _timed(run, batch, clock, min(each.seconds_per_clip for each in found.values()))
+        started = clock() - begin
+        seconds = _timed(run, batch, clock, min(each.seconds_per_clip for each in found.values()))
+    except (InputError, RuntimeError, MissingDependencyError, MemoryError) as error:
+        _LOGGER.info("%s isn't taken: %s", candidate.name, error)
+        refused = Measured(seconds_per_clip=math.inf, start_seconds=clock() - begin)
+        return (None if is_out_of_memory(error) else refused), None
     start_seconds = max(started - seconds * len(batch), 0.0)
     after = memory()
     unknown = before is None or after is None or idle_bytes is None

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from slowfast_zoo.errors import counted
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.auto.measuring import Measured
 from slowfast_zoo.inference.engines.engine import Shape
@@ -57,15 +58,17 @@ class Case:
         for each in values.values():
             each["seconds_per_clip"] = _finite(each["seconds_per_clip"])
         what = f"{_words(self.spec)}, clips {'x'.join(map(str, self.shape))}, {self.precision}"
-        record = {"what": what, "machine": description(self.device), "measured": values}
+        engines = "".join(f", {name} {number}" for name, number in versions(*self.packages).items())
+        record = {"what": what, "machine": f"{description(self.device)}{engines}", "measured": values}
         artifacts.store(self.name, json.dumps(record).encode())
 
 
 def records_in_words() -> dict[str, str]:
-    """Every record in words, for people: what and where, and the engines from the quickest on."""
+    """Every record in words, for people: what and where, and the engines from the quickest on. Of several
+    with the same words the latest counts."""
     lines = {}
-    for name in artifacts.names(_SUFFIX):
-        content = artifacts.load(name)
+    for name in reversed(artifacts.names(_SUFFIX)):
+        content = artifacts.load(name, used=False)
         try:
             record = {} if content is None else json.loads(content)
             measured = _read(record["measured"])
@@ -114,5 +117,6 @@ def _finite(value: float) -> float | None:
 
 def _words(spec: ModelSpec) -> str:
     depths = f"R{spec.depth}" if spec.fast_depth == spec.depth else f"R{spec.depth}+R{spec.fast_depth}"
-    persons = "" if spec.roi is None else ", scoring persons"
-    return f"SlowFast {depths}, alpha {spec.alpha}, width {spec.base_width}{persons}"
+    answers = "features" if spec.num_classes == 0 else counted(spec.num_classes, "class")
+    persons = "" if spec.roi is None else " of persons"
+    return f"SlowFast {depths}, alpha {spec.alpha}, width {spec.base_width}, {answers}{persons}"

@@ -53,7 +53,8 @@ class Calibration:
     seen: Sequence[Callable[[], Tensor]]
     """Those that calibrate."""
     unseen: Callable[[], Iterator[Tensor]]
-    """Those that it is judged on, read as they are needed; they share no frame with the others."""
+    """Those that it is judged on, read as they are needed: each once, and none that calibrates, even where a
+    video was given several times."""
     identity: str | None
     """What stands for all of them; None where that can't be said, as of streams."""
 
@@ -103,17 +104,38 @@ def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
     seen = _spread(videos[::4], CALIBRATING)
     others = _spread([video for index, video in enumerate(videos) if index % 4], JUDGING)
     views = [view for clips in _read(seen, spec, CALIBRATING) for view in _views(clips)]
+    _check_enough(len(views), len(others))
+    return _made(
+        views, lambda: (view for clips in _read(others, spec, JUDGING) for view in _views(clips)), identity
+    )
+
+
+def shape_of(source: CalibrationSource, spec: ClipSpec) -> tuple[int, ...]:
+    """(C, T, H, W) of the clips that ``calibration_of`` makes, told without reading any."""
+    return source.shape[1:] if isinstance(source, Tensor) else (3, spec.num_frames, *[spec.test_crop] * 2)
+
+
+def _made(
+    calibrating: Sequence[Callable[[], Tensor]],
+    judging: Callable[[], Iterable[Callable[[], Tensor]]],
+    identity: str | None,
+) -> Calibration:
+    """Some of the calibrating clips, and those of the others that show something else."""
+    seen = _spread(calibrating, CALIBRATING)
 
     def unseen() -> Iterator[Tensor]:
-        count = 0
-        for clips in _read(others, spec, JUDGING):
-            for view in _views(clips):
-                yield view()
-                count += 1
-        _check_enough(len(views), count)
+        known = {frame for view in calibrating for frame in _frames(view())}
+        given = set[tuple[bytes, ...]]()
+        for view in judging():
+            clip = view()
+            frames = _frames(clip)
+            # Videos may begin with the same frames, such as black ones; copies of one share most of them.
+            if frames not in given and 2 * sum(frame in known for frame in frames) < len(frames):
+                given.add(frames)
+                yield clip
+        _check_enough(len(seen), len(given))
 
-    _check_enough(len(views), len(others))
-    return Calibration(_spread(views, CALIBRATING), unseen, identity)
+    return Calibration(seen, unseen, identity)
 
 
 def _of_batch(clips: Tensor) -> Calibration:
@@ -126,12 +148,12 @@ def _of_batch(clips: Tensor) -> Calibration:
     judging = [index for index in range(len(clips)) if index % 4]
     calibrating = _spread(range(0, len(clips), 4), CALIBRATING)
     _check_enough(len(calibrating), len(judging))
-    seen = [functools.partial(clips.__getitem__, slice(index, index + 1)) for index in calibrating]
+    views = [functools.partial(clips.__getitem__, slice(index, index + 1)) for index in range(len(clips))]
     digest = hashlib.sha256(repr(clips.shape).encode())
     digest.update(clips.contiguous().numpy().data)
-    return Calibration(
-        seen,
-        lambda: (clips[index : index + 1] for index in _spread(judging, JUDGING)),
+    return _made(
+        [views[index] for index in calibrating],
+        lambda: [views[index] for index in _spread(judging, JUDGING)],
         digest.hexdigest(),
     )
 
@@ -148,9 +170,7 @@ def _of_few(videos: Sequence[Source], spec: ClipSpec, identity: str | None) -> C
         seen += views[:first]
         judging += [view for view, row in zip(views, rows, strict=True) if known.isdisjoint(row.tolist())]
     _check_enough(len(seen), len(judging))
-    return Calibration(
-        _spread(seen, CALIBRATING), lambda: (view() for view in _spread(judging, JUDGING)), identity
-    )
+    return _made(seen, lambda: _spread(judging, JUDGING), identity)
 
 
 def _read(videos: Sequence[Source], spec: ClipSpec, wanted: int) -> Iterator[Clips]:
@@ -171,6 +191,12 @@ def _views(clips: Clips) -> list[Callable[[], Tensor]]:
 
 def _view(clips: Clips, view: int) -> Tensor:
     return clips[view][None]
+
+
+def _frames(clip: Tensor) -> tuple[bytes, ...]:
+    """What stands for each frame of a clip (1, C, T, H, W)."""
+    frames = clip[0].transpose(0, 1).contiguous().numpy()
+    return tuple(hashlib.sha256(frame.data).digest() for frame in frames)
 
 
 def _spread(items: Sequence[_Item], count: int) -> list[_Item]:

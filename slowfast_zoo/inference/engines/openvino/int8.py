@@ -168,12 +168,16 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, progress: bool = Fal
         progress: show how far it is.
 
     Raises:
-        InputError: too few clips, or a network for boxes.
+        InputError: too few clips, or a network for boxes or without classes.
         MissingDependencyError: NNCF or OpenVINO isn't installed.
-        ExportError: the network can't be converted.
+        ExportError: the network can't be converted, or gives no numbers.
     """
     if folded.spec.roi is not None:
         raise InputError("This network takes boxes, which int8 doesn't yet: take float32 or bfloat16.")
+    if folded.spec.num_classes == 0:
+        raise InputError(
+            "This network has no classes (num_classes=0), by which int8 is judged: take float32 or bfloat16."
+        )
     for package in INT8_PACKAGES:
         require_quiet(package)
     calibration = calibration_of(source, folded.clip_spec)
@@ -213,6 +217,8 @@ def _weight_bits() -> int:
 
 
 def _made(folded: SlowFast, calibration: Calibration, shape: Shape, progress: bool) -> tuple[Any, Agreement]:
+    with torch.inference_mode():
+        _check_numbers(folded(calibration.seen[0]()))  # OpenVINO would hide what the weights lack
     network = lower(folded, "float32")
     plain = to_openvino(capture(network, shape), shape, batch=1)
     reference = compiled(openvino_settings("float32"), None, lambda: plain)
@@ -341,6 +347,9 @@ def compare(float32: Run, int8: Run, clips: Iterable[Tensor]) -> Agreement:
         float32: the network that is right.
         int8: the other.
         clips: float32 ``(1, C, T, H, W)`` each.
+
+    Raises:
+        ExportError: the network that is right gives no numbers.
     """
     logits: list[tuple[Tensor, Tensor]] = []
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -352,13 +361,14 @@ def compare(float32: Run, int8: Run, clips: Iterable[Tensor]) -> Agreement:
             times.append(time.perf_counter() - before)
         logits.append((answers[0], answers[1]))
     expected, got = (torch.stack(each) for each in zip(*logits, strict=True))
+    _check_numbers(expected)
     differences, largest = (got - expected).abs().amax(1), expected.abs().amax(1).clamp(min=1e-30)
     best = min(5, expected.shape[1])
     pairs = zip(expected.topk(best).indices.tolist(), got.topk(best).indices.tolist(), strict=True)
     return Agreement(
         calibration_clips=0,
         clips=len(logits),
-        top1_agreement=float((expected.argmax(1) == got.argmax(1)).float().mean()),
+        top1_agreement=float((expected.argmax(1) == got.argmax(1)).double().mean()),
         top5_agreement=float(np.mean([len(set(one) & set(other)) / best for one, other in pairs])),
         relative_difference=float(differences.max() / largest.max()),
         mean_difference=float((differences / largest).mean()),
@@ -369,15 +379,24 @@ def compare(float32: Run, int8: Run, clips: Iterable[Tensor]) -> Agreement:
     )
 
 
+def _check_numbers(logits: Tensor) -> None:
+    if not logits.isfinite().all():
+        raise ExportError("The model returns NaN or infinite numbers for a calibration clip: train it first.")
+
+
 def _store(name: str | None, graph: Any, agreement: Agreement) -> None:
     """Keeps a graph with its proof inside; its length is in front of it, and its weights behind it."""
     graph.set_rt_info(json.dumps(agreement.to_dict()), [_EMBEDDED])
     if name is None:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.xml"
-        require("openvino").save_model(graph, path, compress_to_fp16=False)
-        text, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.xml"
+            require("openvino").save_model(graph, path, compress_to_fp16=False)
+            text, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    except (OSError, RuntimeError) as error:  # what OpenVINO makes of a full disk
+        _LOGGER.warning("The int8 network isn't kept for the next time: %s", error)
+        return
     artifacts.store(name, len(text).to_bytes(8, "big") + text + weights)
 
 

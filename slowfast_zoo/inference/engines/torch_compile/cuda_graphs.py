@@ -74,7 +74,7 @@ class Recorder:
     def __call__(self, size: int) -> Run:
         """The graph for that many clips, which takes fewer as well. Not for two threads at once."""
         with _RECORDING, torch.cuda.device(self._device):
-            clips = torch.zeros((size, *self._shape), device=self._device)
+            clips = torch.zeros((size, *self._shape), dtype=torch.float32, device=self._device)
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             current = torch.cuda.current_stream()
