@@ -230,13 +230,12 @@ def finetune(
             _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
         how: Any = {"resume": resume, "val": 0.0 if folds else val, "group_by": group_by}
         how |= {"seed": changes.get("seed", 0), "max_unreadable": max_unreadable, "progress": progress}
-        in_time = model.clip_spec.time_base != "frames"
-        how |= {"in_time": in_time, "keep_clip": keep_clip}
+        how |= {"in_time": model.clip_spec.time_base != "frames", "keep_clip": keep_clip}
         found = group.from_first(lambda: collect(data, validation, folder / DATA, **how))
         decided_once(folder, "asked", asked, group)
         start = copy.deepcopy(model)  # interrupted, the model that was given is as it was
         _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
-        footage = group.from_first(lambda: Footage.of(found.train, in_time=in_time))
+        footage = group.from_first(lambda: Footage.of(found.train, in_time=how["in_time"]))
         fitting, told = fit_clip(start, footage, keep_clip=keep_clip, views=views)
         data_read = group.from_first(
             lambda: decoded(found, footage, start.clip_spec, folder, progress=progress)
