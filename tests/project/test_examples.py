@@ -18,7 +18,7 @@ SAYS = {
     "predict.py": "pan right",
     "features.py": "slow pathway (3, 512, 2, 3, 3) fast pathway (3, 256, 8, 3, 3)",
     "highlights.py": "pan right 9",
-    "motion_edit_list.py": "1 parts in motions.csv: pan right",
+    "motion_edit_list.py": "1 part in motions.csv: pan right",
     "persons.py": "Person(0 s, box 80, 24, 240, 216: ",
     "webcam.py": "pan right",
     "torch_hub.py": "eight times the same picture: static",

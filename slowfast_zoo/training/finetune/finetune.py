@@ -114,8 +114,8 @@ class FinetuneResult:
     def scores(self) -> str:
         """The end of the report: scores, how sure they are, the table of classes, where the model is."""
         table = format_table(self.evaluation.class_table())
-        where = f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"
-        return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}"
+        where = "The model, for predict --views published --model and from_pretrained(Path(...))"
+        return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}: {self.model_dir}"
 
 
 @killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from there")
