@@ -41,10 +41,14 @@ def test_it_runs_and_says_what_it_should(name: str, tmp_path: Path) -> None:
 
 
 def test_fine_tuning_learns(tmp_path: Path) -> None:
-    losses = [float(line.rsplit(" ", 1)[1]) for line in run("finetune.py", tmp_path).splitlines()]
+    *epochs, held_back = run("finetune.py", tmp_path).splitlines()
+    losses = [float(line.rsplit(" ", 1)[1]) for line in epochs]
     assert len(losses) == 5
     assert losses[-1] < losses[0]
     assert losses[-1] < 0.45, "the two classes can be told apart"
+    right, of, count, *words = held_back.split()
+    assert (of, count, words) == ("of", "20", ["clips", "of", "other", "scenes", "are", "right"])
+    assert int(right) >= 17
 
 
 def test_every_example_is_tested_and_short() -> None:
