@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slowfast_zoo.data.labels import MOST_CLASSES, LabelMap, fault_of_name, spelling
-from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
+from slowfast_zoo.errors import DataError, InputError, VideoError, counted, did_you_mean, quoted
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.part import VideoPart
@@ -145,6 +145,10 @@ class Annotations:
     """How many classes: as named, or up to the highest number met."""
     first_number: int | None = 0
     """The number that its list gives to the first class; None: the list has names."""
+
+    def __repr__(self) -> str:
+        clips, classes = counted(len(self.samples), "clip"), counted(self.num_classes, "class")
+        return f"Annotations({clips}, {classes})"
 
     def subset(self, indices: Sequence[int]) -> Annotations:
         """Some of the clips, with the same classes."""
