@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -135,25 +136,26 @@ def doctor_command(as_json: bool) -> None:
     """
     from slowfast_zoo.weights.download.download import is_offline
 
-    report: dict[str, Any] = {
-        "versions": _versions(),
-        "cpu": _cpu(),
-        "devices": _devices(),
-        "exact resize": _exact_resize(),
-        "cache": _cache(),
-        "engines measured": _measured(),
-        "settings": {name: _setting(name) for name in _SETTINGS if name in os.environ},
-        "network": {"offline mode": "on"} if is_offline() else _network(),
-        "self-test": _self_test(),
+    report: dict[str, Any] = {}
+    looks: dict[str, Callable[[], Any]] = {
+        "versions": _versions,
+        "cpu": _cpu,
+        "devices": _devices,
+        "exact resize": _exact_resize,
+        "cache": _cache,
+        "engines measured": _measured,
+        "settings": lambda: {name: _setting(name) for name in _SETTINGS if name in os.environ},
+        "network": lambda: {"offline mode": "on"} if is_offline() else _network(),
+        "self-test": _self_test,
+        "problems": lambda: _problems(report),
     }
-    report["problems"] = _problems(report)
-    report = _homeless(report)
-    if as_json:
-        echo(json.dumps(report, indent=1))
-    else:
-        for title, facts in report.items():
+    for title, look in looks.items():
+        facts = report[title] = _homeless(look())
+        if not as_json:
             lines = [f"{key}: {value}" for key, value in facts.items()] if isinstance(facts, dict) else facts
             echo("\n  ".join([f"{title}:", *(lines or ["none"])]))
+    if as_json:
+        echo(json.dumps(report, indent=1))
     if report["problems"]:
         raise click.exceptions.Exit(1)
 

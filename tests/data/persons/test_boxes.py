@@ -181,7 +181,7 @@ def test_csv(tmp_path: Path) -> None:
     assert alone.pixels.tolist() == [BOX, OTHER]
     assert alone.scores.tolist() == [1, 1] and alone.tracks is None
     path.write_text("vid,1,0.1,0.1,0.3\n")
-    with pytest.raises(DataError, match="5 fields; accepted: .*, the same without action and score, or"):
+    with pytest.raises(DataError, match=r"5 fields; accepted: .*, the same without action and score, or"):
         at(path)
     path.write_text("vid,1,20,10,60,90,12,1\n")
     with pytest.raises(InputError, match="reach 90: these are pixels, given as shares"):
