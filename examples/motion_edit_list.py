@@ -32,4 +32,5 @@ with zoo.open_video(video) as opened, out.open("w", encoding="utf-8", newline=""
         begin = [opened.index_at(start) + 1, timecode(start), f"{start:.3f}"]
         stop = [opened.index_at(end - 1e-3) + 1, timecode(end), f"{end:.3f}"]
         rows.writerow([number, *begin, *stop, segment.label, f"{segment.score:.3f}"])
-print(f"{len(answer.segments)} parts in {out}: {', '.join(s.label for s in answer.segments)}")
+parts = "1 part" if len(answer.segments) == 1 else f"{len(answer.segments)} parts"
+print(f"{parts} in {out}: {', '.join(s.label for s in answer.segments)}")

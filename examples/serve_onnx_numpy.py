@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("frames", type=Path, nargs="?")
     arguments = parser.parse_args()
+    if not arguments.model.exists():
+        parser.error(f"no '{arguments.model}'; export it first: slowfast-zoo export {arguments.model}")
     contract = json.loads(Path(f"{arguments.model}.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
     reference = np.load(arguments.model.with_name(contract["reference"]["file"]))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,7 @@ def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **opt
     from slowfast_zoo.inference.export.export import export, files_of
 
     check_absent(*files_of(out, form), overwrite=overwrite)
+    logging.getLogger("slowfast_zoo.inference.export").setLevel(logging.INFO)
     network = model.load()
     written = export(network, out, form, overwrite=overwrite, **options)
     for path in written.files:

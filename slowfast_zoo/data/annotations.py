@@ -146,6 +146,10 @@ class Annotations:
     first_number: int | None = 0
     """The number that its list gives to the first class; None: the list has names."""
 
+    def __repr__(self) -> str:
+        clips, classes = counted(len(self.samples), "clip"), counted(self.num_classes, "class")
+        return f"Annotations({clips}, {classes})"
+
     def subset(self, indices: Sequence[int]) -> Annotations:
         """Some of the clips, with the same classes."""
         return dataclasses.replace(self, samples=tuple(self.samples[index] for index in indices))

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.errors import DataError, InputError, VideoError
+from slowfast_zoo.errors import DataError, InputError, VideoError, counted
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Views, read_clips
 from slowfast_zoo.video.decoding.video import Frame, Video, with_true_count
@@ -196,6 +196,10 @@ class VideoDataset(ReplacingDataset):
 
     def __len__(self) -> int:
         return len(self.annotations.samples)
+
+    def __repr__(self) -> str:
+        clips, classes = len(self), counted(self.annotations.num_classes, "class")
+        return f"VideoDataset({counted(clips, 'clip')} of {self.clip_spec.num_frames} frames, {classes})"
 
     def name_of(self, index: int) -> str:
         """Path of the clip, and the part if it isn't the whole."""

@@ -170,11 +170,13 @@ class Benchmark:
     def __str__(self) -> str:
         shape = "x".join(map(str, self.view_shape))
         boxes = "" if self.boxes is None else f" with {self.boxes} boxes"
-        same = "" if self.precision == "int8" else " (as fast as with them)"
-        weights = f"weights {self.weights}" if self.weights else f"no published weights{same}"
+        same = "" if self.precision == "int8" else " (as fast as any)"
+        weights = f"weights {self.weights}" if self.weights else f"random or own weights{same}"
+        clips, crops = self.views
         lines = [
             f"{self.model}, {weights}",
-            f"{self.protocol}, views of {shape}{boxes}, {self.views_per_batch} at a time;"
+            f"{self.view_shape[1]} fast + {self.slow_frames} slow frames, {counted(clips, 'clip')} x"
+            f" {counted(crops, 'crop')}; views of {shape}{boxes}, {self.views_per_batch} at a time;"
             f" engine {self.engine}, {self.precision}",
             str(self.machine),
             f"{'':9}{'video/s':>9}{'seconds per video: median (p5 - p95)':>40}",

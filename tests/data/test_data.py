@@ -68,6 +68,11 @@ def test_class_folders(clips: Path) -> None:
     assert annotations.labels == ("jump", "run")
     assert not annotations.multi_label
     assert annotations.counts() == [2, 2]
+    assert repr(annotations) == "Annotations(4 clips, 2 classes)"
+    assert (
+        repr(open_dataset(annotations, SPEC))
+        == f"VideoDataset(4 clips of {SPEC.num_frames} frames, 2 classes)"
+    )
     reverse = read_annotations(clips, labels=["run", "walk", "jump"])
     assert [sample.labels for sample in reverse.samples] == [(2,), (2,), (0,), (0,)]
 

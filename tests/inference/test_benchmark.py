@@ -214,9 +214,8 @@ MEASURED = Benchmark(
 def test_the_table() -> None:
     lines = str(MEASURED).splitlines()
     assert lines[0] == "slowfast_r50_4x16x1, weights mmaction2/k400-256e-320p"
-    assert lines[1].startswith(
-        "(32+4)x10x3 frames, views of 3x32x256x256, 30 at a time; engine eager, float16"
-    )
+    shape = "32 fast + 4 slow frames, 10 clips x 3 crops; views of 3x32x256x256, 30 at a time"
+    assert lines[1].startswith(f"{shape}; engine eager, float16")
     assert lines[2] == "cuda:0 (Fast GPU); Some CPU, 1 thread; torch 2.9"
     assert [line.split() for line in lines[4:7]] == [
         ["network", "1.600", "0.6250", "(0.5125", "-", "0.7375)"],
@@ -242,7 +241,7 @@ def test_without_a_video_the_table_has_one_row() -> None:
         peak_memory_bytes=None,
     )
     text = str(alone)
-    assert "no published weights" in text
+    assert "random or own weights (as fast as any)" in text
     assert "video/s" in text and "network" in text
     for word in ("reading", "predict ", "bottleneck", "memory", "None"):
         assert word not in text
@@ -380,8 +379,9 @@ def test_command(tmp_path: Path, threads: int) -> None:
     )
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0] == "slowfast_tiny, no published weights (as fast as with them)"
-    assert lines[1].startswith("(8+2)x1x1 frames, views of 3x8x80x80, 1 at a time; engine module, float32")
+    assert lines[0] == "slowfast_tiny, weights camera-motion"
+    shape = "8 fast + 2 slow frames, 1 clip x 1 crop; views of 3x8x80x80, 1 at a time"
+    assert lines[1].startswith(f"{shape}; engine module, float32")
     assert "1 thread; torch" in lines[2]
     assert [line.split()[0] for line in lines[4:7]] == ["network", "reading", "predict"]
     assert f"reading: 8 frames of {EXAMPLE}" in done.stdout
@@ -410,7 +410,7 @@ def test_where_the_command_writes_is_looked_at_before_it_measures(monkeypatch: p
 def test_command_without_a_video(threads: int) -> None:
     done = run("--model", "slowfast_tiny", "--views", "3x1", "--device", "cpu", "--repeats", 1)
     assert done.exit_code == 0, done.output
-    assert "(8+2)x3x1 frames" in done.stdout
+    assert "8 fast + 2 slow frames, 3 clips x 1 crop" in done.stdout
     assert "reading" not in done.stdout
 
 

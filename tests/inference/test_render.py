@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from fractions import Fraction
 from pathlib import Path
@@ -125,6 +126,10 @@ def test_the_time_line_shows_what_was_looked_at_and_where_we_are() -> None:
     white_last = np.flatnonzero((last[-10:] > 240).all(axis=-1).any(axis=0))
     assert white_first.max() < 30
     assert white_last.min() > 570
+    for width, said in ((600, True), (290, False)):  # in words where there is room beside the rows
+        told = dataclasses.replace(overlay, width=width, seconds="4.2-5.8 s")
+        right = np.asarray(told.draw(flat(1, 300, width, 0)[0], 0.0, 0.0))[:-8, -60:]
+        assert bool(amber(right).any()) == said
 
 
 def test_text_fits() -> None:

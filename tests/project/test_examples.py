@@ -18,7 +18,7 @@ SAYS = {
     "predict.py": "pan right",
     "features.py": "slow pathway (3, 512, 2, 3, 3) fast pathway (3, 256, 8, 3, 3)",
     "highlights.py": "pan right 9",
-    "motion_edit_list.py": "1 parts in motions.csv: pan right",
+    "motion_edit_list.py": "1 part in motions.csv: pan right",
     "persons.py": "Person(0 s, box 80, 24, 240, 216: ",
     "webcam.py": "pan right",
     "torch_hub.py": "eight times the same picture: static",
@@ -41,10 +41,14 @@ def test_it_runs_and_says_what_it_should(name: str, tmp_path: Path) -> None:
 
 
 def test_fine_tuning_learns(tmp_path: Path) -> None:
-    losses = [float(line.rsplit(" ", 1)[1]) for line in run("finetune.py", tmp_path).splitlines()]
+    *epochs, held_back = run("finetune.py", tmp_path).splitlines()
+    losses = [float(line.rsplit(" ", 1)[1]) for line in epochs]
     assert len(losses) == 5
     assert losses[-1] < losses[0]
     assert losses[-1] < 0.45, "the two classes can be told apart"
+    right, of, count, *words = held_back.split()
+    assert (of, count, words) == ("of", "20", ["clips", "of", "other", "scenes", "are", "right"])
+    assert int(right) >= 17
 
 
 def test_every_example_is_tested_and_short() -> None:

@@ -28,6 +28,11 @@ ROWS = list_weights()
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.tag}")
 
 
+def test_a_row_says_what_it_is_on_one_line() -> None:
+    row = "WeightEntry('slowfast_tiny', 'camera-motion': camera motion (procedural), 10 classes)"
+    assert repr(catalog.get_weights("slowfast_tiny")) == row
+
+
 def test_names_are_unique() -> None:
     assert len({(row.model, row.tag) for row in ROWS}) == len(ROWS)
     assert len({url for row in ROWS for url in row.urls}) == sum(len(row.urls) for row in ROWS)

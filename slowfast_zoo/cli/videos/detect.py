@@ -40,7 +40,8 @@ persons = opt.bundle(
         "boxes": click.option(
             "--boxes",
             type=opt.FILE,
-            help="Where persons are: AVA's or PySlowFast's CSV, or MMAction2's pickle of proposals.",
+            help="Where persons are: a CSV without a header, video,second,x1,y1,x2,y2 a line, such as"
+            " film,2.0,0.2,0.1,0.6,0.9 (also AVA's and PySlowFast's); or MMAction2's pickle of proposals.",
         ),
         "detector": click.option(
             "--detector",

@@ -4,6 +4,8 @@ AVA's CSV, which MMAction2 and PySlowFast write too, has no header:
 
     video,second,x1,y1,x2,y2,action[,person or score]     boxes as shares of width and height
     video,second                                          a frame that was looked at: nobody is in it
+
+A file of boxes alone may leave out the action and what follows it.
 """
 
 from __future__ import annotations
@@ -117,7 +119,8 @@ def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
     Args:
         path: of the file.
         scored: whether the eighth column is a score (detections) or a person's number (ground truth); None:
-            persons where it has whole numbers only, and every row an action.
+            boxes are wanted, which need no action; persons where it has whole numbers only, and every row an
+            action.
 
     Raises:
         DataError: the file can't be read, or a line isn't one of AVA's.
@@ -129,10 +132,12 @@ def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
                 f"{where}: this is a header, and AVA's CSV has none: leave it out. 'slowfast-zoo test' scores"
                 " a model on a table with a header."
             )
-        if len(row) not in (2, 7, 8):
+        if len(row) not in ((2, 7, 8) if scored is not None else (2, 6, 7, 8)):
+            short = ", the same without action and score" * (scored is None)
             raise DataError(
                 f"{where}: {len(row)} fields; accepted: video,second,x1,y1,x2,y2,action,"
-                f"{'person' if scored is False else 'score'}, or video,second alone. AVA's CSV has no header."
+                f"{'person' if scored is False else 'score'}{short}, or video,second alone. AVA's CSV has no"
+                " header."
             )
         number = functools.partial(_number, where)
         frame = (row[0], number("second", row[1]))
@@ -140,7 +145,7 @@ def read_ava(path: str | Path, *, scored: bool | None) -> PersonActions:
         if len(row) == 2:
             continue
         box = [number(name, value) for name, value in zip(("x1", "y1", "x2", "y2"), row[2:6], strict=True)]
-        label = int(number("action", row[6], whole=True)) if row[6] else -1
+        label = int(number("action", row[6], whole=True)) if any(row[6:7]) else -1
         last = row[7] if len(row) == 8 else ""
         name = "person" if scored is False else "score"
         found.add(frame, box, label, number(name, last, whole=scored is False) if last else math.nan)

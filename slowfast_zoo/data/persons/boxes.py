@@ -2,7 +2,7 @@
 
     array (n, 4) or (n, 5)    x1, y1, x2, y2[, score]; the same in every key frame
     dict                      second: any of these
-    file that ends in .csv    AVA's and PySlowFast's rows, video,second,x1,y1,x2,y2,...
+    file that ends in .csv    AVA's and PySlowFast's rows, video,second,x1,y1,x2,y2[,action[,score]]
     file that ends in .pkl    MMAction2's proposals, {"video,0902": array}; nothing in it is run
     a detector's result       .xyxy with .confidence and .tracker_id (supervision), .boxes with .xyxy, .conf,
                               .id (Ultralytics), or a dict of "boxes", "scores", "labels" (torchvision); of

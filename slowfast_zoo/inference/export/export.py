@@ -148,6 +148,7 @@ def export(
     except OSError as error:
         raise ExportError(f"'{target}' can't be written: {error.strerror or error}.") from error
     try:
+        _LOGGER.info("The %s file is being written.", name)
         part = folder / target.name
         embedded = _json(SavedConfig.of(original).to_dict())
         try:

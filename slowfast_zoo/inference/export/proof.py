@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from torch.nn import functional as F
 
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision
+
+_LOGGER = logging.getLogger(__name__)
 
 _WARM_UP = 2
 _SEED = 20191027
@@ -93,6 +96,7 @@ def prove(
     Raises:
         ExportError: the model returns NaN or infinite numbers, or the twin another shape.
     """
+    _LOGGER.info("It is compared with the model, %d timed runs of each.", repeats)
     each: list[tuple[Tensor, ...]] = [(clip,) for clip in clips.split(1)]  # type: ignore[no-untyped-call]
     together: tuple[Tensor, ...] = (clips,)
     if boxes is not None:

@@ -40,12 +40,14 @@ class Overlay:
         height: pixels of the frame.
         rows: (label, probability), best first.
         span: part of the video that the model looked at, from 0 to 1; None when unknown.
+        seconds: the same in words, where there is room; "" for none.
     """
 
     width: int
     height: int
     rows: tuple[tuple[str, float], ...]
     span: tuple[float, float] | None = None
+    seconds: str = ""
 
     def draw(self, frame: Frame, progress: float, seconds: float) -> Image:
         """The frame, uint8 RGB (H, W, 3), with the panel and a mark at ``progress`` (0 to 1)."""
@@ -94,10 +96,14 @@ class Overlay:
         high = shown * row + margin + gap + (self.height - top)
         panel = Image.new("RGBA", (self.width, high), PANEL)
         draw = ImageDraw.Draw(panel)
-        number = font_of(self._text_size).getlength("100.0%")
+        font = font_of(self._text_size)
+        number = font.getlength("100.0%")
         for index, (label, score) in enumerate(self.rows[:shown]):
             y = margin + index * row
             self._draw_row(draw, label, score, (margin, y, wide - margin, y + row), number)
+        if font.getlength(self.seconds) <= self.width - margin - wide:
+            middle = margin + (shown - 0.5) * row
+            draw.text((self.width - margin, middle), self.seconds, ACCENT, font, "rm")
         line = top - (self.height - high)
         draw.rectangle((left, line, left + width - 1, line + height - 1), fill=_TRACK)
         if self.span is not None:

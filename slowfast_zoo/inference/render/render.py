@@ -74,6 +74,8 @@ def render(
 ) -> Prediction | Detections:
     """Writes the clip with its best labels and their probabilities drawn on it; returns what was drawn.
 
+    It is one answer for the whole video, by default of a clip in its middle; ``timeline`` says what happens
+    when.
     Of ``Detections`` it draws each person's box with name and actions, which follows a track from one key
     frame to the next; without tracks, persons are shown in the frames around their key frame.
 
@@ -181,7 +183,8 @@ def _overlay(
     if answer.error is not None:
         raise VideoError(answer.error)
     rows = tuple(zip(answer.labels, answer.scores, strict=True))[:topk]
-    return Overlay(width=width, height=height, rows=rows, span=_span(answer, times))
+    seconds = "" if answer.seconds is None else "{:.1f}-{:.1f} s".format(*answer.seconds)
+    return Overlay(width=width, height=height, rows=rows, span=_span(answer, times), seconds=seconds)
 
 
 def contact_sheet(

@@ -13,6 +13,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import math
@@ -27,7 +28,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.labels import why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import TrainingError, counted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
@@ -114,8 +115,8 @@ class FinetuneResult:
     def scores(self) -> str:
         """The end of the report: scores, how sure they are, the table of classes, where the model is."""
         table = format_table(self.evaluation.class_table())
-        where = f"The model, for predict --model and from_pretrained(Path(...)): {self.model_dir}"
-        return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}"
+        where = "The model, for predict --views published --model and from_pretrained(Path(...))"
+        return f"{self.evaluated}: {self.evaluation}\n{self.sure}\n\n{table}\n\n{where}: {self.model_dir}"
 
 
 @killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from there")
@@ -319,20 +320,26 @@ class _Run:
         step = functools.partial(workshop.step_seconds, clips, recipe)
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
         searches = 0 if self.forced else searches
-        plan = functools.partial(Steps.of, count, seconds, budget_seconds, trainings, searches=searches)
-        steps = plan()
-        config = workshop.settings(recipe, count, steps.training)
-        validations = -(-config.epochs // config.validate_every)
         views = math.prod(view_counts(workshop.start.clip_spec, workshop.views))
-        compared = tried[: affordable(steps, len(tried))[0]]
-        steps = plan(
-            looks.of_trainings(recipe, views, validations), search_looks=looks.of_searches(compared, views)
-        )
+
+        def planned(budget: float) -> Steps:
+            plan = functools.partial(Steps.of, count, seconds, budget, trainings, searches=searches)
+            steps = plan()
+            config = workshop.settings(recipe, count, steps.training)
+            validations = -(-config.epochs // config.validate_every)
+            compared = tried[: affordable(steps, len(tried))[0]]
+            seen = looks.of_trainings(recipe, views, validations)
+            return plan(seen, search_looks=looks.of_searches(compared, views))
+
+        steps = planned(budget_seconds)
         told = f"A step of 8 clips takes {seconds:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
         what = f"{steps.training} steps to train"
         what += f" and {steps.search} to compare recipes" if steps.search else ""
-        again = "" if steps.everything or not steps.training else ", and not for another on everything"
-        _say(self.notes, f"{told} {what if steps.training else 'a linear probe'}{again}.")
+        what += "" if steps.everything else ", and not for another on everything"
+        if not steps.training:
+            minutes = next(minutes for minutes in itertools.count(1) if planned(60.0 * minutes).training)
+            what = f"a linear probe; about {counted(minutes, 'minute')} would pay for a training"
+        _say(self.notes, f"{told} {what}.")
         return steps
 
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:

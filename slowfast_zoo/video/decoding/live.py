@@ -236,6 +236,8 @@ class LiveVideo:
             if not self._seen or self._finite:
                 when = "" if self._seen else ", before its first frame" if reason == "it ended" else ""
                 check = "; check its host, port, user and password" if "://" in self.name else ""
+                if not (self._seen or self._opening.lasting or self._opening.paced):
+                    check = "; an MP4 whose index is at its end can't be piped: use MPEG-TS"
                 raise VideoError(f"'{self.name}' can't be watched: {reason}{when}{check}.")
             _LOGGER.warning("'%s' is lost: %s. Trying again in %.1f s.", self.name, reason, pause)
             self._stop.wait(pause * random.uniform(0.75, 1.0))  # so that many don't come back at once

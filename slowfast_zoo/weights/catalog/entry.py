@@ -167,6 +167,9 @@ class WeightEntry:
         if not self.filename and self.urls:
             object.__setattr__(self, "filename", self.urls[0].partition("?")[0].rpartition("/")[2])
 
+    def __repr__(self) -> str:
+        return f"WeightEntry({self.model!r}, {self.tag!r}: {self.training_data}, {self.data.classes} classes)"
+
     @property
     def publisher(self) -> str:
         """The first part of the tag."""

@@ -175,6 +175,14 @@ def test_csv(tmp_path: Path) -> None:
     assert at(path).tracks is None and read_ava(path, scored=False).persons.tolist() == [-1]
     path.write_text("vid,1,0.1,0.1,0.3,0.9,12,3\nvid,1,0.5,0.5,0.75,0.8,12\n")
     assert at(path).tracks == ("3", None), "a row of seven names nobody"
+    # a box and nothing else
+    path.write_text("vid,1,0.1,0.1,0.3,0.9\nvid,1,0.5,0.5,0.75,0.8\n")
+    alone = at(path)
+    assert alone.pixels.tolist() == [BOX, OTHER]
+    assert alone.scores.tolist() == [1, 1] and alone.tracks is None
+    path.write_text("vid,1,0.1,0.1,0.3\n")
+    with pytest.raises(DataError, match=r"5 fields; accepted: .*, the same without action and score, or"):
+        at(path)
     path.write_text("vid,1,20,10,60,90,12,1\n")
     with pytest.raises(InputError, match="reach 90: these are pixels, given as shares"):
         at(path)

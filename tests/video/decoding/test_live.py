@@ -241,6 +241,7 @@ NO_CAMERA = "doesn't exist" if sys.platform == "win32" else "no camera '/dev/vid
 def test_what_cannot_be_watched_is_said_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty.mp4").touch()
+    film = write_video(tmp_path / "film.mp4", moving_pattern(60, 240, 320), codec="mpeg4", pixels="yuv420p")
     cases: list[tuple[object, str]] = [
         (
             "rtsp://me:SECRET@127.0.0.1:1/x?key=SECRET",
@@ -254,6 +255,7 @@ def test_what_cannot_be_watched_is_said_in_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "text.mp4", "can't be watched: Invalid data"),
         (tmp_path / "empty.mp4", "can't be watched"),
         (io.BytesIO(b""), "can't be watched"),
+        (io.BytesIO(film.read_bytes()), "Invalid data .*; an MP4 whose index is at its end can't be piped"),
         (io.StringIO("text"), "got StringIO"),
         (None, "got NoneType"),
     ]
