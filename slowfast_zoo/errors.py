@@ -156,3 +156,10 @@ def without_secrets(address: str) -> str:
 def text_without_secrets(text: str) -> str:
     """A text in whose addresses is no user, password, query and fragment."""
     return _ADDRESS.sub(lambda found: without_secrets(found[0]), text)
+
+
+def one_line(error: object) -> str:
+    """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = text_without_secrets(text)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")

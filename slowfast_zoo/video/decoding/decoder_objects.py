@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.video.decoding.sources import MAX_PIXELS, display_name, one_line, too_large
+from slowfast_zoo.errors import InputError, VideoError, one_line
+from slowfast_zoo.video.decoding.sources import MAX_PIXELS, display_name, too_large
 from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.sampling import is_number

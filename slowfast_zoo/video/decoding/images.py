@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import InputError, VideoError, one_line
 from slowfast_zoo.video.decoding.sources import (
     MAX_PIXELS,
     PICTURE_SUFFIXES,
     display_name,
     mode_of,
-    one_line,
     too_large,
 )
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead

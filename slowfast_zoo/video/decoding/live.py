@@ -19,7 +19,7 @@ from pathlib import Path
 from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
-from slowfast_zoo.errors import InputError, VideoError
+from slowfast_zoo.errors import InputError, VideoError, one_line
 from slowfast_zoo.video.decoding.decoders import best_track
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.sources import (
@@ -29,7 +29,6 @@ from slowfast_zoo.video.decoding.sources import (
     lenient,
     local_path,
     mode_of,
-    one_line,
 )
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.sampling import checked_seconds

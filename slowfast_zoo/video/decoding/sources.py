@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
-from slowfast_zoo.errors import InputError, VideoError, text_without_secrets, without_secrets
+from slowfast_zoo.errors import InputError, VideoError, one_line, without_secrets
 from slowfast_zoo.files import expanded
 from slowfast_zoo.video.decoding.packets import is_still, lacks_index, seconds_in
 
@@ -82,7 +82,6 @@ _NOT_VIDEOS = {
 """Formats that FFmpeg would open, each with the reason why they aren't accepted."""
 
 _STREAM = "it is a stream without an end, not a file: watch takes it, or record a part of it"
-
 _NOT_FILES = {
     "multipart/": _STREAM,
     "text/html": "it is a web page, not a video: pass the address of the file itself",
@@ -92,10 +91,6 @@ _NOT_FILES = {
     "application/dash+xml": _NOT_VIDEOS["dash"],
 }
 """Beginnings of what a server calls its answer, each with the reason why it isn't fetched."""
-
-
-_JOINERS = "\u200c\u200d"
-"""In words of Persian and Hindi, and between the parts of an emoji."""
 
 
 @runtime_checkable
@@ -269,8 +264,8 @@ def display_name(source: object) -> str:
 
 
 def _is_harmless(letter: str) -> bool:
-    """Whether a name can be shown with it: letters, marks, and the spaces and joiners of all languages."""
-    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
+    """Whether a name can be shown with it: also the spaces and joiners of all languages."""
+    return letter.isprintable() or letter in "\u200c\u200d" or unicodedata.category(letter) == "Zs"
 
 
 def local_path(source: str | Path) -> Path:
@@ -603,10 +598,3 @@ def _spooled(
         file.close()
         raise
     return cast(BinaryIO, file)
-
-
-def one_line(error: object) -> str:
-    """An error's own words without line breaks, escape codes and secrets of the addresses in it."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = text_without_secrets(text)
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300].rstrip(".")
