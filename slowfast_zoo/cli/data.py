@@ -49,10 +49,10 @@ def check_command(
     """
     from slowfast_zoo.data.check import check_data, save_report
     from slowfast_zoo.data.folders import empty_classes
-    from slowfast_zoo.data.lists import read_annotations
+    from slowfast_zoo.data.lists import parts_in, read_annotations
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.check import PersonReport, check_persons
-    from slowfast_zoo.data.splits import column_parts, resolved
+    from slowfast_zoo.data.splits import resolved
     from slowfast_zoo.spec import ClipSpec
 
     if out is not None:
@@ -76,7 +76,8 @@ def check_command(
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
         for name in empty:
             echo(f"The class folder '{name}' holds no clips.", err=True)
-        divided, notes = column_parts(*parts.values()) if len(parts) == 1 else ({}, [])
+        alone = len(parts) == 1
+        divided, notes = parts_in(*given.values(), *parts.values()) if alone else ({}, [])
         parts = divided or parts
         group_by, told = resolved(next(iter(parts.values())), group_by)
         for note in [*notes, *told]:

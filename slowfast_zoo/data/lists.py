@@ -41,7 +41,14 @@ from slowfast_zoo.data.annotations import (
     with_classes_of,
     with_known_classes,
 )
-from slowfast_zoo.data.folders import empty_classes, find_ids, find_splits, is_frame_folder, read_folder
+from slowfast_zoo.data.folders import (
+    SPLITS,
+    empty_classes,
+    find_ids,
+    find_splits,
+    is_frame_folder,
+    read_folder,
+)
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
 from slowfast_zoo.data.splits import column_parts
 from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
@@ -195,7 +202,7 @@ def read_splits(source: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
 
     Args:
         source: a folder that holds folders or lists called train and val or test, or a table with a column
-            that says so.
+            that says so, unless it is called like a part itself.
         options: as in ``read_annotations``.
 
     Raises:
@@ -229,6 +236,8 @@ def read_parts(
 def read_train(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Annotations, list[str]]:
     """``read_filled``, of a table that a column divides the part "train", and what there is to say.
 
+    A list that is called like a part ("train.csv") is read whole.
+
     Raises:
         DataError: as ``read_annotations`` and ``column_parts``, or the column names no training data.
     """
@@ -242,7 +251,7 @@ def read_beside(
     """Clips to score with, beside those to train with, and what there is to say about them.
 
     They have their own classes, whose folders may be empty. Of a table that a column divides, the part "val"
-    is read, else "test".
+    is read, else "test"; a list that is called like a part is read whole.
 
     Args:
         source: as in ``read_annotations``.
@@ -253,9 +262,18 @@ def read_beside(
         DataError: as ``read_annotations`` and ``column_parts``.
     """
     found = _read_other(source, train, options)
-    parts, notes = column_parts(found)
+    parts, notes = parts_in(source, found)
     name = "val" if "val" in parts else "test"
     return (parts[name], [f"{notes[0]} Those in {name} are used."]) if parts else (found, [])
+
+
+def parts_in(source: str | Path, found: Annotations) -> tuple[dict[str, Annotations], list[str]]:
+    """``column_parts`` of what was read from there; nothing where it is called like a part: "train.csv".
+
+    Raises:
+        DataError: as ``column_parts``.
+    """
+    return ({}, []) if expanded(source).stem.lower() in SPLITS else column_parts(found)
 
 
 def _read_other(source: str | Path, train: Annotations, options: ReadOptions) -> Annotations:
@@ -281,7 +299,7 @@ def _divided(
 ) -> tuple[Annotations, dict[str, Annotations], list[str]]:
     """As ``_read_each``, of one folder of classes or of a list, which a column may divide."""
     whole, notes = read_filled(source, **options)
-    parts, more = column_parts(whole)
+    parts, more = parts_in(source, whole)
     if not parts:
         return whole, {}, notes
     if "train" not in parts:

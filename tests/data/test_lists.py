@@ -490,6 +490,13 @@ def test_a_column_divides_a_table(clips: Path) -> None:
     assert read_splits(path, labels=["fly", "jump", "run"]) == named
     write_split(clips / "out", {"train": read_annotations(path)})  # divided anew
     assert len(read_parts(clips / "out" / "train.csv")[0]["train"].samples) == 5
+    for name in ("train", "VAL"):  # a part already, whose column is of old
+        part = path.with_stem(name)
+        part.write_text(path.read_text())
+        whole, notes = read_parts(part)
+        assert ([*whole], len(whole["train"].samples), notes) == (["train"], 5, []) and not read_splits(part)
+        val, notes = read_beside(part, whole["train"])
+        assert (len(val.samples), notes) == (5, [])
     records = [
         {"path": "jump/a.mp4", "label": 3, "SUBSET": "train"},
         {"path": "run/c.mp4", "label": 1, "SUBSET": "val"},
