@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +12,17 @@ from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES
 
-SPLITS = {
+_USUAL = {
     "train": "train",
     "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
-    "validate": "val",
-    "dev": "val",
-    "eval": "val",
-    "evaluation": "val",
     "test": "test",
-    "testing": "test",
 }
+_RARER = {"validate": "val", "dev": "val", "eval": "val", "evaluation": "val", "testing": "test"}
+"""What may also be a class or a stray file: it counts beside "train", for a part that has no usual name."""
+SPLITS = _USUAL | _RARER
 """What folders and lists of a split dataset are called, and which part they are."""
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".txt", ".json")
@@ -46,10 +44,23 @@ def find_splits(folder: Path) -> dict[str, Path]:
     """
     if kind_of(folder) != "folder":
         return {}
+    found = _parts_called(_USUAL, folder)
+    if "train" in found:
+        rarer = {name: part for name, part in _RARER.items() if part not in found}
+        found |= _parts_called(rarer, folder)
+    elif found:
+        raise DataError(
+            f"'{folder}' has {quoted(path.name for path in found.values())} but no training data."
+        )
+    return found if len(found) > 1 else {}
+
+
+def _parts_called(names: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """The folders and lists in a folder by the part that their name means there."""
     found: dict[str, Path] = {}
     for path in sorted(_listed(folder), key=lambda path: path.suffix.lower() == ".json"):
         is_folder = kind_of(path) == "folder"
-        part = SPLITS.get((path.name if is_folder else path.stem).lower())
+        part = names.get((path.name if is_folder else path.stem).lower())
         if part is None or not (is_folder or path.suffix.lower() in _LISTS):
             continue
         if part in found and path.suffix.lower() == ".json" != found[part].suffix.lower():
@@ -57,22 +68,19 @@ def find_splits(folder: Path) -> dict[str, Path]:
         if part in found:
             raise DataError(f"'{folder}' has two {part} parts: '{found[part].name}' and '{path.name}'.")
         found[part] = path
-    if found and "train" not in found:
-        raise DataError(
-            f"'{folder}' has {quoted(path.name for path in found.values())} but no training data."
-        )
-    return found if len(found) > 1 else {}
+    return found
 
 
-def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
+def read_folder(folder: Path, *, skip_empty: bool = False, told: bool = False) -> Listing:
     """A clip for each video, stored clip and folder of frames below each class folder, sorted by path.
 
     Args:
         folder: holds a folder per class.
         skip_empty: leave out classes whose folders hold no clip.
+        told: whether somebody said that these are folders of classes.
 
     Raises:
-        DataError: no class folders, or one that holds no clip.
+        DataError: no class folders, one that holds no clip, or parts of a dataset.
     """
     classes = [path for path in _listed(folder) if kind_of(path) == "folder"]
     if not classes:
@@ -89,14 +97,16 @@ def read_folder(folder: Path, *, skip_empty: bool = False) -> Listing:
                 f"The class folder '{path}' holds no clips: neither videos nor folders of frames."
             )
         samples += [Sample(where=str(clip), path=clip, written=(path.name.strip(),)) for clip in clips]
-    if {path.name.lower() for path in classes} <= set(SPLITS):
+    names = {path.name.lower() for path in classes}
+    if names <= set(SPLITS) and names & set(_USUAL):
         raise DataError(
             f"'{folder}' holds parts of a dataset ({quoted(p.name for p in classes)}), not classes."
         )
-    if part := next((path for path in classes if _TRAINING.fullmatch(path.name) and _has_parts(path)), None):
+    training = (path for path in classes if _TRAINING.fullmatch(path.name) and _has_parts(path))
+    if not told and (part := next(training, None)):
         raise DataError(
             f"'{part}' holds folders of clips, so '{folder}' seems to hold parts of a dataset, not classes;"
-            " call the parts train, val and test, or, if it is a class, put its clips right into it."
+            " call the parts train, val and test, or, if it is a class, say form='folders' (--form folders)."
         )
     return Listing(samples, named=True)
 

@@ -162,7 +162,7 @@ def read_annotations(
     if kind_of(base) != "folder":
         raise DataError(f"The root '{base}' of the dataset '{path}' isn't a folder.")
     if form == "folders" or (form is None and kind_of(path) == "folder"):
-        listing = read_folder(path, skip_empty=skip_empty)
+        listing = read_folder(path, skip_empty=skip_empty, told=form is not None)
     else:
         listing = _read(path, form, base, separator, multi_label)
     if not listing.samples:

@@ -215,10 +215,41 @@ def test_parts_that_are_called_otherwise_are_no_classes(clips: Path, train: str,
         DataError, match=rf"{train}' holds folders of clips.*call the parts train, val and test"
     ):
         read_parts(clips / "data")
+    told = read_parts(clips / "data", form="folders")[0]["train"]
+    assert told.class_names == tuple(sorted((train, other)))
     (clips / "data" / train / "a" / "x.mp4").rename(
         clips / "data" / train / "x.mp4"
     )  # a class of locomotives
     assert read_annotations(clips / "data").class_names == tuple(sorted((train, other)))
+
+
+@pytest.mark.parametrize(
+    ("folders", "file", "parts"),
+    [
+        ("assembling packing testing", None, None),
+        ("dev testing", None, None),
+        ("run walk", "eval.json", None),
+        ("run walk", "dev.txt", None),
+        ("test train val dev eval testing", None, "test train val"),
+        ("train valid", "Dev.txt", "train valid"),
+        ("training test dev", "testing.csv", "test training dev"),
+        ("evaluation train", "eval.json", "evaluation train"),
+    ],
+)
+def test_a_rare_name_is_a_part_where_nothing_else_is(
+    clips: Path, folders: str, file: str | None, parts: str | None
+) -> None:
+    for name in folders.split():
+        (clips / "data" / name / "a").mkdir(parents=True)
+        (clips / "data" / name / "a" / "x.mp4").write_bytes(b"x")
+    if file is not None:
+        (clips / "data" / file).write_text("{}")
+    found = {path.name for path in find_splits(clips / "data").values()}
+    assert found == {*(parts or "").split()}
+    read, _ = read_parts(clips / "data")
+    assert len(read) == (len(found) or 1) and read["train"].class_names == (
+        ("a",) if parts else tuple(folders.split())
+    )
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
