@@ -76,8 +76,7 @@ def check_command(
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
         for name in empty:
             echo(f"The class folder '{name}' holds no clips.", err=True)
-        alone = len(parts) == 1
-        divided, notes = parts_in(*given.values(), *parts.values()) if alone else ({}, [])
+        divided, notes = parts_in(given["data"], parts["data"]) if [*parts] == ["data"] else ({}, [])
         parts = divided or parts
         group_by, told = resolved(next(iter(parts.values())), group_by)
         for note in [*notes, *told]:

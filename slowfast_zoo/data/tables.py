@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,13 +42,25 @@ _FIELDS = {
     "num_frames": ("num_frames", "total_frames"),
     "frame_pattern": ("frame_pattern",),
 }
+_READ = {*_PATHS, *_IDS, *_LABELS, *_NUMBERS, *(name for choices in _FIELDS.values() for name in choices)}
 _BOUND = re.compile(
     r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}"
-    r"(start|begin|end|stop|from|to|in|out|first|last|duration|offset)"
+    r"(?P<word>start|begin|end|stop|from|to|in|out|first|last|duration|offset)"
     r"(_?(frames?|f|times?|timestamp|secs?|seconds?|s|ms|msec|us|idx|index|pos|num|number|no|nr)){0,3}"
-    r"|((time|frame|clip|action|event)_)?(segment|timestamp|interval)s?(_?(frames?|secs?|seconds?|s|ms))?"
 )
-"""What a column of a part's bounds is called, in whatever unit; "from_camera" and "segment_id" are none."""
+"""What a column of one of a part's bounds is called, in whatever unit; "from_camera" is none."""
+_PAIRED = {"in": "out", "out": "in", "first": "last", "last": "first"}
+"""Words that mean a bound only beside a column of the other."""
+_SPAN = re.compile(
+    r"((time|frame|clip|action|event)_)?(segment|timestamp|interval)s?(_?(frames?|secs?|seconds?|s|ms))?"
+)
+"""What a column that holds both bounds is called, where its values are of several numbers."""
+_TIME = r"[0-9]+(?::[0-9]{1,2}){0,2}(?:\.[0-9]*)?"
+_SEVERAL = re.compile(
+    rf"(?![0-9:]+[, ][0-9]+$)[\[( ]*{_TIME}s?"
+    rf"(?:(?:[\])\[(,; ]+{_TIME}s?)+|(?: ?[-\u2013\u2014] ?| ?\.\. ?| to ){_TIME}s?)[\]) ]*"
+)
+"""Numbers or times as bounds are written: "1.0-2.0", "[1, 2]", "0:01-0:05"; "1,5" and "1 234" may be one."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
 """What can't be the number of a class."""
@@ -73,6 +85,8 @@ class _Columns(NamedTuple):
     """Whether labels are names even where they consist of digits."""
     bound: str | None
     """A column that seems to bound the clips, which nothing here reads; None: none does."""
+    spans: tuple[str, ...]
+    """Columns that do so where they hold several numbers."""
 
 
 def is_table(line: str, separator: str | None) -> bool:
@@ -108,9 +122,10 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         columns = _columns(tuple(record))
         if isinstance(columns, str):
             raise DataError(f"{where}: {columns}")
-        if columns.bound is not None:
+        spans = (name for name in columns.spans if _is_span(record[name]))
+        if (bound := columns.bound or next(spans, None)) is not None:
             raise DataError(
-                f"{where}: the column '{columns.bound:.40}' isn't known, and clips may be longer than meant"
+                f"{where}: the column '{bound:.40}' isn't known, and clips may be longer than meant"
                 " without it; accepted: start and end in seconds, first_frame and num_frames in frames."
                 " Give it another name if it means something else."
             )
@@ -139,7 +154,7 @@ def write_table(path: Path, annotations: Annotations) -> None:
         all(name.isdigit() for name in names) or any(re.fullmatch(_OTHER_NUMBER, name) for name in names)
     )
     label = ("label_name" if numbers else "label") + "s" * annotations.multi_label
-    others = _harmless({name for sample in samples for name, _ in sample.columns}, used, label)
+    others = _harmless(samples, used, label)
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["path", label, *(_FIELDS[field][0] for field in used), *others])
@@ -158,14 +173,15 @@ def write_table(path: Path, annotations: Annotations) -> None:
     write_text(path, lines.getvalue())
 
 
-def _harmless(names: Iterable[str], used: Sequence[str], label: str) -> list[str]:
+def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> list[str]:
     """The other columns that mean nothing to ``read_table`` beside these fields and that label."""
+    names = sorted({name for sample in samples for name, _ in sample.columns})
     read = {name for field, choices in _FIELDS.items() if field not in used for name in choices}
     read |= {"path", *(_LABELS if label.startswith("label_name") else [label])}
-    others = {_normal(name): name for name in sorted(names) if _normal(name) not in read}
-    while (bound := _unread_bound(others, dict.fromkeys(used, ""))) is not None:
-        del others[_normal(bound)]
-    return list(others.values())
+    others = {name.strip().lower(): name for name in names if _normal(name) not in read}.values()
+    bounds, spans = _unread_bounds(others, used)
+    told = {name for sample in samples for name, text in sample.columns if name in spans and _is_span(text)}
+    return [name for name in others if name not in bounds and name not in told]
 
 
 def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
@@ -255,9 +271,12 @@ def _delimiter(header: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _columns(names: tuple[str, ...]) -> _Columns | str:
     """What the columns are; text: why that isn't clear."""
-    known = {_normal(name): name for name in names}
+    plain = [_normal(name) for name in names]
+    known = dict(zip(plain, names, strict=True))
     shown = quoted(" ".join(name.split())[:40] for name in names[:12]) + (" ..." if len(names) > 12 else "")
-    if len(known) < len(names):
+    if len({name.strip().lower() for name in names}) < len(names) or any(
+        plain.count(name) > 1 for name in _READ & {*known}
+    ):
         return f"the header {shown} has a name twice."
     found: dict[str, str | None] = {}
     for what, choices in (("path", (_PATHS, _IDS)), ("label", (("labels",), _LABELS, _NUMBERS))):
@@ -279,19 +298,41 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
         if known.keys() & set(choices)
     }
     read = {known[path], known[label], *fields.values()}
-    bound = _unread_bound({name: column for name, column in known.items() if column not in read}, fields)
+    bounds, spans = _unread_bounds([name for name in names if name not in read], fields)
     is_id, multi_label, named = path in _IDS, label in _MULTI_LABEL, label in _NAMED
-    return _Columns(known[path], known[label], fields, is_id, multi_label, named, bound)
+    bound = next(iter(bounds), None)
+    return _Columns(known[path], known[label], fields, is_id, multi_label, named, bound, tuple(spans))
 
 
-def _unread_bound(others: Mapping[str, str], fields: Mapping[str, str]) -> str | None:
-    """The column that seems to bound the clips where the known fields don't; of ``others``, by plain name."""
+def _unread_bounds(others: Iterable[str], fields: Collection[str]) -> tuple[list[str], list[str]]:
+    """Other columns that seem to bound the clips, as the fields don't; and those whose values tell."""
+    plain = {name: _normal(name) for name in others}
     whole = ({"start_seconds", "end_seconds"}, {"first_frame", "num_frames"})
-    if CACHED_FROM in others or any(fields.keys() >= bounds for bounds in whole):
-        return None
+    if CACHED_FROM in plain.values() or any({*fields} >= bounds for bounds in whole):
+        return [], []
+    known = {*plain.values(), *fields}
     # Without a start, a duration is that of the file.
     lengths = {"duration"} if "start_seconds" not in fields else set()
-    return next((others[name] for name in others if _BOUND.fullmatch(name) and name not in lengths), None)
+    bounds = [name for name in plain if plain[name] not in lengths and _is_bound(plain[name], known)]
+    return bounds, [name for name in plain if _SPAN.fullmatch(plain[name])]
+
+
+def _is_bound(name: str, known: Collection[str]) -> bool:
+    """Whether a column with this plain name bounds the clips, beside those."""
+    if (found := _BOUND.fullmatch(name)) is None:
+        return False
+    other = _PAIRED.get(found["word"])
+    return other is None or name[: found.start("word")] + other + name[found.end("word") :] in known
+
+
+def _is_span(value: object) -> bool:
+    """Whether a value reads as bounds: several numbers or times; without brackets, the smaller ones first."""
+    text = " ".join(str(value).split())
+    if not _SEVERAL.fullmatch(text):
+        return False
+    parts = [[float(part) for part in time.split(":")] for time in re.findall(_TIME, text)]
+    seconds = [functools.reduce(lambda total, part: 60 * total + part, time) for time in parts]
+    return text[0] in "[(" or seconds == sorted(seconds)
 
 
 def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -124,8 +124,8 @@ def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
             ("startFrame,num_frames", "startframe"),
             ("offset,fps", "offset"),
         ),
-        *(("in,out", "in"), ("first (s),last (s)", "first (s)"), ("timestamp,fps", "timestamp")),
-        *(("segment,fps", "segment"), ("Start (ms),fps", "start (ms)"), ("interval_s,fps", "interval_s")),
+        *(("in,out", "in"), ("first (s),last (s)", "first (s)"), ("first_frame,last_frame", "last_frame")),
+        *(("clip_out,clip_in", "clip_out"), ("Start (ms),fps", "start (ms)")),
     ],
 )
 def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: str) -> None:
@@ -150,6 +150,79 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: st
 def test_columns_that_bound_nothing_stay(clips: Path, header: str) -> None:
     row = ",".join("1" for _ in header.split(","))
     assert read(clips, f"path,label,{header}\njump/a.mp4,x,{row}").samples[0].columns
+
+
+SPANS = ("timestamp", "event_timestamps", "Segments", "interval_s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "1.0-2.0",
+            "[1, 2]",
+            "0:01-0:05",
+            "(2.5,1)",
+            "1.5s - 12s",
+            "12 to 30.5",
+            "1;2;7",
+            "[[1, 2], [3, 4]]",
+        ),
+        *("0:59.5..1:00:01", "1.5,2.0"),
+    ],
+)
+def test_columns_of_several_numbers_bound_clips(clips: Path, text: str) -> None:
+    for column in SPANS:
+        with pytest.raises(DataError, match=rf":3: the column '{column.lower()}' isn't known"):
+            read(clips, f'path|label|{column}\nrun/c.mp4|x|\njump/a.mp4|x|"{text}"', separator="|")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2024-05-01 12:00",
+            "2024-05-01T12:00:00Z",
+            "",
+            "7",
+            "1714564800.25",
+            "1,5",
+            "1 234",
+            "00:00:01,500",
+        ),
+        *(
+            "morning",
+            "2024-05",
+            "01-05-2024",
+            "20240501 120000",
+            "[7]",
+            "12:00",
+            "intro-2",
+            "1" * 40 + " " * 99,
+        ),
+    ],
+)
+def test_columns_of_one_number_or_text_bound_nothing(clips: Path, text: str) -> None:
+    for column in SPANS:
+        table = read(clips, f'path|label|{column}\njump/a.mp4|x|"{text}"', separator="|")
+        assert dict(table.samples[0].columns) == {column.lower(): text.strip()}
+
+
+def test_a_list_of_two_numbers_bounds_a_clip(clips: Path) -> None:
+    record = {"path": "jump/a.mp4", "label": "x", "segment": [0.5, 82.73]}
+    with pytest.raises(DataError, match="the column 'segment' isn't known"):
+        read(clips, json.dumps([record]))
+    assert read(clips, json.dumps([record | {"segment": 3}])).samples[0].columns == (("segment", "3"),)
+
+
+@pytest.mark.parametrize("header", ["in,time_out", "Out,first", "last,inn", "x.1,x_1", "#,(#)", "Note,note."])
+def test_other_columns_stay_as_they_are_called(clips: Path, header: str) -> None:
+    written = read(clips, f"path,label,{header}\njump/a.mp4,x,1,2")
+    columns = {name: str(place) for place, name in enumerate(header.lower().split(","), 1)}
+    assert dict(written.samples[0].columns) == columns
+    write_split(clips / "out", {"train": written, "val": written})
+    for part in read_splits(clips / "out").values():
+        assert dict(part.samples[0].columns) == columns
 
 
 @pytest.mark.parametrize("text", ["jump/a.mp4 0\nrun/c.mp4 1\n", "path,label\njump/a.mp4,x\nrun/c.mp4,ü\n"])
@@ -381,6 +454,8 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
     ),
     "two labels": ("path,class,category\njump/a.mp4,x,y\n", "'class', 'category' could each be the label"),
     "a name twice": ("path,label,Label\njump/a.mp4,x,y\n", "has a name twice"),
+    "a name twice but for marks": ("path,label,fps,(fps)\njump/a.mp4,x,1,2\n", "has a name twice"),
+    "another name twice": ("path,label,note,Note\njump/a.mp4,x,1,2\n", "has a name twice"),
     "names without header": ("jump/a.mp4,jump\n", r"list.txt:1: no label number.*'path,label' and below it"),
     "many digits": (f"jump/a.mp4 {'9' * 5000}\n", "no class number"),
     "many digits of frames": (f"frames/g {'9' * 5000} 1\n", "over 9 digits"),
@@ -643,6 +718,7 @@ def test_names_that_are_numbers_and_unnamed_classes_come_back_from_their_files(c
     [
         ("time_start,time_end,start_frame,end_frame,actor", "12,22,360,660,ann", {"actor": "ann"}),
         ("time_start,start_time,time_end,duration", "12,360,22,99", {"duration": "99"}),
+        ("time_start,time_end,in,out,segment,interval", "12,22,0,9,0-9,9", {"interval": "9"}),
     ],
 )
 def test_bounds_of_what_is_cut_already_leave_no_other_bounds(
