@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,9 +197,10 @@ class Annotations:
             used = {label for sample in self.samples for label in sample.labels}
             lost = [name for index, name in enumerate(self.labels) if name not in known and index in used]
             if lost:
+                near = next(filter(None, (did_you_mean(name, names) for name in lost)), "")
                 raise DataError(
                     f"The data have {'classes' if len(lost) > 1 else 'a class'} that {of} lacks: "
-                    f"{quoted(lost[:5])}.{did_you_mean(lost[0], names)} Its {num_classes} classes are"
+                    f"{quoted(lost[:5])}.{near} Its {num_classes} classes are"
                     f" {quoted(names[:5])} ...; a label map (labels, --labels) says how they are called."
                 )
             places = [known.get(name, -1) for name in self.labels]
@@ -248,21 +249,29 @@ def with_known_classes(train: Annotations, part: Annotations, name: str) -> tupl
         name: of the part, for the sentence.
 
     Raises:
-        DataError: as ``Annotations.with_classes``: no clip is left, or one class is written in two ways.
+        DataError: as ``Annotations.with_classes``: no clip is left, or a class seems to be one of "train" in
+            another spelling.
     """
     known = {*((part.labels or ()) if train.labels is None else train.labels)}
-    lost = {index for index, label in enumerate(part.labels or ()) if label not in known}
+    used = zip(part.labels or (), part.counts(), strict=False)
+    names = [label for label, count in used if count and label not in known]
+    lost = {index for index, label in enumerate(part.labels or ()) if label in names}
     kept = [index for index, sample in enumerate(part.samples) if not lost & {*sample.labels}]
     left_out = len(part.samples) - len(kept)
     notes = []
-    if kept and left_out and not {spelling(part.class_names[i]) for i in lost} & {*map(spelling, known)}:
-        names = [label for i, label in enumerate(part.class_names) if i in lost and part.counts()[i]]
+    if kept and left_out and not any(_resembles(name, known) for name in names):
         part = part.subset(kept)
         notes = [
             f"Left out {counted(left_out, 'clip')} of {name}, of classes without a clip to train with:"
             f" {quoted(names)}."
         ]
     return with_classes_of(train, part), notes
+
+
+def _resembles(name: str, known: Collection[str]) -> bool:
+    """Whether a class may be one of the known ones, spelled otherwise."""
+    same = {spelling(label).replace(" ", "") for label in known}
+    return spelling(name).replace(" ", "") in same or bool(did_you_mean(name, known))
 
 
 def unite_classes(parts: Mapping[str, Annotations]) -> dict[str, Annotations]:

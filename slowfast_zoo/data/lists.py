@@ -223,7 +223,7 @@ def read_parts(
     Clips of classes that "train" lacks are left out of the other parts.
 
     Raises:
-        DataError: as ``read_annotations``, or no clip of a part is of a class of "train".
+        DataError: as ``read_annotations`` and ``with_known_classes``.
     """
     train, others, notes = _read_each(source, options)
     parts = {"train": train}

@@ -569,6 +569,25 @@ def test_clips_of_classes_without_a_clip_to_train_with_are_left_out_and_named(cl
         read_parts(clips / "data")
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        (["jumping", "running", "ApplyEyeMakeup"], ["jump", "running"], "'jump'. Did you mean 'jumping'"),
+        (["running", "ApplyEyeMakeup"], ["Apply Eye Makeup", "running"], "Did you mean 'ApplyEyeMakeup'"),
+        (["running", "TAI CHI"], ["taichi", "running"], "lacks: 'taichi'"),
+        (["running", "jumping"], ["cooking_eggs", "jump", "running"], "'jump'. Did you mean 'jumping'"),
+        (["0", "1"], ["0", "2"], "label 2 is out of range"),
+    ],
+)
+def test_a_class_that_may_be_misspelled_isnt_left_out(
+    clips: Path, train: list[str], val: list[str], message: str
+) -> None:
+    for part, names in (("train", train), ("val", val)):
+        (clips / f"{part}.csv").write_text("path,label\n" + "".join(f"run/c.mp4,{name}\n" for name in names))
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_parts(clips)
+
+
 SPLIT = ("jump/a.mp4,jump,Train", "run/c.mp4,run,training", "frames/g,run,validate", "jump/b.mp4,fly,test")
 
 
