@@ -72,7 +72,8 @@ def open_file(
         path: the file.
         model: whose weights it has to be; None: told from the file.
         like: the row whose network and input it has, where the file doesn't say; a model's name: the one of
-            its rows that the file is, else its default one; None: told from the file.
+            its rows that the file fits, if none its default one; None: told from the file. Rows that differ
+            in network or input are refused where it fits several of them.
         meant: the model's row that it stands for where names and shapes leave several, or tell of none.
 
     Raises:

@@ -297,6 +297,11 @@ def test_what_a_record_says_of_another_network_is_pointed_out(
     assert "model.clip_spec = from_pretrained(Path(file)).clip_spec" in caplog.text
     assert model.clip_spec == own
     caplog.clear()
+    training = {"flip": 0.0, "jitter": (64, 80), "augmentation": "short-side-jitter", "smallest_area": 0.5}
+    model.clip_spec = trained().clip_spec.replace(**training, crop=16, approximate="its decoder resizes")
+    load_checkpoint(model, path)
+    assert not caplog.text, "no answer depends on how training clips are drawn"
+    model.clip_spec = own
     load_checkpoint(model, path, backbone_only=True)
     assert not caplog.text, "a start to train from may read what it likes"
     persons = saved(tmp_path / "persons.safetensors", trained(ROI_SPEC))

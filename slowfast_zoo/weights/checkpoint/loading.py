@@ -38,6 +38,8 @@ _ALSO_OF = {"pyslowfast": "caffe2"}
 _OF_PATHWAYS = ("alpha", "slow_sampling")
 _OF_HEADS = ("activation", "head_pool", "head_window", "stage4_stride", "stage4_dilation")
 """What no tensor's shape tells of a network, and its answers depend on."""
+_OF_TRAINING = {"crop", "augmentation", "smallest_area", "jitter", "flip", "approximate"}
+"""What of a clip spec no answer depends on."""
 
 
 def load_checkpoint(
@@ -141,7 +143,8 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
             *(path, ", ".join(other)),
         )
     clips, own = record.clip_spec.to_dict(), model.clip_spec.to_dict()
-    other = [f"{name} {clips[name]} instead of {own[name]}" for name in clips if clips[name] != own[name]]
+    read = [name for name in clips if name not in _OF_TRAINING and clips[name] != own[name]]
+    other = [f"{name} {clips[name]} instead of {own[name]}" for name in read]
     if other and with_head:
         _LOGGER.warning(
             "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
