@@ -207,29 +207,32 @@ def grouping_notes(annotations: Annotations, group_by: str | None) -> list[str]:
 def column_parts(annotations: Annotations) -> tuple[dict[str, Annotations], list[str]]:
     """The parts that a column of their table names ("split", "subset" ...), all classes in each.
 
-    Nothing where no column names two parts, as in Kinetics' lists, whose column says the same of all clips.
+    Nothing where no column names two parts, as in Kinetics' lists, whose column says the same of all clips,
+    or where one has other words, such as "hand", "foot" and "test".
 
     Returns:
-        The parts by name, "train" first where it is, and what there is to say about them.
+        The parts by name, "train" first where it is, and what there is to say, first about them.
 
     Raises:
-        DataError: a column names parts and something else, or two name different ones.
+        DataError: a column names "train", another part and something else, or two name different parts.
     """
     found: dict[tuple[str, ...], str] = {}
+    notes: list[str] = []
     rows = [{name.casefold(): text for name, text in sample.columns} for sample in annotations.samples]
     for column in PART_COLUMNS:
         texts = [row.get(column, "") for row in rows]
         parts = [SPLITS.get(text.strip().lower(), "") for text in texts]
-        if not any(parts):
-            continue
-        if "" in parts:
-            other = parts.index("")
-            sample, known = annotations.samples[other], next(filter(None, parts))
+        if "" not in parts:
+            found[tuple(parts)] = column
+        elif {*parts} == {"train", ""}:
+            other = texts[parts.index("")]
+            notes.append(f"The column '{column}' says '{other:.40}' beside train, so it divides nothing.")
+        elif "train" in parts:
+            sample, other = annotations.samples[parts.index("")], texts[parts.index("")]
             raise DataError(
-                f"{sample.where or sample.name}: the column '{column}' says '{texts[other]:.40}', and {known}"
+                f"{sample.where or sample.name}: the column '{column}' says '{other:.40}', and train"
                 " elsewhere; accepted: train, val and test alone, or give the column another name."
             )
-        found[tuple(parts)] = column
     divisions = [(parts, column) for parts, column in found.items() if len({*parts}) > 1]
     if len(divisions) > 1:
         raise DataError(
@@ -237,12 +240,12 @@ def column_parts(annotations: Annotations) -> tuple[dict[str, Annotations], list
             " another name."
         )
     if not divisions:
-        return {}, []
+        return {}, notes
     ((each, column),) = divisions
     there = {name: [i for i, part in enumerate(each) if part == name] for name in ("train", "val", "test")}
     divided = {name: annotations.subset(places) for name, places in there.items() if places}
     counts = ", ".join(f"{len(part.samples)} in {name}" for name, part in divided.items())
-    return divided, [f"The column '{column}' divides the clips: {counts}."]
+    return divided, [f"The column '{column}' divides the clips: {counts}.", *notes]
 
 
 def split_annotations(
