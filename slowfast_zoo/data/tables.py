@@ -168,10 +168,15 @@ def _harmless(names: Iterable[str], used: Sequence[str], label: str) -> list[str
     return list(others.values())
 
 
-def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
+def write_split(folder: Path, parts: Mapping[str, Annotations], *, group_by: str | None = None) -> None:
     """Writes each part as FOLDER/part.csv, and the classes as FOLDER/labels.txt.
 
     Columns that name other parts are left out, unless "part" and the like have other words, and none "train".
+
+    Args:
+        folder: is made where it isn't there.
+        parts: the clips by the name of their part, with the same classes.
+        group_by: as in ``splits.source_of``; a column that it names stays.
 
     Raises:
         DataError: the folder can't be written.
@@ -184,6 +189,7 @@ def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
     columns = [column for clips in parts.values() for sample in clips.samples for column in sample.columns]
     words = {(name.casefold(), SPLITS.get(text.strip().lower())) for name, text in columns}
     others = {name for name, part in words if part is None and (name, "train") not in words}
+    others.add((group_by or "").removeprefix("column:").casefold())
     for part, clips in parts.items():
         write_table(folder / f"{part}.csv", _without_parts(clips, {*PART_COLUMNS} - others))
 

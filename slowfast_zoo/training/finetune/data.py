@@ -91,7 +91,7 @@ def collect(
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
         parts = {"train": train, "val": held_out}
-    write_split(folder, parts)
+    write_split(folder, parts, group_by=group_by)
     written = [path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")]
     sums = {path.name: hash_file(path) for path in written}
     with replaced(folder / _SUMS) as temporary:
