@@ -57,7 +57,7 @@ def check_command(
 
     if out is not None:
         opt.check_writable(out)
-    given, empty = _parts(data), list[str]()
+    given, faults = _parts(data), list[str]()
     report: DataReport | PersonReport
     if all(is_person_data(path) for path in given.values()):
         how = persons | opt.of_persons(reading)
@@ -72,21 +72,24 @@ def check_command(
         report = check_persons(people)
     else:
         refuse(persons, "DATA is")
-        empty = [name for path in given.values() for name in empty_classes(path)]
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
-        for name in empty:
-            echo(f"The class folder '{name}' holds no clips.", err=True)
-        divided, notes = parts_in(given["data"], parts["data"]) if [*parts] == ["data"] else ({}, [])
-        parts = divided or parts
+        for path in given.values():
+            faults += [f"The class folder '{name}' holds no clips." for name in empty_classes(path)]
+        notes = list[str]()
+        try:
+            divided, notes = parts_in(given["data"], parts["data"]) if [*parts] == ["data"] else ({}, notes)
+            parts = divided or parts
+        except DataError as error:
+            faults.append(str(error))
         group_by, told = resolved(next(iter(parts.values())), group_by)
-        for note in [*notes, *told]:
+        for note in [*faults, *notes, *told]:
             echo(note, err=True)
         spec = ClipSpec() if model is None else model.clip_spec()
         report = check_data(parts, spec, group_by=group_by, decode=decode)
     echo_report(report, as_json)
     if out is not None:
         save_report(report, out)
-    if report.problems or empty:
+    if report.problems or faults:
         raise click.exceptions.Exit(1)
 
 

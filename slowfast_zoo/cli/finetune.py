@@ -129,7 +129,7 @@ def finetune_command(
     held_out: Path | Annotations | None = validation
     notes: list[str] = []
     if any(option is not None for option in reading.values()):
-        source, notes = read_parts(data, **reading)
+        source, notes = read_parts(data, anew=bool(options["folds"]), **reading)
         if validation is not None:
             held_out, more = read_beside(validation, source["train"], **reading)
             notes += more

@@ -327,8 +327,7 @@ def open_data(
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.annotations import with_classes_of
     from slowfast_zoo.data.dataset import VideoDataset, open_dataset
-    from slowfast_zoo.data.lists import read_beside, read_filled, read_train
-    from slowfast_zoo.data.splits import column_parts
+    from slowfast_zoo.data.lists import read_beside, read_train, read_undivided
     from slowfast_zoo.network.slowfast import SlowFast
 
     options: ReadOptions = {} if reading is None else reading
@@ -337,9 +336,7 @@ def open_data(
     elif purpose == "train":
         annotations, notes = read_train(source, **options)
     else:
-        annotations, notes = read_filled(source, **options)
-        with contextlib.suppress(DataError):  # which parts there are decides nothing here
-            notes += [f"{note} All are scored." for note in column_parts(annotations)[1]]
+        annotations, notes = read_undivided(source, "All are scored.", **options)
     for note in notes:
         echo(note, err=True)
     labels = getattr(like, "labels", None)

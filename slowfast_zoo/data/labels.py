@@ -62,7 +62,7 @@ _SIDES = re.compile(
     r"(?<![a-z])(left|right|([ac]?cw|l ?(2|to) ?r|r ?(2|to) ?l)(?![a-z]))|(left|right|clock ?wise)(?![a-z])"
 )
 _NO_SIDES = re.compile(
-    r"(?<![a-z])(left ?overs?|cleft|right(eous|ful)(ly|ness)?|"
+    r"(?<![a-z])(left ?overs?|cleft|right(s|ly|(eous|ful)(ly|ness)?)|"
     r"(al|b|birth|copy|down|f|forth|out|up|[a-z]*w)rights?)(?![a-z])"
 )
 
@@ -159,8 +159,9 @@ def mirrored_classes(names: Sequence[str]) -> list[str]:
 
     They name a side or a sense of rotation, or two differ in a side alone, as "wave_L" and "wave_R" do.
     """
-    plain = [re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).lower() for name in names]
-    unsided = [re.sub(r"left|right|(?<![a-z])[lr]", "*", name) for name in plain]
+    breaks = r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+"
+    plain = [re.sub(breaks, " ", name).lower() for name in names]
+    unsided = [re.sub(r"left|right|(?<![a-z])[lr](?![a-z])", "*", name) for name in plain]
     kinds = Counter(kind for kind, _ in {*zip(unsided, plain, strict=True)})
     return [
         name

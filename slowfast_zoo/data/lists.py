@@ -22,6 +22,7 @@ model zoo page describes the lists with video ids; ``slowfast/datasets/kinetics.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -216,15 +217,23 @@ def read_splits(source: str | Path, **options: Unpack[ReadOptions]) -> dict[str,
 
 
 def read_parts(
-    source: str | Path, **options: Unpack[ReadOptions]
+    source: str | Path, *, anew: bool = False, **options: Unpack[ReadOptions]
 ) -> tuple[dict[str, Annotations], list[str]]:
     """``read_splits``, of what isn't divided all as "train", and what there is to say about the classes.
 
     Clips of classes that "train" lacks are left out of the other parts.
 
+    Args:
+        source: as in ``read_splits``.
+        anew: whether all clips will be divided anew: then no column divides a table.
+        options: as in ``read_annotations``.
+
     Raises:
         DataError: as ``read_annotations`` and ``with_known_classes``.
     """
+    if anew and not find_splits(expanded(source)):
+        whole, notes = read_undivided(source, "All are divided anew.", **options)
+        return {"train": whole}, notes
     train, others, notes = _read_each(source, options)
     parts = {"train": train}
     for name, part in others.items():
@@ -243,6 +252,25 @@ def read_train(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Anno
     """
     train, _, notes = _divided(source, options)
     return train, notes
+
+
+def read_undivided(
+    source: str | Path, told: str, **options: Unpack[ReadOptions]
+) -> tuple[Annotations, list[str]]:
+    """``read_filled``, with what a column says of parts, and that it decides nothing here.
+
+    Args:
+        source: as in ``read_annotations``.
+        told: one sentence: what happens to all clips instead.
+        options: as in ``read_annotations``.
+
+    Raises:
+        DataError: as ``read_annotations``.
+    """
+    whole, notes = read_filled(source, **options)
+    with contextlib.suppress(DataError):  # which parts there are decides nothing
+        notes += [f"{note} {told}" for note in column_parts(whole)[1]]
+    return whole, notes
 
 
 def read_beside(
@@ -264,7 +292,9 @@ def read_beside(
     found = _read_other(source, train, options)
     parts, notes = parts_in(source, found)
     name = "val" if "val" in parts else "test"
-    return (parts[name], [f"{notes[0]} Those in {name} are used."]) if parts else (found, [])
+    if not parts:
+        return found, notes
+    return parts[name], [f"{notes[0]} Those in {name} are used.", *notes[1:]]
 
 
 def parts_in(source: str | Path, found: Annotations) -> tuple[dict[str, Annotations], list[str]]:
@@ -301,7 +331,7 @@ def _divided(
     whole, notes = read_filled(source, **options)
     parts, more = parts_in(source, whole)
     if not parts:
-        return whole, {}, notes
+        return whole, {}, notes + more
     if "train" not in parts:
         raise DataError(f"'{source}' has no training data: {more[0]}")
     train = parts.pop("train")

@@ -37,10 +37,14 @@ _WORDS = (
     r"[_. -]([^/_. -]+)\.[^/.]+$",
     r"(?:^|/)([^/]+)/[^/]+$",
 )
-_COUNTERS = re.compile(r"\W*\d+\W*|(clip|vid|video|img|image|file|v|c)\d+", re.IGNORECASE)
+_NUMBERS = re.compile(r"\W*\d+\W*")
 """Words that number clips."""
-_TAKES = re.compile(r"(take|trial|rep|seq|t|r|e|d)\d+", re.IGNORECASE)
-"""Words that may number recordings of one person, or recordings that classes share."""
+_COUNTERS = re.compile(r"(clip|vid|video|img|image|file|v|c)\d+", re.IGNORECASE)
+"""Words that number clips where no class has one twice, else what clips were cut from."""
+_TAKES = re.compile(r"(take|trial|rep|seq)\d+", re.IGNORECASE)
+"""Words that number recordings of one person, or recordings that classes share."""
+_NUMBERED = re.compile(rf"{_COUNTERS.pattern}|{_TAKES.pattern}|[tred]\d+", re.IGNORECASE)
+"""Words that may number something; of the last kind, persons as well as takes."""
 _COVERED = 0.6
 """Part of the clips whose word is met in several classes."""
 
@@ -84,7 +88,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         match = re.search(group_by, path.as_posix())
     except re.error as error:
         raise InputError(f"group_by={group_by!r} is no regular expression: {error}.") from error
-    if group_by in _WORDS and (match is None or _COUNTERS.fullmatch(match[1])):
+    if group_by in _WORDS and (match is None or _NUMBERS.fullmatch(match[1])):
         return alone
     if match is None:
         raise DataError(f"'{path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
@@ -118,7 +122,7 @@ class Groups(NamedTuple):
     @property
     def takes(self) -> bool:
         """Whether most names only number something."""
-        return 2 * sum(_TAKES.fullmatch(name) is not None for name in self.names) > len(self.names)
+        return 2 * sum(_NUMBERED.fullmatch(name) is not None for name in self.names) > len(self.names)
 
     def __str__(self) -> str:
         return (
@@ -131,8 +135,8 @@ def suggest_groups(annotations: Annotations) -> Groups | None:
     """What to group by where file names have a word in common across classes: "daria" of "daria_walk.avi".
 
     Nothing where clips have sources already (parts of a recording), where such a word only numbers clips
-    ("7", "clip07"), where half of the clips have the same, such as "clip", or where most classes would be a
-    single group. "take2" and the like count where no other word is found.
+    ("7", or "clip07" that no class has twice), where half of the clips have the same, such as "clip", or
+    where most classes would be a single group. "take2" and "clip07" count where no other word is found.
     """
     samples = annotations.samples
     if annotations.multi_label or len({source_of(sample) for sample in samples}) < len(samples):
@@ -148,17 +152,22 @@ def _grouped(annotations: Annotations, word: str) -> Groups | None:
     """What this word of the names finds, where it may name persons or recordings."""
     samples = annotations.samples
     own = [{name.lower(), *re.split(r"[\W_]+", name.lower())} for name in annotations.class_names]
-    clips: Counter[str] = Counter()
-    labels: dict[str, set[int]] = defaultdict(set)
+    found: Counter[tuple[str, int]] = Counter()
     sources: dict[int, list[str]] = defaultdict(list)
     for sample in samples:
         match = re.search(word, _original(sample).as_posix())
         name, label = match[1] if match else "", sample.labels[0]
         sources[label].append(source_of(sample, word))
-        if name and not _COUNTERS.fullmatch(name) and name.lower() not in own[label]:
-            clips[name] += 1
-            labels[name].add(label)
-    shared = sum(clips[name] for name, classes in labels.items() if len(classes) > 1)
+        if name and not _NUMBERS.fullmatch(name) and name.lower() not in own[label]:
+            found[name, label] += 1
+    counted = [count for (name, _), count in found.items() if _COUNTERS.fullmatch(name)]
+    if 2 * len(counted) > len(found) and max(counted) == 1:
+        return None
+    clips: Counter[str] = Counter()
+    for (name, _), count in found.items():
+        clips[name] += count
+    classes = Counter(name for name, _ in found)
+    shared = sum(count for name, count in clips.items() if classes[name] > 1)
     usual = max(clips.values(), default=0) > len(samples) / 2
     single = [len({*there}) == 1 for there in sources.values() if len(there) > 1]
     if usual or not 3 <= len(clips) <= len(samples) / 2 or sum(single) > len(single) / 2:
@@ -198,29 +207,32 @@ def grouping_notes(annotations: Annotations, group_by: str | None) -> list[str]:
 def column_parts(annotations: Annotations) -> tuple[dict[str, Annotations], list[str]]:
     """The parts that a column of their table names ("split", "subset" ...), all classes in each.
 
-    Nothing where no column names two parts, as in Kinetics' lists, whose column says the same of all clips.
+    Nothing where no column names two parts, as in Kinetics' lists, whose column says the same of all clips,
+    or where one has other words, such as "hand", "foot" and "test".
 
     Returns:
-        The parts by name, "train" first where it is, and what there is to say about them.
+        The parts by name, "train" first where it is, and what there is to say, first about them.
 
     Raises:
-        DataError: a column names parts and something else, or two name different ones.
+        DataError: a column names "train", another part and something else, or two name different parts.
     """
     found: dict[tuple[str, ...], str] = {}
+    notes: list[str] = []
     rows = [{name.casefold(): text for name, text in sample.columns} for sample in annotations.samples]
     for column in PART_COLUMNS:
         texts = [row.get(column, "") for row in rows]
         parts = [SPLITS.get(text.strip().lower(), "") for text in texts]
-        if not any(parts):
-            continue
-        if "" in parts:
-            other = parts.index("")
-            sample, known = annotations.samples[other], next(filter(None, parts))
+        if "" not in parts:
+            found[tuple(parts)] = column
+        elif {*parts} == {"train", ""}:
+            other = texts[parts.index("")]
+            notes.append(f"The column '{column}' says '{other:.40}' beside train, so it divides nothing.")
+        elif "train" in parts:
+            sample, other = annotations.samples[parts.index("")], texts[parts.index("")]
             raise DataError(
-                f"{sample.where or sample.name}: the column '{column}' says '{texts[other]:.40}', and {known}"
+                f"{sample.where or sample.name}: the column '{column}' says '{other:.40}', and train"
                 " elsewhere; accepted: train, val and test alone, or give the column another name."
             )
-        found[tuple(parts)] = column
     divisions = [(parts, column) for parts, column in found.items() if len({*parts}) > 1]
     if len(divisions) > 1:
         raise DataError(
@@ -228,12 +240,12 @@ def column_parts(annotations: Annotations) -> tuple[dict[str, Annotations], list
             " another name."
         )
     if not divisions:
-        return {}, []
+        return {}, notes
     ((each, column),) = divisions
     there = {name: [i for i, part in enumerate(each) if part == name] for name in ("train", "val", "test")}
     divided = {name: annotations.subset(places) for name, places in there.items() if places}
     counts = ", ".join(f"{len(part.samples)} in {name}" for name, part in divided.items())
-    return divided, [f"The column '{column}' divides the clips: {counts}."]
+    return divided, [f"The column '{column}' divides the clips: {counts}.", *notes]
 
 
 def split_annotations(

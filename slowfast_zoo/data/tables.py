@@ -184,10 +184,15 @@ def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> lis
     return [name for name in others if name not in bounds and name not in told]
 
 
-def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
+def write_split(folder: Path, parts: Mapping[str, Annotations], *, group_by: str | None = None) -> None:
     """Writes each part as FOLDER/part.csv, and the classes as FOLDER/labels.txt.
 
-    Columns that name other parts are left out.
+    Columns that name other parts are left out, unless "part" and the like have other words, and none "train".
+
+    Args:
+        folder: is made where it isn't there.
+        parts: the clips by the name of their part, with the same classes.
+        group_by: as in ``splits.source_of``; a column that it names stays.
 
     Raises:
         DataError: the folder can't be written.
@@ -197,19 +202,23 @@ def write_split(folder: Path, parts: Mapping[str, Annotations]) -> None:
     except OSError as error:
         raise DataError(f"The folder '{folder}' can't be written: {error.strerror or error}.") from error
     write_text(folder / "labels.txt", format_labels(next(iter(parts.values())).class_names))
+    columns = [column for clips in parts.values() for sample in clips.samples for column in sample.columns]
+    words = {(name.casefold(), SPLITS.get(text.strip().lower())) for name, text in columns}
+    others = {name for name, part in words if part is None and (name, "train") not in words}
+    others.add((group_by or "").removeprefix("column:").casefold())
     for part, clips in parts.items():
-        write_table(folder / f"{part}.csv", _without_parts(clips))
+        write_table(folder / f"{part}.csv", _without_parts(clips, {*PART_COLUMNS} - others))
 
 
-def _without_parts(annotations: Annotations) -> Annotations:
-    """The clips without columns that say to which part they belong."""
+def _without_parts(annotations: Annotations, columns: Collection[str]) -> Annotations:
+    """The clips without what these columns say of the part to which they belong."""
     samples = tuple(
         dataclasses.replace(
             sample,
             columns=tuple(
                 (name, text)
                 for name, text in sample.columns
-                if name.casefold() not in PART_COLUMNS or text.strip().lower() not in SPLITS
+                if name.casefold() not in columns or text.strip().lower() not in SPLITS
             ),
         )
         for sample in annotations.samples

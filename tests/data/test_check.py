@@ -69,6 +69,10 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     divided = CliRunner().invoke(main, ["check", str(table)]).output
     assert "The column 'split' divides the clips: 1 in train, 1 in test." in divided
     assert "1 clips in train, 1 clips in test; 2 classes." in divided and "none in test" in divided
+    table.write_text(table.read_text() + "train/b/y1.mkv,b,holdout\n")
+    undivided = CliRunner().invoke(main, ["check", str(table)])
+    assert undivided.exit_code == 1 and "all.csv:4: the column 'split' says 'holdout'" in undivided.output
+    assert "3 clips in " in undivided.output
     missing = CliRunner().invoke(main, ["check", str(parts / "nowhere")])
     assert missing.exit_code == 1
     assert "There is no dataset" in missing.output

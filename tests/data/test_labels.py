@@ -149,6 +149,8 @@ def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str])
                 "fright",
                 "theft",
                 "playwright",
+                "human rights",
+                "rightly",
                 "wave_L",
             )
         ),
@@ -165,6 +167,7 @@ def test_mirrored_classes(name: str, mirrored: bool) -> None:
         (["LPunch", "RPunch", "walk"], ["LPunch", "RPunch"]),
         (["waveL2", "waveR2", "waveR3"], ["waveL2", "waveR2"]),
         (["roll1", "roll 2", "run", "lift"], []),
+        (["laufen", "raufen", "load", "road", "LOCKING", "ROCKING", "Lap", "Rap"], []),
     ],
 )
 def test_classes_that_differ_in_a_side_alone_are_mirrored(names: list[str], mirrored: list[str]) -> None:

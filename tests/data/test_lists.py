@@ -636,12 +636,15 @@ def test_a_column_divides_a_table(clips: Path) -> None:
         ("split", ["train", "train"], None),
         ("split", ["1", "2"], None),
         ("camera", ["train", "test"], None),
+        ("part", ["", "val"], None),
+        ("part", ["hand", "foot", "test"], None),
+        ("subset", ["train", "holdout"], None),
         (
             "set",
-            ["train", "holdout"],
-            r"all.csv:3: the column 'set' says 'holdout', and train elsewhere; accepted",
+            ["train", "val", "holdout"],
+            r"all.csv:4: the column 'set' says 'holdout', and train elsewhere; accepted",
         ),
-        ("part", ["", "val"], r"all.csv:2: the column 'part' says '', and val elsewhere"),
+        ("split", ["", "test", "train"], r"all.csv:2: the column 'split' says '', and train elsewhere"),
         (
             "split",
             ["val", "test"],
@@ -655,12 +658,30 @@ def test_columns_that_divide_nothing_or_could_mean_two_things(
     clips: Path, header: str, rows: list[str], message: str | None
 ) -> None:
     path = clips / "all.csv"
-    path.write_text(f"path,label,{header}\njump/a.mp4,x,{rows[0]}\nrun/c.mp4,x,{rows[1]}\n")
+    clip_names = ("jump/a.mp4", "run/c.mp4", "jump/b.mp4")
+    lines = [f"{clip},x,{row}" for clip, row in zip(clip_names, rows, strict=False)]
+    path.write_text("\n".join([f"path,label,{header}", *lines]))
+    whole, _ = read_parts(path, anew=True)
+    assert [*whole] == ["train"] and len(whole["train"].samples) == len(rows)
     if message in (None, "divides"):
-        assert len(read_parts(path)[0]["train"].samples) == (2 if message is None else 1)
+        parts, notes = read_parts(path)
+        assert len(parts["train"].samples) == (len(rows) if message is None else 1)
+        told = "The column 'subset' says 'holdout' beside train, so it divides nothing."
+        assert "holdout" not in rows or notes == [told]
         return
     with pytest.raises(DataError, match=message):
         read_parts(path)
+
+
+def test_only_columns_that_name_parts_are_left_out_of_parts_that_are_written(clips: Path) -> None:
+    path = clips / "all.csv"
+    rows = ("jump/a.mp4,x,hand,train,train", "run/c.mp4,x,test,val,val", "jump/b.mp4,x,test,test,extra")
+    path.write_text("\n".join(["path,label,part,split,set", *rows]))
+    write_split(clips / "out", {"train": read_annotations(path)})
+    kept = [sample.columns for sample in read_annotations(clips / "out" / "train.csv").samples]
+    assert [dict(columns).get("part") for columns in kept] == ["hand", "test", "test"]
+    assert not any("split" in dict(columns) for columns in kept)
+    assert [dict(columns).get("set", "") for columns in kept] == ["", "", "extra"]
 
 
 def test_divided_data_may_have_class_folders_without_clips(clips: Path) -> None:

@@ -178,10 +178,21 @@ BODY = ("hand_shake", "hand_wave", "kick_ball", "kick_box", "high_five")
             [*PERSONS],
         ),
         (("walk", "run"), [f"{{}}_{person}_r{take}" for person in PERSONS for take in (1, 2)], [*PERSONS]),
+        (("walk", "run"), [f"{{}}_{person}_c{clip}" for person in PERSONS for clip in range(6)], [*PERSONS]),
         (BODY, [f"{{}}_{i:03}" for i in range(4)], None),
         *(
             (("walk", "run", "hop"), [f"{word}{i:02}{mark}" for i in range(6)], None)
             for word, mark in (("clip", ""), ("v", ""), ("", ", cut"), ("img", "_x"), ("(", ") {}"))
+        ),
+        # What several clips of one class were cut from, as in Cholec80
+        *(
+            (("cut", "sew", "tie"), [form.format(i, k) for i in range(6) for k in (1, 2)], sources)
+            for form, sources in (
+                ("video{:02}_{:06}", [f"video{i:02}" for i in range(6)]),
+                ("{{}}_V{:02}_{}", [f"V{i:02}" for i in range(6)]),
+                ("walk_c{}_{}", [f"c{i}" for i in range(6)]),
+                ("{1:02}_{0}", None),
+            )
         ),
     ],
 )
@@ -207,6 +218,18 @@ def test_other_words_are_named_and_takes_are_shared_by_no_parts() -> None:
         group_by, _ = resolved(clips, "auto")
         other = annotated({f"{a}/{word}{i}.avi": a for a in range(3, 6) for i in range(6)})
         assert leaks({"train": clips, "test": other}, group_by) == []
+    # Persons, whom parts share: t01 to t08.
+    acts = ("walk", "run", "sit")
+    first, again = (
+        annotated(
+            {f"{act}/t{i:02}_{act}{end}.mp4": label for label, act in enumerate(acts) for i in range(8)}
+        )
+        for end in ("", "_again")
+    )
+    group_by, _ = resolved(first, "auto")
+    assert leaks({"train": first, "test": again}, group_by) == [
+        (f"t{i:02}", ("train", "test")) for i in range(8)
+    ]
     # Most classes would be in one group: these words are theirs.
     acts = ("handshake", "wave", "highfive", "highkick")
     other_words = ("hand", "hand", "high", "high")

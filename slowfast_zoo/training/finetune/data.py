@@ -62,7 +62,7 @@ def collect(
     """
     if resume and (folder / _SUMS).exists():
         return _read_back(folder)
-    parts, notes = _given(data, validation)
+    parts, notes = _given(data, validation, anew=not val)
     before = parts["train"].counts()
     for name, part in parts.items():
         sound, note = _without_unreadable(part, max_unreadable, progress)
@@ -91,7 +91,7 @@ def collect(
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
         parts = {"train": train, "val": held_out}
-    write_split(folder, parts)
+    write_split(folder, parts, group_by=group_by)
     written = [path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".txt")]
     sums = {path.name: hash_file(path) for path in written}
     with replaced(folder / _SUMS) as temporary:
@@ -159,14 +159,16 @@ def check_parts(data: Data | Parts, max_unreadable: float) -> None:
             raise DataError(f"The part '{name}' of the data holds no clip; leave it out.")
 
 
-def _given(data: Data | Parts, validation: Data | None) -> tuple[dict[str, Annotations], list[str]]:
+def _given(
+    data: Data | Parts, validation: Data | None, *, anew: bool
+) -> tuple[dict[str, Annotations], list[str]]:
     notes: list[str] = []
     if isinstance(data, Annotations):
         parts = {"train": data}
     elif isinstance(data, Mapping):
         parts = dict(data)
     else:
-        parts, notes = read_parts(data)
+        parts, notes = read_parts(data, anew=anew)
     if validation is not None:
         train = parts["train"]
         if "val" in parts:

@@ -16,7 +16,7 @@ from support.movies import write_video
 
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.data.splits import suggest_groups
+from slowfast_zoo.data.splits import source_of, suggest_groups
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
@@ -94,6 +94,12 @@ def test_a_column_of_a_table_divides_it(clips: Path, tmp_path: Path) -> None:
     assert found.test is not None and [clip.path.name for clip in found.test.samples] == ["0.npy", "0.npy"]
     assert "The column 'set' divides the clips: 4 in train, 2 in test." in found.notes
     assert {clip.path.name for clip in found.train.samples} <= {"1.npy", "2.npy"}
+    whole = collected(tmp_path / "all.csv", tmp_path / "folds", val=0.0)  # as for folds
+    assert (len(whole.train.samples), len(whole.val.samples), whole.test) == (6, 0, None)
+    told = "The column 'set' divides the clips: 4 in train, 2 in test. All are divided anew."
+    assert told in whole.notes
+    grouped = collected(tmp_path / "all.csv", tmp_path / "grouped", val=0.0, group_by="column:Set")
+    assert {source_of(clip, grouped.group_by) for clip in grouped.train.samples} == {"train", "test"}
 
 
 def test_what_was_said_of_the_data_is_said_again(clips: Path, tmp_path: Path) -> None:
