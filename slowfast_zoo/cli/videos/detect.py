@@ -8,6 +8,7 @@ import dataclasses
 import io
 import os
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -291,7 +292,9 @@ class _AvaFile(_Target):
         kept["columns"] = [name for name in kept["columns"] if name not in ("persons", "key_seconds")]
         target = cls(path, "csv", ResultFile(ledger, "jsonl", **kept), persons)
         if path.exists():
-            target._keep({persons.name(source) for source, _ in target.known})
+            # Files written earlier have the video's own name, whatever --video said.
+            names = ((persons.name(source), video_name(source)) for source, _ in target.known)
+            target._keep(set(chain.from_iterable(names)))
         return target
 
     def _keep(self, names: set[str]) -> None:

@@ -282,6 +282,16 @@ def test_what_is_given_several_times_judges_once_at_most() -> None:
     assert len(list(calibration_of(videos(2, 200) * 2, spec).unseen())) > 10
 
 
+def test_windows_that_overlap_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By three quarters at most, which is known before anything is quantized."""
+    frames = torch.randn(3, 300, 8, 8)
+    half, most = (frames.unfold(1, 8, hop).permute(1, 0, 4, 2, 3) for hop in (4, 1))
+    assert len(half) == 74 and len(list(calibration_of(half, make_model().clip_spec).unseen())) == 55
+    monkeypatch.setattr(int8, "_quantized", None)
+    with pytest.raises(InputError, match=r"share frames with those that calibrate: 15 and 2 different"):
+        to_int8(fold_batch_norms(make_model()), most[:60])
+
+
 def test_a_video_that_can_not_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     calibration = calibration_of([tmp_path / "broken.mp4", *videos(2, 60)], make_model().clip_spec)
