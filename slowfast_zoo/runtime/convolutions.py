@@ -104,7 +104,7 @@ def try_convolutions(
     for each, answer in answers.items():
         if answer not in (*ACCIDENTS, NOT_TRIED):
             _KNOWN[each, *setting] = answer
-    return {each: _KNOWN[each, *setting] if (each, *setting) in _KNOWN else answers[each] for each in given}
+    return {each: answers[each] if each in answers else _KNOWN[each, *setting] for each in given}
 
 
 def _run(
