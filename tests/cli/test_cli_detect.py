@@ -168,6 +168,12 @@ def test_rows_say_which_detector_found_persons(
     assert "Nothing to do" in result.output
     result = run(folder, *command, "--resume", "--detector", "person-strong")
     assert result.exit_code == 1 and "made with detector person-fast, and this is" in result.output
+    old = (tmp_path / "x.jsonl").read_text().replace('"person-fast"', '"person"')  # as earlier ones had it
+    (tmp_path / "x.jsonl").write_text(old)
+    for name in ("person", "person-fast"):
+        assert "Nothing to do" in run(folder, *command, "--resume", "--detector", name).output
+    result = run(folder, *command, "--resume", "--detector", "person-strong")
+    assert result.exit_code == 1 and "made with detector person, and this is" in result.output
 
 
 def test_addresses_that_differ_in_their_query_have_one_name(folder: Path, tmp_path: Path) -> None:

@@ -127,13 +127,17 @@ def detect_command(
     from slowfast_zoo.runtime.devices import to_device
 
     chosen = _Persons.checked(persons)
+    earlier = {}
     if persons["detector"]:
-        persons["detector"] = detector_for(persons["detector"], to_device(how["device"]))
+        device = to_device(how["device"])
+        persons["detector"] = detector_for(persons["detector"], device)
+        if persons["detector"] == detector_for("person", device):
+            earlier["detector"] = "person"
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
     out = videos.file(out)
     columns = ("source", "error", *_FACTS, *settings, *videos.columns)
-    kept = {"resume": resume, "columns": columns, "settings": settings}
+    kept = {"resume": resume, "columns": columns, "settings": settings, "earlier": earlier}
     target = _Target.of(out, form, kept, chosen)
     found = videos.find(target.known)
     asked = found.total + found.skipped["answered before"]
