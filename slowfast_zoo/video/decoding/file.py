@@ -149,7 +149,7 @@ class FileVideo(Video):
         return None if ticks is None else measured_rate(ticks, self._count or 0, base)
 
     def _own_fps(self) -> Fraction | None:
-        """What the header says, unless the frames' time stamps say something else, also without one pause.
+        """What the header says, unless the frames' time stamps contradict it, even without their longest pause.
 
         Headers are wrong by more than rounding in real files: 1000 in FLV, none in transport streams.
         """

@@ -235,6 +235,14 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
             InputError, match=r"are \(3, 8, 48, 48\), the file is for \(3, 8, 64, 64\): leave"
         ):
             export(make_model(), tmp_path / "a.xml", precision="int8", calibration=calibration, size=64)
+    for calibration, message in (
+        (torch.zeros(16, 3, 8, 64, 64), r"are \(3, 8, 64, 64\), the file is for .*: give size=64\.$"),
+        (torch.zeros(16, 3, 8, 64, 48), r"the file is for .*: give size=\(64, 48\)\.$"),
+        (torch.zeros(16, 3, 4, 48, 48), r"are \(3, 4, 48, 48\), .*: calibrate with such clips\.$"),
+        (torch.zeros(16, 8, 48, 48), r"accepted: videos, or normalized clips, float \(N, C, T, H, W\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(make_model(), tmp_path / "a.xml", precision="int8", calibration=calibration)
     block(monkeypatch, "nncf")
     with pytest.raises(MissingDependencyError, match=r"'nncf'.*pip install nncf openvino$"):
         optimize(make_model(), precision="int8", calibration=pictures(16))

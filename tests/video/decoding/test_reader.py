@@ -675,6 +675,17 @@ def test_a_picture_of_a_folder_is_one_frame(tmp_path: Path, suffix: str) -> None
     assert probe(tmp_path / "photographs").num_frames == 1
 
 
+def test_the_preview_in_a_tiff_is_no_frame(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 48), (80, 120, 160))
+    small = picture.resize((16, 12))
+    picture.save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    with open_video(tmp_path) as video:
+        assert np.array_equal(video.frames([0])[0], np.asarray(picture))
+    picture.save(tmp_path / "a.tif", save_all=True, append_images=[small, picture])
+    with pytest.raises(VideoError, match="holds 2 pictures"):
+        open_video(tmp_path)
+
+
 def test_folders_that_are_no_video(tmp_path: Path) -> None:
     for name in ("img_1.png", "img_2.png", "flow_1.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)

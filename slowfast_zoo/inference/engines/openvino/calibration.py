@@ -115,8 +115,15 @@ def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
 
 
 def shape_of(source: CalibrationSource, spec: ClipSpec) -> tuple[int, ...]:
-    """(C, T, H, W) of the clips that ``calibration_of`` makes, told without reading any."""
-    return source.shape[1:] if isinstance(source, Tensor) else (3, spec.num_frames, *[spec.test_crop] * 2)
+    """(C, T, H, W) of the clips that ``calibration_of`` makes, told without reading any.
+
+    Raises:
+        InputError: clips of another kind.
+    """
+    if isinstance(source, Tensor):
+        _check_batch(source)
+        return tuple(source.shape[1:])
+    return 3, spec.num_frames, spec.test_crop, spec.test_crop
 
 
 def _made(
@@ -147,12 +154,16 @@ def _made(
     return Calibration(seen, unseen, identity)
 
 
-def _of_batch(clips: Tensor) -> Calibration:
+def _check_batch(clips: Tensor) -> None:
     if clips.ndim != 5 or not clips.is_floating_point():
         raise InputError(
             f"calibration is a tensor {tuple(clips.shape)} of {clips.dtype}; accepted: videos, or normalized"
             " clips, float (N, C, T, H, W)."
         )
+
+
+def _of_batch(clips: Tensor) -> Calibration:
+    _check_batch(clips)
     clips = clips.detach().cpu().float()
     judging = [index for index in range(len(clips)) if index % 4]
     calibrating = _spread(range(0, len(clips), 4), CALIBRATING)
