@@ -101,9 +101,8 @@ def try_convolutions(
         for each in new:
             answer, end = _run([each], precision, channels_last)
             answers[each] = end or answer.get(each, "it gave no answer")
-    for each, answer in answers.items():
-        if answer not in (*ACCIDENTS, NOT_TRIED):
-            _KNOWN[each, *setting] = answer
+    passing = (*ACCIDENTS, NOT_TRIED)
+    _KNOWN.update({(each, *setting): text for each, text in answers.items() if text not in passing})
     return {each: answers[each] if each in answers else _KNOWN[each, *setting] for each in given}
 
 
