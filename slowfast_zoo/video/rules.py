@@ -43,8 +43,8 @@ class Stamps:
     tick: Fraction
     """Seconds."""
     duration: int
-    """Ticks from the first frame to the end that the container tells; to the last frame where it tells no end,
-    or one that can't be right."""
+    """Ticks from the first frame to the end that the container tells; to the last frame where it tells none
+    that can be right."""
 
     def first_from(self, seconds: Start) -> int:
         """The first frame at or after that time, which is cut to whole ticks; ``len(ticks)`` if none."""
