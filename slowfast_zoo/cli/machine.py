@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -321,15 +321,25 @@ def _self_test() -> dict[str, str]:
             continue
         answers = try_convolutions(dict.fromkeys((*as_modules, *as_engines)), precision)
         for who, convolutions in (("module", as_modules), ("engines", as_engines)):
-            wrong = [f"{each}: {answers[each]}" for each in convolutions if answers[each]]
             # Modules compute in bfloat16 in training alone, which refuses what is wrong here.
             verdict = "failed" if who == "engines" or precision == "float32" else "refused in training"
-            report[f"{precision} as {who} compute{'s' * (who == 'module')}"] = (
-                f"{verdict}: {len(wrong)} of {len(convolutions)} convolutions are wrong; {'; '.join(wrong)}"
-                if wrong
-                else f"right: {len(convolutions)} convolutions"
-            )
+            found = {str(each): answers[each] for each in convolutions}
+            report[f"{precision} as {who} compute{'s' * (who == 'module')}"] = _judged(found, verdict)
     return report
+
+
+def _judged(answers: Mapping[str, str], verdict: str) -> str:
+    """What was found of convolutions, in words: ``verdict`` where one is wrong."""
+    from slowfast_zoo.runtime.convolutions import ACCIDENTS, NOT_TRIED
+
+    unknown = [answer for answer in answers.values() if answer in (*ACCIDENTS, NOT_TRIED)]
+    wrong = [f"{name}: {answer}" for name, answer in answers.items() if answer and answer not in unknown]
+    if wrong:
+        return f"{verdict}: {len(wrong)} of {len(answers)} convolutions are wrong; {'; '.join(wrong)}"
+    if unknown:
+        why = "; ".join(dict.fromkeys(unknown))
+        return f"not known: {len(unknown)} of {len(answers)} convolutions gave no answer ({why})"
+    return f"right: {len(answers)} convolutions"
 
 
 def _problems(report: dict[str, Any]) -> list[str]:

@@ -251,7 +251,14 @@ def use_threads(count: int | None) -> None:
 
 def calibrated(how: Mapping[str, Any]) -> dict[str, str]:
     """What answers of int8 depend on beside the precision, as a setting of a result file; {} for others."""
-    return {} if how["calibration"] is None else {"calibration": text_without_secrets(how["calibration"])}
+    from slowfast_zoo.video.decoding.sources import is_url, local_path
+
+    videos = how["calibration"]
+    if videos is None:
+        return {}
+    return {
+        "calibration": text_without_secrets(videos) if is_url(videos) else str(local_path(videos).absolute())
+    }
 
 
 def prepared(how: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,8 @@ class ResultFile:
             rows with a "file" that isn't beside it.
         columns: of every row; "source" and "error" are among them, and "address" where addresses are.
         settings: the columns that say how every row was made, such as the model.
+        earlier: what rows that were written earlier may have in place of a setting; "" where they lack the
+            column.
 
     Attributes:
         known: how many answers the file has for each source, by its name and address.
@@ -99,7 +101,9 @@ class ResultFile:
         resume: bool,
         columns: Sequence[str],
         settings: Mapping[str, object],
+        earlier: Mapping[str, str] | None = None,
     ) -> None:
+        self._earlier = earlier or {}
         self.form = form or ("table" if path is None else path.suffix.lower().lstrip("."))
         if self.form not in FORMATS or (path is not None and self.form == "table"):
             raise InputError(
@@ -235,15 +239,17 @@ class ResultFile:
         there = tuple(reader.fieldnames or ())
         if "address" in there and "address" not in self._columns:
             self._columns += ("address",)
-        if lines and not rows and there != tuple(c for c in self._columns if c in there or c != "address"):
+        newer = {"address": "", **dict.fromkeys(self._earlier, "")}
+        if lines and not rows and there != tuple(c for c in self._columns if c in there or c not in newer):
             raise InputError(f"'{self._path}' has other columns; give the same --topk, or another --out.")
-        return [{"address": "", **row} for row in rows]
+        return [{**newer, **row} for row in rows]
 
     def _check_settings(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             for name, value in self._settings.items():
-                made, asked = ("" if each is None else str(each) for each in (row[name], value))
-                if made != asked:
+                there = row.get(name) if name in self._earlier else row[name]
+                made, asked = ("" if each is None else str(each) for each in (there, value))
+                if made not in (asked, self._earlier.get(name, asked)):
                     raise InputError(
                         f"'{self._path}' was made with {name} {made or None}, and this is {name}"
                         f" {value}: go on with the same settings, or write another file."

@@ -29,6 +29,8 @@ _UNFINISHED = f"it doesn't end within {_SECONDS:.0f} s"
 _NO_MEMORY = "its process ran out of memory, or was killed"
 ACCIDENTS = (_UNFINISHED, _NO_MEMORY)
 """What is wrong where a busy machine may be to blame, and not the processor."""
+NOT_TRIED = "no process can try it here"
+"""The answer where nothing is known to be wrong, and nothing to be right."""
 
 _NO_TORCH = 64
 """Exit status of a process that can't import torch."""
@@ -80,7 +82,8 @@ def try_convolutions(
 ) -> dict[Convolution, str]:
     """What is wrong with each convolution on this processor, in words; "" where it is right.
 
-    The first call of a process takes some seconds; what it has found it knows from then on.
+    The first call of a process takes some seconds; what it has found it knows from then on, but ``ACCIDENTS``
+    and ``NOT_TRIED``, which may be otherwise the next time.
 
     Args:
         convolutions: as ``recorded`` gives them.
@@ -90,15 +93,17 @@ def try_convolutions(
     import torch
 
     setting = (precision, channels_last, torch.get_num_threads(), os.environ.get("ONEDNN_MAX_CPU_ISA"))
-    new = [each for each in dict.fromkeys(convolutions) if (each, *setting) not in _KNOWN]
+    given = dict.fromkeys(convolutions)
+    new = [each for each in given if (each, *setting) not in _KNOWN]
     answers, end = _run(new, precision, channels_last) if new else ({}, "")
     if end:  # one of them is to blame, and perhaps not the one that was running: each on its own
         answers = {}
         for each in new:
             answer, end = _run([each], precision, channels_last)
             answers[each] = end or answer.get(each, "it gave no answer")
-    _KNOWN.update({(each, *setting): answer for each, answer in answers.items()})
-    return {each: _KNOWN[each, *setting] for each in convolutions}
+    passing = (*ACCIDENTS, NOT_TRIED)
+    _KNOWN.update({(each, *setting): text for each, text in answers.items() if text not in passing})
+    return {each: answers[each] if each in answers else _KNOWN[each, *setting] for each in given}
 
 
 def _run(
@@ -131,10 +136,10 @@ def _run(
         return {}, _UNFINISHED
     except OSError as error:  # Python inside another program
         _LOGGER.warning("Convolutions in %s aren't tried: no process of their own: %s", precision, error)
-        return dict.fromkeys(convolutions, ""), ""
+        return dict.fromkeys(convolutions, NOT_TRIED), ""
     if done.returncode == _NO_TORCH:
         _LOGGER.warning("Convolutions in %s aren't tried: %s", precision, _last_line(done.stderr))
-        return dict.fromkeys(convolutions, ""), ""
+        return dict.fromkeys(convolutions, NOT_TRIED), ""
     answers = dict(zip(convolutions, done.stdout.splitlines(), strict=False))
     answers = {each: answer.removeprefix("right") for each, answer in answers.items()}
     full = "MemoryError" in done.stderr or is_out_of_memory(RuntimeError(done.stderr))

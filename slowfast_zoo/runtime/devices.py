@@ -53,9 +53,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and any(
+    foreign = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return foreign and any(
         part in text
         for part in (
+            "Failed to allocate memory",
             "can't allocate memory",
             "not enough memory",
             "out of memory",

@@ -139,6 +139,10 @@ def test_avas_csv_has_the_name_that_boxes_have(folder: Path, tmp_path: Path) -> 
     whole = out.read_text()
     assert "Nothing to do" in run(folder, *command, "--out", out, "--resume").output
     assert out.read_text() == whole == run(folder, *command, "--format", "csv").output
+    before = whole.replace("b,", "a,")  # as files had it that were written earlier
+    out.write_text(before)
+    assert "Nothing to do" in run(folder, *command, "--out", out, "--resume").output
+    assert out.read_text() == before
 
 
 def test_nothing_said_is_another_setting_than_zero(folder: Path, tmp_path: Path) -> None:
@@ -164,6 +168,12 @@ def test_rows_say_which_detector_found_persons(
     assert "Nothing to do" in result.output
     result = run(folder, *command, "--resume", "--detector", "person-strong")
     assert result.exit_code == 1 and "made with detector person-fast, and this is" in result.output
+    old = (tmp_path / "x.jsonl").read_text().replace('"person-fast"', '"person"')  # as earlier ones had it
+    (tmp_path / "x.jsonl").write_text(old)
+    for name in ("person", "person-fast"):
+        assert "Nothing to do" in run(folder, *command, "--resume", "--detector", name).output
+    result = run(folder, *command, "--resume", "--detector", "person-strong")
+    assert result.exit_code == 1 and "made with detector person, and this is" in result.output
 
 
 def test_addresses_that_differ_in_their_query_have_one_name(folder: Path, tmp_path: Path) -> None:

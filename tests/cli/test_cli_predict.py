@@ -229,6 +229,17 @@ def test_addresses_that_differ_in_their_query_are_resumed_each(
         assert len(read(out)) == 4
 
 
+def test_names_that_were_escaped_earlier_are_known(saved: Path, videos: Path, tmp_path: Path) -> None:
+    """Spaces of other languages, which rows have as they are now."""
+    out, film = tmp_path / "results.jsonl", videos / "a\u202fb\u00a0c\u3000.mkv"
+    (videos / "a.mkv").rename(film)
+    assert run(film, "--model", saved, "--out", out).exit_code == 0
+    (row,) = read(out)
+    assert row["source"] == str(film)
+    written(out, [row | {"source": str(videos / "a\\u202fb\\xa0c\\u3000.mkv")}])
+    assert "Nothing to do" in run(film, "--model", saved, "--out", out, "--resume").stderr
+
+
 def test_only_addresses_need_a_column(saved: Path, videos: Path, tmp_path: Path) -> None:
     """A table of other videos has none, and gets one when it is gone on with."""
     out = tmp_path / "results.csv"
@@ -543,7 +554,20 @@ def test_int8_is_calibrated_with_videos(saved: Path, tmp_path: Path, monkeypatch
     others = (*how[:2], "--calibration", "others", "--out", tmp_path / "1.csv", "--resume")
     result = run(*one, *others)
     assert result.exit_code == 1
-    assert f"made with calibration {tmp_path / 'clips'}, and this is calibration others" in result.stderr
+    assert (
+        f"made with calibration {tmp_path / 'clips'}, and this is calibration {Path('others').absolute()}"
+        in result.stderr
+    )
+    monkeypatch.chdir(tmp_path)
+    again = (*how[:2], "--calibration", "clips/", "--out", "1.csv", "--resume")
+    assert "Nothing to do" in run(*one, *again).stderr
+    for form in ("csv", "jsonl"):  # of before, when there was no such column
+        (row,) = read(tmp_path / "1.csv")
+        old = {key: value for key, value in row.items() if key != "calibration"}
+        written(tmp_path / f"old.{form}", [old])
+        again = (*how[:2], "--calibration", "clips", "--out", f"old.{form}", "--resume")
+        assert "Nothing to do" in run(*one, *again).stderr
+        assert not read(tmp_path / f"old.{form}")[0].get("calibration")
 
     refused = run(*one, "--precision", "int8")
     assert refused.exit_code == 1 and "int8 needs --calibration" in refused.stderr

@@ -427,3 +427,17 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "cache folder can't be written" in problems
     assert "bfloat16 as engines compute failed: " in problems
     assert "stride (8, 1, 1), maps of 32x4x4: it gives NaN" in problems
+
+
+@pytest.mark.usefixtures("bfloat16_kernels")
+def test_doctor_calls_nothing_wrong_or_right_that_was_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    from slowfast_zoo.runtime import convolutions
+
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    for answer in (*convolutions.ACCIDENTS, convolutions.NOT_TRIED):
+        monkeypatch.setattr(
+            convolutions, "try_convolutions", lambda asked, _, said=answer: dict.fromkeys(asked, said)
+        )
+        report = json.loads(run("doctor", "--json").stdout)
+        assert len(report["self-test"]) == 4 and not report["problems"]
+        assert all(each.startswith("not known: ") and answer in each for each in report["self-test"].values())

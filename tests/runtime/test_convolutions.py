@@ -11,7 +11,7 @@ import torch
 from support.small_nets import SMALL, make_model
 
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.convolutions import ACCIDENTS, Convolution, recorded, try_convolutions
+from slowfast_zoo.runtime.convolutions import ACCIDENTS, NOT_TRIED, Convolution, recorded, try_convolutions
 
 SIDES = itertools.count(4)
 
@@ -103,13 +103,15 @@ def test_a_process_without_torch_tries_nothing(
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: no such file')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert try_convolutions([other], "bfloat16") == {other: ""}
+    assert try_convolutions([other], "bfloat16") == {other: NOT_TRIED}
     assert "aren't tried: libtorch.so: no such file" in caplog.text
+    (tmp_path / "torch.py").unlink()
+    assert try_convolutions([other], "bfloat16") == {other: ""}, "it is tried when that is possible"
 
 
 def test_python_inside_another_program_tries_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: Convolution
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert try_convolutions([other], "bfloat16") == {other: ""}
+    assert try_convolutions([other], "bfloat16") == {other: NOT_TRIED}
     assert "aren't tried" in caplog.text

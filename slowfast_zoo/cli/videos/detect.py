@@ -8,6 +8,7 @@ import dataclasses
 import io
 import os
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -126,13 +127,17 @@ def detect_command(
     from slowfast_zoo.runtime.devices import to_device
 
     chosen = _Persons.checked(persons)
+    earlier = {}
     if persons["detector"]:
-        persons["detector"] = detector_for(persons["detector"], to_device(how["device"]))
+        device = to_device(how["device"])
+        persons["detector"] = detector_for(persons["detector"], device)
+        if persons["detector"] == detector_for("person", device):
+            earlier["detector"] = "person"
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
     out = videos.file(out)
     columns = ("source", "error", *_FACTS, *settings, *videos.columns)
-    kept = {"resume": resume, "columns": columns, "settings": settings}
+    kept = {"resume": resume, "columns": columns, "settings": settings, "earlier": earlier}
     target = _Target.of(out, form, kept, chosen)
     found = videos.find(target.known)
     asked = found.total + found.skipped["answered before"]
@@ -291,7 +296,9 @@ class _AvaFile(_Target):
         kept["columns"] = [name for name in kept["columns"] if name not in ("persons", "key_seconds")]
         target = cls(path, "csv", ResultFile(ledger, "jsonl", **kept), persons)
         if path.exists():
-            target._keep({persons.name(source) for source, _ in target.known})
+            # Files written earlier have the video's own name, whatever --video said.
+            names = ((persons.name(source), video_name(source)) for source, _ in target.known)
+            target._keep(set(chain.from_iterable(names)))
         return target
 
     def _keep(self, names: set[str]) -> None:

@@ -71,10 +71,12 @@ def predict_command(
     same, and --resume tries the failed ones again.
     """
     settings = {**model.origin(), "views": views_name(views), "topk": topk, "fps": fps}
-    settings |= {"precision": how["precision"], **opt.calibrated(how)}
-    columns = (*prediction_columns(topk), *opt.calibrated(how), *videos.columns)
+    calibrated = opt.calibrated(how)
+    settings |= {"precision": how["precision"], **calibrated}
+    columns = (*prediction_columns(topk), *calibrated, *videos.columns)
     out = videos.file(out)
-    results = ResultFile(out, form, resume=resume, columns=columns, settings=settings)
+    earlier = {"calibration": ""}
+    results = ResultFile(out, form, resume=resume, columns=columns, settings=settings, earlier=earlier)
     found = videos.left(results.known)
     if found.is_done(out):
         return

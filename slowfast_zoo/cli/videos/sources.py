@@ -128,10 +128,11 @@ class Videos:
                     continue
                 seen.add(source)
                 name, address = display_name(source), address_of(source)
-                # Rows of files that had no addresses yet are counted by their names alone.
-                row = (name, address) if known[name, address] else (name, "")
-                if known[row]:
-                    known[row] -= 1
+                # Rows of earlier files have no addresses, and names with every odd letter escaped.
+                escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+                rows = [row for row in ((name, address), (name, ""), (escaped, "")) if known[row]]
+                if rows:
+                    known[rows[0]] -= 1
                     found.skipped["answered before"] += 1
                 elif len(videos) == 1 and (missing := _missing(source)):  # else they were listed
                     found.failures.append(Prediction(source=name, error=missing))

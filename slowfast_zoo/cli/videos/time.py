@@ -248,7 +248,8 @@ def _folder(
     path, common = videos.file(folder / LEDGER), frozenset[str]()
     if videos.shard is not None:  # other parts write here at the same time, which names depend on no order
         common = common_stems(sources)
-    ledger = ResultFile(path, None, resume=resume, columns=columns, settings=settings)
+    earlier = {"calibration": ""}
+    ledger = ResultFile(path, None, resume=resume, columns=columns, settings=settings, earlier=earlier)
     return _Folder(folder, form, ledger, common)
 
 

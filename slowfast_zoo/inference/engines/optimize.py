@@ -137,7 +137,8 @@ def optimize(
         calibration: for int8: videos of the kind that will come, as ``predict_many`` takes them,
             132 of which are used at most, as 32 clips to learn from and 100 to be judged on (of fewer than
             eight videos several clips each, the first quarter in time to learn from); or normalized clips,
-            float ``(N, C, T, H, W)``, every fourth to learn from.
+            float ``(N, C, T, H, W)``, every fourth to learn from. A clip that shares more than three quarters
+            of its frames with those isn't judged on.
         min_agreement: for int8: for which share of the judging clips it must name float32's best class.
 
     Raises:

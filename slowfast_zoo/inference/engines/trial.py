@@ -18,7 +18,7 @@ from slowfast_zoo.inference.engines.engine import Answer, Engine, Shape, example
 from slowfast_zoo.inference.engines.folding import Maps, use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.convolutions import ACCIDENTS, recorded, try_convolutions
+from slowfast_zoo.runtime.convolutions import ACCIDENTS, NOT_TRIED, recorded, try_convolutions
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision, check_kernels, float32_products
 from slowfast_zoo.spec import ModelSpec
@@ -91,7 +91,7 @@ def check_half_precision(
 
     Raises:
         InputError: torch has no kernels for it here.
-        ExportError: names the convolution and what is wrong with it.
+        ExportError: names the convolution and what is wrong with it, or why that couldn't be found out.
     """
     if precision == "float32":
         return
@@ -113,10 +113,17 @@ def check_half_precision(
             len(convolutions),
         )
         answers = try_convolutions(convolutions, precision, channels_last=channels_last)
-        wrong = [f"{each}: {answer}" for each, answer in answers.items() if answer]
+        unknown = [f"{each}: {answer}" for each, answer in answers.items() if answer in ACCIDENTS]
+        known = {each: answer for each, answer in answers.items() if answer not in (*ACCIDENTS, NOT_TRIED)}
+        wrong = [f"{each}: {answer}" for each, answer in known.items() if answer]
         kept = "; ".join(wrong[:1]).encode()
-        if not any(answer in ACCIDENTS for answer in answers.values()):
+        if known == answers:
             artifacts.store(name, kept)
+        if unknown and not wrong:
+            raise ExportError(
+                f"{precision} is refused: whether torch {torch.__version__} is right in it on this processor"
+                f" couldn't be found out ({unknown[0]}); try again when less runs here, or take float32."
+            )
     if kept:
         raise ExportError(
             f"{precision} is refused: torch {torch.__version__} computes a convolution wrongly on this"

@@ -200,10 +200,13 @@ def _in_int8(
 ) -> Int8Network:
     clips = shape_of(calibration, model.clip_spec)
     if clips != shape:
-        raise InputError(
-            f"The calibration clips are {tuple(clips)}, the file is for {shape}: leave size= out; in Python"
-            " calibration= may be clips (N, C, T, H, W) of that size, too."
-        )
+        height, width = clips[2:]
+        way = f"give size={height if height == width else (height, width)}"
+        if clips[:2] != shape[:2]:
+            way = "calibrate with such clips"
+        elif height == width == model.clip_spec.test_crop:
+            way = "leave size= out; in Python calibration= may be clips (N, C, T, H, W) of that size, too"
+        raise InputError(f"The calibration clips are {clips}, the file is for {shape}: {way}.")
     network = to_int8(fold_batch_norms(model), calibration, progress=True)
     check_agreement(network.agreement, min_agreement)
     return network

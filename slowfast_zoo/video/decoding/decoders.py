@@ -252,14 +252,19 @@ class PacketDecoder(Decoder):
                 raise IndexMismatch
         return self.index.count
 
+    def _opened(self) -> tuple[Any, Any]:
+        self._file = self._media.unchanged
+        return super()._opened()
+
     def _read_index(self) -> packets.PacketIndex:
-        file = self._media.unchanged
+        file = self._file
         known = _kept.get(file) if file else None
         if known is not None:
             return known
         index = packets.scan(self._container, self.track, self._media.head)
         self._media.check()
-        if file and index.count >= _LONG and file == self._media.unchanged:
+        long = index.sound and index.count >= _LONG  # what isn't sound may be an error that passes
+        if file and long and file == self._media.unchanged:
             _kept[file] = index
             for oldest in list(_kept)[:-_MOST_KEPT]:
                 _kept.pop(oldest, None)

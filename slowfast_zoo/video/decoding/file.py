@@ -149,7 +149,7 @@ class FileVideo(Video):
         return None if ticks is None else measured_rate(ticks, self._count or 0, base)
 
     def _own_fps(self) -> Fraction | None:
-        """What the header says, unless the frames' time stamps say something else, also without one pause.
+        """What the header says, unless time stamps contradict it, even without their longest pause.
 
         Headers are wrong by more than rounding in real files: 1000 in FLV, none in transport streams.
         """
@@ -239,6 +239,8 @@ class FileVideo(Video):
 
     def _timed(self) -> Iterator[tuple[int, float, VideoFrame]]:
         """(index, seconds, frame) of all frames; seconds by time stamps where those increase."""
+        ordered = self._given_fps is None and self._count and not self._decoder.stamps_follow_frames
+        times = self._seconds() if ordered else None
         fps = self._given_fps or self._decoder.rate
         base = Fraction(self._decoder.track.time_base)
         first: int | None = None
@@ -249,6 +251,9 @@ class FileVideo(Video):
             if first is None and stamp is not None:
                 first, begin = stamp, self._decoder.start_seconds(stamp)
             earlier = seconds
+            if times is not None and index < len(times):
+                yield index, float(times[index]), frame
+                continue
             if stamp is not None and first is not None:
                 seconds = begin + float((stamp - first) * base)
             if stamp is None or (earlier is not None and (seconds or 0.0) <= earlier):

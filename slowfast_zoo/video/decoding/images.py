@@ -68,9 +68,7 @@ class FolderVideo(Video):
                 # The header alone has been read: no memory is taken for what is refused here.
                 if image.width * image.height > MAX_PIXELS:
                     raise too_large(name, f"{image.width}x{image.height}")
-                # Photographs have others with them: a preview, or the one for the other eye.
-                pictures = getattr(image, "n_frames", 1)
-                if pictures > 1 and image.format != "MPO":
+                if (pictures := _pictures_in(image)) > 1:
                     raise VideoError(
                         f"'{name}' holds {pictures} pictures; accepted: one a file, so save each as its"
                         " own, or pass all as an array."
@@ -91,6 +89,20 @@ class FolderVideo(Video):
                 "the frames of a video have one size."
             )
         return index, pixels
+
+
+def _pictures_in(image: Any) -> int:
+    """How many there are in a file, without those that photographs have with them: previews, and the one for
+    the other eye."""
+    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if count == 1 or image.format != "TIFF":
+        return count
+    sizes = []
+    for number in range(count):
+        image.seek(number)
+        sizes.append(image.size)
+    image.seek(0)
+    return sizes.count(sizes[0])
 
 
 class ArrayVideo(Video):

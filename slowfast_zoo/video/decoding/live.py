@@ -235,7 +235,8 @@ class LiveVideo:
             if not self._seen or self._finite:
                 when = "" if self._seen else ", before its first frame" if reason == "it ended" else ""
                 check = "; check its host, port, user and password" if "://" in self.name else ""
-                if not (self._seen or self._opening.lasting or self._opening.paced):
+                target = self._opening.target
+                if not self._seen and isinstance(target, _Arriving) and target.head[4:8] == b"ftyp":
                     check = "; an MP4 whose index is at its end can't be piped: use MPEG-TS"
                 raise VideoError(f"'{self.name}' can't be watched: {reason}{when}{check}.")
             _LOGGER.warning("'%s' is lost: %s. Trying again in %.1f s.", self.name, reason, pause)
@@ -356,15 +357,21 @@ class _Opening:
 
 
 class _Arriving:
-    """A file object that is read as far as it has come; FFmpeg sees that it can't seek."""
+    """A file object that is read as far as it has come; FFmpeg sees that it can't seek.
+
+    Attributes:
+        head: the first bytes that came, 8 at most.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
+        self.head = b""
         self._read = getattr(file, "read1", file.read)  # ``read`` waits for all of the bytes
 
     def read(self, size: int = -1) -> bytes:
         data = self._read(size)
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise OSError(f"it gives {type(data).__name__}, no bytes")
+        self.head = (self.head + bytes(data[:8]))[:8]
         return bytes(data)
 
 

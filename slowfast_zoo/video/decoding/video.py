@@ -239,7 +239,8 @@ class Video(abc.ABC):
 
         Works without counting the frames first, so that it begins at once however long the video is. A
         stamp that doesn't increase makes ``seconds_of`` go by the frame rate throughout; here, where that
-        can't be foreseen, only that frame does, and an AVI with B-frames goes by the rate.
+        can't be foreseen, only that frame does. An AVI with B-frames goes by the rate that its header tells,
+        unless its frames were counted before.
 
         Raises:
             InputError: seconds need a frame rate and nothing gives one.

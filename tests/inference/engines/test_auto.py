@@ -137,6 +137,13 @@ def test_what_is_known_is_not_measured_again() -> None:
     assert (found, runs, machine.started, machine.seconds) == (known, {}, [], 0)
 
 
+def onnxruntime_error(text: str) -> Exception:
+    """One of its own, which derive from nothing but ``Exception``."""
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    assert not issubclass(state.RuntimeException, RuntimeError)
+    return state.RuntimeException(text)
+
+
 def test_what_fails_is_known_too() -> None:
     machine = Machine()
     found, runs = machine.measure([machine.candidate("broken", 3, math.inf)], 1000)
@@ -149,6 +156,9 @@ def test_what_fails_is_known_too() -> None:
         (RuntimeError("Exception from src/inference"), True),
         (torch.OutOfMemoryError("CUDA out of memory"), False),
         (MemoryError(), False),
+        (OSError(28, "No space left on device"), False),
+        (onnxruntime_error("Node() Status Message: no such kernel"), True),
+        (onnxruntime_error("Failed to allocate memory for requested buffer of size 9"), False),
     ],
 )
 @pytest.mark.parametrize("late", [False, True])

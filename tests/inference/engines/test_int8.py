@@ -235,6 +235,14 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
             InputError, match=r"are \(3, 8, 48, 48\), the file is for \(3, 8, 64, 64\): leave"
         ):
             export(make_model(), tmp_path / "a.xml", precision="int8", calibration=calibration, size=64)
+    for calibration, message in (
+        (torch.zeros(16, 3, 8, 64, 64), r"are \(3, 8, 64, 64\), the file is for .*: give size=64\.$"),
+        (torch.zeros(16, 3, 8, 64, 48), r"the file is for .*: give size=\(64, 48\)\.$"),
+        (torch.zeros(16, 3, 4, 48, 48), r"are \(3, 4, 48, 48\), .*: calibrate with such clips\.$"),
+        (torch.zeros(16, 8, 48, 48), r"accepted: videos, or normalized clips, float \(N, C, T, H, W\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(make_model(), tmp_path / "a.xml", precision="int8", calibration=calibration)
     block(monkeypatch, "nncf")
     with pytest.raises(MissingDependencyError, match=r"'nncf'.*pip install nncf openvino$"):
         optimize(make_model(), precision="int8", calibration=pictures(16))
@@ -280,6 +288,16 @@ def test_what_is_given_several_times_judges_once_at_most() -> None:
     others = list(calibration_of(torch.cat([pictures(40)] * 2), spec).unseen())
     assert len({clip.numpy().tobytes() for clip in others}) == len(others) == 30
     assert len(list(calibration_of(videos(2, 200) * 2, spec).unseen())) > 10
+
+
+def test_windows_that_overlap_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By three quarters at most, which is known before anything is quantized."""
+    frames = torch.randn(3, 300, 8, 8)
+    half, most = (frames.unfold(1, 8, hop).permute(1, 0, 4, 2, 3) for hop in (4, 1))
+    assert len(half) == 74 and len(list(calibration_of(half, make_model().clip_spec).unseen())) == 55
+    monkeypatch.setattr(int8, "_quantized", None)
+    with pytest.raises(InputError, match=r"share frames with those that calibrate: 15 and 2 different"):
+        to_int8(fold_batch_norms(make_model()), most[:60])
 
 
 def test_a_video_that_can_not_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import os
 import re
 import struct
@@ -25,6 +26,7 @@ from support.servers import Fault, FileServer
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.video.decoding import decoders, packets
 from slowfast_zoo.video.decoding.reader import open_video, probe, stream
+from slowfast_zoo.video.decoding.sources import media_of
 
 N, HEIGHT, WIDTH = 60, 48, 64
 
@@ -251,6 +253,43 @@ def test_packets_of_a_long_file_are_read_once_while_it_stays_the_same(
         open_video(tmp_path / f"{number}.{suffix}").close()
     open_video(path.read_bytes()).close()
     assert [Path(name).stem for name, *_ in decoders._kept] == [*"23456789"]
+
+
+def test_an_error_that_passes_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, frames: np.ndarray
+) -> None:
+    """Nor what was told of a file that another took the place of, behind an open container."""
+    scan = packets.scan
+    monkeypatch.setattr(decoders, "_LONG", N // 4)
+    monkeypatch.setattr(decoders, "_kept", {})
+    path, other = (write(tmp_path / name, frames, "libx264", crf="10") for name in ("a.mp4", "b.mp4"))
+
+    class Failing:
+        """A container whose disk fails in the middle."""
+
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def demux(self, stream: Any) -> Iterator[Any]:
+            yield from itertools.islice(self.container.demux(stream), N // 2)
+            raise OSError(5, "Input/output error")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.container, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packets, "scan", lambda container, *rest: scan(Failing(container), *rest))
+        with open_video(path) as video:
+            assert video.num_frames == N
+    assert not decoders._kept
+    with open_video(path) as video:
+        assert video.num_frames == N
+    assert len(decoders._kept) == 1
+    decoders._kept.clear()
+    decoder = decoders.PacketDecoder(media_of(path))
+    write(other, frames[: N // 2], "libx264", crf="10").replace(path)
+    assert decoder.count() == N and not decoders._kept
+    decoder.close()
 
 
 @pytest.mark.parametrize(
@@ -634,6 +673,17 @@ def test_a_picture_of_a_folder_is_one_frame(tmp_path: Path, suffix: str) -> None
     (tmp_path / "photographs").mkdir()
     pictures[0].save(tmp_path / "photographs" / "a.jpg", "MPO", save_all=True, append_images=pictures[1:])
     assert probe(tmp_path / "photographs").num_frames == 1
+
+
+def test_the_preview_in_a_tiff_is_no_frame(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 48), (80, 120, 160))
+    small = picture.resize((16, 12))
+    picture.save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    with open_video(tmp_path) as video:
+        assert np.array_equal(video.frames([0])[0], np.asarray(picture))
+    picture.save(tmp_path / "a.tif", save_all=True, append_images=[small, picture])
+    with pytest.raises(VideoError, match="holds 2 pictures"):
+        open_video(tmp_path)
 
 
 def test_folders_that_are_no_video(tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ def test_frames_that_an_avi_dropped_take_their_time(tmp_path: Path) -> None:
     assert [second for _, second, _ in stream(path)] == pytest.approx([n / 25 for n in shown])
 
 
+def test_frames_that_an_avi_with_b_frames_dropped(tmp_path: Path) -> None:
+    shown = [*range(8), *range(12, 28)]
+    times = [40 * number for number in shown]
+    path = write_stamped(tmp_path / "dropped.avi", times, "libx264", frames=FRAMES, ticks=25)
+    with open_video(path) as video:
+        assert video.num_frames == 24
+        told = [video.seconds_of(index) for index in range(24)]
+        assert [second for _, second, _ in video.stream()] == told
+        assert told[-1] == pytest.approx(27 / 25)
+
+
 @pytest.mark.parametrize("later", [0.5, 60.0, 600.0])
 def test_one_pause_leaves_the_frame_rate(tmp_path: Path, later: float) -> None:
     shown = [*range(0, 480, 40), *range(480 + round(1000 * later), 960 + round(1000 * later), 40)]

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from slowfast_zoo.errors import InputError, MissingDependencyError
 from slowfast_zoo.inference.engines.engine import Run
 from slowfast_zoo.runtime.devices import is_out_of_memory
 
@@ -138,17 +137,17 @@ def _tried(
     clock: Callable[[], float],
     memory: Callable[[], int | None],
 ) -> tuple[Measured | None, Run | None]:
-    """What it takes, and the engine; neither where memory ran out, which may not happen again."""
+    """What it takes, and the engine; neither where memory ran out, or a disk, which may not happen again."""
     before, begin = memory(), clock()
     try:
         run = candidate.start()
         float(run(batch).sum())  # the first batch of a size compiles for it, or loads kernels
         started = clock() - begin
         seconds = _timed(run, batch, clock, min(each.seconds_per_clip for each in found.values()))
-    except (InputError, RuntimeError, MissingDependencyError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001  # onnxruntime's are no RuntimeError
         _LOGGER.info("%s isn't taken: %s", candidate.name, error)
         refused = Measured(seconds_per_clip=math.inf, start_seconds=clock() - begin)
-        return (None if is_out_of_memory(error) else refused), None
+        return (None if is_out_of_memory(error) or isinstance(error, OSError) else refused), None
     start_seconds = max(started - seconds * len(batch), 0.0)
     after = memory()
     unknown = before is None or after is None or idle_bytes is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,9 @@ JUDGING = 100
 """Other clips that it is judged on, where there are so many: one answer of a hundred is the 1 % asked for."""
 
 _LEAST_CALIBRATING, _LEAST_JUDGING = 4, 6
+_SHARED = 0.75
+"""Of its frames a clip that judges may share at most so many with those that calibrate."""
+
 _PER_VIDEO = 40
 """Clips of one video at most: all are in memory at a time, as bytes."""
 
@@ -53,8 +57,8 @@ class Calibration:
     seen: Sequence[Callable[[], Tensor]]
     """Those that calibrate."""
     unseen: Callable[[], Iterator[Tensor]]
-    """Those that it is judged on, read as they are needed: each once, and none that calibrates, even where a
-    video was given several times."""
+    """Those that it is judged on: each once, and none that calibrates, even where a video was given several
+    times. They are read as they are needed, but the first at once, which refuses too few."""
     identity: str | None
     """What stands for all of them; None where that can't be said, as of streams."""
 
@@ -111,8 +115,15 @@ def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
 
 
 def shape_of(source: CalibrationSource, spec: ClipSpec) -> tuple[int, ...]:
-    """(C, T, H, W) of the clips that ``calibration_of`` makes, told without reading any."""
-    return source.shape[1:] if isinstance(source, Tensor) else (3, spec.num_frames, *[spec.test_crop] * 2)
+    """(C, T, H, W) of the clips that ``calibration_of`` makes, told without reading any.
+
+    Raises:
+        InputError: clips of another kind.
+    """
+    if isinstance(source, Tensor):
+        _check_batch(source)
+        return tuple(source.shape[1:])
+    return 3, spec.num_frames, spec.test_crop, spec.test_crop
 
 
 def _made(
@@ -123,27 +134,36 @@ def _made(
     """Some of the calibrating clips, and those of the others that show something else."""
     seen = _spread(calibrating, CALIBRATING)
 
-    def unseen() -> Iterator[Tensor]:
+    def others() -> Iterator[Tensor]:
         known = {frame for view in calibrating for frame in _frames(view())}
         given = set[tuple[bytes, ...]]()
         for view in judging():
             clip = view()
             frames = _frames(clip)
-            # Videos may begin with the same frames, such as black ones; copies of one share most of them.
-            if frames not in given and 2 * sum(frame in known for frame in frames) < len(frames):
+            # Videos may begin with the same frames, such as black ones, and windows may overlap; copies of
+            # one share most of them.
+            if frames not in given and sum(frame in known for frame in frames) <= _SHARED * len(frames):
                 given.add(frames)
                 yield clip
         _check_enough(len(seen), len(given))
 
+    def unseen() -> Iterator[Tensor]:
+        clips = others()
+        return itertools.chain(list(itertools.islice(clips, _LEAST_JUDGING)), clips)
+
     return Calibration(seen, unseen, identity)
 
 
-def _of_batch(clips: Tensor) -> Calibration:
+def _check_batch(clips: Tensor) -> None:
     if clips.ndim != 5 or not clips.is_floating_point():
         raise InputError(
             f"calibration is a tensor {tuple(clips.shape)} of {clips.dtype}; accepted: videos, or normalized"
             " clips, float (N, C, T, H, W)."
         )
+
+
+def _of_batch(clips: Tensor) -> Calibration:
+    _check_batch(clips)
     clips = clips.detach().cpu().float()
     judging = [index for index in range(len(clips)) if index % 4]
     calibrating = _spread(range(0, len(clips), 4), CALIBRATING)
@@ -208,9 +228,9 @@ def _spread(items: Sequence[_Item], count: int) -> list[_Item]:
 def _check_enough(seen: int, unseen: int) -> None:
     if seen < _LEAST_CALIBRATING or unseen < _LEAST_JUDGING:
         raise InputError(
-            f"int8 is set up with some clips of your own videos and judged on others: {seen} and {unseen}"
-            f" different ones were found, at least {_LEAST_CALIBRATING} and {_LEAST_JUDGING} are needed; give"
-            " more or longer videos."
+            "int8 is set up with some clips of your own videos and judged on others, without those that share"
+            f" frames with those that calibrate: {seen} and {unseen} different ones were found, at least"
+            f" {_LEAST_CALIBRATING} and {_LEAST_JUDGING} are needed; give more or longer videos."
         )
 
 

@@ -217,6 +217,7 @@ def _weight_bits() -> int:
 
 
 def _made(folded: SlowFast, calibration: Calibration, shape: Shape, progress: bool) -> tuple[Any, Agreement]:
+    clips = calibration.unseen()  # too few are refused before what takes minutes
     with torch.inference_mode():
         _check_numbers(folded(calibration.seen[0]()))  # OpenVINO would hide what the weights lack
     network = lower(folded, "float32")
@@ -227,8 +228,7 @@ def _made(folded: SlowFast, calibration: Calibration, shape: Shape, progress: bo
     _LOGGER.info("Quantized with %d clips in %.0f s.", len(calibration.seen), time.perf_counter() - before)
     parts = _put_back(plain, graph, folded, [make() for make in calibration.seen[:_WEIGHED]], reference)
     run = compiled(int8_settings(), None, lambda: graph)
-    clips = shown(calibration.unseen(), "int8", JUDGING, show=progress)
-    agreement = compare(reference, run, clips)
+    agreement = compare(reference, run, shown(clips, "int8", JUDGING, show=progress))
     return graph, dataclasses.replace(
         agreement, calibration_clips=len(calibration.seen), float32_parts=tuple(parts)
     )
