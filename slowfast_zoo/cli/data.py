@@ -122,7 +122,7 @@ def split_command(
     annotations, notes = read_filled(data, **reading)
     group_by, told = resolved(annotations, group_by)
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
-    write_split(out, {"train": train, "val": held_out})
+    write_split(out, {"train": train, "val": held_out}, group_by=group_by)
     for name, part in (("train", train), ("val", held_out)):
         sources = len({source_of(sample, group_by) for sample in part.samples})
         echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")

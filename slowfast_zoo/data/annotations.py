@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -253,13 +253,13 @@ def with_known_classes(train: Annotations, part: Annotations, name: str) -> tupl
             another spelling.
     """
     known = {*((part.labels or ()) if train.labels is None else train.labels)}
-    used = zip(part.labels or (), part.counts(), strict=False)
-    names = [label for label, count in used if count and label not in known]
+    used = {label for label, count in zip(part.labels or (), part.counts(), strict=False) if count}
+    names = [label for label in part.labels or () if label in used - known]
     lost = {index for index, label in enumerate(part.labels or ()) if label in names}
     kept = [index for index, sample in enumerate(part.samples) if not lost & {*sample.labels}]
     left_out = len(part.samples) - len(kept)
     notes = []
-    if kept and left_out and not any(_resembles(name, known) for name in names):
+    if kept and left_out and not any(_resembles(name, known, used) for name in names):
         part = part.subset(kept)
         notes = [
             f"Left out {counted(left_out, 'clip')} of {name}, of classes without a clip to train with:"
@@ -268,10 +268,10 @@ def with_known_classes(train: Annotations, part: Annotations, name: str) -> tupl
     return with_classes_of(train, part), notes
 
 
-def _resembles(name: str, known: Collection[str]) -> bool:
-    """Whether a class may be one of the known ones, spelled otherwise."""
+def _resembles(name: str, known: Set[str], used: Set[str]) -> bool:
+    """Whether a class may be one of the known ones, spelled otherwise; not one that is used as well."""
     same = {spelling(label).replace(" ", "") for label in known}
-    return spelling(name).replace(" ", "") in same or bool(did_you_mean(name, known))
+    return spelling(name).replace(" ", "") in same or bool(did_you_mean(name, known - used))
 
 
 def unite_classes(parts: Mapping[str, Annotations]) -> dict[str, Annotations]:

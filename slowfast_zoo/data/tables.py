@@ -58,7 +58,7 @@ _SPAN = re.compile(
 _TIME = r"[0-9]+(?::[0-9]{1,2}){0,2}(?:\.[0-9]*)?"
 _SEVERAL = re.compile(
     rf"(?![0-9:]+[, ][0-9]+$)[\[( ]*{_TIME}s?"
-    rf"(?:(?:[\])\[(,; ]+{_TIME}s?)+|(?: ?[-\u2013\u2014] ?| ?\.\. ?| to ){_TIME}s?)[\]) ]*"
+    rf"(?:(?:[\])\[(,; ]+{_TIME}s?)+|(?: ?(?:-+>?|[\u2013\u2014]) ?| ?\.\. ?| to ){_TIME}s?)[\]) ]*"
 )
 """Numbers or times as bounds are written: "1.0-2.0", "[1, 2]", "0:01-0:05"; "1,5" and "1 234" may be one."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
@@ -336,7 +336,8 @@ def _is_bound(name: str, known: Collection[str]) -> bool:
 
 def _is_span(value: object) -> bool:
     """Whether a value reads as bounds: several numbers or times; without brackets, the smaller ones first."""
-    text = " ".join(str(value).split())
+    given = [*value.values()] if isinstance(value, Mapping) else value
+    text = " ".join(re.sub("['\"]", "", str(given)).split())
     if not _SEVERAL.fullmatch(text):
         return False
     parts = [[float(part) for part in time.split(":")] for time in re.findall(_TIME, text)]

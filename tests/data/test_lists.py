@@ -209,9 +209,11 @@ def test_columns_of_one_number_or_text_bound_nothing(clips: Path, text: str) -> 
 
 
 def test_a_list_of_two_numbers_bounds_a_clip(clips: Path) -> None:
-    record = {"path": "jump/a.mp4", "label": "x", "segment": [0.5, 82.73]}
-    with pytest.raises(DataError, match="the column 'segment' isn't known"):
-        read(clips, json.dumps([record]))
+    record = {"path": "jump/a.mp4", "label": "x"}
+    spans = ([0.5, 82.73], ["0:01", "0:05"], {"start": 1, "end": 2}, "00:00:01.500 --> 00:00:03.000")
+    for segment in spans:
+        with pytest.raises(DataError, match="the column 'segment' isn't known"):
+            read(clips, json.dumps([record | {"segment": segment}]))
     assert read(clips, json.dumps([record | {"segment": 3}])).samples[0].columns == (("segment", "3"),)
 
 
@@ -586,6 +588,14 @@ def test_a_class_that_may_be_misspelled_isnt_left_out(
         (clips / f"{part}.csv").write_text("path,label\n" + "".join(f"run/c.mp4,{name}\n" for name in names))
     with pytest.raises(DataError, match=re.escape(message)):
         read_parts(clips)
+
+
+def test_a_class_that_is_like_one_beside_it_is_another(clips: Path) -> None:
+    for part, names in (("train", ["walk", "run"]), ("val", ["walk", "talk", "run"])):
+        (clips / f"{part}.csv").write_text("path,label\n" + "".join(f"run/c.mp4,{name}\n" for name in names))
+    parts, notes = read_parts(clips)
+    assert parts["val"].labels == ("run", "walk") and len(parts["val"].samples) == 2
+    assert notes == ["Left out 1 clip of val, of classes without a clip to train with: 'talk'."]
 
 
 SPLIT = ("jump/a.mp4,jump,Train", "run/c.mp4,run,training", "frames/g,run,validate", "jump/b.mp4,fly,test")

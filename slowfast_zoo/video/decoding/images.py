@@ -102,7 +102,8 @@ def _pictures_in(image: Any) -> int:
         image.seek(number)
         sizes.append(image.size)
     image.seek(0)
-    return sizes.count(sizes[0])
+    width, height = sizes[0]
+    return sum(3 * wide > 2 * width or 3 * high > 2 * height for wide, high in sizes)
 
 
 class ArrayVideo(Video):

@@ -235,8 +235,10 @@ class LiveVideo:
             if not self._seen or self._finite:
                 when = "" if self._seen else ", before its first frame" if reason == "it ended" else ""
                 check = "; check its host, port, user and password" if "://" in self.name else ""
-                target = self._opening.target
-                if not self._seen and isinstance(target, _Arriving) and target.head[4:8] == b"ftyp":
+                opening = self._opening
+                head = getattr(opening.target, "head", None)  # None: FFmpeg itself reads a named pipe
+                piped = not (self._seen or opening.lasting or opening.paced)
+                if piped and (head is None or head[4:8] == b"ftyp"):
                     check = "; an MP4 whose index is at its end can't be piped: use MPEG-TS"
                 raise VideoError(f"'{self.name}' can't be watched: {reason}{when}{check}.")
             _LOGGER.warning("'%s' is lost: %s. Trying again in %.1f s.", self.name, reason, pause)
