@@ -143,10 +143,9 @@ def test_lower_precision(suffix: str, precision: Any, tmp_path: Path) -> None:
     assert logits.dtype == torch.float32
     assert (logits - expected).abs().max() <= written.proof.tolerance * expected.abs().max()
     if precision == "float16":
-        export(model, tmp_path / f"full{suffix}", repeats=1)
         weights = written.path.with_suffix(".bin") if suffix == ".xml" else written.path
-        full = tmp_path / ("full.bin" if suffix == ".xml" else f"full{suffix}")
-        assert weights.stat().st_size < 0.65 * full.stat().st_size
+        full = 4 * sum(parameter.numel() for parameter in model.parameters())
+        assert weights.stat().st_size < 0.8 * full  # the graph of a small network is a good part
 
 
 def wrong_twin(shift: float) -> Any:
