@@ -60,6 +60,18 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     assert f"The probe got {100 * probe / clips:.1f} %; a fold takes 14 minutes" in told
 
 
+def test_the_page_on_speed_tells_what_int8_differs_in() -> None:
+    kept = ROOT / "benchmarks" / "accuracy" / "results" / "int8.json"
+    models = json.loads(kept.read_text(encoding="utf-8"))["models"]
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert len(models) == 6
+    for name, row in models.items():
+        parts = ", ".join(f"`{part}`" for part in row["agreement"]["float32_parts"]) or "nothing"
+        shares = (f"{row[what]:.1%}".replace("%", " %") for what in ("mean_relative_error", "relative_error"))
+        assert f"| `{name}` | {' | '.join(shares)} | {parts} |" in page
+        assert (row["clips"], row["agreement"]["calibration_clips"]) == (32, 8) and row["classes_seen"] <= 3
+
+
 def test_text_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="<!-- models -->"):
         table_in("# slowfast_zoo\n", "models")
