@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -295,6 +296,7 @@ def test_without_the_hub_copy_the_publisher_is_asked(
         entry = dataclasses.replace(other, hub_repo=copied.hub_repo, hub_revision=copied.hub_revision)
     else:
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between huggingface_hub's attempts
     path = f"/{entry.tag}.pth"
     # The mirror answers the second time only: first as a mirror, then in the publisher's place.
     from slowfast_zoo.weights import store
