@@ -1,4 +1,4 @@
-"""Fine-tuning in your own PyTorch loop; four lines are ours.
+"""Fine-tuning in your own PyTorch loop; five lines are ours.
 
 Run: python examples/finetune.py. Learns to tell pans from tilts, and says how well on clips of other scenes;
 use your own lists of frames and classes instead of ``recorded``.

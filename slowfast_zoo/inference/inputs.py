@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from slowfast_zoo.errors import InputError, VideoError, text_without_secrets
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.files import TEMPORARY_SUFFIX, kind_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
@@ -155,7 +155,8 @@ def list_videos(folder: Path, *, recursive: bool = False) -> Listing:
 def _left_out(entry: os.DirEntry[str], recursive: bool) -> str | None:
     """Why an entry of a folder is no video, "" where nobody needs to know; None for a video."""
     if entry.name.startswith("."):
-        return "hidden"
+        # What stands beside a file while it is written, as a result in the same folder is, isn't the user's.
+        return "" if entry.name.endswith((".lock", TEMPORARY_SUFFIX)) else "hidden"
     if kind_of(Path(entry.path)) == "folder":
         return "" if recursive else "folders inside"
     with contextlib.suppress(OSError):  # of a link that leads in circles

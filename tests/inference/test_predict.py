@@ -259,7 +259,7 @@ def test_folders_that_link_to_each_other_are_entered_once(model: SlowFast, tmp_p
 
 
 def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
-    for name in (".hidden.mp4", "notes.txt", "noending", "in/side.mp4", "b.MP4", "a.mp4"):
+    for name in (".hidden.mp4", ".rows.jsonl.lock", "notes.txt", "noending", "in/side.mp4", "b.MP4", "a.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
