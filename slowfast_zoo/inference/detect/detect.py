@@ -10,6 +10,7 @@ for the network, come out of the same pass.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,6 @@ from slowfast_zoo.video.windows import Window, WindowReader
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
-
-_KEY_FRAMES_AHEAD = 4
-"""Clips that are read before the network asks for them, beside those of a batch."""
 
 _SURE = 0.7
 """Score from which what torchvision's detectors find counts, if nothing else is said.
@@ -191,10 +189,12 @@ class DetectionMaker:
         self.score, self.topk, self.fps = _share("score", score), check_topk(topk), fps
         # What the model's owner does to it later reaches no answer of this object.
         self.spec, self.clip_spec, self.given_labels = model.spec, model.clip_spec, model.labels
-        self._model, self._device, self._engine, self._precision = model, device, engine, precision
         self.frames_on = frames_on(model, device)
-        self._batch_size, self._progress = batch_size, progress
-        self._detector_name = detector
+        self._new_runner = functools.partial(
+            BatchRunner, model, engine, precision, device, batch_size=batch_size, boxes=True
+        )
+        self._detector_name, self._progress = detector, progress
+        self._detector_on = device_of(model, device)
         self._detector: PersonDetector | None = None
         self._runner: BatchRunner | None = None
 
@@ -217,22 +217,13 @@ class DetectionMaker:
     def runner(self, clips: int | None) -> BatchRunner:
         """The network; how many clips will come decides about the engine, when the first ones come."""
         if self._runner is None:
-            self._runner = BatchRunner(
-                self._model,
-                self._engine,
-                self._precision,
-                self._device,
-                clips=clips,
-                batch_size=self._batch_size,
-                boxes=True,
-            )
+            self._runner = self._new_runner(clips=clips)
         return self._runner
 
     def _person_detector(self) -> PersonDetector:
         if self._detector is None:
             assert self._detector_name is not None
-            device = device_of(self._model, self._device)
-            self._detector = PersonDetector(self._detector_name, device, progress=self._progress)
+            self._detector = PersonDetector(self._detector_name, self._detector_on, progress=self._progress)
         return self._detector
 
 
@@ -252,8 +243,8 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
         self, maker: DetectionMaker, source: Source, boxes: PersonBoxes, detector: str | None, alone: bool
     ) -> None:
         self._maker, self._boxes, self._detector, self._alone = maker, boxes, detector, alone
-        # What finds persons isn't called in another thread than its owner's.
-        self._ahead = 0 if boxes.needs_frames else _KEY_FRAMES_AHEAD
+        if boxes.needs_frames:  # what finds persons isn't called in another thread than its owner's
+            self._ahead = 0
         self._found: dict[int, Boxes] = {}
         super().__init__(source, maker.fps)
 
