@@ -26,6 +26,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.features.files import Features
 from slowfast_zoo.inference.features.recipes import (
+    EGO4D_WINDOW,
     QVHIGHLIGHTS_FPS,
     QVHIGHLIGHTS_SIDE,
     FeatureRecipe,
@@ -325,7 +326,7 @@ class _RecipePlan:
         else:
             starts = ego4d_starts(Fraction(end - begin).limit_denominator(10**6))
             self._rows = ego4d_clips(begins - begin, starts)
-            length = 32 / 30
+            length = float(EGO4D_WINDOW)
             times = [(begin + float(start), begin + float(start) + length) for start in starts]
         firsts = self._rows.min(axis=1)
         lengths = self._rows.max(axis=1) - firsts + 1
