@@ -16,7 +16,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import Boxes, PersonBoxes, person_boxes
@@ -32,7 +31,7 @@ from slowfast_zoo.inference.runner import BatchRunner, check_predictable, device
 from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.spec import ClipSpec, class_names
+from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
@@ -285,8 +284,9 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
         spec, video = self._maker.clip_spec, self._video
         for window, clips in reader:
             persons = self._persons_at(window)
-            wanted = _clip_boxes(persons, spec) if len(persons) else None
-            seen = None if wanted is None else clips
+            seen = wanted = None
+            if len(persons):
+                seen, wanted = clips, roi_boxes(persons.normalized, spec, persons.height, persons.width)
             yield _KeyJob(video.name, seen, boxes=wanted, window=window, persons=persons)
 
     def _look(self, index: int, frame: Frame) -> None:
@@ -326,11 +326,6 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
                 Person(moment, tuple(pixels), tuple(shares), sure, track, labels[:count], best[:count])
             )
         return tuple(persons)
-
-
-def _clip_boxes(boxes: Boxes, spec: ClipSpec) -> Tensor:
-    """float32 (n, 4): the boxes in pixels of the network's clip."""
-    return torch.from_numpy(roi_boxes(boxes.normalized, spec, boxes.height, boxes.width))
 
 
 def _share(name: str, value: object) -> float:
