@@ -14,6 +14,16 @@ The forms, and what ``read_annotations`` takes each for without being told:
 A table that has ``youtube_id, time_start, time_end`` for a path is Kinetics' own: its files, called
 ``id_000010_000020.mp4`` or ``id.mp4``, are searched below ``root``. More of each form: docs/data.md.
 
+Who reads what. All but the first and the last also return sentences about what was left out or divided:
+
+    read_annotations  all clips of one folder or list                              check, Python
+    read_filled       the same, without classes whose folders are empty            split, cache
+    read_undivided    the same; what a column says of parts is only told           test, finetune --folds
+    read_train        of a table that a column divides "train", else all           train
+    read_beside       likewise "val" or "test", with labels as in training         train, finetune: other data
+    read_parts        all parts by name; what isn't divided is "train"             finetune
+    read_splits       the same, but nothing of what isn't divided                  Python
+
 Source: ``RawframeDataset`` and ``VideoDataset`` of MMAction2 (https://github.com/open-mmlab/mmaction2), whose
 model zoo page describes the lists with video ids; ``slowfast/datasets/kinetics.py`` of PySlowFast
 (https://github.com/facebookresearch/SlowFast): "videos" with one label; ``TSNDataSet`` of TSN

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import DataError, InputError, did_you_mean
+from slowfast_zoo.evaluation.ava import average_precision
 from slowfast_zoo.files import expanded, kind_of, read_text
 from slowfast_zoo.inference.segments import Segment
 from slowfast_zoo.video.sampling import is_number
@@ -151,8 +152,8 @@ def _average_precisions(
     free = {video: np.ones((len(thresholds), len(spans)), bool) for video, spans in truth.items()}
     right = np.zeros((len(thresholds), len(predictions)), bool)
     # Of equal scores the later one comes first, as the official code has it.
-    order = np.argsort([segment.score for _, segment in predictions], kind="stable")[::-1]
-    for rank, number in enumerate(order.tolist()):
+    scores = np.array([segment.score for _, segment in predictions])
+    for number in np.argsort(scores, kind="stable")[::-1].tolist():
         video, segment = predictions[number]
         if video not in truth or not len(truth[video]):
             continue
@@ -163,18 +164,10 @@ def _average_precisions(
                     break
                 if free[video][row, index]:
                     free[video][row, index] = False
-                    right[row, rank] = True
+                    right[row, number] = True
                     break
     total = sum(map(len, truth.values()))
-    hits = right.cumsum(axis=1)
-    recall, precision = hits / total, hits / np.arange(1, len(predictions) + 1)
-    return np.array([_area(*rows) for rows in zip(precision, recall, strict=True)])
-
-
-def _area(precision: Values, recall: Values) -> float:
-    """Under the interpolated curve: precision at a recall is the best at that or a higher one."""
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * best))
+    return np.array([average_precision(scores, row, total) for row in right])
 
 
 def _spans(segments: Iterable[Segment]) -> Values:

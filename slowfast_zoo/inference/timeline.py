@@ -10,6 +10,7 @@ The video is read once, in constant memory; while the network works, the next wi
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
     from slowfast_zoo.inference.segment_files import SegmentFormat
     from slowfast_zoo.video.decoding.reader import Source
-
-_WINDOWS_AHEAD = 4
-"""Windows that are read before the network asks for them, beside those of a batch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -261,9 +259,11 @@ class TimelineMaker:
         self.spec, self.clip_spec = model.spec, model.clip_spec
         self.labels = class_names(model.labels, model.spec.num_classes)
         rules.indices(self.labels)
-        self._model, self._fps = model, fps
-        self._device, self._engine, self._precision = device, engine, precision
+        self._fps = fps
         self.frames_on = frames_on(model, device)
+        self._new_runner = functools.partial(
+            BatchRunner, model, engine, precision, device, batch_size=batch_size
+        )
         self._runner: BatchRunner | None = None
 
     def begin(self, source: Source, *, alone: bool = True) -> TimelineRun:
@@ -281,21 +281,13 @@ class TimelineMaker:
     def runner(self, views: int | None) -> BatchRunner:
         """The network; how many views will come decides about the engine, when the first ones come."""
         if self._runner is None:
-            self._runner = BatchRunner(
-                self._model,
-                self._engine,
-                self._precision,
-                self._device,
-                clips=views,
-                batch_size=self.batch_size,
-            )
+            self._runner = self._new_runner(clips=views)
         return self._runner
 
 
 class TimelineRun(VideoRun[WindowJob, Timeline]):
     """A timeline in the making."""
 
-    _ahead = _WINDOWS_AHEAD
     _reader: WindowReader
 
     def __init__(

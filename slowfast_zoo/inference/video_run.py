@@ -18,6 +18,9 @@ from slowfast_zoo.video.windows import Window, WindowReader
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
 
+WINDOWS_AHEAD = 4
+"""Windows that are read before the network asks for them, beside those of a batch."""
+
 Answer = TypeVar("Answer")
 
 
@@ -55,8 +58,8 @@ class VideoRun(abc.ABC, Generic[AnyWindowJob, Answer]):
     """What is answered one by one."""
     _reader: WindowReader | None = None
     _runner: BatchRunner
-    _ahead: int
-    """Windows that are read before the network asks for them; 0: none, and in the caller's thread."""
+    _ahead = WINDOWS_AHEAD
+    """0: each is read when the network asks for it, and in the caller's thread."""
 
     def __init__(self, source: Source, fps: float | Fraction | None) -> None:
         self.name = display_name(source)

@@ -1,1 +1,1 @@
-"""Training: datasets, recipes, the loop, fine-tuning, evaluation and the procedural camera-motion data."""
+"""Training: recipes, the loop, and fine-tuning."""

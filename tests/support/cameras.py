@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +22,7 @@ from typing import Self
 import numpy as np
 
 from tests.support.movies import Frames, moving_pattern
+from tests.support.servers import LocalServer, QuietHandler
 
 _PYTHONS = ("/usr/bin/python3", sys.executable)
 _RTSP = """
@@ -109,7 +109,7 @@ class RtspServer:
         self.kill()
 
 
-class MjpegServer:
+class MjpegServer(LocalServer):
     """A camera that sends JPEGs, one after the other; frame ``n`` of all is the ``n``-th of a moving pattern.
 
     Args:
@@ -126,41 +126,11 @@ class MjpegServer:
         self.count, self.stall = count, stall
         self.pictures = [jpeg(frame) for frame in moving_pattern(16, 64, 96)]
         self.connections = 0
-        self.closing = threading.Event()
-        self._server = _Server(("127.0.0.1", port), _MjpegHandler)
-        self._server.owner = self
-        self.port = self._server.server_port
+        super().__init__(_MjpegHandler, port)
         self.url = f"http://user:secret@127.0.0.1:{self.port}/camera?token=hidden"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    owner: MjpegServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away in the middle are what these tests are about."""
-
-
-class _MjpegHandler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing."""
-
+class _MjpegHandler(QuietHandler):
     def do_GET(self) -> None:
         owner = self.server.owner
         owner.connections += 1

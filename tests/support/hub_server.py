@@ -10,11 +10,10 @@ import base64
 import dataclasses
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from support.servers import LocalServer, QuietHandler
 
 LFS_ENDINGS = (".safetensors",)
 
@@ -38,7 +37,7 @@ class Repository:
         return digest
 
 
-class HubServer:
+class HubServer(LocalServer):
     """Serves ``repositories`` until the ``with`` block ends.
 
     Attributes:
@@ -54,28 +53,10 @@ class HubServer:
         self.uploads: dict[str, bytes] = {}
         self.token, self.broken = token, None
         self.requests: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.owner = self
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        super().__init__(_Handler)
+        self.url = f"http://127.0.0.1:{self.port}"
 
     broken: int | None
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    owner: HubServer
 
 
 class _Refused(Exception):
@@ -84,12 +65,8 @@ class _Refused(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing: the tests look at ``HubServer.requests``."""
 
     def do_HEAD(self) -> None:
         self._answer()

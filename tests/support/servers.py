@@ -8,13 +8,14 @@ import hashlib
 import re
 import socket
 import ssl
+import sys
 import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 
@@ -61,32 +62,19 @@ class Request:
     range: str | None
 
 
-class FileServer:
-    """Serves ``files`` (path -> content or file) on 127.0.0.1 until the ``with`` block ends.
+class LocalServer:
+    """Answers HTTP on 127.0.0.1 until the ``with`` block ends; its handlers find it as ``server.owner``.
 
     Attributes:
-        url: beginning of every URL, without a slash at its end.
-        files: what is served; may be changed while running.
-        faults: path -> what is wrong with it; may be changed while running.
-        requests: everything that arrived, in order.
+        port: where it listens.
+        closing: set when the block ends.
     """
 
-    def __init__(self, files: dict[str, bytes | Path] | None = None, *, tls: bool = False) -> None:
-        self.files = dict(files or {})
-        self.faults: dict[str, Fault] = {}
-        self.requests: list[Request] = []
+    def __init__(self, handler: type[BaseHTTPRequestHandler], port: int = 0) -> None:
         self.closing = threading.Event()
-        self.lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), handler)
         self._server.owner = self
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            with tempfile.TemporaryDirectory() as folder:
-                pair = Path(folder, "pair.pem")
-                pair.write_text(LOOPBACK_KEY + LOOPBACK_CERTIFICATE)
-                context.load_cert_chain(pair)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -101,26 +89,59 @@ class FileServer:
         self._server.server_close()
         self._thread.join()
 
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+    owner: Any
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away in the middle are what these tests are about."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Says nothing: the tests look at what the server has noted."""
+
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+class FileServer(LocalServer):
+    """Serves ``files`` (path -> content or file) on 127.0.0.1 until the ``with`` block ends.
+
+    Attributes:
+        url: beginning of every URL, without a slash at its end.
+        files: what is served; may be changed while running.
+        faults: path -> what is wrong with it; may be changed while running.
+        requests: everything that arrived, in order.
+    """
+
+    def __init__(self, files: dict[str, bytes | Path] | None = None, *, tls: bool = False) -> None:
+        self.files = dict(files or {})
+        self.faults: dict[str, Fault] = {}
+        self.requests: list[Request] = []
+        self.lock = threading.Lock()
+        super().__init__(_Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            with tempfile.TemporaryDirectory() as folder:
+                pair = Path(folder, "pair.pem")
+                pair.write_text(LOOPBACK_KEY + LOOPBACK_CERTIFICATE)
+                context.load_cert_chain(pair)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+
     def count(self, path: str) -> int:
         """How many requests for a path arrived."""
         return sum(request.path == path for request in self.requests)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    owner: FileServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away in the middle are what these tests are about."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing: the tests look at ``FileServer.requests``."""
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)

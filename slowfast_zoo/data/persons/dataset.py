@@ -173,7 +173,7 @@ class PersonDataset(ReplacingDataset):
         return found.select(found.scores >= min(_SURE, found.scores.max())) if len(found) else found
 
     def _scaled(self, shares: Values, video: Video) -> Tensor:
-        return torch.from_numpy(roi_boxes(shares, self.clip_spec, video.height, video.width))
+        return roi_boxes(shares, self.clip_spec, video.height, video.width)
 
 
 def _with_detected(shares: Values, targets: Tensor, found: Boxes) -> tuple[Values, Tensor]:

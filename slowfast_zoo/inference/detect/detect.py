@@ -10,12 +10,12 @@ for the network, come out of the same pass.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import Boxes, PersonBoxes, person_boxes
@@ -31,7 +31,7 @@ from slowfast_zoo.inference.runner import BatchRunner, check_predictable, device
 from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.spec import ClipSpec, class_names
+from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
@@ -41,9 +41,6 @@ from slowfast_zoo.video.windows import Window, WindowReader
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
-
-_KEY_FRAMES_AHEAD = 4
-"""Clips that are read before the network asks for them, beside those of a batch."""
 
 _SURE = 0.7
 """Score from which what torchvision's detectors find counts, if nothing else is said.
@@ -191,10 +188,12 @@ class DetectionMaker:
         self.score, self.topk, self.fps = _share("score", score), check_topk(topk), fps
         # What the model's owner does to it later reaches no answer of this object.
         self.spec, self.clip_spec, self.given_labels = model.spec, model.clip_spec, model.labels
-        self._model, self._device, self._engine, self._precision = model, device, engine, precision
         self.frames_on = frames_on(model, device)
-        self._batch_size, self._progress = batch_size, progress
-        self._detector_name = detector
+        self._new_runner = functools.partial(
+            BatchRunner, model, engine, precision, device, batch_size=batch_size, boxes=True
+        )
+        self._detector_name, self._progress = detector, progress
+        self._detector_on = device_of(model, device)
         self._detector: PersonDetector | None = None
         self._runner: BatchRunner | None = None
 
@@ -217,22 +216,13 @@ class DetectionMaker:
     def runner(self, clips: int | None) -> BatchRunner:
         """The network; how many clips will come decides about the engine, when the first ones come."""
         if self._runner is None:
-            self._runner = BatchRunner(
-                self._model,
-                self._engine,
-                self._precision,
-                self._device,
-                clips=clips,
-                batch_size=self._batch_size,
-                boxes=True,
-            )
+            self._runner = self._new_runner(clips=clips)
         return self._runner
 
     def _person_detector(self) -> PersonDetector:
         if self._detector is None:
             assert self._detector_name is not None
-            device = device_of(self._model, self._device)
-            self._detector = PersonDetector(self._detector_name, device, progress=self._progress)
+            self._detector = PersonDetector(self._detector_name, self._detector_on, progress=self._progress)
         return self._detector
 
 
@@ -252,8 +242,8 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
         self, maker: DetectionMaker, source: Source, boxes: PersonBoxes, detector: str | None, alone: bool
     ) -> None:
         self._maker, self._boxes, self._detector, self._alone = maker, boxes, detector, alone
-        # What finds persons isn't called in another thread than its owner's.
-        self._ahead = 0 if boxes.needs_frames else _KEY_FRAMES_AHEAD
+        if boxes.needs_frames:  # what finds persons isn't called in another thread than its owner's
+            self._ahead = 0
         self._found: dict[int, Boxes] = {}
         super().__init__(source, maker.fps)
 
@@ -294,8 +284,9 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
         spec, video = self._maker.clip_spec, self._video
         for window, clips in reader:
             persons = self._persons_at(window)
-            wanted = _clip_boxes(persons, spec) if len(persons) else None
-            seen = None if wanted is None else clips
+            seen = wanted = None
+            if len(persons):
+                seen, wanted = clips, roi_boxes(persons.normalized, spec, persons.height, persons.width)
             yield _KeyJob(video.name, seen, boxes=wanted, window=window, persons=persons)
 
     def _look(self, index: int, frame: Frame) -> None:
@@ -335,11 +326,6 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
                 Person(moment, tuple(pixels), tuple(shares), sure, track, labels[:count], best[:count])
             )
         return tuple(persons)
-
-
-def _clip_boxes(boxes: Boxes, spec: ClipSpec) -> Tensor:
-    """float32 (n, 4): the boxes in pixels of the network's clip."""
-    return torch.from_numpy(roi_boxes(boxes.normalized, spec, boxes.height, boxes.width))
 
 
 def _share(name: str, value: object) -> float:

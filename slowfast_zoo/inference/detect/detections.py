@@ -15,7 +15,7 @@ from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_m
 from slowfast_zoo.files import write_bytes
 from slowfast_zoo.inference.aggregate import scores_text
 from slowfast_zoo.video.sampling import is_number
-from slowfast_zoo.weights.catalog.datasets import read_labels
+from slowfast_zoo.weights.catalog.datasets import label_set_names
 
 DetectionFormat = Literal["csv", "jsonl"]
 """AVA's rows, a line an action; or a JSON object a video, with everything."""
@@ -197,7 +197,7 @@ def video_name(source: str) -> str:
 
 
 def _numbers(labels: tuple[str, ...]) -> dict[str, int]:
-    ava = {label: number for number, label in enumerate(read_labels("ava"), 1)}
+    ava = {label: number for number, label in enumerate(label_set_names("ava"), 1)}
     if all(label in ava for label in labels):
         return ava
     return {label: number for number, label in enumerate(labels, 1)}

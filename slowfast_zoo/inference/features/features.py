@@ -11,6 +11,7 @@ The video is read once, in constant memory; while the network works, the next wi
 from __future__ import annotations
 
 import contextlib
+import functools
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -25,6 +26,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.features.files import Features
 from slowfast_zoo.inference.features.recipes import (
+    EGO4D_WINDOW,
     QVHIGHLIGHTS_FPS,
     QVHIGHLIGHTS_SIDE,
     FeatureRecipe,
@@ -39,7 +41,7 @@ from slowfast_zoo.inference.features.recipes import (
 )
 from slowfast_zoo.inference.inputs import check_clips, check_single, source_hash
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on, read_ahead
-from slowfast_zoo.inference.video_run import window_jobs
+from slowfast_zoo.inference.video_run import WINDOWS_AHEAD, window_jobs
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
@@ -56,9 +58,6 @@ from slowfast_zoo.video.windows import Grid, Plan, Window, WindowReader
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
-
-_WINDOWS_AHEAD = 4
-"""Windows that are read before the network asks for them."""
 
 
 def extract_features(
@@ -175,11 +174,20 @@ class FeatureExtractor:
         _check_choice("dtype", "float32" if dtype is None else dtype, get_args(FloatType))
         self._dtype: FloatType = dtype or ("float32" if published is None else published.dtype)
         self._layer, self._slow = layer, model.spec.slow_features
-        self._owner = None if isinstance(model, OptimizedModel) else model
-        self._network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)
-        self._engine, self._precision, self._device = engine, precision, device
+        owner = None if isinstance(model, OptimizedModel) else model
+        network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)
+        self._new_runner = functools.partial(
+            BatchRunner,
+            network,
+            "auto" if layer == "maps" else engine,
+            precision,
+            device,
+            batch_size=batch_size,
+            features=True,
+            owner=owner,
+        )
+        self._precision = precision
         self._frames_on = frames_on(model, device)
-        self._batch_size = batch_size
         self._runner: BatchRunner | None = None
         self.settings = self._described(model)
 
@@ -196,7 +204,7 @@ class FeatureExtractor:
             plan = self._plan(video)
             reader = WindowReader(video, self._clip_spec, plan, views=self._views, device=self._frames_on)
             found: dict[int, tuple[Window, npt.NDArray[Any]]] = {}
-            with contextlib.closing(read_ahead(window_jobs(name, reader), _WINDOWS_AHEAD)) as jobs:
+            with contextlib.closing(read_ahead(window_jobs(name, reader), WINDOWS_AHEAD)) as jobs:
                 runner = self.runner(len(reader.windows))
                 with Progress("features", len(reader.windows), unit="window", show=progress) as bar:
                     for job in answered(runner, jobs, keep_errors=False):
@@ -230,17 +238,8 @@ class FeatureExtractor:
         if self._runner is None:
             clips, crops = view_counts(self._clip_spec, self._views)
             views = None if windows is None else windows * clips * crops
-            maps = self._layer == "maps"
-            self._runner = BatchRunner(
-                self._network,
-                "auto" if maps else self._engine,
-                self._precision,
-                self._device,
-                clips=0 if maps else views,  # maps are the network's own: no engine pays
-                batch_size=self._batch_size,
-                features=True,
-                owner=self._owner,
-            )
+            # Maps are the network's own: no engine pays.
+            self._runner = self._new_runner(clips=0 if self._layer == "maps" else views)
         return self._runner
 
     def _row(self, job: Job) -> npt.NDArray[Any]:
@@ -327,7 +326,7 @@ class _RecipePlan:
         else:
             starts = ego4d_starts(Fraction(end - begin).limit_denominator(10**6))
             self._rows = ego4d_clips(begins - begin, starts)
-            length = 32 / 30
+            length = float(EGO4D_WINDOW)
             times = [(begin + float(start), begin + float(start) + length) for start in starts]
         firsts = self._rows.min(axis=1)
         lengths = self._rows.max(axis=1) - firsts + 1

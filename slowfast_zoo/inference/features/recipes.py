@@ -69,7 +69,11 @@ _CHOSEN = ClipSpec(
     pixel_range="0-1",
 )
 
-RECIPES: dict[RecipeName, FeatureRecipe] = {
+EGO4D_WINDOW, EGO4D_HOP = Fraction(32, 30), Fraction(16, 30)
+"""Seconds."""
+QVHIGHLIGHTS_FPS, QVHIGHLIGHTS_SIDE = 30, 224
+
+RECIPES: dict[str, FeatureRecipe] = {
     "qvhighlights": FeatureRecipe(
         model="slowfast_r50_8x8x1:pyslowfast/k400",
         frames="32 by linspace over 64 frames of the source's rate, rounded down (the published slip), in 60"
@@ -77,10 +81,15 @@ RECIPES: dict[RecipeName, FeatureRecipe] = {
         last="pad: the last frame fills up its second, the last second its window",
         picture="libswscale's bicubic, shorter side 224, sides truncated, center crop 224",
         # Frames come resized; 1e-8 as in (x / 255 - 0.45) / (0.225 + 1e-8).
-        clip_spec=_CHOSEN.replace(size=224, test_crop=224, std=(0.225 + 1e-8,) * 3, crop_rule="three-crop"),
+        clip_spec=_CHOSEN.replace(
+            size=QVHIGHLIGHTS_SIDE,
+            test_crop=QVHIGHLIGHTS_SIDE,
+            std=(0.225 + 1e-8,) * 3,
+            crop_rule="three-crop",
+        ),
         window=Fraction(2),
         hop=Fraction(2),
-        fps=30,
+        fps=QVHIGHLIGHTS_FPS,
         dtype="float16",
         format="npz",
     ),
@@ -90,20 +99,17 @@ RECIPES: dict[RecipeName, FeatureRecipe] = {
         last="move_back",
         picture="normalized, then bilinear, shorter side 256, center crop 256",
         clip_spec=_CHOSEN.replace(resize="float-bilinear"),
-        window=Fraction(32, 30),
-        hop=Fraction(16, 30),
+        window=EGO4D_WINDOW,
+        hop=EGO4D_HOP,
         fps=None,
         dtype="float32",
         format="pt",
     ),
 }
 
-EGO4D_WINDOW, EGO4D_HOP = Fraction(32, 30), Fraction(16, 30)
-"""Seconds."""
 _SAME_TIME = Fraction(1, 1000)
 """Seconds that time stamps of a container are off by rounding."""
 
-QVHIGHLIGHTS_FPS, QVHIGHLIGHTS_SIDE = 30, 224
 _QVHIGHLIGHTS_CLIP = 2 * QVHIGHLIGHTS_FPS
 _QVHIGHLIGHTS_SPAN = 64
 """Source frames of a clip of 32 frames, every second one."""
@@ -120,7 +126,7 @@ def find_recipe(name: str) -> FeatureRecipe | None:
         raise UnknownNameError(
             f"There is no recipe '{name}'.{did_you_mean(str(name), names)} Accepted: {quoted(names)}."
         )
-    return next((recipe for key, recipe in RECIPES.items() if key == name), None)
+    return RECIPES.get(name)
 
 
 def at_rate(begins: npt.ArrayLike, end: float, fps: int) -> Indices:

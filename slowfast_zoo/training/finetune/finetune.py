@@ -260,7 +260,7 @@ def finetune(
         return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
 
 
-def _start_of(model: SlowFast) -> str:
+def _told_start(model: SlowFast) -> str:
     """One sentence: which weights the fine-tuning starts from."""
     facts = model.provenance
     name, tag = facts.get("model") or "a network of one's own", of_pathways(facts).get("tag")
@@ -531,7 +531,7 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     The network's own weights stay. Clips are flipped only where they may be.
     """
     told = why_unflipped(train.class_names)
-    flips, notes = not told if flip is None else flip, [_start_of(model)]
+    flips, notes = not told if flip is None else flip, [_told_start(model)]
     if told and not flips:
         notes.append(told)
     torch.manual_seed(seed)

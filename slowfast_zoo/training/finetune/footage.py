@@ -171,14 +171,10 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
 
 
 def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
-    """As many clips in time as cover most videos."""
-    return _clips_in_time(spec, footage), 1
-
-
-def _clips_in_time(spec: ClipSpec, footage: Footage) -> int:
-    """That cover most videos, side by side: 1 where they fit into one, else 3 to 10."""
+    """As many clips in time as cover most videos, side by side: 1 where they fit into one, else 3 to 10."""
     spans = footage.longest / _source_frames(spec, footage)
-    return 1 if spans <= _FITS else min(max(math.ceil(spans), 3), _MOST_CLIPS_IN_TIME)
+    clips = 1 if spans <= _FITS else min(max(math.ceil(spans), 3), _MOST_CLIPS_IN_TIME)
+    return clips, 1
 
 
 def _source_frames(spec: ClipSpec, footage: Footage) -> float:

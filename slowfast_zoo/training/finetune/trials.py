@@ -29,7 +29,7 @@ from slowfast_zoo.runtime.machine import usable_cpus
 from slowfast_zoo.runtime.precision import autocast
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.probe import ProbeFeatures, fit_classifier, probe_features, subset
-from slowfast_zoo.training.finetune.recipes import PROBE, FinetuneRecipe, scheduled
+from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, scheduled
 from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
@@ -76,20 +76,20 @@ class Workshop:
         """Of this process."""
         return self.group.device
 
-    def reading(self, config: TrainConfig) -> dict[str, Any]:
-        """How clips go through a network that isn't trained meanwhile."""
+    def reading(self) -> dict[str, Any]:
+        """How clips go through a network that isn't trained meanwhile; they may be few."""
+        config = TrainConfig(epochs=1).replace(**self.changes)
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
         return {**how, "device": self.device, "progress": self.progress}
 
     def settings(self, recipe: FinetuneRecipe, clips: int, steps: int, *, trial: bool = False) -> TrainConfig:
-        """The training by that recipe, or how the features of a probe are computed, which takes any clips.
+        """The training by that recipe, which isn't the probe.
 
         A trial takes so many steps also where the user has said how many epochs the training has, or its
         warm-up.
         """
         world, changes, config = self.group.world, dict(self.changes), recipe.config
-        if config is None:
-            return TrainConfig(epochs=1).replace(**changes)
+        assert config is not None
         if trial:
             config = config.replace(**changes)
             changes = {name: changes[name] for name in changes if name not in ("epochs", "warmup_epochs")}
@@ -126,8 +126,7 @@ class Workshop:
 
     def evaluate(self, model: SlowFast, clips: Annotations) -> Evaluation:
         """Scores of the model as it is."""
-        config = self.settings(PROBE, len(clips.samples), 1)
-        return evaluate(model, self.dataset(model, clips), **self.reading(config))
+        return evaluate(model, self.dataset(model, clips), **self.reading())
 
     def train(
         self,
@@ -145,11 +144,11 @@ class Workshop:
         What was begun in the folder is gone on with.
         """
         model = self.cropped(recipe)
-        config = self.settings(recipe, len(clips.samples), steps, trial=trial)
         if recipe.config is None:
             self.fit(model, self.features(model, clips), clips)
             model.provenance = after_training(model.provenance, {"recipe": recipe.name})
             return model.to(self.device), []
+        config = self.settings(recipe, len(clips.samples), steps, trial=trial)
         resumed = self.group.from_first((folder / RESUME).exists)
         if not resumed:
             self._prepare(model, recipe, clips, config)
@@ -182,10 +181,8 @@ class Workshop:
 
     def features(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> ProbeFeatures:
         """Features of clips as evaluation has them, or of the random clips that training shows."""
-        config = self.settings(PROBE, len(clips.samples), 1)
         dataset = self.dataset(model, clips, train=train)
-        draws = _DRAWS if train else 1
-        how = {"draws": draws, "seed": config.seed, **self.reading(config)}
+        how = {"draws": _DRAWS if train else 1, "seed": self.seed, **self.reading()}
         return self.group.from_first(lambda: probe_features(model, dataset, **how))
 
     def fit(self, model: SlowFast, features: ProbeFeatures, clips: Annotations) -> None:

@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from slowfast_zoo.errors import FrameCountError, InputError
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.video.decoding.decoder_objects import DecoderVideo, ForeignDecoder, is_decoder
 from slowfast_zoo.video.decoding.file import FileVideo
 from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Source: TypeAlias = str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Tensor | ForeignDecoder
-
-__all__ = ["Frame", "FrameCountError", "Video", "VideoInfo", "open_video", "probe", "stream"]
 
 
 def open_video(source: Source, *, fps: float | Fraction | None = None) -> Video:

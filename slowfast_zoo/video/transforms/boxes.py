@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import BoxRule, ClipSpec
@@ -49,11 +51,11 @@ def scale_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> Boxes:
     return _clipped(_clipped(pixels, height, width) * factor, new_height, new_width)
 
 
-def roi_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> npt.NDArray[np.float32]:
-    """``scale_boxes`` with an area each: arguments and errors are its own."""
+def roi_boxes(boxes: Boxes, spec: ClipSpec, height: int, width: int) -> Tensor:
+    """``scale_boxes`` with an area each, float32 (n, 4): arguments and errors are its own."""
     pixels = scale_boxes(boxes, spec, height, width)
     pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + _SMALLEST_SIDE)
-    return pixels.astype(np.float32)
+    return torch.from_numpy(pixels.astype(np.float32))
 
 
 def train_boxes(boxes: Boxes, spec: ClipSpec, view: TrainView, height: int, width: int) -> Boxes:

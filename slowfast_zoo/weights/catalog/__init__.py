@@ -119,7 +119,7 @@ def _known(model: str) -> str:
 
 @functools.cache
 def _published() -> dict[str, dict[str, WeightEntry]]:
-    # Imported at the first question: building some forty rows takes longer than importing this module.
+    # Imported at the first question: building all rows takes longer than importing this module.
     from slowfast_zoo.weights.catalog.entry import TABLES
 
     return _index(row for table in TABLES for row in import_module(f"{__name__}.{table}").ROWS)

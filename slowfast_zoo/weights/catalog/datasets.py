@@ -29,7 +29,7 @@ class Dataset:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the classifier's rows."""
-        return read_labels(self.label_set)
+        return label_set_names(self.label_set)
 
     def labels_are_whole(self) -> bool:
         """Whether the class list is the one that was packed, in its order."""
@@ -43,7 +43,7 @@ class Dataset:
 
 
 @functools.cache
-def read_labels(label_set: str) -> tuple[str, ...]:
+def label_set_names(label_set: str) -> tuple[str, ...]:
     """Class names of a label set, in order."""
     path = Path(__file__).parent / "labels" / f"{label_set}.txt"
     return tuple(path.read_text(encoding="utf-8").splitlines())

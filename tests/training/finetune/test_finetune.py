@@ -28,7 +28,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, _start_of, finetune
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _told_start, finetune
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     ProbeFeatures,
@@ -107,7 +107,7 @@ def tune(data: Any, folder: Path, model: SlowFast | None = None, **options: Any)
 def test_the_start_is_told_and_a_better_one_named(facts: dict[str, Any], told: str) -> None:
     model = make_model()
     model.provenance = facts
-    assert _start_of(model) == told
+    assert _told_start(model) == told
 
 
 @pytest.mark.usefixtures("pictures")

@@ -80,7 +80,7 @@ def test_several_processes_see_as_many_clips_as_one() -> None:
 def test_clips_that_are_only_looked_at_may_be_few(world: int, changes: dict[str, int]) -> None:
     group = Processes(0, world, torch.device("cpu"))
     workshop = trials.Workshop(make_model(), "quick", group, 0.1, False, changes)
-    assert workshop.settings(recipes.PROBE, 3, 1).batch_size == changes.get("batch_size", 8)
+    assert workshop.reading()["max_views"] == changes.get("batch_size", 8)
     with pytest.raises(DataError, match="needs at least 8"):
         workshop.settings(RECIPES["learn"], 3, 1)
 
