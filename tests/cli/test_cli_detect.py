@@ -157,6 +157,23 @@ def test_nothing_said_is_another_setting_than_zero(folder: Path, tmp_path: Path)
         (tmp_path / "x.jsonl").unlink()
 
 
+def test_boxes_that_were_corrected_are_other_settings(folder: Path, tmp_path: Path) -> None:
+    corrected, out = tmp_path / "boxes.csv", tmp_path / "x.jsonl"
+    corrected.write_text(f"a,0,{ROW},1\n")
+    command = (folder / "a.mkv", "--boxes", corrected, "--out", out)
+    assert run(folder, *command).exit_code == 0
+    assert "Nothing to do" in run(folder, *command, "--resume").output
+    row = json.loads(out.read_text())
+    del row["boxes_sha256"]  # as rows were written earlier
+    out.write_text(json.dumps(row) + "\n")
+    assert "Nothing to do" in run(folder, *command, "--resume").output
+    out.unlink()
+    assert run(folder, *command).exit_code == 0
+    corrected.write_text("a,0,0.4,0.1,0.5,0.9,1\n")
+    result = run(folder, *command, "--resume")
+    assert result.exit_code == 1 and "was made with boxes_sha256 " in result.output
+
+
 def test_rows_say_which_detector_found_persons(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
