@@ -148,7 +148,9 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     """
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.lists import read_filled
+    from slowfast_zoo.data.persons.annotations import refuse_persons
 
+    refuse_persons(data, "a cache holds whole clips, made smaller")
     annotations, notes = read_filled(data, **reading)
     for note in notes:
         echo(note, err=True)

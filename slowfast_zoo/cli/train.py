@@ -316,13 +316,9 @@ def open_data(
             seed=0 if training else _HELD_OUT_SEED,
             plain=_PLAIN_SHARE if training else 0.0,
         )
-    from slowfast_zoo.data.persons.annotations import is_person_data
+    from slowfast_zoo.data.persons.annotations import refuse_persons
 
-    if is_person_data(source):
-        raise DataError(
-            f"'{source}' annotates persons in boxes, and this network classifies whole clips; models and"
-            " recipes named *_roi take them."
-        )
+    refuse_persons(source)
     if not kind_of(expanded(source)):
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.annotations import with_classes_of

@@ -112,6 +112,16 @@ def test_the_other_kind_of_data_is_refused(data: Path) -> None:
     run("train", BIG, data / "clips.csv", "--dry-run", says="doesn't annotate any; accepted: a table with")
     run("train", "slowfast_r50_8x8x1", data / "train.csv", "--dry-run", says="recipes named *_roi take them")
     run("train", BIG, data / "ava.csv", "--begins-at", "-1", "--dry-run", says="begins_at is -1.0")
+    run("cache", data / "train.csv", data / "o", says="a cache holds whole clips, made smaller; models and")
+    tune = ("finetune", "--model", "slowfast_tiny", "--work-dir", data / "w")
+    for arguments in (
+        [data / "train.csv"],
+        [data / "train.csv", "--root", data],
+        [data],
+        [data / "clips.csv", "--validation", data / "val.csv"],
+        [data / "clips.csv", "--root", data, "--validation", data / "val.csv"],
+    ):
+        run(*tune, *arguments, says="annotates persons in boxes, and this network classifies whole clips")
     dropped = ["--begins-at", "900", "--excluded", data / "ava.csv"]
     says = "--excluded, --begins-at: for annotations of persons, and"
     labeled = ["--labels", data / "classes.txt", "--dry-run"]
