@@ -250,8 +250,11 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         assert result.exit_code == 1 and sentence in result.output, result.output
         assert "Traceback" not in result.output
     assert run(folder, *boxes(folder)).exit_code == 2
-    result = invoke("detect", film, *boxes(folder), "--model", "slowfast_tiny")
-    assert result.exit_code == 1 and "predict takes it" in result.output
+    for name in ("x.csv", "x.jsonl"):
+        out = ("--out", tmp_path / name)
+        result = invoke("detect", film, *boxes(folder), "--model", "slowfast_tiny", *out)
+        assert result.exit_code == 1 and "predict takes it" in result.output
+    assert not [*tmp_path.glob("x.*")], "the corrected command can take these names"
     result = run(folder, film, command="predict")
     assert result.exit_code == 1 and "scores persons: detect takes it" in result.output
     pickled = tmp_path / "boxes.pkl"
@@ -276,4 +279,4 @@ def test_settings_that_can_not_be_are_no_videos_fault(folder: Path, tmp_path: Pa
     wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
     result = run(folder, folder, *boxes(folder), "--out", tmp_path / "x.jsonl", *wrong)
     assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
-    assert not (tmp_path / "x.jsonl").read_text()
+    assert not (tmp_path / "x.jsonl").exists()

@@ -19,6 +19,7 @@ import pytest
 import torch
 from cli.commands import invoke
 from click.testing import Result
+from PIL import Image
 from support.movies import moving_pattern, write_video
 from support.servers import FileServer
 
@@ -79,6 +80,20 @@ def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, 
     result = run(videos, videos / "a.mkv", "--recursive", "--model", saved)
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 3, "a video that is named twice is predicted once"
+
+
+def test_frames_are_a_video_by_their_folder_or_their_pattern(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(moving_pattern(20)):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{number:05}.png")
+    folder, pattern = tmp_path / "frames", tmp_path / "frames" / "{:05}.png"
+    answers = [run(name, "--model", saved, "--fps", 10) for name in (folder, pattern)]
+    for name, answer in zip((folder, pattern), answers, strict=True):
+        assert answer.exit_code == 0 and answer.output.startswith(f"{name}  (1 clip x 1 crop, ")
+        assert "left out" not in answer.output
+    assert answers[0].output.splitlines()[1:] == answers[1].output.splitlines()[1:]
+    nothing = run(folder / "{:05}.jpg", "--model", saved, "--fps", 10)
+    assert nothing.exit_code == 1 and "No file in" in nothing.output
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "json"])

@@ -65,6 +65,10 @@ def test_many_videos_a_folder_that_is_gone_on_with(videos: Path, tmp_path: Path)
     out = tmp_path / "out"
     (tmp_path / "broken.mkv").write_bytes(b"no video")
     many = (videos, tmp_path / "broken.mkv", "-r", "--out", out)
+    result = timeline(*many, "--format", "csv", "--label", "pan lefft")
+    assert result.exit_code == 1 and "no class 'pan lefft'" in result.output
+    assert not (out / LEDGER).exists(), "the corrected command begins anew"
+    out.rmdir()
     result = timeline(*many)
     assert result.exit_code == 1 and "give --format as well" in result.output and not out.exists()
     result = timeline(*many, "--format", "csv")
@@ -180,7 +184,7 @@ def test_settings_that_can_not_be_are_no_videos_fault(videos: Path, tmp_path: Pa
     wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
     result = timeline(videos, "--out", tmp_path / "out", "--format", "csv", *wrong)
     assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
-    assert not (tmp_path / "out" / LEDGER).read_text()
+    assert not (tmp_path / "out" / LEDGER).exists()
 
 
 def test_many_videos_on_standard_output(videos: Path, tmp_path: Path) -> None:
