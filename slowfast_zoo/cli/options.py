@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -153,6 +153,18 @@ def bundle(
         return bundled  # type: ignore[return-value]  # click calls it by names
 
     return decorate
+
+
+def typed(names: Collection[str] | None = None, but: Collection[str] = ()) -> str:
+    """Those of the command's parameters (None: of all) that were given, as they are spelled; "" for none."""
+    context = click.get_current_context()
+    return ", ".join(
+        "/".join((*option.opts[:1], *option.secondary_opts[:1]))
+        for option in context.command.params
+        if (names is None or option.name in names)
+        and option.name not in but
+        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    )
 
 
 class ViewsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases

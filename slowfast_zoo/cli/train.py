@@ -243,9 +243,7 @@ def test_command(
     if network.spec.roi is not None:
         if metrics or average_clips or confusion is not None or file_form != "named":
             raise InputError("Persons have no such scores: --eval, --average-clips, --confusion, --format.")
-        source = click.get_current_context().get_parameter_source
-        unused = ("batch_size", "max_views", "multi_label")
-        if any(source(name) is click.core.ParameterSource.COMMANDLINE for name in unused):
+        if opt.typed(("batch_size", "max_views", "multi_label")):
             raise InputError(
                 "Key frames of persons are scored one by one, and the model says whether a person has several"
                 " classes: leave out --batch-size, --max-views, --multi-label and --single-label."
