@@ -107,7 +107,7 @@ class Stream:
         max_lag_seconds: an answer that would be older is left out; None: whatever the hop and the network's
             time make of it.
         on_result: called with every answer as soon as it is there, by the network's thread.
-        views: of each window, as for ``predict``.
+        views: of each window, as for ``predict``, with one clip.
         topk: as for ``predict``.
         fps: frames per second, which some clip specs need; None: as the seconds of the frames tell.
         device: as for ``predict``.
@@ -140,7 +140,12 @@ class Stream:
         self._topk, self._fps, self._views = check_topk(topk), checked_fps(fps), views
         self._runner = BatchRunner(model, engine, precision, device)
         self._frames_on = frames_on(self._runner.model)
-        view_counts(model.clip_spec, views)
+        clips, crops = view_counts(model.clip_spec, views)
+        if clips > 1:
+            raise InputError(
+                f"A window of a stream is as long as one clip, and views are {clips} clips: give"
+                f" views='quick', or 1 clip and {counted(crops, 'crop')}."
+            )
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
         self._most, self._tell, self._clock = max_lag_seconds, on_result, clock
 
