@@ -138,7 +138,8 @@ def train_command(
     group = join(device)
     if group.first:
         plan = Plan.of(configured, len(training), group.world)
-        echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder))
+        start = "" if resume else "random weights" if from_scratch else model.text if model else ""
+        echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder, start))
         echo(_named(chosen, training.labels, spec.num_classes))
         if len(data) == 2 and not validate:
             echo(f"'{data[1]}' isn't looked at: --validate scores it.", err=True)
@@ -364,7 +365,7 @@ def _open_both(
         people = open_persons(names[0], recipe, reading, persons)
         _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
-    if recipe.model_spec.activation == "sigmoid":
+    if recipe.model_spec.activation == "sigmoid" and reading.get("multi_label") is None:
         reading["multi_label"] = True
     training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
     refuse(persons, f"the recipe {recipe.name} is")
@@ -507,15 +508,21 @@ def _model(
     return model
 
 
-def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder: Path) -> str:
+def _summary(
+    recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder: Path, start: str = ""
+) -> str:
+    """What will be done; ``start``: the weights that were asked for in place of the recipe's."""
     lines = [
         f"Recipe {recipe.name}: {recipe.model} on {data}; into {folder}",
         plan.describe(config),
     ]
     if config.epochs != recipe.config.epochs:
         lines.append(_moved(recipe.config.epochs, config))
-    if recipe.initialize_from:
-        lines.append(f"The recipe starts from {' '.join(recipe.initialize_from)}.")
+    own = " ".join(recipe.initialize_from or ())
+    if start:
+        lines.append(f"Starts from {start}" + (f" instead of {own}." if own else "."))
+    elif own:
+        lines.append(f"The recipe starts from {own}.")
     if recipe.deviations:
         lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)

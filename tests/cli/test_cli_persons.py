@@ -78,6 +78,10 @@ def test_what_would_be_done(data: Path) -> None:
     output = run("train", BIG, data / "train.csv", data / "val.csv", "--validate", "--dry-run")
     assert "temporal_max_focal" in output and "2 classes: walk, talk" in output
     assert "starts from slowfast_r50_8x8x1 mmaction2/k400-256e-320p" in output
+    for options, start in ((["--from-scratch"], "random weights"), (["--model", BIG], BIG)):
+        output = run("train", BIG, data / "train.csv", *options, "--dry-run")
+        assert f"Starts from {start} instead of slowfast_r50_8x8x1 mmaction2/k400-256e-320p." in output
+        assert "The recipe starts from" not in output
     arguments = ["train", BIG, data / "ava.csv", "--begins-at", "900", "--dry-run"]
     assert "80 classes without names" in run(*arguments)
     assert "80 classes: bend/bow (at the waist)" in run(*arguments, "--recipe-labels")

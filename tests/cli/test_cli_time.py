@@ -61,6 +61,18 @@ def test_one_video_one_file(videos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert result.stderr == f"Nothing to do: '{out}' is there and is left as it is.\n"
 
 
+def test_one_file_is_begun_anew(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slowfast_zoo.inference.timeline.TimelineMaker.begin", interrupted)
+    result = timeline(videos / "a.mkv", "--out", tmp_path / "x.srt")
+    assert result.exit_code == 130 and result.stderr == "\nInterrupted.\n"
+    assert "there is left as it is, whatever it holds" in " ".join(
+        invoke("timeline", "--help").stdout.split()
+    )
+
+
 def test_many_videos_a_folder_that_is_gone_on_with(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "broken.mkv").write_bytes(b"no video")
