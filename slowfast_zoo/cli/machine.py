@@ -125,7 +125,7 @@ def benchmark_command(
     if out is not None:
         opt.check_writable(out)
     embedded = model.entry is not None and not model.entry.urls
-    fast, prepared = made_fast(model.load() if embedded else model.untrained(), how)
+    fast, prepared = made_fast(model.load if embedded else model.untrained, how)
     measured = benchmark(fast, one_video(video), views=views, repeats=repeats, **prepared)
     echo_report(measured, as_json)
     if out is not None:

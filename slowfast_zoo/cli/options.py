@@ -287,20 +287,29 @@ def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": to_device(how["device"]), "engine": how["engine"], "precision": how["precision"]}
 
 
-def made_fast(model: SlowFast, how: Mapping[str, Any]) -> tuple[SlowFast | OptimizedModel, dict[str, Any]]:
+def made_fast(
+    load: Callable[[], SlowFast], how: Mapping[str, Any]
+) -> tuple[SlowFast | OptimizedModel, dict[str, Any]]:
     """The model, and ``prepared``; for int8 what ``optimize`` makes of it, and nothing else to say.
+
+    Args:
+        load: gives the model, once it is known that this machine and these options can run one.
+        how: what was asked for.
 
     Raises:
         SlowFastZooError: as ``optimize``.
     """
     if how["precision"] != "int8":
-        return model, prepared(how)
+        options = prepared(how)
+        return load(), options
+    from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
     from slowfast_zoo.inference.engines.optimize import optimize
 
+    check_calibration("int8", how["calibration"], how["min_agreement"])
     others = {"precision": "float32", "calibration": None, "device": how["device"] or "cpu"}
     options = prepared({**how, **others})
     fast = optimize(
-        model,
+        load(),
         options["engine"],
         "int8",
         device=options["device"],

@@ -54,8 +54,7 @@ class DataReport:
         """Findings that make training or scores wrong; short or equal clips are only told."""
         empty = sum(not count for counts in self.classes.values() for count in counts.values())
         cut = sum(there < SHARE_THERE * promised for _, there, promised in self.damaged)
-        found = (self.unreadable, self.conflicts, self.leaks, self.faults)
-        return sum(map(len, found)) + empty + cut
+        return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + len(self.faults) + empty + cut
 
     def to_dict(self) -> dict[str, Any]:
         """Every finding as plain JSON values."""

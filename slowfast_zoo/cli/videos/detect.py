@@ -154,8 +154,8 @@ def detect_command(
     chosen = dataclasses.replace(chosen, strict=many)
 
     def maker() -> Begin:
-        choice = {name: persons[name] for name in ("detector", "every_seconds", "box_score")}
-        making = DetectionMaker(model.load(), score=score, topk=topk, fps=fps, **choice, **prepared(how))
+        choice = {name: persons[name] for name in ("detector", "every_seconds", "box_score")} | prepared(how)
+        making = DetectionMaker(model.load(), score=score, topk=topk, fps=fps, **choice)
         if len(found.sources) > 1:
             making.runner(None)  # what it refuses is no video's fault
         return lambda source, alone: making.begin(source, chosen.of(source), alone=alone)

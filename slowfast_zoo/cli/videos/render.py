@@ -71,7 +71,8 @@ def render_command(
         echo(f"Wrote {out}")
         return
     check_drawable(source, out, seconds=seconds, fps=fps)
-    network = model.load().to(to_device(device))
+    place = to_device(device)
+    network = model.load().to(place)
     asked: Any = network
     if persons["boxes"] or persons["detector"] or network.spec.roi is not None:
         if opt.typed(["views"]):

@@ -158,7 +158,7 @@ def timeline_command(
                 return
 
     def maker() -> Begin:
-        fast, prepared = made_fast(model.load(), how)
+        fast, prepared = made_fast(model.load, how)
         making = TimelineMaker(fast, *made, views=views, fps=fps, **prepared)
         if len(found.sources) > 1:
             making.runner(None)  # what it refuses is no video's fault
@@ -306,7 +306,7 @@ def watch_command(
     settings = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     if len(settings) < len(pairs):
         raise InputError("--option is NAME=VALUE, such as rtsp_transport=udp, and each name once.")
-    fast, prepared = made_fast(model.load(), how)
+    fast, prepared = made_fast(model.load, how)
     place: Any = sys.stdin.buffer if source == "-" else int(source) if source.isdecimal() else source
     answers = watch(fast, place, options=settings, **options, **prepared)
     for answer in answers:
