@@ -80,7 +80,10 @@ class ModelRef:
         return self.load().clip_spec if self.entry is None else self.entry.clip_spec
 
     def origin(self) -> dict[str, str]:
-        """What results say of it: a published one's name and tag, else the path and the file's hash."""
+        """What results say of it: a published one's name and tag, else the path and the file's hash.
+
+        ``like`` is beside the hash: it decides about the answers, too.
+        """
         if self.entry is not None:
             return {"model": self.entry.model, "weights": self.entry.tag}
         from slowfast_zoo.files import hash_file
@@ -92,6 +95,9 @@ class ModelRef:
             weights = f"sha256:{hash_file(file)[:16]}"
         except OSError:  # loading says what is wrong with it
             weights = ""
+        if self.like is not None:
+            row = self.like
+            weights += f" like {row if isinstance(row, str) else f'{row.model}:{row.tag}'}"
         return {"model": display_name(self.path), "weights": weights}
 
 

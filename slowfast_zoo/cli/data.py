@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
 from slowfast_zoo.cli.persons import refuse
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.naming import ModelRef
 
@@ -60,6 +61,8 @@ def check_command(
     given, faults = _parts(data), list[str]()
     report: DataReport | PersonReport
     if all(is_person_data(path) for path in given.values()):
+        if typed := opt.typed(("model", "group_by", "decode", "multi_label")):
+            raise InputError(f"Annotations of persons are checked without {typed}: leave that out.")
         how = persons | opt.of_persons(reading)
         people = {name: read_persons(path, **how) for name, path in given.items()}
         if [part.form for part in people.values()] == ["multisports"]:
@@ -82,14 +85,15 @@ def check_command(
         except DataError as error:
             faults.append(str(error))
         group_by, told = resolved(next(iter(parts.values())), group_by)
-        for note in [*faults, *notes, *told]:
+        for note in [*notes, *told]:
             echo(note, err=True)
         spec = ClipSpec() if model is None else model.clip_spec()
         report = check_data(parts, spec, group_by=group_by, decode=decode)
+        report = dataclasses.replace(report, faults=faults)
     echo_report(report, as_json)
     if out is not None:
         save_report(report, out)
-    if report.problems or faults:
+    if report.problems:
         raise click.exceptions.Exit(1)
 
 
@@ -148,7 +152,9 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     """
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.lists import read_filled
+    from slowfast_zoo.data.persons.annotations import refuse_persons
 
+    refuse_persons(data, "a cache holds whole clips, made smaller")
     annotations, notes = read_filled(data, **reading)
     for note in notes:
         echo(note, err=True)

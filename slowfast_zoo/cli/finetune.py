@@ -109,10 +109,11 @@ def finetune_command(
     work directory: report, confusion matrix, curves, and the folder "model" for predict --model. On several
     GPUs: torchrun --nproc-per-node 2 --no-python slowfast-zoo finetune ...
     """
-    if linear_probe and from_scratch:
-        raise InputError("A linear probe needs trained features: leave out --from-scratch or --linear-probe.")
     if linear_probe and recipe not in (None, "probe"):
         raise InputError(f"--linear-probe is --recipe probe; leave out it, or --recipe {recipe}.")
+    if from_scratch and (linear_probe or recipe == "probe"):
+        probe = "--linear-probe" if linear_probe else "--recipe probe"
+        raise InputError(f"A linear probe needs trained features: leave out --from-scratch or {probe}.")
     import torch
 
     from slowfast_zoo.data.lists import read_beside, read_parts

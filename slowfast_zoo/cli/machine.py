@@ -84,6 +84,8 @@ def verify_command(
     """
     from slowfast_zoo.inference.verify.verify import verify
 
+    if no_weights and model is None:
+        raise click.UsageError("--no-weights says how --model is checked, which isn't there: name one.")
     network = None if model is None else model.untrained() if no_weights else model.load()
     report = verify(network, stages=stages or None, **options)
     echo_report(report, as_json)
@@ -123,7 +125,7 @@ def benchmark_command(
     if out is not None:
         opt.check_writable(out)
     embedded = model.entry is not None and not model.entry.urls
-    fast, prepared = made_fast(model.load() if embedded else model.untrained(), how)
+    fast, prepared = made_fast(model.load if embedded else model.untrained, how)
     measured = benchmark(fast, one_video(video), views=views, repeats=repeats, **prepared)
     echo_report(measured, as_json)
     if out is not None:

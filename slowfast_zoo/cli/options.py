@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -155,6 +155,18 @@ def bundle(
     return decorate
 
 
+def typed(names: Collection[str] | None = None, but: Collection[str] = ()) -> str:
+    """Those of the command's parameters (None: of all) that were given, as they are spelled; "" for none."""
+    context = click.get_current_context()
+    return ", ".join(
+        "/".join((*option.opts[:1], *option.secondary_opts[:1]))
+        for option in context.command.params
+        if (names is None or option.name in names)
+        and option.name not in but
+        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    )
+
+
 class ViewsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
     """quick, published, or clips x crops such as 10x3, as ``predict`` takes them."""
 
@@ -275,20 +287,29 @@ def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": to_device(how["device"]), "engine": how["engine"], "precision": how["precision"]}
 
 
-def made_fast(model: SlowFast, how: Mapping[str, Any]) -> tuple[SlowFast | OptimizedModel, dict[str, Any]]:
+def made_fast(
+    load: Callable[[], SlowFast], how: Mapping[str, Any]
+) -> tuple[SlowFast | OptimizedModel, dict[str, Any]]:
     """The model, and ``prepared``; for int8 what ``optimize`` makes of it, and nothing else to say.
+
+    Args:
+        load: gives the model, once it is known that this machine and these options can run one.
+        how: what was asked for.
 
     Raises:
         SlowFastZooError: as ``optimize``.
     """
     if how["precision"] != "int8":
-        return model, prepared(how)
+        options = prepared(how)
+        return load(), options
+    from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
     from slowfast_zoo.inference.engines.optimize import optimize
 
+    check_calibration("int8", how["calibration"], how["min_agreement"])
     others = {"precision": "float32", "calibration": None, "device": how["device"] or "cpu"}
     options = prepared({**how, **others})
     fast = optimize(
-        model,
+        load(),
         options["engine"],
         "int8",
         device=options["device"],

@@ -106,6 +106,11 @@ class ResultFile:
         self._earlier = earlier or {}
         self.form = form or ("table" if path is None else path.suffix.lower().lstrip("."))
         if self.form not in FORMATS or (path is not None and self.form == "table"):
+            if form == "table":
+                raise InputError(
+                    f"'{path}' holds no table, which is only printed: give --format jsonl, csv or json, or"
+                    " leave out --out."
+                )
             raise InputError(
                 f"'{path}' doesn't say which format: end it in .jsonl, .csv or .json, or give --format."
             )

@@ -138,7 +138,8 @@ def train_command(
     group = join(device)
     if group.first:
         plan = Plan.of(configured, len(training), group.world)
-        echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder))
+        start = "" if resume else "random weights" if from_scratch else model.text if model else ""
+        echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder, start))
         echo(_named(chosen, training.labels, spec.num_classes))
         if len(data) == 2 and not validate:
             echo(f"'{data[1]}' isn't looked at: --validate scores it.", err=True)
@@ -243,9 +244,7 @@ def test_command(
     if network.spec.roi is not None:
         if metrics or average_clips or confusion is not None or file_form != "named":
             raise InputError("Persons have no such scores: --eval, --average-clips, --confusion, --format.")
-        source = click.get_current_context().get_parameter_source
-        unused = ("batch_size", "max_views", "multi_label")
-        if any(source(name) is click.core.ParameterSource.COMMANDLINE for name in unused):
+        if opt.typed(("batch_size", "max_views", "multi_label")):
             raise InputError(
                 "Key frames of persons are scored one by one, and the model says whether a person has several"
                 " classes: leave out --batch-size, --max-views, --multi-label and --single-label."
@@ -316,13 +315,9 @@ def open_data(
             seed=0 if training else _HELD_OUT_SEED,
             plain=_PLAIN_SHARE if training else 0.0,
         )
-    from slowfast_zoo.data.persons.annotations import is_person_data
+    from slowfast_zoo.data.persons.annotations import refuse_persons
 
-    if is_person_data(source):
-        raise DataError(
-            f"'{source}' annotates persons in boxes, and this network classifies whole clips; models and"
-            " recipes named *_roi take them."
-        )
+    refuse_persons(source)
     if not kind_of(expanded(source)):
         raise DataError(f"There is no dataset at {source}; give a folder or a list, or '{CAMERA_MOTION}'.")
     from slowfast_zoo.data.annotations import with_classes_of
@@ -370,7 +365,7 @@ def _open_both(
         people = open_persons(names[0], recipe, reading, persons)
         _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
-    if recipe.model_spec.activation == "sigmoid":
+    if recipe.model_spec.activation == "sigmoid" and reading.get("multi_label") is None:
         reading["multi_label"] = True
     training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
     refuse(persons, f"the recipe {recipe.name} is")
@@ -513,15 +508,21 @@ def _model(
     return model
 
 
-def _summary(recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder: Path) -> str:
+def _summary(
+    recipe: Recipe, config: TrainConfig, plan: Plan, data: str, folder: Path, start: str = ""
+) -> str:
+    """What will be done; ``start``: the weights that were asked for in place of the recipe's."""
     lines = [
         f"Recipe {recipe.name}: {recipe.model} on {data}; into {folder}",
         plan.describe(config),
     ]
     if config.epochs != recipe.config.epochs:
         lines.append(_moved(recipe.config.epochs, config))
-    if recipe.initialize_from:
-        lines.append(f"The recipe starts from {' '.join(recipe.initialize_from)}.")
+    own = " ".join(recipe.initialize_from or ())
+    if start:
+        lines.append(f"Starts from {start}" + (f" instead of {own}." if own else "."))
+    elif own:
+        lines.append(f"The recipe starts from {own}.")
     if recipe.deviations:
         lines.append(f"Not as published: {recipe.deviations}")
     return "\n".join(lines)

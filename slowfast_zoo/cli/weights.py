@@ -99,7 +99,7 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
     if not published:
         echo(f"{model}: inside this package, nothing to download.")
     _for_each(published, fetch)
-    if folder is not None:
+    if folder is not None and published:
         echo(f"On a machine without a network: SLOWFAST_ZOO_MIRROR={folder.resolve()}")
 
 
@@ -156,8 +156,10 @@ def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **opt
     is slower than the model is kept, with a warning. int8 is calibrated with videos, and its proof is how
     it agrees with float32 on others of them.
     """
+    from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
     from slowfast_zoo.inference.export.export import export, files_of
 
+    check_calibration(*(options[name] for name in ("precision", "calibration", "min_agreement")))
     check_absent(*files_of(out, form), overwrite=overwrite)
     logging.getLogger("slowfast_zoo.inference.export").setLevel(logging.INFO)
     network = model.load()

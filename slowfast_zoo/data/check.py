@@ -46,13 +46,15 @@ class DataReport:
     """Sources that several parts share."""
     conflicts: list[tuple[str, ...]]
     """Clips with the same bytes and different classes, or the same in several parts."""
+    faults: list[str] = dataclasses.field(default_factory=list)
+    """Of folders and columns, not of clips: a class folder without any, parts that can't be told."""
 
     @property
     def problems(self) -> int:
         """Findings that make training or scores wrong; short or equal clips are only told."""
         empty = sum(not count for counts in self.classes.values() for count in counts.values())
         cut = sum(there < SHARE_THERE * promised for _, there, promised in self.damaged)
-        return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + empty + cut
+        return len(self.unreadable) + len(self.conflicts) + len(self.leaks) + len(self.faults) + empty + cut
 
     def to_dict(self) -> dict[str, Any]:
         """Every finding as plain JSON values."""
@@ -66,6 +68,7 @@ class DataReport:
             for found in (self.short, self.damaged)
         )
         for title, found in {
+            "In folders and columns": self.faults,
             "Unreadable": [f"{name}: {reason}" for name, reason in self.unreadable],
             "Shorter than one clip, so that frames repeat (for another model: --model)": short,
             "Damaged or cut off": damaged,

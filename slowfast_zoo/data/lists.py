@@ -61,6 +61,7 @@ from slowfast_zoo.data.folders import (
     read_folder,
 )
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
+from slowfast_zoo.data.persons.annotations import refuse_persons
 from slowfast_zoo.data.splits import column_parts
 from slowfast_zoo.data.tables import COLUMNS, EXAMPLE, is_table, read_table
 from slowfast_zoo.errors import (
@@ -239,8 +240,10 @@ def read_parts(
         options: as in ``read_annotations``.
 
     Raises:
-        DataError: as ``read_annotations`` and ``with_known_classes``.
+        DataError: as ``read_annotations`` and ``with_known_classes``, or persons are annotated.
     """
+    for path in find_splits(expanded(source)).values() or [source]:
+        refuse_persons(path)
     if anew and not find_splits(expanded(source)):
         whole, notes = read_undivided(source, "All are divided anew.", **options)
         return {"train": whole}, notes
@@ -297,8 +300,9 @@ def read_beside(
         options: as in ``read_annotations``.
 
     Raises:
-        DataError: as ``read_annotations`` and ``column_parts``.
+        DataError: as ``read_annotations`` and ``column_parts``, or persons are annotated.
     """
+    refuse_persons(source)
     found = _read_other(source, train, options)
     parts, notes = parts_in(source, found)
     name = "val" if "val" in parts else "test"

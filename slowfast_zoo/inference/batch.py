@@ -32,7 +32,7 @@ from slowfast_zoo.errors import (
     did_you_mean,
     quoted,
 )
-from slowfast_zoo.files import expanded, kind_of
+from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.runtime.machine import given_threads, usable_cpus
@@ -379,8 +379,11 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
             raise InputError(
                 "Where are the persons? Give boxes= (a file), or detector='person' to have them found."
             )
-        if settings["boxes"] is not None and kind_of(Path(settings["boxes"])) != "file":
-            raise InputError(f"There is no file '{settings['boxes']}' of boxes.")
+        if settings["boxes"] is not None:
+            try:
+                settings["boxes_sha256"] = hash_file(Path(settings["boxes"]))
+            except (OSError, ValueError) as error:
+                raise InputError(f"There is no file '{settings['boxes']}' of boxes to read.") from error
     elif settings["boxes"] is not None or settings["detector"] is not None:
         raise InputError(f"boxes= and detector= belong to task='detect', not to '{task}'.")
     if settings["rules"] is not None and task != "timeline":
@@ -523,6 +526,11 @@ def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) 
     maker.runner(None)
     file = settings["boxes"]
     known = None if file is None else boxes_by_video(file)
+    if known is not None and hash_file(Path(file)) != settings["boxes_sha256"]:
+        raise InputError(
+            f"'{file}' holds other boxes on this worker than where the job was made, or has been written"
+            " since: make a new BatchPredictor."
+        )
 
     def answer(source: Any) -> Row:
         boxes = None if known is None else of_video(known, video_name(display_name(source)), file)

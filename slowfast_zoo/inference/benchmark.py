@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, counted
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.engine import example_boxes
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
@@ -36,8 +37,10 @@ from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import processor
 from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Views, view_counts
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.decoding.images import is_pattern
+from slowfast_zoo.video.decoding.sources import display_name, is_url, local_path
 from slowfast_zoo.video.sampling import checked_count
 
 _LOGGER = logging.getLogger(__name__)
@@ -231,7 +234,7 @@ def benchmark(
     check_predictable(model, boxes=persons)
     repeats, warmup = checked_count("repeats", repeats), checked_count("warmup", warmup)
     boxes = checked_count("boxes", boxes)
-    _check(source)
+    _check(source, model.clip_spec)
     clips, crops = view_counts(model.clip_spec, views)
     if persons:
         if source is not None:
@@ -269,11 +272,19 @@ def benchmark(
     )
 
 
-def _check(source: object) -> None:
-    if source is not None:
-        if not isinstance(source, (str, Path, bytes)):
-            raise InputError(f"benchmark reads one video: a path, URL or bytes; got {_name(source)}.")
-        check_single(source)
+def _check(source: object, spec: ClipSpec) -> None:
+    if source is None:
+        return
+    if not isinstance(source, (str, Path, bytes)):
+        raise InputError(f"benchmark reads one video: a path, URL or bytes; got {_name(source)}.")
+    check_single(source, "time one of them.")
+    if spec.time_base == "frames" or isinstance(source, bytes) or is_url(source):
+        return
+    if is_pattern(path := local_path(source)) or kind_of(path) == "folder":
+        raise InputError(
+            f"'{_name(source)}' is frames without a rate, in which this model's clips are counted; benchmark"
+            " takes a video file."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -157,6 +157,23 @@ def test_nothing_said_is_another_setting_than_zero(folder: Path, tmp_path: Path)
         (tmp_path / "x.jsonl").unlink()
 
 
+def test_boxes_that_were_corrected_are_other_settings(folder: Path, tmp_path: Path) -> None:
+    corrected, out = tmp_path / "boxes.csv", tmp_path / "x.jsonl"
+    corrected.write_text(f"a,0,{ROW},1\n")
+    command = (folder / "a.mkv", "--boxes", corrected, "--out", out)
+    assert run(folder, *command).exit_code == 0
+    assert "Nothing to do" in run(folder, *command, "--resume").output
+    row = json.loads(out.read_text())
+    del row["boxes_sha256"]  # as rows were written earlier
+    out.write_text(json.dumps(row) + "\n")
+    assert "Nothing to do" in run(folder, *command, "--resume").output
+    out.unlink()
+    assert run(folder, *command).exit_code == 0
+    corrected.write_text("a,0,0.4,0.1,0.5,0.9,1\n")
+    result = run(folder, *command, "--resume")
+    assert result.exit_code == 1 and "was made with boxes_sha256 " in result.output
+
+
 def test_rows_say_which_detector_found_persons(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,8 +250,11 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         assert result.exit_code == 1 and sentence in result.output, result.output
         assert "Traceback" not in result.output
     assert run(folder, *boxes(folder)).exit_code == 2
-    result = invoke("detect", film, *boxes(folder), "--model", "slowfast_tiny")
-    assert result.exit_code == 1 and "predict takes it" in result.output
+    for name in ("x.csv", "x.jsonl"):
+        out = ("--out", tmp_path / name)
+        result = invoke("detect", film, *boxes(folder), "--model", "slowfast_tiny", *out)
+        assert result.exit_code == 1 and "predict takes it" in result.output
+    assert not [*tmp_path.glob("x.*")], "the corrected command can take these names"
     result = run(folder, film, command="predict")
     assert result.exit_code == 1 and "scores persons: detect takes it" in result.output
     pickled = tmp_path / "boxes.pkl"
@@ -259,4 +279,4 @@ def test_settings_that_can_not_be_are_no_videos_fault(folder: Path, tmp_path: Pa
     wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
     result = run(folder, folder, *boxes(folder), "--out", tmp_path / "x.jsonl", *wrong)
     assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
-    assert not (tmp_path / "x.jsonl").read_text()
+    assert not (tmp_path / "x.jsonl").exists()

@@ -115,6 +115,11 @@ def test_two_files_are_compared(model: Path, films: Path, tmp_path: Path) -> Non
     assert ran.exit_code == 0 and "no row differs" in ran.stdout
     ran = run("--compare", tmp_path / "a.npz", tmp_path / "b.npz", "--json")
     assert ran.exit_code == 1 and json.loads(ran.stdout)["first_difference"] == 0
+    for others in ((films,), ("--out", tmp_path), ("--hop", "1")):
+        ran = run("--compare", tmp_path / "a.npz", tmp_path / "b.npz", *others)
+        assert ran.exit_code == 2 and "leave out videos and options other than --json" in ran.stderr
+    ran = run(films, "--out", tmp_path, "--model", model, "--json")
+    assert ran.exit_code == 2 and "--json is how --compare answers" in ran.stderr
 
 
 def test_what_does_not_fit_is_said(model: Path, films: Path, tmp_path: Path) -> None:

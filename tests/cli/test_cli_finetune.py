@@ -123,6 +123,7 @@ def test_help_names_every_recipe() -> None:
     [
         (["--model", "slowfast_r51_8x8x1"], "file 'slowfast_r51_8x8x1'. Did you mean"),
         (["--linear-probe", "--from-scratch"], "trained features"),
+        (["--recipe", "probe", "--from-scratch"], "leave out --from-scratch or --recipe probe."),
         (["--like", "slowfast_tiny"], "--like says whose network a checkpoint file has"),
         (["--epochs", "0"], "epochs is 0"),
         (["--epochs", "3", "--budget", "1m"], "A budget decides how many steps there are, and so do"),

@@ -78,6 +78,10 @@ def test_what_would_be_done(data: Path) -> None:
     output = run("train", BIG, data / "train.csv", data / "val.csv", "--validate", "--dry-run")
     assert "temporal_max_focal" in output and "2 classes: walk, talk" in output
     assert "starts from slowfast_r50_8x8x1 mmaction2/k400-256e-320p" in output
+    for options, start in ((["--from-scratch"], "random weights"), (["--model", BIG], BIG)):
+        output = run("train", BIG, data / "train.csv", *options, "--dry-run")
+        assert f"Starts from {start} instead of slowfast_r50_8x8x1 mmaction2/k400-256e-320p." in output
+        assert "The recipe starts from" not in output
     arguments = ["train", BIG, data / "ava.csv", "--begins-at", "900", "--dry-run"]
     assert "80 classes without names" in run(*arguments)
     assert "80 classes: bend/bow (at the waist)" in run(*arguments, "--recipe-labels")
@@ -112,6 +116,19 @@ def test_the_other_kind_of_data_is_refused(data: Path) -> None:
     run("train", BIG, data / "clips.csv", "--dry-run", says="doesn't annotate any; accepted: a table with")
     run("train", "slowfast_r50_8x8x1", data / "train.csv", "--dry-run", says="recipes named *_roi take them")
     run("train", BIG, data / "ava.csv", "--begins-at", "-1", "--dry-run", says="begins_at is -1.0")
+    for without in (["--decode"], ["--group-by", "auto"], ["--model", "slowfast_tiny"], ["--single-label"]):
+        says = f"are checked without {without[0].replace('--s', '--multi-label/--s')}: leave that out"
+        run("check", data / "train.csv", *without, says=says)
+    run("cache", data / "train.csv", data / "o", says="a cache holds whole clips, made smaller; models and")
+    tune = ("finetune", "--model", "slowfast_tiny", "--work-dir", data / "w")
+    for arguments in (
+        [data / "train.csv"],
+        [data / "train.csv", "--root", data],
+        [data],
+        [data / "clips.csv", "--validation", data / "val.csv"],
+        [data / "clips.csv", "--root", data, "--validation", data / "val.csv"],
+    ):
+        run(*tune, *arguments, says="annotates persons in boxes, and this network classifies whole clips")
     dropped = ["--begins-at", "900", "--excluded", data / "ava.csv"]
     says = "--excluded, --begins-at: for annotations of persons, and"
     labeled = ["--labels", data / "classes.txt", "--dry-run"]

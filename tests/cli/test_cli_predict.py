@@ -19,6 +19,7 @@ import pytest
 import torch
 from cli.commands import invoke
 from click.testing import Result
+from PIL import Image
 from support.movies import moving_pattern, write_video
 from support.servers import FileServer
 
@@ -79,6 +80,54 @@ def test_many_videos_are_a_line_each_and_a_failure_sets_the_status(saved: Path, 
     result = run(videos, videos / "a.mkv", "--recursive", "--model", saved)
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 3, "a video that is named twice is predicted once"
+
+
+def test_frames_are_a_video_by_their_folder_or_their_pattern(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(moving_pattern(20)):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{number:05}.png")
+    folder, pattern = tmp_path / "frames", tmp_path / "frames" / "{:05}.png"
+    answers = [run(name, "--model", saved, "--fps", 10) for name in (folder, pattern)]
+    for name, answer in zip((folder, pattern), answers, strict=True):
+        assert answer.exit_code == 0 and answer.output.startswith(f"{name}  (1 clip x 1 crop, ")
+        assert "left out" not in answer.output
+    assert answers[0].output.splitlines()[1:] == answers[1].output.splitlines()[1:]
+    nothing = run(folder / "{:05}.jpg", "--model", saved, "--fps", 10)
+    assert nothing.exit_code == 1 and "No file in" in nothing.output
+    for form in ("table", "jsonl"):
+        result = run(folder, "--model", "slowfast_tiny", "--format", form)
+        assert result.exit_code == 1 and "isn't known: pass --fps (frames per second)" in result.output
+    timed = invoke("benchmark", folder, "--model", "slowfast_tiny")
+    assert timed.exit_code == 1 and "is frames without a rate" in timed.output
+    result = run(folder, "--model", saved, "--format", "table", "--out", tmp_path / "x.txt")
+    assert result.exit_code == 1 and "x.txt' holds no table, which is only printed: give" in result.output
+
+
+@pytest.mark.parametrize("command", ["predict", "timeline", "detect", "render", "watch"])
+def test_what_this_machine_lacks_is_said_before_a_download(
+    videos: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("a,0,0.1,0.1,0.5,0.9\n")
+    model = ["--model", f"slowfast_r50_8x8x1{'_roi' if command == 'detect' else ''}"]
+    others = {"detect": ["--boxes", boxes], "render": [tmp_path / "x.gif"]}
+    what = (command, videos / "a.mkv", *others.get(command, ()), *model)
+    result = invoke(*what, "--device", "mps:7")
+    assert result.exit_code == 1 and "device" in result.stderr and "cache" not in result.stderr
+    if command in ("predict", "timeline", "watch"):
+        result = invoke(*what, "--precision", "int8")
+        assert result.exit_code == 1 and "int8 needs --calibration" in result.stderr
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_export_says_what_calibration_is_for_before_a_download(
+    tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    calibration = ("--calibration", tmp_path) if precision == "float32" else ()
+    result = invoke("export", tmp_path / "x.xml", "--precision", precision, *calibration)
+    assert result.exit_code == 1 and "calibration" in result.stderr and "cache" not in result.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "json"])

@@ -61,10 +61,26 @@ def test_one_video_one_file(videos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert result.stderr == f"Nothing to do: '{out}' is there and is left as it is.\n"
 
 
+def test_one_file_is_begun_anew(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slowfast_zoo.inference.timeline.TimelineMaker.begin", interrupted)
+    result = timeline(videos / "a.mkv", "--out", tmp_path / "x.srt")
+    assert result.exit_code == 130 and result.stderr == "\nInterrupted.\n"
+    assert "there is left as it is, whatever it holds" in " ".join(
+        invoke("timeline", "--help").stdout.split()
+    )
+
+
 def test_many_videos_a_folder_that_is_gone_on_with(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "broken.mkv").write_bytes(b"no video")
     many = (videos, tmp_path / "broken.mkv", "-r", "--out", out)
+    result = timeline(*many, "--format", "csv", "--label", "pan lefft")
+    assert result.exit_code == 1 and "no class 'pan lefft'" in result.output
+    assert not (out / LEDGER).exists(), "the corrected command begins anew"
+    out.rmdir()
     result = timeline(*many)
     assert result.exit_code == 1 and "give --format as well" in result.output and not out.exists()
     result = timeline(*many, "--format", "csv")
@@ -180,7 +196,7 @@ def test_settings_that_can_not_be_are_no_videos_fault(videos: Path, tmp_path: Pa
     wrong = ("--engine", "onnxruntime", "--precision", "bfloat16")
     result = timeline(videos, "--out", tmp_path / "out", "--format", "csv", *wrong)
     assert result.exit_code == 1 and result.output.count("onnxruntime") == 1, result.output
-    assert not (tmp_path / "out" / LEDGER).read_text()
+    assert not (tmp_path / "out" / LEDGER).exists()
 
 
 def test_many_videos_on_standard_output(videos: Path, tmp_path: Path) -> None:

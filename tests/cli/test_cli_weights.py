@@ -138,8 +138,9 @@ def test_download_of_what(files: dict[str, bytes], tmp_path: Path) -> None:
     assert "is there already" in run("download", tmp_path, status=1).stderr
 
 
-def test_download_of_what_is_inside_the_package() -> None:
-    assert "inside this package, nothing to download" in run("download", "slowfast_tiny").stdout
+def test_download_of_what_is_inside_the_package(tmp_path: Path) -> None:
+    told = run("download", "slowfast_tiny", "--to", tmp_path / "none").stdout
+    assert told == "slowfast_tiny: inside this package, nothing to download.\n", "names no folder"
 
 
 def test_download_of_an_unknown_name(files: dict[str, bytes]) -> None:

@@ -189,6 +189,22 @@ def test_like_without_a_tag_is_the_row_that_the_file_is(
     assert "sees 'linspace' frames; this model picks 'strided' ones" in caplog.text
 
 
+def test_results_say_whose_network_a_file_was_taken_for(
+    small: dict[str, WeightEntry], own: Path, tmp_path: Path
+) -> None:
+    """Answers of one file as two networks aren't mixed in one table."""
+    file, row = tmp_path / "mine.pth", "slowfast_r50_8x8x1:mmaction2/k400-256e-320p"
+    write(file, small[row], 7)
+    weights = parse(str(file)).origin()["weights"]
+    assert parse(str(file), row).origin()["weights"] == f"{weights} like {row}"
+    assert parse(str(file), "slowfast_r50_8x8x1").origin()["weights"] == f"{weights} like slowfast_r50_8x8x1"
+    command = ("predict", own / "video.mkv", "--model", file, "--out", tmp_path / "answers.csv")
+    run(*command, "--like", row)
+    other = "slowfast_r50_8x8x1:mmaction2-1x/k400-256e"
+    refused = run(*command, "--resume", "--like", other, status=1).output
+    assert f"made with weights {weights} like {row}, and this is weights {weights} like {other}" in refused
+
+
 def test_like_is_for_files(own: Path) -> None:
     for text in ("slowfast_tiny", str(own / "model")):
         with pytest.raises(InputError, match="says whose network a checkpoint file has"):

@@ -62,8 +62,12 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     assert good.exit_code == 0, good.output
     assert good.output.endswith("Nothing wrong, but worth a look: 2 short.\n")  # of 63 frames
     (sane / "empty").mkdir()
-    empty = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
-    assert empty.exit_code == 1 and f"The class folder 'empty' holds no clips.\n{good.output}" == empty.output
+    empty = CliRunner().invoke(main, ["check", str(sane), "--out", str(out)])
+    assert empty.exit_code == 1
+    assert "In folders and columns (1):\n  The class folder 'empty' holds no clips.\n" in empty.output
+    assert empty.output.endswith("1 problem found; worth a look, too: 2 short.\n")
+    written = json.loads(out.read_text())
+    assert (written["problems"], written["faults"]) == (1, ["The class folder 'empty' holds no clips."])
     table = parts / "all.csv"
     table.write_text("path,label,split\ntrain/a/x1.mkv,a,train\ntrain/b/y1.mkv,b,test\n")
     divided = CliRunner().invoke(main, ["check", str(table)]).output

@@ -480,6 +480,11 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
     ):
         refused = run_train(*wrong)
         assert refused.exit_code == 2 and message in " ".join(refused.stderr.split())
+    (numbered / "two.csv").write_text("path,labels\nclips/b/0.npy,a;b\nclips/a/1.npy,a\n")
+    charades = ["train", "Charades/SLOWFAST_16x8_R50", str(numbered / "two.csv"), "--dry-run", "--fps", "10"]
+    for options, message in (([], "2 classes: a, b"), (["--single-label"], "exactly one was asked for")):
+        told = click.testing.CliRunner().invoke(main, [*charades, *options])
+        assert message in told.output, told.output
     left, seen = run_train("nowhere.txt"), run_train(data, "--validate")
     assert left.exit_code == seen.exit_code == 0, left.output + seen.output
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"

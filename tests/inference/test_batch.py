@@ -133,6 +133,22 @@ def test_boxes_are_those_of_the_video_that_the_file_names(clips: list[str], tmp_
     assert [len(labels) for labels in columns["labels"]] == [0, 1]
 
 
+def test_boxes_that_were_corrected_are_read_anew(clips: list[str], tmp_path: Path) -> None:
+    network = make_model(ROI_NETWORKS["mean"])
+    network.clip_spec = roi_clip_spec()
+    save_pretrained(network, tmp_path / "model")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("0,0.2,0.1,0.1,0.6,0.9,1\n")
+    first, unused = (BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=k) for k in (1, 2))
+    corner = first({"path": clips[:1]})["x1"][0][0]
+    boxes.write_text("0,0.2,0.2,0.1,0.6,0.9,1\n")
+    second = BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=1)
+    assert second != first
+    assert second({"path": clips[:1]})["x1"][0][0] == pytest.approx(2 * corner)
+    with pytest.raises(InputError, match="holds other boxes on this worker than where the job was made"):
+        unused({"path": clips[:1]})
+
+
 @pytest.mark.parametrize("task", ["predict", "timeline", "features", "detect"])
 def test_what_lies_with_the_settings_ends_the_job(task: Task, clips: list[str], tmp_path: Path) -> None:
     network = make_model(ROI_NETWORKS["mean"] if task == "detect" else SMALL)

@@ -305,6 +305,7 @@ def test_the_model_and_the_random_state_stay_as_they_were(model: SlowFast, video
         ({"source": ["a.mp4", "b.mp4"]}, InputError, "reads one video.*got list"),
         ({"source": np.zeros((9, 48, 48, 3), np.uint8)}, InputError, "reads one video.*got ndarray"),
         ({"source": b""}, VideoError, "empty"),
+        ({"source": EXAMPLE.parent}, InputError, r"is a folder of videos; time one of them\."),
     ],
 )
 def test_what_is_refused(

@@ -532,6 +532,8 @@ def test_command_line_refuses_in_one_sentence() -> None:
     run = CliRunner().invoke(main, ["verify", "--stage", "color"])
     assert run.exit_code == 1
     assert run.output.startswith("Error: There is no stage 'color'.")
+    run = CliRunner().invoke(main, ["verify", "--no-weights"])
+    assert run.exit_code == 2 and "--no-weights says how --model is checked" in run.output
     run = CliRunner().invoke(main, ["verify", "--like", "slowfast_tiny"])
     assert "give --model too" in run.output
 

@@ -127,11 +127,12 @@ def answer_each(found: Found, target: Target, maker: Callable[[], Begin], *, tol
     """
     if found.is_done(target.path):
         return
+    begin = maker() if found.sources else None  # what it refuses leaves no file
     with target:
         for failure in found.failures:
             target.failed(failure.source, failure.error or "")
-        if found.sources:
-            _answer(found.sources, target, maker())
+        if begin:
+            _answer(found.sources, target, begin)
     target.end(found, told=told)
 
 

@@ -24,7 +24,7 @@ from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_video
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import hash_file, written_whole
 from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
 from slowfast_zoo.naming import ModelRef
@@ -127,7 +127,7 @@ def detect_command(
     from slowfast_zoo.runtime.devices import to_device
 
     chosen = _Persons.checked(persons)
-    earlier = {}
+    earlier = {"boxes_sha256": ""}
     if persons["detector"]:
         device = to_device(how["device"])
         persons["detector"] = detector_for(persons["detector"], device)
@@ -135,6 +135,8 @@ def detect_command(
             earlier["detector"] = "person"
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
+    if persons["boxes"]:
+        settings["boxes_sha256"] = hash_file(persons["boxes"])[:16]
     out = videos.file(out)
     columns = ("source", "error", *_FACTS, *settings, *videos.columns)
     kept = {"resume": resume, "columns": columns, "settings": settings, "earlier": earlier}
@@ -152,8 +154,8 @@ def detect_command(
     chosen = dataclasses.replace(chosen, strict=many)
 
     def maker() -> Begin:
-        choice = {name: persons[name] for name in ("detector", "every_seconds", "box_score")}
-        making = DetectionMaker(model.load(), score=score, topk=topk, fps=fps, **choice, **prepared(how))
+        choice = {name: persons[name] for name in ("detector", "every_seconds", "box_score")} | prepared(how)
+        making = DetectionMaker(model.load(), score=score, topk=topk, fps=fps, **choice)
         if len(found.sources) > 1:
             making.runner(None)  # what it refuses is no video's fault
         return lambda source, alone: making.begin(source, chosen.of(source), alone=alone)

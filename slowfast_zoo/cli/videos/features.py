@@ -79,7 +79,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
 )
 @opt.overwrite
 @click.option("--compare", nargs=2, type=FILE, metavar="A B", help="Compare two files instead, row by row.")
-@opt.as_json
+@click.option("--json", "as_json", is_flag=True, help="Print what --compare finds as JSON.")
 def features_command(
     videos: Videos,
     out: Path | None,
@@ -101,6 +101,10 @@ def features_command(
     that decides about them. The exit status is 1 if a video failed, or a row differs.
     """
     if compare:
+        if videos.given or opt.typed(but=("paths", "compare", "as_json")):
+            raise click.UsageError(
+                "--compare looks at its two files alone; leave out videos and options other than --json."
+            )
         from slowfast_zoo.inference.features.files import compare_features
 
         result = compare_features(*compare)
@@ -109,6 +113,8 @@ def features_command(
         raise click.exceptions.Exit(int(differ))
     if out is None or not videos.given:
         raise click.UsageError("Name videos and a folder with --out, or two files with --compare.")
+    if as_json:
+        raise click.UsageError("--json is how --compare answers; features are written to --out.")
     published = find_recipe(recipe)
     form = form or (published.format if published else "npz")
     found = videos.find()

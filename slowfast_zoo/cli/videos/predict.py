@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -80,11 +81,12 @@ def predict_command(
     found = videos.left(results.known)
     if found.is_done(out):
         return
-    total = found.total
-    chosen = click.get_current_context().get_parameter_source("topk")
-    best = topk if chosen is click.core.ParameterSource.COMMANDLINE else 1
+    total, best = found.total, topk if opt.typed(["topk"]) else 1
+    asked = click.get_current_context().command
 
     def tell(source: Any, prediction: Prediction) -> None:
+        if prediction.error:
+            prediction = dataclasses.replace(prediction, error=opt.in_options(prediction.error, asked))
         results.write({**prediction.to_row(), "address": address_of(source)})
         if results.is_table or (out is not None and prediction.error):
             text = table_block(prediction) if total == 1 else table_row(prediction, best)
@@ -93,10 +95,9 @@ def predict_command(
 
     predictions: Iterator[Prediction] = iter(())
     if found.sources:
-        network = model.load()
         from slowfast_zoo.inference.predict import predict_many
 
-        fast, prepared = made_fast(network, how)
+        fast, prepared = made_fast(model.load, how)
         options = {"views": views, "topk": topk, "fps": fps, **prepared}
         predictions = predict_many(fast, found.sources, **options)
     tally = Tally(total, found)

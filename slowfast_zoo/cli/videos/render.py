@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -66,31 +65,20 @@ def render_command(
 
     source = one_video(source)
     if out.suffix.lower() == ".png":
-        if typed := _typed(but=_OF_SHEETS):
+        if typed := opt.typed(but=_OF_SHEETS):
             raise InputError(f"Only .mp4 and .gif take {typed}; a sheet shows what the model sees.")
         contact_sheet(model.entry or model.load(), source, out, views=views, fps=fps)
         echo(f"Wrote {out}")
         return
     check_drawable(source, out, seconds=seconds, fps=fps)
-    network = model.load().to(to_device(device))
+    place = to_device(device)
+    network = model.load().to(place)
     asked: Any = network
     if persons["boxes"] or persons["detector"] or network.spec.roi is not None:
-        if _typed(["views"]):
+        if opt.typed(["views"]):
             raise InputError("Leave out --views: persons are looked at once in each key frame.")
         asked = detect(network, source, score=score, topk=topk, fps=fps, **persons)
-    elif typed := _typed(_OF_PERSONS):
+    elif typed := opt.typed(_OF_PERSONS):
         raise InputError(f"Only with --boxes or --detector does render take {typed}: they are of persons.")
     answer = render(asked, source, out, topk=topk, seconds=seconds, views=views, fps=fps)
     echo(f"Wrote {out}: {answer!r}")
-
-
-def _typed(names: Collection[str] | None = None, but: Collection[str] = ()) -> str:
-    """Those of the parameters (None: of all) that were given, as they are spelled."""
-    context = click.get_current_context()
-    return ", ".join(
-        option.opts[0]
-        for option in context.command.params
-        if (names is None or option.name in names)
-        and option.name not in but
-        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-    )

@@ -166,13 +166,14 @@ class Videos:
 
 def _missing(source: Any) -> str | None:
     """The sentence about a path where nothing is; None of everything else."""
+    from slowfast_zoo.video.decoding.images import is_pattern
     from slowfast_zoo.video.decoding.sources import is_url, local_path, mode_of, not_there
 
     if not isinstance(source, (str, Path)) or is_url(source):
         return None
     path = local_path(source)
     try:
-        return not_there(path) if mode_of(path) is None else None
+        return not_there(path) if mode_of(path) is None and not is_pattern(path) else None
     except VideoError as error:
         return str(error)
 
@@ -196,8 +197,8 @@ def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
     listing = list_videos(folder, recursive=recursive)
     found = [str(video) for video in listing.videos]
     if not found and not recursive:
-        found = [str(source) for source in expand_sources(text)]  # a folder of frames
-    elif not found:
+        return [str(source) for source in expand_sources(text)]  # a folder of frames, all of them looked at
+    if not found:
         raise VideoError(f"The folder '{folder}' and those inside it hold no videos.")
     for what, count in listing.skipped.items():
         skipped["folders inside (-r searches them)" if what == "folders inside" else what] += count

@@ -106,7 +106,12 @@ rules = opt.bundle(
     " without ending, a folder, and --format.",
 )
 @click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
-@sources.resume
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a folder --out: only videos that it has no answer for are looked at. One file that is"
+    " there is left as it is, whatever it holds.",
+)
 def timeline_command(
     videos: Videos,
     model: ModelRef,
@@ -142,6 +147,7 @@ def timeline_command(
         found = videos.left(target.known)
     else:
         target, found = _File(videos.file(out), form, count=found.total), found.part(videos.shard)
+        click.get_current_context().find_root().obj = None  # after Ctrl-C there is nothing to go on with
         if resume and out is None:
             raise InputError("--resume needs --out, what to go on with.")
         if out is not None and out.exists():
@@ -152,7 +158,7 @@ def timeline_command(
                 return
 
     def maker() -> Begin:
-        fast, prepared = made_fast(model.load(), how)
+        fast, prepared = made_fast(model.load, how)
         making = TimelineMaker(fast, *made, views=views, fps=fps, **prepared)
         if len(found.sources) > 1:
             making.runner(None)  # what it refuses is no video's fault
@@ -300,7 +306,7 @@ def watch_command(
     settings = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     if len(settings) < len(pairs):
         raise InputError("--option is NAME=VALUE, such as rtsp_transport=udp, and each name once.")
-    fast, prepared = made_fast(model.load(), how)
+    fast, prepared = made_fast(model.load, how)
     place: Any = sys.stdin.buffer if source == "-" else int(source) if source.isdecimal() else source
     answers = watch(fast, place, options=settings, **options, **prepared)
     for answer in answers:

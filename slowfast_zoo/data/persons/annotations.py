@@ -234,6 +234,18 @@ def is_person_data(source: str | Path) -> bool:
     return kind_of(path) == "file" and _form(path) is not None
 
 
+def refuse_persons(source: str | Path, why: str = "this network classifies whole clips") -> None:
+    """Refuses a file that annotates persons, where only lists of clips are taken.
+
+    Raises:
+        DataError: says so, and why.
+    """
+    if is_person_data(source):
+        raise DataError(
+            f"'{source}' annotates persons in boxes, and {why}; models and recipes named *_roi take them."
+        )
+
+
 def read_persons(
     source: str | Path,
     *,

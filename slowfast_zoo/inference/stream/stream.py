@@ -34,6 +34,7 @@ from slowfast_zoo.inference.runner import BatchRunner, Job, answered, frames_on
 from slowfast_zoo.inference.stream.arrived import Arrived, Walk
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views, pipeline_for, plan_clips, view_counts
 from slowfast_zoo.video.decoding.video import Frame, checked_fps
 from slowfast_zoo.video.sampling import checked_seconds, is_number
@@ -107,7 +108,7 @@ class Stream:
         max_lag_seconds: an answer that would be older is left out; None: whatever the hop and the network's
             time make of it.
         on_result: called with every answer as soon as it is there, by the network's thread.
-        views: of each window, as for ``predict``.
+        views: of each window, as for ``predict``, with one clip.
         topk: as for ``predict``.
         fps: frames per second, which some clip specs need; None: as the seconds of the frames tell.
         device: as for ``predict``.
@@ -140,7 +141,7 @@ class Stream:
         self._topk, self._fps, self._views = check_topk(topk), checked_fps(fps), views
         self._runner = BatchRunner(model, engine, precision, device)
         self._frames_on = frames_on(self._runner.model)
-        view_counts(model.clip_spec, views)
+        _check_views(model.clip_spec, views)
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
         self._most, self._tell, self._clock = max_lag_seconds, on_result, clock
 
@@ -346,6 +347,16 @@ class Stream:
             lag_seconds=lag,
             skipped_hops=ready.window.number - self._answered - 1,
             gap=ready.gaps > self._gaps_answered,
+        )
+
+
+def _check_views(clip_spec: ClipSpec, views: Views) -> None:
+    """Refuses what is no views, and several clips, which would be the same ones again and again."""
+    clips, crops = view_counts(clip_spec, views)
+    if clips > 1:
+        raise InputError(
+            f"A window of a stream is as long as one clip, and views are {clips} clips: give views='quick',"
+            f" or 1 clip and {counted(crops, 'crop')}."
         )
 
 

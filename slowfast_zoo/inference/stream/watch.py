@@ -56,7 +56,7 @@ def watch(
             time make of it.
         on_result: called with every answer as soon as it is there, by another thread; the iteration, which
             has to go on for frames to be read, gives it with the next frame.
-        views: of each window, as for ``predict``.
+        views: of each window, as for ``predict``, with one clip.
         topk: as for ``predict``.
         options: FFmpeg's for the source, such as ``{"rtsp_transport": "udp"}`` or, for a camera,
             ``{"video_size": "1280x720", "framerate": "30"}``.

@@ -302,6 +302,9 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
             Stream(model, hop_seconds=hop)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="max_lag_seconds is 0"):
         Stream(model, max_lag_seconds=0)
+    with pytest.raises(InputError, match="views are 2 clips: give views='quick', or 1 clip and 3 crops"):
+        Stream(model, views=(2, 3))
+    Stream(model, views=(1, 3)).close()
     with Stream(model) as stream:
         stream.push(FRAMES[0], 7.0)
         with pytest.raises(InputError, match=r"is 5 s, behind one of 7 s; accepted: later ones, .* gap=True"):
