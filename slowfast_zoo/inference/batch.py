@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from slowfast_zoo.errors import (
+    FAULTS,
     NO_VIDEOS_FAULT,
     InputError,
     SlowFastZooError,
@@ -72,9 +73,6 @@ _MODELS = 2
 
 _EMPTY: dict[str, Any] = {"string": "", "int": 0, "float": np.nan, "double": np.nan, "boolean": False}
 _DTYPES = {"int": np.int32, "float": np.float32, "double": np.float64, "boolean": np.bool_}
-
-_FAULTS = (SlowFastZooError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError)
-"""What a video may end in that is no reason to end a job."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -556,7 +554,7 @@ def _told(answer: Callable[[Any], Row], source: Any) -> Row:
         return row | answer(source)
     except NO_VIDEOS_FAULT:
         raise
-    except _FAULTS as error:
+    except FAULTS as error:
         if not isinstance(error, SlowFastZooError):  # a fault of ours rather than of the video
             _LOGGER.warning("'%s' failed.", row["source"], exc_info=error)
         return row | {"error": reason_of(error)}
