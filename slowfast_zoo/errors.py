@@ -103,6 +103,9 @@ class MissingDependencyError(SlowFastZooError, ImportError):
     """An optional package is needed; the message says which extra brings it."""
 
 
+FAULTS = (SlowFastZooError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError)
+"""What a video may end in that is no reason to end a job."""
+
 NO_VIDEOS_FAULT = (DownloadError, ExportError, MissingDependencyError)
 """What lies with the model or the machine, whichever video is at hand: it ends a job of many."""
 

@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
 
-    dataset = load_dataset("videofolder", data_dir=options.videos, split="train")
+    # data_files: else names with a word such as "test" in them would be taken for other parts of the data.
+    files = {"data_dir": options.videos, "data_files": "**"}
+    dataset = load_dataset("videofolder", **files, split="train")
     dataset = dataset.cast_column("video", Video(decode=False))
     predictor = BatchPredictor(options.model)
     dataset = dataset.map(predictor, batched=True, batch_size=8, num_proc=options.workers)

@@ -26,7 +26,7 @@ def main() -> None:
 
     known = set()
     for file in options.answers.glob("*.parquet"):
-        known.update(parquet.read_table(file, columns=["source"])["source"].to_pylist())
+        known.update(parquet.read_table(file, columns=["path"])["path"].to_pylist())
     paths = [str(path) for path in sorted(options.videos.rglob("*")) if path.is_file()]
     missing = [path for path in paths if path not in known]
     print(f"{len(paths) - len(missing)} answered before, {len(missing)} to do", flush=True)
@@ -39,6 +39,7 @@ def main() -> None:
     rows = rows.map_batches(
         BatchPredictor,
         fn_constructor_args=(options.model,),
+        fn_constructor_kwargs={"keep": ["path"]},  # "source" is made for people, without odd letters
         compute=ActorPoolStrategy(size=options.actors),
         num_cpus=options.cpus,
         batch_size=8,

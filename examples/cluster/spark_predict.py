@@ -30,12 +30,13 @@ def main() -> None:
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 8)
     known = set()
     for file in options.answers.glob("part-*.parquet"):
-        known.update(row.source for row in spark.read.parquet(str(file)).select("source").collect())
+        known.update(row.path for row in spark.read.parquet(str(file)).select("path").collect())
     paths = [str(path) for path in sorted(options.videos.rglob("*")) if path.is_file()]
     missing = [path for path in paths if path not in known]
     print(f"{len(paths) - len(missing)} answered before, {len(missing)} to do", flush=True)
 
-    predictor = BatchPredictor(options.model)
+    predictor = BatchPredictor(options.model, keep=["path"])  # "source" is for people, without odd letters
+    schema = "path string, " + predictor.schema
 
     def answer(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -47,7 +48,7 @@ def main() -> None:
         part = missing[first * options.per_task : (first + jobs) * options.per_task]
         rows = spark.createDataFrame([(path,) for path in part], "path string")
         rows = rows.repartition(-(-len(part) // options.per_task))
-        rows.mapInPandas(answer, predictor.schema).write.mode("append").parquet(str(options.answers))
+        rows.mapInPandas(answer, schema).write.mode("append").parquet(str(options.answers))
     spark.stop()
 
 

@@ -23,10 +23,15 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help="of the shards, such as 3/16")
     options = parser.parse_args()
 
-    options.answers.mkdir(exist_ok=True)
     number, count = map(int, options.part.split("/"))
+    if not 1 <= number <= count:
+        parser.error(f"--part is {options.part}; parts are counted from 1, such as 3/16")
+    shards = wds.shardlists.expand_urls(options.shards)
+    if len({Path(shard).stem for shard in shards}) < len(shards):
+        parser.error("two shards have the same name, by which answers are called: do them one after another")
+    options.answers.mkdir(parents=True, exist_ok=True)
     predictor = BatchPredictor(options.model, column=options.ending, keep=["__key__"])
-    for shard in wds.shardlists.expand_urls(options.shards)[number - 1 :: count]:
+    for shard in shards[number - 1 :: count]:
         target = options.answers / f"{Path(shard).stem}.jsonl"
         if target.exists():
             continue

@@ -188,6 +188,29 @@ class ViewsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         return int(counts[1]), int(counts[2])
 
 
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
+    """A side in pixels such as 256, or height x width such as 256x455, as ``export`` takes them."""
+
+    name = "size"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What the help shows."""
+        return "SIDE|HEIGHTxWIDTH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int]:
+        """One number, or the pair."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        sides = re.fullmatch(r"([1-9]\d{0,5})(?:[xX\u00d7]([1-9]\d{0,5}))?", value)
+        if sides is None:
+            self.fail(
+                f"'{value}' is neither a side such as 256 nor HEIGHTxWIDTH such as 256x455.", param, ctx
+            )
+        return (int(sides[1]), int(sides[2])) if sides[2] else int(sides[1])
+
+
 def choice(literal: Any) -> click.Choice[str]:
     """The values of a ``Literal`` as a choice."""
     return click.Choice(get_args(literal))

@@ -146,7 +146,12 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None, overwrit
 @opt.engine_precision
 @opt.calibration
 @opt.min_agreement
-@click.option("--size", type=click.IntRange(1), help="Side of a view in pixels.  [default: as published]")
+@click.option(
+    "--size",
+    type=opt.SizeType(),
+    help="Pixels of a view. For models that score persons: those of your films, as 256x455 for 16:9."
+    "  [default: a square with the side that was published]",
+)
 @opt.count("--repeats", 20, "Timed runs for the proof.")
 @opt.overwrite
 def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **options: Any) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from slowfast_zoo.errors import (
+    FAULTS,
     NO_VIDEOS_FAULT,
     InputError,
     SlowFastZooError,
@@ -72,9 +73,6 @@ _MODELS = 2
 
 _EMPTY: dict[str, Any] = {"string": "", "int": 0, "float": np.nan, "double": np.nan, "boolean": False}
 _DTYPES = {"int": np.int32, "float": np.float32, "double": np.float64, "boolean": np.bool_}
-
-_FAULTS = (SlowFastZooError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError)
-"""What a video may end in that is no reason to end a job."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -400,14 +398,19 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
 
 
 class _Kept:
-    """What a process has loaded.
+    """What a process has loaded, and what the one that it was forked from had: made before anything is.
 
     Attributes:
         process: its number; a forked one begins anew.
+        forked: whether it was forked from one in which torch was loaded.
+        openvino, gpu: whether that one had OpenVINO loaded, or used a GPU.
     """
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        self.forked = self.process != _imported_in and "torch" in sys.modules
+        self.openvino = self.forked and "openvino" in sys.modules
+        self.gpu = self.forked and sys.modules["torch"].cuda.is_initialized()
         self.lock = threading.Lock()
         self.workers: dict[str, Answer] = {}
 
@@ -419,18 +422,17 @@ _kept = _Kept()
 def _answer(key: str) -> Answer:
     """What answers with these settings, loaded by the first call in each process."""
     global _kept
-    forked = os.getpid() != _imported_in and "torch" in sys.modules
     if _kept.process != os.getpid():
         _kept = _Kept()  # the lock may be held by a thread that isn't in this process
     with _kept.lock:
-        answer = _kept.workers.pop(key, None) or _loaded(json.loads(key), forked)
+        answer = _kept.workers.pop(key, None) or _loaded(json.loads(key), _kept)
         _kept.workers[key] = answer
         while len(_kept.workers) > _MODELS:
             del _kept.workers[next(iter(_kept.workers))]
         return answer
 
 
-def _loaded(settings: dict[str, Any], forked: bool) -> Answer:
+def _loaded(settings: dict[str, Any], process: _Kept) -> Answer:
     """The model, ready for its task, with torch's threads set."""
     import torch
 
@@ -438,8 +440,8 @@ def _loaded(settings: dict[str, Any], forked: bool) -> Answer:
 
     threads = settings["threads"] or given_threads() or torch.get_num_threads()
     # OpenMP's threads stay behind in the process that this one was forked from, and are waited for.
-    torch.set_num_threads(1 if forked else min(threads, usable_cpus()))
-    if settings["device"] is None and forked and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    torch.set_num_threads(1 if process.forked else min(threads, usable_cpus()))
+    if settings["device"] is None and process.gpu:
         raise InputError("A process that was forked from one that uses a GPU can't use it: spawn workers.")
     reference = parse(settings["model"])
     if reference.entry is None and reference.origin()["weights"] != settings["weights"]:
@@ -450,19 +452,19 @@ def _loaded(settings: dict[str, Any], forked: bool) -> Answer:
     options = {
         "views": settings["views"] if isinstance(settings["views"], str) else tuple(settings["views"]),
         "device": to_device(settings["device"]),
-        "engine": _engine(settings["engine"], forked),
+        "engine": _engine(settings["engine"], process),
         "precision": settings["precision"],
     }
     return _TASKS[settings["task"]](reference.load(), settings, options)
 
 
-def _engine(engine: EngineName, forked: bool) -> EngineName:
+def _engine(engine: EngineName, process: _Kept) -> EngineName:
     """An engine that computes in this process: OpenVINO's threads can't be had again after a fork.
 
     Raises:
         InputError: it is asked for.
     """
-    if not forked or "openvino" not in sys.modules:
+    if not process.openvino:
         return engine
     if engine == "openvino":
         raise InputError(
@@ -564,7 +566,7 @@ def _told(answer: Callable[[Any], Row], source: Any) -> Row:
         return row | answer(source)
     except NO_VIDEOS_FAULT:
         raise
-    except _FAULTS as error:
+    except FAULTS as error:
         if not isinstance(error, SlowFastZooError):  # a fault of ours rather than of the video
             _LOGGER.warning("'%s' failed.", row["source"], exc_info=error)
         return row | {"error": reason_of(error)}

@@ -6,9 +6,12 @@ scripts; here none of that happens.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import re
+import stat
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+FORGOTTEN_SECONDS = 3600
+"""After which an upload is deleted."""
 MOST_JSON_BYTES = 8 * 2**20
 """Of a request that isn't an upload: pictures of a webcam are the largest."""
 _FORM_BYTES = 2**20
@@ -30,6 +35,8 @@ _CONTENT_POLICY = (
     " connect-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'self';"
     " form-action 'self'"
 )
+_ONCE = (b"host", b"origin", b"content-type", b"content-length")
+"""Headers that decide: where one is there twice, the page may read the other one."""
 _FETCHED = re.compile(r"/(?:proxy=|file[=/]\s*[a-z][a-z0-9+.-]+:)", re.IGNORECASE)
 """Routes by which the server would fetch an address for a visitor."""
 
@@ -68,7 +75,8 @@ class Guard:
             await send(message)
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._refusal(scope["path"], scope["method"], headers)
+        refusal = _refusal_of_names([name for name, _ in scope["headers"]])
+        refusal = refusal or self._refusal(scope["path"], scope["method"], headers)
         if refusal is None and scope["method"] == "POST" and not _is_form(headers):
             body, receive = await _read(receive, MOST_JSON_BYTES)
             refusal = self._refusal_of_body(body)
@@ -94,11 +102,14 @@ class Guard:
         if _FETCHED.search(path):
             return 403, "This page fetches nothing for others."
         if method == "POST" and _is_form(headers):
+            if not path.endswith("/gradio_api/upload"):  # others take files to where nobody deletes them
+                return 403, "This page takes files at /gradio_api/upload, and nowhere else."
             length = headers.get("content-length")
             if length is None or "transfer-encoding" in headers:  # in pieces, of which nobody knows the sum
                 return 411, "An upload has to say how large it is, by Content-Length."
             if not length.isdecimal() or int(length) > self._most_bytes + _FORM_BYTES:
                 return 413, f"The file is too large: this page takes up to {in_words(self._most_bytes)}."
+            _forget_broken_off(self._folder)
             if _stored(self._folder) + int(length) > self._most_stored:
                 return 507, "There is no room for further uploads at the moment; try again in some minutes."
         return None
@@ -122,6 +133,11 @@ class Guard:
             return found is not None and found.is_relative_to(self._folder) and found.is_file()
         except (OSError, ValueError, RuntimeError):  # a NUL byte, a ring of links
             return False
+
+
+def _refusal_of_names(names: list[bytes]) -> tuple[int, str] | None:
+    twice = [name.decode() for name in _ONCE if names.count(name) > 1]
+    return (400, f"The request has the header {twice[0]} twice; send it once.") if twice else None
 
 
 def is_loopback(host: str) -> bool:
@@ -159,6 +175,18 @@ def _paths(document: Any) -> Iterator[object]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
+
+def _forget_broken_off(folder: Path) -> None:
+    """Deletes what uploads have left that ended in the middle, which Gradio never does.
+
+    Whole ones are in folders of their own.
+    """
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and time.time() - facts.st_mtime > FORGOTTEN_SECONDS:
+                path.unlink()
 
 
 def _stored(folder: Path) -> int:

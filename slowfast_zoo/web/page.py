@@ -20,7 +20,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.web.drawing import WELCOME, answer_html, calls_html, live_html
 from slowfast_zoo.web.examples import Example, copy_examples
-from slowfast_zoo.web.guard import Guard, in_words, is_loopback
+from slowfast_zoo.web.guard import FORGOTTEN_SECONDS, Guard, in_words, is_loopback
 from slowfast_zoo.web.offers import Models, Offer
 from slowfast_zoo.web.studio import MOST_STREAMS, VIEWS, Answer, Asked, Studio, as_code, as_command
 
@@ -36,8 +36,6 @@ element.addEventListener("click", (event) => {
 """
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """No spinner of Gradio's, and no entry in its programming interface."""
-_FORGOTTEN_SECONDS = 3600
-"""After which an upload is deleted."""
 _LIVE_SECONDS = 600
 
 
@@ -124,7 +122,7 @@ def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs
     """
     import gradio as gr
 
-    cleaning = (300, _FORGOTTEN_SECONDS)
+    cleaning = (300, FORGOTTEN_SECONDS)
     with gr.Blocks(title="slowfast_zoo", analytics_enabled=False, delete_cache=cleaning) as page:
         gr.HTML('<div class="sfz-title"><h1>slowfast_zoo</h1><p>What happens in a video, and when.</p></div>')
         with gr.Tab("Video"):
@@ -144,6 +142,8 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             video = gr.Video(show_label=False, sources=["upload"], height=330, elem_id="sfz-video")
+            # Gradio takes them for uploads, because they lie there too, and would delete them as such.
+            video.keep_in_cache.update(str(example.path) for example in examples)
             gr.HTML(f'<p class="sfz-dim">Up to {limit}; deleted after an hour.</p>')
             cards = gr.HTML(_cards(examples), js_on_load=_PICK)
             chosen = _choices(gr, studio.models)

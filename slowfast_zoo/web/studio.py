@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import shutil
 import tempfile
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from slowfast_zoo.data.persons.boxes import PersonBoxes
-from slowfast_zoo.errors import InputError, SlowFastZooError, quoted
+from slowfast_zoo.errors import FAULTS, InputError, SlowFastZooError, quoted
 from slowfast_zoo.inference.detect.detect import DetectionMaker
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.engines import EngineName
-from slowfast_zoo.inference.predict import Prediction, predict
+from slowfast_zoo.inference.predict import Prediction, predict, reason_of
 from slowfast_zoo.inference.render.render import contact_sheet
 from slowfast_zoo.inference.segments import SegmentRules
 from slowfast_zoo.inference.stream.stream import Stream, StreamResult
@@ -25,7 +26,7 @@ from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.spec import views_name
-from slowfast_zoo.video.decoding.sources import LIST_ADVICE
+from slowfast_zoo.video.decoding.sources import LIST_ADVICE, display_name
 from slowfast_zoo.video.windows import Grid
 from slowfast_zoo.web.offers import Models
 
@@ -40,6 +41,7 @@ MOST_WINDOWS = 3000
 """Of a timeline: more would keep everybody else waiting."""
 MOST_STREAMS = 4
 """Webcams at once: each keeps a network busy."""
+_LOGGER = logging.getLogger(__name__)
 _STOPPED = "Stopped: what was known by then is shown."
 _UPDATE_SECONDS = 0.7
 _IDLE_SECONDS = 20.0
@@ -113,18 +115,22 @@ class Studio:
             yield Answer("", error="Choose a video first, or take one of the examples.", finished=True)
             return
         known = Answer(video.name)
-        stop, results = self._begin(session)
+        stop: threading.Event | None = None
         try:
+            stop, results = self._begin(session)
             for answer in self._steps(known, video, asked, stop, results):
                 if self._stops.get(session) is not stop:
                     return
                 known = answer
                 yield answer
-        except SlowFastZooError as error:
-            if self._stops.get(session) is not stop:
+        except FAULTS as error:
+            if not isinstance(error, SlowFastZooError):
+                _LOGGER.warning("'%s' failed.", display_name(video.name), exc_info=error)
+            if stop is not None and self._stops.get(session) is not stop:
                 return
-            sentence = str(error).replace(str(video), video.name).replace(str(video.parent), "")
-            sentence = sentence.replace(LIST_ADVICE, "")
+            sentence = reason_of(error).replace(str(video), video.name).replace(LIST_ADVICE, "")
+            for folder in (video.parent, self._folder):
+                sentence = sentence.replace(str(folder), "")
             yield dataclasses.replace(known, error=sentence, note="", finished=True)
 
     def stop(self, session: str) -> None:

@@ -103,6 +103,19 @@ def test_other_views_are_refused(text: str) -> None:
         options.ViewsType().convert(text, None, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("256", 256), ("256x455", (256, 455)), ("224\u00d7398", (224, 398))]
+)
+def test_sizes(text: str, size: object) -> None:
+    assert options.SizeType().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "256x0", "256x", "x455", "256x455x3", "2.5"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither a side such as 256 nor HEIGHTxWIDTH"):
+        options.SizeType().convert(text, None, None)
+
+
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert printable("a\x1b[31mb\x9bc\rd\x07") == "a\\u001b[31mb\\u009bc\\u000dd\\u0007"
     assert printable("\udcff.mp4 \u202ecod.exe") == "\\udcff.mp4 \\u202ecod.exe"

@@ -32,6 +32,8 @@ def make_clips(folder: Path, count: int, broken: int) -> list[str]:
     """Small videos, some of which are none; all paths, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:04}.mp4" for number in range(count)]
+    # A word that parts of data sets are called by, and a letter that isn't shown.
+    paths[0] = folder / "train_\u00ad1.mp4"
     every = count // broken if broken else count + 1
     for number, path in enumerate(paths):
         if number % every == every // 2 and number // every < broken:

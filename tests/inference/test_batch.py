@@ -299,6 +299,20 @@ def test_engines_that_a_fork_breaks_are_not_taken(
     assert [bool(error) for error in auto["error"]] == [False, True, False]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody forks")
+def test_a_forked_process_loads_two_models_for_an_engine(clips: list[str], folder: Path) -> None:
+    code = (
+        "import multiprocessing, sys; from slowfast_zoo import BatchPredictor\n"
+        f"made = [BatchPredictor({str(folder)!r}, engine='openvino', topk=topk) for topk in (1, 2)]\n"
+        "assert 'openvino' not in sys.modules\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        f"    for one in made: print(pool.apply(one, ({{'path': {clips!r}}},))['label_1'].tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == second == str(BatchPredictor(folder)({"path": clips})["label_1"].tolist())
+
+
 def test_threads_are_those_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")

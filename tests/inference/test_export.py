@@ -298,9 +298,10 @@ def test_wrong_models_sizes_and_places(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="can't be written"):
         export(make_model(), tmp_path / "file" / "net.pt2", repeats=1)
     model = make_model()
-    model.provenance = {"when": object()}
-    with pytest.raises(ExportError, match="can't hold them"):
-        export(model, tmp_path / "net.pt2", repeats=1)
+    for value in (object(), "caf\udce9.pth"):
+        model.provenance = {"file": value}
+        with pytest.raises(ExportError, match="can't hold them"):
+            export(model, tmp_path / "net.pt2", repeats=1)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -343,6 +344,10 @@ def test_command(saved: Path, tmp_path: Path) -> None:
     assert "same logits: largest difference" in done.output
     assert "eager p50" in done.output and "exported p50" in done.output
     assert out.is_file()
+    done = CliRunner().invoke(main, ["export", str(out), *options, "--overwrite", "--size", "32x57"])
+    assert done.exit_code == 0, done.output
+    contract = json.loads((tmp_path / "net.pt2.json").read_text(encoding="utf-8"))
+    assert contract["input"]["shape"][-2:] == [32, 57]
 
 
 def test_command_fails_when_the_file_differs(

@@ -276,6 +276,17 @@ def test_all_views_are_shown(tmp_path: Path) -> None:
         contact_sheet(model, frames, tmp_path / "more.png", views=(11, 3))
 
 
+@pytest.mark.parametrize(("height", "width"), [(30, 60), (60, 30), (45, 45)])
+def test_tiles_keep_the_shape_of_their_pictures(height: int, width: int) -> None:
+    pictures = [*flat(4, height, width, 200)]
+    sheet = np.asarray(drawing.tiles(pictures, ["1"] * 4, [False] * 4, 60, 2))
+    found = (sheet == 200).all(axis=-1)
+    high = 60 * height // width
+    rows, columns = np.flatnonzero(found[:, 30]), np.flatnonzero(found[high // 2])
+    assert len(rows) == 2 * high and len(columns) == 2 * 60
+    assert found.sum() == 4 * 60 * high
+
+
 def test_the_sheets_seconds_are_a_players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, shown = uneven(tmp_path / "in.mkv", UNEVEN), list[str]()
 

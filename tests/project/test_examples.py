@@ -40,6 +40,23 @@ def test_it_runs_and_says_what_it_should(name: str, tmp_path: Path) -> None:
     assert SAYS[name] in run(name, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("part", "shards", "sentence"),
+    [
+        ("0/2", "a.tar b.tar", "--part is 0/2; parts are counted from 1"),
+        ("3/2", "a.tar b.tar", "--part is 3/2; parts are counted from 1"),
+        ("1/2", "train/a.tar val/a.tar", "two shards have the same name"),
+    ],
+)
+def test_no_shard_is_left_out_silently(part: str, shards: str, sentence: str, tmp_path: Path) -> None:
+    lists = "types.SimpleNamespace(expand_urls=str.split)"
+    package = f"import sys, types; sys.modules['webdataset'] = types.SimpleNamespace(shardlists={lists})\n"
+    script = str(EXAMPLES / "cluster" / "webdataset_predict.py")
+    command = [sys.executable, "-c", package + OFFLINE, script, shards, "runs/answers", "--part", part]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 2 and sentence in done.stderr, done.stderr
+
+
 def test_fine_tuning_learns(tmp_path: Path) -> None:
     *epochs, held_back = run("finetune.py", tmp_path).splitlines()
     losses = [float(line.rsplit(" ", 1)[1]) for line in epochs]

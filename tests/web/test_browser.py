@@ -265,6 +265,22 @@ def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> 
         served.close()
 
 
+def test_the_examples_outlive_uploads() -> None:
+    from gradio.route_utils import delete_files_created_by_app
+
+    served = pages.open_page(published_offers()[:1], device=torch.device("cpu"), port=0)
+    try:
+        visitor, folder = Visitor(served.local_url), Path(os.environ["GRADIO_TEMP_DIR"])
+        uploaded = Path(visitor.upload("mine.mp4", EXAMPLE.read_bytes()).json()[0])
+        example = folder / "examples" / "zoom_out.mp4"
+        for path, label in ((uploaded, "pan right"), (example, "zoom out")):
+            assert labels_of(visitor.look(str(path))[-1])[0] == label
+        delete_files_created_by_app(served, 0)
+        assert example.exists() and not uploaded.exists()
+    finally:
+        served.close()
+
+
 @pytest.mark.parametrize("title", HOSTILE)
 def test_hostile_uploads_are_refused_in_a_sentence(url: str, title: str) -> None:
     visitor = Visitor(url)

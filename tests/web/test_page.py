@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, MutableMapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -134,6 +135,23 @@ def test_without_a_video_or_with_a_broken_one_there_is_a_sentence(studio: Studio
         assert str(folder) not in answer.error and name in answer.error
         assert "predict_many" not in answer.error
         assert "<b>" not in answer_html(answer)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left", "FOLDER/x"), RuntimeError("broken"), MemoryError()], ids=repr
+)
+@pytest.mark.parametrize("where", ["contact_sheet", "mkdtemp"])
+def test_what_nobody_foresaw_ends_the_answer_too(
+    studio: Studio, where: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if isinstance(error, OSError):
+        error.filename = str(tmp_path / "x")
+    owner = studios if where == "contact_sheet" else tempfile
+    monkeypatch.setattr(owner, where, MagicMock(side_effect=error))
+    answer = last(studio, EXAMPLE)
+    assert answer.finished and answer.error and answer.error.startswith(type(error).__name__)
+    assert str(tmp_path) not in answer.error and not answer.note
+    assert (answer.prediction is not None) == (where == "contact_sheet")
 
 
 @pytest.mark.parametrize(
@@ -359,6 +377,17 @@ def test_the_examples_are_there(tmp_path: Path) -> None:
     assert found == {"zoom_out": "zoom out", "shaky_hand": "shake"}
 
 
+def test_the_examples_stay_when_uploads_are_deleted(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gradio = MagicMock()
+    gradio.Video.return_value.keep_in_cache = set()
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    pages.build_page(studio, copy_examples(tmp_path / "examples"), most_bytes=1, jobs=1)
+    kept = gradio.Video.return_value.keep_in_cache
+    assert kept == {str(path) for path in (tmp_path / "examples").iterdir()} and len(kept) == 3
+
+
 def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: dict[str, Any] = {}
 
@@ -519,7 +548,12 @@ def ask(tmp_path: Path) -> Callable[..., tuple[int, bytes, dict[str, str]]]:
         await send({"type": "http.response.body", "body": body})
 
     def request(
-        path: str, *, body: bytes | None = None, local: bool = True, **headers: str
+        path: str,
+        *,
+        body: bytes | None = None,
+        local: bool = True,
+        also: tuple[tuple[str, str], ...] = (),
+        **headers: str,
     ) -> tuple[int, bytes, dict[str, str]]:
         guard = Guard(echo, folder=folder, most_bytes=1000, most_stored=10_000, local=local)
         sent: list[Message] = []
@@ -537,7 +571,7 @@ def ask(tmp_path: Path) -> Callable[..., tuple[int, bytes, dict[str, str]]]:
             "type": "http",
             "method": "GET" if body is None else "POST",
             "path": path,
-            "headers": [(name.encode(), value.encode()) for name, value in named.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in (*named.items(), *also)],
         }
         asyncio.run(guard(scope, receive, send))
         got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
@@ -569,6 +603,22 @@ def test_other_names_of_this_machine_are_not_answered(ask: Any, host: str) -> No
 def test_its_own_names_are_answered(ask: Any, host: str) -> None:
     assert ask("/", host=host)[0] == 200
     assert ask("/gradio_api/queue/join", body=b"{}", host=host, origin=f"http://{host}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "other"),
+    [
+        ("content-type", "application/json", "multipart/form-data"),
+        ("content-length", "2", "2000000"),
+        ("host", "evil.example", "localhost"),
+        ("origin", "https://evil.example", "http://localhost"),
+    ],
+)
+def test_a_header_that_is_there_twice_decides_nothing(ask: Any, name: str, value: str, other: str) -> None:
+    sent = {name.replace("-", "_"): value}
+    status, said, _ = ask("/gradio_api/queue/join", body=b"{}", also=((name, other),), **sent)
+    assert status == 400 and f"the header {name} twice" in said.decode()
+    assert ask("/", also=(("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", "10.0.0.2")))[0] == 200
 
 
 def test_other_pages_may_not_use_it(ask: Any) -> None:
@@ -634,6 +684,13 @@ def test_uploads_have_a_size(ask: Any, length: str, status: int) -> None:
     assert got == status and (status == 200 or b"too large" in said)
 
 
+@pytest.mark.parametrize("path", ["/gradio_api/process_recording", "/gradio_api/component_server", "/upload"])
+def test_uploads_go_to_one_place(ask: Any, path: str) -> None:
+    kind = "multipart/form-data; boundary=B"
+    status, said, _ = ask(path, body=b"", content_type=kind, content_length="900")
+    assert status == 403 and b"takes files at /gradio_api/upload" in said
+
+
 @pytest.mark.parametrize("length", [{}, {"content_length": "9"}])
 def test_uploads_in_pieces_are_refused(ask: Any, length: dict[str, str]) -> None:
     sent = {"content_type": "multipart/form-data; boundary=B", "transfer_encoding": "chunked"} | length
@@ -648,6 +705,19 @@ def test_uploads_end_when_there_is_no_room(ask: Any, tmp_path: Path) -> None:
     (tmp_path / "uploads" / "much").write_bytes(bytes(9500))
     status, said, _ = ask("/gradio_api/upload", body=b"", content_type=kind, content_length="900")
     assert status == 507 and b"no room" in said
+
+
+def test_what_a_broken_off_upload_left_is_deleted(ask: Any, tmp_path: Path) -> None:
+    folder, hours_ago = tmp_path / "uploads", time.time() - 7200
+    (folder / "whole").mkdir()
+    left, coming, whole = folder / "tmpleft", folder / "tmpcoming", folder / "whole" / "a.mp4"
+    for path, size in ((left, 3000), (coming, 1000), (whole, 1000)):
+        path.write_bytes(bytes(size))
+    for path in (left, whole, folder / "whole"):
+        os.utime(path, (hours_ago, hours_ago))
+    kind = "multipart/form-data; boundary=B"
+    assert ask("/gradio_api/upload", body=b"", content_type=kind, content_length="900")[0] == 200
+    assert not left.exists() and coming.exists() and whole.exists()
 
 
 @pytest.mark.quick

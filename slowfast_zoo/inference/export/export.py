@@ -114,7 +114,8 @@ def export(
         precision: "float32" for the same logits; "float16" (every format) and "bfloat16" ("torch",
             "openvino") for about the same. "int8" ("openvino") as ``optimize`` makes it: its proof is how it
             agrees with float32, and its reference logits are the file's own.
-        size: side in pixels, or (height, width); None: the clip spec's test crop.
+        size: side in pixels, or (height, width); None: the clip spec's test crop. Networks that score persons
+            see whole pictures, which are no squares: give theirs, as 256x455 of a film of 16:9.
         repeats: timed runs of model and export, for the proof.
         overwrite: take the place of files that are there, those beside ``path`` too.
         calibration, min_agreement: for int8, as for ``optimize``.
@@ -311,11 +312,13 @@ def _contract(
 
 def _json(values: dict[str, Any]) -> str:
     try:
-        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise ExportError(
             f"Provenance and labels are written as JSON, which can't hold them: {error}."
         ) from error
+    return text
 
 
 def _files(path: Path, kind: FileFormat) -> list[Path]:

@@ -168,22 +168,30 @@ def output_size(width: int, height: int, *, smallest: int, largest: int) -> tupl
 def tiles(
     frames: Sequence[Frame], captions: Sequence[str], marked: Sequence[bool], side: int, columns: int
 ) -> Image:
-    """Square pictures in rows, each above its caption; the marked ones with a frame around them."""
+    """Pictures in rows, each above its caption; the marked ones with a frame around them.
+
+    Args:
+        frames: uint8 RGB (H, W, 3), all of one size.
+        captions: of each.
+        marked: whether each has a frame.
+        side: pixels that each is wide.
+        columns: pictures in a row.
+    """
     from PIL import Image, ImageDraw
 
     size = max(9, min(14, side // 8))
     gap, text = 4, size + 6
-    rows = -(-len(frames) // columns)
-    sheet = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + text + gap) - gap), BACKGROUND)
+    rows, high = -(-len(frames) // columns), max(1, round(side * frames[0].shape[0] / frames[0].shape[1]))
+    sheet = Image.new("RGB", (columns * (side + gap) - gap, rows * (high + text + gap) - gap), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for index, (frame, caption, mark) in enumerate(zip(frames, captions, marked, strict=True)):
-        x, y = index % columns * (side + gap), index // columns * (side + text + gap)
-        sheet.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.BOX), (x, y))
+        x, y = index % columns * (side + gap), index // columns * (high + text + gap)
+        sheet.paste(Image.fromarray(frame).resize((side, high), Image.Resampling.BOX), (x, y))
         if mark:
-            draw.rectangle((x, y, x + side - 1, y + side - 1), outline=ACCENT, width=max(2, side // 40))
+            draw.rectangle((x, y, x + side - 1, y + high - 1), outline=ACCENT, width=max(2, side // 40))
         color = ACCENT if mark else DIM
         draw.text(
-            (x + side / 2, y + side + text / 2), fitted(caption, side, size), color, font_of(size), "mm"
+            (x + side / 2, y + high + text / 2), fitted(caption, side, size), color, font_of(size), "mm"
         )
     return sheet
 

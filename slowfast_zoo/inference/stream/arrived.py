@@ -21,6 +21,9 @@ _RATES += tuple(Fraction(rate) for rate in (24, 25, 30, 48, 50, 60))
 _SAME_RATE = 4e-4
 """Of a rate: 29.97 and 30 are farther apart, and two seconds of stamps in milliseconds tell no more."""
 
+_MEASURED_SECONDS = 10.0
+"""At least, where so many have passed: a camera may change its rate, as in low light."""
+
 _TICKS = (Fraction(1, 1000), Fraction(1, 90000), Fraction(1, 10**9))
 """What containers and cameras count time in; the last one is for the others."""
 
@@ -56,7 +59,7 @@ class Arrived(Video):
         self.first = first
         self._times, self._end, self.rate = list(seconds), end, fps
         self._arrivals: list[float] = []
-        self._begin = (self._times[0], first) if self._times else (0.0, first)
+        self._begin = self._later = (self._times[0], first) if self._times else (0.0, first)
 
     @property
     def num_frames(self) -> int:
@@ -65,7 +68,9 @@ class Arrived(Video):
     def add(self, seconds: float, arrival: float) -> None:
         """The next frame begins at ``seconds``; it arrived at another time, by another clock."""
         if not self._times:
-            self._begin = (seconds, self.first)
+            self._begin = self._later = (seconds, self.first)
+        elif seconds - self._later[0] >= _MEASURED_SECONDS:
+            self._begin, self._later = self._later, (seconds, self.num_frames)
         self._times.append(seconds)
         self._arrivals.append(arrival)
 
@@ -103,7 +108,7 @@ class Arrived(Video):
 
     @property
     def fps_so_far(self) -> Fraction | None:
-        """As given, else measured from the first frame to the last, and one of the usual rates where near."""
+        """As given, else as the last 10 to 20 seconds have it, and one of the usual rates where near."""
         if self.rate is not None:
             return self.rate
         begin, first = self._begin
@@ -202,7 +207,8 @@ class Walk:
                 self._number = grid.number_behind(arrived, self._begin or 0.0, self._number, first)
                 continue
             if (stop := self._certain_stop(first)) > count:
-                first, stop = max(self._back(), self._start), count
+                # Of a rate that has just risen, the first frames may be gone.
+                first, stop = max(self._back(), arrived.first), count
                 if self._last is not None and first <= self._last.first_frame:
                     break
             self._last = window_of(arrived, number + len(windows), first, stop)

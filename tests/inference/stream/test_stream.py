@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gc
 import math
@@ -24,6 +25,7 @@ from torch import Tensor
 from slowfast_zoo import ClipSpec, SlowFast, open_video
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.predict import Predictor
+from slowfast_zoo.inference.stream.arrived import Arrived, Walk
 from slowfast_zoo.inference.stream.stream import Stream, StreamResult
 from slowfast_zoo.video.windows import Grid, Window, WindowReader
 
@@ -135,6 +137,22 @@ def test_a_hop_shorter_than_a_frame_and_one_longer_than_a_window(tmp_path: Path)
 def test_the_frame_rate_is_measured_where_nobody_says_it(tmp_path: Path) -> None:
     path = write_stamped(tmp_path / "film.mkv", [40 * index for index in range(60)], frames=FRAMES)
     check_equal(path, SPECS["scaled"], 0.25, with_rate=False)
+
+
+def test_a_camera_that_changes_its_rate_is_measured_anew() -> None:
+    arrived = Arrived("camera", (32, 32), None)
+    walk, windows, seconds = Walk(Grid(hop_seconds=0.5), SPECS["scaled"], arrived), list[Window](), 0.0
+    for fps, count in ((30, 1800), (15, 320), (30, 640)):
+        for _ in range(count):
+            walk.add(seconds, seconds)
+            seconds += 1 / fps
+            while (window := walk.next(len(windows))) is not None:
+                windows.append(window)
+            arrived.drop_before(walk.needed())
+            for window in copy.deepcopy(walk).rest(0) if count == 640 else ():  # should it end here
+                assert arrived.first <= window.first_frame < window.frames.stop <= arrived.num_frames
+        assert arrived.fps_so_far == fps
+        assert windows[-1].end_seconds - windows[-1].start_seconds == pytest.approx(16 / 30, abs=1e-3)
 
 
 class Clock:
