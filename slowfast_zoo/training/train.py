@@ -86,7 +86,9 @@ class TrainResult:
     """Optimizer steps, those before a resumption too."""
 
 
-@killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from there")
+@killed_readers(
+    TrainingError, goes_on="; --resume (resume=True) goes on from the last checkpoint, where there is one"
+)
 def train(
     model: SlowFast,
     dataset: ClipDataset,
@@ -227,6 +229,7 @@ class _Trainer:
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
         self.average = WeightAverage(model, config.ema)
         self.done = self.validated = 0
+        self.measured = True  # what the end of an epoch measures, if the last step was one
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.progress = True
@@ -237,7 +240,6 @@ class _Trainer:
         self.progress = progress
         if resume:
             self._restore()
-        network = self._network()
         shown = progress and self.group.first
         with (
             Progress("train", plan.steps, done=self.done, unit="step", show=shown) as bar,
@@ -245,6 +247,10 @@ class _Trainer:
         ):
             log = TrainLog(self.folder / LOG if self.group.first else None, bar, listener)
             log.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
+            if not self.measured:
+                self._freeze(self.done - 1)
+                self._end_epoch(log)
+            network = self._network()
             batches = iter(self._load(range(self.done, plan.steps)))
             meter = Meter(self.group)
             while self.done < plan.steps:
@@ -258,7 +264,7 @@ class _Trainer:
                     where = {"epoch": epoch + 1, "iter": iteration + 1, "lr": lr}
                     log.write("train", **where, **meter.read(), grad_norm=grad_norm)
                 if iteration + 1 == plan.steps_per_epoch:
-                    self._end_epoch(network, epoch + 1, lr, log)
+                    self._end_epoch(log)
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
                     self._save()
                 if self.done == self.thaw_step < plan.steps:
@@ -274,10 +280,13 @@ class _Trainer:
 
     def _network(self) -> nn.Module:
         """What the next steps go through: the model, frozen as it is at this step."""
+        self._freeze(self.done)
+        return _distributed(self.model, self.group) if self.group.world > 1 else self.model
+
+    def _freeze(self, step: int) -> None:
         if self.config.thaw_at < 1:
             up_to, norms = self.frozen
-            self.model.freeze(up_to if self.done < self.thaw_step else None, norms=norms)
-        return _distributed(self.model, self.group) if self.group.world > 1 else self.model
+            self.model.freeze(up_to if step < self.thaw_step else None, norms=norms)
 
     def _stop_if_asked(self, signals: list[int]) -> None:
         """Saves what is done and ends the training; all processes stop behind the same step."""
@@ -331,43 +340,49 @@ class _Trainer:
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
         clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
         boxes = [] if batch.boxes is None else [batch.boxes]
-        if self.group.device.type == "cpu" and self.config.precision != "float32":
-            if self.config.precision == "bfloat16":
-                check_gradients_are_right(self.model.spec, clips.shape[2])
-            channels_last = self.layout == torch.channels_last_3d
-            check_forward_is_right(self.model.spec, tuple(clips.shape), self.config.precision, channels_last)
+        if self.group.device.type == "cpu":
+            _check_kernels(self.model.spec, clips.shape, self.config.precision, self.layout)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout), *boxes)
         return logits.float()
 
-    def _end_epoch(self, network: nn.Module, epoch: int, lr: float, log: TrainLog) -> None:
-        """Statistics, validation and checkpoints after that many epochs."""
+    def _end_epoch(self, log: TrainLog) -> None:
+        """Statistics, validation and checkpoints after an epoch, whose steps are saved before."""
+        config, epoch = self.config, self.done // self.plan.steps_per_epoch
+        last = epoch == config.epochs
+        statistics = config.precise_bn_batches > 0 and (last or epoch % config.precise_bn_every == 0)
+        validates = self.validation is not None and (last or epoch % config.validate_every == 0)
+        saves = last or epoch % config.checkpoint_every == 0
+        self.measured = not (statistics or validates)
+        if saves and not self.measured:
+            self._save()
         with self.average.in_place():
-            self._measure(epoch, lr, log)
-        if epoch == self.config.epochs or epoch % self.config.checkpoint_every == 0:
+            if statistics:
+                self._precise_bn(epoch)
+            if validates:
+                self._validate(epoch, log)
+        self.measured = True
+        if saves:
             self._save()
 
-    def _measure(self, epoch: int, lr: float, log: TrainLog) -> None:
-        """Statistics and validation after that many epochs; what is best is saved."""
-        config, last = self.config, epoch == self.config.epochs
-        if config.precise_bn_batches and (last or epoch % config.precise_bn_every == 0):
-            self._precise_bn(epoch)
-        improved = False
-        if self.validation is not None and (last or epoch % config.validate_every == 0):
-            self.group.share(self.model.buffers())  # as OpenMMLab does before it evaluates
-            try:
-                self.metrics = _validated(self.model, self.validation, config, self.group, self.progress)
-            except TrainingError as error:
-                raise TrainingError(
-                    f"Validation behind step {self.done}: {error} The learning rate is {lr:g}; lower it."
-                    f" Checkpoints in {self.folder} are from before."
-                ) from error
-            self.validated = self.done
-            improved = not self.best or selection_score(self.metrics) >= selection_score(self.best)
-            if improved:
-                self.best = {"epoch": epoch, **self.metrics}
-            log.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
-            log.validated(epoch, config.epochs, self.metrics)
+    def _validate(self, epoch: int, log: TrainLog) -> None:
+        """Metrics after that many epochs; what is best is saved."""
+        assert self.validation is not None
+        lr = learning_rate(self.config, self.done - 1, self.plan.steps_per_epoch, self.plan.lr)
+        self.group.share(self.model.buffers())  # as OpenMMLab does before it evaluates
+        try:
+            self.metrics = _validated(self.model, self.validation, self.config, self.group, self.progress)
+        except TrainingError as error:
+            raise TrainingError(
+                f"Validation behind step {self.done}: {error} The learning rate is {lr:g}; lower it."
+                f" Weights in {self.folder} are from before."
+            ) from error
+        self.validated = self.done
+        improved = not self.best or selection_score(self.metrics) >= selection_score(self.best)
+        if improved:
+            self.best = {"epoch": epoch, **self.metrics}
+        log.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
+        log.validated(epoch, self.config.epochs, self.metrics)
         if improved and self.group.first:
             save_weights(self.model, self.folder / BEST, self._notes())
 
@@ -396,14 +411,17 @@ class _Trainer:
         return load(items, keys, self.config.workers, self.group.device)
 
     def _save(self) -> None:
+        """Everything that is needed to go on, and weights to use, unless they are still to be measured."""
         if not self.group.first:
             return
-        with self.average.in_place():
-            save_weights(self.model, self.folder / LAST, self._notes())
+        if self.measured:
+            with self.average.in_place():
+                save_weights(self.model, self.folder / LAST, self._notes())
         state = {
             "settings": self._settings(),
-            "learned": learned_by(self.model, self.sample_weights),
+            "learned": self._learned(),
             "step": self.done,
+            "measured": self.measured,
             "model": self.model.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
@@ -421,7 +439,7 @@ class _Trainer:
             TrainingError: nothing to resume, or another training.
         """
         state = read_resume(self.folder / RESUME)
-        check_same(self.folder, state, self._settings(), learned_by(self.model, self.sample_weights))
+        check_same(self.folder, state, self._settings(), self._learned())
         try:
             self.model.load_state_dict(state["model"])
             self.average.load(state["average"])
@@ -430,11 +448,14 @@ class _Trainer:
             raise TrainingError(f"The training in {self.folder} is of another model: {error}") from error
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
-        self.validated = state["validated"]
+        self.validated, self.measured = state["validated"], state.get("measured", True)
         _LOGGER.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
 
     def _settings(self) -> dict[str, Any]:
         return {**self.config.to_dict(), "clips": len(self.dataset), "step_clips": self.plan.step_clips}
+
+    def _learned(self) -> dict[str, Any]:
+        return learned_by(self.model, self.frozen, self.sample_weights)
 
     def _notes(self) -> dict[str, Any]:
         # Only what was measured with exactly these weights, and as JSON has it: without NaN.
@@ -510,6 +531,8 @@ def _stop_signals() -> Iterator[list[int]]:
     def remember(number: int, _: object) -> None:
         came.append(number)
         restore()
+        with contextlib.suppress(RuntimeError):  # stderr may be within a line
+            _LOGGER.warning("Stopping behind this step or validation; once more stops at once.")
 
     if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -525,6 +548,16 @@ def selection_score(metrics: dict[str, float]) -> float:
     """What best is chosen by, higher is better; of equals, common with few videos, the later is taken."""
     score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
     return -math.inf if math.isnan(score) else score
+
+
+def _check_kernels(
+    spec: ModelSpec, clips: tuple[int, ...], precision: Precision, layout: torch.memory_format
+) -> None:
+    """Refuses what torch computes wrongly on this processor, forwards or backwards; see the two below."""
+    if precision == "bfloat16":
+        check_gradients_are_right(spec, clips[2])
+    if precision != "float32":
+        check_forward_is_right(spec, tuple(clips), precision, layout == torch.channels_last_3d)
 
 
 @functools.cache
