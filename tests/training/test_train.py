@@ -329,7 +329,7 @@ def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     killed, config = Clips(poison=2, act="SIGKILL"), CONFIG.replace(workers=1)
     sentence = r"^A process that reads clips has ended \(DataLoader worker[^)]*\)[^)]*\), most likely"
-    goes_on = r".*--resume \(resume=True\) goes on from the last checkpoint, where there is one\.$"
+    goes_on = r".*--resume \(resume=True\) goes on from the last checkpoint, if any\.$"
     with pytest.raises(TrainingError, match=sentence + goes_on):
         train(make_model(), killed, config, work_dir=tmp_path)
     with pytest.raises(TrainingError, match=r"nothing to resume in .*; leave out --resume \(resume=True\)"):
