@@ -42,9 +42,10 @@ LARGEST: dict[str, int] = {
     "clips": 1000,
     "output_size": 64,
     "sampling_ratio": 64,
+    "seed": 2**64 - 1,
 }
 """Upper bounds of whole numbers in both specs: several times what anybody trains, so that a damaged or
-hostile config is refused before it takes time or memory."""
+hostile config is refused before it takes time or memory; and of a training's seed, as torch has it."""
 
 LARGEST_CLIP = 2**26
 """Pixels of a clip after resizing, all frames together: 64 frames of 1024 x 1024."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from slowfast_zoo.spec import ClipSpec, ModelSpec
     from slowfast_zoo.training.recipe import Recipe, TrainConfig
     from slowfast_zoo.training.schedule import Plan
+    from slowfast_zoo.training.train import TrainResult
 
 Purpose = Literal["train", "validate", "test"]
 CAMERA_MOTION = "camera-motion"
@@ -109,12 +110,9 @@ def train_command(
     import torch
 
     from slowfast_zoo.runtime.distributed import join
-    from slowfast_zoo.training.log import waited
+    from slowfast_zoo.training.memory import smaller_steps_told
     from slowfast_zoo.training.schedule import Plan
-    from slowfast_zoo.training.state import LOG
     from slowfast_zoo.training.train import train
-    from slowfast_zoo.weights.saved.file import read_file
-    from slowfast_zoo.weights.saved.folder import save_pretrained
 
     chosen = _recipe(recipe)
     configured = _configured(chosen.config, config, settings, deterministic)
@@ -124,8 +122,8 @@ def train_command(
         )
     if from_scratch and model is not None:
         raise click.UsageError("--from-scratch starts from random weights, --model from its own: give one.")
-    if validate and len(data) < 2 and chosen.name != CAMERA_MOTION:
-        raise click.UsageError("--validate needs validation data behind the training data.")
+    if validate and len(data) < 2 and (data or chosen.name != CAMERA_MOTION):
+        raise click.UsageError("--validate needs validation data after the training data.")
     if not data and chosen.name != CAMERA_MOTION:
         raise click.UsageError(f"The recipe {chosen.name} needs DATA to train on.")
     if recipe_labels:
@@ -136,11 +134,13 @@ def train_command(
     spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
+    plan = Plan.of(configured, len(training), group.world)
     if group.first:
-        plan = Plan.of(configured, len(training), group.world)
         start = "" if resume else "random weights" if from_scratch else model.text if model else ""
         echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder, start))
         echo(_named(chosen, training.labels, spec.num_classes))
+        if reading.get("multi_label") is None and (several := _several(training)):
+            echo(several)
         if len(data) == 2 and not validate:
             echo(f"'{data[1]}' isn't looked at: --validate scores it.", err=True)
     if dry_run:
@@ -148,23 +148,27 @@ def train_command(
     torch.manual_seed(configured.seed)
     fresh = from_scratch or resume
     network = _model(chosen, spec, training.labels, None if fresh else model, use_recipe=not fresh)
-    result = train(
-        network,
-        training,
-        configured,
-        work_dir=folder,
-        validation=validation,
-        resume=resume,
-        device=group.device,
-    )
+    where: Any = {"work_dir": folder, "device": group.device}
+    with smaller_steps_told(configured.replace(batch_size=plan.micro_batch), folder):
+        result = train(network, training, configured, validation=validation, resume=resume, **where)
     if group.first:
-        echo(f"Trained {result.steps} steps: {result.best or result.last}\n{waited(folder / LOG)}".rstrip())
-        best = {name: value for name, value in result.best_metrics.items() if name != "epoch"}
-        if best != result.metrics:  # the last ones were said when they were measured
-            said = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
-            echo(f"Best validation, after epoch {result.best_metrics['epoch']:.0f}: {said}")
-        save_pretrained(read_file(result.best or result.last), folder / "model")
-        echo(f"The model as a folder, for predict --model and from_pretrained(Path(...)): {folder / 'model'}")
+        _finish(result, folder)
+
+
+def _finish(result: TrainResult, folder: Path) -> None:
+    """Says what came of a training, and saves its model as a folder."""
+    from slowfast_zoo.training.log import waited
+    from slowfast_zoo.training.state import LOG
+    from slowfast_zoo.weights.saved.file import read_file
+    from slowfast_zoo.weights.saved.folder import save_pretrained
+
+    echo(f"Trained {result.steps} steps: {result.best or result.last}\n{waited(folder / LOG)}".rstrip())
+    best = {name: value for name, value in result.best_metrics.items() if name != "epoch"}
+    if best != result.metrics:  # the last ones were said when they were measured
+        said = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
+        echo(f"Best validation, after epoch {result.best_metrics['epoch']:.0f}: {said}")
+    save_pretrained(read_file(result.best or result.last), folder / "model")
+    echo(f"The model as a folder, for predict --model and from_pretrained(Path(...)): {folder / 'model'}")
 
 
 class _SpacedEval(Command):
@@ -236,6 +240,13 @@ def test_command(
     for path in (out, confusion):
         if path is not None:
             opt.check_writable(path)
+    if out is not None and out.suffix.lower() != ".json":
+        raise InputError(
+            f"--out is JSON, and '{out.name}' isn't called so: end it in .json (--format mmaction2 writes"
+            " the list that tools/test.py keeps in a .pkl)."
+        )
+    if out is not None and confusion is not None and out.absolute() == confusion.absolute():
+        raise InputError(f"--out and --confusion are both '{out}'; give two files.")
     if file_form != "named" and out is None:
         raise InputError("--format says how --out is written, and there is no --out: add --out FILE.")
     if average_clips == "none" and (confusion is not None or per_class):
@@ -255,6 +266,8 @@ def test_command(
     if confusion is not None and network.spec.activation == "sigmoid":
         raise InputError("A confusion matrix needs one label per video; this model gives several.")
     labels = reading.get("labels")
+    if data == CAMERA_MOTION:
+        _refuse_reading(reading, *(["labels"] if network.labels is None else []))
     if network.labels is None and labels is not None:
         network.labels = read_labels(labels).names
     if reading.get("multi_label") is None:
@@ -365,6 +378,8 @@ def _open_both(
         people = open_persons(names[0], recipe, reading, persons)
         _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
+    if {names[0], names[validate]} == {CAMERA_MOTION}:
+        _refuse_reading(reading, *(["labels"] if reading.get("labels") == recipe.labels else []))
     if recipe.model_spec.activation == "sigmoid" and reading.get("multi_label") is None:
         reading["multi_label"] = True
     training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
@@ -373,6 +388,27 @@ def _open_both(
     if not validate:
         return training, None
     return training, open_data(names[1], recipe.validation_spec, "validate", reading=reading, like=training)
+
+
+def _refuse_reading(reading: ReadOptions, *used: str) -> None:
+    """Refuses what says how a dataset is written down, where the data are procedural.
+
+    Args:
+        reading: what was given.
+        used: what of it counts all the same.
+
+    Raises:
+        InputError: names the options.
+    """
+    values = {name: value for name, value in reading.items() if value is not None and name not in used}
+    options = [option for option in click.get_current_context().command.params if option.name in values]
+    given = [
+        (option.secondary_opts if values[option.name] is False else option.opts)[0]
+        for option in options
+        if option.name is not None
+    ]
+    if given:
+        raise InputError(f"{', '.join(given)}: for a folder or a list, and {CAMERA_MOTION} makes its clips.")
 
 
 def _recipe(name: str) -> Recipe:
@@ -401,6 +437,8 @@ def _configured(
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
+        if name in changes:
+            raise SpecError(f"{name} is given twice, as {changes[name]} and as {value}; give it once.")
         changes[name] = _parsed(value)
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
         raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
@@ -464,6 +502,14 @@ def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
     else:
         text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else '.'}"
     return f"{text} {_unflipped(recipe, labels)}".rstrip()
+
+
+def _several(dataset: VideoDataset | MotionClips | PersonDataset) -> str:
+    """``several_classes`` of clips; "" of persons, of whom the recipe says it."""
+    from slowfast_zoo.data.annotations import several_classes
+    from slowfast_zoo.data.dataset import VideoDataset
+
+    return several_classes(dataset.annotations) if isinstance(dataset, VideoDataset) else ""
 
 
 def _unflipped(recipe: Recipe, labels: Sequence[str] | None) -> str:

@@ -355,6 +355,18 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
     )
 
 
+def several_classes(annotations: Annotations) -> str:
+    """One sentence: how many clips have several classes, and what follows; "" where none has."""
+    several = [sample for sample in annotations.samples if len(sample.labels) > 1]
+    if not several:
+        return ""
+    return (
+        f"{len(several)} of {counted(len(annotations.samples), 'clip')} have several classes, the first is"
+        f" {several[0].where}: each class is learned by itself (sigmoid). --single-label (multi_label=False)"
+        " refuses such clips."
+    )
+
+
 def _check_spellings(first_at: dict[str, str]) -> None:
     """Refuses names that are one label in two spellings, such as "Long jump" and "long_jump"."""
     seen: dict[str, str] = {}

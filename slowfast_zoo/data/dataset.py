@@ -21,6 +21,7 @@ Chance comes from the generators of ``random``, NumPy and torch, which are seede
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -41,8 +42,8 @@ from slowfast_zoo.video.transforms.transforms import train_transform
 
 _LOGGER = logging.getLogger(__name__)
 
-_FEWEST_TRIED = 20
-"""Clips that count as tried at least, so that one bad file among the first few stops nothing."""
+_FEWEST = 20
+"""Clips that a dataset counts as having at least, so that one bad file of a few stops nothing."""
 
 
 class Persons(NamedTuple):
@@ -154,13 +155,18 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
                     self.unreadable[index] = str(error)
                     bad, tried = len(self.unreadable), len(self._tried)
                     _LOGGER.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
-            bad, tried = len(self.unreadable), len(self._tried)
-            if bad > self.max_unreadable * max(tried, _FEWEST_TRIED) or bad == len(self):
-                raise DataError(
-                    f"{bad} of {tried} clips can't be read, more than max_unreadable={self.max_unreadable:g};"
-                    f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
-                )
+            self._check_readable()
             index = int(rng.integers(len(self)))
+
+    def _check_readable(self) -> None:
+        """Refuses more unreadable clips than all of them may have, or than chance finds among those tried."""
+        bad, tried, part = len(self.unreadable), len(self._tried), self.max_unreadable
+        by_chance = part * tried + 3 * math.sqrt(part * tried) + 2  # three standard deviations, and two clips
+        if bad > min(part * max(len(self), _FEWEST), by_chance) or bad == len(self):
+            raise DataError(
+                f"{bad} of {tried} clips can't be read, more than max_unreadable={part:g};"
+                f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
+            )
 
 
 class VideoDataset(ReplacingDataset):

@@ -295,7 +295,8 @@ def load(
 ) -> Any:
     """A ``DataLoader`` of ``Batch``; a worker computes on one thread, as there is one worker per core.
 
-    A terminal's Ctrl-C goes to workers, too, and is left to this process, which decides when it stops.
+    A terminal's Ctrl-C and a scheduler's SIGTERM go to workers, too, and are left to this process, which
+    decides when it stops.
     """
     return _Batches(
         items,
@@ -304,10 +305,11 @@ def load(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_without_interrupts,
+        worker_init_fn=_without_signals,
     )
 
 
-def _without_interrupts(_: int) -> None:
+def _without_signals(_: int) -> None:
     """Begins a worker; it ends when it is told to, or its parent has ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

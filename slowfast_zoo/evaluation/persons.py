@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
@@ -22,6 +21,7 @@ from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_t
 from slowfast_zoo.evaluation.metrics import check_numbers
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.runtime.progress import shown
@@ -86,6 +86,7 @@ def evaluate_persons(
         DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
             worker that was killed; or nothing annotated that is scored.
         InputError: a model for whole clips, or one whose scores are NaN.
+        OutOfMemoryError: memory doesn't suffice for one clip.
         ExportError: this processor computes the network wrongly in that precision.
     """
     if model.spec.roi is None:
@@ -176,7 +177,7 @@ def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Prec
     assert batch.boxes is not None
     clips = normalized(batch.clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
-        logits: Tensor = model(clips, batch.boxes).float().cpu()
+        logits = Halving(lambda clip: model(clip, batch.boxes), 1)(clips).float().cpu()
     softmax = model.spec.activation == "softmax"
     probabilities = (logits.softmax(dim=1) if softmax else logits.sigmoid()).numpy()
     boxes, targets = batch.boxes[:, 1:].numpy(), batch.targets.numpy()

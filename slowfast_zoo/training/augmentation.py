@@ -76,6 +76,21 @@ def mixed(
     return batch._replace(clips=clips * part + clips[partners] * (1 - part)), Mix(part, partners)
 
 
+def without_effect(config: TrainConfig, *, clips: int, persons: bool) -> str:
+    """One sentence: what the config asks for in vain; "" where all of it does something.
+
+    Args:
+        config: ``mixup`` and ``still_mix`` are read.
+        clips: that a pass has.
+        persons: whether they are scored, not whole clips.
+    """
+    pairs = [name for name in ("mixup", "still_mix") if getattr(config, name)]
+    if clips < 2 and pairs:
+        verb = "do" if len(pairs) > 1 else "does"
+        return f"{' and '.join(pairs)} {verb} nothing with one clip at a time: take batch_size=2 or more."
+    return "mixup does nothing with boxes of persons." if persons and config.mixup else ""
+
+
 def augmented(
     batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
 ) -> tuple[Batch, Mix | None]:

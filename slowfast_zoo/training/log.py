@@ -52,12 +52,12 @@ class TrainLog:
 
 
 def write_line(path: Path, mode: str, values: dict[str, Any]) -> None:
-    """Appends one line to a log.
+    """Appends one line to a log, without what is None or, as JSON has none, NaN or infinite.
 
     Raises:
         TrainingError: no room, no permission.
     """
-    line = {"mode": mode} | {name: _short(value) for name, value in values.items() if value is not None}
+    line = {"mode": mode} | {name: _short(value) for name, value in values.items() if _is_known(value)}
     _LOGGER.info("%s", ", ".join(f"{name} {value}" for name, value in line.items() if name != "config"))
     try:
         with path.open("ab+") as file:
@@ -93,6 +93,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                 kept = [old for old in kept if steps_before(old, steps_per_epoch) <= first]
             else:
                 steps_before(line, steps_per_epoch)
+                if kept and all(kept[-1].get(name) == line.get(name) for name in ("mode", "epoch", "iter")):
+                    kept.pop()  # a validation that was interrupted before its checkpoint
                 kept.append(line | {"steps_per_epoch": steps_per_epoch})
         except (KeyError, TypeError, ValueError):
             damaged.append(str(number))
@@ -117,6 +119,10 @@ def waited(path: Path) -> str:
             seconds += (now - before) * line["time"]
             before = now
     return f"Of the time of its steps {waiting / seconds:.0%} was waiting for clips." if seconds else ""
+
+
+def _is_known(value: Any) -> bool:
+    return value is not None and (not isinstance(value, float) or math.isfinite(value))
 
 
 def _short(value: Any) -> Any:

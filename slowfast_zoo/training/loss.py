@@ -35,5 +35,6 @@ def loss_of(
         return F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
     losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     if config.focal_gamma:
-        losses = losses * (1 - (-losses).exp()) ** config.focal_gamma
+        # The slope of a power below 1 is infinite at 0, where a class is surely right.
+        losses = losses * (1 - (-losses).exp()).clamp_min(1e-12) ** config.focal_gamma
     return config.focal_alpha * losses.mean()

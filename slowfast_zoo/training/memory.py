@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.data.dataset import ClipDataset
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import SlowFastZooError, TrainingError, counted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.runtime.distributed import join
@@ -98,6 +99,33 @@ def train_within_memory(
             f" step{again}.{other}"
         )
         _LOGGER.warning("%s", notes[-1])
+
+
+@contextlib.contextmanager
+def smaller_steps_told(config: TrainConfig, folder: Path) -> Iterator[None]:
+    """Makes one sentence of memory that doesn't suffice for a training: what makes its steps with less.
+
+    Args:
+        config: with the clips that go through the network at a time as ``batch_size``.
+        folder: of the training.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, SlowFastZooError) or not is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        less = smaller_pieces(config, reason)
+        parts = f"accumulate={less.accumulate} (--set accumulate={less.accumulate})"
+        way = f"batch_size={less.batch_size} and {parts} make the same steps"
+        if less.batch_size == config.batch_size:
+            way = "activation_checkpointing=True (--set activation_checkpointing=True) needs less"
+        saved = (folder / RESUME).exists()
+        again = "; --resume (resume=True) goes on from the last checkpoint" if saved else ""
+        raise TrainingError(
+            f"Memory doesn't suffice for {counted(config.batch_size, 'clip')} at a time ({reason}):"
+            f" {way}{again}."
+        ) from error
 
 
 def smaller_pieces(config: TrainConfig, reason: str) -> TrainConfig:

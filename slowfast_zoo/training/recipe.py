@@ -61,10 +61,11 @@ class TrainConfig(Spec):
     focal_gamma: float = 0.0
     """Above 0, classes that are nearly right count less in it: by (1 - probability of what's so) ** gamma."""
     mixup: float = 0.0
-    """Parameter of the beta distribution that two clips and their losses are mixed by; 0: they aren't.
+    """Parameter of the beta distribution that two clips of a pass and their losses are mixed by; 0: they
+    aren't, nor are clips of persons.
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412."""
     still_mix: float = 0.0
-    """Most of a still, a frame of a clip of the same step, that is mixed into all frames of each clip, which
+    """Most of a still, a frame of a clip of the same pass, that is mixed into all frames of each clip, which
     keeps its label: places and things tell less than motion then. 0: none.
     Source: Li et al. 2023, https://arxiv.org/abs/2211.12883; here any clip's stills, not chosen ones."""
     color_jitter: float = 0.0
@@ -158,7 +159,7 @@ class TrainConfig(Spec):
         self._require_number("ema", 0, 0.99999)
         milestones = self.milestones
         if not isinstance(milestones, tuple) or not all(type(epoch) is int for epoch in milestones):
-            raise self._error("milestones", "a tuple of epochs")
+            raise self._error("milestones", "a tuple of epochs, 10,20 or, of one, 10,")
         if list(milestones) != sorted(set(milestones)) or (milestones and milestones[0] < 1):
             raise self._error("milestones", "rising epochs above 0")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):

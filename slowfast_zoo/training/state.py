@@ -151,7 +151,10 @@ def read_resume(path: Path) -> dict[str, Any]:
                 left -= len(chunk)
             tail = file.read()
     except FileNotFoundError as error:
-        raise TrainingError(f"There is nothing to resume in {path.parent}: it has no {path.name}.") from error
+        raise TrainingError(
+            f"There is nothing to resume in {path.parent}: it has no {path.name}; leave out --resume"
+            " (resume=True) to begin there."
+        ) from error
     except OSError as error:
         raise TrainingError(f"{path} can't be read ({error}). {way_out}") from error
     if tail != _comment(digest.hexdigest()):
@@ -168,15 +171,37 @@ def read_resume(path: Path) -> dict[str, Any]:
     return state
 
 
-def learned_by(model: SlowFast, sample_weights: Sequence[float] | None) -> dict[str, Any]:
-    """What the rows of the classifier learn, and a hash of how often each clip is drawn for that."""
+def learned_by(
+    model: SlowFast, frozen: tuple[str | None, bool], sample_weights: Sequence[float] | None
+) -> dict[str, Any]:
+    """What learns, what the rows of its classifier learn and from which clips.
+
+    Args:
+        model: what is trained.
+        frozen: what ``model.frozen`` was when the training began.
+        sample_weights: how often each clip is drawn; only their hash is kept.
+    """
     weights = None if sample_weights is None else np.asarray(sample_weights, np.float64).tobytes()
     names = class_names(model.labels, model.spec.num_classes)
+    clip = model.clip_spec.to_dict()
+    del clip["approximate"]  # a text about it
     return {
-        "activation": model.spec.activation,
+        **_flat(model.spec.to_dict()),
+        "frozen": frozen[0],
+        "frozen norms": frozen[1],
+        **_flat({"clip": clip}),
         "sample_weights": None if weights is None else hashlib.sha256(weights).hexdigest()[:8],
         **{f"class {index}": name for index, name in enumerate(names)},
     }
+
+
+def _flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """The values of dictionaries in dictionaries, under all their names: {"roi aligned": True}."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        found |= _flat(value, f"{within}{name} ") if inner else {f"{within}{name}": value}
+    return found
 
 
 def check_same(
@@ -186,19 +211,31 @@ def check_same(
 
     Args:
         folder: of the training.
-        state: what it has saved: "settings" and, but by older versions, "learned".
+        state: what it has saved: "settings" and "learned", of which older versions kept less, or nothing.
         settings: those of now.
         learned: that of now.
 
     Raises:
         TrainingError: names the settings that differ.
     """
-    saved, given = {**state["settings"], **state.get("learned", learned)}, {**settings, **learned}
-    changed = [name for name in given if name not in _MAY_CHANGE and given[name] != saved.get(name)]
+    saved, given = {**state["settings"], **state.get("learned", {})}, {**settings, **learned}
+    compared = [name for name in given if name not in _MAY_CHANGE and (name in saved or name in settings)]
+    changed = [name for name in compared if given[name] != saved.get(name)]
     if changed:
         shown = [f"{name} {saved.get(name)} -> {given[name]}" for name in changed]
         differences = ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
+        same_steps = _same_steps(saved["step_clips"], settings) if changed == ["step_clips"] else ""
         raise TrainingError(
-            f"The training in {folder} can't go on with other settings ({differences}); give the old ones, or"
-            f" start a new training from the weights in {folder / LAST}."
+            f"The training in {folder} can't go on with other settings or another model ({differences});"
+            f" give the old ones{same_steps}, or start a new training from the weights in {folder / LAST}."
         )
+
+
+def _same_steps(clips: int, settings: Mapping[str, Any]) -> str:
+    """How another number of processes makes steps of so many clips; "" where it can't."""
+    ways = []
+    for name, way in (("accumulate", "accumulate={} (--set accumulate={})"), ("batch_size", "batch_size={}")):
+        wanted, rest = divmod(settings[name] * clips, settings["step_clips"])
+        if wanted and not rest:
+            ways.append(way.replace("{}", str(wanted)))
+    return f", by {' or '.join(ways)} on this many processes" if ways else ""

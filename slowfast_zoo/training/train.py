@@ -44,7 +44,7 @@ from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.training.augmentation import augmented
+from slowfast_zoo.training.augmentation import augmented, without_effect
 from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.log import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import loss_of
@@ -86,7 +86,7 @@ class TrainResult:
     """Optimizer steps, those before a resumption too."""
 
 
-@killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from there")
+@killed_readers(TrainingError, goes_on="; --resume (resume=True) goes on from the last checkpoint, if any")
 def train(
     model: SlowFast,
     dataset: ClipDataset,
@@ -151,6 +151,9 @@ def train(
             stack.callback(model.freeze, up_to, norms=norms)
         stack.enter_context(shared_batch_norms(model, group, config.sync_batch_norms))
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
+        vain = without_effect(config, clips=trainer.plan.micro_batch, persons=model.spec.roi is not None)
+        if vain and group.first:
+            _LOGGER.warning("%s", vain)
         return trainer.run(resume, progress, listener)
 
 
@@ -227,6 +230,7 @@ class _Trainer:
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
         self.average = WeightAverage(model, config.ema)
         self.done = self.validated = 0
+        self.measured = True  # False: an epoch has ended, without its statistics and validation
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.progress = True
@@ -234,17 +238,19 @@ class _Trainer:
     def run(self, resume: bool, progress: bool, listener: Listener | None) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
         config, plan = self.config, self.plan
-        self.progress = progress
+        self.progress = progress and self.group.first
         if resume:
             self._restore()
-        network = self._network()
-        shown = progress and self.group.first
         with (
-            Progress("train", plan.steps, done=self.done, unit="step", show=shown) as bar,
+            Progress("train", plan.steps, done=self.done, unit="step", show=self.progress) as bar,
             _stop_signals() as signals,
         ):
             log = TrainLog(self.folder / LOG if self.group.first else None, bar, listener)
             log.write("start", config=config.to_dict(), step=self.done, **dataclasses.asdict(plan))
+            if not self.measured:
+                self._freeze(self.done - 1)
+                self._end_epoch(log)
+            network = self._network()
             batches = iter(self._load(range(self.done, plan.steps)))
             meter = Meter(self.group)
             while self.done < plan.steps:
@@ -258,7 +264,7 @@ class _Trainer:
                     where = {"epoch": epoch + 1, "iter": iteration + 1, "lr": lr}
                     log.write("train", **where, **meter.read(), grad_norm=grad_norm)
                 if iteration + 1 == plan.steps_per_epoch:
-                    self._end_epoch(network, epoch + 1, lr, log)
+                    self._end_epoch(log)
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
                     self._save()
                 if self.done == self.thaw_step < plan.steps:
@@ -274,10 +280,13 @@ class _Trainer:
 
     def _network(self) -> nn.Module:
         """What the next steps go through: the model, frozen as it is at this step."""
+        self._freeze(self.done)
+        return _distributed(self.model, self.group) if self.group.world > 1 else self.model
+
+    def _freeze(self, step: int) -> None:
         if self.config.thaw_at < 1:
             up_to, norms = self.frozen
-            self.model.freeze(up_to if self.done < self.thaw_step else None, norms=norms)
-        return _distributed(self.model, self.group) if self.group.world > 1 else self.model
+            self.model.freeze(up_to if step < self.thaw_step else None, norms=norms)
 
     def _stop_if_asked(self, signals: list[int]) -> None:
         """Saves what is done and ends the training; all processes stop behind the same step."""
@@ -312,12 +321,12 @@ class _Trainer:
                 self.scaler.scale(loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
             value = loss.item()  # behind both passes, for a GPU works on while it is told the next
             if not math.isfinite(value):
-                raise self._not_finite(f"The loss is {value}", batch)
+                raise _not_finite(f"The loss is {value}", self, batch)
             meter.add(value, logits, batch.targets, data_time, time.perf_counter() - started)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
-            raise self._not_finite(f"The gradients' norm is {norm}", batch)
+            raise _not_finite(f"The gradients' norm is {norm}", self, batch)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm
@@ -331,45 +340,43 @@ class _Trainer:
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
         clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
         boxes = [] if batch.boxes is None else [batch.boxes]
-        if self.group.device.type == "cpu" and self.config.precision != "float32":
-            if self.config.precision == "bfloat16":
-                check_gradients_are_right(self.model.spec, clips.shape[2])
-            channels_last = self.layout == torch.channels_last_3d
-            check_forward_is_right(self.model.spec, tuple(clips.shape), self.config.precision, channels_last)
+        if self.group.device.type == "cpu":
+            _check_kernels(self.model.spec, clips, self.config.precision, self.layout)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout), *boxes)
         return logits.float()
 
-    def _end_epoch(self, network: nn.Module, epoch: int, lr: float, log: TrainLog) -> None:
-        """Statistics, validation and checkpoints after that many epochs."""
+    def _end_epoch(self, log: TrainLog) -> None:
+        """Statistics, validation and checkpoints after an epoch, whose steps are saved before."""
+        config, epoch = self.config, self.done // self.plan.steps_per_epoch
+        last = epoch == config.epochs
+        statistics = config.precise_bn_batches > 0 and (last or epoch % config.precise_bn_every == 0)
+        validates = self.validation is not None and (last or epoch % config.validate_every == 0)
+        saves = last or epoch % config.checkpoint_every == 0
+        self.measured = not (statistics or validates)
+        if saves and not self.measured:
+            self._save()
         with self.average.in_place():
-            self._measure(epoch, lr, log)
-        if epoch == self.config.epochs or epoch % self.config.checkpoint_every == 0:
+            if statistics:
+                self._precise_bn(epoch)
+            if validates:
+                self._validate(epoch, log)
+        self.measured = True
+        if saves:
             self._save()
 
-    def _measure(self, epoch: int, lr: float, log: TrainLog) -> None:
-        """Statistics and validation after that many epochs; what is best is saved."""
-        config, last = self.config, epoch == self.config.epochs
-        if config.precise_bn_batches and (last or epoch % config.precise_bn_every == 0):
-            self._precise_bn(epoch)
-        improved = False
-        if self.validation is not None and (last or epoch % config.validate_every == 0):
-            self.group.share(self.model.buffers())  # as OpenMMLab does before it evaluates
-            try:
-                self.metrics = _validated(self.model, self.validation, config, self.group, self.progress)
-            except TrainingError as error:
-                raise TrainingError(
-                    f"Validation behind step {self.done}: {error} The learning rate is {lr:g}; lower it."
-                    f" Checkpoints in {self.folder} are from before."
-                ) from error
-            self.validated = self.done
-            improved = not self.best or selection_score(self.metrics) >= selection_score(self.best)
-            if improved:
-                self.best = {"epoch": epoch, **self.metrics}
-            log.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
-            log.validated(epoch, config.epochs, self.metrics)
-        if improved and self.group.first:
-            save_weights(self.model, self.folder / BEST, self._notes())
+    def _validate(self, epoch: int, log: TrainLog) -> None:
+        """Metrics after that many epochs; what is best is saved."""
+        lr = learning_rate(self.config, self.done - 1, self.plan.steps_per_epoch, self.plan.lr)
+        self.group.share(self.model.buffers())  # as OpenMMLab does before it evaluates
+        self.metrics = _validated(self, lr)
+        self.validated = self.done
+        log.write("val", epoch=epoch, iter=self.plan.steps_per_epoch, lr=lr, **self.metrics)
+        log.validated(epoch, self.config.epochs, self.metrics)
+        if not self.best or selection_score(self.metrics) >= selection_score(self.best):
+            self.best = {"epoch": epoch, **self.metrics}
+            if self.group.first:
+                save_weights(self.model, self.folder / BEST, self._notes())
 
     def _precise_bn(self, epoch: int) -> None:
         clips_per_pass = self.plan.micro_batch * self.group.world
@@ -396,14 +403,17 @@ class _Trainer:
         return load(items, keys, self.config.workers, self.group.device)
 
     def _save(self) -> None:
+        """Everything that is needed to go on, and weights to use, unless they are still to be measured."""
         if not self.group.first:
             return
-        with self.average.in_place():
-            save_weights(self.model, self.folder / LAST, self._notes())
+        if self.measured:
+            with self.average.in_place():
+                save_weights(self.model, self.folder / LAST, self._notes())
         state = {
             "settings": self._settings(),
-            "learned": learned_by(self.model, self.sample_weights),
+            "learned": learned_by(self.model, self.frozen, self.sample_weights),
             "step": self.done,
+            "measured": self.measured,
             "model": self.model.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
@@ -421,7 +431,8 @@ class _Trainer:
             TrainingError: nothing to resume, or another training.
         """
         state = read_resume(self.folder / RESUME)
-        check_same(self.folder, state, self._settings(), learned_by(self.model, self.sample_weights))
+        learned = learned_by(self.model, self.frozen, self.sample_weights)
+        check_same(self.folder, state, self._settings(), learned)
         try:
             self.model.load_state_dict(state["model"])
             self.average.load(state["average"])
@@ -430,7 +441,7 @@ class _Trainer:
             raise TrainingError(f"The training in {self.folder} is of another model: {error}") from error
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
-        self.validated = state["validated"]
+        self.validated, self.measured = state["validated"], state.get("measured", True)
         _LOGGER.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
 
     def _settings(self) -> dict[str, Any]:
@@ -442,41 +453,45 @@ class _Trainer:
         metrics = {name: value for name, value in measured.items() if math.isfinite(value)}
         return {"settings": self._settings(), "step": self.done, "metrics": metrics}
 
-    def _not_finite(self, what: str, batch: Batch) -> TrainingError:
-        names = ", ".join(name_of(self.dataset, index) for index in batch.indices)
-        rate = self.optimizer.param_groups[0]["lr"]
-        return TrainingError(
-            f"{what} at step {self.done + 1} of {self.plan.steps}; the last clips were: {names}. Look for"
-            f" broken clips, or lower the learning rate ({rate:g} at this step, {self.plan.lr:g} at"
-            f" most); checkpoints in {self.folder} are from before."
-        )
+
+def _not_finite(what: str, trainer: _Trainer, batch: Batch) -> TrainingError:
+    names = ", ".join(name_of(trainer.dataset, index) for index in batch.indices)
+    rate, plan = trainer.optimizer.param_groups[0]["lr"], trainer.plan
+    return TrainingError(
+        f"{what} at step {trainer.done + 1} of {plan.steps}; the last clips were: {names}. Look for"
+        f" broken clips, or lower the learning rate ({rate:g} at this step, {plan.lr:g} at"
+        f" most); checkpoints in {trainer.folder} are from before."
+    )
 
 
-def _validated(
-    model: SlowFast,
-    validation: ClipDataset,
-    config: TrainConfig,
-    group: Processes,
-    progress: bool,
-) -> dict[str, float]:
-    """Metrics of the model as it is.
+def _validated(trainer: _Trainer, lr: float) -> dict[str, float]:
+    """Metrics of the model as it is after a step at that rate.
 
     Raises:
         TrainingError: its answers aren't numbers.
     """
-    how: Any = {"workers": config.workers, "device": group.device, "progress": progress}
+
+    def diverged(error: object) -> TrainingError:
+        return TrainingError(
+            f"Validation behind step {trainer.done}: {error} The learning rate is {lr:g}; lower it."
+            f" Weights in {trainer.folder} are from before."
+        )
+
+    model, validation, config = trainer.model, trainer.validation, trainer.config
+    assert validation is not None
+    how: Any = {"workers": config.workers, "device": trainer.group.device, "progress": trainer.progress}
     how["precision"] = config.precision
     if model.spec.roi is not None:
         try:
             scores = evaluate_persons(model, validation, **how)
         except InputError as error:
-            raise TrainingError(str(error)) from error
+            raise diverged(error) from error
         if scores.failed:
             _LOGGER.warning("Validation: %s; the first failure: %s", scores, scores.failed[0])
         return dict(scores.metrics)
     result = evaluate(model, validation, batch_size=config.batch_size, max_views=config.batch_size, **how)
     if result.error:
-        raise TrainingError(result.error)
+        raise diverged(result.error)
     if result.failed:
         _LOGGER.warning("Validation: %s; the first failure: %s", result, result.failed[0])
     return dict(result.metrics)
@@ -510,6 +525,8 @@ def _stop_signals() -> Iterator[list[int]]:
     def remember(number: int, _: object) -> None:
         came.append(number)
         restore()
+        with contextlib.suppress(RuntimeError):  # stderr may be within a line
+            _LOGGER.warning("Stopping behind this step or validation; once more stops at once.")
 
     if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -525,6 +542,14 @@ def selection_score(metrics: dict[str, float]) -> float:
     """What best is chosen by, higher is better; of equals, common with few videos, the later is taken."""
     score = metrics.get("top1_acc", metrics.get("mean_average_precision", math.nan))
     return -math.inf if math.isnan(score) else score
+
+
+def _check_kernels(spec: ModelSpec, clips: Tensor, precision: Precision, layout: torch.memory_format) -> None:
+    """Refuses what torch computes wrongly on this processor, forwards or backwards; see the two below."""
+    if precision == "bfloat16":
+        check_gradients_are_right(spec, clips.shape[2])
+    if precision != "float32":
+        check_forward_is_right(spec, tuple(clips.shape), precision, layout == torch.channels_last_3d)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from slowfast_zoo.cli import persons as person_commands
 from slowfast_zoo.cli import train as train_commands
 from slowfast_zoo.data.persons.annotations import read_persons
 from slowfast_zoo.data.persons.dataset import PersonDataset
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.errors import DataError, InputError, OutOfMemoryError
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import RoiSpec
@@ -185,6 +185,11 @@ def test_classes_that_nobody_annotated_take_no_places(data: Path) -> None:
     # Equal scores, the later first: false, right, false, right for who walks, and the other way round.
     assert found.labels == ("walk", "talk")
     assert found.average_precisions.tolist() == pytest.approx([0.5, 0.5 + 0.5 * 2 / 3])
+    hungry = SlowFast(model.spec)
+    hungry.clip_spec, hungry.labels = PERSON_CLIPS, names
+    hungry.slow.stem.register_forward_pre_hook(lambda *_: torch.empty(2**60))
+    with pytest.raises(OutOfMemoryError, match=r"Memory doesn't suffice for one clip \(3, 4, "):
+        evaluate_persons(hungry, held_out, progress=False)
     classifier.bias.data.fill_(float("nan"))
     with pytest.raises(InputError, match="Scores hold NaN; the model or its input is broken"):
         evaluate_persons(model, held_out, progress=False)

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from PIL import Image
 from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.data.dataset import VideoDataset, open_dataset
+from slowfast_zoo.data.dataset import ReplacingDataset, VideoDataset, open_dataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import ItemKey, KeyedItems, load, normalized
 from slowfast_zoo.data.tables import write_split, write_table
@@ -334,6 +335,40 @@ def test_what_replaces_a_partly_unreadable_clip_depends_on_the_key_alone(
     anew = [keyed(opened(), epoch=epoch)[0] for epoch in range(8)]
     assert all(torch.equal(a, b) for a, b in zip(found, anew, strict=True))
     assert warned == 1 < len(caplog.records) < 6, "some clips of it are read, others not"
+
+
+class Numbers(ReplacingDataset):
+    """A thousand items, of which those in ``bad`` can't be read."""
+
+    def __init__(self, bad: set[int], part: float = 0.1) -> None:
+        super().__init__(part)
+        self.bad = bad
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> int:
+        return int(self._training_item(index))
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> int:
+        if index in self.bad:
+            raise VideoError(f"clip {index} is truncated.")
+        return index
+
+
+@pytest.mark.parametrize(
+    ("bad", "part", "ends"), [(50, 0.1, False), (300, 0.1, True), (1000, 0.1, True), (20, 0.0, True)]
+)
+def test_a_few_unreadable_clips_among_the_first_may_be_chance(bad: int, part: float, ends: bool) -> None:
+    for seed in range(10):
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        dataset = Numbers({*rng.permutation(1000)[:bad].tolist()}, part)
+        how = pytest.raises(DataError, match=r"more than max_unreadable=") if ends else nullcontext()
+        with how as error:
+            for index in rng.permutation(1000)[:200].tolist():
+                assert dataset[index] not in dataset.bad
+        assert bad < 1000 or (error is not None and str(error.value).startswith("5 of 5 clips can't be read"))
 
 
 def test_training_stops_past_a_threshold(clips: Path, tmp_path: Path) -> None:

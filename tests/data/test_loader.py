@@ -41,20 +41,19 @@ def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
             assert one.indices == other.indices and torch.equal(one.clips, other.clips)
 
 
-def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_leave_signals_to_the_process_that_trains(number: signal.Signals) -> None:
     class Ignoring(Fixed):
         def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-            return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+            return torch.zeros(3, 4, 8, 8), int(signal.getsignal(number) == signal.SIG_IGN)
 
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # what runs in the background ignores it
+    before = signal.signal(number, signal.default_int_handler)  # what runs in the background ignores Ctrl-C
     try:
         loader = load(KeyedItems(Ignoring(), 0), [[ItemKey(TRAINING, 0, 0)]], 1, torch.device("cpu"))
         assert [batch.targets.tolist() for batch in loader] == [[1]]
-        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+        assert signal.getsignal(number) == signal.default_int_handler
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     pickle.dumps(loader.worker_init_fn)  # for workers that are spawned
 
 

@@ -306,6 +306,8 @@ def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.M
         ["--out", str(tmp_path / "nowhere" / "file.json")],
         ["--confusion", str(tmp_path / "nowhere" / "file.csv")],
         ["--out", "/proc/file.json"],
+        ["--out", str(tmp_path / "result.pkl")],
+        ["--out", str(tmp_path / "both.json"), "--confusion", str(tmp_path / "both.json")],
         ["--average-clips", "none", "--per-class"],
         ["--format", "mmaction2"],
     ):
@@ -378,6 +380,8 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["--set", "epochs"], "isn't FIELD=VALUE"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),
         (["--lr", "-1"], "TrainConfig.lr"),
+        (["--lr", "0.1", "--set", "lr=0.2"], "lr is given twice, as 0.1 and as 0.2; give it once."),
+        (["--set", "ema=0.5", "--set", "ema=0.9"], "ema is given twice"),
     ):
         assert message in str(run(train_module.train_command, [*small, *wrong]).exception)
     unknown = run(train_module.train_command, ["slowfast_r50_4x16", "x"])
@@ -485,9 +489,60 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
     for options, message in (([], "2 classes: a, b"), (["--single-label"], "exactly one was asked for")):
         told = click.testing.CliRunner().invoke(main, [*charades, *options])
         assert message in told.output, told.output
+    alone = run_train("--validate")
+    assert (
+        alone.exit_code == 2 and "--validate needs validation data after the training data" in alone.stderr
+    )
     left, seen = run_train("nowhere.txt"), run_train(data, "--validate")
     assert left.exit_code == seen.exit_code == 0, left.output + seen.output
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
+
+
+def test_what_says_how_a_list_is_written_is_refused_where_there_is_none(
+    model: SlowFast, numbered: Path
+) -> None:
+    save_weights(model, numbered / "w.safetensors", {})
+    given = ["--form", "rawframes", "--fps", "3", "--single-label", "--frames", "{}.jpg"]
+    labels = ["--labels", str(numbered / "names.txt")]
+    for command in (["train", "camera-motion", "--dry-run"], ["test", "camera-motion", "--model"]):
+        if command[0] == "test":
+            command.append(str(numbered / "w.safetensors"))
+        refused = click.testing.CliRunner().invoke(main, [*command, *given, *labels, "--device", "cpu"])
+        options = (
+            "--form, --labels, --single-label, --frames, --fps: for a folder or a list, and camera-motion"
+        )
+        assert refused.exit_code == 1 and options in refused.output, refused.output
+    known = ["train", "camera-motion", "--dry-run", "--recipe-labels", "--device", "cpu", "--validate"]
+    assert click.testing.CliRunner().invoke(main, known).exit_code == 0
+
+
+def test_a_second_class_that_may_be_a_slip_is_said(numbered: Path) -> None:
+    (numbered / "slip.txt").write_text((numbered / "list.txt").read_text() + "clips/a/3.npy 1 0\n")
+    given = ["train", "camera-motion", str(numbered / "slip.txt"), "--num-classes", "2", "--dry-run"]
+    sentence = f"1 of 4 clips have several classes, the first is {numbered / 'slip.txt'}:4: each class is"
+    for options, said in (([], True), (["--multi-label"], False), (["--single-label"], False)):
+        result = click.testing.CliRunner().invoke(main, [*given, *options, "--device", "cpu"])
+        assert (sentence in result.stdout) == said, result.output
+        assert result.exit_code == (options == ["--single-label"])
+
+
+def test_a_training_that_memory_isnt_enough_for_is_told_how(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nand so on")
+
+    monkeypatch.setattr("slowfast_zoo.training.train.loss_of", full)
+    command = ["train", "camera-motion", str(numbered / "list.txt"), "--num-classes", "2", "--fps", "10"]
+    command += ["--device", "cpu", "--workers", "0", "--work-dir", str(numbered / "w")]
+    for batch, way in (
+        (2, "--batch-size 1 and accumulate=2 (--set accumulate=2) make the same steps."),
+        (1, "activation_checkpointing=True (--set activation_checkpointing=True) needs less."),
+    ):
+        result = click.testing.CliRunner().invoke(main, [*command, "--batch-size", str(batch)])
+        size = f"{batch} clip{'s' if batch > 1 else ''}"
+        said = f"doesn't suffice for {size} at a time (CUDA out of memory. Tried to allocate 2 GiB.): {way}"
+        assert result.exit_code == 1 and said in result.output, result.output
 
 
 def test_a_table_that_a_column_divides_is_trained_on_and_validated_by_its_parts(

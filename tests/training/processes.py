@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 
-def in_child(script: str | Path, *arguments: str | Path, **environment: str) -> subprocess.Popen[bytes]:
-    """A script as a process of its own, with one thread."""
+def in_child(
+    script: str | Path, *arguments: str | Path, session: bool = False, **environment: str
+) -> subprocess.Popen[bytes]:
+    """A script as a process of its own, with one thread; with a session, the leader of its group."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     folders = [str(Path(__file__).parents[up]) for up in (2, 1)]
     env["PYTHONPATH"] = os.pathsep.join([*folders, env.get("PYTHONPATH", "")])
-    return subprocess.Popen([sys.executable, script, *arguments], env=env)
+    return subprocess.Popen([sys.executable, script, *arguments], env=env, start_new_session=session)
 
 
 def two_processes(script: str | Path, *arguments: str | Path) -> list[subprocess.Popen[bytes]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from support.training_clips import CONFIG
 from torch.nn import functional as F
 
 from slowfast_zoo.data.loader import Batch
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.training.augmentation import mixed, recolored, with_stills
+from slowfast_zoo.training.augmentation import mixed, recolored, with_stills, without_effect
 from slowfast_zoo.training.loss import loss_of
 
 
@@ -27,6 +28,25 @@ def test_mixed_clips_have_mixed_losses() -> None:
     expected = expected + (1 - mix.part) * F.cross_entropy(logits, targets[partners])
     torch.testing.assert_close(loss_of(logits, targets, "softmax", config, mix), expected)
     assert mixed(batch, CONFIG, ClipSpec(), torch.device("cpu")) == (batch, None)
+
+
+def test_what_needs_pairs_of_clips_and_has_none_is_said() -> None:
+    both = CONFIG.replace(mixup=0.4, still_mix=0.5)
+    sentence = "nothing with one clip at a time: take batch_size=2 or more."
+    assert without_effect(both, clips=1, persons=False) == f"mixup and still_mix do {sentence}"
+    assert (
+        without_effect(CONFIG.replace(still_mix=0.5), clips=1, persons=True) == f"still_mix does {sentence}"
+    )
+    assert without_effect(both, clips=2, persons=True) == "mixup does nothing with boxes of persons."
+    assert not without_effect(both, clips=2, persons=False) + without_effect(CONFIG, clips=1, persons=True)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_a_class_that_is_surely_right_has_a_gradient(gamma: float) -> None:
+    logits = torch.tensor([[20.0, -20.0], [0.0, 1.0]], requires_grad=True)
+    config = CONFIG.replace(focal_gamma=gamma)
+    loss_of(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), "sigmoid", config).backward()
+    assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad[1].abs().min() > 0.01
 
 
 def test_colors_of_a_clip_change_in_all_its_frames_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any
 import pytest
 
 from slowfast_zoo.errors import MissingDependencyError
-from slowfast_zoo.training.log import listening
+from slowfast_zoo.training.log import listening, write_line
+
+
+def test_lines_are_json_also_where_numbers_are_none(tmp_path: Path) -> None:
+    write_line(tmp_path / "log", "train", {"loss": 0.1234567, "grad_norm": math.inf, "score": math.nan})
+    write_line(tmp_path / "log", "val", {"epoch": 1, "memory": None})
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines == ['{"mode": "train", "loss": 0.123457}', '{"mode": "val", "epoch": 1}']
 
 
 def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

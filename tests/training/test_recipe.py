@@ -245,6 +245,7 @@ def test_configs_go_to_json_and_back() -> None:
         ("grad_clip", 0),
         ("precision", "fp16"),
         ("seed", -1),
+        ("seed", 2**64),
         ("clips_per_epoch", 0),
         ("deterministic", 1),
     ],
@@ -252,6 +253,13 @@ def test_configs_go_to_json_and_back() -> None:
 def test_a_wrong_value_is_refused(field: str, value: object) -> None:
     with pytest.raises(SpecError, match=f"TrainConfig.{field} is .*accepted"):
         TrainConfig().replace(**{field: value})
+
+
+def test_one_milestone_is_told_from_a_number() -> None:
+    with pytest.raises(
+        SpecError, match=r"milestones is 10; accepted: a tuple of epochs, 10,20 or, of one, 10,\."
+    ):
+        TrainConfig(milestones=10)  # type: ignore[arg-type]
 
 
 def test_a_misspelled_field_is_refused() -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,13 @@ from training.processes import in_child, two_processes
 from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
+from slowfast_zoo.files import TEMPORARY_SUFFIX
 from slowfast_zoo.inference.engines import trial
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import precision
 from slowfast_zoo.runtime.convolutions import Convolution
 from slowfast_zoo.spec import ModelSpec
-from slowfast_zoo.training.state import LAST, RESUME
+from slowfast_zoo.training.state import LAST, RESUME, read_resume
 from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
 
@@ -77,7 +79,7 @@ def test_a_training_learns_and_says_so(tmp_path: Path) -> None:
     reloaded = read_file(result.last)
     assert reloaded.spec == model.spec
     assert_same(weights_of(reloaded), weights_of(model))
-    assert result.best is not None and not list(result.work_dir.glob("*.tmp"))
+    assert result.best is not None and not list(result.work_dir.glob(f"*{TEMPORARY_SUFFIX}"))
 
 
 def test_of_equally_good_epochs_the_last_is_best(tmp_path: Path) -> None:
@@ -122,6 +124,54 @@ def test_asked_to_stop_it_keeps_what_is_done(
     train(resumed, Clips(), STOPPED, work_dir=tmp_path / "asked", resume=True)
     assert_same(weights_of(resumed), unbroken)
     assert [line["step"] for line in log_of(tmp_path / "asked") if line["mode"] == "start"] == [0, 3]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+def test_asked_to_stop_with_all_its_processes_it_keeps_what_is_done(tmp_path: Path) -> None:
+    """As schedulers ask: the signal goes to the processes that read clips, too."""
+    child = in_child(__file__, tmp_path, "asked", session=True)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "reads").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGTERM)
+    assert child.wait(60) == 128 + signal.SIGTERM
+    assert 0 < read_resume(tmp_path / "work" / RESUME)["step"] < 100
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+def test_the_steps_of_an_epoch_are_safe_before_it_is_measured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asked to stop twice in each validation, at the step at which frozen parts thaw, too."""
+    config = STOPPED.replace(thaw_at=0.5, ema=0.5, validate_every=1)
+
+    def run(name: str, validation: Clips, **how: Any) -> SlowFast:
+        model = make_model()
+        model.freeze("stage3")
+        train(model, Clips(), config, work_dir=tmp_path / name, validation=validation, **how)
+        return model
+
+    whole = run("whole", Clips(6))
+    for resume in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            run("asked", Impatient(6), resume=resume)
+        assert "Stopping behind this step or validation; once more stops at once." in caplog.text
+        assert read_resume(tmp_path / "asked" / RESUME)["step"] == 4
+    assert not (tmp_path / "asked" / LAST).exists(), "nothing is known of these weights"
+    assert_same(weights_of(run("asked", Clips(6), resume=True)), weights_of(whole))
+    scores = [
+        [line for line in log_of(tmp_path / name) if line["mode"] == "val"] for name in ("asked", "whole")
+    ]
+    assert scores[0] == scores[1] and len(scores[0]) == 2
+
+
+class Impatient(Clips):
+    """Asks to stop with its second and its third clip."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        if index in (1, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(index)
 
 
 def test_progress_is_shown_off_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,9 +329,12 @@ def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     killed, config = Clips(poison=2, act="SIGKILL"), CONFIG.replace(workers=1)
     sentence = r"^A process that reads clips has ended \(DataLoader worker[^)]*\)[^)]*\), most likely"
-    with pytest.raises(TrainingError, match=sentence + r".*--resume \(resume=True\) goes on from there\.$"):
+    goes_on = r".*--resume \(resume=True\) goes on from the last checkpoint, if any\.$"
+    with pytest.raises(TrainingError, match=sentence + goes_on):
         train(make_model(), killed, config, work_dir=tmp_path)
-    with pytest.raises(TrainingError, match=sentence + r".*goes on from there\.$"):
+    with pytest.raises(TrainingError, match=r"nothing to resume in .*; leave out --resume \(resume=True\)"):
+        train(make_model(), killed, config, work_dir=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match=sentence + goes_on):
         train(make_model(), Clips(), config, work_dir=tmp_path / "validated", validation=killed)
     with pytest.raises(DataError, match=sentence + r".*\(workers, --workers\), or 0\.$"):
         evaluate(make_model(), killed, workers=1, progress=False)
@@ -423,5 +476,25 @@ class Seen(Fixed):
         return super().__getitem__(index)
 
 
+class Slow(Clips):
+    """Says when the eleventh clip is read, and takes its time."""
+
+    def __init__(self, length: int, sign: Path) -> None:
+        super().__init__(length)
+        self.sign = sign
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        time.sleep(0.02)
+        if len(self.seen) == 10:
+            self.sign.touch()
+        return super().__getitem__(index)
+
+
+def _asked(folder: Path) -> None:
+    torch.set_num_threads(1)
+    data = Slow(200, folder / "reads")
+    train(make_model(), data, CONFIG.replace(workers=1), work_dir=folder / "work", progress=False)
+
+
 if __name__ == "__main__":
-    _child(Path(sys.argv[1]))
+    (_asked if "asked" in sys.argv else _child)(Path(sys.argv[1]))

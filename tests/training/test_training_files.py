@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model
 
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.training.state import LAST, RESUME, new_directory, read_resume, replaced, write_resume
+from slowfast_zoo.training.state import (
+    LAST,
+    RESUME,
+    check_same,
+    new_directory,
+    read_resume,
+    replaced,
+    write_resume,
+)
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
 
@@ -98,6 +107,57 @@ def test_resuming_under_other_classes_or_weights_is_refused(tmp_path: Path) -> N
     del state["learned"]  # which older versions didn't keep
     write_resume(tmp_path / RESUME, state)
     assert train(renamed, Clips(), config, work_dir=tmp_path, resume=True).steps == 4
+
+
+def test_resuming_another_network_input_or_freezing_of_equal_shapes_is_refused(tmp_path: Path) -> None:
+    config = CONFIG.replace(epochs=1)
+
+    def made(**changes: object) -> SlowFast:
+        model = make_model(SPEC.replace(**changes))
+        model.freeze("stage3", norms=True)
+        return model
+
+    train(made(), Clips(), config, work_dir=tmp_path)
+    further, faster, thawed, learning = (made() for _ in range(4))
+    further.clip_spec = further.clip_spec.replace(frame_stride=9, approximate="Said otherwise.")
+    faster.clip_spec = faster.clip_spec.replace(mean=(0.0, 0.0, 0.0))
+    thawed.freeze("stem", norms=True)
+    learning.freeze("stage3")
+    wrong = {
+        r"\(dropout 0\.5 -> 0\.1\)": made(dropout=0.1),
+        r"\(slow_sampling strided -> linspace\)": made(slow_sampling="linspace"),
+        r"\(clip frame_stride \d+ -> 9\)": further,
+        r"\(clip mean \[.*\] -> \[0\.0, 0\.0, 0\.0\]\)": faster,
+        r"\(frozen stage3 -> stem\)": thawed,
+        r"\(frozen norms True -> False\)": learning,
+    }
+    for message, model in wrong.items():
+        with pytest.raises(TrainingError, match=f"or another model {message}; give the old ones, or"):
+            train(model, Clips(), config, work_dir=tmp_path, resume=True)
+    state = read_resume(tmp_path / RESUME)
+    kept = ("activation", "sample_weights", "class 0", "class 1", "class 2")
+    old = {"learned": {name: state["learned"][name] for name in kept}}
+    write_resume(tmp_path / RESUME, {**{name: state[name] for name in state if name != "measured"}, **old})
+    for model in (made(), made(dropout=0.1), further):
+        assert train(model, Clips(), config, work_dir=tmp_path, resume=True).steps == 4, "as older versions"
+        write_resume(tmp_path / RESUME, {**{n: state[n] for n in state if n != "measured"}, **old})
+
+
+def test_other_numbers_of_processes_are_told_how_to_make_the_same_steps(tmp_path: Path) -> None:
+    saved = {"settings": {"batch_size": 8, "accumulate": 1, "step_clips": 64}}
+    for settings, ways in (
+        (
+            {"batch_size": 8, "accumulate": 1, "step_clips": 32},
+            "accumulate=2 (--set accumulate=2) or batch_size=16",
+        ),
+        ({"batch_size": 8, "accumulate": 1, "step_clips": 128}, "batch_size=4"),
+        ({"batch_size": 8, "accumulate": 1, "step_clips": 24}, ""),
+    ):
+        sentence = (
+            f"give the old ones, by {ways} on this many processes, or" if ways else "give the old ones, or"
+        )
+        with pytest.raises(TrainingError, match=re.escape(sentence)):
+            check_same(tmp_path, saved, settings, {})
 
 
 def test_a_damaged_resume_file_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:

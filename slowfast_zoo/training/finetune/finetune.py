@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.annotations import Annotations, several_classes
 from slowfast_zoo.data.labels import why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
@@ -534,6 +534,8 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     flips, notes = not told if flip is None else flip, [_told_start(model)]
     if told and not flips:
         notes.append(told)
+    if several := several_classes(train):
+        notes.append(several)
     torch.manual_seed(seed)
     model.spec = model.spec.replace(activation="sigmoid" if train.multi_label else "softmax")
     model.reset_classifier(train.num_classes, train.labels)

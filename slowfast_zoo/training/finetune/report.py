@@ -224,9 +224,10 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> Figure:
         values = [line["top1_acc"] for line in train]
         label = "training clips (augmented)"
         score_axes.plot(times, values, marker=marker, ls="-", color=_BLUE, label=label, **style)
-    score = next((name for name in ("top1_acc", "mean_average_precision") if val and name in val[0]), None)
+    scores = ("top1_acc", "mean_average_precision")
+    score = next((name for name in scores if any(name in line for line in val)), None)
     if score is not None:
-        epochs, values = [line["epoch"] for line in val], [line[score] for line in val]
+        epochs, values = [line["epoch"] for line in val], [line.get(score, math.nan) for line in val]
         # Of equals the last, as in training.
         best = len(values) - 1 - (int(np.nanargmax(values[::-1])) if not np.isnan(values).all() else 0)
         label = f"validation, best {values[best]:.1%} in epoch {epochs[best]}"
