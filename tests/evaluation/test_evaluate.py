@@ -490,9 +490,7 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
         told = click.testing.CliRunner().invoke(main, [*charades, *options])
         assert message in told.output, told.output
     alone = run_train("--validate")
-    assert (
-        alone.exit_code == 2 and "--validate needs validation data after the training data" in alone.stderr
-    )
+    assert alone.exit_code == 2 and "--validate needs validation data after the training data" in alone.stderr
     left, seen = run_train("nowhere.txt"), run_train(data, "--validate")
     assert left.exit_code == seen.exit_code == 0, left.output + seen.output
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
