@@ -141,9 +141,7 @@ def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs
 def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, jobs: int) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            video = gr.Video(show_label=False, sources=["upload"], height=330, elem_id="sfz-video")
-            # Gradio takes them for uploads, because they lie there too, and would delete them as such.
-            video.keep_in_cache.update(str(example.path) for example in examples)
+            video = _player(gr, examples)
             gr.HTML(f'<p class="sfz-dim">Up to {limit}; deleted after an hour.</p>')
             cards = gr.HTML(_cards(examples), js_on_load=_PICK)
             chosen = _choices(gr, studio.models)
@@ -207,6 +205,13 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     stop.click(halt, queue=False, **_QUIET)
     video.clear(leave, None, outputs, queue=False, **_QUIET)
     cards.pick(pick, None, [video, *outputs], queue=False, **_QUIET)
+
+
+def _player(gr: Any, examples: list[Example]) -> Any:
+    """Where the video is; examples lie where uploads do, and aren't deleted with them."""
+    video = gr.Video(show_label=False, sources=["upload"], height=330, elem_id="sfz-video")
+    video.keep_in_cache.update(str(example.path) for example in examples)
+    return video
 
 
 def _choices(gr: Any, models: Models) -> list[Any]:
