@@ -6,6 +6,8 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +43,48 @@ def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
             assert one.indices == other.indices and torch.equal(one.clips, other.clips)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_leave_signals_to_the_process_that_trains(number: signal.Signals) -> None:
+def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
     class Ignoring(Fixed):
         def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-            return torch.zeros(3, 4, 8, 8), int(signal.getsignal(number) == signal.SIG_IGN)
+            return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
 
-    before = signal.signal(number, signal.default_int_handler)  # what runs in the background ignores Ctrl-C
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what runs in the background ignores it
     try:
         loader = load(KeyedItems(Ignoring(), 0), [[ItemKey(TRAINING, 0, 0)]], 1, torch.device("cpu"))
         assert [batch.targets.tolist() for batch in loader] == [[1]]
-        assert signal.getsignal(number) == signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     finally:
-        signal.signal(number, before)
+        signal.signal(signal.SIGINT, before)
     pickle.dumps(loader.worker_init_fn)  # for workers that are spawned
+
+
+def test_a_program_that_ends_with_an_error_ends_its_workers(tmp_path: Path) -> None:
+    """Though the error's traceback, or a variable, still holds the batches."""
+    program = tmp_path / "program.py"
+    program.write_text(_ENDS_WITH_AN_ERROR)
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1 and ended.stderr.endswith("RuntimeError: mine\n"), ended.stderr
+
+
+_ENDS_WITH_AN_ERROR = """
+import torch
+from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems, load
+
+class Fixed(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 4, 8, 8), 0
+
+if __name__ == "__main__":
+    keys = [[ItemKey(TRAINING, 0, index)] for index in range(4)]
+    batches = iter(load(KeyedItems(Fixed(), 0), keys, 1, torch.device("cpu")))
+    next(batches)
+    raise RuntimeError("mine")
+"""
 
 
 def test_what_is_kept_of_many_batches_holds_no_files_open() -> None:
