@@ -39,7 +39,7 @@ def main() -> None:
     rows = rows.map_batches(
         BatchPredictor,
         fn_constructor_args=(options.model,),
-        fn_constructor_kwargs={"keep": ["path"]},  # "source" is made for people, without odd letters
+        fn_constructor_kwargs={"keep": ["path"]},  # "source" is for people: some letters are escaped
         compute=ActorPoolStrategy(size=options.actors),
         num_cpus=options.cpus,
         batch_size=8,

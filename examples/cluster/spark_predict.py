@@ -35,7 +35,9 @@ def main() -> None:
     missing = [path for path in paths if path not in known]
     print(f"{len(paths) - len(missing)} answered before, {len(missing)} to do", flush=True)
 
-    predictor = BatchPredictor(options.model, keep=["path"])  # "source" is for people, without odd letters
+    predictor = BatchPredictor(
+        options.model, keep=["path"]
+    )  # "source" is for people: some letters are escaped
     schema = "path string, " + predictor.schema
 
     def answer(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -28,7 +28,9 @@ def main() -> None:
         parser.error(f"--part is {options.part}; parts are counted from 1, such as 3/16")
     shards = wds.shardlists.expand_urls(options.shards)
     if len({Path(shard).stem for shard in shards}) < len(shards):
-        parser.error("two shards have the same name, by which answers are called: do them one after another")
+        parser.error(
+            "two shards have the same name, and so would their answers: give each a folder of its own"
+        )
     options.answers.mkdir(parents=True, exist_ok=True)
     predictor = BatchPredictor(options.model, column=options.ending, keep=["__key__"])
     for shard in shards[number - 1 :: count]:

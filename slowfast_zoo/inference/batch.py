@@ -381,7 +381,9 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
             try:
                 settings["boxes_sha256"] = hash_file(Path(settings["boxes"]))
             except (OSError, ValueError) as error:
-                raise InputError(f"There is no file '{settings['boxes']}' of boxes to read.") from error
+                raise InputError(
+                    f"The file of boxes '{settings['boxes']}' can't be read: {error}."
+                ) from error
     elif settings["boxes"] is not None or settings["detector"] is not None:
         raise InputError(f"boxes= and detector= belong to task='detect', not to '{task}'.")
     if settings["rules"] is not None and task != "timeline":

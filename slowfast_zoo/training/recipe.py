@@ -159,7 +159,7 @@ class TrainConfig(Spec):
         self._require_number("ema", 0, 0.99999)
         milestones = self.milestones
         if not isinstance(milestones, tuple) or not all(type(epoch) is int for epoch in milestones):
-            raise self._error("milestones", "a tuple of epochs, 10,20 or, of one, 10,")
+            raise self._error("milestones", "a tuple of epochs, such as 10,20 (a single one: 10,)")
         if list(milestones) != sorted(set(milestones)) or (milestones and milestones[0] < 1):
             raise self._error("milestones", "rising epochs above 0")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):

@@ -135,13 +135,19 @@ def _comment(digest: str) -> bytes:
     return f"slowfast-zoo resume sha256 {digest}".encode()
 
 
+def begin_anew(folder: Path) -> str:
+    """How, where the training in that folder can't go on: "anew, in another work directory, ..."."""
+    kept = f", from the weights in {folder / LAST}" if kind_of(folder / LAST) else ""
+    return f"anew, in another work directory{kept}"
+
+
 def read_resume(path: Path) -> dict[str, Any]:
     """The state of an interrupted training; tensors are on the CPU.
 
     Raises:
         TrainingError: there is no such file, or not every byte of it is as it was written.
     """
-    way_out = f"Start a new training, in another work directory, from the weights in {path.parent / LAST}."
+    way_out = f"Begin {begin_anew(path.parent)}."
     digest, tail = hashlib.sha256(), b""
     try:
         with path.open("rb") as file:
@@ -227,7 +233,7 @@ def check_same(
         same_steps = _same_steps(saved["step_clips"], settings) if changed == ["step_clips"] else ""
         raise TrainingError(
             f"The training in {folder} can't go on with other settings or another model ({differences});"
-            f" give the old ones{same_steps}, or start a new training from the weights in {folder / LAST}."
+            f" give the old ones{same_steps}, or begin {begin_anew(folder)}."
         )
 
 

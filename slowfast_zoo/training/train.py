@@ -56,6 +56,7 @@ from slowfast_zoo.training.state import (
     LAST,
     LOG,
     RESUME,
+    begin_anew,
     check_same,
     learned_by,
     read_resume,
@@ -473,8 +474,8 @@ def _validated(trainer: _Trainer, lr: float) -> dict[str, float]:
 
     def diverged(error: object) -> TrainingError:
         return TrainingError(
-            f"Validation behind step {trainer.done}: {error} The learning rate is {lr:g}; lower it."
-            f" Weights in {trainer.folder} are from before."
+            f"Validation after step {trainer.done}: {error} The learning rate is {lr:g}; begin"
+            f" {begin_anew(trainer.folder)}, with a lower one."
         )
 
     model, validation, config = trainer.model, trainer.validation, trainer.config
@@ -526,7 +527,7 @@ def _stop_signals() -> Iterator[list[int]]:
         came.append(number)
         restore()
         with contextlib.suppress(RuntimeError):  # stderr may be within a line
-            _LOGGER.warning("Stopping behind this step or validation; once more stops at once.")
+            _LOGGER.warning("Stopping after this step or validation; a second signal stops at once.")
 
     if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -257,7 +257,8 @@ def test_a_wrong_value_is_refused(field: str, value: object) -> None:
 
 def test_one_milestone_is_told_from_a_number() -> None:
     with pytest.raises(
-        SpecError, match=r"milestones is 10; accepted: a tuple of epochs, 10,20 or, of one, 10,\."
+        SpecError,
+        match=r"milestones is 10; accepted: a tuple of epochs, such as 10,20 \(a single one: 10,\)\.",
     ):
         TrainConfig(milestones=10)  # type: ignore[arg-type]
 

@@ -155,7 +155,7 @@ def test_the_steps_of_an_epoch_are_safe_before_it_is_measured(
     for resume in (False, True):
         with pytest.raises(KeyboardInterrupt):
             run("asked", Impatient(6), resume=resume)
-        assert "Stopping behind this step or validation; once more stops at once." in caplog.text
+        assert "Stopping after this step or validation; a second signal stops at once." in caplog.text
         assert read_resume(tmp_path / "asked" / RESUME)["step"] == 4
     assert not (tmp_path / "asked" / LAST).exists(), "nothing is known of these weights"
     assert_same(weights_of(run("asked", Clips(6), resume=True)), weights_of(whole))

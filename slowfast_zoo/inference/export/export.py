@@ -115,7 +115,7 @@ def export(
             "openvino") for about the same. "int8" ("openvino") as ``optimize`` makes it: its proof is how it
             agrees with float32, and its reference logits are the file's own.
         size: side in pixels, or (height, width); None: the clip spec's test crop. Networks that score persons
-            see whole pictures, which are no squares: give theirs, as 256x455 of a film of 16:9.
+            see whole pictures, which are no squares: give theirs, such as (256, 455) for a 16:9 film.
         repeats: timed runs of model and export, for the proof.
         overwrite: take the place of files that are there, those beside ``path`` too.
         calibration, min_agreement: for int8, as for ``optimize``.

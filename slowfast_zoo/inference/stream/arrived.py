@@ -24,6 +24,9 @@ _SAME_RATE = 4e-4
 _MEASURED_SECONDS = 10.0
 """At least, where so many have passed: a camera may change its rate, as in low light."""
 
+_PAUSE_SECONDS = 1.0
+"""Without a frame that say nothing about the rate of the others."""
+
 _TICKS = (Fraction(1, 1000), Fraction(1, 90000), Fraction(1, 10**9))
 """What containers and cameras count time in; the last one is for the others."""
 
@@ -69,10 +72,21 @@ class Arrived(Video):
         """The next frame begins at ``seconds``; it arrived at another time, by another clock."""
         if not self._times:
             self._begin = self._later = (seconds, self.first)
-        elif seconds - self._later[0] >= _MEASURED_SECONDS:
+        self._leave_out_pause(seconds)
+        if seconds - self._later[0] >= _MEASURED_SECONDS:
             self._begin, self._later = self._later, (seconds, self.num_frames)
         self._times.append(seconds)
         self._arrivals.append(arrival)
+
+    def _leave_out_pause(self, seconds: float) -> None:
+        """Counts as long as the frame before, in the measured rate, one that held on while nothing came."""
+        if len(self._times) < 2:
+            return
+        usual, held = self._times[-1] - self._times[-2], seconds - self._times[-1]
+        if held > max(_PAUSE_SECONDS, 4 * usual):
+            self._begin, self._later = (
+                (at + held - usual, number) for at, number in (self._begin, self._later)
+            )
 
     def arrival_of(self, index: int) -> float:
         """When a frame arrived."""

@@ -155,6 +155,16 @@ def test_a_camera_that_changes_its_rate_is_measured_anew() -> None:
         assert windows[-1].end_seconds - windows[-1].start_seconds == pytest.approx(16 / 30, abs=1e-3)
 
 
+def test_a_pause_tells_nothing_about_the_rate_and_a_slow_camera_does() -> None:
+    arrived, seconds = Arrived("camera", (32, 32), None), 0.0
+    for pause, hold, count, fps in ((0, 1 / 30, 300, 30), (6, 1 / 30, 60, 30), (0, 2.0, 20, 0.5)):
+        seconds += pause
+        for _ in range(count):
+            arrived.add(seconds, seconds)
+            seconds += hold
+        assert float(arrived.fps_so_far or 0) == pytest.approx(fps, rel=0.05)
+
+
 class Clock:
     """Time that passes when a test says so."""
 
