@@ -178,7 +178,7 @@ def test_a_damaged_resume_file_is_refused_wherever_it_is_damaged(tmp_path: Path)
     before = weights_of(model := make_model())
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(TrainingError, match=rf"resume\.pt is damaged.*Start a new.*{LAST}") as refused:
+        with pytest.raises(TrainingError, match=rf"resume\.pt is damaged.*Begin anew.*{LAST}") as refused:
             train(model, Clips(), config, work_dir=tmp_path, resume=True)
         assert "\n" not in str(refused.value)
     assert_same(weights_of(model), before)
