@@ -76,8 +76,10 @@ def check_command(
     else:
         refuse(persons, "DATA is")
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
+        known = {name for part in parts.values() for name in part.labels or ()}
         for path in given.values():
-            faults += [f"The class folder '{name}' holds no clips." for name in empty_classes(path)]
+            empty = [name for name in empty_classes(path) if name not in known]  # else a part lacks it
+            faults += [f"The class folder '{name}' holds no clips." for name in empty]
         notes = list[str]()
         try:
             divided, notes = parts_in(given["data"], parts["data"]) if [*parts] == ["data"] else ({}, notes)

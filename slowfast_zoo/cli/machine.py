@@ -85,7 +85,7 @@ def verify_command(
     from slowfast_zoo.inference.verify.verify import verify
 
     if no_weights and model is None:
-        raise click.UsageError("--no-weights says how --model is checked, which isn't there: name one.")
+        raise click.UsageError("--no-weights says how --model is checked: give --model as well.")
     network = None if model is None else model.untrained() if no_weights else model.load()
     report = verify(network, stages=stages or None, **options)
     echo_report(report, as_json)

@@ -437,7 +437,7 @@ def _configured(
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
-        if name in changes:
+        if name in changes and changes[name] != _parsed(value):
             raise SpecError(f"{name} is given twice, as {changes[name]} and as {value}; give it once.")
         changes[name] = _parsed(value)
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:

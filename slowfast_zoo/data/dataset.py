@@ -216,7 +216,7 @@ class VideoDataset(ReplacingDataset):
 
         Raises:
             VideoError: evaluation can't read it.
-            DataError: training found more than ``max_unreadable`` of the clips that it tried unreadable.
+            DataError: training found more clips unreadable than ``max_unreadable`` allows.
         """
         item: tuple[Tensor, int | Tensor] = (
             self._training_item(index) if self.train else self._evaluation_item(index)

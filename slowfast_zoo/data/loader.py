@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import multiprocessing
 import os
 import random
 import re
@@ -320,6 +321,10 @@ def _without_signals(_: int) -> None:
 
 
 def _end_for_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    parent = (
+        multiprocessing.parent_process()
+    )  # where a server forks workers, the system calls that one theirs
+    assert parent is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
         pass
     os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import random
@@ -60,16 +61,17 @@ def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
     pickle.dumps(loader.worker_init_fn)  # for workers that are spawned
 
 
-def test_a_program_that_ends_with_an_error_ends_its_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "spawn"])
+def test_a_program_that_ends_with_an_error_ends_its_workers(method: str, tmp_path: Path) -> None:
     """Though the error's traceback, or a variable, still holds the batches."""
     program = tmp_path / "program.py"
     program.write_text(_ENDS_WITH_AN_ERROR)
-    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300)
+    ended = subprocess.run([sys.executable, program, method], capture_output=True, text=True, timeout=300)
     assert ended.returncode == 1 and ended.stderr.endswith("RuntimeError: mine\n"), ended.stderr
 
 
 _ENDS_WITH_AN_ERROR = """
-import torch
+import multiprocessing, sys, torch
 from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems, load
 
 class Fixed(torch.utils.data.Dataset):
@@ -80,6 +82,7 @@ class Fixed(torch.utils.data.Dataset):
         return torch.zeros(3, 4, 8, 8), 0
 
 if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
     keys = [[ItemKey(TRAINING, 0, index)] for index in range(4)]
     batches = iter(load(KeyedItems(Fixed(), 0), keys, 1, torch.device("cpu")))
     next(batches)

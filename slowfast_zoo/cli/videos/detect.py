@@ -233,6 +233,7 @@ class _Target(Target):
             rows = ResultFile(None, "jsonl", **kept) if form == "jsonl" or kept["resume"] else None
             return _Target(None, form, rows, persons)
         if format_of(out, form) == "jsonl":
+            opt.check_writable(out)
             return _Target(out, "jsonl", ResultFile(out, "jsonl", **kept), persons)
         return _AvaFile.opened(out, kept, persons)
 

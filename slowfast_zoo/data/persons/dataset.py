@@ -92,8 +92,8 @@ class PersonDataset(ReplacingDataset):
 
         Raises:
             VideoError: evaluation can't read it.
-            DataError: boxes or times that the video can't have, or training found more than
-                ``max_unreadable`` of the key frames that it tried unreadable.
+            DataError: boxes or times that the video can't have, or training found more key frames
+                unreadable than ``max_unreadable`` allows.
         """
         item: tuple[Tensor, Persons] = self._training_item(index) if self.train else self._whole(index)
         return item
