@@ -61,7 +61,7 @@ class DataReport:
         return {**dataclasses.asdict(self), "problems": self.problems}
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{count} clips in {part}" for part, count in self.clips.items())
+        parts = ", ".join(f"{counted(count, 'clip')} in {part}" for part, count in self.clips.items())
         lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
         short, damaged = (
             [f"{name}: {there} of {wanted} frames" for name, there, wanted in found]

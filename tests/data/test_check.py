@@ -68,11 +68,14 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     assert empty.output.endswith("1 problem found; worth a look, too: 2 short.\n")
     written = json.loads(out.read_text())
     assert (written["problems"], written["faults"]) == (1, ["The class folder 'empty' holds no clips."])
+    (sane / "empty").rename(parts / "val/b")
+    lacking = CliRunner().invoke(main, ["check", str(sane), str(parts / "val")])
+    assert "holds no clips" not in lacking.output and "<- none in val" in lacking.output, lacking.output
     table = parts / "all.csv"
     table.write_text("path,label,split\ntrain/a/x1.mkv,a,train\ntrain/b/y1.mkv,b,test\n")
     divided = CliRunner().invoke(main, ["check", str(table)]).output
     assert "The column 'split' divides the clips: 1 in train, 1 in test." in divided
-    assert "1 clips in train, 1 clips in test; 2 classes." in divided and "none in test" in divided
+    assert "1 clip in train, 1 clip in test; 2 classes." in divided and "none in test" in divided
     table.write_text(table.read_text() + "train/b/y1.mkv,b,holdout\n")
     undivided = CliRunner().invoke(main, ["check", str(table)])
     assert undivided.exit_code == 1 and "all.csv:4: the column 'split' says 'holdout'" in undivided.output

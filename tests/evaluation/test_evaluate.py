@@ -384,6 +384,12 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["--set", "ema=0.5", "--set", "ema=0.9"], "ema is given twice"),
     ):
         assert message in str(run(train_module.train_command, [*small, *wrong]).exception)
+    assert (
+        train_module._configured(
+            TrainConfig(epochs=1), {"lr": 0.1}, ("lr=0.1", "deterministic=True"), True
+        ).lr
+        == 0.1
+    )
     unknown = run(train_module.train_command, ["slowfast_r50_4x16", "x"])
     assert "slowfast_r50_4x16x1" in str(unknown.exception)
     needs = run(train_module.train_command, ["slowfast_r50_4x16x1", "x", "--validate"])
