@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,12 @@ def test_a_network_learns_whose_box_is_bright(tmp_path: Path) -> None:
 def test_a_validation_refuses_nan() -> None:
     model = make_person_model()
     model.get_classifier().bias.data.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="Scores hold NaN"):
-        _validated(model, PersonClips(2), CONFIG, join("cpu"), progress=False)
+    facts: Any = {"model": model, "validation": PersonClips(2), "config": CONFIG, "group": join("cpu")}
+    trainer: Any = SimpleNamespace(**facts, progress=False, done=3, folder="w")
+    with pytest.raises(
+        TrainingError, match=r"behind step 3: Scores hold NaN.* The learning rate is 0\.1; lower"
+    ):
+        _validated(trainer, 0.1)
 
 
 def test_a_pass_without_anybody_teaches_nothing(tmp_path: Path) -> None:
