@@ -138,9 +138,17 @@ def test_asked_to_stop_with_all_its_processes_it_keeps_what_is_done(tmp_path: Pa
     assert 0 < read_resume(tmp_path / "work" / RESUME)["step"] < 100
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is an exception also in what runs in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_the_steps_of_an_epoch_are_safe_before_it_is_measured(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    interruptible: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Asked to stop twice in each validation, at the step at which frozen parts thaw, too."""
     config = STOPPED.replace(thaw_at=0.5, ema=0.5, validate_every=1)
@@ -171,6 +179,10 @@ class Impatient(Clips):
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         if index in (1, 2):
             os.kill(os.getpid(), signal.SIGINT)
+        deadline = time.monotonic() + 60  # two that come at once are one
+        while signal.getsignal(signal.SIGINT) != signal.default_int_handler and index == 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         return super().__getitem__(index)
 
 

@@ -99,9 +99,9 @@ def test_a_validation_refuses_nan() -> None:
     model = make_person_model()
     model.get_classifier().bias.data.fill_(float("nan"))
     facts: Any = {"model": model, "validation": PersonClips(2), "config": CONFIG, "group": join("cpu")}
-    trainer: Any = SimpleNamespace(**facts, progress=False, done=3, folder="w")
+    trainer: Any = SimpleNamespace(**facts, progress=False, done=3, folder=Path("w"))
     with pytest.raises(
-        TrainingError, match=r"behind step 3: Scores hold NaN.* The learning rate is 0\.1; lower"
+        TrainingError, match=r"after step 3: Scores hold NaN.* The learning rate is 0\.1; begin anew"
     ):
         _validated(trainer, 0.1)
 
