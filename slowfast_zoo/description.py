@@ -36,7 +36,7 @@ class Description:
     slow_frames: tuple[int, ...]
     """Frames of the clip that the slow pathway sees."""
     span_seconds: float
-    """From the first to behind the last frame of a clip, at ``fps`` frames per second."""
+    """From the begin of the first to the end of the last frame of a clip, at ``fps`` frames per second."""
     fps: float
     """The clip spec's frame rate, or 30 where it counts source frames."""
     tags: tuple[str, ...]

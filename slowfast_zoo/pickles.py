@@ -118,7 +118,7 @@ def read_pickle(
     machine = _Machine(file, end, accepts, operations)
     value = machine.run()
     if file.tell() > end:
-        raise ValueError("it goes on behind its end")
+        raise ValueError("it goes on after its end")
     return value
 
 

@@ -179,7 +179,7 @@ class RoiSpec(Spec):
     aligned: bool = True
     """Whether RoIAlign takes pixel centers for half a pixel in (OpenMMLab), or doesn't shift the boxes."""
     context: bool = False
-    """Whether the whole frame's features stand behind those of the box."""
+    """Whether the whole frame's features come after those of the box."""
     acrn: bool = False
     """Whether two convolutions relate each person to the whole frame (actor-centric relation network)."""
 
@@ -215,7 +215,7 @@ class ModelSpec(Spec):
     fusion_ratio: int = 2
     """Channels that a lateral connection gives, per fast channel that it reads."""
     lateral_norm: bool = False
-    """Batch norm and ReLU behind each lateral convolution (OpenMMLab: mostly without)."""
+    """Batch norm and ReLU after each lateral convolution (OpenMMLab: mostly without)."""
     slow_sampling: SlowSampling = "strided"
     """Slow frames out of the fast ones: every alpha-th, or floor(linspace(0, T-1, T/alpha))."""
     temporal_blocks: tuple[int, int, int, int] | None = None
@@ -480,7 +480,7 @@ class ClipSpec(Spec):
 
     @property
     def span_frames(self) -> int:
-        """Source frames from the first to behind the last frame of a clip, at the spec's rate."""
+        """Source frames from the first frame's begin to the last one's end, at the spec's rate."""
         return self.num_frames * self.frame_stride
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
-    """Seconds, or a number with s, m or h behind it."""
+    """Seconds, or a number with s, m or h after it."""
 
     name = "time"
 

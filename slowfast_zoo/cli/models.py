@@ -18,7 +18,7 @@ HELP = "A name, NAME:TAG, a publisher's config name, a saved folder, or a checkp
 
 
 class ModelType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases
-    """MODEL as a click type: completes names, and in zsh and fish tags behind a colon.
+    """MODEL as a click type: completes names, and in zsh and fish tags after a colon.
 
     bash takes the colon for the end of a word, and completes no tags.
     """
@@ -28,7 +28,7 @@ class ModelType(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Names that begin so, tags behind NAME:, else files."""
+        """Names that begin so, tags after NAME:, else files."""
         name, colon, _ = incomplete.partition(":")
         if colon and name in list_models():
             choices = [f"{name}:{row.tag}" for row in list_weights(name)]

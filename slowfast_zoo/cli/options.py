@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class PathType(click.Path):
-    """A path in which "~" is the user's folder also where no shell sees it, as behind ``--out=``."""
+    """A path in which "~" is the user's folder also where no shell sees it, as after ``--out=``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, as ``click.Path`` has it."""
@@ -116,7 +116,7 @@ def command(
     """A command of that name.
 
     Args:
-        name: behind ``slowfast-zoo``.
+        name: after ``slowfast-zoo``.
         examples: whole command lines without ``slowfast-zoo``, for ``--help``.
         cls: how it reads its arguments.
     """
@@ -388,7 +388,7 @@ def check_writable(path: Path) -> None:
 
 
 def out(help_text: str) -> Callable[[F], F]:
-    """``--out``: a file to write, whose folder must exist: known before the work, not behind it."""
+    """``--out``: a file to write, whose folder must exist: known before the work, not after it."""
 
     def check(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
         if value is not None and not value.absolute().parent.is_dir():

@@ -47,7 +47,7 @@ _LEADING = re.compile(
 _TRAILING = re.compile(rf"(?P<name>.*\S)\s*(?:{_MARKS}|\t)\s*(?P<number>[0-9]{{1,9}})")
 _SPACED = re.compile(r"(?P<name>.*?\S)\s+(?:-\s+)?(?P<number>[0-9]{1,9})")
 _COUNTED = re.compile(r".*[,;|\t]\s*[0-9]+")
-"""A name with a number behind it."""
+"""A name with a number after it."""
 _KEY = re.compile(r"(nc|names|path|train|val|id|name)\s*:")
 _NO_NAME = re.compile(_KEY.pattern + r"|#|//|<|- |\(\s*[0-9'\"]|.*\[\s*['\"]|.*\t")
 """Comments, markup, YAML, and lists or tuples of a program."""

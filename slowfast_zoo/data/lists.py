@@ -8,7 +8,7 @@ The forms, and what ``read_annotations`` takes each for without being told:
     "videos"            path label [label ...]                                        path of a video
     "rawframes"         folder frames label [label ...], or a video for the folder    path of a folder
     "rawframes-offset"  folder first_frame frames label [label ...]                   never: has to be named
-    "ids"               video_id, num_frames, label_index; files or folders of        two numbers behind what
+    "ids"               video_id, num_frames, label_index; files or folders of        two numbers after what
                         frames are searched below root                                is no path
 
 A table that has ``youtube_id, time_start, time_end`` for a path is Kinetics' own: its files, called
@@ -108,7 +108,7 @@ class ReadOptions(TypedDict, total=False):
 
 
 class _Line(NamedTuple):
-    """A line of a list as its text and the numbers behind it; paths may hold spaces, numbers can't."""
+    """A line of a list as its text and the numbers after it; paths may hold spaces, numbers can't."""
 
     where: str
     text: str
@@ -117,7 +117,7 @@ class _Line(NamedTuple):
     """Where the text ends that has so many of the numbers in it."""
 
     def path(self, numbers: int = 0) -> str:
-        """The text with so many of the numbers behind it."""
+        """The text with so many of the numbers after it."""
         path = self.text[: self.ends[numbers]].strip(" \t,;")
         return path[1:-1] if len(path) > 1 and path[0] == path[-1] == '"' else path
 
@@ -457,7 +457,7 @@ def _seconds_of_file(sample: Sample) -> float:
 
 
 def _parsed(where: str, line: str, separator: str | None) -> _Line:
-    """The line as a text and the numbers behind it.
+    """The line as a text and the numbers after it.
 
     Raises:
         DataError: there is no number.
@@ -523,7 +523,7 @@ def _candidate(line: _Line, base: Path) -> tuple[int, str] | None:
 
 
 def _by_numbers(lines: list[_Line], line: _Line, count: int, frames: bool, multi_label: bool | None) -> Form:
-    """The form of a list that has so many numbers behind the path of a folder of frames, or of a video."""
+    """The form of a list that has so many numbers after the path of a folder of frames, or of a video."""
     alike = {len(other.numbers) for other in lines} == {len(line.numbers)}
     if count == 1 or (not frames and (multi_label or not alike)):
         return "videos"
@@ -536,7 +536,7 @@ def _by_numbers(lines: list[_Line], line: _Line, count: int, frames: bool, multi
         ("rawframes", "frames label") if count == 2 else ("rawframes-offset", "first_frame frames label")
     )
     raise DataError(
-        f"{line.where}: {count} numbers behind each path, as in '{line.text:.80}', could be '{shape}' (form"
+        f"{line.where}: {count} numbers after each path, as in '{line.text:.80}', could be '{shape}' (form"
         f" '{form}') or {count} {meanings} (multi_label, --multi-label); say which."
     )
 

@@ -400,9 +400,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
     numbers = ("start_seconds", "end_seconds", "fps", "first_frame", "num_frames")
     start, end, fps, first, frames = (_number(where, field, values.get(field)) for field in numbers)
     if end is not None and end <= (start or 0):
-        raise DataError(
-            f"{where}: the part ends at {end:g} s, which isn't behind its start {start or 0:g} s."
-        )
+        raise DataError(f"{where}: the part ends at {end:g} s, which isn't after its start {start or 0:g} s.")
     known = {columns.path, columns.label, *columns.fields.values(), ""}
     return Sample(
         where=where,

@@ -295,7 +295,7 @@ class _Runs:
     repeats: int
 
     def timed(self, name: str, run: Callable[[], object]) -> Timing:
-        """The seconds of the runs behind the warm-up."""
+        """The seconds of the runs after the warm-up."""
         seconds = []
         for number in range(self.warmup + self.repeats):
             before = time.perf_counter()

@@ -38,7 +38,7 @@ class Listing:
     videos: list[Path]
     """Sorted by path."""
     skipped: Counter[str]
-    """How many of what were left out; the words fit behind a number."""
+    """How many of what were left out; the words fit after a number."""
 
 
 def expand_sources(source: Sources) -> Sequence[Source] | Iterator[Source]:

@@ -306,7 +306,7 @@ def _plain(segment: Segment) -> dict[str, Any]:
 
 
 def _rounded(seconds: float) -> float:
-    """To the microsecond: what is behind it is rounding."""
+    """To the microsecond: what is beyond it is rounding."""
     return round(float(seconds), 6)
 
 

@@ -151,7 +151,7 @@ def find_segments(
     wanted = rules.indices(labels)
     scores = windows.smoothed(rules.smoothing_seconds)
     leave = 0.7 * rules.enter if rules.leave is None else rules.leave
-    runs: list[tuple[int, int, int]] = []  # first window, window behind the last, class
+    runs: list[tuple[int, int, int]] = []  # first window, window after the last, class
     if multi_label:
         for index in np.flatnonzero(scores.max(axis=0, initial=0) >= rules.enter).tolist():
             runs += [(*run, index) for run in _independent(scores[:, index], rules.enter, leave)]

@@ -24,7 +24,7 @@ class Block(nn.Module):
     """Convolutions, each followed by a batch norm or by none."""
 
     def conv_norm_pairs(self) -> list[tuple[str, str]]:
-        """Attributes of each convolution and of the batch norm behind it, where there is one."""
+        """Attributes of each convolution and of the batch norm after it, where there is one."""
         raise NotImplementedError
 
 

@@ -5,7 +5,7 @@ Names in the state dict, frozen by a test:
     {slow,fast}.stem.{conv,norm}                    (1 or 5, 7, 7) convolution, batch norm
     {slow,fast}.stage{1..4}.{i}.{conv,norm}{1,2,3}  bottleneck: (1 or 3, 1, 1), (1, 3, 3), (1, 1, 1)
     {slow,fast}.stage{1..4}.0.shortcut_{conv,norm}
-    laterals.{0..3}.conv [.norm]                    behind the fast stem and stages 1-3
+    laterals.{0..3}.conv [.norm]                    after the fast stem and stages 1-3
     classifier                                      columns: slow features, then fast features
     slow.stage3.{i}.non_local.{conv_theta,conv_phi,conv_g,conv_out,norm}    where the spec has such blocks
     acrn.{conv,norm}{1,2}                           of an ROI head that relates persons to the frame

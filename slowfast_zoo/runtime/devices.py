@@ -83,7 +83,7 @@ class Halving:
         self.compute, self.size = compute, max(size, 1)
 
     def __call__(self, rows: Tensor, *beside: Sequence[object]) -> Tensor:
-        """The results of all rows, one behind the other.
+        """The results of all rows, one after the other.
 
         Args:
             rows: (n, ...).

@@ -109,7 +109,7 @@ def float32_products(precision: EnginePrecision, device: torch.device) -> Iterat
     the factors to ten bits.
 
     torch's own default rounds them in convolutions, and not in matrix products. The caller's settings come
-    back, that of the GPU behind the last one who is inside.
+    back, that of the GPU when the last one who is inside leaves.
     """
     import torch
 

@@ -45,7 +45,7 @@ class Progress:
         self._bar.close()
 
     def step(self, count: int = 1, note: str = "") -> None:
-        """So many pieces more are done; the note is shown behind them."""
+        """So many pieces more are done; the note is shown after them."""
         self._done += count
         if note:
             self._bar.set_postfix_str(note, refresh=False)

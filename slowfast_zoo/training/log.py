@@ -192,7 +192,7 @@ def listening(folder: Path, wanted: bool) -> Iterator[Listener | None]:
             steps_per_epoch = line["steps_per_epoch"]
             if training in writers:
                 writers[training].close()
-            # What an interrupted run wrote behind its last checkpoint is hidden.
+            # What an interrupted run wrote after its last checkpoint is hidden.
             writers[training] = SummaryWriter(
                 str(folder / TENSORBOARD / training), purge_step=line["step"] + 1
             )

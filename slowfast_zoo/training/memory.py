@@ -43,7 +43,7 @@ def train_within_memory(
     Whenever memory doesn't suffice, half as many clips (or the next smaller divisor of a step) go through the
     network at a time and gradients are accumulated, so that a step still sees the same clips and the same
     learning rate; with frozen batch norms it is the same step, with learning ones their statistics are of
-    fewer clips. At one clip activations are computed twice. Training goes on behind the last checkpoint, or
+    fewer clips. At one clip activations are computed twice. Training goes on after the last checkpoint, or
     starts anew.
 
     Raises:

@@ -67,7 +67,7 @@ _CHARADES = _SSV2.replace(
     warmup_ratio=0.0001 / 0.0375,
     validate_every=6,
 )
-# OpenMMLab's on AVA: 0.x counts a cosine's iterations, 1.x begins it behind the warm-up; where 1.x has steps
+# OpenMMLab's on AVA: 0.x counts a cosine's iterations, 1.x begins it after the warm-up; where 1.x has steps
 # it warms up from epoch to epoch.
 _AVA = TrainConfig(
     epochs=20,

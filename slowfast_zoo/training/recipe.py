@@ -73,7 +73,7 @@ class TrainConfig(Spec):
     layer_decay: float = 1.0
     """Part of the rate above it that each earlier stage learns at; 1: all alike."""
     thaw_at: float = 1.0
-    """Part of the training's steps behind which what was frozen learns, too; 1: never."""
+    """Part of the training's steps after which what was frozen learns, too; 1: never."""
     ema: float = 0.0
     """Decay of a moving average of the weights, which is validated and saved in their place; 0: none."""
     schedule: Schedule = "cosine"

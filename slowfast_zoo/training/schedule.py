@@ -94,7 +94,7 @@ def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int
 
     "openmmlab-0.x" and "openmmlab-1.x": the curve of whole epochs times the warm-up of iterations; the
     curve covers all epochs, the warm-up's too. Their trainings on AVA differ: "openmmlab-0.x-iterations" has
-    the curve of fractional epochs, "openmmlab-1.x-iterations" this curve over the epochs behind the warm-up,
+    the curve of fractional epochs, "openmmlab-1.x-iterations" this curve over the epochs after the warm-up,
     "openmmlab-1.x-epochs" a warm-up that changes from epoch to epoch. "pyslowfast": the curve of fractional
     epochs, and a straight line from ``warmup_ratio * base`` to the curve's value at the end of the warm-up.
 

@@ -290,14 +290,14 @@ class _Trainer:
             self.model.freeze(up_to if step < self.thaw_step else None, norms=norms)
 
     def _stop_if_asked(self, signals: list[int]) -> None:
-        """Saves what is done and ends the training; all processes stop behind the same step."""
+        """Saves what is done and ends the training; all processes stop after the same step."""
         done, steps = self.done, self.plan.steps
         asked = torch.tensor(float(len(signals)), device=self.group.device)
         if done == steps or not (self.group.sum(asked) if self.group.world > 1 else signals):
             return
         self._save()
         _LOGGER.warning(
-            "Stopped behind step %d of %d; --resume (resume=True) goes on from there.", done, steps
+            "Stopped after step %d of %d; --resume (resume=True) goes on from there.", done, steps
         )
         raise SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in signals else KeyboardInterrupt()
 
@@ -320,7 +320,7 @@ class _Trainer:
             with network.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
                 logits, loss = self._forward(network, batch)
                 self.scaler.scale(loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
-            value = loss.item()  # behind both passes, for a GPU works on while it is told the next
+            value = loss.item()  # after both passes, for a GPU works on while it is told the next
             if not math.isfinite(value):
                 raise _not_finite(f"The loss is {value}", self, batch)
             meter.add(value, logits, batch.targets, data_time, time.perf_counter() - started)
@@ -443,7 +443,7 @@ class _Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
         self.validated, self.measured = state["validated"], state.get("measured", True)
-        _LOGGER.info("Resuming %s behind step %d of %d.", self.folder, self.done, self.plan.steps)
+        _LOGGER.info("Resuming %s after step %d of %d.", self.folder, self.done, self.plan.steps)
 
     def _settings(self) -> dict[str, Any]:
         return {**self.config.to_dict(), "clips": len(self.dataset), "step_clips": self.plan.step_clips}

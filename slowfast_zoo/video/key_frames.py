@@ -49,7 +49,7 @@ class KeyFrames:
         """From the first to the last frame of each clip; numbered as ``seconds``.
 
         Raises:
-            InputError: a key frame behind the video's end, a spec without key frames, or no known frame rate.
+            InputError: a key frame after the video's end, a spec without key frames, or no known frame rate.
         """
         moments, stamps = self._moments(video, spec)
         self._rows = self._clips(video, spec)

@@ -80,7 +80,7 @@ class Rule:
     looks_at_time = False
     """Whether a clip can be so many seconds long, whatever the video's frame rate."""
     counts_last_stride = False
-    """Whether the frames skipped behind a clip's last one belong to its span."""
+    """Whether the frames skipped after a clip's last one belong to its span."""
 
     def needed(self, spec: ClipSpec, video: Timing) -> Fraction:
         """Source frames from the first to the last frame of a clip."""
@@ -119,13 +119,13 @@ class Rule:
         return self.repeat_last(video, indices)
 
     def repeat_last(self, video: Timing, indices: Indices) -> Indices:
-        """The video's last frame in place of those behind it."""
+        """The video's last frame in place of those after it."""
         return np.minimum(indices, video.count - 1)
 
 
 class _RepeatOwnLast(Rule):
     def repeat_last(self, video: Timing, indices: Indices) -> Indices:
-        """The clip's last frame that exists in place of those behind the video."""
+        """The clip's last frame that exists in place of those after the video."""
         beyond = indices >= video.count
         return np.where(beyond, np.where(beyond, 0, indices).max(axis=1, keepdims=True), indices)
 
@@ -200,8 +200,8 @@ class _PySlowFast(Rule):
 class _PySlowFastStamps(_PySlowFast):
     """The same starts, but the part from start to end is cut out by time stamps first.
 
-    This is PySlowFast's default, decoding by torchvision: the first frame is the next one behind a
-    fractional start, and what would lie behind the part is its last frame.
+    This is PySlowFast's default, decoding by torchvision: the first frame is the next one after a
+    fractional start, and what would lie after the part is its last frame.
     Source: ``torchvision_decode`` in the same file.
     """
 
@@ -285,7 +285,7 @@ class _PyTorchVideo(Rule):
         return first + linspace(0, max(end - first, 1) - 1, spec.num_frames).astype(np.int64)
 
     def _shown(self, spec: ClipSpec, video: Timing, start: Start) -> tuple[int, int]:
-        """The first frame of a clip, and the first one behind it."""
+        """The first frame of a clip, and the first one after it."""
         if video.stamps is None:
             return math.ceil(start), math.ceil(Fraction(start) + video.span)
         return video.stamps.first_from(start), video.stamps.first_from(start + _seconds(spec))

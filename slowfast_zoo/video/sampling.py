@@ -55,7 +55,7 @@ def clip_indices(
         openmmlab-0.x     11  35  59  82 106 130 154 177 201 225   middles of ten equal parts
         openmmlab-1.x      0  26  53  79 105 132 158 184 211 237   first to last possible start
         pyslowfast         0  23  47  70  94 118 141 165 188 212   never reaches the end
-        pyslowfast-stamps  0  24  48  71  95 118 142 166 189 213   the next frame behind such a start
+        pyslowfast-stamps  0  24  48  71  95 118 142 166 189 213   the next frame after such a start
         pytorchvideo-0.1   0  24  48  71  95 118 142 166 189 213   the same, in seconds
         pytorchvideo       0  27  53  79 105 132 158 184 210 236   in seconds, first to last
         gluoncv            0  26  52  78 104 130 156 182 208 236   on every second frame
@@ -206,7 +206,7 @@ def _key_numbers(
 
 
 def check_moment(moment: float, end: float | Fraction, fps: float | Fraction) -> None:
-    """Refuses the time of a key frame that a video doesn't have; half a frame behind its end is rounding.
+    """Refuses the time of a key frame that a video doesn't have; half a frame after its end is rounding.
 
     Raises:
         InputError: says what is accepted.
@@ -234,7 +234,7 @@ def window_frames(spec: ClipSpec, fps: Rate = None) -> int:
     """Source frames of the shortest part of a video whose only clip looks at all that the rule looks at.
 
     Args:
-        spec, fps: as in ``clip_span``, which is shorter where frames behind a clip's last one belong to it.
+        spec, fps: as in ``clip_span``, which is shorter where frames after a clip's last one belong to it.
 
     Raises:
         InputError: as ``clip_indices``.

@@ -101,7 +101,7 @@ class Grid:
                 object.__setattr__(self, name, checked_seconds(name, value, positive=positive))
         start, end = self.start_seconds or 0.0, self.end_seconds
         if end is not None and end <= start:
-            raise InputError(f"end_seconds is {end:g} and start_seconds {start:g}; the end lies behind.")
+            raise InputError(f"end_seconds is {end:g} and start_seconds {start:g}; accepted: a later end.")
         if self.last not in get_args(LastWindow):
             raise InputError(f"last is {self.last!r}; accepted: 'move_back', 'pad' or 'drop'.")
 
@@ -148,7 +148,7 @@ class Grid:
         return plan_clips(part, spec, views)
 
     def number_behind(self, video: Video, begin: float, number: int, first: int) -> int:
-        """The grid's next time, behind ``number``, that may be nearer to the frame behind ``first``."""
+        """The grid's next time, after ``number``, that may be nearer to the frame after ``first``."""
         change = (video.seconds_of(first) + video.seconds_of(first + 1)) / 2
         return max(number + 1, math.floor((change - begin) / self.hop_seconds))
 
@@ -159,7 +159,7 @@ class Grid:
         return part.frames_of_whole
 
     def stop_of(self, video: Video, spec: ClipSpec, first: int) -> int:
-        """The frame behind a window; beyond ``num_frames`` where the video ends too soon."""
+        """The frame after a window; beyond ``num_frames`` where the video ends too soon."""
         if (seconds := self._seconds(spec)) is None:
             return first + _frames(video, spec)
         end = video.seconds_of(first) + seconds

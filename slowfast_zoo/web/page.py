@@ -175,7 +175,7 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
             finished = answer.finished
             yield _updates(gr, studio, answer, asked)
         if not (finished or studio.is_asked(session)):
-            yield anew()  # what was said last may have come behind the visitor's leaving
+            yield anew()  # what was said last may have come after the visitor left
 
     def halt(request: gr.Request) -> None:
         studio.stop(_session(request))

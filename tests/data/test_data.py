@@ -469,7 +469,7 @@ WRONG = {
     "fields": ("path,label\njump, clip 0.mkv,0\n", {}, "3 fields under a header of 2"),
     "no json": ('{"path": "a"\n', {}, "no JSON"),
     "no json label": ('{"path": "a"}\n', {}, "object with path and label"),
-    "times": ("path,label,start,end\njump/clip 0.mkv,0,2,1\n", {}, "isn't behind its start"),
+    "times": ("path,label,start,end\njump/clip 0.mkv,0,2,1\n", {}, "isn't after its start"),
     "time": ("path,label,start\njump/clip 0.mkv,0,soon\n", {}, "start is 'soon'"),
     "nan": ("path,label,end\njump/clip 0.mkv,0,nan\n", {}, "end is 'nan'"),
     "empty": ("\n\n", {}, "names no clip"),

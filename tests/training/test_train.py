@@ -119,7 +119,7 @@ def test_asked_to_stop_it_keeps_what_is_done(
     with pytest.raises(error):
         train(make_model(), Clips(poison=5, act=name), STOPPED, work_dir=tmp_path / "asked")
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert "Stopped behind step 3 of 8; --resume (resume=True) goes on from there." in caplog.text
+    assert "Stopped after step 3 of 8; --resume (resume=True) goes on from there." in caplog.text
     resumed = make_model()
     train(resumed, Clips(), STOPPED, work_dir=tmp_path / "asked", resume=True)
     assert_same(weights_of(resumed), unbroken)

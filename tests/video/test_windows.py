@@ -148,7 +148,7 @@ def test_parts_and_hops_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     for wrong in (0, -1, float("nan"), "1", True, None, 1e-300, 10**400, np.complex64(1)):
         with pytest.raises(InputError, match=r"hop_seconds is .*; accepted: seconds, a finite"):
             Grid(hop_seconds=wrong)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"end_seconds is 1 and start_seconds 2; the end lies behind"):
+    with pytest.raises(InputError, match=r"end_seconds is 1 and start_seconds 2; accepted: a later end"):
         Grid(start_seconds=2, end_seconds=1)
     with pytest.raises(InputError, match="last is 'keep'; accepted"):
         Grid(last="keep")  # type: ignore[arg-type]

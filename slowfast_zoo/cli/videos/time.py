@@ -318,7 +318,7 @@ def watch_command(
             f"{score:6.1%} {label}" for label, score in zip(answer.labels, answer.scores, strict=True)
         )
         notes = f"  ({counted(answer.skipped_hops, 'hop')} left out)" if answer.skipped_hops else ""
-        notes += "  (behind a gap)" * answer.gap
+        notes += "  (after a gap)" * answer.gap
         echo(f"{now:%H:%M:%S}  {answer.lag_seconds:4.1f} s old  {best}{notes}")
 
 

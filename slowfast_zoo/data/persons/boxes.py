@@ -158,7 +158,7 @@ class PersonBoxes:
             seconds: how long the video is.
 
         Raises:
-            InputError: a key frame lies before its begin or behind its end.
+            InputError: a key frame lies before its begin or after its end.
         """
         known = self.seconds or ()
         outside = [moment for moment in known if not 0 <= moment <= seconds + SAME_SECOND]

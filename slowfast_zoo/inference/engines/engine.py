@@ -119,7 +119,7 @@ def example_boxes(spec: ModelSpec, shape: Shape, count: int = 3) -> tuple[Tensor
         count: how many.
 
     Returns:
-        what to call the network with behind the clip: the boxes, or nothing.
+        what to call the network with after the clip: the boxes, or nothing.
     """
     if spec.roi is None:
         return ()

@@ -213,7 +213,7 @@ class Maps(nn.Module):
     """What a network that scores persons sees of a clip before it looks at boxes.
 
     That is nearly all of its work, it doesn't change with the boxes, and its size is fixed: what engines
-    compute. The head behind it is torch's own for all of them.
+    compute. The head after it is torch's own for all of them.
 
     Args:
         network: with an ROI head; becomes part of this module.

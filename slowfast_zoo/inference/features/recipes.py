@@ -132,7 +132,7 @@ def find_recipe(name: str) -> FeatureRecipe | None:
 def at_rate(begins: npt.ArrayLike, end: float, fps: int) -> Indices:
     """Which frame ffmpeg's ``fps`` filter shows at each tick of a constant rate, int64 of shape (ticks,).
 
-    At each tick the last frame whose begin, rounded to ticks, isn't behind it; the first one before that:
+    At each tick the last frame whose begin, rounded to ticks, isn't after it; the first one before that:
 
         begins 0, 1/25, 2/25 ... at 30 per second    0 1 2 2 3 4 5 6 7 7 8 ...
         begins 0, 1/60, 2/60 ... at 30 per second    0 2 4 6 ...   (halves go up: frame 1 is shown at tick 1)
@@ -167,7 +167,7 @@ def qvhighlights_clips(count: int, source_fps: float | Fraction, duration: float
     """The frames of every clip, int64 of shape (clips, 32), as numbers of ``count`` frames at 30 per second.
 
     The last second is filled up with the last frame, and a clip that lacks a second gets that second again.
-    No clip begins behind the duration, rounded up to whole clips.
+    No clip begins after the duration, rounded up to whole clips.
 
     Args:
         count: frames at 30 per second, at least 1.

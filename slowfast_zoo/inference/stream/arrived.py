@@ -241,7 +241,7 @@ class Walk:
         return (self._begin or 0.0) + self._number * self._grid.hop_seconds
 
     def _stop(self, first: int) -> int | None:
-        """The frame behind a window that begins with that one; None where that isn't sure yet."""
+        """The frame after a window that begins with that one; None where that isn't sure yet."""
         stop, count = self._certain_stop(first), self.arrived.num_frames
         # A window of so many seconds ends with the frame that is nearest to its end.
         return stop if stop <= count and (self._spec.time_base != "seconds" or stop < count - 1) else None

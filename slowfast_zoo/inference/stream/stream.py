@@ -80,7 +80,7 @@ class StreamResult:
     def __repr__(self) -> str:
         best = scores_text(self.labels, self.scores)
         notes = f", {counted(self.skipped_hops, 'hop')} left out" if self.skipped_hops else ""
-        notes += ", behind a gap" * self.gap
+        notes += ", after a gap" * self.gap
         window = f"{self.window.start_seconds:.2f}-{self.window.end_seconds:.2f} s"
         return f"StreamResult({window}: {best}; {self.lag_seconds:.2f} s old{notes})"
 
@@ -252,7 +252,7 @@ class Stream:
         """
         if seconds <= self._latest:
             raise InputError(
-                f"A frame's time is {seconds:g} s, behind one of {self._latest:g} s; accepted: later ones, or"
+                f"A frame's time is {seconds:g} s, that before {self._latest:g} s; accepted: later ones, or"
                 " any time with gap=True, where windows begin anew."
             )
         assert self._walk is not None

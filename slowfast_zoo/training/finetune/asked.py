@@ -82,7 +82,7 @@ def forced_recipe(
         if norms not in (None, "kept"):
             raise InputError(
                 "A linear probe leaves the network as it is: norms that learn or are measured need a training"
-                " behind it."
+                " after it."
             )
         return base
     if changes.get("optimizer", base.config.optimizer) != base.config.optimizer and "lr" not in changes:

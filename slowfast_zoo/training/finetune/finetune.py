@@ -177,7 +177,7 @@ def finetune(
         group_by: what a source is, as in ``splits.source_of``; "auto": what file names suggest.
         everything: train on all clips at the end, too, where the part to score with was held out here.
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``; with
-            {"thaw_at": 0.3} in ``config`` it learns behind 0.3 of the steps.
+            {"thaw_at": 0.3} in ``config`` it learns after 0.3 of the steps.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
         flip: whether clips are flipped; None: unless classes are called left, right or clockwise.
         smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
@@ -294,7 +294,7 @@ class _Run:
     listener: Listener | None
     drawn: float = 0.0
     afterwards: int = 0
-    """Clips that the model which is handed over was trained on behind the scored one; 0: it is that one."""
+    """Clips that the model which is handed over was trained on after the scored one; 0: it is that one."""
 
     def preview(self) -> None:
         """Writes a sheet of training clips."""

@@ -62,7 +62,7 @@ def what_of(evaluation: Evaluation, evaluated: str, afterwards: int) -> dict[str
     Args:
         evaluation: the scores.
         evaluated: which clips these are of.
-        afterwards: clips that the saved model was trained on behind the one that was scored; 0: it is that.
+        afterwards: clips that the saved model was trained on after the one that was scored; 0: it is that.
     """
     of = evaluated + ("; some were trained on, or others of their recordings" if evaluation.seen else "")
     told: dict[str, float | str] = {"clips": len(evaluation.names), "of": of}

@@ -144,7 +144,7 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     The likeliest recipe for the network is taken unless another is better by more than two standard errors of
     the difference between the same clips' scores, clips of one source counting together: trials are shorter
     than the training, and in places that were trained on, which speaks for those that change little, and for
-    those that know places. One that isn't ahead of it behind the first fold could hardly become so much
+    those that know places. One that isn't ahead of it after the first fold could hardly become so much
     better, and isn't tried on the other: racing, as Maron and Moore 1994 have it (Hoeffding Races, NIPS 6).
 
     Args:

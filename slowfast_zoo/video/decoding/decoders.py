@@ -3,7 +3,7 @@
 ``PacketDecoder`` believes the packets, seeks where that is safe, uses several threads, and compares
 everything that comes out with what the packets promised: at the first difference it raises
 ``IndexMismatch``. ``SequentialDecoder`` believes nothing and decodes from the first packet. With one
-thread it goes on behind damage and counts it; that is needed because threads lose good frames next to
+thread it goes on after damage and counts it; that is needed because threads lose good frames next to
 a bad one.
 """
 
@@ -33,7 +33,7 @@ _THREAD_PIXELS = 2**26  # pixels that the threads of a decoder hold together: tw
 _PATCHED_FROM_OTHER_THREADS = frozenset(("ffv1",))
 """Decoders that fill damaged slices, without a word, from a frame that another thread is still writing."""
 
-_LATEST_START_SECONDS = 3600.0  # behind the first sound; more is a damaged stamp
+_LATEST_START_SECONDS = 3600.0  # after the first sound; more is a damaged stamp
 
 _LONG, _MOST_KEPT = 5000, 8
 """Packets of a file that take long enough to read that what they tell is kept, and files it is kept of."""
@@ -84,7 +84,7 @@ class Decoder(abc.ABC):
 
     @abc.abstractmethod
     def step(self) -> tuple[int, VideoFrame] | None:
-        """The next frame with its index; None behind the last.
+        """The next frame with its index; None after the last.
 
         Raises:
             IndexMismatch: it isn't what was promised.

@@ -180,7 +180,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _check_one_series(folder: Path, paths: Sequence[Path]) -> None:
-    """Refuses pictures that are counted behind different words, or twice in names of different forms.
+    """Refuses pictures that are counted after different words, or twice in names of different forms.
 
     Raises:
         VideoError: they are several series.

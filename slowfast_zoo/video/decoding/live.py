@@ -1,7 +1,7 @@
 """Frames of what has no end, as they arrive: cameras, network streams, pipes.
 
 A stream that breaks off is opened again, after pauses that grow; its clock goes on, and the first frame
-behind the hole is marked. Nothing is kept but the frame that was just decoded.
+after the hole is marked. Nothing is kept but the frame that was just decoded.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class LiveVideo:
     """The frames of a camera, a stream, a pipe or a file, for as long as they come; to be iterated once.
 
     A connection that breaks off is opened again, after pauses that grow; the clock goes on meanwhile. Whoever
-    reads slower than frames come gets the newest ones, behind a gap, rather than ever later ones. A file,
+    reads slower than frames come gets the newest ones, after a gap, rather than ever later ones. A file,
     also one at an address, is played at its own speed, as a camera would give it.
 
     Args:

@@ -66,9 +66,9 @@ class PacketIndex:
     first_pts: int | None
     """Time stamp of the first packet; None when that doesn't mark the beginning."""
     missing: int
-    """Frames that the header promises behind the end of the file: it was cut, or not copied whole."""
+    """Frames that the header promises after the end of the file: it was cut, or not copied whole."""
     entries: tuple[tuple[int, int], ...]
-    """(index of a frame, time stamp) where decoding can start: nothing behind it refers to before it."""
+    """(index of a frame, time stamp) where decoding can start: nothing after it refers to before it."""
 
 
 def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> PacketIndex:
@@ -121,7 +121,7 @@ def scan(container: InputContainer, stream: VideoStream, head: bytes = b"") -> P
 def _missing(
     container: InputContainer, stream: VideoStream, head: bytes, packets: int, stamps: array[int]
 ) -> int:
-    """Frames behind the end of the file, behind so many packets with these time stamps, in any order."""
+    """Frames after the end of the file, after so many packets with these time stamps, in any order."""
     entries, size, kind = stream.index_entries, container.size, family(container)
     if not size or size < 0:
         return 0

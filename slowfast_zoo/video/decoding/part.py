@@ -71,7 +71,7 @@ class VideoPart(Video):
 
     @property
     def lost_seconds(self) -> float:
-        """How far the part's end lies behind that of the video."""
+        """How far the part's end lies after that of the video."""
         if self._end is None:
             return 0.0
         whole = self._whole

@@ -101,7 +101,7 @@ class _Readable(Protocol):
 class _Guarded:
     """A caller's file object that answers as FFmpeg needs it, or with an error of this library.
 
-    More bytes than were asked for would be written behind the end of FFmpeg's buffer.
+    More bytes than were asked for would be written after the end of FFmpeg's buffer.
     """
 
     def __init__(self, name: str, file: Any) -> None:

@@ -202,7 +202,7 @@ class Video(abc.ABC):
         return float(times[number]) if number < count else float(times[-1]) + float(1 / self.fps)
 
     def index_at(self, seconds: float) -> int:
-        """The frame that a player shows at ``seconds``; the first before the begin, the last behind the end.
+        """The frame that a player shows at ``seconds``; the first before the begin, the last after the end.
 
         Raises:
             InputError: no number, or neither stamps nor a frame rate are known.
@@ -218,7 +218,7 @@ class Video(abc.ABC):
         return min(max(number, 0), self.num_frames - 1)
 
     def index_near(self, seconds: float) -> int:
-        """The frame whose begin is nearest to ``seconds``; ``num_frames`` behind the middle of the last one.
+        """The frame whose begin is nearest to ``seconds``; ``num_frames`` after the middle of the last one.
 
         Raises:
             InputError: as ``index_at``.

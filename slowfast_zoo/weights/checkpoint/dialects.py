@@ -56,7 +56,7 @@ _CAFFE2_SUFFIXES: dict[LayerKind, dict[str, str]] = {
 class NameTable:
     """How one publisher names the parameters of a SlowFast network.
 
-    A pattern is that of a convolution and of the norm behind it: ``<a|b>`` is a in one and b in the other.
+    A pattern is that of a convolution and of the norm after it: ``<a|b>`` is a in one and b in the other.
     Patterns know ``{p}`` (the pathway), ``{stage}`` (1-4), ``{res}`` (2-5), ``{block}`` (from 0),
     ``{n}`` (1-3) and ``{x}`` (a-c) of a convolution, ``{last}`` (last block of the fast stage).
     """
@@ -71,9 +71,9 @@ class NameTable:
     shortcut: str
     """Beside the first block of a stage."""
     stem_lateral: str
-    """The lateral connection behind the stem."""
+    """The lateral connection after the stem."""
     stage_lateral: str
-    """The lateral connections behind stages 1-3."""
+    """The lateral connections after stages 1-3."""
     classifier: str
     """The last layer."""
     roi_classifier: str = ""
@@ -81,7 +81,7 @@ class NameTable:
     roi_body: str = ""
     """What stands before the names of everything but the head in such a network."""
     non_local: str = "{p}.stage{stage}.{block}.non_local.<conv_{part}|norm>"
-    """A convolution of a non-local block, ``{part}``, and the norm behind the last of them."""
+    """A convolution of a non-local block, ``{part}``, and the norm after the last of them."""
     acrn: str = "acrn.<conv|norm>{n}"
     """Number ``{n}`` of the two layers that relate persons to the frame."""
     suffixes: Mapping[LayerKind, Mapping[str, str]] = dataclasses.field(default_factory=_TORCH_SUFFIXES.copy)

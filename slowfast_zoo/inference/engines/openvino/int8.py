@@ -385,7 +385,7 @@ def _check_numbers(logits: Tensor) -> None:
 
 
 def _store(name: str | None, graph: Any, agreement: Agreement) -> None:
-    """Keeps a graph with its proof inside; its length is in front of it, and its weights behind it."""
+    """Keeps a graph with its proof inside; its length is in front of it, and its weights after it."""
     graph.set_rt_info(json.dumps(agreement.to_dict()), [_EMBEDDED])
     if name is None:
         return

@@ -47,7 +47,7 @@ _LANES = 16
 
 
 class Winograd(nn.Module):
-    """A convolution ``(3, 1, 1)`` or ``(1, 3, 3)`` with stride 1 and padding 1, and the ReLU behind it.
+    """A convolution ``(3, 1, 1)`` or ``(1, 3, 3)`` with stride 1 and padding 1, and the ReLU after it.
 
     It has 2 or 4 times the weights of the convolution.
 
@@ -178,7 +178,7 @@ def _called(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 
 def _behind(network: fx.GraphModule, node: fx.Node) -> fx.Node:
-    """The only user of a node's result, behind what was folded away; the node itself where there are more."""
+    """The only user of a node's result, after what was folded away; the node itself where there are more."""
     users = list(node.users)
     if len(users) != 1:
         return node
