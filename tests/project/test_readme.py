@@ -60,6 +60,24 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     assert f"The probe got {100 * probe / clips:.1f} %; a fold takes 14 minutes" in told
 
 
+def test_the_page_on_training_tells_what_the_made_sets_showed() -> None:
+    kept = ROOT / "benchmarks" / "accuracy" / "results" / "made_sets.json"
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = page[page.index("| test clips right") : page.index("No setting was better")].splitlines()[2:-1]
+    cells = [cell.strip() for row in rows for cell in row.split("|")[2:-1]]
+    shown = [cell for cell in cells if cell != "not run"]
+    wanted = []
+    for row in (figure for each in figures.values() for figure in each.values()):
+        low, high = wilson_interval(row["right"], row["clips"])
+        wanted.append(
+            f"{row['right'] / row['clips']:.1%} ({100 * low:.0f} to {100 * high:.0f})".replace("%", " %")
+        )
+    assert sorted(shown) == sorted(wanted)
+    for each in figures.values():
+        assert each["defaults"]["right"] == max(figure["right"] for figure in each.values())
+
+
 def test_the_page_on_speed_tells_what_int8_differs_in() -> None:
     kept = ROOT / "benchmarks" / "accuracy" / "results" / "int8.json"
     models = json.loads(kept.read_text(encoding="utf-8"))["models"]
