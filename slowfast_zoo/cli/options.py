@@ -159,7 +159,7 @@ def typed(names: Collection[str] | None = None, but: Collection[str] = ()) -> st
     """Those of the command's parameters (None: of all) that were given, as they are spelled; "" for none."""
     context = click.get_current_context()
     return ", ".join(
-        "/".join((*option.opts[:1], *option.secondary_opts[:1]))
+        ((context.params.get(option.name or "") is False and option.secondary_opts) or option.opts)[0]
         for option in context.command.params
         if (names is None or option.name in names)
         and option.name not in but

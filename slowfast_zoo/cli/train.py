@@ -267,7 +267,7 @@ def test_command(
         raise InputError("A confusion matrix needs one label per video; this model gives several.")
     labels = reading.get("labels")
     if data == CAMERA_MOTION:
-        _refuse_reading(reading, *(["labels"] if network.labels is None else []))
+        _refuse_reading(reading, used=["labels"] if network.labels is None else [])
     if network.labels is None and labels is not None:
         network.labels = read_labels(labels).names
     if reading.get("multi_label") is None:
@@ -379,7 +379,7 @@ def _open_both(
         _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
     if {names[0], names[validate]} == {CAMERA_MOTION}:
-        _refuse_reading(reading, *(["labels"] if reading.get("labels") == recipe.labels else []))
+        _refuse_reading(reading)
     if recipe.model_spec.activation == "sigmoid" and reading.get("multi_label") is None:
         reading["multi_label"] = True
     training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
@@ -390,25 +390,18 @@ def _open_both(
     return training, open_data(names[1], recipe.validation_spec, "validate", reading=reading, like=training)
 
 
-def _refuse_reading(reading: ReadOptions, *used: str) -> None:
-    """Refuses what says how a dataset is written down, where the data are procedural.
+def _refuse_reading(reading: ReadOptions, used: Sequence[str] = ()) -> None:
+    """Refuses options that say how a dataset is written down, where the data are procedural.
 
     Args:
-        reading: what was given.
-        used: what of it counts all the same.
+        reading: has their names.
+        used: those that count all the same.
 
     Raises:
         InputError: names the options.
     """
-    values = {name: value for name, value in reading.items() if value is not None and name not in used}
-    options = [option for option in click.get_current_context().command.params if option.name in values]
-    given = [
-        (option.secondary_opts if values[option.name] is False else option.opts)[0]
-        for option in options
-        if option.name is not None
-    ]
-    if given:
-        raise InputError(f"{', '.join(given)}: for a folder or a list, and {CAMERA_MOTION} makes its clips.")
+    if given := opt.typed([*reading], but=used):
+        raise InputError(f"{given}: for a folder or a list, and {CAMERA_MOTION} makes its clips.")
 
 
 def _recipe(name: str) -> Recipe:

@@ -121,12 +121,18 @@ def test_persons_are_those_of_detect(clips: list[str], tmp_path: Path) -> None:
     assert [bool(error) for error in columns["error"]] == [False, True, False]
 
 
-def test_boxes_are_those_of_the_video_that_the_file_names(clips: list[str], tmp_path: Path) -> None:
+def boxes_beside_model(folder: Path, row: str) -> Path:
+    """A file of boxes, where a network that scores persons is saved as "model"."""
     network = make_model(ROI_NETWORKS["mean"])
     network.clip_spec = roi_clip_spec()
-    save_pretrained(network, tmp_path / "model")
-    boxes = tmp_path / "boxes.csv"
-    boxes.write_text("1,0.2,0.1,0.1,0.6,0.9,1\n")
+    save_pretrained(network, folder / "model")
+    boxes = folder / "boxes.csv"
+    boxes.write_text(f"{row}\n")
+    return boxes
+
+
+def test_boxes_are_those_of_the_video_that_the_file_names(clips: list[str], tmp_path: Path) -> None:
+    boxes = boxes_beside_model(tmp_path, "1,0.2,0.1,0.1,0.6,0.9,1")
     predictor = BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=1)
     columns = predictor({"path": [clips[0], clips[2]]})
     assert "no boxes of the video '0'. It has '1'" in columns["error"][0] and columns["error"][1] == ""
@@ -134,11 +140,7 @@ def test_boxes_are_those_of_the_video_that_the_file_names(clips: list[str], tmp_
 
 
 def test_boxes_that_were_corrected_are_read_anew(clips: list[str], tmp_path: Path) -> None:
-    network = make_model(ROI_NETWORKS["mean"])
-    network.clip_spec = roi_clip_spec()
-    save_pretrained(network, tmp_path / "model")
-    boxes = tmp_path / "boxes.csv"
-    boxes.write_text("0,0.2,0.1,0.1,0.6,0.9,1\n")
+    boxes = boxes_beside_model(tmp_path, "0,0.2,0.1,0.1,0.6,0.9,1")
     first, unused = (BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=k) for k in (1, 2))
     corner = first({"path": clips[:1]})["x1"][0][0]
     boxes.write_text("0,0.2,0.2,0.1,0.6,0.9,1\n")
