@@ -16,7 +16,6 @@ import functools
 import itertools
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +70,7 @@ from slowfast_zoo.training.log import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.training.state import LOG, replaced
-from slowfast_zoo.video.clips import Views, view_counts
+from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS
 from slowfast_zoo.weights.saved.folder import save_pretrained
 
@@ -320,12 +319,12 @@ class _Run:
         step = functools.partial(workshop.step_seconds, clips, recipe)
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
         searches = 0 if self.forced else searches
-        views = math.prod(view_counts(workshop.start.clip_spec, workshop.views))
+        views = workshop.views_each
 
         def planned(budget: float) -> Steps:
             plan = functools.partial(Steps.of, count, seconds, budget, trainings, searches=searches)
             steps = plan()
-            config = workshop.settings(recipe, count, steps.training)
+            config = workshop.settings(recipe, count, steps.training, watched=looks.validated)
             validations = -(-config.epochs // config.validate_every)
             compared = tried[: affordable(steps, len(tried))[0]]
             seen = looks.of_trainings(recipe, views, validations)

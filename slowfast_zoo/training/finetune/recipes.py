@@ -99,8 +99,10 @@ _LARGE_ORDER = ("gentle", "measured", "learn", "plain")
 FEWEST_STEPS, _FEWEST_EPOCHS = 600, 8
 """Optimizer steps for a few dozen clips, and what the largest sets are passed over."""
 _USUAL_CLIPS = 60
-VALIDATIONS = 10
-"""Looks at the held-out clips while it trains."""
+LOOK = 0.5
+"""What a view costs that is only looked at, for features and scores; a clip that is trained on costs 1."""
+_MOST_LOOKS, _FEWEST_LOOKS, _SHARE_OF_LOOKS = 10, 2, 0.1
+"""At the held-out clips while it trains, and their share of what the training costs."""
 
 
 def recipe_named(name: str) -> FinetuneRecipe:
@@ -129,7 +131,7 @@ def wanted_steps(clips: int) -> int:
 
 
 def scheduled(
-    config: TrainConfig, clips: int, steps: int, changes: Mapping[str, Any], world: int = 1
+    config: TrainConfig, clips: int, steps: int, changes: Mapping[str, Any], world: int = 1, watched: int = 0
 ) -> TrainConfig:
     """The training of about so many steps on so many clips.
 
@@ -142,6 +144,7 @@ def scheduled(
         steps: optimizer steps; those of ``changes`` that say ``epochs`` decide instead.
         changes: fields that the user has given.
         world: processes that share the clips of a step.
+        watched: views that each validation looks at; many of them are looked at less often.
     """
     config = config.replace(**changes)
     step = config.batch_size * config.accumulate
@@ -155,10 +158,13 @@ def scheduled(
         if epochs * per_epoch > 1.05 * steps:  # few passes, too long for the steps: not all clips in each
             shorter = max(steps // epochs, 1) * config.batch_size * config.accumulate * world
             config = config.replace(clips_per_epoch=shorter)
-    per_epoch = Plan.of(config, clips, world).steps_per_epoch
+    plan = Plan.of(config, clips, world)
+    per_epoch = plan.steps_per_epoch
+    looks = int(_SHARE_OF_LOOKS * plan.steps * plan.step_clips / (LOOK * max(watched, 1)))
+    looks = min(max(looks, _FEWEST_LOOKS), _MOST_LOOKS)
     usual = {
         "warmup_epochs": min(config.warmup_epochs, config.epochs / 5),
-        "validate_every": max(config.epochs // VALIDATIONS, 1),
+        "validate_every": -(-config.epochs // looks),
         "checkpoint_every": max(30 // per_epoch, 1),
         "checkpoint_steps": 200 if per_epoch > 400 else 0,
     }

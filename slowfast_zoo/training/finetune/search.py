@@ -19,7 +19,14 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.folder import SEARCH, kept
 from slowfast_zoo.training.finetune.footage import is_small
 from slowfast_zoo.training.finetune.probe import ProbeFeatures, subset
-from slowfast_zoo.training.finetune.recipes import PROBE, RECIPES, FinetuneRecipe, candidates, wanted_steps
+from slowfast_zoo.training.finetune.recipes import (
+    LOOK,
+    PROBE,
+    RECIPES,
+    FinetuneRecipe,
+    candidates,
+    wanted_steps,
+)
 from slowfast_zoo.training.finetune.trials import (
     Workshop,
     clip_scores,
@@ -41,8 +48,6 @@ _SHARE_OF_STEPS = 0.85
 """Of the budget; the rest is for what starts and ends a training."""
 _NEARLY = 0.9
 """Of the steps that clips deserve, which a training must have before recipes are compared."""
-_LOOK = 0.5 / 8
-"""Steps that a view costs which is only looked at, for features and scores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +94,9 @@ class Steps:
         if budget_seconds is None:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
-        there = max(there - _LOOK * looks, there / 2)
+        there = max(there - LOOK / 8 * looks, there / 2)
         if searches:
-            shared = there - _LOOK * search_looks
+            shared = there - LOOK / 8 * search_looks
             training = int(min(wanted, shared / (trainings + searches)))
             steps = cls(training, int((shared - trainings * training) / searches), True)
             if training >= max(_NEARLY * wanted, 1) and affordable(steps, 2)[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import RESUME
-from slowfast_zoo.video.clips import Views
+from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.weights.saved.config import after_training
 
 _DRAWS = 8
@@ -82,8 +83,15 @@ class Workshop:
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
         return {**how, "device": self.device, "progress": self.progress}
 
-    def settings(self, recipe: FinetuneRecipe, clips: int, steps: int, *, trial: bool = False) -> TrainConfig:
-        """The training by that recipe, which isn't the probe.
+    @property
+    def views_each(self) -> int:
+        """Views of a clip that scores look at."""
+        return math.prod(view_counts(self.start.clip_spec, self.views))
+
+    def settings(
+        self, recipe: FinetuneRecipe, clips: int, steps: int, *, trial: bool = False, watched: int = 0
+    ) -> TrainConfig:
+        """The training by that recipe, which isn't the probe, with so many clips in each validation.
 
         A trial takes so many steps also where the user has said how many epochs the training has, or its
         warm-up.
@@ -93,7 +101,7 @@ class Workshop:
         if trial:
             config = config.replace(**changes)
             changes = {name: changes[name] for name in changes if name not in ("epochs", "warmup_epochs")}
-        config = scheduled(config, clips, steps, changes, world)
+        config = scheduled(config, clips, steps, changes, world, watched * self.views_each)
         if (
             recipe.norms == "learned"
             and self.device.type == "cuda"
@@ -148,7 +156,8 @@ class Workshop:
             self.fit(model, self.features(model, clips), clips)
             model.provenance = after_training(model.provenance, {"recipe": recipe.name})
             return model.to(self.device), []
-        config = self.settings(recipe, len(clips.samples), steps, trial=trial)
+        watched = 0 if validation is None else len(validation.samples)
+        config = self.settings(recipe, len(clips.samples), steps, trial=trial, watched=watched)
         resumed = self.group.from_first((folder / RESUME).exists)
         if not resumed:
             self._prepare(model, recipe, clips, config)
