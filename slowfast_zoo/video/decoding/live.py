@@ -72,6 +72,8 @@ _WITHOUT_CLOCK = frozenset(("mpjpeg",))
 _SMALLEST_STEP_SECONDS = 1e-3
 _LARGEST_STEP_SECONDS = 10.0
 """Between the stamps of two frames, beyond the time between their arrivals; more is a jump."""
+_LONGEST_PAUSE_SECONDS = 3600.0
+"""The same in a file, which is read before its time: how long it may show one frame."""
 
 _MOST_BEHIND_SECONDS = 10.0
 """How much later than at first frames may come before something is done about it."""
@@ -120,16 +122,18 @@ class LiveClock:
         """The next frame's stamp has nothing to do with those before."""
         self._stamp, self.trusts_stamps = None, True
 
-    def step(self, stamp: float | None, arrival: float) -> bool:
+    def step(self, stamp: float | None, arrival: float, *, paused: bool = False) -> bool:
         """Takes the next frame; whether its stamp jumped, by more than time can have passed.
 
         Args:
             stamp: seconds by the stream; None where it says nothing.
             arrival: seconds by any clock that doesn't jump.
+            paused: whether stamps tell of pauses that nobody has waited for yet.
         """
         passed = arrival - self._arrival
+        most = _LONGEST_PAUSE_SECONDS if paused else passed + _LARGEST_STEP_SECONDS
         told = None if stamp is None or self._stamp is None or not self.trusts_stamps else stamp - self._stamp
-        by_stamp = told is not None and 0 < told <= passed + _LARGEST_STEP_SECONDS
+        by_stamp = told is not None and 0 < told <= most
         jumped = told is not None and not by_stamp and abs(told) > _LARGEST_STEP_SECONDS
         if not self._first:
             self.seconds += told if told is not None and by_stamp else max(passed, _SMALLEST_STEP_SECONDS)
@@ -252,6 +256,7 @@ class LiveVideo:
             _LostError: it broke off.
         """
         import av
+        from av.format import Flags
 
         gap, convert = self._seen, None
         try:
@@ -263,6 +268,8 @@ class LiveVideo:
                 sized = container.duration or ("seekable" in self._options and container.size > 0)
                 self._finite = not self._opening.lasting or bool(sized)
                 self._paced = self._opening.paced or (self._opening.lasting and self._finite)
+                # A file of such a format may be joined of parts whose stamps have nothing in common.
+                paused = self._paced and not container.format.flags & Flags.ts_discont.value
                 self._clock.restart()
                 self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
                 for frame, idle in self._decoded(container, track):
@@ -271,7 +278,7 @@ class LiveVideo:
                     if convert is None or convert.coded_size != (frame.width, frame.height):
                         gap, convert = gap or convert is not None, RgbConverter(self.name, frame)
                     stamp = None if frame.pts is None else float(frame.pts * track.time_base)
-                    gap |= self._clock.step(stamp, self._now())
+                    gap |= self._clock.step(stamp, self._now(), paused=paused)
                     if not self._seen:
                         self._begun, self._seen = self._now(), True
                     self._keep_pace(idle)

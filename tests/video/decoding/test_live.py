@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cameras import MjpegServer, PacedPipe, RtspServer, rtsp_python
-from support.movies import moving_pattern, write_video
+from support.movies import moving_pattern, write_stamped, write_video
 from support.servers import Fault, FileServer
 
 from slowfast_zoo.errors import InputError, VideoError
@@ -165,6 +165,32 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
     )  # so late that nothing has to be waited for
     assert [frame.seconds for frame in found] == pytest.approx([index / 50 for index in range(20)])
     assert not any(frame.gap for frame in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "shown", "gaps"),
+    [
+        ("film.mkv", "ffv1", [0.0, 0.1, 0.2, 20.0, 20.1], []),
+        # So far apart are two recordings that were joined.
+        ("film.ts", "mpeg4", [0.0, 0.1, 0.2, 0.3, 0.4], [3]),
+    ],
+)
+def test_the_pauses_of_a_file_are_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    codec: str,
+    shown: list[float],
+    gaps: list[int],
+) -> None:
+    frames, clock = moving_pattern(5), Ticking(0.0)
+    film = write_stamped(tmp_path / name, [0, 100, 200, 20_000, 20_100], codec, frames=frames)
+    video = LiveVideo(film, clock=clock)
+    monkeypatch.setattr(video._stop, "wait", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    found = list(video)
+    check_clock(found, gaps)
+    assert [frame.seconds for frame in found] == pytest.approx(shown, abs=2e-3)
+    assert clock.now == pytest.approx(shown[-1], abs=2e-3)
 
 
 def test_a_file_at_an_address_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
