@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
+from slowfast_zoo.video.sampling import is_count
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ _CACHED_PART = "cached_part"
 
 _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
+
+_SMALLEST_SIDE = 16
+
+_TICK = Fraction(1, 90_000)
+"""Seconds, as in MPEG: for times of which the container tells no ticks."""
 
 
 def cache_data(
@@ -63,10 +70,17 @@ def cache_data(
         The clips that couldn't be read, and why; the index leaves them out.
 
     Raises:
+        InputError: a shorter side or form that is not accepted.
         DataError: OUT can't be written, or no clip could be read.
     """
     from tqdm import tqdm
 
+    if not is_count(short_side) or short_side < _SMALLEST_SIDE:
+        raise InputError(
+            f"short_side is {short_side!r:.60}; accepted: an integer of at least {_SMALLEST_SIDE}, in pixels."
+        )
+    if form not in ("video", "frames"):
+        raise InputError(f"form is {form!r:.60}; accepted: 'video', 'frames'.")
     folder = expanded(out)
     video = form == "video"
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
@@ -175,26 +189,37 @@ def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
             yield resize_bytes(frame, height, width).transpose(0, 2, 1)
 
 
+def _shown(video: Video) -> tuple[list[int], Fraction] | None:
+    """When each frame is shown, in ticks from the first one's 0, and a tick's seconds; None: at even times.
+
+    Asked of ``seconds_of``, as an AVI that dropped frames has times and no stamps.
+    """
+    seconds = np.array([video.seconds_of(index) for index in range(video.num_frames)])
+    if come_evenly(seconds, video.fps):
+        return None
+    stamps = video.stamps()
+    tick = _TICK if stamps is None else stamps.tick
+    return np.rint((seconds - seconds[0]) / float(tick)).astype(int).tolist(), tick
+
+
 def _encode(video: Video, path: Path, short_side: int, quality: int) -> None:
     """Writes an MP4 whose frames are shown when the video's are, from the first one's 0."""
     import av
 
-    stamps = video.stamps()
-    if stamps is not None and come_evenly(stamps.ticks * float(stamps.tick), video.fps):
-        stamps = None
+    shown = _shown(video)
     try:
         with av.open(str(path), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=video.fps)
-            if stamps is not None:
-                stream.codec_context.time_base = stamps.tick
+            if shown is not None:
+                stream.codec_context.time_base = shown[1]
             stream.options = {"crf": str(quality), "preset": "fast", "g": str(_KEYFRAME_EVERY), "bf": "0"}
             stream.pix_fmt = "yuv420p"
             for index, pixels in enumerate(_resized(video, short_side, even=True)):
                 if not index:
                     stream.height, stream.width = pixels.shape[:2]
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-                if stamps is not None:
-                    frame.pts, frame.time_base = int(stamps.ticks[index]), stamps.tick
+                if shown is not None:
+                    frame.pts, frame.time_base = shown[0][index], shown[1]
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     except av.FFmpegError as error:

@@ -15,7 +15,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of, suggest_groups
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 
@@ -164,6 +164,32 @@ def test_a_cached_video_shows_its_frames_when_the_original_does(tmp_path: Path) 
     with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
         seconds = [video.seconds_of(index) for index in range(video.num_frames)]
     assert seconds == pytest.approx([moment / 1000 for moment in shown], abs=1e-3)
+
+
+def test_so_does_a_copy_of_an_avi_that_dropped_frames(tmp_path: Path) -> None:
+    shown = [40 * number for number in (*range(8), *range(12, 28))]
+    (tmp_path / "a").mkdir()
+    write_stamped(tmp_path / "a" / "x.avi", shown, "mjpeg", frames=moving_pattern(24), ticks=25)
+    cache_data(read_annotations(tmp_path), tmp_path / "out", progress=False)
+    with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
+        seconds = [video.seconds_of(index) for index in range(video.num_frames)]
+    assert seconds == pytest.approx([moment / 1000 for moment in shown], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
+        ({"short_side": 0}, "short_side is 0; accepted: an integer of at least 16"),
+        ({"short_side": 64.0}, "short_side is 64.0; accepted: an integer"),
+        ({"form": "vidio"}, "form is 'vidio'; accepted: 'video', 'frames'"),
+    ],
+)
+def test_what_a_copy_cannot_be_is_refused(
+    wide: Path, tmp_path: Path, given: dict[str, Any], accepted: str
+) -> None:
+    with pytest.raises(InputError, match=accepted):
+        cache_data(read_annotations(wide), tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
 
 
 def test_stored_frames_are_let_go_before_their_file_is_moved(
