@@ -304,7 +304,8 @@ class _Queue:
         """Takes a video's views, and runs the batches that they fill."""
         for view in range(0 if job.clips is None else len(job.clips)):
             assert job.clips is not None
-            if not len(self._batch):
+            if self._batch.shape[1:] != job.clips.view_shape:  # whole frames have the aspect of their video
+                self.flush()
                 # Every view is written here, batch after batch: fresh memory costs as much as the writing.
                 self._batch = self._empty((self._runner.batch_size, *job.clips.view_shape), job.clips.device)
             job.clips.put(view, self._batch[len(self._jobs)])

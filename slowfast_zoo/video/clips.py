@@ -153,7 +153,15 @@ class Clips:
         return self._frames.shape[1], self.indices.shape[1], box.height, box.width
 
     def put(self, view: int, out: torch.Tensor) -> torch.Tensor:
-        """Writes one view into ``out``, float32 of ``view_shape``, which comes back."""
+        """Writes one view into ``out``, float32 of ``view_shape``, which comes back.
+
+        Raises:
+            InputError: ``out`` has another shape.
+        """
+        if out.shape != self.view_shape:
+            raise InputError(
+                f"out has the shape {tuple(out.shape)}; accepted: {self.view_shape}, that of a view."
+            )
         if out.device != self.device:
             return out.copy_(self[view])
         clip, crop = self.views[view]

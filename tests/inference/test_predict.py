@@ -74,6 +74,19 @@ def test_one_video(model: SlowFast, folder: Path) -> None:
     assert repr(strange).endswith(": \\u001b[2J 50.0%; 1x1 views)")
 
 
+@pytest.mark.parametrize("resize", ["uint8-bilinear", "float-bilinear"])
+def test_whole_frames_of_any_aspect_get_the_answers_that_they_get_alone(
+    model: SlowFast, folder: Path, resize: str
+) -> None:
+    whole = copy.deepcopy(model)
+    whole.clip_spec = CLIP.replace(crop_rule="whole", crops=1, resize=resize)
+    alone = [predict(whole, path) for path in sorted(folder.glob("*.mkv"))]
+    for batch_size in (1, 3):
+        assert list(predict_many(whole, folder, batch_size=batch_size)) == [
+            dataclasses.replace(answer, scores=pytest.approx(answer.scores, abs=1e-6)) for answer in alone
+        ]
+
+
 def test_topk(model: SlowFast, folder: Path) -> None:
     assert len(predict(model, folder / "clip 0.mkv", topk=2).labels) == 2
     assert len(predict(model, folder / "clip 0.mkv").labels) == 4  # five were asked for, four exist
