@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from slowfast_zoo.errors import InputError, counted, did_you_mean
+from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.spec import ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.rules import Indices
@@ -54,13 +55,14 @@ def read_clips(
             processor. The views are the same bits anywhere, where the spec resizes bytes, else within 1e-5.
 
     Raises:
-        InputError: views that are not accepted, a source of another kind, or a frame rate that
-            the spec needs and nobody knows.
+        InputError: views that are not accepted, a source of another kind, a device that isn't here, or a
+            frame rate that the spec needs and nobody knows.
         VideoError: the video can't be decoded; the message names it and the reason.
     """
     from slowfast_zoo.video.decoding.reader import open_video
 
     view_counts(clip_spec, views)
+    device = None if device is None else to_device(device)
     if isinstance(source, Video):
         if fps is not None:
             raise InputError("This video is open already; give fps= to open_video instead.")

@@ -95,6 +95,12 @@ def test_batches_are_the_views_in_order() -> None:
             clips.batches(size)  # type: ignore[arg-type]
 
 
+def test_a_view_is_written_only_where_it_fits() -> None:
+    clips = read_clips(film(), SMALL)
+    with pytest.raises(InputError, match=r"out has the shape \(3, 4, 1, 1\); accepted: \(3, 4, 24, 24\)"):
+        clips.put(0, torch.empty(3, 4, 1, 1))
+
+
 def test_same_video_by_every_route(lossless: Path, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()

@@ -337,6 +337,11 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], pixels: int = 0
 
 
 def _checked_index(index: int, count: int, name: str) -> int:
+    if isinstance(index, (bool, np.bool_)):
+        raise InputError(
+            f"Frames of '{name}' are asked for by integers, got {index!r}; numpy.flatnonzero(mask) makes them"
+            " of truth values."
+        )
     try:
         number = operator.index(index)
     except TypeError:

@@ -566,6 +566,9 @@ def test_wrong_indices(clip: Path) -> None:
                 video.iter_frames([wrong])
         with pytest.raises(InputError, match=r"asked for by integers, got 1\.5"):
             video.iter_frames([1.5])  # type: ignore[list-item]
+        for mask in (np.arange(N) % 30 == 7, [False] * N):
+            with pytest.raises(InputError, match=r"asked for by integers, got False; numpy\.flatnonzero"):
+                video.frames(mask)
 
 
 def test_an_older_iteration_ends_with_a_reason(clip: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import read_clips
 from slowfast_zoo.video.transforms import functional, on_device
@@ -58,6 +59,16 @@ def test_views_made_on_a_device_are_the_processors(resize: str, pixel_range: str
     assert found.device == CPU
     bound = {"atol": 0.0 if resize == "uint8-bilinear" else 1e-5, "rtol": 0.0}
     torch.testing.assert_close(found.tensor(), expected.tensor(), **bound)
+
+
+def test_a_device_is_the_one_that_its_name_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name isn't equal to its device, as "cuda" isn't to "cuda:0"."""
+    spec = ClipSpec(num_frames=4, frame_stride=1, size=40, crop=32, test_crop=32)
+    video = np.random.default_rng(1).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+    monkeypatch.setattr(functional, "resize_bytes", lambda *_: pytest.fail("resized off the device"))
+    assert len(read_clips(video, spec, fps=25, device="cpu")) == 1  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="torch finds no such GPU here"):
+        read_clips(video, spec, fps=25, device=torch.device("cuda:99"))
 
 
 def test_without_memory_on_the_device_the_processor_resizes(monkeypatch: pytest.MonkeyPatch) -> None:
