@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import stat
@@ -179,6 +180,19 @@ def expanded(path: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # nobody is called that here
         return path
+
+
+def pattern_of(path: Path) -> str | None:
+    """A path as a glob pattern; None where it names one thing.
+
+    Folders that are there have their own names, "Film [1080p]" too; brackets that match nothing are letters.
+    """
+    there = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path(path.anchor))
+    rest = path.relative_to(there)
+    if not glob.has_magic(str(rest)):
+        return None
+    pattern = (Path(glob.escape(str(there))) / rest).as_posix()
+    return pattern if set("*?") & set(str(rest)) or glob.glob(pattern) else None  # noqa: PTH207
 
 
 def read_text(path: Path) -> str:

@@ -14,7 +14,7 @@ from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
 from slowfast_zoo.cli.persons import refuse
 from slowfast_zoo.errors import DataError, InputError
-from slowfast_zoo.files import expanded, kind_of
+from slowfast_zoo.files import expanded, pattern_of
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
@@ -169,7 +169,8 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
 
 def _matching(path: Path) -> list[Path]:
     """What a pattern names, which Windows' shells leave to commands; anything else as it is."""
-    found = [] if kind_of(path) else sorted(map(Path, glob.glob(str(path))))  # noqa: PTH207
+    pattern = pattern_of(path)
+    found = [] if pattern is None else sorted(map(Path, glob.glob(pattern)))  # noqa: PTH207
     return found or [path]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from slowfast_zoo.errors import InputError, VideoError, text_without_secrets
-from slowfast_zoo.files import TEMPORARY_SUFFIX, kind_of
+from slowfast_zoo.files import TEMPORARY_SUFFIX, kind_of, pattern_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
@@ -77,7 +77,7 @@ def check_single(source: object, advice: str = "predict_many answers for each of
     if isinstance(source, (str, Path)):
         text = _text(source)
         folder = kind_of(Path(text)) == "folder" and bool(list_videos(Path(text)).videos)
-        if not folder and not _is_pattern(text):
+        if not folder and _pattern(text) is None:
             return
         kind = "is a folder of videos" if folder else "is a pattern"
     elif _is_many(source):
@@ -203,8 +203,8 @@ def _text(source: str | Path) -> str:
     return str(source) if is_url(source) else str(local_path(source))
 
 
-def _is_pattern(text: str) -> bool:
-    return not is_url(text) and glob.has_magic(text) and not os.path.lexists(text)
+def _pattern(text: str) -> str | None:
+    return None if is_url(text) else pattern_of(Path(text))
 
 
 def _named(source: str | Path) -> Sequence[Source]:
@@ -220,9 +220,10 @@ def _named(source: str | Path) -> Sequence[Source]:
             f"The folder '{path}' holds neither videos nor frames; '{path}/**/*', or -r on the command line,"
             " also searches the folders inside it."
         )
-    if not _is_pattern(text):
+    pattern = _pattern(text)
+    if pattern is None:
         return [source if text == str(source) else path]
-    pattern = f"{path.as_posix()}/*" if path.name == "**" else path.as_posix()
+    pattern = f"{pattern}/*" if path.name == "**" else pattern
     found = [match for match in map(Path, _matches(pattern)) if match.suffix.lower() in VIDEO_SUFFIXES]
     # A file that two ways lead to, because folders are linked, counts once, by the shorter way.
     found.sort(key=lambda match: (-len(match.parts), match))

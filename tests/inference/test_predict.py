@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.movies import moving_pattern, write_video
 from torch import nn
 
@@ -269,6 +270,24 @@ def test_folders_that_link_to_each_other_are_entered_once(model: SlowFast, tmp_p
         assert len(found) == 2, (pattern, found)
         assert [Path(source).name for source in found] == ["a.mkv", "b.mkv"]
     assert [path.name for path in list_videos(tmp_path, recursive=True).videos] == ["a.mkv", "b.mkv"]
+
+
+def test_a_folder_may_have_brackets_in_its_name(model: SlowFast, folder: Path, tmp_path: Path) -> None:
+    film, deep = tmp_path / "Film [1080p]", tmp_path / "Film [1080p]" / "deep"
+    deep.mkdir(parents=True)
+    (deep / "a.mkv").write_bytes((folder / "clip 0.mkv").read_bytes())
+    for number, frame in enumerate(moving_pattern(20)):
+        Image.fromarray(frame).save(deep / f"{number:05}.png")
+    frames = deep / "{:05}.png"
+    expected = [predict(model, frames, fps=10)]
+    assert list(predict_many(model, frames, fps=10)) == expected
+    with pytest.raises(VideoError, match=r"Film \[1080p\]/\*\*/\*'.* also searches"):
+        predict_many(model, film)
+    for pattern in ("**/*", "*/*.mkv", "deep/**"):
+        (answer,) = predict_many(model, str(film / pattern))
+        assert answer.source == str(deep / "a.mkv") and answer.error is None
+    with pytest.raises(VideoError, match=r"gone \[1080p\]\.mp4' doesn't exist"):
+        predict(model, tmp_path / "gone [1080p].mp4")
 
 
 def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:

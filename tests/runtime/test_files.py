@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.files import check_writable, decoded, expanded, write_bytes, written_whole
+from slowfast_zoo.files import check_writable, decoded, expanded, pattern_of, write_bytes, written_whole
 
 
 def write(path: Path, *, keep_links: bool = True) -> None:
@@ -77,6 +77,30 @@ def test_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert expanded("b/~") == Path("b/~")
     Path("~").write_text("")
     assert expanded("~") == Path("~")
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("*.mp4", "*.mp4"),
+        ("gone/**", "gone/**"),
+        ("clip[12].mp4", "clip[12].mp4"),
+        ("clip[34].mp4", None),  # which nothing matches
+        ("clip1.mp4", None),
+        ("Film [1080p]", None),
+        ("Film [1080p]/{:05}.jpg", None),
+        ("Film [1080p]/*/[ab].mp4", "Film [[]1080p]/*/[ab].mp4"),
+    ],
+)
+def test_brackets_are_letters_of_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, pattern: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Film [1080p]").mkdir()
+    (tmp_path / "clip1.mp4").touch()
+    assert pattern_of(Path(text)) == pattern
+    there = f"{tmp_path.as_posix()}/"
+    assert pattern_of(tmp_path / text) == (pattern and there + pattern)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
