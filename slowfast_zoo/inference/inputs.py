@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from slowfast_zoo.errors import InputError, VideoError, text_without_secrets
 from slowfast_zoo.files import TEMPORARY_SUFFIX, kind_of, pattern_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
+from slowfast_zoo.video.decoding.images import refuse_frames
 from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def check_single(source: object, advice: str = "predict_many answers for each of
     Raises:
         InputError: says so.
     """
+    refuse_frames(source)
     if isinstance(source, (str, Path)):
         text = _text(source)
         folder = kind_of(Path(text)) == "folder" and bool(list_videos(Path(text)).videos)

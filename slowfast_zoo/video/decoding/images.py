@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, VideoError, one_line
+from slowfast_zoo.errors import InputError, VideoError, counted, one_line
 from slowfast_zoo.video.decoding.sources import (
     MAX_PIXELS,
     PICTURE_SUFFIXES,
@@ -36,6 +36,19 @@ _TIME = re.compile(
     r"(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d[-_.:m]?[0-5]\d(?:[-_.]?(?:\d{3}|\d{6}))?(?!\d)|" + _SECONDS.pattern
 )
 """A day and a time of day, as cameras write them, or such seconds: they count as one number."""
+
+
+def refuse_frames(source: object) -> None:
+    """Refuses a list of frames in the place of a video.
+
+    Raises:
+        InputError: says how they become one.
+    """
+    if isinstance(source, (list, tuple)) and source and len(getattr(source[0], "shape", ())) == 3:
+        raise InputError(
+            f"One video is expected, got a {type(source).__name__} of {counted(len(source), 'frame')}:"
+            " numpy.stack(frames) makes one array of them, uint8 RGB (T, H, W, 3)."
+        )
 
 
 class FolderVideo(Video):
@@ -122,6 +135,7 @@ class ArrayVideo(Video):
             ) from error
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             hint = "; move the channels last" if pixels.ndim == 4 and 3 in pixels.shape[:2] else ""
+            hint = "; numpy.stack(frames) makes one of single frames" if pixels.ndim == 3 else hint
             raise InputError(
                 f"An array of frames is uint8 RGB of shape (T, H, W, 3), "
                 f"got {pixels.dtype} of shape {pixels.shape}{hint}."

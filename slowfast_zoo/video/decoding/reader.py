@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.video.decoding.decoder_objects import DecoderVideo, ForeignDecoder, is_decoder
 from slowfast_zoo.video.decoding.file import FileVideo
-from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern
+from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern, refuse_frames
 from slowfast_zoo.video.decoding.sources import is_url, local_path, media_of, mode_of
 from slowfast_zoo.video.decoding.video import Frame, Video, VideoInfo
 
@@ -81,6 +81,7 @@ def _streamed(video: Video) -> Iterator[tuple[int, float, Frame]]:
 
 
 def _opened(source: Any, fps: float | Fraction | None, *, count_first: bool) -> Video:
+    refuse_frames(source)
     if isinstance(source, (list, tuple)):
         raise InputError(f"One video is expected here, got a {type(source).__name__} of {len(source)}.")
     if hasattr(source, "__array__") and not isinstance(source, str):  # NumPy's text has that too
