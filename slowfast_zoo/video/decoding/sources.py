@@ -50,7 +50,7 @@ MAX_UNSIZED_SECONDS = 60.0
 PACED_AFTER_SECONDS = 4.0
 """When such an answer is first looked at: what comes hardly faster than a player shows it is live."""
 
-_FASTEST_LIVE = 2.0
+_LIVE = (0, 2.0)
 """Seconds of video that a live stream sends in a second, with what it had stored at first."""
 
 _LIVE_PIPE = (0.9, 1.1)
@@ -424,9 +424,7 @@ def _fetched(url: str) -> Media:
             length = _checked_length(name, response)
             limit = MAX_UNSIZED_BYTES if length is None else MAX_BYTES
             if length is None:
-                file = _spooled(
-                    name, response.read1, limit, seconds=MAX_UNSIZED_SECONDS, live=(0, _FASTEST_LIVE)
-                )
+                file = _spooled(name, response.read1, limit, seconds=MAX_UNSIZED_SECONDS, live=_LIVE)
             else:
                 file = _spooled(name, response.read1, limit)
     except (VideoError, InputError):
@@ -588,7 +586,10 @@ def _spooled(
                 speed = seconds_in(cast(BinaryIO, file)) / passed
                 found = found + 1 if live[0] < speed < live[1] else 0
                 if found == looks:
-                    raise VideoError(f"'{name}' comes only as fast as it is shown: {_STREAM}.")
+                    raise VideoError(
+                        f"'{name}' comes only as fast as it is shown, as a stream without an end does: watch"
+                        " takes it; write what has an end to a file first."
+                    )
     except OSError as error:
         file.close()
         if isinstance(error, VideoError):

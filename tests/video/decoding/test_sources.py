@@ -238,7 +238,8 @@ def test_a_pipe_is_live_where_it_comes_at_a_players_speed(
     pipe = Pipe(film.read_bytes(), 15, speed)
     monkeypatch.setattr(sources, "time", pipe)
     if speed == 1.0:
-        assert "comes only as fast as it is shown" in refusal(pipe)
+        assert "comes only as fast as it is shown" in (said := refusal(pipe))
+        assert "write what has an end to a file first" in said
         assert pipe.monotonic_seconds < 10
     else:
         assert probe(pipe).num_frames == 375
