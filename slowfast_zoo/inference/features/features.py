@@ -172,7 +172,9 @@ class FeatureExtractor:
         self._recipe, self._recipe_name, self._views, self._fps = published, recipe, views, fps
         self._clip_spec = model.clip_spec if published is None else published.clip_spec
         _check_choice("dtype", "float32" if dtype is None else dtype, get_args(FloatType))
-        self._dtype: FloatType = dtype or ("float32" if published is None else published.dtype)
+        usual: FloatType = "float32" if published is None else published.dtype
+        # NumPy's own types equal their names, and JSON takes only names.
+        self._dtype = usual if dtype is None else str(dtype)
         self._layer, self._slow = layer, model.spec.slow_features
         owner = None if isinstance(model, OptimizedModel) else model
         network = model if isinstance(model, OptimizedModel) else _feature_network(model, layer)

@@ -204,8 +204,7 @@ class Media:
                 reason = "its index is missing: it was not copied or recorded to its end"
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.") from error
         kind = str(container.format.name)
-        reason = _NOT_VIDEOS.get("image2" if kind.endswith("_pipe") else kind)
-        if reason:
+        if reason := _NOT_VIDEOS.get("image2" if kind.endswith("_pipe") else kind):
             container.close()
             raise VideoError(f"'{self.name}' can't be opened as a video: {reason}.")
         return container

@@ -415,9 +415,11 @@ def test_no_folder_is_one_sentence(features: Features, tmp_path: Path) -> None:
 
 def test_numbers_of_any_kind_are_written_down(tmp_path: Path) -> None:
     half = np.float32(0.5)
-    extract_features(small(), FRAMES, fps=np.float32(25), window=half, hop=half).save(tmp_path / "film.npz")
-    meta = read_features(tmp_path / "film.npz").meta
-    assert meta["window_seconds"] == meta["hop_seconds"] == 0.5
+    wishes: dict[str, Any] = {"fps": np.float32(25), "window": half, "hop": half, "dtype": np.dtype("float16")}
+    extract_features(small(), FRAMES, **wishes).save(tmp_path / "film.npz")
+    features = read_features(tmp_path / "film.npz")
+    assert features.meta["window_seconds"] == features.meta["hop_seconds"] == 0.5
+    assert features.meta["dtype"] == "float16" and features.values.dtype == np.float16
 
 
 def test_bad_arguments_are_refused_in_one_sentence() -> None:
