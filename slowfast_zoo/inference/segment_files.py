@@ -18,6 +18,7 @@ import numpy as np
 from slowfast_zoo.errors import UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import write_bytes
 from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.video.decoding.sources import is_url, local_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,8 +203,8 @@ def _eaf(timeline: Timeline) -> str:
         },
     )
     head = ElementTree.SubElement(document, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    path = Path(timeline.source)
-    if "://" not in timeline.source and not timeline.source.startswith("<"):
+    if not is_url(timeline.source) and not timeline.source.startswith("<"):
+        path = local_path(timeline.source)
         kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
         media = {"MEDIA_URL": path.absolute().as_uri(), "MIME_TYPE": kind}
         ElementTree.SubElement(head, "MEDIA_DESCRIPTOR", media)

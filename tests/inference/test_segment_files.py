@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -180,6 +182,25 @@ def test_elan(answer: Timeline, tmp_path: Path) -> None:
         (2000, 4000, "0.800"),
     ]
     assert eaf.media_descriptors[0]["MEDIA_URL"] == (tmp_path / "my film.mp4").as_uri()
+
+
+@pytest.mark.parametrize(
+    ("source", "film"),
+    [
+        ("~/my film.mp4", "my film.mp4"),
+        ("{}/my%20film.mp4", "my film.mp4"),
+        ("http://host/film.mp4", None),
+        ("<bytes>", None),
+    ],
+)
+def test_elan_finds_the_film(
+    answer: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, film: str | None
+) -> None:
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path))
+    dataclasses.replace(answer, source=source.format(tmp_path.as_uri())).save(tmp_path / "x.eaf")
+    found = ElementTree.parse(tmp_path / "x.eaf").getroot().iter("MEDIA_DESCRIPTOR")
+    expected = [] if film is None else [(tmp_path / film).as_uri()]
+    assert [media.get("MEDIA_URL") for media in found] == expected
 
 
 def test_a_picture(answer: Timeline, tmp_path: Path) -> None:
