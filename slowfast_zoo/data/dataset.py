@@ -35,7 +35,7 @@ from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.errors import DataError, InputError, VideoError, counted
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.video.clips import Views, read_clips
+from slowfast_zoo.video.clips import Views, read_clips, view_counts
 from slowfast_zoo.video.decoding.video import Frame, Video, with_true_count
 from slowfast_zoo.video.sampling import train_indices
 from slowfast_zoo.video.transforms.transforms import train_transform
@@ -101,7 +101,8 @@ def open_dataset(
 
     Raises:
         DataError: as ``read_annotations``.
-        InputError: a ``max_unreadable`` that is no part, or flipped classes of clips with several labels.
+        InputError: no clip contract, views that are not accepted, a ``max_unreadable`` that is no part, or
+            flipped classes of clips with several labels.
     """
     return VideoDataset(
         source if isinstance(source, Annotations) else read_annotations(source),
@@ -195,6 +196,7 @@ class VideoDataset(ReplacingDataset):
         super().__init__(max_unreadable)
         if flip_pairs and annotations.multi_label:
             raise InputError("Classes that a flip exchanges need one label per clip.")
+        view_counts(clip_spec, views)
         self.annotations, self.labels = annotations, annotations.labels
         self.clip_spec, self.train, self.views = clip_spec, train, views
         pairs = dict(flip_pairs) | {right: left for left, right in flip_pairs}

@@ -78,8 +78,11 @@ class Timeline:
         """The same windows, cut into segments by other rules.
 
         Raises:
+            InputError: no rules.
             UnknownNameError: the rules name a class that isn't there.
         """
+        if not isinstance(rules, SegmentRules):
+            raise InputError(f"rules is {rules!r:.60}; accepted: SegmentRules.")
         found = find_segments(self.windows, self.labels, rules, multi_label=self.multi_label)
         return dataclasses.replace(self, segments=found)
 

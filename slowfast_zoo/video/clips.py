@@ -21,7 +21,7 @@ from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.spec import ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.rules import Indices
-from slowfast_zoo.video.sampling import center_indices, clip_indices, clip_span, is_count
+from slowfast_zoo.video.sampling import center_indices, check_clip_spec, clip_indices, clip_span, is_count
 from slowfast_zoo.video.transforms.functional import FramePipeline
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
     """How many clips and how many crops ``views`` means.
 
     Raises:
-        InputError: not "quick", "published" or (clips, crops) with 1 or 3 crops.
+        InputError: no clip contract, or not "quick", "published" or (clips, crops) with 1 or 3 crops.
     """
-    if views == "quick":
+    check_clip_spec(clip_spec)
+    if isinstance(views, str) and views == "quick":
         return 1, 1
-    if views == "published":
+    if isinstance(views, str) and views == "published":
         return clip_spec.clips, clip_spec.crops
     if isinstance(views, (tuple, list)) and len(views) == 2:
         clips, crops = views
@@ -87,7 +88,7 @@ def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
             return int(clips), int(crops)
     near = did_you_mean(views, ("quick", "published")) if isinstance(views, str) else ""
     raise InputError(
-        f"views is {views!r}; accepted: 'quick', 'published' or (clips, crops) with 1 or 3 crops.{near}"
+        f"views is {views!r:.60}; accepted: 'quick', 'published' or (clips, crops) with 1 or 3 crops.{near}"
     )
 
 

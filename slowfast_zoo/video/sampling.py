@@ -284,6 +284,18 @@ def checked_count(name: str, value: object, *, beside: str = "") -> int:
     return int(value)
 
 
+def check_clip_spec(spec: object) -> None:
+    """Refuses what is no clip contract.
+
+    Raises:
+        InputError: says where to find one.
+    """
+    if not isinstance(spec, ClipSpec):
+        raise InputError(
+            f"clip_spec is a {type(spec).__name__}; accepted: a ClipSpec, as model.clip_spec is."
+        )
+
+
 def _timing(spec: ClipSpec, num_frames: int, fps: Rate, stamps: Stamps | None) -> Timing:
     """What the spec's rule has to know, after checking the arguments."""
     rule, count = RULES[spec.sampling], checked_count("num_frames", num_frames)

@@ -74,6 +74,12 @@ def test_class_folders(clips: Path) -> None:
         repr(open_dataset(annotations, SPEC))
         == f"VideoDataset(4 clips of {SPEC.num_frames} frames, 2 classes)"
     )
+    for spec, views, says in [
+        (SPEC, "all", "views is 'all'"),
+        (annotations, "quick", "clip_spec is a Annot"),
+    ]:
+        with pytest.raises(InputError, match=says):
+            open_dataset(annotations, spec, views=views)  # type: ignore[arg-type]
     reverse = read_annotations(clips, labels=["run", "walk", "jump"])
     assert [sample.labels for sample in reverse.samples] == [(2,), (2,), (0,), (0,)]
 

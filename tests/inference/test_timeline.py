@@ -243,6 +243,8 @@ def test_columns_are_plain_lists() -> None:
     assert list(windows) == ["start_seconds", "end_seconds", "center_seconds", *"abcdef"]
     assert windows["a"] == pytest.approx(answer.windows.probabilities[:, 0].tolist())
     assert answer.resegmented(SegmentRules(enter=1.0, leave=1.0)).segments == ()
+    with pytest.raises(InputError, match="rules is None; accepted: SegmentRules"):
+        answer.resegmented(None)  # type: ignore[arg-type]
     assert sum(score for _, score in answer.topk(1.0, 6)) == pytest.approx(1, abs=1e-5)
 
 

@@ -14,6 +14,7 @@ from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.key_frames import KeyFrames
+from slowfast_zoo.video.sampling import check_clip_spec
 from slowfast_zoo.video.transforms.boxes import roi_boxes, train_boxes
 from slowfast_zoo.video.transforms.transforms import train_transform
 from slowfast_zoo.video.windows import WindowReader
@@ -56,6 +57,7 @@ class PersonDataset(ReplacingDataset):
         max_unreadable: float = 0.1,
     ) -> None:
         super().__init__(max_unreadable)
+        check_clip_spec(clip_spec)
         if not clip_spec.has_key_frames:
             raise InputError(
                 "The data have boxes of persons, and this clip spec is for recognition: it has no key frames;"

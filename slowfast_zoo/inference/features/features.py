@@ -161,10 +161,11 @@ class FeatureExtractor:
     ) -> None:
         check_predictable(model, features=True)
         published = find_recipe(recipe)
+        clips, _ = view_counts(model.clip_spec, views)
         wishes = {"window": window, "hop": hop, "last": last, "views": None if views == "quick" else views}
         _check_recipe(recipe, published, [name for name, value in wishes.items() if value is not None], model)
         _check_layer(layer, engine, precision, model)
-        check_clips(view_counts(model.clip_spec, views)[0], window, "window")
+        check_clips(clips, window, "window")
         self._window = None if window is None else checked_seconds("window", window, positive=True)
         self._hop = None if hop is None else checked_seconds("hop", hop, positive=True)
         self._last: LastWindow = "move_back" if last is None else last

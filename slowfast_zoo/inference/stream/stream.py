@@ -361,9 +361,11 @@ def _check_views(clip_spec: ClipSpec, views: Views) -> None:
 
 
 def _checked_frame(frame: Frame | torch.Tensor) -> Frame:
-    array = frame.cpu().numpy() if isinstance(frame, torch.Tensor) else frame
+    array: object = frame
+    if isinstance(frame, torch.Tensor) and frame.dtype == torch.uint8:  # NumPy doesn't know every other
+        array = frame.cpu().numpy()
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
-        given = getattr(array, "dtype", type(array).__name__)
+        given = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
         raise InputError(f"A frame is {given}; accepted: uint8 RGB of shape (height, width, 3).")
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise InputError(

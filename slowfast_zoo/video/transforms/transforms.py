@@ -15,6 +15,7 @@ import torch
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.sampling import check_clip_spec
 from slowfast_zoo.video.transforms.functional import (
     FramePipeline,
     check_crop,
@@ -38,8 +39,9 @@ def eval_transform(clip_spec: ClipSpec, *, crop: int | None = None) -> EvalTrans
             with ``clip_spec.crop`` while they train.
 
     Raises:
-        InputError: a crop that is larger than the resized frames.
+        InputError: no clip contract, or a crop that is larger than the resized frames.
     """
+    check_clip_spec(clip_spec)
     return EvalTransform(clip_spec, clip_spec.test_crop if crop is None else crop)
 
 
@@ -55,8 +57,9 @@ def train_transform(clip_spec: ClipSpec, *, flip_labels: Mapping[int, int] | Non
             the transform is called through ``with_label``.
 
     Raises:
-        InputError: a jitter range that begins below the crop.
+        InputError: no clip contract, or a jitter range that begins below the crop.
     """
+    check_clip_spec(clip_spec)
     return TrainTransform(clip_spec, dict(flip_labels or {}))
 
 
@@ -243,9 +246,11 @@ def _where(generator: torch.Generator | None) -> torch.device:
 
 
 def _check_frames(frames: Bytes | torch.Tensor, spec: ClipSpec) -> Bytes:
-    array = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else frames
+    array: object = frames
+    if isinstance(frames, torch.Tensor) and frames.dtype == torch.uint8:  # NumPy doesn't know every other
+        array = frames.cpu().numpy()
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
-        given = getattr(array, "dtype", type(array).__name__)
+        given = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
         raise InputError(f"Frames are {given}; accepted: uint8 of shape (frames, height, width, channels).")
     if array.ndim != 4 or array.shape[3] != len(spec.mean) or 0 in array.shape:
         raise InputError(

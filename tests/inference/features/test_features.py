@@ -415,7 +415,12 @@ def test_no_folder_is_one_sentence(features: Features, tmp_path: Path) -> None:
 
 def test_numbers_of_any_kind_are_written_down(tmp_path: Path) -> None:
     half = np.float32(0.5)
-    wishes: dict[str, Any] = {"fps": np.float32(25), "window": half, "hop": half, "dtype": np.dtype("float16")}
+    wishes: dict[str, Any] = {
+        "fps": np.float32(25),
+        "window": half,
+        "hop": half,
+        "dtype": np.dtype("float16"),
+    }
     extract_features(small(), FRAMES, **wishes).save(tmp_path / "film.npz")
     features = read_features(tmp_path / "film.npz")
     assert features.meta["window_seconds"] == features.meta["hop_seconds"] == 0.5
@@ -430,6 +435,7 @@ def test_bad_arguments_are_refused_in_one_sentence() -> None:
         ({"last": "wrap"}, "last is 'wrap'"),
         ({"last": []}, r"last is \[\]"),
         ({"dtype": ""}, "dtype is ''"),
+        ({"views": np.ones(2)}, "views is array.*; accepted: 'quick'"),
         ({"layer": "pool"}, "layer is 'pool'.*Did you mean 'pooled'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"recipe": "hero"}, "no recipe 'hero'"),

@@ -343,6 +343,8 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
             stream.push(FRAMES[1], float("nan"))
         with pytest.raises(InputError, match="float32; accepted: uint8 RGB"):
             stream.push(FRAMES[1].astype(np.float32), 8.0)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="is bfloat16; accepted: uint8 RGB"):
+            stream.push(torch.zeros(40, 56, 3, dtype=torch.bfloat16), 8.0)
         with pytest.raises(InputError, match=r"shape \(60, 40, 56, 3\)"):
             stream.push(FRAMES, 8.0)
         stream.push(torch.from_numpy(FRAMES[1]), 8.0)

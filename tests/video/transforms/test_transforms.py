@@ -381,6 +381,7 @@ def test_transforms_show_what_they_do() -> None:
     [
         (np.zeros((2, 30, 40, 3), np.float32), "Frames are float32"),
         (torch.zeros(2, 30, 40, 3), "Frames are float32"),
+        (torch.zeros(2, 30, 40, 3, dtype=torch.bfloat16), "Frames are bfloat16"),
         ([[1]], "Frames are list"),
         (np.zeros((30, 40, 3), np.uint8), r"shape \(30, 40, 3\)"),
         (np.zeros((2, 3, 30, 40), np.uint8), r"shape \(2, 3, 30, 40\)"),
@@ -392,6 +393,12 @@ def test_transforms_show_what_they_do() -> None:
 def test_wrong_frames(make: Any, frames: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make(SMALL)(frames)
+
+
+@pytest.mark.parametrize("make", [eval_transform, train_transform])
+def test_a_model_is_no_clip_spec(make: Any) -> None:
+    with pytest.raises(InputError, match=r"is a Linear; accepted: a ClipSpec, as model\.clip_spec is"):
+        make(torch.nn.Linear(1, 1))
 
 
 def test_wrong_crop_and_jitter() -> None:
