@@ -16,6 +16,7 @@ from slowfast_zoo import ClipSpec, SlowFast
 from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.video.clips import read_clips
+from slowfast_zoo.video.transforms import functional
 from slowfast_zoo.video.transforms.functional import FramePipeline
 from slowfast_zoo.video.transforms.on_device import resize_on_device, uploaded
 from slowfast_zoo.video.transforms.resize import resize_bytes
@@ -56,6 +57,13 @@ def test_views_are_the_processors(
         assert found.device == gpu
         bound = 0.0 if resize == "uint8-bilinear" else 1e-5
         torch.testing.assert_close(found.tensor().cpu(), expected, atol=bound, rtol=0)
+
+
+def test_a_gpu_without_a_number_resizes_too(
+    gpu: torch.device, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functional, "resize_bytes", lambda *_: pytest.fail("the processor resized"))
+    assert read_clips(videos[0], CLIP, device=torch.device(gpu.type)).device == gpu
 
 
 def test_frames_may_change_behind_their_upload(gpu: torch.device) -> None:

@@ -44,7 +44,7 @@ def refuse_frames(source: object) -> None:
     Raises:
         InputError: says how they become one.
     """
-    if isinstance(source, (list, tuple)) and source and len(getattr(source[0], "shape", ())) == 3:
+    if isinstance(source, (list, tuple)) and source and getattr(source[0], "ndim", 0) == 3:
         raise InputError(
             f"One video is expected, got a {type(source).__name__} of {counted(len(source), 'frame')}:"
             " numpy.stack(frames) makes one array of them, uint8 RGB (T, H, W, 3)."
