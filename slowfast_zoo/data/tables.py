@@ -274,7 +274,8 @@ def _split(line: str, separator: str | None) -> list[str]:
 
 
 def _delimiter(header: str) -> str:
-    return max(",\t; ", key=lambda mark: (header.count(mark), mark == ","))
+    mark = max(",\t;", key=header.count)
+    return mark if mark in header else " "  # names may hold spaces
 
 
 @functools.lru_cache(maxsize=64)
