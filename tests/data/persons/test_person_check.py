@@ -101,7 +101,7 @@ def test_a_detectors_boxes_and_excluded_frames(videos: Path, tmp_path: Path) -> 
     report = checked(videos, tmp_path, HEADER + GOOD, **lists)
     assert report.problems == 2
     assert "They show 0 of 2 annotated persons, and 1 of 2 key frames have none" in str(report)
-    assert "None of the 1 excluded frames, such as a at 902, is annotated" in str(report)
+    assert "None of the 1 excluded frames, such as a.mp4 at 902, is annotated" in str(report)
     found.write_text("a.mp4,0.5,10,10,40,40,,0.9\n")
     assert "Say unit='pixels'" in str(checked(videos, tmp_path, HEADER + GOOD, proposals=[found]))
 

@@ -289,6 +289,41 @@ def test_several_files_of_a_detectors_boxes(videos: Path, tmp_path: Path) -> Non
     assert PersonDataset(pixels, SPEC, train=False)[0][1].boxes.shape == (1, 4)
 
 
+@pytest.mark.parametrize("other", ["a.mp4", "a", "a.MKV"])
+@pytest.mark.parametrize("name", ["a.mp4", "a", "../{}/a.mp4"])
+def test_other_files_may_leave_out_endings_and_folders(
+    name: str, other: str, videos: Path, tmp_path: Path
+) -> None:
+    """``detect`` writes names without them."""
+    (tmp_path / "found.csv").write_text(f"{other},0.5,0.2,0.2,0.6,0.8,,0.9\n")
+    (tmp_path / "excluded.csv").write_text(f"{other},0.9\n")
+    name = name.format(videos.name)
+    text = f"video,second,x1,y1,x2,y2,action\n{name},0.5,1,1,9,9,walk\n{name},0.9,1,1,9,9,walk\n"
+    given = table(
+        tmp_path,
+        videos,
+        text,
+        root=videos,
+        proposals=[tmp_path / "found.csv"],
+        excluded=tmp_path / "excluded.csv",
+    )
+    assert [frame.time for frame in given.key_frames] == [0.5]
+    assert len(PersonDataset(given, SPEC, train=False)[0][1].boxes) == 1
+
+
+def test_boxes_of_other_videos_or_times_are_refused(videos: Path, tmp_path: Path) -> None:
+    found = tmp_path / "found.csv"
+    for text, begins in (("c,0.5", "'c' at 0.5"), ("a,900.5", "'a' at 900.5"), ("b/a,0.5", "'b/a' at 0.5")):
+        found.write_text(f"{text},0.2,0.2,0.6,0.8,,0.9\n")
+        with pytest.raises(
+            DataError, match=rf"No key frame has boxes .* with 'a\.mp4' at 0\.5, .* {begins};"
+        ):
+            table(tmp_path, videos, proposals=[found])
+    found.write_text("a,0.5,0.2,0.2,0.6,0.8,,0.9\na.mp4,0.5,0.2,0.2,0.6,0.8,,0.9\n")
+    with pytest.raises(DataError, match=r"name one video 'a', 'a\.mp4'; write it alike"):
+        table(tmp_path, videos, proposals=[found])
+
+
 def test_whom_a_detector_finds_where_nobody_is(videos: Path, tmp_path: Path) -> None:
     """Frames that were annotated as empty, and looked at by the detector, are read and scored, too."""
     found = tmp_path / "found.csv"
