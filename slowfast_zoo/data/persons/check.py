@@ -15,7 +15,7 @@ from slowfast_zoo.data.check import MOST_LINES, section
 from slowfast_zoo.data.persons.actions import Values, overlaps, to_milliseconds
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
-from slowfast_zoo.errors import InputError, VideoError, counted, quoted
+from slowfast_zoo.errors import InputError, VideoError, counted, did_you_mean, quoted
 
 _FILM = 900.0
 """Where AVA's 15 minutes of a film begin, in seconds."""
@@ -94,6 +94,8 @@ def check_persons(
         if missing := [part for part, count in counts.items() if not count]:
             # AVA annotates 80 actions, of which its own lists have persons for some only.
             told["Classes without persons"].append(f"'{name}': none in {' and '.join(missing)}.")
+    for sentence in _lost_classes(parts):
+        found["Classes that train lacks"].append(sentence)
     seen: dict[str, list[str]] = defaultdict(list)
     for part, given in parts.items():
         for video in given.videos:
@@ -104,6 +106,16 @@ def check_persons(
                 f"'{video}' is in {' and '.join(several)}: scores would be too good; keep each video in one."
             )
     return PersonReport(parts=sizes, classes=classes, found=dict(found), told=dict(told))
+
+
+def _lost_classes(parts: Mapping[str, PersonAnnotations]) -> Iterator[str]:
+    """What training would refuse to validate on."""
+    train = parts["train"].labels if "train" in parts else None
+    for part, given in parts.items():
+        for name in given.labels or ():
+            if train is not None and name not in train and given.form != "ava":
+                near = did_you_mean(name, train)
+                yield f"'{name}' is in {part} and not in train: a training can't validate on it.{near}"
 
 
 class _Look(NamedTuple):

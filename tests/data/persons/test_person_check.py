@@ -15,6 +15,7 @@ from support.movies import moving_pattern, write_video
 from slowfast_zoo.cli import main
 from slowfast_zoo.data.persons.annotations import read_persons
 from slowfast_zoo.data.persons.check import PersonReport, check_persons
+from slowfast_zoo.errors import DataError
 
 HEADER = "video,second,x1,y1,x2,y2,action,person\n"
 GOOD = "a.mp4,0.5,10,10,40,40,walk,ann\na.mp4,0.9,42,8,60,44,talk,bob\n"
@@ -114,6 +115,24 @@ def test_what_is_only_told(videos: Path, tmp_path: Path) -> None:
     )
     assert pixels.problems == 0 and str(pixels).endswith("Nothing wrong, but worth a look.")
     assert set(pixels.told) == {"Boxes in pixels", "Actions that aren't scored", "Classes without persons"}
+
+
+def test_classes_that_training_lacks(videos: Path, tmp_path: Path) -> None:
+    """``train --validate`` refuses them; in AVA's form numbers are classes, whoever does them."""
+    texts = {"train": HEADER + GOOD, "val": HEADER + GOOD.replace("a.mp4", "b.mp4").replace("talk", "Talk")}
+    parts = {}
+    for part, text in texts.items():
+        (tmp_path / f"{part}.csv").write_text(text)
+        parts[part] = read_persons(tmp_path / f"{part}.csv", root=videos)
+    report = check_persons(parts, progress=False)
+    assert report.found == {
+        "Classes that train lacks": [
+            "'Talk' is in val and not in train: a training can't validate on it. Did you"
+            " mean 'talk' or 'walk'?"
+        ]
+    }
+    with pytest.raises(DataError, match="lacks 'Talk'"):
+        parts["val"].with_classes(parts["train"].labels, 2, of="the training data")
 
 
 def test_the_command(videos: Path, tmp_path: Path) -> None:
