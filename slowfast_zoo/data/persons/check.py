@@ -123,6 +123,8 @@ class _Look(NamedTuple):
 
     frames: int = 0
     seconds: float = 0.0
+    half_frame: float = 0.0
+    """In seconds."""
     height: int = 0
     width: int = 0
     error: str | None = None
@@ -140,7 +142,8 @@ def _look_at_all(videos: Mapping[str, Sample], workers: int, progress: bool) -> 
 def _look(sample: Sample) -> _Look:
     try:
         with sample.open() as video:
-            return _Look(video.num_frames, video.seconds_of(video.num_frames), video.height, video.width)
+            half, end = 0.5 / float(video.fps), video.seconds_of(video.num_frames)
+            return _Look(video.num_frames, end, half, video.height, video.width)
     except (VideoError, InputError) as error:
         return _Look(error=str(error))
 
@@ -166,6 +169,11 @@ class _Part:
     def _end(self, look: _Look) -> float:
         return look.frames - 1 if self.annotations.counts_frames else look.seconds
 
+    def _latest(self, video: str) -> float:
+        """Up to where ``PersonAnnotations.second`` takes times."""
+        look = self.looks[video]
+        return self._end(look) + (0 if self.annotations.counts_frames else look.half_frame)
+
     def _times(self) -> Iterator[tuple[str, str]]:
         given, begin = self.annotations, self.annotations.begins_at
         times: dict[str, list[float]] = defaultdict(list)
@@ -173,13 +181,11 @@ class _Part:
             if self.looks[video].error is None and to_milliseconds((video, time)) not in given.excluded:
                 times[video].append(time)
         outside = {
-            video: [
-                time for time in all_times if not 0 <= time - begin <= self._end(self.looks[video]) + 0.02
-            ]
+            video: [time for time in all_times if not 0 <= time - begin <= self._latest(video)]
             for video, all_times in times.items()
         }
         fits_film = begin == 0 and all(
-            _FILM <= time <= _FILM + self._end(self.looks[video]) + 0.02
+            _FILM <= time <= _FILM + self._latest(video)
             for video, all_times in times.items()
             for time in all_times
         )
@@ -218,8 +224,10 @@ class _Part:
             scale = np.array([[max(look.width, 1), max(look.height, 1)] for look in looks], np.float64)
         there = np.array([look.error is None for look in looks], bool)[rows.frame]
         sides = np.tile(scale[rows.frame], 2)
-        beyond = (boxes / sides > 1 + _OVERHANG) | (boxes / sides < -_OVERHANG)
-        for row in _some(there & beyond.any(axis=1) & ~(small & (rows.unit == "pixels"))):
+        shares = boxes / sides
+        beyond = ((shares > 1 + _OVERHANG) | (shares < -_OVERHANG)).any(axis=1)
+        beyond |= (shares[:, :2] >= 1).any(axis=1) | (shares[:, 2:] <= 0).any(axis=1)
+        for row in _some(there & beyond & ~(small & (rows.unit == "pixels"))):
             look = looks[int(rows.frame[row])]
             yield (
                 title,

@@ -372,6 +372,10 @@ def test_traps_say_the_way_out(videos: Path, tmp_path: Path) -> None:
     outside = "video,second,x1,y1,x2,y2,action\na.mp4,0.5,70,1,90,9,walk\n"
     with pytest.raises(DataError, match=r"a box of a.mp4 at 0.5 has no area inside of the picture of 64x48"):
         PersonDataset(table(tmp_path, videos, outside), SPEC, train=False)[0]
+    for text in ("a.mp4,0.5,40,1,20,9,walk", "a.mp4,0.5,-9,1,0,40,walk", "a,0.5,1,.1,1.1,.2,1,0"):
+        own = outside.replace("a.mp4,0.5,70,1,90,9,walk", text) if "walk" in text else text
+        with pytest.raises(DataError, match=r"a box of a(\.mp4)? at 0\.5 has no area inside of any picture"):
+            PersonDataset(table(tmp_path, videos, own), SPEC, train=True)
     with pytest.raises(DataError, match=r"None of the 2 videos of .* is there"):
         table(tmp_path, tmp_path)
     with pytest.raises(InputError, match="for recognition: it has no key frames"):
