@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.folders import SPLITS
-from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
+from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json
 from slowfast_zoo.data.splits import PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import write_bytes
@@ -274,7 +274,7 @@ def _split(line: str, separator: str | None) -> list[str]:
 
 
 def _delimiter(header: str) -> str:
-    mark = max(",\t;", key=header.count)
+    mark = mark_of(header)
     return mark if mark in header else " "  # names may hold spaces
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.folders import find_ids
-from slowfast_zoo.data.labels import read_label_ids, read_labels
+from slowfast_zoo.data.labels import mark_of, read_label_ids, read_labels
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.actions import (
     Moment,
@@ -36,7 +36,7 @@ from slowfast_zoo.data.persons.actions import (
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
 from slowfast_zoo.data.persons.cvat import Pictures, looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
-from slowfast_zoo.data.persons.tables import read_person_table
+from slowfast_zoo.data.persons.tables import looks_like_row, read_person_table
 from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
 from slowfast_zoo.files import decoded, expanded, kind_of
 from slowfast_zoo.spec import class_names
@@ -390,11 +390,12 @@ def _form(path: Path) -> PersonForm | None:
     if not lines:
         return None
     if suffix.startswith(".json"):
-        return "table" if any('"box"' in line or '"x1"' in line for line in lines) else None
+        known = looks_like_row(lines[0]) or any('"box"' in line or '"x1"' in line for line in lines)
+        return "table" if known else None
     if suffix != ".csv":
         return None
     try:
-        rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+        rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark_of(lines[0]))]
     except csv.Error:
         return None
     if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in rows[0]}:
@@ -476,7 +477,8 @@ def _videos(names: Sequence[str], root: Path, fps: float | None, pattern: str | 
     """Where each video is; ``root/name`` where it isn't."""
     found: dict[str, Sample] = {}
     for name in names:
-        beside = (root / name, *(root / f"{name}{suffix}" for suffix in sorted(VIDEO_SUFFIXES)))
+        spellings = dict.fromkeys((name, name.replace("\\", "/")))  # as Windows writes folders
+        beside = [root / f"{path}{suffix}" for path in spellings for suffix in ("", *sorted(VIDEO_SUFFIXES))]
         path = next((path for path in beside if kind_of(path)), root / name)
         found[name] = Sample(path=path, fps=fps, frame_pattern=pattern)
     lost = [name for name, sample in found.items() if not kind_of(sample.path)]

@@ -259,9 +259,9 @@ def _given(value: Any, what: str) -> _Given:
     if (
         isinstance(value, list)
         and len(value) == 1
-        and (hasattr(value[0], "boxes") or hasattr(value[0], "xyxy"))
+        and (isinstance(value[0], Mapping) or hasattr(value[0], "boxes") or hasattr(value[0], "xyxy"))
     ):
-        value = value[0]  # Ultralytics: a list of results, one a picture
+        value = value[0]  # Ultralytics and torchvision: a list of results, one a picture
     if isinstance(value, Mapping):
         if "boxes" not in value:
             raise InputError(

@@ -12,6 +12,7 @@ A row without an action is a person who does nothing of the list; one without a 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,16 @@ def read_person_table(
     return found.finished(), dict(classes) if classes is not None else {n: name for name, n in known.items()}
 
 
+def looks_like_row(line: str) -> bool:
+    """Whether a line of JSON is a row without a box: no list of clips has a time and no label."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    names = {_NAMES.get(_plain(name)) for name in record} if isinstance(record, dict) else set()
+    return "video" in names and bool(names & {"second", "frame"}) and names.isdisjoint({"actions", None})
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     names: list[str] | None = None
     for where, fields in csv_lines(path):
@@ -103,7 +114,7 @@ def _columns(where: str, names: list[str]) -> list[str]:
     """Their names here."""
     columns = []
     for name in names:
-        plain = name.strip().lower().replace(" ", "_")
+        plain = _plain(name)
         if plain not in _NAMES:
             near = did_you_mean(plain, _NAMES)
             raise DataError(f"{where}: the column '{name:.40}' isn't known.{near} Accepted: {_COLUMNS}.")
@@ -112,6 +123,10 @@ def _columns(where: str, names: list[str]) -> list[str]:
     if twice:
         raise DataError(f"{where}: more than one column is {quoted(twice)}; accepted: {_COLUMNS}.")
     return columns
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
 
 
 def _second(where: str, row: Mapping[str, Any]) -> float:

@@ -61,6 +61,8 @@ def ultralytics() -> SimpleNamespace:
         (supervision(tracker_id=np.array([5.0, np.nan])), [BOX, OTHER], [0.9, 0.8], ("5", None)),
         (torch.tensor([BOX], dtype=torch.bfloat16), [BOX], [1], None),
         (torchvision(), [BOX], [0.9], None),
+        ([torchvision()], [BOX], [0.9], None),
+        (lambda frame: [torchvision()], [BOX], [0.9], None),
         (supervision(), [BOX, OTHER], [0.9, 0.8], None),
         (supervision(tracker_id=np.array([5, 6])), [BOX, OTHER], [0.9, 0.8], ("5", "6")),
         (ultralytics(), [BOX], [0.9], ("7",)),
@@ -188,6 +190,8 @@ def test_csv(tmp_path: Path) -> None:
     alone = at(path)
     assert alone.pixels.tolist() == [BOX, OTHER]
     assert alone.scores.tolist() == [1, 1] and alone.tracks is None
+    path.write_text("vid;1;0.1;0.1;0.3;0.9\nvid;1;0.5;0.5;0.75;0.8\n")
+    assert at(path).pixels.tolist() == [BOX, OTHER]
     path.write_text("vid,1,0.1,0.1,0.3\n")
     with pytest.raises(DataError, match=r"5 fields; accepted: .*, the same without action and score, or"):
         at(path)

@@ -135,11 +135,34 @@ def test_quotes_and_encodings_hide_no_form(videos: Path, tmp_path: Path) -> None
             assert read.form == {"own": "table", "ava": "ava"}[name] and len(read.key_frames) > 1
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_semicolons_and_tabs_are_read(mark: str, videos: Path, tmp_path: Path) -> None:
+    """As Excel writes where the comma is for decimals."""
+    for text in (TABLE, AVA):
+        commas, others = (table(tmp_path, videos, written) for written in (text, text.replace(",", mark)))
+        assert others.key_frames == commas.key_frames and others.form == commas.form
+    (tmp_path / "excluded.csv").write_text(f"a{mark}0900.5\n")
+    assert len(table(tmp_path, videos, AVA, excluded=tmp_path / "excluded.csv").key_frames) == 2
+
+
+def test_paths_of_windows_are_found(videos: Path, tmp_path: Path) -> None:
+    read = table(tmp_path, videos, TABLE.replace("a.mp4", f"{videos.name}\\a"), root=videos.parent)
+    assert read.videos[f"{videos.name}\\a"].path == videos / "a.mp4"
+
+
 def test_frames_without_anybody_may_come_first(tmp_path: Path) -> None:
     empty, full = '{"video": "a", "second": 4}\n', '{"video": "a", "second": 5, "box": [1, 2, 3, 4]}\n'
-    for name, text in (("a.csv", f"a,0902\n{AVA}"), ("a.jsonl", empty + full + empty)):
+    for name, text in (
+        ("a.csv", f"a,0902\n{AVA}"),
+        ("a.jsonl", empty + full + empty),
+        ("a.jsonl", 200 * empty + full),
+        ("a.json", 200 * '{"Path": "a", "frame": 4, "fps": 25, "box": null}\n' + full),
+    ):
         (tmp_path / name).write_text(text)
         assert is_person_data(tmp_path / name)
+    for text in ('{"video": "a", "second": 4, "label": "x"}\n', '{"path": "a", "time": 4, "class": "x"}\n'):
+        (tmp_path / "a.jsonl").write_text(text)
+        assert not is_person_data(tmp_path / "a.jsonl")
 
 
 @pytest.mark.parametrize(
