@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -96,12 +97,13 @@ def check_persons(
             told["Classes without persons"].append(f"'{name}': none in {' and '.join(missing)}.")
     for sentence in _lost_classes(parts):
         found["Classes that train lacks"].append(sentence)
-    seen: dict[str, list[str]] = defaultdict(list)
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
     for part, given in parts.items():
-        for video in given.videos:
-            seen[video].append(part)
-    for video, several in seen.items():
+        for video, sample in given.videos.items():
+            seen[os.path.normpath(sample.path.absolute())].setdefault(part, video)
+    for several in seen.values():
         if len(several) > 1:
+            video = next(iter(several.values()))
             found["Videos in more than one part"].append(
                 f"'{video}' is in {' and '.join(several)}: scores would be too good; keep each video in one."
             )

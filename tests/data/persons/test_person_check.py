@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,23 @@ def test_what_is_only_told(videos: Path, tmp_path: Path) -> None:
     )
     assert pixels.problems == 0 and str(pixels).endswith("Nothing wrong, but worth a look.")
     assert set(pixels.told) == {"Boxes in pixels", "Actions that aren't scored", "Classes without persons"}
+
+
+def test_parts_share_files_not_names(videos: Path, tmp_path: Path) -> None:
+    parts = {}
+    for part, name in (("train", "a.mp4"), ("val", "a")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "persons.csv").write_text(HEADER + GOOD.replace("a.mp4", name))
+        parts[part] = read_persons(tmp_path / part / "persons.csv", root=videos)
+    assert check_persons(parts, progress=False).found == {
+        "Videos in more than one part": [
+            "'a.mp4' is in train and val: scores would be too good; keep each video in one."
+        ]
+    }
+    for part in parts:
+        shutil.copy(videos / "a.mp4", tmp_path / part / "a.mp4")
+        parts[part] = read_persons(tmp_path / part / "persons.csv")
+    assert check_persons(parts, progress=False).problems == 0
 
 
 def test_classes_that_training_lacks(videos: Path, tmp_path: Path) -> None:
