@@ -144,9 +144,8 @@ def evaluate_detections(
         UnknownNameError: there is no such rule.
         DataError: a file that can't be read.
     """
-    if not isinstance(iou, (int, float)) or not 0 < iou <= 1:
-        raise InputError(f"iou is {iou!r}; accepted: a number above 0, at most 1.")
-    chosen = _rule(rule)
+    check_iou(iou)
+    chosen = rule_of(rule)
     truth = read_ava(annotations, scored=False) if isinstance(annotations, (str, Path)) else annotations
     told = read_ava(predictions, scored=True) if isinstance(predictions, (str, Path)) else predictions
     listed = read_excluded(excluded) if isinstance(excluded, (str, Path)) else excluded or ()
@@ -191,7 +190,22 @@ def average_precision(scores: Values, right: npt.NDArray[np.bool_], annotated: i
     return float(np.sum(np.diff(recall, prepend=0.0) * best))
 
 
-def _rule(rule: DetectionRule | Rule) -> Rule:
+def check_iou(iou: object) -> None:
+    """Refuses an overlap that is none.
+
+    Raises:
+        InputError: no number above 0, at most 1.
+    """
+    if not isinstance(iou, (int, float)) or not 0 < iou <= 1:
+        raise InputError(f"iou is {iou!r}; accepted: a number above 0, at most 1.")
+
+
+def rule_of(rule: DetectionRule | Rule) -> Rule:
+    """The rule of that name, or one's own.
+
+    Raises:
+        UnknownNameError: there is no such rule.
+    """
     if isinstance(rule, Rule):
         return rule
     if rule not in RULES:

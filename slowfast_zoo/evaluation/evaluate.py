@@ -36,6 +36,7 @@ from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.spec import Aggregate, class_names
+from slowfast_zoo.video.sampling import checked_count
 
 AVERAGES: dict[str, Aggregate | Literal["none"]] = {
     "prob": "mean-prob",
@@ -210,11 +211,12 @@ def evaluate(
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
             was killed.
-        InputError: a metric that doesn't fit the targets.
+        InputError: a metric that doesn't fit the targets, or a wrong number of items, views or workers.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
     check_clip_head(model.spec, "evaluate")
+    batch_size, max_views = checked_count("batch_size", batch_size), checked_count("max_views", max_views)
     rule = _average(average, model)
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics or ())
     check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")

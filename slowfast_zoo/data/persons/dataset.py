@@ -45,7 +45,8 @@ class PersonDataset(ReplacingDataset):
 
     Raises:
         InputError: a clip contract for recognition, or a ``max_unreadable`` that is no part.
-        DataError: no key frame, another number of actions than one, or a box that is in no picture.
+        DataError: no key frame, nobody who does anything that counts, another number of actions than one, or
+            a box that is in no picture.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class PersonDataset(ReplacingDataset):
         self._frames = annotations.key_frames + (() if train else annotations.empty_frames)
         if not annotations.key_frames:
             raise DataError(f"'{annotations.path}' has no frame with a person that counts.")
+        if not any(annotations.counts()):
+            raise DataError(f"Nobody in '{annotations.path}' does anything that is scored.")
         if not multi_label:
             self._check_single()
         in_pixels = annotations.actions.unit == "pixels"

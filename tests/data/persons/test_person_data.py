@@ -399,6 +399,8 @@ def test_traps_say_the_way_out(videos: Path, tmp_path: Path) -> None:
         own = outside.replace("a.mp4,0.5,70,1,90,9,walk", text) if "walk" in text else text
         with pytest.raises(DataError, match=r"a box of a(\.mp4)? at 0\.5 has no area inside of any picture"):
             PersonDataset(table(tmp_path, videos, own), SPEC, train=True)
+    with pytest.raises(DataError, match=r"Nobody in '.*persons\.csv' does anything that is scored"):
+        PersonDataset(table(tmp_path, videos, AVA, labels={7: "sit"}), SPEC, train=False)
     with pytest.raises(DataError, match=r"None of the 2 videos of .* is there"):
         table(tmp_path, tmp_path)
     with pytest.raises(InputError, match="for recognition: it has no key frames"):
