@@ -413,7 +413,9 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
         first_frame=int(first or 0),
         num_frames=None if frames is None else int(frames),
         frame_pattern=str(values.get("frame_pattern") or "") or None,
-        columns=tuple((name, str(value)) for name, value in record.items() if name not in known),
+        columns=tuple(
+            (name, "" if value is None else str(value)) for name, value in record.items() if name not in known
+        ),
     )
 
 

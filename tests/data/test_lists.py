@@ -257,6 +257,12 @@ def test_mmaction2s_json_and_json_lines(clips: Path) -> None:
         assert annotations.multi_label and annotations.samples[1].num_frames == 3
 
 
+def test_what_json_doesnt_know_is_no_text(clips: Path) -> None:
+    record = {"path": "jump/a.mp4", "label": "x", "actor": None, "take": 0, "indoor": False}
+    columns = dict(read(clips, json.dumps([record])).samples[0].columns)
+    assert columns == {"actor": "", "take": "0", "indoor": "False"}
+
+
 def test_divided_data_may_be_json(clips: Path) -> None:
     for part in ("train", "val"):
         rows = [{"path": "jump/clip 0.mkv", "label": "jump"}, {"path": "run/clip 2.mkv", "label": "run"}]
