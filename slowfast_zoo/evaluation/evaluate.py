@@ -18,6 +18,7 @@ from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
+from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
@@ -303,16 +304,21 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
+    by_name = "take annotations.with_classes(model.labels, model.num_classes, of='the model')."
+    persons = isinstance(
+        dataset, PersonDataset
+    )  # where AVA's numbers say which class is which, not its place
     if len(names) != classes:
+        way = "give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
         raise DataError(
             f"The dataset has {len(names)} classes ({', '.join(names[:3])} ...), the model {classes};"
-            " give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
+            f" {by_name if persons else way}"
         )
     if own is not None and tuple(names) != tuple(own):
         index = next(index for index, pair in enumerate(zip(names, own, strict=True)) if pair[0] != pair[1])
         raise DataError(
-            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}'; open the"
-            " dataset with labels=model.labels."
+            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}';"
+            f" {by_name if persons else 'open the dataset with labels=model.labels.'}"
         )
 
 
