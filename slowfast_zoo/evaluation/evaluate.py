@@ -304,10 +304,9 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
+    # Where AVA's numbers say which class is which, a list of names in the model's order would not.
+    persons = isinstance(dataset, PersonDataset)
     by_name = "take annotations.with_classes(model.labels, model.num_classes, of='the model')."
-    persons = isinstance(
-        dataset, PersonDataset
-    )  # where AVA's numbers say which class is which, not its place
     if len(names) != classes:
         way = "give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
         raise DataError(
