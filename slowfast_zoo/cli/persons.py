@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,14 +79,14 @@ def refuse(persons: Reading, what: str) -> None:
         raise InputError(f"{', '.join(given)}: for annotations of persons, and {what} of whole clips.")
 
 
-def numbered_classes(recipe: Recipe) -> dict[int, str] | Sequence[str]:
-    """The recipe's classes by AVA's numbers, where they are AVA's."""
-    from slowfast_zoo.training.published import get_recipe
+def numbered_classes(labels: Sequence[str]) -> dict[int, str] | Sequence[str]:
+    """Classes by AVA's numbers, where they are AVA's."""
+    from slowfast_zoo.weights.catalog.datasets import label_set_names
 
-    ava = get_recipe("slowfast_r50_8x8x1_roi/mmaction2/ava22-10e").labels
-    if not set(recipe.labels) <= set(ava):
-        return recipe.labels
-    return {number: name for number, name in enumerate(ava, 1) if name in recipe.labels}
+    ava = label_set_names("ava")
+    if not set(labels) <= set(ava):
+        return labels
+    return {number: name for number, name in enumerate(ava, 1) if name in labels}
 
 
 def test_persons(
@@ -111,6 +112,8 @@ def test_persons(
     from slowfast_zoo.runtime.distributed import join
 
     annotations = _read(data, "The model scores persons", reading, persons, part="test")
+    if annotations.labels is None and network.labels:
+        annotations = _with_avas_numbers(annotations, network.labels)
     annotations = annotations.with_classes(network.labels, network.num_classes, of="the model")
     multi_label = network.spec.activation == "sigmoid"
     dataset = PersonDataset(annotations, network.clip_spec, train=False, multi_label=multi_label)
@@ -138,6 +141,17 @@ def _read(
             " x2, y2, action, AVA's CSV, CVAT's XML, MultiSports' pickle."
         )
     return read_persons(source, **persons, **opt.of_persons(reading), part=part)
+
+
+def _with_avas_numbers(annotations: PersonAnnotations, labels: Sequence[str]) -> PersonAnnotations:
+    """Rows of numbers with the classes of a model that has some of AVA's only, as ``detect`` numbers them."""
+    classes = numbered_classes(labels)
+    if not isinstance(classes, dict):
+        return annotations
+    places = {number: labels.index(name) for number, name in classes.items()}
+    if all(place == number - 1 for number, place in places.items()):
+        return annotations
+    return dataclasses.replace(annotations, labels=tuple(labels), columns=places, num_classes=len(labels))
 
 
 def _tell(scores: DetectionScores, *, per_class: bool) -> None:

@@ -308,17 +308,17 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
     Raises:
         DataError: a label that isn't among the classes, or that could be a name as well as a number.
     """
-    first_at = {text: sample.where for sample in reversed(listing.samples) for text in sample.written}
+    first_at: dict[str, str] = {}
+    for sample in listing.samples:
+        for text in sample.written:
+            first_at.setdefault(text, sample.where)
     numeric = not listing.named and all(text.isascii() and text.isdigit() for text in first_at)
     if not numeric:
-        for text, where in first_at.items():
-            if (fault := fault_of_name(text)) is not None:
-                raise DataError(f"{where}: the class name {text!r:.80} {fault}.")
+        check_names(first_at, spellings=labels is None)
     first: int | None = None
     if labels is None and not numeric:
         # Folders called 1, 2 and 5 are three classes, in that order.
         names = sorted(first_at, key=lambda name: (int(name) if _is_number(name) else -1, name))
-        _check_spellings(first_at)
         labels = LabelMap(tuple(names), None)
     if labels is None or (numeric and not set(first_at) & set(labels.names)):
         numbers = {text: _class_number(text, where) for text, where in first_at.items()}
@@ -367,12 +367,22 @@ def several_classes(annotations: Annotations) -> str:
     )
 
 
-def _check_spellings(first_at: dict[str, str]) -> None:
-    """Refuses names that are one label in two spellings, such as "Long jump" and "long_jump"."""
+def check_names(first_at: Mapping[str, str], *, spellings: bool = True) -> None:
+    """Refuses class names that are none, or one label in two spellings, such as "Long jump" and "long_jump".
+
+    Args:
+        first_at: where each name is met first, in that order.
+        spellings: whether to look for those.
+
+    Raises:
+        DataError: says where, and what is accepted.
+    """
     seen: dict[str, str] = {}
-    for name, where in reversed(first_at.items()):
+    for name, where in first_at.items():
+        if (fault := fault_of_name(name)) is not None:
+            raise DataError(f"{where}: the class name {name!r:.80} {fault}.")
         key = f"{int(name)}" if _is_number(name) else spelling(name)
-        if (other := seen.setdefault(key, name)) != name:
+        if (other := seen.setdefault(key, name)) != name and spellings:
             raise DataError(
                 f"{where}: '{name:.80}' and '{other:.80}' ({first_at[other]}) look like one class in two"
                 " spellings; write them alike, or name both in a label map (labels, --labels)."

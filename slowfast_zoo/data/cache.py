@@ -101,7 +101,7 @@ def cache_data(
                 continue
             part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
             before = dict(sample.columns)
-            origin = before.get(CACHED_FROM, str(sample.path))
+            origin = before.get(CACHED_FROM) or str(sample.path)
             part = part or before.get(_CACHED_PART, "")
             columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))

@@ -200,6 +200,11 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
+def mark_of(line: str) -> str:
+    """What is between the fields of a line: a comma, a tab or a semicolon; a comma where none is."""
+    return max(",\t;", key=line.count)
+
+
 def parse_json(where: str, text: str) -> Any:
     """The JSON value; of keys that occur twice none is dropped silently.
 
@@ -253,7 +258,7 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
     for number, text in lines:
         if len(text) > 3 * _LONGEST:
             raise DataError(f"{path}:{number}: a line of {len(text)} characters is no class name.")
-    mark = max(",\t;", key=lines[0][1].count)
+    mark = mark_of(lines[0][1])
     header = [field.strip().lower().replace(" ", "_") for field in _fields(lines[0][1], mark)]
     if len(header) > 1 and set(header) & NUMBER_COLUMNS and set(header) & NAME_COLUMNS:
         return list(_from_table(path, header, mark, lines[1:]))

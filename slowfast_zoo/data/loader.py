@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast_zoo.data.dataset import ClipDataset, Persons, Target
-from slowfast_zoo.errors import DataError, SlowFastZooError, VideoError
+from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.sampling import is_count
 from slowfast_zoo.video.transforms.functional import normalize
 
 TRAINING, PRECISE_BN, EVALUATION = range(3)
@@ -300,7 +301,12 @@ def load(
 
     A terminal's Ctrl-C and a scheduler's SIGTERM go to workers, too, and are left to this process, which
     decides when it stops.
+
+    Raises:
+        InputError: ``workers`` is no integer of at least 0.
     """
+    if not is_count(workers) and workers != 0:
+        raise InputError(f"workers is {workers!r:.60}; accepted: an integer of at least 0.")
     return _Batches(
         items,
         batch_sampler=keys,

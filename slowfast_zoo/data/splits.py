@@ -62,8 +62,9 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         sample: the clip; of one that ``cache`` made, the path that counts is its original's.
         group_by: "folder": clips of one folder belong together; "column:NAME": those with the same text in
             that column of the table; else a regular expression whose first group, or whole match, in the
-            path they share; of what names suggest ("auto"), a clip that doesn't match belongs to no other.
-            None: parts of one file, and the names of Kinetics, UCF101 and "x_part3".
+            path they share. A clip without text in that column belongs to no other, nor does one that doesn't
+            match what names suggest ("auto"). None: parts of one file, and the names of Kinetics, UCF101 and
+            "x_part3".
 
     Raises:
         InputError: no regular expression.
@@ -83,7 +84,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
             raise DataError(
                 f"'{sample.name}' has no column '{name}'; it has: {', '.join(columns) or 'none'}."
             )
-        return columns[name.casefold()]
+        return columns[name.casefold()] or alone
     try:
         match = re.search(group_by, path.as_posix())
     except re.error as error:
@@ -97,7 +98,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
 
 def _original(sample: Sample) -> Path:
     """The path that tells what belongs together: of a cached copy that of what it was made from."""
-    return Path(dict(sample.columns).get(CACHED_FROM, sample.path))
+    return Path(dict(sample.columns).get(CACHED_FROM) or sample.path)
 
 
 class Groups(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.folders import SPLITS
-from slowfast_zoo.data.labels import format_labels, lines_of, parse_json
+from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json
 from slowfast_zoo.data.splits import PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import write_bytes
@@ -274,7 +274,8 @@ def _split(line: str, separator: str | None) -> list[str]:
 
 
 def _delimiter(header: str) -> str:
-    return max(",\t; ", key=lambda mark: (header.count(mark), mark == ","))
+    mark = mark_of(header)
+    return mark if mark in header else " "  # names may hold spaces
 
 
 @functools.lru_cache(maxsize=64)
@@ -412,7 +413,9 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
         first_frame=int(first or 0),
         num_frames=None if frames is None else int(frames),
         frame_pattern=str(values.get("frame_pattern") or "") or None,
-        columns=tuple((name, str(value)) for name, value in record.items() if name not in known),
+        columns=tuple(
+            (name, "" if value is None else str(value)) for name, value in record.items() if name not in known
+        ),
     )
 
 

@@ -3,8 +3,9 @@
 A detection is a box, an action and a score. Per frame and action each detection is compared with the
 annotated box that it overlaps most: right if the overlap (IoU) reaches the threshold and no better detection
 has taken that box, else false, even where another box would do. Per action the detections of all frames go by
-falling score; the area under the interpolated precision-recall curve is the action's AP. Of equal scores the
-later one comes first, where the publishers' sorts leave that open.
+falling score; the area under the interpolated precision-recall curve is the action's AP. The publishers'
+sorts leave the order of equal scores open: here the earlier row of a frame is compared first and kept among
+the best, and the later row comes first along the curve.
 
 Published scores come from four programs that agree so far and differ in the fields of ``Rule``:
 
@@ -103,9 +104,9 @@ class DetectionScores:
         return float(self.average_precisions.mean()) if self.labels else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Everything as plain JSON values; the mean is None without an action."""
         return {
-            "map": self.mean_average_precision,
+            "map": self.mean_average_precision if self.labels else None,
             "rule": self.rule,
             "iou": self.iou,
             "classes": dict(zip(self.labels, self.average_precisions.tolist(), strict=True)),
@@ -144,9 +145,8 @@ def evaluate_detections(
         UnknownNameError: there is no such rule.
         DataError: a file that can't be read.
     """
-    if not isinstance(iou, (int, float)) or not 0 < iou <= 1:
-        raise InputError(f"iou is {iou!r}; accepted: a number above 0, at most 1.")
-    chosen = _rule(rule)
+    check_iou(iou)
+    chosen = rule_of(rule)
     truth = read_ava(annotations, scored=False) if isinstance(annotations, (str, Path)) else annotations
     told = read_ava(predictions, scored=True) if isinstance(predictions, (str, Path)) else predictions
     listed = read_excluded(excluded) if isinstance(excluded, (str, Path)) else excluded or ()
@@ -191,7 +191,22 @@ def average_precision(scores: Values, right: npt.NDArray[np.bool_], annotated: i
     return float(np.sum(np.diff(recall, prepend=0.0) * best))
 
 
-def _rule(rule: DetectionRule | Rule) -> Rule:
+def check_iou(iou: object) -> None:
+    """Refuses an overlap that is none.
+
+    Raises:
+        InputError: no number above 0, at most 1.
+    """
+    if not isinstance(iou, (int, float)) or not 0 < iou <= 1:
+        raise InputError(f"iou is {iou!r}; accepted: a number above 0, at most 1.")
+
+
+def rule_of(rule: DetectionRule | Rule) -> Rule:
+    """The rule of that name, or one's own.
+
+    Raises:
+        UnknownNameError: there is no such rule.
+    """
     if isinstance(rule, Rule):
         return rule
     if rule not in RULES:
@@ -241,8 +256,8 @@ def _judged(
         frame = told.frames[number]
         if frame in excluded or (frame not in known and not rule.empty_frames):
             continue
-        if rule.by_score:
-            rows = rows[np.argsort(-told.scores[rows], kind="stable")][: rule.best]
+        best = np.argsort(-told.scores[rows], kind="stable")[: rule.best]
+        rows = rows[best if rule.by_score else np.sort(best)]
         there = annotated.get(frame, np.empty(0, np.int64))
         for action, mine in _by_value(told.labels, rows):
             if not rule.without_area:

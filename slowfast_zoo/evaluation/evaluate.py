@@ -18,6 +18,7 @@ from torch import Tensor
 
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
+from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
@@ -36,6 +37,7 @@ from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.spec import Aggregate, class_names
+from slowfast_zoo.video.sampling import checked_count
 
 AVERAGES: dict[str, Aggregate | Literal["none"]] = {
     "prob": "mean-prob",
@@ -210,11 +212,12 @@ def evaluate(
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
             was killed.
-        InputError: a metric that doesn't fit the targets.
+        InputError: a metric that doesn't fit the targets, or a wrong number of items, views or workers.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
     check_clip_head(model.spec, "evaluate")
+    batch_size, max_views = checked_count("batch_size", batch_size), checked_count("max_views", max_views)
     rule = _average(average, model)
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics or ())
     check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")
@@ -301,16 +304,20 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
+    # Where AVA's numbers say which class is which, a list of names in the model's order would not.
+    persons = isinstance(dataset, PersonDataset)
+    by_name = "take annotations.with_classes(model.labels, model.num_classes, of='the model')."
     if len(names) != classes:
+        way = "give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
         raise DataError(
             f"The dataset has {len(names)} classes ({', '.join(names[:3])} ...), the model {classes};"
-            " give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
+            f" {by_name if persons else way}"
         )
     if own is not None and tuple(names) != tuple(own):
         index = next(index for index, pair in enumerate(zip(names, own, strict=True)) if pair[0] != pair[1])
         raise DataError(
-            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}'; open the"
-            " dataset with labels=model.labels."
+            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}';"
+            f" {by_name if persons else 'open the dataset with labels=model.labels.'}"
         )
 
 

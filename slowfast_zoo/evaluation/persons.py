@@ -16,7 +16,7 @@ from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation import DetectionRule
-from slowfast_zoo.evaluation.ava import DetectionScores, evaluate_detections
+from slowfast_zoo.evaluation.ava import DetectionScores, check_iou, evaluate_detections, rule_of
 from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_targets
 from slowfast_zoo.evaluation.metrics import check_numbers
 from slowfast_zoo.network.slowfast import SlowFast
@@ -85,12 +85,15 @@ def evaluate_persons(
     Raises:
         DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
             worker that was killed; or nothing annotated that is scored.
-        InputError: a model for whole clips, or one whose scores are NaN.
+        InputError: a model for whole clips, an overlap or workers that are none, or scores that are NaN.
+        UnknownNameError: no such rule.
         OutOfMemoryError: memory doesn't suffice for one clip.
         ExportError: this processor computes the network wrongly in that precision.
     """
     if model.spec.roi is None:
         raise InputError("evaluate_persons takes models that score boxes, named *_roi; this one takes clips.")
+    rule_of(rule)
+    check_iou(iou)
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
     check_classes(model, dataset)

@@ -22,7 +22,7 @@ import numpy as np
 
 from slowfast_zoo.data.persons.actions import Numbers, PersonActions, Values, overlaps
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.evaluation.ava import DetectionScores, average_precision
+from slowfast_zoo.evaluation.ava import DetectionScores, average_precision, check_iou
 
 NOT_SCORED = frozenset(
     {
@@ -176,8 +176,7 @@ def evaluate_tubes(
     Raises:
         InputError: nothing to compare with, or a threshold that isn't one.
     """
-    if not isinstance(iou, (int, float)) or not 0 < iou <= 1:
-        raise InputError(f"iou is {iou!r}; accepted: a number above 0, at most 1.")
+    check_iou(iou)
     labels, precisions, annotated, predicted = [], [], 0, 0
     for number in sorted(classes):
         total = sum(len(video.get(number, ())) for video in annotations.values())

@@ -233,6 +233,34 @@ def test_few_classes_from_a_trained_network(data: Path, tiny: Recipe) -> None:
     torch.testing.assert_close(model.slow.stem.conv.weight, trained.slow.stem.conv.weight)
 
 
+def test_classes_in_another_order_are_taken_by_name(data: Path) -> None:
+    model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, ("walk", "stand")
+    (data / "two.csv").write_text("a,.5,.1,.1,.5,.9,14\na,.5,.6,.1,.9,.9,12\n")
+    read = read_persons(data / "two.csv", root=data, labels={12: "stand", 14: "walk"})
+    with pytest.raises(
+        DataError, match=r"class 0 is 'stand', the model's is 'walk'; take annotations\.with_cl"
+    ):
+        evaluate_persons(model, PersonDataset(read, PERSON_CLIPS, train=False), progress=False)
+    moved = read.with_classes(model.labels, model.num_classes, of="the model")
+    found = evaluate_persons(model, PersonDataset(moved, PERSON_CLIPS, train=False), progress=False)
+    assert found.detections.labels == ("walk", "stand")
+
+
+def test_a_model_of_some_of_avas_actions_is_tested_by_avas_numbers(data: Path) -> None:
+    """As ``detect`` writes them: 14 is walk, which is the model's first class; 80 isn't the model's."""
+    model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, ("walk", "stand")
+    save_pretrained(model, data / "few")
+    (data / "two.csv").write_text("a,.5,.1,.1,.5,.9,14\na,.5,.6,.1,.9,.9,12\na,.5,.6,.1,.9,.9,80\n")
+    classes = ("--per-class", "--root", data, "--model", data / "few")
+    given = run("test", data / "two.csv", *classes)
+    pbtxt = "".join(f'item {{ name: "{name}" id: {n} }}\n' for n, name in ((12, "stand"), (14, "walk")))
+    (data / "few.pbtxt").write_text(pbtxt)
+    named = run("test", data / "two.csv", *classes, "--labels", data / "few.pbtxt")
+    assert given == named and "walk   " in given and "2 annotations" in given
+
+
 def test_a_network_for_clips_is_a_start(tiny: Recipe) -> None:
     torch.manual_seed(1)
     start = SlowFast(SPEC)

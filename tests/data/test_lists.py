@@ -77,6 +77,10 @@ HEADERS = {
     ",filename,label": "0,{p},{n}",
     "clip_name,clip_path,label": "x,{p},{n}",
     "path,label,path_of_thumbnail": "{p},{n},t.jpg",
+    "Video Path,Class Name": "{p},{n}",
+    "Video File;Name of the Actor;Label": "{p};ann;{n}",
+    "label name\tvideo path\tlabel id": "{n}\t{p}\t{i}",
+    "path label": "{p} {n}",
 }
 
 
@@ -104,6 +108,7 @@ def test_headers_of_other_tools(clips: Path, header: str) -> None:
         *(("start,end,start_frame", "1,2.5,30"), ("time_start,start_time,time_end", "1,3,2.5")),
         *(
             ("Start (s),End (s)", "1,2.5"),
+            ("Start time,End time", "1,2.5"),
             ("start [sec],end [sec]", "1,2.5"),
             ("time: start,time.end", "1,2.5"),
         ),
@@ -217,7 +222,13 @@ def test_a_list_of_two_numbers_bounds_a_clip(clips: Path) -> None:
     assert read(clips, json.dumps([record | {"segment": 3}])).samples[0].columns == (("segment", "3"),)
 
 
-@pytest.mark.parametrize("header", ["in,time_out", "Out,first", "last,inn", "x.1,x_1", "#,(#)", "Note,note."])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("in,time_out", "Out,first", "last,inn", "x.1,x_1", "#,(#)", "Note,note."),
+        "name of the actor,who has seen it",
+    ],
+)
 def test_other_columns_stay_as_they_are_called(clips: Path, header: str) -> None:
     written = read(clips, f"path,label,{header}\njump/a.mp4,x,1,2")
     columns = {name: str(place) for place, name in enumerate(header.lower().split(","), 1)}
@@ -244,6 +255,12 @@ def test_mmaction2s_json_and_json_lines(clips: Path) -> None:
         annotations = read(clips, text)
         assert described(annotations, clips) == [("jump/a.mp4", (0, 2)), ("frames/g", (1,))]
         assert annotations.multi_label and annotations.samples[1].num_frames == 3
+
+
+def test_what_json_doesnt_know_is_no_text(clips: Path) -> None:
+    record = {"path": "jump/a.mp4", "label": "x", "actor": None, "take": 0, "indoor": False}
+    columns = dict(read(clips, json.dumps([record])).samples[0].columns)
+    assert columns == {"actor": "", "take": "0", "indoor": "False"}
 
 
 def test_divided_data_may_be_json(clips: Path) -> None:
@@ -351,6 +368,23 @@ def test_paths_of_windows(clips: Path) -> None:
         read(clips, "C:\\data\\a.mp4 0\n")
     with pytest.raises(DataError, match="addresses aren't fetched"):
         read(clips, "https://example.org/a.mp4 0\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video_id,label_index,num_frames\na,1,90\nc,0,80\n",
+        "label_index;video_id;fold\n1;a;3\n0;c;3\n",
+        "video_id\tlabel_index\na\t1\nc\t0\n",
+        "video_id,start,end,label_index\na,0,1,1\nc,0,1,0\n",
+        '{"video_id": "a", "label_index": 1}\n{"video_id": "c", "label_index": 0}\n',
+        "video_id, num_frames, label_index\na 90 1\nc 80 0\n",
+    ],
+)
+def test_labels_of_ids_are_read_by_the_columns_name(clips: Path, text: str) -> None:
+    """Only MMAction2's own header, the last, says nothing but the order of what follows."""
+    assert described(read(clips, text), clips) == [("jump/a.mp4", (1,)), ("run/c.mp4", (0,))]
+    assert read(clips, text).num_classes == 2
 
 
 def test_kinetics_own_table_finds_its_files(tmp_path: Path) -> None:

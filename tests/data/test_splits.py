@@ -59,6 +59,20 @@ def test_sources(name: str, group_by: str | None, source: str) -> None:
     assert Path(source_of(sample, group_by)) == Path(source)
 
 
+def test_clips_of_nobody_belong_together_with_none() -> None:
+    parts = {part: annotated({f"{part}/a.mp4": 0, f"{part}/b.mp4": 1}, actor="") for part in ("train", "val")}
+    assert leaks(parts, "column:actor") == []
+    assert {source_of(sample, "column:actor") for sample in parts["val"].samples} == {
+        os.path.normpath(sample.path.absolute()) for sample in parts["val"].samples
+    }
+
+
+def test_clips_that_were_never_cached_are_their_own_sources() -> None:
+    """As a table of cached and other clips says in an empty cell."""
+    first, other = annotated({"a/b.mp4": 0, "a/c.mp4": 0}, cached_from="").samples
+    assert source_of(first) == os.path.normpath(Path("/d/a/b.mp4").absolute()) != source_of(other)
+
+
 def test_wrong_groups_are_refused() -> None:
     sample = annotated({"a/b.mp4": 0}).samples[0]
     with pytest.raises(InputError, match="no regular expression"):

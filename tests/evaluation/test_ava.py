@@ -15,7 +15,7 @@ from reference.detections import references, write_files
 from slowfast_zoo.cli import main
 from slowfast_zoo.data.persons.actions import PersonActions, RowList, overlaps, read_ava, read_excluded
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError
-from slowfast_zoo.evaluation.ava import RULES, evaluate_detections
+from slowfast_zoo.evaluation.ava import RULES, Rule, evaluate_detections
 
 Row = tuple[str, float, tuple[float, float, float, float], int, float]
 
@@ -145,6 +145,33 @@ def test_order_of_rows_is_pyslowfasts() -> None:
     found = actions(("v", 1, (0.1, 0.1, 0.5, 0.45), 1, 0.2), ("v", 1, BOX, 1, 0.9))
     assert ap(found, truth) == 1.0
     assert ap(found, truth, "pyslowfast") == 0.5  # the first row has the box, the better one is false
+
+
+def test_of_equal_scores_the_earlier_row_is_matched_and_the_later_first_along_the_curve() -> None:
+    truth = actions(("v", 1, BOX, 1, 1))
+    same: list[Row] = [("v", 1, BOX, 1, 0.9), ("v", 1, BOX, 1, 0.9)]
+    assert ap(actions(*same), truth) == 0.5, "false, right"
+    assert ap(actions(("v", 1, BOX, 1, 0.9), *[("v", 1, OTHER, 1, 0.9)] * 50), truth) == 1 / 50, (
+        "the last of 50"
+    )
+    assert ap(actions(*[("v", 1, OTHER, 1, 0.9)] * 50, ("v", 1, BOX, 1, 0.9)), truth) == 0, "the 51st"
+    later = actions(("v", 1, BOX, 1, 1), ("w", 1, BOX, 1, 1))
+    assert ap(actions(("v", 1, OTHER, 1, 0.9), ("w", 1, BOX, 1, 0.9)), later) == 0.5, "right, false"
+
+
+def test_a_rule_of_ones_own_keeps_the_best_in_the_order_of_rows() -> None:
+    truth = actions(("v", 1, BOX, 1, 1))
+    near = (0.1, 0.1, 0.5, 0.45)
+    found = actions(("v", 1, near, 1, 0.1), ("v", 1, BOX, 1, 0.2), ("v", 1, BOX, 1, 0.9))
+    for best, expected in ((1, 1.0), (2, 0.5), (None, 1 / 3)):
+        rule = Rule(by_score=False, best=best)
+        assert evaluate_detections(found, truth, rule=rule).mean_average_precision == expected
+
+
+def test_a_mean_of_nothing_is_no_number_in_json() -> None:
+    truth, found = actions(("v", 1, BOX, 12, 1)), actions(("v", 1, BOX, 14, 0.9))
+    scores = evaluate_detections(found, truth, rule="mmaction2-1.x")
+    assert scores.to_dict()["map"] is None and scores.labels == ()
 
 
 def test_boxes_without_an_area_and_excluded_frames() -> None:

@@ -256,6 +256,14 @@ def test_result_files(model: SlowFast, tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused(model: SlowFast) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'prob'"):
         evaluate(model, Videos(1), average="probs", device="cpu")
+    for name, value in (("batch_size", 0), ("batch_size", -1), ("batch_size", "2"), ("max_views", 0)):
+        with pytest.raises(InputError, match=rf"{name} is '?{value}'?; accepted: an integer of at least 1"):
+            evaluate(model, Videos(1), device="cpu", **{name: value})
+    for workers in (-1, "2", 1.0):
+        with pytest.raises(
+            InputError, match=rf"workers is '?{workers}'?; accepted: an integer of at least 0"
+        ):
+            evaluate(model, Videos(1), device="cpu", workers=workers)  # type: ignore[arg-type]
     data = Videos(2)
     data.targets = [0, 3]
     with pytest.raises(DataError, match=r"vidéos/1\.mp4 has the label 3"):

@@ -17,7 +17,7 @@ from support.training_clips import CONFIG, Clips, assert_same, log_of
 
 from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import collate
-from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.errors import DataError, InputError, TrainingError, UnknownNameError
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.inference.engines import trial
 from slowfast_zoo.runtime.distributed import join
@@ -156,6 +156,18 @@ def test_detections_are_scored_against_what_is_annotated() -> None:
     tight = evaluate_persons(model, Detected(6), iou=0.9, progress=False)
     assert tight.metrics["mean_average_precision"] == 0
     assert not np.isnan(found.probabilities).any()
+
+
+def test_a_rule_that_is_none_is_refused_before_anything_is_read() -> None:
+    class Unread(PersonClips):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, Persons]:
+            raise AssertionError("read")
+
+    model = make_person_model().eval()
+    with pytest.raises(UnknownNameError, match=r"There is no rule 'offical'\. Did you mean 'official'"):
+        evaluate_persons(model, Unread(2), rule="offical", progress=False)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="iou is 50; accepted: a number above 0, at most 1"):
+        evaluate_persons(model, Unread(2), iou=50, progress=False)
 
 
 def test_half_precision_is_tried_with_boxes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.data.labels import text_of
+from slowfast_zoo.data.labels import mark_of, text_of
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.errors import DataError, InputError
 
@@ -175,7 +175,8 @@ def read_excluded(path: str | Path) -> frozenset[Moment]:
 
 def csv_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
     """("file:line", fields without spaces around them) of every line that holds something."""
-    reader = csv.reader(io.StringIO(text_of(path, "list"), newline=""))
+    text = text_of(path, "list")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark_of(text.lstrip().partition("\n")[0]))
     try:
         for row in reader:
             fields = [field.strip() for field in row]

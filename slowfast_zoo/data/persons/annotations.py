@@ -14,15 +14,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.folders import find_ids
-from slowfast_zoo.data.labels import read_label_ids, read_labels
+from slowfast_zoo.data.labels import mark_of, read_label_ids, read_labels
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.actions import (
     Moment,
@@ -35,7 +36,7 @@ from slowfast_zoo.data.persons.actions import (
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
 from slowfast_zoo.data.persons.cvat import Pictures, looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
-from slowfast_zoo.data.persons.tables import read_person_table
+from slowfast_zoo.data.persons.tables import looks_like_row, read_person_table
 from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean, quoted
 from slowfast_zoo.files import decoded, expanded, kind_of
 from slowfast_zoo.spec import class_names
@@ -310,9 +311,13 @@ def read_persons(
         columns = {number: number - 1 for number in range(1, count + 1)}  # AVA's begin at 1
     else:
         columns, count = {number: place for place, number in enumerate(names)}, len(names)
-    out = frozenset(frame for file in _files(excluded) for frame in read_excluded(file))
-    boxes = boxes_by_video(*_files(proposals), unit=unit, begins_at=begin)
-    videos = _videos(list(dict.fromkeys(video for video, _ in actions.frames)), base, fps, frame_pattern)
+    names_here = list(dict.fromkeys(video for video, _ in actions.frames))
+    left_out = [frame for file in _files(excluded) for frame in read_excluded(file)]
+    called = _called_here({video for video, _ in left_out}, names_here)
+    out = frozenset((called.get(video, video), time) for video, time in left_out)
+    found = boxes_by_video(*_files(proposals), unit=unit, begins_at=begin)
+    boxes = _boxes_here(found, names_here, actions.frames, begin)
+    videos = _videos(names_here, base, fps, frame_pattern)
     if not any(kind_of(sample.path) for sample in videos.values()):
         some = quoted([str(sample.path) for sample in videos.values()][:2])
         raise DataError(
@@ -385,11 +390,12 @@ def _form(path: Path) -> PersonForm | None:
     if not lines:
         return None
     if suffix.startswith(".json"):
-        return "table" if any('"box"' in line or '"x1"' in line for line in lines) else None
+        known = looks_like_row(lines[0]) or any('"box"' in line or '"x1"' in line for line in lines)
+        return "table" if known else None
     if suffix != ".csv":
         return None
     try:
-        rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+        rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark_of(lines[0]))]
     except csv.Error:
         return None
     if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in rows[0]}:
@@ -422,11 +428,57 @@ def _files(given: Iterable[str | Path] | str | Path) -> Iterable[str | Path]:
     return (given,) if isinstance(given, (str, Path)) else given
 
 
+def _called_here(others: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """What videos are called in the annotations that other files call otherwise: "a" for "clips/a.mp4".
+
+    A name may lack the ending, or have it where the annotations don't, and the folder; nothing where that
+    could be two videos.
+    """
+    known: dict[str, set[str]] = {}
+    for name in names:
+        for short in {_without_ending(name), _without_ending(re.split(r"[\\/]", name)[-1])}:
+            known.setdefault(short, set()).add(name)
+    found = {}
+    for other in set(others) - {*names}:
+        if len(meant := known.get(_without_ending(other), set())) == 1:
+            found[other] = next(iter(meant))
+    return found
+
+
+def _without_ending(name: str) -> str:
+    return str(PurePath(name).with_suffix("")) if PurePath(name).suffix.lower() in VIDEO_SUFFIXES else name
+
+
+def _boxes_here(
+    boxes: Mapping[str, PersonBoxes], names: Sequence[str], frames: Sequence[Moment], begins_at: float
+) -> dict[str, PersonBoxes]:
+    """A detector's boxes by what the annotations call videos.
+
+    Raises:
+        DataError: two of them are one video, or no key frame has any.
+    """
+    called = {other: other for other in boxes} | _called_here(boxes, names)
+    found = {called[other]: given for other, given in boxes.items()}
+    if len(found) < len(boxes):
+        several = ([other for other in boxes if called[other] == name] for name in found)
+        alike = next(others for others in several if len(others) > 1)
+        raise DataError(f"The detector's boxes (proposals) name one video {quoted(alike)}; write it alike.")
+    if boxes and not any(found[video].has(time - begins_at) for video, time in frames if video in found):
+        (video, time), (other, given) = frames[0], next(iter(boxes.items()))
+        raise DataError(
+            f"No key frame has boxes of the detector (proposals): the annotations begin with '{video}' at"
+            f" {time:.10g}, the boxes with '{other}' at {(given.seconds or (0,))[0] + begins_at:.10g}; videos"
+            " are called otherwise, or times count from elsewhere."
+        )
+    return found
+
+
 def _videos(names: Sequence[str], root: Path, fps: float | None, pattern: str | None) -> dict[str, Sample]:
     """Where each video is; ``root/name`` where it isn't."""
     found: dict[str, Sample] = {}
     for name in names:
-        beside = (root / name, *(root / f"{name}{suffix}" for suffix in sorted(VIDEO_SUFFIXES)))
+        spellings = dict.fromkeys((name, name.replace("\\", "/")))  # as Windows writes folders
+        beside = [root / f"{path}{suffix}" for path in spellings for suffix in ("", *sorted(VIDEO_SUFFIXES))]
         path = next((path for path in beside if kind_of(path)), root / name)
         found[name] = Sample(path=path, fps=fps, frame_pattern=pattern)
     lost = [name for name, sample in found.items() if not kind_of(sample.path)]

@@ -259,9 +259,9 @@ def _given(value: Any, what: str) -> _Given:
     if (
         isinstance(value, list)
         and len(value) == 1
-        and (hasattr(value[0], "boxes") or hasattr(value[0], "xyxy"))
+        and (isinstance(value[0], Mapping) or hasattr(value[0], "boxes") or hasattr(value[0], "xyxy"))
     ):
-        value = value[0]  # Ultralytics: a list of results, one a picture
+        value = value[0]  # Ultralytics and torchvision: a list of results, one a picture
     if isinstance(value, Mapping):
         if "boxes" not in value:
             raise InputError(
@@ -432,18 +432,24 @@ def _without_boxes(path: str | Path) -> DataError:
 
 
 def _read_csv(path: Path) -> _Rows:
-    """AVA's ground truth or detections, or PySlowFast's person boxes: a row an action, each box once."""
+    """AVA's ground truth or detections, or PySlowFast's person boxes: a row an action, each box once.
+
+    Where actions of one box have different scores, these are theirs, and boxes have none.
+    """
     found = read_ava(path, scored=None)
     numbered = bool((found.persons >= 0).any())
     merged: list[dict[tuple[float, ...], tuple[float, int | None]]] = [{} for _ in found.frames]
-    columns = (found.frame, found.boxes, found.scores, found.persons)
-    for frame, box, score, person in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (found.frame, found.boxes, found.labels, found.scores, found.persons)
+    of_actions = False
+    for frame, box, label, score, person in zip(*(column.tolist() for column in columns), strict=True):
         best, _ = merged[frame].get(tuple(box), (score, person))
+        of_actions |= label >= 0 and score != best
         merged[frame][tuple(box)] = (max(score, best), None if person < 0 else person)
     by_video: _Rows = {}
     for (video, second), boxes in zip(found.frames, merged, strict=True):
         scores, persons = zip(*boxes.values(), strict=True) if boxes else ((), ())
-        given = _Given(np.array([*boxes]).reshape(-1, 4), np.array(scores), persons if numbered else None)
+        sure = np.ones(len(boxes)) if of_actions else np.array(scores)
+        given = _Given(np.array([*boxes]).reshape(-1, 4), sure, persons if numbered else None)
         by_video.setdefault(video, {})[second] = given
     return by_video
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from slowfast_zoo.data.check import MOST_LINES, section
 from slowfast_zoo.data.persons.actions import Values, overlaps, to_milliseconds
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
-from slowfast_zoo.errors import InputError, VideoError, counted, quoted
+from slowfast_zoo.errors import InputError, VideoError, counted, did_you_mean, quoted
 
 _FILM = 900.0
 """Where AVA's 15 minutes of a film begin, in seconds."""
@@ -94,16 +95,29 @@ def check_persons(
         if missing := [part for part, count in counts.items() if not count]:
             # AVA annotates 80 actions, of which its own lists have persons for some only.
             told["Classes without persons"].append(f"'{name}': none in {' and '.join(missing)}.")
-    seen: dict[str, list[str]] = defaultdict(list)
+    for sentence in _lost_classes(parts):
+        found["Classes that train lacks"].append(sentence)
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
     for part, given in parts.items():
-        for video in given.videos:
-            seen[video].append(part)
-    for video, several in seen.items():
+        for video, sample in given.videos.items():
+            seen[os.path.normpath(sample.path.absolute())].setdefault(part, video)
+    for several in seen.values():
         if len(several) > 1:
+            video = next(iter(several.values()))
             found["Videos in more than one part"].append(
                 f"'{video}' is in {' and '.join(several)}: scores would be too good; keep each video in one."
             )
     return PersonReport(parts=sizes, classes=classes, found=dict(found), told=dict(told))
+
+
+def _lost_classes(parts: Mapping[str, PersonAnnotations]) -> Iterator[str]:
+    """What training would refuse to validate on."""
+    train = parts["train"].labels if "train" in parts else None
+    for part, given in parts.items():
+        for name in given.labels or ():
+            if train is not None and name not in train and given.form != "ava":
+                near = did_you_mean(name, train)
+                yield f"'{name}' is in {part} and not in train: a training can't validate on it.{near}"
 
 
 class _Look(NamedTuple):
@@ -111,6 +125,8 @@ class _Look(NamedTuple):
 
     frames: int = 0
     seconds: float = 0.0
+    half_frame: float = 0.0
+    """In seconds."""
     height: int = 0
     width: int = 0
     error: str | None = None
@@ -128,7 +144,8 @@ def _look_at_all(videos: Mapping[str, Sample], workers: int, progress: bool) -> 
 def _look(sample: Sample) -> _Look:
     try:
         with sample.open() as video:
-            return _Look(video.num_frames, video.seconds_of(video.num_frames), video.height, video.width)
+            half, end = 0.5 / float(video.fps), video.seconds_of(video.num_frames)
+            return _Look(video.num_frames, end, half, video.height, video.width)
     except (VideoError, InputError) as error:
         return _Look(error=str(error))
 
@@ -154,6 +171,11 @@ class _Part:
     def _end(self, look: _Look) -> float:
         return look.frames - 1 if self.annotations.counts_frames else look.seconds
 
+    def _latest(self, video: str) -> float:
+        """Up to where ``PersonAnnotations.second`` takes times."""
+        look = self.looks[video]
+        return self._end(look) + (0 if self.annotations.counts_frames else look.half_frame)
+
     def _times(self) -> Iterator[tuple[str, str]]:
         given, begin = self.annotations, self.annotations.begins_at
         times: dict[str, list[float]] = defaultdict(list)
@@ -161,13 +183,11 @@ class _Part:
             if self.looks[video].error is None and to_milliseconds((video, time)) not in given.excluded:
                 times[video].append(time)
         outside = {
-            video: [
-                time for time in all_times if not 0 <= time - begin <= self._end(self.looks[video]) + 0.02
-            ]
+            video: [time for time in all_times if not 0 <= time - begin <= self._latest(video)]
             for video, all_times in times.items()
         }
         fits_film = begin == 0 and all(
-            _FILM <= time <= _FILM + self._end(self.looks[video]) + 0.02
+            _FILM <= time <= _FILM + self._latest(video)
             for video, all_times in times.items()
             for time in all_times
         )
@@ -206,8 +226,10 @@ class _Part:
             scale = np.array([[max(look.width, 1), max(look.height, 1)] for look in looks], np.float64)
         there = np.array([look.error is None for look in looks], bool)[rows.frame]
         sides = np.tile(scale[rows.frame], 2)
-        beyond = (boxes / sides > 1 + _OVERHANG) | (boxes / sides < -_OVERHANG)
-        for row in _some(there & beyond.any(axis=1) & ~(small & (rows.unit == "pixels"))):
+        shares = boxes / sides
+        beyond = ((shares > 1 + _OVERHANG) | (shares < -_OVERHANG)).any(axis=1)
+        beyond |= (shares[:, :2] >= 1).any(axis=1) | (shares[:, 2:] <= 0).any(axis=1)
+        for row in _some(there & beyond & ~(small & (rows.unit == "pixels"))):
             look = looks[int(rows.frame[row])]
             yield (
                 title,

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
+from slowfast_zoo.data.annotations import check_names
 from slowfast_zoo.data.persons.actions import PersonActions, RowList
 from slowfast_zoo.errors import DataError, did_you_mean
 from slowfast_zoo.files import expanded
@@ -56,8 +57,8 @@ def read_cvat(
             their pictures are counted in the file, which has to be of a whole task.
 
     Raises:
-        DataError: the file can't be read, isn't CVAT's, defines entities, a box isn't one, or which frame a
-            picture is can't be known.
+        DataError: the file can't be read, isn't CVAT's, defines entities, a box isn't one, two names seem to
+            be one action, or which frame a picture is can't be known.
     """
     return _Reader(expanded(path)).read(classes, pictures)
 
@@ -121,7 +122,7 @@ class _Reader:
         except expat.ExpatError as error:
             raise DataError(f"The annotations '{self.path}' are no XML: {error}.") from error
         known = {name: number for number, name in (classes or {}).items()}
-        found, persons = RowList(), dict[tuple[str, str], int]()
+        found, persons, first_at = RowList(), dict[tuple[str, str], int](), dict[str, str]()
         there = pictures([*self.pictures]) if self.pictures else {}
         moved = {
             (folder, float(number)): (folder, float(place))
@@ -147,10 +148,11 @@ class _Reader:
                         raise DataError(
                             f"{box.where}: there is no action '{name:.80}'.{did_you_mean(name, known)}"
                         )
-                    known[name] = len(known) + 1
+                    known[name], first_at[name] = len(known) + 1, box.where
                 found.add(place, box.corners, known[name], 1.0, person)
             if not names:
                 found.add(place, box.corners, -1, 1.0, person)
+        check_names(first_at)
         return found.finished(), {number: name for name, number in known.items()}
 
     def _places(self, folder: str, there: Sequence[str]) -> Sequence[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +46,8 @@ class PersonDataset(ReplacingDataset):
 
     Raises:
         InputError: a clip contract for recognition, or a ``max_unreadable`` that is no part.
-        DataError: no key frame, or another number of actions than one.
+        DataError: no key frame, nobody who does anything that counts, another number of actions than one, or
+            a box that is in no picture.
     """
 
     def __init__(
@@ -69,8 +72,14 @@ class PersonDataset(ReplacingDataset):
         self._frames = annotations.key_frames + (() if train else annotations.empty_frames)
         if not annotations.key_frames:
             raise DataError(f"'{annotations.path}' has no frame with a person that counts.")
+        if not any(annotations.counts()):
+            raise DataError(f"Nobody in '{annotations.path}' does anything that is scored.")
         if not multi_label:
             self._check_single()
+        in_pixels = annotations.actions.unit == "pixels"
+        for frame in annotations.key_frames:
+            boxes = np.array([person.box for person in frame.persons], np.float64)
+            self._check_inside(boxes, frame, math.inf if in_pixels else 1.0, "any picture")
 
     def _check_single(self) -> None:
         for frame in self._frames:
@@ -146,11 +155,7 @@ class PersonDataset(ReplacingDataset):
         """Boxes in shares, and what is done in each."""
         boxes = np.array([person.box for person in frame.persons], np.float64).reshape(-1, 4)
         shares = self.annotations.shares(boxes, video.height, video.width)
-        if (shares[:, 2:] <= shares[:, :2]).any() or (shares[:, :2] >= 1).any() or (shares[:, 2:] <= 0).any():
-            raise DataError(
-                f"{self.annotations.path}: a box of {frame} has no area inside of the picture of"
-                f" {video.width}x{video.height} pixels; 'slowfast-zoo check' names all such boxes."
-            )
+        self._check_inside(shares, frame, 1.0, f"the picture of {video.width}x{video.height} pixels")
         if not self.multi_label:
             done = [person.columns[0] for person in frame.persons]
             return shares, torch.tensor(done, dtype=torch.int64, device="cpu")
@@ -159,6 +164,15 @@ class PersonDataset(ReplacingDataset):
         for row, person in enumerate(frame.persons):
             targets[row, list(person.columns)] = 1
         return shares, targets
+
+    def _check_inside(self, boxes: Values, frame: KeyFrame, end: float, picture: str) -> None:
+        """Refuses boxes without an area between 0 and where the picture ends."""
+        none = (boxes[:, 2:] <= boxes[:, :2]) | (boxes[:, :2] >= end) | (boxes[:, 2:] <= 0)
+        if none.any():
+            raise DataError(
+                f"{self.annotations.path}: a box of {frame} has no area inside of {picture}; 'slowfast-zoo"
+                " check' names all such boxes."
+            )
 
     def _detected(self, frame: KeyFrame, video: Video) -> Boxes | None:
         """The detector's boxes that are sure enough; None: there is no detector."""

@@ -12,11 +12,14 @@ A row without an action is a person who does nothing of the list; one without a 
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from slowfast_zoo.data.annotations import check_names
 from slowfast_zoo.data.labels import lines_of, parse_json, text_of
 from slowfast_zoo.data.persons.actions import PersonActions, RowList, csv_lines
 from slowfast_zoo.errors import DataError, did_you_mean, quoted
@@ -42,10 +45,12 @@ def read_person_table(
         classes: names by number. None: the names of the table, in their order, from 1, as AVA's numbers.
 
     Raises:
-        DataError: the file can't be read, a column is missing or unknown, or a row isn't one.
+        DataError: the file can't be read, a column is missing or unknown, a row isn't one, or two names seem
+            to be one action.
     """
     path = Path(path)
     known = {name: number for number, name in (classes or {}).items()}
+    first_at: dict[str, str] = {}
     persons: dict[tuple[str, str], int] = {}
     found = RowList()
     for where, row in _json_rows(path) if path.suffix.lower().startswith(".json") else _csv_rows(path):
@@ -67,11 +72,22 @@ def read_person_table(
                 if classes is not None:
                     near = did_you_mean(name, known)
                     raise DataError(f"{where}: there is no action '{name:.80}'.{near}")
-                known[name] = len(known) + 1
+                known[name], first_at[name] = len(known) + 1, where
             found.add(frame, box, known[name], score, person)
         if not actions:
             found.add(frame, box, -1, score, person)
+    check_names(first_at)
     return found.finished(), dict(classes) if classes is not None else {n: name for name, n in known.items()}
+
+
+def looks_like_row(line: str) -> bool:
+    """Whether a line of JSON is a row without a box: no list of clips has a time and no label."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    names = {_NAMES.get(_plain(name)) for name in record} if isinstance(record, dict) else set()
+    return "video" in names and bool(names & {"second", "frame"}) and names.isdisjoint({"actions", None})
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,7 +114,7 @@ def _columns(where: str, names: list[str]) -> list[str]:
     """Their names here."""
     columns = []
     for name in names:
-        plain = name.strip().lower().replace(" ", "_")
+        plain = _plain(name)
         if plain not in _NAMES:
             near = did_you_mean(plain, _NAMES)
             raise DataError(f"{where}: the column '{name:.40}' isn't known.{near} Accepted: {_COLUMNS}.")
@@ -107,6 +123,10 @@ def _columns(where: str, names: list[str]) -> list[str]:
     if twice:
         raise DataError(f"{where}: more than one column is {quoted(twice)}; accepted: {_COLUMNS}.")
     return columns
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
 
 
 def _second(where: str, row: Mapping[str, Any]) -> float:
@@ -134,7 +154,9 @@ def _actions(where: str, row: Mapping[str, Any]) -> list[str]:
     value = row.get("actions")
     if value in (None, ""):
         return []
-    given = value if isinstance(value, list) else str(value).split(";")
+    if isinstance(value, str) and value.startswith("["):
+        value = parse_json(where, value)
+    given = value if isinstance(value, list) else re.split("[;|]", str(value))
     names = [name.strip() for name in given if isinstance(name, str) and name.strip()]
     if len(names) != len(given):
         raise DataError(f"{where}: the actions are {value!r:.80}; accepted: names.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Generator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -183,8 +184,8 @@ class DetectionMaker:
         if detector is not None:
             detector_for(detector, torch.device("cpu"))
         self.every_seconds = checked_seconds("every_seconds", every_seconds, positive=True)
-        sure = 0.0 if detector is None else _SURE
-        self.box_score = _share("box_score", sure if box_score is None else box_score)
+        sure = -math.inf if detector is None else _SURE
+        self.box_score = sure if box_score is None else _share("box_score", box_score)
         self.score, self.topk, self.fps = _share("score", score), check_topk(topk), fps
         # What the model's owner does to it later reaches no answer of this object.
         self.spec, self.clip_spec, self.given_labels = model.spec, model.clip_spec, model.labels

@@ -61,6 +61,8 @@ def ultralytics() -> SimpleNamespace:
         (supervision(tracker_id=np.array([5.0, np.nan])), [BOX, OTHER], [0.9, 0.8], ("5", None)),
         (torch.tensor([BOX], dtype=torch.bfloat16), [BOX], [1], None),
         (torchvision(), [BOX], [0.9], None),
+        ([torchvision()], [BOX], [0.9], None),
+        (lambda frame: [torchvision()], [BOX], [0.9], None),
         (supervision(), [BOX, OTHER], [0.9, 0.8], None),
         (supervision(tracker_id=np.array([5, 6])), [BOX, OTHER], [0.9, 0.8], ("5", "6")),
         (ultralytics(), [BOX], [0.9], ("7",)),
@@ -168,9 +170,17 @@ def test_csv(tmp_path: Path) -> None:
         person_boxes(path)
     with pytest.raises(InputError, match=r"no boxes of the video 'vidd'\. Did you mean 'vid'"):
         person_boxes(path, video="vidd")
-    # detections: the best score of the box's actions; seven columns: nobody is numbered
-    path.write_text("vid,1,0.1,0.1,0.3,0.9,12,0.25\nvid,1,0.1,0.1,0.3,0.9,17,0.5\n")
-    assert at(path).scores.tolist() == [0.5]
+    # detections: how sure actions are says nothing of the boxes, in the whole file
+    detections = (
+        "vid,1,0.1,0.1,0.3,0.9,12,0.25\nvid,1,0.1,0.1,0.3,0.9,17,0.5\nvid,1,0.5,0.5,0.75,0.8,12,0.6\n"
+    )
+    path.write_text(f"{detections}vid,2,0.1,0.1,0.3,0.9,12,0.75\n")
+    assert at(path).scores.tolist() == [1, 1] and at(path, 2.0).scores.tolist() == [1]
+    # PySlowFast's boxes with actions repeat a box's score; seven columns: nobody is numbered
+    path.write_text(
+        "vid,1,0.1,0.1,0.3,0.9,12,0.25\nvid,1,0.1,0.1,0.3,0.9,17,0.25\nvid,1,0.5,0.5,0.75,0.8,12,0.6\n"
+    )
+    assert at(path).scores.tolist() == [0.25, 0.6]
     path.write_text("vid,1,0.1,0.1,0.3,0.9,12\n")
     assert at(path).tracks is None and read_ava(path, scored=False).persons.tolist() == [-1]
     path.write_text("vid,1,0.1,0.1,0.3,0.9,12,3\nvid,1,0.5,0.5,0.75,0.8,12\n")
@@ -180,6 +190,8 @@ def test_csv(tmp_path: Path) -> None:
     alone = at(path)
     assert alone.pixels.tolist() == [BOX, OTHER]
     assert alone.scores.tolist() == [1, 1] and alone.tracks is None
+    path.write_text("vid;1;0.1;0.1;0.3;0.9\nvid;1;0.5;0.5;0.75;0.8\n")
+    assert at(path).pixels.tolist() == [BOX, OTHER]
     path.write_text("vid,1,0.1,0.1,0.3\n")
     with pytest.raises(DataError, match=r"5 fields; accepted: .*, the same without action and score, or"):
         at(path)

@@ -69,6 +69,15 @@ def test_what_names_no_class_does_not_count(tmp_path: Path) -> None:
     assert rows.labels.tolist() == [1, -1, 2]
 
 
+def test_one_action_in_two_spellings_is_refused_unless_a_map_names_both(tmp_path: Path) -> None:
+    path = written(tmp_path, TRACKS.replace(">sit<", ">Walk<"), attributes=CHOSEN.replace("sit", "Walk"))
+    with pytest.raises(
+        DataError, match=r"xml:\d+: 'Walk' and 'walk' \(.*xml:\d+\) look like one class in two"
+    ):
+        read_cvat(path)
+    assert read_cvat(path, {1: "walk", 2: "Walk", 3: "talks"})[0].labels.tolist() == [1, 3, -1, 2]
+
+
 def test_labels_are_actions_where_there_are_no_attributes(tmp_path: Path) -> None:
     rows, classes = read_cvat(written(tmp_path, TRACKS, attributes="", source=""))
     assert classes == {1: "person"} and rows.labels.tolist() == [1, 1, 1]

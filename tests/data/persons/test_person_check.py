@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.movies import moving_pattern, write_video
 from slowfast_zoo.cli import main
 from slowfast_zoo.data.persons.annotations import read_persons
 from slowfast_zoo.data.persons.check import PersonReport, check_persons
+from slowfast_zoo.errors import DataError
 
 HEADER = "video,second,x1,y1,x2,y2,action,person\n"
 GOOD = "a.mp4,0.5,10,10,40,40,walk,ann\na.mp4,0.9,42,8,60,44,talk,bob\n"
@@ -58,6 +60,9 @@ def test_nothing_is_wrong(videos: Path, tmp_path: Path) -> None:
             "a.mp4,0.5,100,10,300,90,walk,\n",
             "reaches outside of the picture of 64x48 pixels; was it",
         ),
+        ("a.mp4,0.5,64,10,66,40,walk,\n", "0.5: 64, 10, 66, 40 reaches outside of the picture of 64x48"),
+        ("a.mp4,0.5,-2,10,0,40,walk,\n", "0.5: -2, 10, 0, 40 reaches outside of the picture of 64x48"),
+        ("a.mp4,1.352,1,1,9,9,walk,\n", "1 of 3 key frames lie outside, such as 1.352"),
         ("a.mp4,0.5,.1,.1,.5,.5,walk,\n", "1 of 3 boxes are shares of the picture among boxes in pixels"),
         ("a.mp4,0.5,10,10,40,40,walk,ann\n", "1 rows are there twice, such as 'a.mp4' at 0.5"),
         ("a.mp4,0.5,1,1,9,9,walk,ann\n", "1 times a person has another box in the same frame"),
@@ -101,7 +106,7 @@ def test_a_detectors_boxes_and_excluded_frames(videos: Path, tmp_path: Path) -> 
     report = checked(videos, tmp_path, HEADER + GOOD, **lists)
     assert report.problems == 2
     assert "They show 0 of 2 annotated persons, and 1 of 2 key frames have none" in str(report)
-    assert "None of the 1 excluded frames, such as a at 902, is annotated" in str(report)
+    assert "None of the 1 excluded frames, such as a.mp4 at 902, is annotated" in str(report)
     found.write_text("a.mp4,0.5,10,10,40,40,,0.9\n")
     assert "Say unit='pixels'" in str(checked(videos, tmp_path, HEADER + GOOD, proposals=[found]))
 
@@ -114,6 +119,41 @@ def test_what_is_only_told(videos: Path, tmp_path: Path) -> None:
     )
     assert pixels.problems == 0 and str(pixels).endswith("Nothing wrong, but worth a look.")
     assert set(pixels.told) == {"Boxes in pixels", "Actions that aren't scored", "Classes without persons"}
+
+
+def test_parts_share_files_not_names(videos: Path, tmp_path: Path) -> None:
+    parts = {}
+    for part, name in (("train", "a.mp4"), ("val", "a")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "persons.csv").write_text(HEADER + GOOD.replace("a.mp4", name))
+        parts[part] = read_persons(tmp_path / part / "persons.csv", root=videos)
+    assert check_persons(parts, progress=False).found == {
+        "Videos in more than one part": [
+            "'a.mp4' is in train and val: scores would be too good; keep each video in one."
+        ]
+    }
+    for part in parts:
+        shutil.copy(videos / "a.mp4", tmp_path / part / "a.mp4")
+        parts[part] = read_persons(tmp_path / part / "persons.csv")
+    assert check_persons(parts, progress=False).problems == 0
+
+
+def test_classes_that_training_lacks(videos: Path, tmp_path: Path) -> None:
+    """``train --validate`` refuses them; in AVA's form numbers are classes, whoever does them."""
+    texts = {"train": HEADER + GOOD, "val": HEADER + GOOD.replace("a.mp4", "b.mp4").replace("talk", "Talk")}
+    parts = {}
+    for part, text in texts.items():
+        (tmp_path / f"{part}.csv").write_text(text)
+        parts[part] = read_persons(tmp_path / f"{part}.csv", root=videos)
+    report = check_persons(parts, progress=False)
+    assert report.found == {
+        "Classes that train lacks": [
+            "'Talk' is in val and not in train: a training can't validate on it. Did you"
+            " mean 'talk' or 'walk'?"
+        ]
+    }
+    with pytest.raises(DataError, match="lacks 'Talk'"):
+        parts["val"].with_classes(parts["train"].labels, 2, of="the training data")
 
 
 def test_the_command(videos: Path, tmp_path: Path) -> None:

@@ -135,11 +135,34 @@ def test_quotes_and_encodings_hide_no_form(videos: Path, tmp_path: Path) -> None
             assert read.form == {"own": "table", "ava": "ava"}[name] and len(read.key_frames) > 1
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_semicolons_and_tabs_are_read(mark: str, videos: Path, tmp_path: Path) -> None:
+    """As Excel writes where the comma is for decimals."""
+    for text in (TABLE, AVA):
+        commas, others = (table(tmp_path, videos, written) for written in (text, text.replace(",", mark)))
+        assert others.key_frames == commas.key_frames and others.form == commas.form
+    (tmp_path / "excluded.csv").write_text(f"a{mark}0900.5\n")
+    assert len(table(tmp_path, videos, AVA, excluded=tmp_path / "excluded.csv").key_frames) == 2
+
+
+def test_paths_of_windows_are_found(videos: Path, tmp_path: Path) -> None:
+    read = table(tmp_path, videos, TABLE.replace("a.mp4", f"{videos.name}\\a"), root=videos.parent)
+    assert read.videos[f"{videos.name}\\a"].path == videos / "a.mp4"
+
+
 def test_frames_without_anybody_may_come_first(tmp_path: Path) -> None:
     empty, full = '{"video": "a", "second": 4}\n', '{"video": "a", "second": 5, "box": [1, 2, 3, 4]}\n'
-    for name, text in (("a.csv", f"a,0902\n{AVA}"), ("a.jsonl", empty + full + empty)):
+    for name, text in (
+        ("a.csv", f"a,0902\n{AVA}"),
+        ("a.jsonl", empty + full + empty),
+        ("a.jsonl", 200 * empty + full),
+        ("a.json", 200 * '{"Path": "a", "frame": 4, "fps": 25, "box": null}\n' + full),
+    ):
         (tmp_path / name).write_text(text)
         assert is_person_data(tmp_path / name)
+    for text in ('{"video": "a", "second": 4, "label": "x"}\n', '{"path": "a", "time": 4, "class": "x"}\n'):
+        (tmp_path / "a.jsonl").write_text(text)
+        assert not is_person_data(tmp_path / "a.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -289,6 +312,41 @@ def test_several_files_of_a_detectors_boxes(videos: Path, tmp_path: Path) -> Non
     assert PersonDataset(pixels, SPEC, train=False)[0][1].boxes.shape == (1, 4)
 
 
+@pytest.mark.parametrize("other", ["a.mp4", "a", "a.MKV"])
+@pytest.mark.parametrize("name", ["a.mp4", "a", "../{}/a.mp4"])
+def test_other_files_may_leave_out_endings_and_folders(
+    name: str, other: str, videos: Path, tmp_path: Path
+) -> None:
+    """``detect`` writes names without them."""
+    (tmp_path / "found.csv").write_text(f"{other},0.5,0.2,0.2,0.6,0.8,,0.9\n")
+    (tmp_path / "excluded.csv").write_text(f"{other},0.9\n")
+    name = name.format(videos.name)
+    text = f"video,second,x1,y1,x2,y2,action\n{name},0.5,1,1,9,9,walk\n{name},0.9,1,1,9,9,walk\n"
+    given = table(
+        tmp_path,
+        videos,
+        text,
+        root=videos,
+        proposals=[tmp_path / "found.csv"],
+        excluded=tmp_path / "excluded.csv",
+    )
+    assert [frame.time for frame in given.key_frames] == [0.5]
+    assert len(PersonDataset(given, SPEC, train=False)[0][1].boxes) == 1
+
+
+def test_boxes_of_other_videos_or_times_are_refused(videos: Path, tmp_path: Path) -> None:
+    found = tmp_path / "found.csv"
+    for text, begins in (("c,0.5", "'c' at 0.5"), ("a,900.5", "'a' at 900.5"), ("b/a,0.5", "'b/a' at 0.5")):
+        found.write_text(f"{text},0.2,0.2,0.6,0.8,,0.9\n")
+        with pytest.raises(
+            DataError, match=rf"No key frame has boxes .* with 'a\.mp4' at 0\.5, .* {begins};"
+        ):
+            table(tmp_path, videos, proposals=[found])
+    found.write_text("a,0.5,0.2,0.2,0.6,0.8,,0.9\na.mp4,0.5,0.2,0.2,0.6,0.8,,0.9\n")
+    with pytest.raises(DataError, match=r"name one video 'a', 'a\.mp4'; write it alike"):
+        table(tmp_path, videos, proposals=[found])
+
+
 def test_whom_a_detector_finds_where_nobody_is(videos: Path, tmp_path: Path) -> None:
     """Frames that were annotated as empty, and looked at by the detector, are read and scored, too."""
     found = tmp_path / "found.csv"
@@ -337,6 +395,12 @@ def test_traps_say_the_way_out(videos: Path, tmp_path: Path) -> None:
     outside = "video,second,x1,y1,x2,y2,action\na.mp4,0.5,70,1,90,9,walk\n"
     with pytest.raises(DataError, match=r"a box of a.mp4 at 0.5 has no area inside of the picture of 64x48"):
         PersonDataset(table(tmp_path, videos, outside), SPEC, train=False)[0]
+    for text in ("a.mp4,0.5,40,1,20,9,walk", "a.mp4,0.5,-9,1,0,40,walk", "a,0.5,1,.1,1.1,.2,1,0"):
+        own = outside.replace("a.mp4,0.5,70,1,90,9,walk", text) if "walk" in text else text
+        with pytest.raises(DataError, match=r"a box of a(\.mp4)? at 0\.5 has no area inside of any picture"):
+            PersonDataset(table(tmp_path, videos, own), SPEC, train=True)
+    with pytest.raises(DataError, match=r"Nobody in '.*persons\.csv' does anything that is scored"):
+        PersonDataset(table(tmp_path, videos, AVA, labels={7: "sit"}), SPEC, train=False)
     with pytest.raises(DataError, match=r"None of the 2 videos of .* is there"):
         table(tmp_path, tmp_path)
     with pytest.raises(InputError, match="for recognition: it has no key frames"):

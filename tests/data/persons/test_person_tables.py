@@ -72,6 +72,42 @@ def test_bad_rows(text: str, says: str | None, tmp_path: Path) -> None:
     assert says in str(caught.value) and str(caught.value).startswith(f"{path}:")
 
 
+def test_several_actions_in_a_field_are_written_as_in_lists_of_clips(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    head = "video,second,x1,y1,x2,y2,actions\n"
+    path.write_text(
+        head + """a,1,1,1,9,9,walk|talk\na,1,1,1,9,8,"[""walk"", ""a;b""]"\na,2,1,1,9,9,talk; walk\n"""
+    )
+    rows, classes = read_person_table(path)
+    assert classes == {1: "walk", 2: "talk", 3: "a;b"} and rows.labels.tolist() == [1, 2, 1, 3, 2, 1]
+    path.write_text(head + 'a,1,1,1,9,9,"[1]"\n')
+    with pytest.raises(DataError, match=r"a\.csv:2: the actions are \[1\]; accepted: names"):
+        read_person_table(path)
+
+
+@pytest.mark.parametrize(
+    "names", [("Walk", "walk"), ("talk to", "talk_to"), ("1", "01"), ("w\u00e1lk", "wa\u0301lk")]
+)
+def test_one_action_in_two_spellings_is_refused_unless_a_map_names_both(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    rows = (f"a,{second},1,1,9,9,{name}\n" for second, name in enumerate((*names, names[0])))
+    path.write_text("video,second,x1,y1,x2,y2,action\n" + "".join(rows))
+    with pytest.raises(
+        DataError, match=rf"a\.csv:3: '{names[1]}' and '{names[0]}' \(.*a\.csv:2\) look like one"
+    ):
+        read_person_table(path)
+    assert read_person_table(path, dict(enumerate(names)))[0].labels.tolist() == [0, 1, 0]
+
+
+def test_an_action_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("video,second,x1,y1,x2,y2,action\na,1,1,1,9,9,walk\x1b[31m\n")
+    with pytest.raises(DataError, match=r"a\.csv:2: the class name 'walk\\x1b\[31m' has a control character"):
+        read_person_table(path)
+
+
 @pytest.mark.parametrize(
     "line", ["[1]", "{", '{"video": "a", "second": true}', '{"video": "a", "second": 1, "box": 3}']
 )

@@ -160,6 +160,10 @@ def test_thresholds_and_tracks(film: Path) -> None:
     for person, full in zip(some.persons, (whole.persons[0], whole.persons[2]), strict=True):
         count = min(sum(value >= 0.5 for value in full.scores), 2)
         assert person.labels == full.labels[:count] and person.box_score == full.box_score
+    unsure = {"boxes": THREE, "scores": [-1.0, 0.4, -7.5]}  # unknown, as of MOT's files, and logits
+    every = detect(model(), film, boxes={1.0: unsure}, progress=False)
+    assert [person.box_score for person in every.persons] == [-1.0, 0.4, -7.5]
+    assert len(detect(model(), film, boxes={1.0: unsure}, box_score=0.0, progress=False).persons) == 1
     none = detect(model(), film, boxes={1.0: found}, score=1.0, progress=False)
     assert none.persons[0].labels == () and "no action" in repr(none.persons[0])
     columns = none.to_columns()
