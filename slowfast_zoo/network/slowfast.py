@@ -300,6 +300,21 @@ def check_clip_head(spec: ModelSpec, what: str) -> None:
         )
 
 
+def check_answers(logits: Tensor, spec: ModelSpec) -> Tensor:
+    """What a network answered, ``(n, num_classes)``.
+
+    Raises:
+        InputError: a classifier for other classes than the spec's took the place of its own.
+    """
+    if spec.num_classes and logits.shape[-1] != spec.num_classes:
+        raise InputError(
+            f"The model's classifier gives {logits.shape[-1]} numbers, model.spec says {spec.num_classes}"
+            f" classes: call model.reset_classifier({logits.shape[-1]}, labels), and then model.classifier ="
+            " LAYER puts yours back."
+        )
+    return logits
+
+
 def check_clip(clip: Tensor, spec: ModelSpec) -> None:
     """Refuses a clip that the network can't take.
 

@@ -256,6 +256,10 @@ def test_result_files(model: SlowFast, tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused(model: SlowFast) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'prob'"):
         evaluate(model, Videos(1), average="probs", device="cpu")
+    other = copy.deepcopy(model)
+    other.classifier = torch.nn.Linear(model.num_features, 5)
+    with pytest.raises(InputError, match=r"gives 5 numbers, model\.spec says 3 classes"):
+        evaluate(other, Videos(1), device="cpu")
     data = Videos(2)
     data.targets = [0, 3]
     with pytest.raises(DataError, match=r"vidéos/1\.mp4 has the label 3"):

@@ -45,7 +45,7 @@ from slowfast_zoo.inference.engines.openvino.int8 import (
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.inference.export.formats import FORMATS, Exported, FileFormat, write_int8
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
-from slowfast_zoo.network.slowfast import SlowFast, check_clip
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import EnginePrecision, check_precision, float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
@@ -122,7 +122,8 @@ def export(
 
     Raises:
         UnknownNameError: no such format or precision.
-        InputError: arguments that don't go together, no SlowFast, or a file is there already.
+        InputError: arguments that don't go together, no SlowFast, a classifier that isn't the spec's, or a
+            file is there already.
         MissingDependencyError: what the format needs isn't installed.
         ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
     """
@@ -173,6 +174,7 @@ def export(
                 raise ExportError(f"The {name} file gives other answers and isn't kept.\n{same}")
         else:
             proof, logits = network.agreement, _own_logits(network, exported, clips)
+        check_answers(logits, model.spec)
         reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}
         reference |= {} if boxes is None else {"boxes": boxes.numpy()}
         np.savez_compressed(_beside(part, "reference.npz"), **reference)

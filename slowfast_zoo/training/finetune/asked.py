@@ -12,6 +12,7 @@ from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candid
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.train import check_thawing
 from slowfast_zoo.video.clips import Views, view_counts
+from slowfast_zoo.weights.checkpoint.loading import check_layers, state_shapes
 
 
 def check_model(model: SlowFast, views: Views | None, smallest_area: float | None) -> None:
@@ -30,6 +31,7 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         )
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
+    check_layers(model, state_shapes(model.spec.replace(num_classes=0)))  # the classifier will be a fresh one
     if views is not None:
         view_counts(model.clip_spec, views)
     if smallest_area is not None:

@@ -66,7 +66,8 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file can't be read safely, is damaged, holds the other kind of network, or
             doesn't fit; ``missing``, ``unexpected`` and ``mismatched`` say where.
-        InputError: no SlowFast with memory, or class names that aren't those of the file's record.
+        InputError: no SlowFast with memory, layers that the model's spec doesn't describe where weights
+            would go, or class names that aren't those of the file's record.
         UnknownNameError: no such dialect.
     """
     if not isinstance(model, SlowFast):
@@ -92,6 +93,7 @@ def load_checkpoint(
     if record is not None and not backbone_only:
         record.check_tensors(state, checkpoint.path)
     adapt_state(state, in_file, spec, checkpoint.path, logging.WARNING)
+    check_layers(model, state)
     labels = _names_behind(model, state, record, checkpoint.path)
     if record is not None:
         _warn_of_another(record, model, CLASSIFIER[0] in state, checkpoint.path)
@@ -392,6 +394,26 @@ def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
     """Name and shape of every tensor in the state dict of ``SlowFast(spec)``."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
+
+
+def check_layers(model: SlowFast, names: Iterable[str] | None = None) -> None:
+    """Refuses a model whose tensors aren't those that its spec describes.
+
+    Args:
+        model: whose layers somebody may have replaced or wrapped.
+        names: of the tensors that matter; None: all.
+
+    Raises:
+        InputError: says which ones differ.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted = state_shapes(model.spec)
+    if other := [name for name in names or {**wanted, **own} if own.get(name) != wanted.get(name)]:
+        raise InputError(
+            f"The model isn't the network of model.spec ({_few(other)}): a layer was replaced or wrapped. For"
+            " an nn.Linear of your own, call model.reset_classifier(num_classes, labels), and then"
+            " model.classifier = LAYER; unwrap or merge what wraps others."
+        )
 
 
 def adapt_state(

@@ -15,6 +15,7 @@ import torch
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
 from slowfast_zoo.files import kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.weights.checkpoint.loading import check_layers
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.config import SavedConfig, read_config
@@ -40,8 +41,8 @@ def save_pretrained(
             ``provenance["training"]`` says of them.
 
     Raises:
-        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with provenance that
-            JSON can't hold.
+        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with layers that its
+            spec doesn't describe, with provenance that JSON can't hold.
         DownloadError: the folder can't be written.
     """
     folder = expanded_or_refused(directory)
@@ -108,3 +109,4 @@ def _check_savable(model: SlowFast) -> None:
             raise InputError("The model is on the meta device: it has no numbers to save.")
         if not torch.isfinite(tensor).all():
             raise InputError(f"'{name}' holds NaN or infinite numbers, so the model isn't saved.")
+    check_layers(model)
