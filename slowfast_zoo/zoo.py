@@ -108,6 +108,7 @@ def create_model(
                 row.model,
                 like=None if like is None else row,
                 meant=None if name == row.model else row,
+                headless=num_classes is not None,
             )
             if isinstance(weights, Path)
             else local_weights(row, progress=progress)

@@ -92,6 +92,8 @@ def load_checkpoint(
     state = read_canonical(checkpoint, in_file)
     if record is not None and not backbone_only:
         record.check_tensors(state, checkpoint.path)
+    if spec.num_classes:
+        check_head(in_file, checkpoint.path)
     adapt_state(state, in_file, spec, checkpoint.path, logging.WARNING)
     check_layers(model, state)
     labels = _names_behind(model, state, record, checkpoint.path)
@@ -185,6 +187,21 @@ def _check_kind(checkpoint: Checkpoint, scores_boxes: bool | None, spec: ModelSp
         raise CheckpointError(
             f"'{checkpoint.path}' holds a network that {kinds[not wanted]}, the model {kinds[wanted]}."
             " load_checkpoint(model, path, backbone_only=True) takes all but the head, to train from."
+        )
+
+
+def check_head(in_file: ModelSpec, path: Path) -> None:
+    """Refuses the network in a file that has no classifier, where one is wanted.
+
+    Raises:
+        CheckpointError: says what takes it; ``missing`` has the classifier's tensors.
+    """
+    if not in_file.num_classes:
+        raise CheckpointError(
+            f"'{path}' has no classifier: load_checkpoint(model, path, backbone_only=True) takes the rest"
+            " into a model that has one; create_model(name, weights=Path(file), num_classes=...) makes such a"
+            " model.",
+            missing=CLASSIFIER,
         )
 
 
@@ -367,9 +384,7 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
 
 
 def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
-    """The spec with the number of classes that the file has, and the channels that its stems see.
-
-    A file without any classifier keeps the spec's, so that its absence is reported.
+    """The spec with the classes that the file has, 0 without a classifier, and the channels of its stems.
 
     Raises:
         CheckpointError: its classifier has more rows, or its stems more channels, than any network.
@@ -380,7 +395,7 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     before = get_table(checkpoint.dialect).rows_before(spec)
     try:
         return spec.replace(
-            num_classes=heads[0][0] - before if heads else spec.num_classes,
+            num_classes=heads[0][0] - before if heads else 0,
             in_channels=stem[1] if len(stem) == 5 else spec.in_channels,
         )
     except SpecError as error:
@@ -470,11 +485,6 @@ def _misfit(
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
     way_out = "Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec)."
-    if {*missing} == {*CLASSIFIER} and not unexpected and not mismatched:
-        way_out = (
-            "The file has no classifier: load_checkpoint(model, path, backbone_only=True) takes the rest into"
-            " a model of create_model(name, num_classes=...)."
-        )
     return CheckpointError(
         f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}."
         f" {way_out}",
