@@ -300,6 +300,18 @@ def check_clip_head(spec: ModelSpec, what: str) -> None:
         )
 
 
+def type_of(model: object) -> str:
+    """What was given instead of a SlowFast, for messages; of a wrapper, also where the network in it is."""
+    way, inner = "model", model
+    while isinstance(inner, nn.Module) and not isinstance(inner, SlowFast):
+        name = next((name for name in ("_orig_mod", "module") if name in inner._modules), None)
+        if name is None:
+            break
+        way, inner = f"{way}.{name}", inner._modules[name]
+    hint = f" (give {way})" if isinstance(inner, SlowFast) else ""
+    return f"{type(model).__name__}{hint}"
+
+
 def check_answers(logits: Tensor, spec: ModelSpec) -> Tensor:
     """What a network answered, ``(n, num_classes)``.
 

@@ -443,6 +443,14 @@ def test_wrong_arguments(model: SlowFast, folder: Path, change: dict[str, Any], 
 def test_wrong_models_and_sources(model: SlowFast, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes a SlowFast model, got str"):
         predict("slowfast_r50_4x16x1", folder / "clip 0.mkv")  # type: ignore[arg-type]
+    parallel = nn.DataParallel(model)
+    for wrapped, way in (
+        (parallel, r"got DataParallel \(give model\.module\)"),
+        (torch.compile(parallel), r"got OptimizedModule \(give model\._orig_mod\.module\)"),
+        (nn.Sequential(model), "got Sequential;"),
+    ):
+        with pytest.raises(InputError, match=way):
+            predict(cast(SlowFast, wrapped), folder / "clip 0.mkv")
     with pytest.raises(InputError, match="no classifier"):
         predict_many(SlowFast(model.spec.replace(num_classes=0)), folder)
     with pytest.raises(InputError, match="takes 1 channels"):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.spec import ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -71,9 +71,7 @@ def load_checkpoint(
         UnknownNameError: no such dialect.
     """
     if not isinstance(model, SlowFast):
-        raise InputError(
-            f"load_checkpoint fills a SlowFast, got {type(model).__name__}; unwrap the model first."
-        )
+        raise InputError(f"load_checkpoint fills a SlowFast, got {type_of(model)}; unwrap the model first.")
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("The model is on the meta device; model.to_empty(device='cpu') gives it memory.")

@@ -14,7 +14,7 @@ import torch
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
 from slowfast_zoo.files import kind_of, written_whole
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.weights.checkpoint.loading import check_layers
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -103,7 +103,7 @@ def expanded_or_refused(path: str | Path) -> Path:
 
 def _check_savable(model: SlowFast) -> None:
     if not isinstance(model, SlowFast):
-        raise InputError(f"A SlowFast can be saved, got {type(model).__name__}; unwrap the model first.")
+        raise InputError(f"A SlowFast can be saved, got {type_of(model)}; unwrap the model first.")
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
             raise InputError("The model is on the meta device: it has no numbers to save.")
