@@ -71,7 +71,7 @@ def create_model(
             weights mean a fresh classifier; a file without names takes them as its own, one per class.
             ``model.labels = names`` keeps a classifier under other names.
         in_channels: channels of the clips; the stems of RGB weights are adapted. None: those of the weights,
-            else 3.
+            else 3. ``clip_spec`` stays the weights': give it the mean and std of your channels.
         dropout: probability of dropping a pooled feature while training; None: as published.
         progress: whether to show a bar on a terminal while downloading.
 

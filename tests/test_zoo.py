@@ -213,6 +213,22 @@ def test_a_file_of_other_channels_says_so_itself(saved: bool, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("memory")
+def test_adapted_stems_are_no_published_ones() -> None:
+    published = zoo.slowfast_tiny(pretrained=True)
+    facts = {key: fact for key, fact in published.provenance.items() if fact is not None}
+    start = {key: facts.pop(key) for key in [*facts] if key not in ("model", "license")}
+    for options in ({}, {"num_classes": 3}, {"num_classes": 0}):
+        model = zoo.slowfast_tiny(pretrained=True, in_channels=4, **options)  # type: ignore[arg-type]
+        assert model.provenance == facts | {"initialized_from": start}
+    assert zoo.slowfast_tiny(pretrained=True, in_channels=3).provenance == published.provenance
+    frames = np.zeros((8, 80, 80, 4), np.uint8)
+    with pytest.raises(InputError, match=r"For 4 channels: clip_spec\.replace\(mean=\.\.\., std="):
+        slowfast_zoo.eval_transform(model.clip_spec)(frames)
+    own = model.clip_spec.replace(mean=(0.5,) * 4, std=(0.25,) * 4)
+    assert slowfast_zoo.eval_transform(own)(frames).shape == (4, 8, 80, 80)
+
+
+@pytest.mark.usefixtures("memory")
 def test_weights_of_ones_own_take_names_and_origin_of_published_ones_away(tmp_path: Path) -> None:
     torch.save(zoo.slowfast_tiny().state_dict(), tmp_path / "own.pth")
     model = slowfast_zoo.load_checkpoint(zoo.slowfast_tiny(pretrained=True), tmp_path / "own.pth")
