@@ -92,6 +92,8 @@ def create_model(
         raise InputError(
             "like= says whose network a checkpoint file has: give the file as weights=Path(...)."
         )
+    if not isinstance(like, str | WeightEntry | None):
+        raise InputError(f"like is a tag (str) or a WeightEntry, got {type(like).__name__}.")
     weights = "default" if pretrained else weights
     row = _row(name, weights if like is None else like)
     classes, labels = num_classes, as_labels(labels)

@@ -152,6 +152,8 @@ def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
         create_model("slowfast_r50_4x16x1", weights=get_weights("slowfast_r101_8x8x1"))
     with pytest.raises(InputError, match="got int"):
         create_model("slowfast_r50_4x16x1", weights=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"like is a tag \(str\) or a WeightEntry, got int"):
+        create_model("slowfast_r50_4x16x1", weights=tmp_path / "own.pth", like=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="by its name"):
         create_model(3)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="num_classes is -1"):
@@ -194,6 +196,12 @@ def test_own_classes_on_published_weights_mean_a_fresh_classifier() -> None:
     assert array.labels == tuple(OWN) and {type(name) for name in array.labels} == {str}
     assert zoo.slowfast_tiny(labels=(name for name in OWN)).labels == tuple(OWN)  # type: ignore[arg-type]
     assert zoo.slowfast_tiny().labels is None
+
+
+def test_fresh_classifiers_of_weights_have_numbers_whatever_the_default_device() -> None:
+    model = zoo.slowfast_tiny(pretrained=True, num_classes=3)
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
+    assert 0.005 < model.classifier.weight.std() < 0.02
 
 
 @pytest.mark.usefixtures("memory")

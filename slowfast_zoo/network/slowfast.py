@@ -189,7 +189,8 @@ class SlowFast(nn.Module):
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)
         example = self.slow.stem.conv.weight
-        classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
+        with torch.device("cpu"):  # whatever the default is: nothing can be moved from meta
+            classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
         init_classifier(classifier)
         self.spec, self.classifier, self._labels = spec, classifier.train(self.training), labels
         if num_classes or "training" in self.provenance:  # pathways alone still are the published ones

@@ -20,6 +20,7 @@ from support.publisher_files import write_file
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
+from slowfast_zoo.naming import parse
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -494,6 +495,17 @@ def test_home_of_nobody() -> None:
         from_pretrained("~no-such-user/model")
     with pytest.raises(InputError, match="no home folder"):
         save_pretrained(tiny(), "~no-such-user/model")
+
+
+def test_a_folder_that_begins_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~no-such-user").mkdir()
+    model = fine_tuned()
+    for source in ("~no-such-user", "~no-such-user/model"):
+        save_pretrained(model, source)
+        assert_same(from_pretrained(source), model)
+        assert_same(from_pretrained(Path(source)), model)
+        assert_same(parse(source).load(), model)
 
 
 # --- the Hub -------------------------------------------------------------------------------------

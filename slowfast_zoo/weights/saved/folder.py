@@ -6,6 +6,7 @@ complete.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
-from slowfast_zoo.files import kind_of, written_whole
+from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.weights.checkpoint.loading import check_layers
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
@@ -90,15 +91,15 @@ def open_folder(folder: Path) -> LocalWeights:
 
 
 def expanded_or_refused(path: str | Path) -> Path:
-    """The path, "~" resolved.
+    """The path as ``expanded`` has it.
 
     Raises:
-        InputError: this user has no home folder.
+        InputError: it begins with "~" and a name, and neither a user nor anything here is called that.
     """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"'{path}' has no home folder: {error}") from error
+    path = expanded(path)
+    if str(path).startswith("~") and not os.path.lexists(path.parts[0]):
+        raise InputError(f"'{path}' has no home folder: nobody is called '{path.parts[0][1:]}' here.")
+    return path
 
 
 def _check_savable(model: SlowFast) -> None:
