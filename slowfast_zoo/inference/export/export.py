@@ -174,7 +174,6 @@ def export(
                 raise ExportError(f"The {name} file gives other answers and isn't kept.\n{same}")
         else:
             proof, logits = network.agreement, _own_logits(network, exported, clips)
-        check_answers(logits, model.spec)
         reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}
         reference |= {} if boxes is None else {"boxes": boxes.numpy()}
         np.savez_compressed(_beside(part, "reference.npz"), **reference)
@@ -281,7 +280,11 @@ def _contract(
     logits: Tensor,
     proof: Proof | Agreement,
 ) -> dict[str, Any]:
-    """Everything that a program needs to serve the file without this library."""
+    """Everything that a program needs to serve the file without this library.
+
+    Raises:
+        InputError: logits of other classes than the model's spec has.
+    """
     hint = "bf16" if precision == "bfloat16" else "f32"
     persons = model.spec.roi is not None
     if precision == "int8":
@@ -297,7 +300,7 @@ def _contract(
         "output": {
             "name": "logits",
             "dtype": "float32",
-            "shape": ["boxes" if persons else batch, logits.shape[1]],
+            "shape": ["boxes" if persons else batch, check_answers(logits, model.spec).shape[1]],
         },
         "activation": model.spec.activation,
         "properties": {"INFERENCE_PRECISION_HINT": hint} if name == "openvino" else {},
