@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
-from slowfast_zoo.weights.catalog import get_weights, list_weights
+from slowfast_zoo.weights.catalog import find_config, get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 
@@ -75,7 +75,7 @@ def describe(model: str | SlowFast, tag: str = "default") -> Description:
     """What a model reads, costs and scored; print it.
 
     Args:
-        model: a name of ``list_models()``, or a model that is there.
+        model: a name of ``list_models()``, a publisher's own config name, or a model that is there.
         tag: which weights, for a name.
 
     Raises:
@@ -87,9 +87,11 @@ def describe(model: str | SlowFast, tag: str = "default") -> Description:
         name = str(provenance.get("model") or "SlowFast")
         spec, clip, labels = model.spec, model.clip_spec, model.labels
     else:
-        entry, provenance = get_weights(model, tag), {}
-        tags = tuple(row.tag for row in list_weights(model))
-        name, spec, clip, labels = model, entry.model_spec, entry.clip_spec, entry.labels
+        config, provenance = find_config(model), {}
+        name = config.model if config else model
+        entry = config if config and tag == "default" else get_weights(name, tag)
+        tags = tuple(row.tag for row in list_weights(name))
+        spec, clip, labels = entry.model_spec, entry.clip_spec, entry.labels
     with torch.device("meta"):
         network = SlowFast(spec)
     fps = clip.fps or 30.0

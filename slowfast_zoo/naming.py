@@ -9,10 +9,12 @@ goes before a file that is called the same; ``./NAME`` is the file.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import DownloadError, InputError, UnknownNameError
+from slowfast_zoo.errors import DownloadError, InputError, SlowFastZooError, UnknownNameError
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights, nearest_models
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -82,7 +84,8 @@ class ModelRef:
     def origin(self) -> dict[str, str]:
         """What results say of it: a published one's name and tag, else the path and the file's hash.
 
-        ``like`` is beside the hash: it decides about the answers, too.
+        ``like`` is beside the hash, and what was edited in a folder's config: they decide about the answers,
+        too.
         """
         if self.entry is not None:
             return {"model": self.entry.model, "weights": self.entry.tag}
@@ -90,11 +93,14 @@ class ModelRef:
         from slowfast_zoo.video.decoding.sources import display_name
 
         assert self.path is not None
-        file = self.path / "model.safetensors" if kind_of(self.path) == "folder" else self.path
+        folder = kind_of(self.path) == "folder"
+        file = self.path / "model.safetensors" if folder else self.path
         try:
             weights = f"sha256:{hash_file(file)[:16]}"
         except OSError:  # loading says what is wrong with it
             weights = ""
+        if weights and folder:
+            weights += _edited(self.path)
         if self.like is not None:
             row = self.like
             weights += f" like {row if isinstance(row, str) else f'{row.model}:{row.tag}'}"
@@ -126,6 +132,25 @@ def parse(text: str, like: str | None = None) -> ModelRef:
         near = nearest_models(like.partition(":")[0])
         raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{near}")
     return ModelRef(text, path=path, like=like if like in list_models() else row)
+
+
+def _edited(folder: Path) -> str:
+    """Words for a saved folder whose config has another network, input or names than its weights' header."""
+    from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
+    from slowfast_zoo.weights.saved.config import config_in, read_config
+
+    try:
+        configs = (
+            read_config(folder / "config.json"),
+            config_in(read_checkpoint(folder / "model.safetensors")),
+        )
+    except SlowFastZooError:  # loading says what is wrong with it
+        return ""
+    read, written = (
+        config and json.dumps([config.model_spec.to_dict(), config.clip_spec.to_dict(), config.labels])
+        for config in configs
+    )
+    return "" if read == written else f" edited {hashlib.sha256(str(read).encode()).hexdigest()[:8]}"
 
 
 def _named(text: str) -> WeightEntry | None:

@@ -252,7 +252,7 @@ class ModelSpec(Spec):
         if self.head_window is None and self.head_pool != "global":
             object.__setattr__(self, "head_window", 7)
         for field in ("depth", "fast_depth"):
-            if getattr(self, field) not in BLOCKS_PER_STAGE:
+            if not isinstance(getattr(self, field), int) or getattr(self, field) not in BLOCKS_PER_STAGE:
                 raise self._error(field, f"one of {', '.join(map(str, BLOCKS_PER_STAGE))}")
         positive = ("alpha", "beta_inv", "fusion_kernel", "fusion_ratio", "base_width", "num_frames")
         for field in (*positive, "in_channels"):

@@ -71,7 +71,7 @@ def create_model(
             weights mean a fresh classifier; a file without names takes them as its own, one per class.
             ``model.labels = names`` keeps a classifier under other names.
         in_channels: channels of the clips; the stems of RGB weights are adapted. None: those of the weights,
-            else 3.
+            else 3. ``clip_spec`` stays the weights': give it the mean and std of your channels.
         dropout: probability of dropping a pooled feature while training; None: as published.
         progress: whether to show a bar on a terminal while downloading.
 
@@ -92,6 +92,8 @@ def create_model(
         raise InputError(
             "like= says whose network a checkpoint file has: give the file as weights=Path(...)."
         )
+    if not isinstance(like, str | WeightEntry | None):
+        raise InputError(f"like is a tag (str) or a WeightEntry, got {type(like).__name__}.")
     weights = "default" if pretrained else weights
     row = _row(name, weights if like is None else like)
     classes, labels = num_classes, as_labels(labels)
@@ -108,6 +110,7 @@ def create_model(
                 row.model,
                 like=None if like is None else row,
                 meant=None if name == row.model else row,
+                headless=num_classes is not None,
             )
             if isinstance(weights, Path)
             else local_weights(row, progress=progress)

@@ -65,6 +65,14 @@ def test_describe_says_what_is_read() -> None:
     assert "top-1 76.94 %" in text
 
 
+def test_a_config_name_means_its_newest_weights() -> None:
+    config = "slowfast_prebn_r50_4x16x1_256e_kinetics400_rgb"
+    row = get_weights("slowfast_r50_4x16x1", "mmaction2/k400-256e-320p-prebn")
+    assert row.config_name == config
+    assert str(describe(config)) == str(describe(row.model, row.tag))
+    assert describe(config, "gluoncv/k400").weights == get_weights(row.model, "gluoncv/k400")
+
+
 def test_describe_shows_every_column_of_the_page() -> None:
     row = get_weights("slowfast_r50_16x8x1", "mmaction2/sthv1-22e@53355c16")
     text = str(describe(row.model, row.tag))

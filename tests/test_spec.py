@@ -44,6 +44,8 @@ def test_absent_fields_take_their_defaults() -> None:
     ("changes", "field", "says"),
     [
         ({"depth": 34}, "depth", "14, 26, 50, 101, 152"),
+        ({"depth": 50.0}, "depth", "14, 26, 50, 101, 152"),
+        ({"depth": [50]}, "depth", "14, 26, 50, 101, 152"),
         ({"fast_depth": 18}, "fast_depth", "14, 26, 50, 101, 152"),
         ({"num_classes": -1}, "num_classes", "from 0 to"),
         ({"num_classes": True}, "num_classes", "an integer"),

@@ -152,6 +152,8 @@ def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
         create_model("slowfast_r50_4x16x1", weights=get_weights("slowfast_r101_8x8x1"))
     with pytest.raises(InputError, match="got int"):
         create_model("slowfast_r50_4x16x1", weights=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"like is a tag \(str\) or a WeightEntry, got int"):
+        create_model("slowfast_r50_4x16x1", weights=tmp_path / "own.pth", like=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="by its name"):
         create_model(3)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="num_classes is -1"):
@@ -196,6 +198,12 @@ def test_own_classes_on_published_weights_mean_a_fresh_classifier() -> None:
     assert zoo.slowfast_tiny().labels is None
 
 
+def test_fresh_classifiers_of_weights_have_numbers_whatever_the_default_device() -> None:
+    model = zoo.slowfast_tiny(pretrained=True, num_classes=3)
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
+    assert 0.005 < model.classifier.weight.std() < 0.02
+
+
 @pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_file_of_other_channels_says_so_itself(saved: bool, tmp_path: Path) -> None:
@@ -210,6 +218,22 @@ def test_a_file_of_other_channels_says_so_itself(saved: bool, tmp_path: Path) ->
         assert torch.equal(model.fast.stem.conv.weight, gray.fast.stem.conv.weight)
     with pytest.raises(CheckpointError, match="stems see 1 channels, the model's 3; only RGB stems"):
         create_model("slowfast_tiny", weights=path, in_channels=3)
+
+
+@pytest.mark.usefixtures("memory")
+def test_adapted_stems_are_no_published_ones() -> None:
+    published = zoo.slowfast_tiny(pretrained=True)
+    facts = {key: fact for key, fact in published.provenance.items() if fact is not None}
+    start = {key: facts.pop(key) for key in [*facts] if key not in ("model", "license")}
+    for options in ({}, {"num_classes": 3}, {"num_classes": 0}):
+        model = zoo.slowfast_tiny(pretrained=True, in_channels=4, **options)  # type: ignore[arg-type]
+        assert model.provenance == facts | {"initialized_from": start}
+    assert zoo.slowfast_tiny(pretrained=True, in_channels=3).provenance == published.provenance
+    frames = np.zeros((8, 80, 80, 4), np.uint8)
+    with pytest.raises(InputError, match=r"For 4 channels: clip_spec\.replace\(mean=\.\.\., std="):
+        slowfast_zoo.eval_transform(model.clip_spec)(frames)
+    own = model.clip_spec.replace(mean=(0.5,) * 4, std=(0.25,) * 4)
+    assert slowfast_zoo.eval_transform(own)(frames).shape == (4, 8, 80, 80)
 
 
 @pytest.mark.usefixtures("memory")

@@ -34,7 +34,12 @@ _COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
 @click.argument("pattern", default="*")
 @click.option("--publisher", help="Only weights whose tag begins so, such as mmaction2 or pyslowfast.")
 @click.option("--data", help="Only weights trained on this data, such as Kinetics or Charades.")
-@click.option("--all", "superseded", is_flag=True, help="Also files that their publisher has replaced.")
+@click.option(
+    "--all",
+    "superseded",
+    is_flag=True,
+    help="Also files that their publisher has replaced, as --json always.",
+)
 @opt.as_json
 def list_command(
     pattern: str, publisher: str | None, data: str | None, superseded: bool, as_json: bool

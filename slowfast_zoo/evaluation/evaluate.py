@@ -30,7 +30,7 @@ from slowfast_zoo.evaluation.metrics import (
 from slowfast_zoo.files import write_bytes
 from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import Processes, join
@@ -212,7 +212,8 @@ def evaluate(
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
             was killed.
-        InputError: a metric that doesn't fit the targets, or a wrong number of items, views or workers.
+        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, or a
+            classifier that isn't the spec's.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
@@ -422,4 +423,4 @@ def check_clips(model: SlowFast, clips: Tensor, precision: Precision, device: to
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
     clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
-        return model(clips).float().cpu()
+        return check_answers(model(clips), model.spec).float().cpu()

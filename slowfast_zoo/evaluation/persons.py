@@ -19,7 +19,7 @@ from slowfast_zoo.evaluation import DetectionRule
 from slowfast_zoo.evaluation.ava import DetectionScores, check_iou, evaluate_detections, rule_of
 from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_targets
 from slowfast_zoo.evaluation.metrics import check_numbers
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, check_answers
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import join
@@ -181,6 +181,7 @@ def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Prec
     clips = normalized(batch.clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
         logits = Halving(lambda clip: model(clip, batch.boxes), 1)(clips).float().cpu()
+    check_answers(logits, model.spec)
     softmax = model.spec.activation == "softmax"
     probabilities = (logits.softmax(dim=1) if softmax else logits.sigmoid()).numpy()
     boxes, targets = batch.boxes[:, 1:].numpy(), batch.targets.numpy()

@@ -19,7 +19,7 @@ from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.folding import check_model
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.network.slowfast import SlowFast, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, type_of
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
@@ -48,7 +48,7 @@ def check_predictable(model: object, *, features: bool = False, boxes: bool = Fa
     verb = "detect" if boxes else "predict"
     if not isinstance(model, (SlowFast, OptimizedModel)):
         raise InputError(
-            f"{verb} takes a SlowFast model, got {type(model).__name__}; create_model(name, True) makes one."
+            f"{verb} takes a SlowFast model, got {type_of(model)}; create_model(name, True) makes a new one."
         )
     if isinstance(model, SlowFast):
         check_model(model)
@@ -178,6 +178,7 @@ class BatchRunner:
 
         Raises:
             OutOfMemoryError: one clip is too much.
+            InputError: logits of other classes than the model's spec has.
         """
         compute = Halving(self._logits, self.batch_size)
         logits = compute(clips, boxes) if boxes else compute(clips)
@@ -191,7 +192,7 @@ class BatchRunner:
         of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
         beside = [torch.cat(of_clips).to(self.device)] if boxes else []
         with float32_products("tf32" if self.precision == "tf32" else "float32", self.device):
-            return self.model(clips, *beside).float().cpu()
+            return check_answers(self.model(clips, *beside), self.model.spec).float().cpu()
 
 
 @dataclasses.dataclass

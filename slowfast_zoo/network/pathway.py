@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.gradients import stem_convolution, strided_projection
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec
 
@@ -98,8 +99,26 @@ class Stem(Block):
         return [("conv", "norm")]
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Tensor):  # no proxy of torch.fx: the check stays out of the graph
+            _check_dtype(x, getattr(self.conv, "weight", None))
         out = stem_convolution(x, self.conv) if self.training else self.conv(x)
         return self.pool(self.relu(self.norm(out)))  # type: ignore[no-any-return]
+
+
+def _check_dtype(x: Tensor, weight: object) -> None:
+    """Refuses what the convolution can't be multiplied with; other layers' weights in its place may be any.
+
+    Raises:
+        InputError: says what is accepted.
+    """
+    if not isinstance(weight, Tensor) or x.dtype == weight.dtype:
+        return
+    kind = x.device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    if not casts or torch.float64 in (x.dtype, weight.dtype):  # which autocast leaves as they are
+        raise InputError(
+            f"This model computes in {weight.dtype}, got a clip of {x.dtype}: clip.to({weight.dtype}) fits."
+        )
 
 
 class Bottleneck(Block):

@@ -189,7 +189,8 @@ class SlowFast(nn.Module):
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)
         example = self.slow.stem.conv.weight
-        classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
+        with torch.device("cpu"):  # whatever the default is: nothing can be moved from meta
+            classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
         init_classifier(classifier)
         self.spec, self.classifier, self._labels = spec, classifier.train(self.training), labels
         if num_classes or "training" in self.provenance:  # pathways alone still are the published ones
@@ -298,6 +299,33 @@ def check_clip_head(spec: ModelSpec, what: str) -> None:
             f"{what} takes models that classify whole clips; this one scores persons: detect takes it, with a"
             " video and boxes, or call it as model(clip, boxes)."
         )
+
+
+def type_of(model: object) -> str:
+    """What was given instead of a SlowFast, for messages; of a wrapper, also where the network in it is."""
+    way, inner = "model", model
+    while isinstance(inner, nn.Module) and not isinstance(inner, SlowFast):
+        name = next((name for name in ("_orig_mod", "module") if name in inner._modules), None)
+        if name is None:
+            break
+        way, inner = f"{way}.{name}", inner._modules[name]
+    hint = f" (give {way})" if isinstance(inner, SlowFast) else ""
+    return f"{type(model).__name__}{hint}"
+
+
+def check_answers(logits: Tensor, spec: ModelSpec) -> Tensor:
+    """What a network answered, ``(n, num_classes)``.
+
+    Raises:
+        InputError: a classifier for other classes than the spec's took the place of its own.
+    """
+    if spec.num_classes and logits.shape[-1] != spec.num_classes:
+        raise InputError(
+            f"The model's classifier gives {logits.shape[-1]} numbers, model.spec says {spec.num_classes}"
+            f" classes: call model.reset_classifier({logits.shape[-1]}, labels), and then model.classifier ="
+            " LAYER puts yours back."
+        )
+    return logits
 
 
 def check_clip(clip: Tensor, spec: ModelSpec) -> None:

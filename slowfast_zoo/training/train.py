@@ -64,6 +64,7 @@ from slowfast_zoo.training.state import (
     work_directory,
     write_resume,
 )
+from slowfast_zoo.weights.checkpoint.loading import check_layers
 from slowfast_zoo.weights.saved.config import after_training
 
 _LOGGER = logging.getLogger(__name__)
@@ -168,12 +169,13 @@ def check_trainable(
     """Refuses what no training can start with; the arguments are those of ``train``.
 
     Raises:
-        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
-            weights.
+        InputError: a model without classifier, with layers that its spec doesn't describe, without anything
+            to train or to thaw, or a wrong number of weights.
         DataError: an empty dataset.
     """
     if model.spec.num_classes == 0:
         raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
+    check_layers(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Every parameter of the model is frozen; there is nothing to train.")
     check_thawing(config.thaw_at, model.frozen[0])

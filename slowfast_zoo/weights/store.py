@@ -12,6 +12,7 @@ from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.loading import (
+    check_head,
     identify,
     match_rows,
     published_rows,
@@ -61,6 +62,7 @@ def open_file(
     *,
     like: WeightEntry | str | None = None,
     meant: WeightEntry | None = None,
+    headless: bool = True,
 ) -> LocalWeights:
     """A weights file of anybody's, read: what it says, else the row that it is or stands for.
 
@@ -75,6 +77,7 @@ def open_file(
             its rows that the file fits, if none its default one; None: told from the file. Rows that differ
             in network or input are refused where it fits several of them.
         meant: the model's row that it stands for where names and shapes leave several, or tell of none.
+        headless: whether it may be one without a classifier, which doesn't say so itself.
 
     Raises:
         CheckpointError: it is unsafe or damaged, or another model's, or fits no row, or several.
@@ -100,6 +103,8 @@ def open_file(
     else:
         entry, spec = identify(like or model or _only_model(checkpoint), checkpoint, meant)
     tensors = read_canonical(checkpoint, spec)  # before the hash: what doesn't fit isn't read
+    if not headless:
+        check_head(spec, path)
     published = checkpoint.dialect != "slowfast_zoo" and bool(published_rows(checkpoint, [entry]))
     if not published and like is None:
         _LOGGER.warning(

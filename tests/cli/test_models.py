@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pr
 from slowfast_zoo.cli import main
 from slowfast_zoo.cli.models import ModelType
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, UnknownNameError
+from slowfast_zoo.files import hash_file
 from slowfast_zoo.naming import parse
 from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import get_weights
@@ -203,6 +205,31 @@ def test_results_say_whose_network_a_file_was_taken_for(
     other = "slowfast_r50_8x8x1:mmaction2-1x/k400-256e"
     refused = run(*command, "--resume", "--like", other, status=1).output
     assert f"made with weights {weights} like {row}, and this is weights {weights} like {other}" in refused
+
+
+def test_results_say_that_a_folders_config_was_edited(own: Path, tmp_path: Path) -> None:
+    """Answers under other names, or of another input, aren't mixed in one table."""
+    folder = tmp_path / "mine"
+    shutil.copytree(own / "model", folder)
+    weights = parse(str(folder)).origin()["weights"]
+    assert weights == f"sha256:{hash_file(folder / 'model.safetensors')[:16]}"
+    command = ("predict", own / "video.mkv", "--model", folder, "--out", tmp_path / "answers.csv")
+    run(*command)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["record_checksum"]
+
+    def edited(**changes: object) -> str:
+        (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+        return parse(str(folder)).origin()["weights"]
+
+    assert edited(metrics={"top1_acc": 0.5}) == weights, "no answer depends on it"
+    run(*command, "--resume")
+    renamed, faster = edited(labels=["a", "b", "c"]), edited(clip_spec=config["clip_spec"] | {"clips": 2})
+    assert len({weights, renamed, faster}) == 3 and renamed.startswith(f"{weights} edited ")
+    refused = run(*command, "--resume", status=1).output
+    assert f"made with weights {weights}, and this is weights {faster}" in refused
+    (folder / "config.json").unlink()
+    assert parse(str(folder)).origin()["weights"] == weights, "loading says what is wrong with it"
 
 
 def test_like_is_for_files(own: Path) -> None:

@@ -264,6 +264,10 @@ def test_wrong_arguments_are_refused(model: SlowFast) -> None:
             InputError, match=rf"workers is '?{workers}'?; accepted: an integer of at least 0"
         ):
             evaluate(model, Videos(1), device="cpu", workers=workers)  # type: ignore[arg-type]
+    other = copy.deepcopy(model)
+    other.classifier = torch.nn.Linear(model.num_features, 5)
+    with pytest.raises(InputError, match=r"gives 5 numbers, model\.spec says 3 classes"):
+        evaluate(other, Videos(1), device="cpu")
     data = Videos(2)
     data.targets = [0, 3]
     with pytest.raises(DataError, match=r"vidéos/1\.mp4 has the label 3"):

@@ -288,6 +288,10 @@ def test_wrong_arguments(arguments: tuple[Any, ...], error: type[Exception], mes
 def test_wrong_models_sizes_and_places(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got Linear"):
         export(nn.Linear(1, 1), tmp_path / "net.pt2")  # type: ignore[arg-type]
+    other = make_model()
+    other.classifier = nn.Linear(other.num_features, 5)
+    with pytest.raises(InputError, match=r"gives 5 numbers, model\.spec says 6 classes"):
+        export(other, tmp_path / "net.pt2", repeats=1)
     with pytest.raises(InputError, match="size is 0"):
         export(make_model(), tmp_path / "net.pt2", size=0)
     with pytest.raises(InputError, match="repeats is 0; accepted: an integer of at least 1"):

@@ -432,6 +432,27 @@ def test_without_labels_classes_are_numbered(model: SlowFast, folder: Path) -> N
     assert set(predict(plain, folder / "clip 0.mkv").labels) == {f"class {i}" for i in range(4)}
 
 
+@pytest.mark.parametrize("answers", [2, 7])
+def test_a_classifier_of_other_classes_is_not_named_by_the_old_names(
+    model: SlowFast, folder: Path, answers: int
+) -> None:
+    other = copy.deepcopy(model)
+    other.classifier = layer = nn.Linear(model.num_features, answers)
+    way_out = (
+        rf"gives {answers} numbers, model\.spec says 4 classes: call model\.reset_classifier\({answers}, "
+    )
+    for wrong in (other, optimize(other, engine="eager")):
+        with pytest.raises(InputError, match=way_out):
+            predict(wrong, folder / "clip 0.mkv")
+        with pytest.raises(InputError, match=way_out):
+            list(predict_many(wrong, folder))
+    other.reset_classifier(answers)
+    other.classifier = layer
+    assert set(predict(other, folder / "clip 0.mkv", topk=None).labels) == {
+        f"class {i}" for i in range(answers)
+    }
+
+
 def test_lower_precision_models_are_fed_their_own(model: SlowFast, folder: Path) -> None:
     twin = SlowFast(model.spec)
     twin.load_state_dict(model.state_dict())
@@ -464,6 +485,14 @@ def test_wrong_arguments(model: SlowFast, folder: Path, change: dict[str, Any], 
 def test_wrong_models_and_sources(model: SlowFast, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes a SlowFast model, got str"):
         predict("slowfast_r50_4x16x1", folder / "clip 0.mkv")  # type: ignore[arg-type]
+    parallel = nn.DataParallel(model)
+    for wrapped, way in (
+        (parallel, r"got DataParallel \(give model\.module\)"),
+        (torch.compile(parallel), r"got OptimizedModule \(give model\._orig_mod\.module\)"),
+        (nn.Sequential(model), "got Sequential;"),
+    ):
+        with pytest.raises(InputError, match=way):
+            predict(cast(SlowFast, wrapped), folder / "clip 0.mkv")
     with pytest.raises(InputError, match="no classifier"):
         predict_many(SlowFast(model.spec.replace(num_classes=0)), folder)
     with pytest.raises(InputError, match="takes 1 channels"):

@@ -374,6 +374,29 @@ def test_clips_that_do_not_fit_get_one_sentence(spec: ModelSpec, x: Tensor, says
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("given", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("own", [torch.float64, torch.float32, torch.bfloat16])
+def test_clips_of_another_dtype_are_told_the_models(own: torch.dtype, given: torch.dtype) -> None:
+    model, x = build().to(own), clip(1).to(given)
+    if given == own:
+        assert model(x).dtype == own
+        return
+    for training in (False, True):
+        with pytest.raises(InputError, match=rf"computes in {own}, got a clip of {given}: clip\.to\({own}\)"):
+            model.train(training)(x)
+
+
+@pytest.mark.parametrize("given", [torch.float64, torch.float32, torch.float16])
+def test_autocast_takes_clips_of_the_dtypes_that_it_casts(given: torch.dtype) -> None:
+    model, x = build(), clip(1).to(given)
+    with torch.autocast("cpu", torch.bfloat16):
+        if given == torch.float64:
+            with pytest.raises(InputError, match=r"got a clip of torch\.float64"):
+                model(x)
+        else:
+            assert model(x).dtype == torch.bfloat16
+
+
 def test_published_window_refuses_192_pixels_and_takes_193() -> None:
     model = build(SMALL.replace(head_pool="window_logits"))
     with pytest.raises(InputError, match="193 x 193"):

@@ -373,6 +373,10 @@ def test_what_can_t_be_trained_is_refused(tmp_path: Path) -> None:
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path, validation=Clips(0))
     with pytest.raises(InputError, match="no classifier"):
         train(make_model(SPEC.replace(num_classes=0)), Clips(), CONFIG, work_dir=tmp_path)
+    headed = make_model()
+    headed.classifier = nn.Linear(headed.num_features, 5)
+    with pytest.raises(InputError, match=r"isn't the network of model\.spec \(classifier\.weight, "):
+        train(headed, Clips(), CONFIG, work_dir=tmp_path)
     frozen = make_model()
     frozen.requires_grad_(False)
     with pytest.raises(InputError, match="frozen"):

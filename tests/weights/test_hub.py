@@ -20,6 +20,7 @@ from support.publisher_files import write_file
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
+from slowfast_zoo.naming import parse
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -376,6 +377,56 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
         save_pretrained(tiny(), tmp_path / "file")
 
 
+def _linear(model: SlowFast) -> None:
+    model.classifier = torch.nn.Linear(model.num_features, 5)
+
+
+def _sequence(model: SlowFast) -> None:
+    model.classifier = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(model.num_features, 3))
+
+
+def _normed(model: SlowFast) -> None:
+    torch.nn.utils.parametrizations.weight_norm(model.classifier)
+
+
+def _compiled(model: SlowFast) -> None:
+    model.slow.register_module("stage4", torch.compile(model.slow.stage4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (_linear, r"\(classifier\.weight, classifier\.bias\)"),
+        (_sequence, r"\(classifier\.weight, classifier\.bias, classifier\.1\.weight, \.\.\.\)"),
+        (_normed, r"\(classifier\.weight, classifier\.parametrizations\.weight\.original0, "),
+        (_compiled, r"\(slow\.stage4\.0\.conv1\.weight, "),
+    ],
+)
+def test_layers_that_no_reader_knows_are_not_saved(
+    change: Callable[[SlowFast], None], where: str, tmp_path: Path
+) -> None:
+    save_pretrained(re_headed(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model = tiny()
+    change(model)
+    with pytest.raises(InputError, match=f"isn't the network of model.spec {where}.* replaced or wrapped"):
+        save_pretrained(model, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_layer_of_ones_own_is_saved_once_the_model_knows_its_classes(tmp_path: Path) -> None:
+    model = tiny().eval()
+    _linear(model)
+    layer = model.classifier
+    model.reset_classifier(5, list("abcde"))
+    model.classifier = layer
+    save_pretrained(model, tmp_path)
+    loaded = from_pretrained(tmp_path)
+    assert loaded.labels == tuple("abcde") and loaded.num_classes == 5
+    assert torch.equal(loaded.classifier.weight, layer.weight)
+    assert loaded.provenance["initialized_from"] == {"source": "https://example.org/zoo"}
+
+
 # --- the card ------------------------------------------------------------------------------------
 
 
@@ -444,6 +495,17 @@ def test_home_of_nobody() -> None:
         from_pretrained("~no-such-user/model")
     with pytest.raises(InputError, match="no home folder"):
         save_pretrained(tiny(), "~no-such-user/model")
+
+
+def test_a_folder_that_begins_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~no-such-user").mkdir()
+    model = fine_tuned()
+    for source in ("~no-such-user", "~no-such-user/model"):
+        save_pretrained(model, source)
+        assert_same(from_pretrained(source), model)
+        assert_same(from_pretrained(Path(source)), model)
+        assert_same(parse(source).load(), model)
 
 
 # --- the Hub -------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from support.publisher_files import assert_same_state, to_dialect, trained, writ
 from slowfast_zoo import create_model, get_weights, load_checkpoint
 from slowfast_zoo.errors import CheckpointError, InputError
 from slowfast_zoo.files import hash_file
+from slowfast_zoo.inference.runner import check_predictable
+from slowfast_zoo.naming import parse
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights import catalog
@@ -106,6 +108,33 @@ def test_a_fine_tuned_file_keeps_its_own_classes(tmp_path: Path) -> None:
     other = create_model(NAME, weights=path, num_classes=4)
     assert other.spec.num_classes == 4
     assert torch.equal(other.slow.stem.conv.weight, written.slow.stem.conv.weight)
+
+
+@pytest.mark.parametrize("dialect", ["pytorchvideo", "slowfast_zoo"])
+def test_a_file_without_a_classifier_is_loaded_where_the_call_says_which_classes(
+    dialect: str, tmp_path: Path
+) -> None:
+    entry = get_weights(NAME, "pytorchvideo/k400")
+    spec = entry.model_spec.replace(num_classes=0)
+    written = trained(spec)
+    torch.save(to_dialect(written.state_dict(), spec, dialect), tmp_path / "pathways.pth")
+    load = functools.partial(create_model, NAME, weights=tmp_path / "pathways.pth", like=entry)
+    pathways = load(num_classes=0)
+    assert pathways.spec == spec
+    assert_same_state(pathways, written.state_dict())
+    own = load(num_classes=2, labels=["a", "b"])
+    assert own.labels == ("a", "b") and own.get_classifier().out_features == 2
+    assert_same_state(own, own.state_dict() | written.state_dict())
+    for wrong in (None, ["a", "b"]):
+        with pytest.raises(
+            CheckpointError, match=r"has no classifier: .*, num_classes=\.\.\.\) makes"
+        ) as error:
+            load(labels=wrong)
+        assert error.value.missing == ("classifier.weight", "classifier.bias")
+    named = parse(str(tmp_path / "pathways.pth"), f"{NAME}:pytorchvideo/k400").load()
+    assert named.spec == spec
+    with pytest.raises(InputError, match=r"no classifier .*extract_features takes it"):
+        check_predictable(named)
 
 
 def test_a_file_that_fits_several_contracts_is_refused_and_the_way_out_works(tmp_path: Path) -> None:

@@ -205,6 +205,21 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         load_checkpoint(model, tmp_path / "file")
 
 
+def test_layers_that_the_spec_does_not_describe_get_no_weights(tmp_path: Path) -> None:
+    source = trained()
+    save(tmp_path / "file", source.state_dict())
+    replaced, wrapped = trained(seed=9), trained(seed=9)
+    replaced.classifier = torch.nn.Linear(SPEC.num_features, 5)
+    wrapped.classifier = torch.nn.Sequential(wrapped.classifier)
+    for model in (replaced, wrapped):
+        before = weights_of(model)
+        with pytest.raises(InputError, match=r"\(classifier\.weight, classifier\.bias\)"):
+            load_checkpoint(model, tmp_path / "file")
+        assert_same_state(model, before)
+        load_checkpoint(model, tmp_path / "file", backbone_only=True)
+        assert torch.equal(model.slow.stem.conv.weight, source.slow.stem.conv.weight)
+
+
 def test_another_number_of_classes_keeps_the_models_own_head(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ import struct
 import sys
 import tarfile
 import types
+import uuid
 import zipfile
 from argparse import Namespace
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -223,6 +224,7 @@ BESIDE: dict[str, Any] = {
     "arguments": Namespace(out=Path("out"), kinds=[bool, complex, dict, float, int, list, str, tuple]),
     "times": [datetime.now(UTC), date(2024, 2, 29), time(12), timedelta(hours=1)],
     "numbers": [{1, 2}, frozenset((3,)), range(4), slice(5), 1 + 2j, np.float32(0.5), np.arange(3)],
+    "which run it was": [torch.__version__, types.SimpleNamespace(lr=0.1), uuid.uuid1(), uuid.uuid4()],
     "torch's": [torch.device("cpu"), torch.float16, torch.Size([1]), torch.get_rng_state()],
 }
 
@@ -234,6 +236,17 @@ def test_what_ones_own_loop_keeps_beside_the_tensors_is_passed_over(
 ) -> None:
     torch_file(tmp_path / "file", {"model": state(), "beside": BESIDE[kind]}, legacy=legacy)
     assert read_checkpoint(tmp_path / "file").shapes.keys() == state().keys()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_numbers_and_texts_among_the_tensors_at_the_top_are_passed_over(legacy: bool, tmp_path: Path) -> None:
+    torch_file(
+        tmp_path / "file", state() | {"epoch": 3, "loss": 0.5, "best": True, "name": "a"}, legacy=legacy
+    )
+    assert read_checkpoint(tmp_path / "file").shapes.keys() == state().keys()
+    torch_file(tmp_path / "file", {"state_dict": state() | {"epoch": 3}}, legacy=legacy)
+    with pytest.raises(CheckpointError, match="'epoch', which is no plain tensor"):
+        read_checkpoint(tmp_path / "file")
 
 
 def test_paths_of_python_3_13(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.heads import RoiHead, head_of
 from slowfast_zoo.network.pathway import Block, Stem
-from slowfast_zoo.network.slowfast import SlowFast, check_boxes
+from slowfast_zoo.network.slowfast import SlowFast, check_boxes, type_of
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision, is_half, to_dtype
 
@@ -48,7 +48,7 @@ def check_model(model: object) -> None:
         InputError: it is no SlowFast, or has no numbers.
     """
     if not isinstance(model, SlowFast):
-        raise InputError(f"This takes a SlowFast model, got {type(model).__name__}; unwrap it first.")
+        raise InputError(f"This takes a SlowFast model, got {type_of(model)}; unwrap it first.")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise InputError("The model is on the meta device: load weights first.")
 

@@ -45,7 +45,7 @@ from slowfast_zoo.inference.engines.openvino.int8 import (
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.inference.export.formats import FORMATS, Exported, FileFormat, write_int8
 from slowfast_zoo.inference.export.proof import Proof, prove, reference_frames
-from slowfast_zoo.network.slowfast import SlowFast, check_clip
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import EnginePrecision, check_precision, float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
@@ -122,7 +122,8 @@ def export(
 
     Raises:
         UnknownNameError: no such format or precision.
-        InputError: arguments that don't go together, no SlowFast, or a file is there already.
+        InputError: arguments that don't go together, no SlowFast, a classifier that isn't the spec's, or a
+            file is there already.
         MissingDependencyError: what the format needs isn't installed.
         ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
     """
@@ -279,7 +280,11 @@ def _contract(
     logits: Tensor,
     proof: Proof | Agreement,
 ) -> dict[str, Any]:
-    """Everything that a program needs to serve the file without this library."""
+    """Everything that a program needs to serve the file without this library.
+
+    Raises:
+        InputError: logits of other classes than the model's spec has.
+    """
     hint = "bf16" if precision == "bfloat16" else "f32"
     persons = model.spec.roi is not None
     if precision == "int8":
@@ -295,7 +300,7 @@ def _contract(
         "output": {
             "name": "logits",
             "dtype": "float32",
-            "shape": ["boxes" if persons else batch, logits.shape[1]],
+            "shape": ["boxes" if persons else batch, check_answers(logits, model.spec).shape[1]],
         },
         "activation": model.spec.activation,
         "properties": {"INFERENCE_PRECISION_HINT": hint} if name == "openvino" else {},

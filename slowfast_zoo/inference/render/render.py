@@ -34,7 +34,7 @@ from slowfast_zoo.inference.render.drawing import (
     written,
 )
 from slowfast_zoo.inference.render.persons import PersonsOverlay
-from slowfast_zoo.network.slowfast import SlowFast, slow_frames
+from slowfast_zoo.network.slowfast import SlowFast, slow_frames, type_of
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
@@ -219,7 +219,7 @@ def contact_sheet(
     elif isinstance(model, WeightEntry):
         spec, clip_spec = model.model_spec, model.clip_spec
     else:
-        raise InputError(f"contact_sheet takes a SlowFast model or a row, got {type(model).__name__}.")
+        raise InputError(f"contact_sheet takes a SlowFast model or a row, got {type_of(model)}.")
     with open_video(source, fps=fps) as video:
         clips = read_clips(video, clip_spec, views=views)
         rate = video.info.fps
@@ -273,9 +273,7 @@ def _row(
 def _refuse(model: object, topk: int) -> None:
     """Everything that can be known to be wrong before a frame is read."""
     if not isinstance(model, (SlowFast, Prediction, Detections)):
-        raise InputError(
-            f"render takes a SlowFast model, a Prediction or Detections, got {type(model).__name__}."
-        )
+        raise InputError(f"render takes a SlowFast model, a Prediction or Detections, got {type_of(model)}.")
     if isinstance(model, SlowFast) and model.spec.roi is not None:
         raise InputError(
             "This model scores persons: render draws what detect answers, render(detect(model, source,"

@@ -26,7 +26,7 @@ from slowfast_zoo.inference.verify.parts import engines, labels, views
 from slowfast_zoo.inference.verify.report import Check, Report
 from slowfast_zoo.inference.verify.stages import Array, Measurement
 from slowfast_zoo.network.provenance import of_pathways
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.spec import ModelSpec
@@ -91,7 +91,7 @@ def verify(
         DownloadError: the weights for the demo clip aren't here and can't be fetched.
     """
     if model is not None and not isinstance(model, SlowFast):
-        raise InputError(f"verify takes a SlowFast model or None, got {type(model).__name__}.")
+        raise InputError(f"verify takes a SlowFast model or None, got {type_of(model)}.")
     wanted = _wanted(stages, model, demo_clip)
     if device is not None or model is None:
         target = to_device(device or "cpu")

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.train import check_thawing
 from slowfast_zoo.video.clips import Views, view_counts
+from slowfast_zoo.weights.checkpoint.loading import check_layers, state_shapes
 
 
 def check_model(model: SlowFast, views: Views | None, smallest_area: float | None) -> None:
@@ -22,7 +23,7 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         SpecError: crops of no part of a picture.
     """
     if not isinstance(model, SlowFast):
-        raise InputError(f"finetune takes a SlowFast model, got {type(model).__name__}.")
+        raise InputError(f"finetune takes a SlowFast model, got {type_of(model)}.")
     if model.spec.roi is not None:
         raise InputError(
             "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"
@@ -30,6 +31,7 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         )
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
+    check_layers(model, state_shapes(model.spec.replace(num_classes=0)))  # the classifier will be a fresh one
     if views is not None:
         view_counts(model.clip_spec, views)
     if smallest_area is not None:

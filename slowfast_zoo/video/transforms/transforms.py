@@ -253,9 +253,12 @@ def _check_frames(frames: Bytes | torch.Tensor, spec: ClipSpec) -> Bytes:
         given = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
         raise InputError(f"Frames are {given}; accepted: uint8 of shape (frames, height, width, channels).")
     if array.ndim != 4 or array.shape[3] != len(spec.mean) or 0 in array.shape:
+        hint = ""
+        if array.ndim == 4 and array.shape[3] > 0 and array.shape[3] != len(spec.mean):
+            hint = f" For {array.shape[3]} channels: clip_spec.replace(mean=..., std=...), a number for each."
         raise InputError(
             f"Frames have shape {array.shape}; accepted: (frames, height, width, {len(spec.mean)}) "
-            "with at least one frame and one pixel."
+            f"with at least one frame and one pixel.{hint}"
         )
     return array
 

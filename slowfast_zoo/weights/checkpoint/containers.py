@@ -77,6 +77,9 @@ _BESIDE = frozenset(
         "collections.deque",
         "torch.Size",
         "torch.device",
+        "torch.torch_version.TorchVersion",  # torch.__version__
+        "types.SimpleNamespace",
+        "uuid.UUID",
         *(f"builtins.{kind}" for kind in ("bool", "complex", "dict", "float", "frozenset", "int", "list")),
         *(f"builtins.{kind}" for kind in ("range", "set", "slice", "str", "tuple")),
         *(f"builtins.{kind}" for kind in ("long", "unicode", "xrange")),  # what Python 2 calls three of them
@@ -312,7 +315,8 @@ def _find_state(content: object) -> tuple[dict[str, Any], tuple[str, ...]]:
     tables = {id(value): value for value in content.values() if isinstance(value, dict)}  # each once
     filled = {at for at, table in tables.items() if any(map(_is_tensor, table.values()))}
     others = (key for key, value in content.items() if isinstance(key, str) and id(value) in filled)
-    return (content[states[0]] if states else content), tuple(key for key in others if key not in states[:1])
+    at_top = {key: value for key, value in content.items() if not isinstance(value, int | float | str)}
+    return (content[states[0]] if states else at_top), tuple(key for key in others if key not in states[:1])
 
 
 def _is_tensor(value: object) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.spec import ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -66,13 +66,12 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file can't be read safely, is damaged, holds the other kind of network, or
             doesn't fit; ``missing``, ``unexpected`` and ``mismatched`` say where.
-        InputError: no SlowFast with memory, or class names that aren't those of the file's record.
+        InputError: no SlowFast with memory, layers that the model's spec doesn't describe where weights
+            would go, or class names that aren't those of the file's record.
         UnknownNameError: no such dialect.
     """
     if not isinstance(model, SlowFast):
-        raise InputError(
-            f"load_checkpoint fills a SlowFast, got {type(model).__name__}; unwrap the model first."
-        )
+        raise InputError(f"load_checkpoint fills a SlowFast, got {type_of(model)}; unwrap the model first.")
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise InputError("The model is on the meta device; model.to_empty(device='cpu') gives it memory.")
@@ -91,7 +90,10 @@ def load_checkpoint(
     state = read_canonical(checkpoint, in_file)
     if record is not None and not backbone_only:
         record.check_tensors(state, checkpoint.path)
+    if spec.num_classes:
+        check_head(in_file, checkpoint.path)
     adapt_state(state, in_file, spec, checkpoint.path, logging.WARNING)
+    check_layers(model, state)
     labels = _names_behind(model, state, record, checkpoint.path)
     if record is not None:
         _warn_of_another(record, model, CLASSIFIER[0] in state, checkpoint.path)
@@ -183,6 +185,21 @@ def _check_kind(checkpoint: Checkpoint, scores_boxes: bool | None, spec: ModelSp
         raise CheckpointError(
             f"'{checkpoint.path}' holds a network that {kinds[not wanted]}, the model {kinds[wanted]}."
             " load_checkpoint(model, path, backbone_only=True) takes all but the head, to train from."
+        )
+
+
+def check_head(in_file: ModelSpec, path: Path) -> None:
+    """Refuses the network in a file that has no classifier, where one is wanted.
+
+    Raises:
+        CheckpointError: says what takes it; ``missing`` has the classifier's tensors.
+    """
+    if not in_file.num_classes:
+        raise CheckpointError(
+            f"'{path}' has no classifier: load_checkpoint(model, path, backbone_only=True) takes the rest"
+            " into a model that has one; create_model(name, weights=Path(file), num_classes=...) makes such a"
+            " model.",
+            missing=CLASSIFIER,
         )
 
 
@@ -365,9 +382,7 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
 
 
 def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
-    """The spec with the number of classes that the file has, and the channels that its stems see.
-
-    A file without any classifier keeps the spec's, so that its absence is reported.
+    """The spec with the classes that the file has, 0 without a classifier, and the channels of its stems.
 
     Raises:
         CheckpointError: its classifier has more rows, or its stems more channels, than any network.
@@ -378,7 +393,7 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     before = get_table(checkpoint.dialect).rows_before(spec)
     try:
         return spec.replace(
-            num_classes=heads[0][0] - before if heads else spec.num_classes,
+            num_classes=heads[0][0] - before if heads else 0,
             in_channels=stem[1] if len(stem) == 5 else spec.in_channels,
         )
     except SpecError as error:
@@ -392,6 +407,26 @@ def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
     """Name and shape of every tensor in the state dict of ``SlowFast(spec)``."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
+
+
+def check_layers(model: SlowFast, names: Iterable[str] | None = None) -> None:
+    """Refuses a model whose tensors aren't those that its spec describes.
+
+    Args:
+        model: whose layers somebody may have replaced or wrapped.
+        names: of the tensors that matter; None: all.
+
+    Raises:
+        InputError: says which ones differ.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted = state_shapes(model.spec)
+    if other := [name for name in names or {**wanted, **own} if own.get(name) != wanted.get(name)]:
+        raise InputError(
+            f"The model isn't the network of model.spec ({_few(other)}): a layer was replaced or wrapped. For"
+            " an nn.Linear of your own, call model.reset_classifier(num_classes, labels), and then"
+            " model.classifier = LAYER; unwrap or merge what wraps others."
+        )
 
 
 def adapt_state(
@@ -448,11 +483,6 @@ def _misfit(
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
     way_out = "Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec)."
-    if {*missing} == {*CLASSIFIER} and not unexpected and not mismatched:
-        way_out = (
-            "The file has no classifier: load_checkpoint(model, path, backbone_only=True) takes the rest into"
-            " a model of create_model(name, num_classes=...)."
-        )
     return CheckpointError(
         f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}."
         f" {way_out}",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, quoted
 from slowfast_zoo.files import written_whole
+from slowfast_zoo.network.provenance import as_start
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.checkpoint.loading import adapt_state, build_state, read_canonical
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
@@ -83,7 +84,9 @@ class LocalWeights:
             dropout=config.model_spec.dropout if dropout is None else dropout,
         )
         model = build_state(adapt_state(dict(self.state), config.model_spec, spec, self.path), spec)
-        model.clip_spec, model.provenance = config.clip_spec, dict(config.provenance)
+        adapted = spec.in_channels != config.model_spec.in_channels
+        model.clip_spec = config.clip_spec
+        model.provenance = as_start(config.provenance) if adapted else dict(config.provenance)
         if fresh:
             model.reset_classifier(classes)
         model.labels = names

@@ -6,6 +6,7 @@ complete.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import torch
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
-from slowfast_zoo.files import kind_of, written_whole
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.files import expanded, kind_of, written_whole
+from slowfast_zoo.network.slowfast import SlowFast, type_of
+from slowfast_zoo.weights.checkpoint.loading import check_layers
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.config import SavedConfig, read_config
@@ -40,8 +42,8 @@ def save_pretrained(
             ``provenance["training"]`` says of them.
 
     Raises:
-        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with provenance that
-            JSON can't hold.
+        InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with layers that its
+            spec doesn't describe, with provenance that JSON can't hold.
         DownloadError: the folder can't be written.
     """
     folder = expanded_or_refused(directory)
@@ -89,22 +91,23 @@ def open_folder(folder: Path) -> LocalWeights:
 
 
 def expanded_or_refused(path: str | Path) -> Path:
-    """The path, "~" resolved.
+    """The path as ``expanded`` has it.
 
     Raises:
-        InputError: this user has no home folder.
+        InputError: it begins with "~" and a name, and neither a user nor anything here is called that.
     """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"'{path}' has no home folder: {error}") from error
+    path = expanded(path)
+    if str(path).startswith("~") and not os.path.lexists(path.parts[0]):
+        raise InputError(f"'{path}' has no home folder: nobody is called '{path.parts[0][1:]}' here.")
+    return path
 
 
 def _check_savable(model: SlowFast) -> None:
     if not isinstance(model, SlowFast):
-        raise InputError(f"A SlowFast can be saved, got {type(model).__name__}; unwrap the model first.")
+        raise InputError(f"A SlowFast can be saved, got {type_of(model)}; unwrap the model first.")
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
             raise InputError("The model is on the meta device: it has no numbers to save.")
         if not torch.isfinite(tensor).all():
             raise InputError(f"'{name}' holds NaN or infinite numbers, so the model isn't saved.")
+    check_layers(model)

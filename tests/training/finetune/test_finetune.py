@@ -559,6 +559,10 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
         tune(clips, tmp_path / "w6", SlowFast(SPEC.replace(in_channels=4)))
     with pytest.raises(InputError, match="SlowFast model, got Linear"):
         tune(clips, tmp_path / "w7", torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    wrapped = SlowFast(SPEC)
+    wrapped.fast.register_module("stem", torch.nn.Sequential(wrapped.fast.stem))
+    with pytest.raises(InputError, match=r"isn't the network of model\.spec \(fast\.stem\.conv\.weight, "):
+        tune(clips, tmp_path / "w8", wrapped)
 
 
 @pytest.mark.parametrize(
