@@ -13,6 +13,7 @@ from torch import Tensor
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import UNANNOUNCED, OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.structure import structure
 from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ModelSpec
 
@@ -80,8 +81,8 @@ def optimized(
     """What ``optimize`` makes of a model, or made of it in an earlier call; None where the model itself does.
 
     The clips of all calls count for what "auto" is, as if they had come in one. An engine is built anew when
-    a weight has changed or "auto" is another one for so many clips, and given up when the model is, or when
-    two others have been asked for since.
+    a weight or a module has changed or "auto" is another one for so many clips, and given up when the model
+    is, or when two others have been asked for since.
 
     Args:
         model, engine, precision, device, clips: as for ``optimize``; of ``clips`` None stands for many.
@@ -129,8 +130,8 @@ def _forget(owner: weakref.ref[SlowFast]) -> None:
 
 
 def _state(model: SlowFast) -> object:
-    """What changes with any weight, and with its place: versions, which torch counts, and checksums of all
-    bits, because ``.data`` and other processes change numbers uncounted."""
+    """What changes with any weight, its place, and what is done with it: versions, which torch counts, and
+    checksums of all bits, because ``.data`` and other processes change numbers uncounted."""
     tensors = [*model.parameters(), *model.buffers()]
     facts = [
         (tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version)
@@ -144,14 +145,14 @@ def _state(model: SlowFast) -> object:
         if tensor.numel() >= _SMALL:
             sums.append(_by_place(values.flatten()))
         elif tensor.device.type == "cpu":  # NumPy's calls cost a tenth of torch's
-            small.append(zlib.crc32(values.view(_INTEGERS[tensor.element_size()]).numpy()))
+            small.append(zlib.crc32(values.view(_INTEGERS[tensor.element_size()]).numpy().data))
         else:
             elsewhere.append(values.flatten().view(torch.uint8))
     if elsewhere:
         sums.append(_by_place(torch.cat([each.to(elsewhere[0].device) for each in elsewhere])))
     # All at once, as a GPU is waited for each time.
     large = torch.stack([each.to(sums[0].device) for each in sums]).tolist() if sums else []
-    return model.spec, facts, small, large
+    return model.spec, structure(model), facts, small, large
 
 
 def _by_place(flat: Tensor) -> Tensor:

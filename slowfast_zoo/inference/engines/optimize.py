@@ -53,6 +53,7 @@ from slowfast_zoo.inference.engines.engine import (
 from slowfast_zoo.inference.engines.folding import (
     FoldedNetwork,
     Maps,
+    as_given,
     check_model,
     fold_batch_norms,
     lower,
@@ -71,6 +72,7 @@ from slowfast_zoo.inference.engines.openvino.int8 import (
 from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip
+from slowfast_zoo.network.structure import hooked, is_foreign
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.machine import resident_bytes
 from slowfast_zoo.runtime.precision import (
@@ -155,6 +157,7 @@ def optimize(
         )
     check_precision(precision, get_args(EnginePrecision))
     check_model(model)
+    _check_no_hooks(model)
     target = to_device(device) if device is not None else next(model.parameters()).device
     if precision == "int8":
         return _in_int8(model, engine, target, calibration, min_agreement)
@@ -180,9 +183,18 @@ def _in_int8(
     assert calibration is not None
     OPENVINO.refuse(device, "float32")
     folded = fold_batch_norms(model).to(device)
-    network = to_int8(folded, calibration, progress=True)
+    network = to_int8(folded, calibration, given=as_given(model).to(device), progress=True)
     check_agreement(network.agreement, min_agreement)
     return OptimizedModel(model, folded, OPENVINO, "int8", device, replaceable=False, int8=network)
+
+
+def _check_no_hooks(model: SlowFast) -> None:
+    """Refuses hooks, which an engine calls in other places, with other maps, or never."""
+    if (name := hooked(model)) is not None:
+        raise InputError(
+            f"The model has a forward hook{f' at {name!r}' if name else ''}, and engines don't keep to hooks:"
+            " remove it, or let the model itself compute (engine='auto', precision='float32')."
+        )
 
 
 def choose(
@@ -203,9 +215,10 @@ def choose(
 
     Returns:
         its name; None where none pays, so that the model as it is does best. So does one that computes in
-        other numbers than float32 as its owner has chosen.
+        other numbers than float32 as its owner has chosen, or has hooks.
     """
-    if precision == "float32" and next(model.parameters()).dtype != torch.float32:
+    other = next(model.parameters()).dtype != torch.float32 or hooked(model) is not None
+    if precision == "float32" and other:
         return None
     there = {
         engine.name: engine
@@ -296,7 +309,11 @@ class OptimizedModel:
         self.agreement: Agreement | None = None if int8 is None else int8.agreement
         self._int8 = int8
         self.startup_seconds = 0.0
-        self._folded = folded.to(device)  # in float32: what an engine's first answer is compared with
+        self._folded = folded.to(device)
+        self._foreign = is_foreign(model)
+        # In float32: what an engine's first answer is compared with. Where all code is known, folding changes
+        # nothing, and a second copy of the weights is saved.
+        self._module = as_given(model).to(device) if self._foreign else self._folded
         self._replaceable = replaceable
         self._runs: dict[Shape, Run] = {}
         self._starts: dict[Shape, Measured] = {}
@@ -327,7 +344,7 @@ class OptimizedModel:
                 run = self._run_for((channels, frames, height, width), clip)
             boxes = None if boxes is None else boxes.to(self.device, torch.float32)
             with float32_products(self.precision, self.device):  # which the start may have changed
-                return run(clip) if boxes is None else with_head(run, self._folded)(clip, boxes)
+                return run(clip) if boxes is None else with_head(run, self._module)(clip, boxes)
 
     def expect(self, clips: int | None) -> None:
         """Announces how many clips will come: where "auto" chose the engine and the job is long, the next
@@ -398,7 +415,8 @@ class OptimizedModel:
             idle_bytes=self._idle_bytes,
             memory=functools.partial(_memory_of, self.device),
         )
-        if found != known and self._runs[shape](clips).isfinite().all():  # damaged weights are no measure
+        # Of damaged weights, or of other people's modules, it is no measure of the network.
+        if not self._foreign and found != known and self._runs[shape](clips).isfinite().all():
             case.keep(found)
         there = {name: each for name, each in found.items() if name in self._others() or name == self.engine}
         name = best(there, self._expected) or self.engine
@@ -424,7 +442,7 @@ class OptimizedModel:
             return self._int8.run(shape)
         assert self.precision != "int8"
         if name == MODULE:
-            return self._folded if self.spec.roi is None else Maps(self._folded)
+            return self._module if self.spec.roi is None else Maps(self._module)
         engine = ENGINES[name]
         lowered = lower(self._folded, self.precision, paired=onednn_is_fast(self.device))
         network: FoldedNetwork = lowered if self.spec.roi is None else Maps(lowered)
@@ -432,7 +450,7 @@ class OptimizedModel:
             use_products(network)
             check_half_precision(network, (1, *shape), self.precision)
         run = engine.build(network, self.precision, self.device, shape)
-        prove(engine, with_head(run, self._folded), self._folded, self.precision, self.device, shape)
+        prove(engine, with_head(run, self._module), self._module, self.precision, self.device, shape)
         return run
 
     def _attempt(self, shape: Shape) -> Run | None:
