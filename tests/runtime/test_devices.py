@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -24,11 +26,9 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tf32(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """torch's two switches; the real ones stay as they are."""
-    convolutions, products = SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=False)
-    owners = (convolutions, products)
-    monkeypatch.setattr("slowfast_zoo.runtime.precision._tf32_owners", lambda: owners)
+def tf32() -> SimpleNamespace:
+    """torch's two switches, which are there without a GPU as well."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     return SimpleNamespace(now=lambda: (convolutions.allow_tf32, products.allow_tf32))
 
 
@@ -120,6 +120,48 @@ def test_the_newer_switch_survives() -> None:
     finally:
         products.fp32_precision = before
         products.allow_tf32 = False
+
+
+WIDE_SWITCHES = """
+import torch
+from slowfast_zoo.runtime.precision import float32_products
+
+def switches():
+    parts = backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul, *cpu_parts
+    return [part.fp32_precision for part in parts]
+
+def level():
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "mixed"
+
+backends = torch.backends
+cpu_parts = backends.mkldnn.matmul, backends.mkldnn.conv
+{setting}
+before = switches(), level()
+with float32_products("float32", torch.device("cuda")):
+    assert set(switches()[:3]) <= {{"none", "ieee"}}, switches()
+    with float32_products("float32", torch.device("cpu")):
+        assert set(switches()) <= {{"none", "ieee"}}, switches()
+assert (switches(), level()) == before, (before, switches(), level())
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has older switches only")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.fp32_precision = 'tf32'",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.set_float32_matmul_precision('high')",
+    ],
+)
+def test_no_wider_switch_rounds_inside_and_each_is_left_as_it_was(setting: str) -> None:
+    script = WIDE_SWITCHES.format(setting=setting)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("precision", ["tf32", "float16"])
