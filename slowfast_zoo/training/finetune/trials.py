@@ -220,7 +220,7 @@ class Workshop:
         busy = (time.process_time() - busy) / count * step
         model.to(self.device).to(memory_format=config.memory_format(self.device)).train()
         timed = Halving(functools.partial(_pass_seconds, model, config), count)
-        clips_drawn = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device)
+        clips_drawn = torch.stack([torch.as_tensor(clip, device="cpu") for clip in drawn]).to(self.device)
         times = [float(timed(clips_drawn).sum()) / count * step for _ in range(_TIMED_STEPS)]
         shared = usable_cpus() if self.device.type == "cpu" else None
         found = with_reading(min(times), reading, busy, config.workers, shared)
@@ -242,7 +242,7 @@ def _pass_seconds(model: SlowFast, config: TrainConfig, clips: Tensor) -> Tensor
     loss.backward()  # type: ignore[no-untyped-call]
     if clips.device.type == "cuda":
         torch.cuda.synchronize(clips.device)
-    return torch.tensor([time.perf_counter() - began])
+    return torch.tensor([time.perf_counter() - began], device="cpu")
 
 
 def with_reading(network: float, reading: float, busy: float, workers: int, shared: int | None) -> float:
