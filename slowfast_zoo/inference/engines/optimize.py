@@ -102,6 +102,10 @@ _MANY = 1000
 
 UNANNOUNCED = 100
 """Clips that are expected of a caller who doesn't know how many will come, whatever their size."""
+
+_SHAPES = 8
+"""Sizes of clips whose engines one model keeps, the latest ones: each may hold a copy of the weights."""
+
 _broken: set[str] = set()
 """Engines that are installed and couldn't be imported: "auto" doesn't try again."""
 
@@ -374,8 +378,11 @@ class OptimizedModel:
 
     def _run_for(self, shape: Shape, clips: Tensor) -> Run:
         with self._lock:
-            if shape not in self._runs:
-                self._runs[shape] = self._started(shape)
+            there = shape in self._runs
+            self._runs[shape] = self._runs.pop(shape) if there else self._started(shape)  # the latest last
+            for old in list(self._runs)[:-_SHAPES]:
+                for kept in (self._runs, self._starts, self._weighed):
+                    kept.pop(old, None)
             if self._replaceable and self._expected > self._weighed.get(shape, _MANY - 1):
                 self._weighed[shape] = self._expected
                 self._weigh(shape, clips)

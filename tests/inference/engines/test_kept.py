@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slowfast_zoo import SlowFast, optimize, predict
 from slowfast_zoo.inference.engines import kept
+from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.twin import eval_twin
@@ -180,6 +181,19 @@ def test_engines_go_with_their_model_and_the_oldest_for_a_third(
     del model, models[2]
     gc.collect()
     assert [engine() is None for engine in built] == [True, False, True]
+
+
+def test_engines_of_the_latest_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize_module, "_SHAPES", 2)
+    fast, model = optimize(make_model(), "eager"), make_model()
+    runs: dict[int, weakref.ref[object]] = {}
+    for width in (32, 48, 32, 64):
+        clip = torch.randn(1, 3, 8, 32, width)
+        with torch.no_grad():
+            assert torch.allclose(fast(clip), model(clip), atol=1e-3)
+        runs.setdefault(width, weakref.ref(fast._runs[3, 8, 32, width]))
+    gc.collect()
+    assert [runs[width]() is None for width in (32, 48, 64)] == [False, True, False]
 
 
 def test_auto_counts_the_clips_of_all_calls(built: list[object]) -> None:
