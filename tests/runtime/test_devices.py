@@ -65,7 +65,20 @@ def test_a_process_takes_the_gpu_of_its_rank(
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
     assert distributed.join(given).device == torch.device("cuda", index)
+    assert not chosen, "who is alone keeps the current GPU"
+    for name, value in (("is_initialized", True), ("get_rank", 0), ("get_world_size", 1)):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert distributed.join(given).device == torch.device("cuda", index)
     assert chosen == [torch.device("cuda", index)], "with a number: set_device takes no other"
+
+
+def test_a_group_that_its_owner_has_ended_is_not_ended_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: ended.append(True))
+    for there in (False, True):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda there=there: there)
+        distributed._leave()
+    assert ended == [True]
 
 
 def test_float32_is_float32_inside_and_what_it_was_outside(tf32: SimpleNamespace) -> None:
