@@ -415,4 +415,4 @@ def check_clips(model: SlowFast, clips: Tensor, precision: Precision, device: to
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
     clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
-        return model(clips).float().cpu()
+        return model(clips.to(next(model.parameters()).dtype)).float().cpu()

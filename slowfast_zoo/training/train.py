@@ -48,7 +48,7 @@ from slowfast_zoo.training.augmentation import augmented, without_effect
 from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.log import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import loss_of
-from slowfast_zoo.training.optimizer import WeightAverage, make_optimizer
+from slowfast_zoo.training.optimizer import WeightAverage, check_weights, make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, learning_rate
 from slowfast_zoo.training.state import (
@@ -147,6 +147,7 @@ def train(
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)
+        stack.callback(model.set_grad_checkpointing, model._grad_checkpointing)
         if config.thaw_at < 1:
             up_to, norms = model.frozen
             stack.callback(model.freeze, up_to, norms=norms)
@@ -168,14 +169,15 @@ def check_trainable(
     """Refuses what no training can start with; the arguments are those of ``train``.
 
     Raises:
-        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
-            weights.
+        InputError: a model without classifier, without anything to train or to thaw, whose weights aren't
+            float32, or a wrong number of weights.
         DataError: an empty dataset.
     """
     if model.spec.num_classes == 0:
         raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Every parameter of the model is frozen; there is nothing to train.")
+    check_weights(model)
     check_thawing(config.thaw_at, model.frozen[0])
     for name, data in (("training", dataset), ("validation", validation)):
         if data is not None and len(data) == 0:
@@ -222,7 +224,7 @@ class _Trainer:
         self.plan = Plan.of(config, len(dataset), group.world)
         self.layout = config.memory_format(group.device)
         model.to(group.device).to(memory_format=self.layout).train()
-        model.set_grad_checkpointing(config.activation_checkpointing)
+        model.set_grad_checkpointing(config.activation_checkpointing or model._grad_checkpointing)
         self.frozen = model.frozen
         self.thaw_step = max(round(config.thaw_at * self.plan.steps), 1)
         if config.thaw_at < 1:  # the optimizer has what learns later, too, and leaves it alone until then
