@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.runtime import distributed
 from slowfast_zoo.runtime.devices import deterministic, is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import autocast, check_kernels, float32_products
+from slowfast_zoo.video.decoding.video import ahead
 
 CUDA = torch.device("cuda", 0)
 
@@ -79,6 +82,28 @@ def test_a_group_that_its_owner_has_ended_is_not_ended_again(monkeypatch: pytest
         monkeypatch.setattr(torch.distributed, "is_initialized", lambda there=there: there)
         distributed._leave()
     assert ended == [True]
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_threads_that_read_take_the_callers_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[str, object]] = []
+
+    def take(stream: object) -> None:
+        taken.append((threading.current_thread().name.partition("_")[0], stream))
+
+    def start(index: int) -> Generator[int, None, None]:
+        yield from ahead(lambda item: item + index, range(3))
+
+    monkeypatch.setattr(torch.cuda, "set_stream", take)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    assert list(read_ahead(start(1), 2)) == [1, 2, 3]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda index: f"default {index}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: f"default {index}")
+    assert list(read_ahead(start(1), 2)) == [1, 2, 3] and not taken
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: f"default {index}" if index else "own")
+    assert list(read_ahead(start(1), 2)) == [1, 2, 3]
+    assert set(taken) == {("slowfast-read", "own"), ("frames", "own")}
 
 
 def test_float32_is_float32_inside_and_what_it_was_outside(tf32: SimpleNamespace) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -33,6 +34,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, frames_on
 from slowfast_zoo.inference.stream.arrived import Arrived, Walk
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views, pipeline_for, plan_clips, view_counts
@@ -269,7 +271,8 @@ class Stream:
         arrival = arrived.arrival_of(window.frames.stop - 1)
         self._windows += 1
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="slowfast-stream", daemon=True)
+            work = functools.partial(self._work, gpu_streams())
+            self._thread = threading.Thread(target=work, name="slowfast-stream", daemon=True)
             self._thread.start()
             atexit.register(self._end, _EXIT_SECONDS)
         with self._changed:
@@ -300,8 +303,9 @@ class Stream:
 
     # The network's thread -------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, take_streams: Callable[[], None]) -> None:
         try:
+            take_streams()
             while (taken := self._taken()) is not None:
                 ready, job = taken
                 result = self._result(ready, next(answered(self._runner, [job], keep_errors=False)))
