@@ -344,7 +344,7 @@ class _Trainer:
         clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
         boxes = [] if batch.boxes is None else [batch.boxes]
         if self.group.device.type == "cpu":
-            _check_kernels(self.model.spec, clips, self.config.precision, self.layout)
+            check_passes(self.model.spec, clips, self.config.precision, self.layout)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout), *boxes)
         return logits.float()
@@ -547,7 +547,7 @@ def selection_score(metrics: dict[str, float]) -> float:
     return -math.inf if math.isnan(score) else score
 
 
-def _check_kernels(spec: ModelSpec, clips: Tensor, precision: Precision, layout: torch.memory_format) -> None:
+def check_passes(spec: ModelSpec, clips: Tensor, precision: Precision, layout: torch.memory_format) -> None:
     """Refuses what torch computes wrongly on this processor, forwards or backwards; see the two below."""
     if precision == "bfloat16":
         check_gradients_are_right(spec, clips.shape[2])
