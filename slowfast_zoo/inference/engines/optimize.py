@@ -12,7 +12,7 @@ Which engine "auto" takes:
   timed in 3 % of the time that the job takes, and goes on with the best. Only so is ``compile`` ever chosen.
 
 An engine's first answer for a network, precision and size on a machine is compared with the module's, see
-trial.py. One that "auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and
+trial.py: with a copy of the model as it was given, where somebody's own code takes part in it. One that "auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and
 eager by the network as torch computes it; any other is refused.
 """
 
@@ -149,8 +149,8 @@ def optimize(
 
     Raises:
         UnknownNameError: no such engine or precision.
-        InputError: it is no SlowFast, the engine, precision and device don't go together, or there are too
-            few clips to calibrate with.
+        InputError: it is no SlowFast or has forward hooks, the engine, precision and device don't go
+            together, or there are too few clips to calibrate with.
         MissingDependencyError: what the engine needs isn't installed.
         ExportError: int8 agrees less than is asked for.
     """
