@@ -12,8 +12,9 @@ Which engine "auto" takes:
   timed in 3 % of the time that the job takes, and goes on with the best. Only so is ``compile`` ever chosen.
 
 An engine's first answer for a network, precision and size on a machine is compared with the module's, see
-trial.py: with a copy of the model as it was given, where somebody's own code takes part in it. One that "auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and
-eager by the network as torch computes it; any other is refused.
+trial.py; where somebody's own code takes part, with that of a copy of the model as it was given. One that
+"auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and eager by the
+network as torch computes it; any other is refused.
 """
 
 from __future__ import annotations
