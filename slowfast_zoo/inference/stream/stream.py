@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import functools
 import logging
 import threading
 import time
@@ -271,8 +270,7 @@ class Stream:
         arrival = arrived.arrival_of(window.frames.stop - 1)
         self._windows += 1
         if self._thread is None:
-            work = functools.partial(self._work, gpu_streams())
-            self._thread = threading.Thread(target=work, name="slowfast-stream", daemon=True)
+            self._thread = _thread_of(self._work)
             self._thread.start()
             atexit.register(self._end, _EXIT_SECONDS)
         with self._changed:
@@ -303,9 +301,8 @@ class Stream:
 
     # The network's thread -------------------------------------------------------------------------------
 
-    def _work(self, take_streams: Callable[[], None]) -> None:
+    def _work(self) -> None:
         try:
-            take_streams()
             while (taken := self._taken()) is not None:
                 ready, job = taken
                 result = self._result(ready, next(answered(self._runner, [job], keep_errors=False)))
@@ -380,3 +377,14 @@ def _checked_moment(seconds: float) -> float:
     if not is_number(seconds):
         raise InputError(f"A frame's time is {seconds!r}; accepted: seconds, a finite number.")
     return float(seconds)
+
+
+def _thread_of(work: Callable[[], None]) -> threading.Thread:
+    """A thread for it, on the CUDA streams of this one."""
+    take_streams = gpu_streams()
+
+    def run() -> None:
+        take_streams()
+        work()
+
+    return threading.Thread(target=run, name="slowfast-stream", daemon=True)
