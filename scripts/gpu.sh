@@ -3,7 +3,8 @@
 #
 #   scripts/gpu.sh OUT [WHEELS]        OUT gets versions.txt, tests.txt, gpu.json and gpu.txt; WHEELS is a folder of
 #                                      wheels of what python3 lacks there
-#   scripts/gpu.sh OUT --dry-run       the same on a processor, with tiny sizes, in a minute
+#   scripts/gpu.sh OUT --dry-run       on a processor, with tiny sizes, in a minute: the benchmark,
+#                                      and of the tests those that resize
 #
 # The folder is filled where there is a network, here for Python 3.12; the last line is for MMAction2's module,
 # without which the plain module is what others are compared with:

@@ -423,4 +423,5 @@ def check_clips(model: SlowFast, clips: Tensor, precision: Precision, device: to
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
     clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
     with autocast(device, precision):
-        return check_answers(model(clips), model.spec).float().cpu()
+        logits = model(clips.to(next(model.parameters()).dtype))
+        return check_answers(logits, model.spec).float().cpu()

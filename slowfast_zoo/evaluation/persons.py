@@ -179,6 +179,7 @@ def _actions(
 def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Precision) -> _Row:
     assert batch.boxes is not None
     clips = normalized(batch.clips.to(device, non_blocking=True), model.clip_spec)
+    clips = clips.to(next(model.parameters()).dtype)
     with autocast(device, precision):
         logits = Halving(lambda clip: model(clip, batch.boxes), 1)(clips).float().cpu()
     check_answers(logits, model.spec)

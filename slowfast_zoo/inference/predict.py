@@ -24,6 +24,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
 from slowfast_zoo.video.decoding.sources import display_name
@@ -222,7 +223,7 @@ class Predictor:
     def _read_ahead(self, sources: Iterator[Source]) -> Generator[Job, None, None]:
         """The videos in order, read by a thread of their own, never more than a few ahead."""
         pending: deque[tuple[str, Future[Clips]]] = deque()
-        with ThreadPoolExecutor(1, "slowfast-read") as reader:
+        with ThreadPoolExecutor(1, "slowfast-read", gpu_streams()) as reader:
             try:
                 for source in sources:
                     pending.append((display_name(source), reader.submit(self.read, source)))

@@ -22,6 +22,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, type_of
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, to_device
+from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
 from slowfast_zoo.video.clips import Clips
@@ -278,7 +279,7 @@ def read_ahead(items: Generator[Item, Any, Any], count: int) -> Generator[Item, 
             return next(items, end)
 
     try:
-        with ThreadPoolExecutor(1, "slowfast-read") as reader:
+        with ThreadPoolExecutor(1, "slowfast-read", gpu_streams()) as reader:
             try:
                 pending.extend(reader.submit(following) for _ in range(count))
                 while (item := pending.popleft().result()) is not end:

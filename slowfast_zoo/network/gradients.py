@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slowfast_zoo.network.structure import is_plain
+
 
 def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
     """``conv(x)`` of a stem that sees several frames, with the gradient of its weights frame by frame.
@@ -20,7 +22,7 @@ def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
         x: (B, C, T, H, W), clips; where they want a gradient of their own torch computes both.
         conv: over an odd number of frames, padded by half of them, with a stride of 1 in time, without bias.
     """
-    ours = _slow(x) and _is_plain(conv) and not x.requires_grad and conv.weight.requires_grad
+    ours = _slow(x) and is_plain(conv, nn.Conv3d) and not x.requires_grad and conv.weight.requires_grad
     if not ours or x.shape[2] < conv.kernel_size[0]:
         return conv(x)  # type: ignore[no-any-return]
     return _ByFrames.apply(x, conv.weight, conv.stride, conv.padding)  # type: ignore[no-any-return]
@@ -33,17 +35,11 @@ def strided_projection(x: Tensor, conv: nn.Conv3d) -> Tensor:
         x: (B, C, T, H, W).
         conv: with a kernel of 1, without bias.
     """
-    if not (_slow(x) and _is_plain(conv)) or max(conv.stride) == 1:
+    if not (_slow(x) and is_plain(conv, nn.Conv3d)) or max(conv.stride) == 1:
         return conv(x)  # type: ignore[no-any-return]
     frames, rows, columns = conv.stride
     seen = x.permute(0, 2, 3, 4, 1)[:, ::frames, ::rows, ::columns]
     return F.linear(seen, conv.weight.flatten(1)).permute(0, 4, 1, 2, 3)
-
-
-def _is_plain(conv: nn.Module) -> bool:
-    """Whether calling a module is a convolution and nothing else: no adapter, no hook."""
-    hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks, conv._backward_pre_hooks)
-    return type(conv) is nn.Conv3d and "forward" not in vars(conv) and not any(hooks)
 
 
 def _slow(x: Tensor) -> bool:

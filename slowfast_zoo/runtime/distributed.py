@@ -99,12 +99,20 @@ def join(device: str | torch.device | None = None) -> Processes:
         TrainingError: there is no such device, or more processes than GPUs.
     """
     chosen = _device(device)
-    if not distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    alone = int(os.environ.get("WORLD_SIZE", "1")) <= 1 and not distributed.is_initialized()
+    if chosen.type == "cuda" and not alone:  # NCCL takes the current GPU; who is alone keeps theirs
+        torch.cuda.set_device(chosen)
+    if not (alone or distributed.is_initialized()):
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
-        atexit.register(distributed.destroy_process_group)
+        atexit.register(_leave)
     if distributed.is_initialized():
         return Processes(distributed.get_rank(), distributed.get_world_size(), chosen)
     return Processes(0, 1, chosen)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():  # the caller may have ended the group, as torch advises
+        distributed.destroy_process_group()
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -117,6 +125,4 @@ def _device(device: str | torch.device | None) -> torch.device:
         torch.empty(0, device=chosen)
     except (InputError, RuntimeError, AssertionError) as error:
         raise TrainingError(f"The device {device} can't be used: {str(error).splitlines()[0]}") from error
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
     return chosen

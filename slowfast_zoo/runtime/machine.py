@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,28 @@ def given_threads() -> int | None:
             return int(count)
     pools = (sys.modules.get(name) for name in ("multiprocessing.process", "multiprocess.process"))
     return 1 if any(pool and pool.parent_process() for pool in pools) else None
+
+
+def gpu_streams() -> Callable[[], None]:
+    """Gives the thread that calls it the CUDA streams that are current here, so that what both do on a GPU
+    happens in order: torch's current stream belongs to a thread."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return lambda: None
+    gpus = range(torch.cuda.device_count())
+    ours = [torch.cuda.current_stream(gpu) for gpu in gpus]
+    ours = [
+        stream for gpu, stream in zip(gpus, ours, strict=True) if stream != torch.cuda.default_stream(gpu)
+    ]
+
+    def take() -> None:
+        current = torch.cuda.current_device() if ours else 0
+        for stream in ours:
+            torch.cuda.set_stream(stream)  # which changes the current device, too
+        if ours:
+            torch.cuda.set_device(current)
+
+    return take
 
 
 def versions(*packages: str) -> dict[str, str]:

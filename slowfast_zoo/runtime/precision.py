@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
@@ -105,11 +106,11 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
 
 @contextlib.contextmanager
 def float32_products(precision: EnginePrecision, device: torch.device) -> Iterator[None]:
-    """Inside, float32 is multiplied as float32, whatever the caller's autocast says; in "tf32" a GPU rounds
-    the factors to ten bits.
+    """Inside, float32 is multiplied as float32, whatever the caller's autocast and torch's switches say; in
+    "tf32" a GPU rounds the factors to ten bits.
 
     torch's own default rounds them in convolutions, and not in matrix products. The caller's settings come
-    back, that of the GPU when the last one who is inside leaves.
+    back, those of the whole process when the last one who is inside leaves.
     """
     import torch
 
@@ -117,25 +118,34 @@ def float32_products(precision: EnginePrecision, device: torch.device) -> Iterat
     with contextlib.ExitStack() as stack:
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             stack.enter_context(torch.autocast(kind, enabled=False))
-        if kind == "cuda":
-            stack.enter_context(_tf32.allowed(precision == "tf32"))
+        if kind in _ROUNDING:
+            stack.enter_context(_ROUNDING[kind].allowed(precision == "tf32"))
         yield
 
 
-class _Tf32:
-    """torch's switch for TF32, one for the whole process, among threads that want it differently."""
+class _Rounding:
+    """torch's switches for products that round their factors, for the whole process, among threads that want
+    them differently.
 
-    def __init__(self) -> None:
+    Args:
+        settings: what puts the caller's settings back.
+        allow: lets products round, or not.
+    """
+
+    def __init__(
+        self, settings: Callable[[], list[Callable[[], None]]], allow: Callable[[bool], None]
+    ) -> None:
+        self._settings, self._allow = settings, allow
         self._lock = threading.Lock()
         self._inside = {True: 0, False: 0}
-        self._before: list[tuple[Any, str, Any]] = []
+        self._before: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
     def allowed(self, wanted: bool) -> Iterator[None]:
-        """TF32 or not inside; where threads want both, none gets less exact products than it asked for."""
+        """Rounded or not inside; where threads want both, none gets less exact products than it asked for."""
         with self._lock:
             if not any(self._inside.values()):
-                self._before = _tf32_settings()
+                self._before = self._settings()
             self._inside[wanted] += 1
             self._set()
         try:
@@ -147,29 +157,73 @@ class _Tf32:
 
     def _set(self) -> None:
         if any(self._inside.values()):
-            for owner in _tf32_owners():
-                owner.allow_tf32 = not self._inside[False]
+            self._allow(not self._inside[False])
         else:
-            for owner, name, value in self._before:
-                setattr(owner, name, value)
+            for put_back in self._before:
+                put_back()
 
 
-_tf32 = _Tf32()
-
-
-def _tf32_owners() -> tuple[Any, Any]:
+def _allow_tf32(allowed: bool) -> None:
     import torch
 
-    return torch.backends.cudnn, torch.backends.cuda.matmul
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    if not allowed:
+        _make_exact(torch.backends.cudnn, "conv", "rnn")
 
 
-def _tf32_settings() -> list[tuple[Any, str, Any]]:
-    """Whose attribute has which value: ``allow_tf32``, unless only torch's newer form of it can be read."""
-    found: list[tuple[Any, str, Any]] = []
-    for owner in _tf32_owners():
-        try:
-            found.append((owner, "allow_tf32", owner.allow_tf32))
-        except RuntimeError:
-            newer = getattr(owner, "conv", owner)
-            found.append((newer, "fp32_precision", newer.fp32_precision))
+def _tf32_settings() -> list[Callable[[], None]]:
+    """The older switches, unless only the newer ones can be read."""
+    import torch
+
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    found: list[Callable[[], None]] = []
+    try:
+        found.append(functools.partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
+    except RuntimeError:
+        found += _newer_settings(cudnn, "conv", "rnn")
+    try:
+        level = torch.get_float32_matmul_precision()  # which mkldnn's switches belong to above "highest"
+        wide = functools.partial(torch.set_float32_matmul_precision, level)
+        found.append(functools.partial(setattr, matmul, "allow_tf32", False) if level == "highest" else wide)
+    except RuntimeError:
+        found += _newer_settings(torch.backends.cuda, "matmul")
     return found
+
+
+def _allow_mkldnn(allowed: bool) -> None:
+    import torch
+
+    if not allowed:
+        _make_exact(torch.backends.mkldnn, "matmul", "conv")
+
+
+def _mkldnn_settings() -> list[Callable[[], None]]:
+    import torch
+
+    return _newer_settings(torch.backends.mkldnn, "matmul", "conv")
+
+
+def _newer_settings(owner: Any, *names: str) -> list[Callable[[], None]]:
+    """Of ``fp32_precision``, which torch has from 2.9 on."""
+    return [
+        functools.partial(setattr, part, "fp32_precision", part.fp32_precision)
+        for part in _parts(owner, *names)
+    ]
+
+
+def _make_exact(owner: Any, *names: str) -> None:
+    """Nothing rounds that would, because a wider switch says so."""
+    for part in _parts(owner, *names):
+        if part.fp32_precision not in ("none", "ieee"):
+            part.fp32_precision = "ieee"
+
+
+def _parts(owner: Any, *names: str) -> list[Any]:
+    parts = (getattr(owner, name, None) for name in names)
+    return [part for part in parts if hasattr(part, "fp32_precision")]
+
+
+_ROUNDING = {
+    "cuda": _Rounding(_tf32_settings, _allow_tf32),
+    "cpu": _Rounding(_mkldnn_settings, _allow_mkldnn),
+}

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.data.loader import PRECISE_BN, KeyedItems, StepKeys, load, normalized
 from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.evaluation.evaluate import check_clips
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.runtime.distributed import Processes
@@ -73,12 +74,19 @@ def measure_batch_norms(
         dataset: clips as training has them; each is looked at at most once.
         config: batch, seed, precision.
         device: where it is computed.
+
+    Raises:
+        ExportError: this processor computes the network wrongly in that precision.
     """
     batch = min(config.batch_size, len(dataset))
     was_training = model.training
     model.to(device)
+    tried: set[torch.Size] = set()
 
     def forward(clips: Tensor) -> None:
+        if clips.shape not in tried:
+            check_clips(model, clips, config.precision, device)
+            tried.add(clips.shape)
         with autocast(device, config.precision):
             model(normalized(clips.to(device), model.clip_spec))
 

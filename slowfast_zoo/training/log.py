@@ -139,7 +139,7 @@ class Meter:
 
     def _clear(self) -> None:
         # passes, loss, clips, clips with the right class first, with it among five, seconds waiting, seconds
-        self._sums = torch.zeros(7, dtype=torch.float64)
+        self._sums = torch.zeros(7, dtype=torch.float64, device="cpu")
 
     def add(self, loss: float, logits: Tensor, targets: Tensor, data_seconds: float, seconds: float) -> None:
         """Counts one forward pass: logits (B, classes) and targets, which have one axis for single labels."""
@@ -148,7 +148,8 @@ class Meter:
         if targets.ndim == 1:
             best = logits.detach().topk(min(5, logits.shape[1])).indices.cpu() == targets.cpu().unsqueeze(1)
             hits = [float(best[:, :1].sum()), float(best.sum())]
-        self._sums += torch.tensor([1, loss, len(targets), *hits, data_seconds, seconds], dtype=torch.float64)
+        passed = [1, loss, len(targets), *hits, data_seconds, seconds]
+        self._sums += torch.tensor(passed, dtype=torch.float64, device="cpu")
 
     def read(self) -> dict[str, float | int | None]:
         """Values of a log line, under MMAction2's names; times are seconds per forward pass, memory is MB."""

@@ -11,10 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.training.recipe import TrainConfig
 
 _STAGES = 4
 _STAGE = re.compile(r"\.(?:stage)?(\d)\b")
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuses to train weights that aren't float32, in which steps would be lost, or data doesn't come.
+
+    Raises:
+        InputError: says what they are.
+    """
+    dtype = next(model.parameters()).dtype
+    if dtype != torch.float32:
+        name = str(dtype).removeprefix("torch.")
+        raise InputError(
+            f"The weights are {name}, and training keeps them in float32: model.float() makes them so;"
+            " precision='bfloat16' is for the arithmetic."
+        )
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

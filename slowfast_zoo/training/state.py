@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,13 @@ import numpy as np
 import torch
 
 from slowfast_zoo.errors import TrainingError
-from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, hash_file, kind_of, written_whole
+from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, hash_file, kind_of, lacks_locks, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.weights.saved.config import SavedConfig
 from slowfast_zoo.weights.saved.file import fill
+
+_LOGGER = logging.getLogger(__name__)
 
 RESUME, LAST, BEST, LOG = "resume.pt", "last.safetensors", "best.safetensors", "log.jsonl"
 _FORMAT = 3
@@ -96,8 +99,10 @@ def work_directory(path: str | Path, *, resume: bool, lock: str = ".lock") -> It
         raise TrainingError(
             f"Another training is running in {folder}; choose another work directory."
         ) from error
-    except OSError as error:
-        raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
+    except (OSError, NotImplementedError) as error:
+        if not lacks_locks(error):
+            raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
+        _LOGGER.warning("%s is on a file system without locks: let no other training write there.", folder)
     try:
         for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)

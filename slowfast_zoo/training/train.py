@@ -48,7 +48,7 @@ from slowfast_zoo.training.augmentation import augmented, without_effect
 from slowfast_zoo.training.batch_norm import shared_batch_norms, update_batch_norms
 from slowfast_zoo.training.log import Listener, Meter, TrainLog
 from slowfast_zoo.training.loss import loss_of
-from slowfast_zoo.training.optimizer import WeightAverage, make_optimizer
+from slowfast_zoo.training.optimizer import WeightAverage, check_weights, make_optimizer
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, learning_rate
 from slowfast_zoo.training.state import (
@@ -148,6 +148,7 @@ def train(
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)
+        stack.callback(model.set_grad_checkpointing, model._grad_checkpointing)
         if config.thaw_at < 1:
             up_to, norms = model.frozen
             stack.callback(model.freeze, up_to, norms=norms)
@@ -170,7 +171,7 @@ def check_trainable(
 
     Raises:
         InputError: a model without classifier, with layers that its spec doesn't describe, without anything
-            to train or to thaw, or a wrong number of weights.
+            to train or to thaw, whose weights aren't float32, or a wrong number of weights.
         DataError: an empty dataset.
     """
     if model.spec.num_classes == 0:
@@ -178,6 +179,7 @@ def check_trainable(
     check_layers(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Every parameter of the model is frozen; there is nothing to train.")
+    check_weights(model)
     check_thawing(config.thaw_at, model.frozen[0])
     for name, data in (("training", dataset), ("validation", validation)):
         if data is not None and len(data) == 0:
@@ -224,7 +226,7 @@ class _Trainer:
         self.plan = Plan.of(config, len(dataset), group.world)
         self.layout = config.memory_format(group.device)
         model.to(group.device).to(memory_format=self.layout).train()
-        model.set_grad_checkpointing(config.activation_checkpointing)
+        model.set_grad_checkpointing(config.activation_checkpointing or model._grad_checkpointing)
         self.frozen = model.frozen
         self.thaw_step = max(round(config.thaw_at * self.plan.steps), 1)
         if config.thaw_at < 1:  # the optimizer has what learns later, too, and leaves it alone until then
@@ -344,7 +346,7 @@ class _Trainer:
         clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
         boxes = [] if batch.boxes is None else [batch.boxes]
         if self.group.device.type == "cpu":
-            _check_kernels(self.model.spec, clips, self.config.precision, self.layout)
+            check_passes(self.model.spec, clips, self.config.precision, self.layout)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout), *boxes)
         return logits.float()
@@ -547,7 +549,7 @@ def selection_score(metrics: dict[str, float]) -> float:
     return -math.inf if math.isnan(score) else score
 
 
-def _check_kernels(spec: ModelSpec, clips: Tensor, precision: Precision, layout: torch.memory_format) -> None:
+def check_passes(spec: ModelSpec, clips: Tensor, precision: Precision, layout: torch.memory_format) -> None:
     """Refuses what torch computes wrongly on this processor, forwards or backwards; see the two below."""
     if precision == "bfloat16":
         check_gradients_are_right(spec, clips.shape[2])

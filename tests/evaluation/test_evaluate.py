@@ -183,6 +183,16 @@ def test_each_video_is_scored_once_however_it_is_batched(
     assert result.metrics == compute_metrics(np.stack(result.scores), np.array([0, 1, 2, 0, 1]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_in_other_numbers_is_scored_in_them(model: SlowFast, dtype: torch.dtype) -> None:
+    data, other = Videos(2, views=(1,)), copy.deepcopy(model).to(dtype).eval()
+    scores = evaluate(other, data, device="cpu", average="prob").scores
+    for index, found in enumerate(scores):
+        with torch.no_grad():
+            expected = other(data[index][0].to(dtype)).float().softmax(1).mean(0)
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+
+
 def test_unreadable_videos_are_reported_and_not_counted(model: SlowFast) -> None:
     result = evaluate(model, Videos(4, broken=1), workers=1, device="cpu")
     assert result.failed == [("vidéos/1.mp4", "moov atom not found")]

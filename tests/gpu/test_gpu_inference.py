@@ -34,6 +34,23 @@ def assert_same_scores(one: zoo.Prediction, other: zoo.Prediction, bound: float)
     assert scores(one) == pytest.approx(scores(other), abs=bound)
 
 
+def test_a_stream_of_the_callers_own_waits_for_its_frames(cuda: torch.device, videos: list[Path]) -> None:
+    """However busy the default stream is, on which other threads would work."""
+    model = make_model()
+    model.clip_spec = CLIP
+    model = model.to(cuda)
+    expected = [zoo.predict(model, video, views="published") for video in videos]
+    for _ in range(3):
+        with torch.cuda.stream(torch.cuda.Stream(cuda)):
+            torch.cuda.synchronize(cuda)
+            with torch.cuda.stream(torch.cuda.default_stream(cuda)):
+                torch.cuda._sleep(10**9)
+            found = [zoo.predict(model, videos[0], views="published")]
+            found += zoo.predict_many(model, videos[1:], views="published")
+        for one, other in zip(found, expected, strict=True):
+            assert_same_scores(one, other, 1e-5)
+
+
 @pytest.mark.parametrize("size", [(720, 1280), (1080, 1920), (240, 320), (97, 53)], ids=str)
 def test_frames_are_resized_to_the_same_bytes(gpu: torch.device, size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)

@@ -510,6 +510,8 @@ def test_wrong_arguments_are_refused() -> None:
         verify("slowfast_r50_4x16x1")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="Did you mean 'resize'"):
         verify(stages=["resise"])
+    with pytest.raises(InputError, match="No stages are named"):
+        verify(stages=[])
     with pytest.raises(InputError, match="'model' needs a model"):
         verify(stages=["model"])
     with pytest.raises(InputError, match="needs demo_clip="):

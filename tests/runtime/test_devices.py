@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from collections.abc import Generator
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.runtime import distributed
 from slowfast_zoo.runtime.devices import deterministic, is_out_of_memory, to_device
 from slowfast_zoo.runtime.precision import autocast, check_kernels, float32_products
+from slowfast_zoo.video.decoding.video import ahead
 
 CUDA = torch.device("cuda", 0)
 
@@ -24,11 +29,9 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tf32(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """torch's two switches; the real ones stay as they are."""
-    convolutions, products = SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=False)
-    owners = (convolutions, products)
-    monkeypatch.setattr("slowfast_zoo.runtime.precision._tf32_owners", lambda: owners)
+def tf32() -> SimpleNamespace:
+    """torch's two switches, which are there without a GPU as well."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     return SimpleNamespace(now=lambda: (convolutions.allow_tf32, products.allow_tf32))
 
 
@@ -65,7 +68,42 @@ def test_a_process_takes_the_gpu_of_its_rank(
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
     assert distributed.join(given).device == torch.device("cuda", index)
+    assert not chosen, "who is alone keeps the current GPU"
+    for name, value in (("is_initialized", True), ("get_rank", 0), ("get_world_size", 1)):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert distributed.join(given).device == torch.device("cuda", index)
     assert chosen == [torch.device("cuda", index)], "with a number: set_device takes no other"
+
+
+def test_a_group_that_its_owner_has_ended_is_not_ended_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: ended.append(True))
+    for there in (False, True):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda there=there: there)
+        distributed._leave()
+    assert ended == [True]
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_threads_that_read_take_the_callers_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[str, object]] = []
+
+    def take(stream: object) -> None:
+        taken.append((threading.current_thread().name.partition("_")[0], stream))
+
+    def start(index: int) -> Generator[int, None, None]:
+        yield from ahead(lambda item: item + index, range(3))
+
+    monkeypatch.setattr(torch.cuda, "set_stream", take)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    assert list(read_ahead(start(1), 2)) == [1, 2, 3]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda index: f"default {index}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: f"default {index}")
+    assert list(read_ahead(start(1), 2)) == [1, 2, 3] and not taken
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: f"default {index}" if index else "own")
+    assert list(read_ahead(start(1), 2)) == [1, 2, 3]
+    assert set(taken) == {("slowfast-read", "own"), ("frames", "own")}
 
 
 def test_float32_is_float32_inside_and_what_it_was_outside(tf32: SimpleNamespace) -> None:
@@ -120,6 +158,48 @@ def test_the_newer_switch_survives() -> None:
     finally:
         products.fp32_precision = before
         products.allow_tf32 = False
+
+
+WIDE_SWITCHES = """
+import torch
+from slowfast_zoo.runtime.precision import float32_products
+
+def switches():
+    parts = backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul, *cpu_parts
+    return [part.fp32_precision for part in parts]
+
+def level():
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "mixed"
+
+backends = torch.backends
+cpu_parts = backends.mkldnn.matmul, backends.mkldnn.conv
+{setting}
+before = switches(), level()
+with float32_products("float32", torch.device("cuda")):
+    assert set(switches()[:3]) <= {{"none", "ieee"}}, switches()
+    with float32_products("float32", torch.device("cpu")):
+        assert set(switches()) <= {{"none", "ieee"}}, switches()
+assert (switches(), level()) == before, (before, switches(), level())
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has older switches only")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.fp32_precision = 'tf32'",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.set_float32_matmul_precision('high')",
+    ],
+)
+def test_no_wider_switch_rounds_inside_and_each_is_left_as_it_was(setting: str) -> None:
+    script = WIDE_SWITCHES.format(setting=setting)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("precision", ["tf32", "float16"])

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from slowfast_zoo.errors import MissingDependencyError
-from slowfast_zoo.training.log import listening, write_line
+from slowfast_zoo.runtime.distributed import Processes
+from slowfast_zoo.training.log import Meter, listening, write_line
 
 
 def test_lines_are_json_also_where_numbers_are_none(tmp_path: Path) -> None:
@@ -19,6 +21,13 @@ def test_lines_are_json_also_where_numbers_are_none(tmp_path: Path) -> None:
     write_line(tmp_path / "log", "val", {"epoch": 1, "memory": None})
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines == ['{"mode": "train", "loss": 0.123457}', '{"mode": "val", "epoch": 1}']
+
+
+def test_torchs_default_device_has_no_part_in_the_means() -> None:
+    with torch.device("meta"):
+        meter = Meter(Processes(0, 1, torch.device("cpu")))
+        meter.add(0.5, torch.eye(3, device="cpu"), torch.arange(3, device="cpu"), 1.0, 2.0)
+        assert meter.read()["loss"] == 0.5
 
 
 def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import precision
 from slowfast_zoo.runtime.convolutions import Convolution
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.training.finetune.asked import check_model
 from slowfast_zoo.training.state import LAST, RESUME, read_resume
 from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
@@ -266,6 +267,25 @@ def test_numerics_variants_train_the_same(
         torch.testing.assert_close(parameter, plain.get_parameter(name), atol=tolerance, rtol=0, msg=name)
     if "precision" in changes:
         assert not torch.equal(variant.slow.stem.conv.weight, plain.slow.stem.conv.weight), "it had no effect"
+
+
+@pytest.mark.parametrize(("own", "configured"), [(True, False), (False, True)])
+def test_activation_checkpointing_is_the_models_own_or_the_trainings(
+    own: bool, configured: bool, tmp_path: Path
+) -> None:
+    model, seen = make_model(), list[bool]()
+    model.set_grad_checkpointing(own)
+    model.register_forward_hook(lambda *_: seen.append(model._grad_checkpointing))
+    train(model, Clips(), CONFIG.replace(activation_checkpointing=configured), work_dir=tmp_path)
+    assert all(seen) and seen
+    assert model._grad_checkpointing == own
+
+
+def test_weights_in_other_numbers_than_float32_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"weights are bfloat16, and training keeps .*: model\.float\(\)"):
+        train(make_model().bfloat16(), Clips(), CONFIG, work_dir=tmp_path)
+    with pytest.raises(InputError, match="weights are float64"):
+        check_model(make_model().double(), None, None)
 
 
 @pytest.mark.usefixtures("bfloat16_kernels")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,18 @@ def test_a_work_directory_that_can_t_be_used_is_refused(tmp_path: Path) -> None:
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
     with pytest.raises(TrainingError, match="holds a training already"):
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks otherwise")
+def test_a_file_system_without_locks_is_trained_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    train(make_model(), Clips(), CONFIG, work_dir=tmp_path)
+    assert (tmp_path / LAST).is_file() and "without locks: let no other training write there" in caplog.text
 
 
 def test_one_folder_is_for_one_training(tmp_path: Path) -> None:

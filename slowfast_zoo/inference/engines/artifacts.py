@@ -22,6 +22,7 @@ from slowfast_zoo import __version__
 from slowfast_zoo.errors import DownloadError
 from slowfast_zoo.files import is_private, written_whole
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
+from slowfast_zoo.network.structure import is_foreign, structure
 from slowfast_zoo.weights.download.download import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,19 +38,23 @@ def digest(facts: object) -> str:
     return hashlib.sha256(repr((__version__, facts)).encode()).hexdigest()[:32]
 
 
-def fingerprint(module: FoldedNetwork, *facts: object) -> str:
-    """A name for what is compiled from this network under these facts.
+def fingerprint(module: FoldedNetwork, *facts: object, suffix: str = "") -> str | None:
+    """A name for what is compiled from this network under these facts; None where code takes part that isn't
+    torch's or this library's, which no name can stand for.
 
     Args:
-        module: every tensor counts, and the spec, which decides what is done with them.
+        module: every tensor counts, and the spec and the modules, which decide what is done with them.
         facts: whatever else decides the result: shape, the engine's version, threads, the processor.
+        suffix: of the file.
     """
-    own = (__version__, torch.__version__, module.spec, type(module).__name__)
+    if is_foreign(module):
+        return None
+    own = (__version__, torch.__version__, module.spec, structure(module))
     digest = hashlib.sha256(repr((own, facts)).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:32]
+    return f"{digest.hexdigest()[:32]}{suffix}"
 
 
 def engine_folder() -> Path | None:
@@ -89,15 +94,15 @@ def names(suffix: str) -> list[str]:
     return [] if folder is None else [path.name for path in _by_age(folder, suffix)]
 
 
-def load(name: str, *, used: bool = True) -> bytes | None:
+def load(name: str | None, *, used: bool = True) -> bytes | None:
     """A kept artifact; None when there is none, or it is damaged.
 
     Args:
-        name: of the file.
+        name: of the file; None: nothing was kept.
         used: whether this makes it the most recently used one.
     """
     folder = engine_folder()
-    if folder is None:
+    if folder is None or name is None:
         return None
     path = folder / name
     try:
@@ -113,10 +118,10 @@ def load(name: str, *, used: bool = True) -> bytes | None:
     return None
 
 
-def store(name: str, content: bytes) -> None:
-    """Keeps an artifact, whole or not at all; without room for it nothing happens."""
+def store(name: str | None, content: bytes) -> None:
+    """Keeps an artifact, whole or not at all; without a name or room for it nothing happens."""
     folder = engine_folder()
-    if folder is None:
+    if folder is None or name is None:
         return
     try:
         with written_whole(folder / name, keep_links=False) as path, path.open("wb") as file:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.network.heads import RoiHead, head_of
-from slowfast_zoo.network.pathway import Block, Stem
+from slowfast_zoo.network.heads import Acrn, RoiHead, head_of
+from slowfast_zoo.network.pathway import Bottleneck, Lateral, NonLocal, Stem
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, type_of
+from slowfast_zoo.network.structure import is_plain, tensors_used
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision, is_half, to_dtype
 
@@ -53,22 +54,45 @@ def check_model(model: object) -> None:
         raise InputError("The model is on the meta device: load weights first.")
 
 
-def fold_batch_norms(model: SlowFast) -> SlowFast:
-    """A copy in eval mode and float32, each batch norm part of the convolution in front of it.
-
-    The products are made in float64, so that folding costs one rounding of each weight; on the CPU, because
-    not every device has that.
+def as_given(model: SlowFast) -> SlowFast:
+    """A copy in eval mode and float32: what an engine's answers are held to.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.
     """
     check_model(model)
-    folded = copy.deepcopy(model).eval().float().requires_grad_(False)
-    for block in (module for module in list(folded.modules()) if isinstance(module, Block)):
-        for conv, norm in block.conv_norm_pairs():
-            setattr(block, conv, _folded(getattr(block, conv), getattr(block, norm)))
-            setattr(block, norm, nn.Identity())
+    return copy.deepcopy(model).eval().float().requires_grad_(False)
+
+
+def fold_batch_norms(model: SlowFast) -> SlowFast:
+    """A copy in eval mode and float32, each batch norm part of the convolution in front of it.
+
+    What somebody replaced, wrapped, hooked or shares between two places stays as it is. The products are made
+    in float64, so that folding costs one rounding of each weight; on the CPU, because not every device has
+    that.
+
+    Raises:
+        InputError: it is no SlowFast, or has no numbers.
+    """
+    folded = as_given(model)
+    uses = tensors_used(folded)
+    for block in [module for module in folded.modules() if is_plain(module, *_BLOCKS)]:
+        for names in block.conv_norm_pairs():
+            conv, norm = (getattr(block, name) for name in names)
+            if _is_foldable(conv, norm) and uses[id(conv.weight)] == 1:
+                setattr(block, names[0], _folded(conv, norm))
+                setattr(block, names[1], nn.Identity())
     return folded
+
+
+_BLOCKS = (Stem, Bottleneck, NonLocal, Lateral, Acrn)
+
+
+def _is_foldable(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether they are a convolution and a batch norm, whose statistics and scale are there, and no more."""
+    if not (is_plain(conv, nn.Conv3d) and is_plain(norm, nn.BatchNorm3d, nn.SyncBatchNorm)):
+        return False
+    return all(each is not None for each in (norm.running_mean, norm.running_var, norm.weight))
 
 
 class PairedStem(nn.Module):
@@ -105,8 +129,13 @@ class PairedStem(nn.Module):
 
     @staticmethod
     def suits(model: SlowFast) -> bool:
-        """Whether a model's fast stem has few channels, and alpha allows even numbers of frames only."""
-        return model.fast.stem.conv.out_channels <= _HALF_VECTOR and model.spec.alpha % 2 == 0
+        """Whether a model's fast stem is folded and has few channels, and alpha allows even numbers of frames
+        only."""
+        stem = model.fast.stem
+        if not (is_plain(stem, Stem) and is_plain(stem.conv, nn.Conv3d) and is_plain(stem.norm, nn.Identity)):
+            return False
+        few = stem.conv.out_channels <= _HALF_VECTOR and stem.conv.bias is not None
+        return few and model.spec.alpha % 2 == 0
 
 
 def _frames_as_channels(x: Tensor) -> Tensor:
@@ -129,10 +158,14 @@ class OneDnnConv3d(nn.Conv3d):
 
 
 def use_onednn(module: nn.Module) -> None:
-    """Makes every convolution a ``OneDnnConv3d``, in place."""
+    """Makes every convolution that is padded with zeros a ``OneDnnConv3d``, in place."""
     for child in module.modules():
-        if type(child) is nn.Conv3d:
+        if is_plain(child, nn.Conv3d) and _pads_with_zeros(child):
             child.__class__ = OneDnnConv3d
+
+
+def _pads_with_zeros(conv: nn.Conv3d) -> bool:
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 class GatheredConv3d(nn.Module):
@@ -177,7 +210,9 @@ def use_products(module: nn.Module) -> None:
     """Makes every convolution that strides through time, and there alone, a ``GatheredConv3d``, in place."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv3d) and child.stride[0] > 1 and child.kernel_size[1:] == (1, 1):
+            if not (is_plain(child, nn.Conv3d) and _pads_with_zeros(child)) or child.groups > 1:
+                continue
+            if child.stride[0] > 1 and child.kernel_size[1:] == (1, 1):
                 setattr(parent, name, GatheredConv3d(child))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import threading
 import weakref
+import zlib
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import UNANNOUNCED, OptimizedModel, choose, optimize
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.network.structure import structure
 from slowfast_zoo.runtime.precision import Precision, check_precision
 from slowfast_zoo.spec import ModelSpec
 
@@ -80,8 +81,8 @@ def optimized(
     """What ``optimize`` makes of a model, or made of it in an earlier call; None where the model itself does.
 
     The clips of all calls count for what "auto" is, as if they had come in one. An engine is built anew when
-    a weight has changed or "auto" is another one for so many clips, and given up when the model is, or when
-    two others have been asked for since.
+    a weight or a module has changed or "auto" is another one for so many clips, and given up when the model
+    is, or when two others have been asked for since.
 
     Args:
         model, engine, precision, device, clips: as for ``optimize``; of ``clips`` None stands for many.
@@ -129,34 +130,51 @@ def _forget(owner: weakref.ref[SlowFast]) -> None:
 
 
 def _state(model: SlowFast) -> object:
-    """What changes with any weight: versions, which torch counts, and sums of all bits, because ``.data`` and
-    other processes change numbers uncounted."""
+    """What changes with any weight, its place, and what is done with it: versions, which torch counts, and
+    checksums of all bits, because ``.data`` and other processes change numbers uncounted."""
     tensors = [*model.parameters(), *model.buffers()]
     facts = [
         (tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version)
         for tensor in tensors
     ]
     small: list[int] = []
+    elsewhere: list[Tensor] = []
     sums: list[Tensor] = []
     for tensor in tensors:
-        values, size = tensor.detach(), tensor.element_size()
-        if tensor.device.type == "cpu" and tensor.numel() < _SMALL:  # NumPy's calls cost a tenth of torch's
-            small.append(int(values.view(_INTEGERS[size]).numpy().sum(dtype=np.int64)))
+        values = tensor.detach().contiguous()
+        if tensor.numel() >= _SMALL:
+            sums.append(_by_place(values.flatten()))
+        elif tensor.device.type == "cpu":  # NumPy's calls cost a tenth of torch's
+            small.append(zlib.crc32(values.view(_INTEGERS[tensor.element_size()]).numpy().data))
         else:
-            sums.append(_sum_of_bits(values))
+            elsewhere.append(values.flatten().view(torch.uint8))
+    if elsewhere:
+        sums.append(_by_place(torch.cat([each.to(elsewhere[0].device) for each in elsewhere])))
     # All at once, as a GPU is waited for each time.
     large = torch.stack([each.to(sums[0].device) for each in sums]).tolist() if sums else []
-    return model.spec, facts, small, large
+    return model.spec, structure(model), facts, small, large
 
 
-def _sum_of_bits(tensor: Tensor) -> Tensor:
-    """Of a tensor as 64-bit integers, which wrap around; what is left over of them on its own."""
-    flat = tensor.contiguous().flatten()
+def _by_place(flat: Tensor) -> Tensor:
+    """The sum of a vector as 64-bit integers, which wrap around, each weighed by its place.
+
+    It takes little longer than a plain sum: numbers that are a long, odd distance apart are added up, which
+    no exchange of channels or places is, and only these sums are weighed.
+    """
     of_eight = 8 // flat.element_size()
-    whole = len(flat) - len(flat) % of_eight if flat.storage_offset() % of_eight == 0 else 0
-    rest = flat[whole:].view(_INTEGERS[flat.element_size()]).sum()
-    return flat[:whole].view(torch.int64).sum() + rest
+    whole = len(flat) % of_eight == flat.storage_offset() % of_eight == 0
+    numbers = flat.view(torch.int64 if whole else _INTEGERS[flat.element_size()])
+    left: list[Tensor] = []
+    while len(numbers) > _WEIGHED:
+        distance = (len(numbers) // 8 - 1) | 1  # odd
+        left.append(numbers[8 * distance :])
+        numbers = numbers[: 8 * distance].view(8, distance).sum(0)
+    numbers = torch.cat([numbers, *left]).to(torch.int64)
+    # A difference in the upper bits alone would leave the lower ones, and so a product, as they were.
+    numbers = numbers + (numbers >> 32)
+    return (numbers * torch.arange(1, 2 * len(numbers), 2, device=flat.device)).sum()
 
 
 _SMALL = 2**16
+_WEIGHED = 2**13
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -33,7 +33,7 @@ def onnxruntime_session(model: bytes | str) -> Any:
 
 def _build(module: FoldedNetwork, precision: Precision, device: torch.device, shape: Shape) -> Run:
     package = require("onnxruntime", *ONNX_PACKAGES)
-    name = f"{artifacts.fingerprint(module, package.__version__, shape)}.onnx"
+    name = artifacts.fingerprint(module, package.__version__, shape, suffix=".onnx")
     graph = artifacts.load(name)
     if graph is None:
         graph = to_onnx(capture(module, shape)).SerializeToString()

@@ -12,8 +12,9 @@ Which engine "auto" takes:
   timed in 3 % of the time that the job takes, and goes on with the best. Only so is ``compile`` ever chosen.
 
 An engine's first answer for a network, precision and size on a machine is compared with the module's, see
-trial.py. One that "auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and
-eager by the network as torch computes it; any other is refused.
+trial.py; where somebody's own code takes part, with that of a copy of the model as it was given. One that
+"auto" chose and that fails to start or is wrong is replaced by eager, with a warning, and eager by the
+network as torch computes it; any other is refused.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from slowfast_zoo.inference.engines.engine import (
 from slowfast_zoo.inference.engines.folding import (
     FoldedNetwork,
     Maps,
+    as_given,
     check_model,
     fold_batch_norms,
     lower,
@@ -71,6 +73,7 @@ from slowfast_zoo.inference.engines.openvino.int8 import (
 from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip
+from slowfast_zoo.network.structure import hooked, is_foreign
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.machine import resident_bytes
 from slowfast_zoo.runtime.precision import (
@@ -100,6 +103,10 @@ _MANY = 1000
 
 UNANNOUNCED = 100
 """Clips that are expected of a caller who doesn't know how many will come, whatever their size."""
+
+_SHAPES = 8
+"""Sizes of clips whose engines one model keeps, the latest ones: each may hold a copy of the weights."""
+
 _broken: set[str] = set()
 """Engines that are installed and couldn't be imported: "auto" doesn't try again."""
 
@@ -143,8 +150,8 @@ def optimize(
 
     Raises:
         UnknownNameError: no such engine or precision.
-        InputError: it is no SlowFast, the engine, precision and device don't go together, or there are too
-            few clips to calibrate with.
+        InputError: it is no SlowFast or has forward hooks, the engine, precision and device don't go
+            together, or there are too few clips to calibrate with.
         MissingDependencyError: what the engine needs isn't installed.
         ExportError: int8 agrees less than is asked for.
     """
@@ -155,6 +162,7 @@ def optimize(
         )
     check_precision(precision, get_args(EnginePrecision))
     check_model(model)
+    _check_no_hooks(model)
     target = to_device(device) if device is not None else next(model.parameters()).device
     if precision == "int8":
         return _in_int8(model, engine, target, calibration, min_agreement)
@@ -180,9 +188,18 @@ def _in_int8(
     assert calibration is not None
     OPENVINO.refuse(device, "float32")
     folded = fold_batch_norms(model).to(device)
-    network = to_int8(folded, calibration, progress=True)
+    network = to_int8(folded, calibration, given=as_given(model).to(device), progress=True)
     check_agreement(network.agreement, min_agreement)
     return OptimizedModel(model, folded, OPENVINO, "int8", device, replaceable=False, int8=network)
+
+
+def _check_no_hooks(model: SlowFast) -> None:
+    """Refuses hooks, which an engine calls in other places, with other maps, or never."""
+    if (name := hooked(model)) is not None:
+        raise InputError(
+            f"The model has a forward hook{f' at {name!r}' if name else ''}, and engines don't keep to hooks:"
+            " remove it, or let the model itself compute (engine='auto', precision='float32')."
+        )
 
 
 def choose(
@@ -203,9 +220,10 @@ def choose(
 
     Returns:
         its name; None where none pays, so that the model as it is does best. So does one that computes in
-        other numbers than float32 as its owner has chosen.
+        other numbers than float32 as its owner has chosen, or has hooks.
     """
-    if precision == "float32" and next(model.parameters()).dtype != torch.float32:
+    other = next(model.parameters()).dtype != torch.float32 or hooked(model) is not None
+    if precision == "float32" and other:
         return None
     there = {
         engine.name: engine
@@ -296,7 +314,11 @@ class OptimizedModel:
         self.agreement: Agreement | None = None if int8 is None else int8.agreement
         self._int8 = int8
         self.startup_seconds = 0.0
-        self._folded = folded.to(device)  # in float32: what an engine's first answer is compared with
+        self._folded = folded.to(device)
+        self._foreign = is_foreign(model)
+        # In float32: what an engine's first answer is compared with. Where all code is known, folding changes
+        # nothing, and a second copy of the weights is saved.
+        self._module = as_given(model).to(device) if self._foreign else self._folded
         self._replaceable = replaceable
         self._runs: dict[Shape, Run] = {}
         self._starts: dict[Shape, Measured] = {}
@@ -327,7 +349,7 @@ class OptimizedModel:
                 run = self._run_for((channels, frames, height, width), clip)
             boxes = None if boxes is None else boxes.to(self.device, torch.float32)
             with float32_products(self.precision, self.device):  # which the start may have changed
-                return run(clip) if boxes is None else with_head(run, self._folded)(clip, boxes)
+                return run(clip) if boxes is None else with_head(run, self._module)(clip, boxes)
 
     def expect(self, clips: int | None) -> None:
         """Announces how many clips will come: where "auto" chose the engine and the job is long, the next
@@ -357,8 +379,11 @@ class OptimizedModel:
 
     def _run_for(self, shape: Shape, clips: Tensor) -> Run:
         with self._lock:
-            if shape not in self._runs:
-                self._runs[shape] = self._started(shape)
+            there = shape in self._runs
+            self._runs[shape] = self._runs.pop(shape) if there else self._started(shape)  # the latest last
+            for old in list(self._runs)[:-_SHAPES]:
+                for kept in (self._runs, self._starts, self._weighed):
+                    kept.pop(old, None)
             if self._replaceable and self._expected > self._weighed.get(shape, _MANY - 1):
                 self._weighed[shape] = self._expected
                 self._weigh(shape, clips)
@@ -398,7 +423,8 @@ class OptimizedModel:
             idle_bytes=self._idle_bytes,
             memory=functools.partial(_memory_of, self.device),
         )
-        if found != known and self._runs[shape](clips).isfinite().all():  # damaged weights are no measure
+        # Of damaged weights, or of other people's modules, it is no measure of the network.
+        if not self._foreign and found != known and self._runs[shape](clips).isfinite().all():
             case.keep(found)
         there = {name: each for name, each in found.items() if name in self._others() or name == self.engine}
         name = best(there, self._expected) or self.engine
@@ -424,7 +450,7 @@ class OptimizedModel:
             return self._int8.run(shape)
         assert self.precision != "int8"
         if name == MODULE:
-            return self._folded if self.spec.roi is None else Maps(self._folded)
+            return self._module if self.spec.roi is None else Maps(self._module)
         engine = ENGINES[name]
         lowered = lower(self._folded, self.precision, paired=onednn_is_fast(self.device))
         network: FoldedNetwork = lowered if self.spec.roi is None else Maps(lowered)
@@ -432,7 +458,7 @@ class OptimizedModel:
             use_products(network)
             check_half_precision(network, (1, *shape), self.precision)
         run = engine.build(network, self.precision, self.device, shape)
-        prove(engine, with_head(run, self._folded), self._folded, self.precision, self.device, shape)
+        prove(engine, with_head(run, self._module), self._module, self.precision, self.device, shape)
         return run
 
     def _attempt(self, shape: Shape) -> Run | None:

@@ -36,7 +36,8 @@ def prove(
     Args:
         engine: which it is.
         answer: what the engine, built for this network and shape, gives.
-        module: the network in float32 and eval mode on the device.
+        module: the network in float32 and eval mode on the device; where code takes part that isn't torch's
+            or this library's, as it was given, and the proof isn't kept.
         precision: what the engine computes in.
         device: where.
         shape: (C, T, H, W) of a clip.
@@ -46,7 +47,7 @@ def prove(
             module gives none.
     """
     facts = (precision, shape, str(device), *kernel_facts(device), versions(*engine.packages))
-    name = f"{artifacts.fingerprint(module, engine.name, *facts)}.proven"
+    name = artifacts.fingerprint(module, engine.name, *facts, suffix=".proven")
     generator = torch.Generator().manual_seed(_SEED)
     clip = torch.randn((1, *shape), generator=generator, dtype=torch.float32, device="cpu")
     inputs = [each.to(device) for each in (clip, *example_boxes(module.spec, shape))]

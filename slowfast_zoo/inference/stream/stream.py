@@ -33,6 +33,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, frames_on
 from slowfast_zoo.inference.stream.arrived import Arrived, Walk
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import ClipPlan, Views, pipeline_for, plan_clips, view_counts
@@ -269,7 +270,7 @@ class Stream:
         arrival = arrived.arrival_of(window.frames.stop - 1)
         self._windows += 1
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="slowfast-stream", daemon=True)
+            self._thread = _thread_of(self._work)
             self._thread.start()
             atexit.register(self._end, _EXIT_SECONDS)
         with self._changed:
@@ -378,3 +379,14 @@ def _checked_moment(seconds: float) -> float:
     if not is_number(seconds):
         raise InputError(f"A frame's time is {seconds!r}; accepted: seconds, a finite number.")
     return float(seconds)
+
+
+def _thread_of(work: Callable[[], None]) -> threading.Thread:
+    """A thread for it, on the CUDA streams of this one."""
+    take_streams = gpu_streams()
+
+    def run() -> None:
+        take_streams()
+        work()
+
+    return threading.Thread(target=run, name="slowfast-stream", daemon=True)

@@ -20,6 +20,7 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.verify.report import Check
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
+from slowfast_zoo.runtime.precision import float32_products
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.weights.catalog import get_weights
 
@@ -83,7 +84,7 @@ def demo_checks(model: SlowFast | None, path: str | Path, device: torch.device) 
         twin = eval_twin(_the_model(model), device)
         for first, expected in WINDOWS:
             clip = transform(video.frames(range(first, first + CLIP_SPEC.num_frames)))
-            with torch.inference_mode():
+            with torch.inference_mode(), float32_products("float32", device):
                 scores = twin(clip[None].to(device)).float().softmax(dim=1)[0].cpu()
             yield _check(first, scores, expected)
 

@@ -177,6 +177,8 @@ def _wanted(stages: Sequence[str] | None, model: SlowFast | None, demo_clip: str
     if stages is None:
         return possible
     stages = [stages] if isinstance(stages, str) else stages
+    if not stages:
+        raise InputError(f"No stages are named; the stages are: {quoted(STAGES)}, or None for all of them.")
     for stage in stages:
         if stage not in STAGES:
             hint = did_you_mean(str(stage), STAGES)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
+from slowfast_zoo.training.optimizer import check_weights
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.train import check_thawing
 from slowfast_zoo.video.clips import Views, view_counts
@@ -24,6 +25,7 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
     """
     if not isinstance(model, SlowFast):
         raise InputError(f"finetune takes a SlowFast model, got {type_of(model)}.")
+    check_weights(model)
     if model.spec.roi is not None:
         raise InputError(
             "finetune learns from labels of clips, and this model scores persons: train (slowfast-zoo train"

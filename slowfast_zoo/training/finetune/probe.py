@@ -38,7 +38,7 @@ class ProbeFeatures(NamedTuple):
 
 def subset(data: ProbeFeatures, places: Sequence[int]) -> ProbeFeatures:
     """Some rows of the features."""
-    rows = torch.as_tensor([*places], dtype=torch.long)
+    rows = torch.as_tensor([*places], dtype=torch.long, device="cpu")
     return ProbeFeatures(data.features[rows], data.targets[rows], [data.indices[place] for place in places])
 
 
@@ -137,8 +137,10 @@ def fit_classifier(
 
 
 def _solve(inputs: Tensor, targets: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
-    weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    weight, bias = (
+        torch.zeros(shape, dtype=torch.float64, device="cpu", requires_grad=True)
+        for shape in ((classes, inputs.shape[1]), (classes,))
+    )
     chances = None
     if targets.ndim == 1:
         counts = np.bincount(targets.numpy(), minlength=classes)

@@ -35,6 +35,7 @@ from slowfast_zoo.training.log import Listener
 from slowfast_zoo.training.memory import train_within_memory
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import RESUME
+from slowfast_zoo.training.train import check_passes
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.weights.saved.config import after_training
 
@@ -220,7 +221,7 @@ class Workshop:
         busy = (time.process_time() - busy) / count * step
         model.to(self.device).to(memory_format=config.memory_format(self.device)).train()
         timed = Halving(functools.partial(_pass_seconds, model, config), count)
-        clips_drawn = torch.stack([torch.as_tensor(clip) for clip in drawn]).to(self.device)
+        clips_drawn = torch.stack([torch.as_tensor(clip, device="cpu") for clip in drawn]).to(self.device)
         times = [float(timed(clips_drawn).sum()) / count * step for _ in range(_TIMED_STEPS)]
         shared = usable_cpus() if self.device.type == "cpu" else None
         found = with_reading(min(times), reading, busy, config.workers, shared)
@@ -233,16 +234,17 @@ def looks_before(recipe: FinetuneRecipe) -> int:
 
 
 def _pass_seconds(model: SlowFast, config: TrainConfig, clips: Tensor) -> Tensor:
-    """Seconds of both passes of so many clips, float (1,)."""
+    """Seconds of both passes of so many clips, float (1,); as for training, refused where they are wrong."""
+    layout = config.memory_format(clips.device)
+    if clips.device.type == "cpu":
+        check_passes(model.spec, clips, config.precision, layout)
     began = time.perf_counter()
     with autocast(clips.device, config.precision):
-        loss = (
-            model(clips.contiguous(memory_format=config.memory_format(clips.device))).float().square().mean()
-        )
+        loss = model(clips.contiguous(memory_format=layout)).float().square().mean()
     loss.backward()  # type: ignore[no-untyped-call]
     if clips.device.type == "cuda":
         torch.cuda.synchronize(clips.device)
-    return torch.tensor([time.perf_counter() - began])
+    return torch.tensor([time.perf_counter() - began], device="cpu")
 
 
 def with_reading(network: float, reading: float, busy: float, workers: int, shared: int | None) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import FrameCountError, InputError
+from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.sampling import is_number
 
@@ -327,7 +328,7 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], pixels: int = 0
     """
     most = max(2, min(_AHEAD, _AHEAD_PIXELS // max(pixels, 1)))
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="frames") as pool:
+    with ThreadPoolExecutor(_WORKERS, "frames", gpu_streams()) as pool:
         for item in items:
             pending.append(pool.submit(work, item))
             if len(pending) == most:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slowfast_zoo import SlowFast, optimize, predict
 from slowfast_zoo.inference.engines import kept
+from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.twin import eval_twin
@@ -95,8 +96,23 @@ def by_assignment(model: SlowFast) -> None:
     by_data(model)
 
 
+def by_exchange(model: SlowFast) -> None:
+    for tensor in (model.classifier.weight.data, model.classifier.bias.data):
+        tensor[:] = tensor.flip(0).clone()
+
+
 @pytest.mark.parametrize(
-    "change", [by_training, by_data, by_memory, by_statistics, by_loading, by_another_head, by_assignment]
+    "change",
+    [
+        by_training,
+        by_data,
+        by_memory,
+        by_statistics,
+        by_loading,
+        by_another_head,
+        by_assignment,
+        by_exchange,
+    ],
 )
 def test_changed_weights_are_noticed(change: object) -> None:
     model = make_model()
@@ -128,10 +144,30 @@ def test_an_engine_of_a_model_that_changes_while_it_is_built_is_not_found_again(
 
 def test_a_weight_that_is_small_changes_the_state() -> None:
     model = make_model()
-    for change in (by_data, by_memory, by_statistics):
+    for change in (by_data, by_memory, by_statistics, by_exchange):
         before = named(model)
         change(model)
         assert named(model) is not before, change.__name__
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_checksum_of_a_large_weight_changes_with_every_place(dtype: torch.dtype, first: int) -> None:
+    """Also where numbers differ in their upper bits alone."""
+    for weight in (torch.randn(520, 129, 3).to(dtype), torch.ones(520, 129, 3, dtype=dtype)):
+        weight.view(-1)[:1000:2] = 2
+        numbers = torch.cat([weight.new_zeros(first), weight.flatten()])[first:]
+        seen = {int(kept._by_place(numbers))}
+        others = [weight.flip(dim) for dim in range(3)]
+        for one, other in ((0, 1), (1, 2), (1, 600), (3, 7777), (77, 150_003), (999, 201_239)):
+            others.append(weight.clone())
+            others[-1].view(-1)[[one, other]] = weight.view(-1)[[other, one]]
+        changed = [each for each in others if not torch.equal(each, weight)]
+        assert len(changed) > 3
+        for each in changed:
+            numbers[:] = each.flatten()
+            seen.add(int(kept._by_place(numbers)))
+        assert len(seen) == 1 + len(changed)
 
 
 def test_engines_go_with_their_model_and_the_oldest_for_a_third(
@@ -145,6 +181,19 @@ def test_engines_go_with_their_model_and_the_oldest_for_a_third(
     del model, models[2]
     gc.collect()
     assert [engine() is None for engine in built] == [True, False, True]
+
+
+def test_engines_of_the_latest_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize_module, "_SHAPES", 2)
+    fast, model = optimize(make_model(), "eager"), make_model()
+    runs: dict[int, weakref.ref[object]] = {}
+    for width in (32, 48, 32, 64):
+        clip = torch.randn(1, 3, 8, 32, width)
+        with torch.no_grad():
+            assert torch.allclose(fast(clip), model(clip), atol=1e-3)
+        runs.setdefault(width, weakref.ref(fast._runs[3, 8, 32, width]))
+    gc.collect()
+    assert [runs[width]() is None for width in (32, 48, 64)] == [False, True, False]
 
 
 def test_auto_counts_the_clips_of_all_calls(built: list[object]) -> None:

@@ -21,12 +21,22 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import PRECISE_BN, ItemKey, KeyedItems, normalized
-from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, TrainingError, UnknownNameError
+from slowfast_zoo.errors import (
+    DataError,
+    ExportError,
+    InputError,
+    SlowFastZooError,
+    TrainingError,
+    UnknownNameError,
+)
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
+from slowfast_zoo.inference.engines import trial
 from slowfast_zoo.inference.predict import predict
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
+from slowfast_zoo.training import train as train_module
 from slowfast_zoo.training.batch_norm import measure_batch_norms
+from slowfast_zoo.training.finetune import trials
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, _told_start, finetune
 from slowfast_zoo.training.finetune.probe import (
@@ -194,6 +204,24 @@ def test_learning_from_scratch_lets_norms_learn(few: Path, tmp_path: Path) -> No
     assert not torch.equal(model.slow.stem.norm.running_mean, before)
 
 
+@pytest.mark.usefixtures("bfloat16_kernels")
+def test_half_precision_is_tried_before_norms_are_measured_and_steps_are_timed(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this processor computes it wrongly, it may damage the memory of the process."""
+    model, config = make_model(), SETTINGS.replace(precision="bfloat16")
+    dataset = VideoDataset(read_annotations(clips), CLIP_SPEC, train=True)
+    monkeypatch.setattr(
+        trial, "try_convolutions", lambda asked, *_, **__: dict.fromkeys(asked, "it ends the process")
+    )
+    monkeypatch.setattr(train_module, "check_gradients_are_right", lambda *_: None)
+    with pytest.raises(ExportError, match="bfloat16 is refused"):
+        measure_batch_norms(model, dataset, config, torch.device("cpu"))
+    shape = (1, 3, CLIP_SPEC.num_frames, 32, 32)
+    with pytest.raises(TrainingError, match="bfloat16"):
+        trials._pass_seconds(model, config, torch.zeros(shape))
+
+
 def test_measured_norms_have_the_statistics_of_the_training_clips(clips: Path) -> None:
     model = make_model().eval()
     dataset = VideoDataset(read_annotations(clips), CLIP_SPEC.replace(smallest_area=1, flip=0), train=True)
@@ -258,7 +286,8 @@ def test_fitted_classifier_is_the_penalized_optimum() -> None:
     targets = torch.arange(30) % 3
     features = centers[targets] + torch.randn(30, model.num_features)
     data = ProbeFeatures(features, targets, list(range(30)))
-    penalty = fit_classifier(model, data, data)
+    with torch.device("meta"):  # torch's default device has no part in it
+        penalty = fit_classifier(model, data, data)
     weight, bias = model.classifier.weight.double(), model.classifier.bias.double()
     scale = (features.double() - features.double().mean(0)).square().mean().sqrt()
     scaled = (weight * scale).detach().requires_grad_()

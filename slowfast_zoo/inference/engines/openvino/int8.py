@@ -34,7 +34,7 @@ from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_se
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import processor_features
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.runtime.precision import float32_products
+from slowfast_zoo.runtime.precision import TOLERANCES, float32_products
 from slowfast_zoo.runtime.progress import shown
 
 if TYPE_CHECKING:
@@ -159,18 +159,21 @@ def int8_settings() -> dict[str, Any]:
 
 
 @float32_products("float32", torch.device("cpu"))
-def to_int8(folded: SlowFast, source: CalibrationSource, *, progress: bool = False) -> Int8Network:
+def to_int8(
+    folded: SlowFast, source: CalibrationSource, *, given: SlowFast | None = None, progress: bool = False
+) -> Int8Network:
     """An int8 network, or the one kept from an earlier call with the same weights and videos.
 
     Args:
         folded: the network in float32, batch norms folded, on the CPU.
         source: videos or clips, as ``calibration_of`` takes them.
+        given: the network that was folded, ``as_given``, whose answer to a clip float32 is held to.
         progress: show how far it is.
 
     Raises:
         InputError: too few clips, or a network for boxes or without classes.
         MissingDependencyError: NNCF or OpenVINO isn't installed.
-        ExportError: the network can't be converted, or gives no numbers.
+        ExportError: the network can't be converted, gives no numbers, or other ones in OpenVINO's float32.
     """
     if folded.spec.roi is not None:
         raise InputError("This network takes boxes, which int8 doesn't yet: take float32 or bfloat16.")
@@ -184,10 +187,10 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, progress: bool = Fal
     shape = calibration.shape
     versions = (require("nncf").__version__, require("openvino").__version__)
     facts = ("int8", *versions, shape, calibration.identity, _weight_bits(), int8_settings())
-    name = None if calibration.identity is None else f"{artifacts.fingerprint(folded, *facts)}.int8"
+    name = None if calibration.identity is None else artifacts.fingerprint(folded, *facts, suffix=".int8")
     if name is not None and (kept := _load(name)) is not None:
         return Int8Network(*kept, name)
-    graph, agreement = _made(folded, calibration, shape, progress)
+    graph, agreement = _made(given or folded, folded, calibration, shape, progress)
     _store(name, graph, agreement)
     return Int8Network(graph, shape, agreement, name)
 
@@ -216,13 +219,23 @@ def _weight_bits() -> int:
     return 8 if vnni or not x86 else 7
 
 
-def _made(folded: SlowFast, calibration: Calibration, shape: Shape, progress: bool) -> tuple[Any, Agreement]:
+def _made(
+    given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Shape, progress: bool
+) -> tuple[Any, Agreement]:
     clips = calibration.unseen()  # too few are refused before what takes minutes
+    first = calibration.seen[0]()
     with torch.inference_mode():
-        _check_numbers(folded(calibration.seen[0]()))  # OpenVINO would hide what the weights lack
+        expected = given(first)
+    _check_numbers(expected)  # OpenVINO would hide what the weights lack
     network = lower(folded, "float32")
     plain = to_openvino(capture(network, shape), shape, batch=1)
     reference = compiled(openvino_settings("float32"), None, lambda: plain)
+    difference = float((reference(first) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    if not difference <= TOLERANCES["float32"]:
+        raise ExportError(
+            f"int8 is refused: OpenVINO in float32, which judges it, is off by {difference:.1e} of the"
+            f" model's largest logit, accepted {TOLERANCES['float32']:.0e}; take engine='eager' and float32."
+        )
     before = time.perf_counter()
     graph = _quantized(plain, calibration)
     _LOGGER.info("Quantized with %d clips in %.0f s.", len(calibration.seen), time.perf_counter() - before)

@@ -56,8 +56,16 @@ def traced_copy(module: nn.Module) -> fx.GraphModule:
     """A copy with code of its own, because torch.compile counts and limits recompilations by code object.
 
     Clips have been checked when they get there, so the check stays out.
+
+    Raises:
+        ExportError: code that looks at numbers, or at what only is known when clips come.
     """
-    traced = fx.symbolic_trace(module)
+    try:
+        traced = fx.symbolic_trace(module)
+    except fx.proxy.TraceError as error:
+        raise ExportError(
+            f"engine='compile' can't trace this model ({error}): take engine='openvino' or 'eager'."
+        ) from error
     for node in traced.graph.nodes:
         if node.target is check_clip:
             traced.graph.erase_node(node)

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from slowfast_zoo.network.structure import is_plain
+
 _LOGGER = logging.getLogger(__name__)
 
 G = (
@@ -92,7 +94,7 @@ def use_winograd(network: fx.GraphModule, frames: int) -> None:
         return
     for node in list(network.graph.nodes):
         conv, relu = _called(network, node), _behind(network, node)
-        if not (isinstance(conv, nn.Conv3d) and _suits(conv, frames)):
+        if not (is_plain(conv, nn.Conv3d) and _suits(conv, frames)):
             continue
         if isinstance(_called(network, relu), nn.ReLU):
             network.add_submodule(str(node.target), Winograd(conv))
@@ -186,11 +188,12 @@ def _behind(network: fx.GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _suits(conv: nn.Conv3d, frames: int) -> bool:
-    """Whether a convolution has three neighboring taps, stride 1, and enough channels and frames."""
+    """Whether a convolution has a bias, three neighboring taps, stride 1, and enough channels and frames."""
     taps = conv.kernel_size == (1, 3, 3) or (conv.kernel_size == (3, 1, 1) and frames >= TILE)
     channels = (conv.in_channels, conv.out_channels)
     wide = min(channels) >= _WIDE and not any(number % _LANES for number in channels)
-    return taps and wide and conv.stride == conv.dilation == (1, 1, 1)
+    ordinary = conv.bias is not None and conv.padding_mode == "zeros" and conv.groups == 1
+    return ordinary and taps and wide and conv.stride == conv.dilation == (1, 1, 1)
 
 
 def _places(x: Tensor) -> list[int]:

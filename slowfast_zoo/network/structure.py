@@ -1,0 +1,99 @@
+"""What decides a network's answers beside its tensors: the code and the settings of its modules."""
+
+from __future__ import annotations
+
+import collections
+from typing import TypeGuard, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+_UNSEEN = {
+    *vars(nn.Module()),
+    "_compiled_call_impl",
+    # of batch norms and of SlowFast
+    *("momentum", "spec", "clip_spec", "provenance", "_labels"),
+    *("_grad_checkpointing", "_frozen_up_to", "_norms_frozen"),
+}
+"""Attributes of modules that change no answer in eval mode, or are seen apart, as tensors are."""
+
+_VALUES = (type(None), bool, int, float, str, torch.dtype)
+
+
+def structure(network: nn.Module) -> tuple[object, ...]:
+    """Each module's place, class, hooks and settings: what compares equal gives equal answers with equal
+    tensors in eval mode, as far as Python tells. It takes some milliseconds."""
+    return tuple(
+        (name, type(module), *_hooks(module), *_settings(module))
+        for name, module in network.named_modules(remove_duplicate=False)
+    )
+
+
+def is_foreign(network: nn.Module) -> bool:
+    """Whether code takes part that is neither torch's nor this library's, so that nobody knows what it does
+    with a tensor or whether it is the same in another process."""
+    return any(
+        not type(module).__module__.startswith(("torch.nn.", "slowfast_zoo."))
+        or _has_object(_settings(module))
+        for module in network.modules()
+    )
+
+
+def hooked(network: nn.Module) -> str | None:
+    """The first module with a forward hook, which only torch calls; "" is the network itself. None: none."""
+    return next((name for name, module in network.named_modules() if _hooks(module)), None)
+
+
+def is_plain(module: object, *kinds: type[_Module]) -> TypeGuard[_Module]:
+    """Whether calling a module is what its class says and nothing else: no adapter, no hook.
+
+    Args:
+        module: what may have been wrapped, replaced or hooked.
+        kinds: the classes that it may be of; a class that derives from one is another.
+    """
+    if not isinstance(module, nn.Module) or type(module) not in kinds or "forward" in vars(module):
+        return False
+    return not (_hooks(module) or module._backward_hooks or module._backward_pre_hooks)
+
+
+def tensors_used(network: nn.Module) -> collections.Counter[int]:
+    """How many places of a network hold each parameter, by its ``id``."""
+    return collections.Counter(
+        id(value)
+        for _, module in network.named_modules(remove_duplicate=False)
+        for value in module._parameters.values()
+    )
+
+
+class _Object(tuple[object, ...]):
+    """Stands for a setting that is no plain value: its class, its ``id`` and, of a tensor, its version."""
+
+
+def _hooks(module: nn.Module) -> tuple[int, ...]:
+    return (*module._forward_pre_hooks, *module._forward_hooks)
+
+
+def _settings(module: nn.Module) -> tuple[object, ...]:
+    """The attributes that a module's class or its owner gave it, with their names."""
+    return tuple(
+        (name, value if type(value) in _VALUES else _frozen(value))
+        for name, value in vars(module).items()
+        if name not in _UNSEEN
+    )
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, _VALUES):
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return tuple((_frozen(key), _frozen(each)) for key, each in value.items())
+    counted = isinstance(value, Tensor) and not value.is_inference()
+    return _Object((type(value), id(value), value._version if counted else 0))  # type: ignore[attr-defined]
+
+
+def _has_object(value: object) -> bool:
+    return isinstance(value, _Object) or (isinstance(value, tuple) and any(map(_has_object, value)))
