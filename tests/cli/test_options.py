@@ -60,6 +60,19 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
         assert spellings["model"].opts == ["--model"]
 
 
+@each_command
+def test_what_is_required_is_asked_for(name: str, command: click.Command) -> None:
+    for parameter in filter(lambda each: each.required, command.params):
+        with pytest.raises(click.MissingParameter):
+            parameter.handle_parse_result(click.Context(command, info_name=name), {}, [])
+
+
+@pytest.mark.parametrize("arguments", [("test", "clips"), ("finetune", "clips", "--from-scratch")])
+def test_without_a_model_it_is_asked_for(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and "Missing option '--model'" in result.stderr
+
+
 def test_a_tilde_that_no_shell_saw_is_the_users_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
