@@ -65,7 +65,8 @@ grid = opt.bundle(
             type=opt.choice(LastWindow),
             default="move_back",
             show_default=True,
-            help="What becomes of the window that reaches beyond the end.",
+            help="What becomes of the window that begins before the end and reaches beyond it; where --hop is"
+            " longer than a window, there may be none.",
         ),
     },
 )
