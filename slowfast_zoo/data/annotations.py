@@ -308,7 +308,10 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
     Raises:
         DataError: a label that isn't among the classes, or that could be a name as well as a number.
     """
-    first_at = {text: sample.where for sample in reversed(listing.samples) for text in sample.written}
+    first_at: dict[str, str] = {}
+    for sample in listing.samples:
+        for text in sample.written:
+            first_at.setdefault(text, sample.where)
     numeric = not listing.named and all(text.isascii() and text.isdigit() for text in first_at)
     if not numeric:
         for text, where in first_at.items():
@@ -339,8 +342,8 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
                 also = " Labels are numbers, or names; not both." if numeric else ""
                 raise DataError(
                     f"{where}: '{text:.80}' is none of the {count} classes.{did_you_mean(text, known)}{also}"
-                    " A label map (labels, --labels) says which there are; without one, names in a list name"
-                    " themselves."
+                    " A label map (labels, --labels, train's --recipe-labels) says which there are; without"
+                    " one, names in a list name themselves."
                 )
     samples = tuple(
         dataclasses.replace(sample, labels=tuple(known[text] for text in sample.written), written=())
@@ -370,7 +373,7 @@ def several_classes(annotations: Annotations) -> str:
 def _check_spellings(first_at: dict[str, str]) -> None:
     """Refuses names that are one label in two spellings, such as "Long jump" and "long_jump"."""
     seen: dict[str, str] = {}
-    for name, where in reversed(first_at.items()):
+    for name, where in first_at.items():
         key = f"{int(name)}" if _is_number(name) else spelling(name)
         if (other := seen.setdefault(key, name)) != name:
             raise DataError(
