@@ -375,6 +375,25 @@ def check_absent(*paths: Path, overwrite: bool) -> None:
         raise InputError(f"'{there}' exists; give --overwrite to write over it, or another name.")
 
 
+def check_ending(path: Path | None, form: str | None, endings: Mapping[Any, str]) -> None:
+    """Refuses a file whose ending stands for another format than the one that was named.
+
+    Args:
+        path: the file; None: standard output.
+        form: what ``--format`` says.
+        endings: of each format.
+
+    Raises:
+        InputError: says both.
+    """
+    own = endings.get(form or "")
+    if path is not None and own is not None and path.suffix.lower() in {*endings.values()} - {own}:
+        raise InputError(
+            f"'{path}' ends in {path.suffix}, and --format is {form}: leave out --format, or end the file in"
+            f" {own}."
+        )
+
+
 def check_writable(path: Path) -> None:
     """Refuses a file that can't be written, before the work whose result goes there.
 

@@ -103,6 +103,25 @@ def test_frames_are_a_video_by_their_folder_or_their_pattern(saved: Path, tmp_pa
     assert result.exit_code == 1 and "x.txt' holds no table, which is only printed: give" in result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "form", "ending"),
+    [
+        ("predict", "o.csv", "json", ".json"),
+        ("predict", "o.JSON", "jsonl", ".jsonl"),
+        ("timeline", "o.srt", "csv", ".csv"),
+        ("timeline", "o.csv", "activitynet", ".json"),
+        ("detect", "o.csv", "jsonl", ".jsonl"),
+        ("detect", "o.jsonl", "csv", ".csv"),
+    ],
+)
+def test_a_format_that_isnt_the_endings_is_refused(
+    videos: Path, tmp_path: Path, command: str, name: str, form: str, ending: str
+) -> None:
+    result = invoke(command, videos / "a.mkv", "--out", tmp_path / name, "--format", form)
+    assert result.exit_code == 1 and not (tmp_path / name).exists()
+    assert f"--format is {form}: leave out --format, or end the file in {ending}." in result.stderr
+
+
 @pytest.mark.parametrize("command", ["predict", "timeline", "detect", "render", "watch"])
 def test_what_this_machine_lacks_is_said_before_a_download(
     videos: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch

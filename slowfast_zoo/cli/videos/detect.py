@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import click
 
@@ -126,6 +126,7 @@ def detect_command(
     from slowfast_zoo.inference.detect.detectors import detector_for
     from slowfast_zoo.runtime.devices import to_device
 
+    opt.check_ending(out, form, {name: f".{name}" for name in get_args(DetectionFormat)})
     chosen = _Persons.checked(persons)
     earlier = {"boxes_sha256": ""}
     if persons["detector"]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _ENDLESS = ("csv", "jsonl")
 """Formats in which one video's lines may follow another's."""
 
+_ENDINGS = {form: ending for ending, form in SUFFIXES.items()} | {"activitynet": ".json"}
+
 LEDGER = "timelines.jsonl"
 """Says of a folder of timelines which video each file belongs to, how it was made, and what failed."""
 
@@ -147,6 +149,7 @@ def timeline_command(
         target = _folder(out, form, resume, settings, videos, found.sources)
         found = videos.left(target.known)
     else:
+        opt.check_ending(out, form, _ENDINGS)
         target, found = _File(videos.file(out), form, count=found.total), found.part(videos.shard)
         click.get_current_context().find_root().obj = None  # after Ctrl-C there is nothing to go on with
         if resume and out is None:
@@ -227,7 +230,7 @@ class _Folder(_File):
     def path_of(self, source: Any) -> Path:
         """Named as the video; by its hash too where another video's file has the name."""
         assert self.path and self.form
-        suffix = next((ending for ending, form in SUFFIXES.items() if form == self.form), ".json")
+        suffix = _ENDINGS[self.form]
         stem = stem_of(source)
         taken = stem in self._common or (self.path / f"{stem}{suffix}").exists()
         return self.path / f"{stem_of(source, hashed=taken)}{suffix}"
