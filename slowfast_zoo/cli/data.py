@@ -11,7 +11,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
+from slowfast_zoo.cli.options import NEW_FOLDER, check_absent, command, echo, echo_report
 from slowfast_zoo.cli.persons import refuse
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.files import expanded, kind_of
@@ -101,7 +101,7 @@ def check_command(
 
 @command("split", "split clips/ lists/ --val 0.2 --group-by folder")
 @click.argument("data")
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=NEW_FOLDER)
 @click.option("--val", type=float, default=0.2, show_default=True, help="Part of the clips to validate with.")
 @opt.group_by
 @opt.count("--seed", 0, "Decides ties.", least=0)
@@ -141,7 +141,7 @@ def split_command(
 
 @command("cache", "cache train.csv cached/ --short-side 256")
 @click.argument("data")
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=NEW_FOLDER)
 @opt.count("--short-side", 256, "In pixels.", least=16)
 @click.option("--decoded", is_flag=True, help="Store frames (.npy) instead of videos: large, no decoding.")
 @click.option("--quality", type=click.IntRange(0, 51), default=18, show_default=True, help="CRF of H.264.")

@@ -37,10 +37,28 @@ class PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
+class NewFolderType(PathType):
+    """A folder to write to; what would be named as a file, such as film.npz, has to be there already."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as ``click.Path`` has it."""
+        path = Path(super().convert(value, param, ctx))
+        if path.suffix.lower() in _FILE_ENDINGS and not path.is_dir():
+            self.fail(
+                f"'{path}' is named as a file, and a folder is written: leave out {path.suffix}.", param, ctx
+            )
+        return path
+
+
+_FILE_ENDINGS = (
+    *(".npz", ".npy", ".pt", ".pth", ".pyth", ".pkl", ".safetensors", ".onnx"),
+    *(".csv", ".json", ".jsonl", ".txt"),
+)
 PATH = PathType(path_type=Path)
 NEW_FILE = PathType(path_type=Path, dir_okay=False)
 FILE = PathType(path_type=Path, dir_okay=False, exists=True)
 FOLDER = PathType(path_type=Path, file_okay=False)
+NEW_FOLDER = NewFolderType(path_type=Path, file_okay=False)
 
 
 def echo(text: object, *, err: bool = False) -> None:

@@ -88,6 +88,28 @@ def test_a_tilde_that_no_shell_saw_is_the_users_folder(
     assert result.exit_code == 2 and f"{tmp_path / 'no'}" in "".join(result.stderr.split())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("features", "film.mp4", "--out", "film.npz"),
+        ("split", "clips", "lists.csv"),
+        ("cache", "clips", "smaller.CSV"),
+        ("convert", "slowfast_tiny", "mine.safetensors"),
+        ("download", "--all", "--to", "weights.pth"),
+    ],
+)
+def test_a_folder_isnt_named_as_a_file(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and not [*tmp_path.iterdir()]
+    assert f"'{arguments[-1]}' is named as a file, and a folder is written" in " ".join(result.stderr.split())
+    named = tmp_path / arguments[-1]
+    named.mkdir()
+    assert options.NEW_FOLDER.convert(str(named), None, None) == named
+
+
 def test_the_list_of_commands_shows_whole_sentences() -> None:
     text = " ".join(invoke("--help").output.split())
     assert "..." not in text.partition("Commands:")[2]
