@@ -99,11 +99,12 @@ def in_options(sentence: str, command: click.Command | None) -> str:
         option = spelled.get(found[1])
         if option is None:  # or a whole call
             return found[0]
-        again = found[3] if found[3] and found[3] != f" ({option})" else ""
-        return f"{option} {found[2].strip(chr(39))}".rstrip() + again
+        values = (found[2] + found[3]).replace("'", "")
+        again = found[4] if found[4] and found[4] != f" ({option})" else ""
+        return f"{option} {values}".rstrip() + again
 
     call = r"\w\((?:[^()]|\([^()]*\))*\)"
-    argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
+    argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
     return re.sub(f"{call}|{argument}", spell, sentence)
 
 

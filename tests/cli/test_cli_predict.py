@@ -103,6 +103,14 @@ def test_frames_are_a_video_by_their_folder_or_their_pattern(saved: Path, tmp_pa
     assert result.exit_code == 1 and "x.txt' holds no table, which is only printed: give" in result.output
 
 
+def test_sentences_reach_the_command_line_in_its_words(videos: Path, tmp_path: Path) -> None:
+    command = (videos / "a.mkv", "--model", "slowfast_tiny")
+    refused = invoke("render", videos / "a.mkv", tmp_path / "a.gif", "--fps", "0.1")
+    assert "huge; give --seconds, a start and an end at most 30 s apart, or a path" in refused.stderr
+    refused = run(*command, "--device", "cpu", "--precision", "float16")
+    assert re.search(r"on this CPU take --precision float32( or bfloat16)?\.", refused.stderr)
+
+
 @pytest.mark.parametrize(
     ("command", "name", "form", "ending"),
     [

@@ -191,6 +191,7 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     sentence = "Say load(name, at=Path('x'), fps='9', n=3), predict() with fps='9'; leave out fps= (--fps)."
     expected = "Say load(name, at=Path('x'), fps='9', n=3), predict() with --fps 9; leave out --fps."
     assert in_options(sentence, command) == expected
+    assert in_options("Take fps='2' or '3', or format=.", command) == "Take --fps 2 or 3, or --format."
 
 
 @pytest.mark.parametrize(

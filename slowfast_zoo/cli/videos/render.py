@@ -36,7 +36,12 @@ _OF_PERSONS = ("unit", "video", "begins_at", "every_seconds", "box_score", "scor
 @score(0.3)
 @opt.views()
 @opt.fps
-@click.option("--seconds", type=(float, float), metavar="START END", help="Only this part of the video.")
+@click.option(
+    "--seconds",
+    type=(float, float),
+    metavar="START END",
+    help="Draw only this part; the answer stays that of all of VIDEO.",
+)
 @opt.device
 def render_command(
     source: str,

@@ -91,7 +91,8 @@ def render(
         views: how often the model looks, as for ``predict``.
         topk: how many labels to draw (of each person), best first; fewer where the picture is too low.
         fps: frames per second, instead of what the source says; arrays and folders need it.
-        seconds: part of the video to write: start and end; None means all of it.
+        seconds: part of the video to write: start and end; None means all of it. The answer is that of the
+            whole video all the same.
         progress: whether to show a bar on a terminal.
 
     Raises:
@@ -159,8 +160,8 @@ def _film(
     length = times[part.stop] - times[part.start]
     if suffix == ".gif" and length > _GIF_SECONDS:
         raise InputError(
-            f"A GIF of {length:.0f} seconds would be huge; give seconds=(start, end),"
-            f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
+            f"A GIF of {length:.0f} seconds would be huge; give seconds=, a start and an end at most"
+            f" {_GIF_SECONDS:g} s apart, or a path that ends in .mp4."
         )
     return _Film(times, part, output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[suffix]), rate)
 
