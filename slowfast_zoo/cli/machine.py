@@ -67,7 +67,7 @@ _NETWORK_SECONDS = 3.0
 @command("verify", "verify", "verify --model slowfast_r50_4x16x1 --no-weights")
 @model_option(default=None, help_text="Also check this model, with its weights")
 @click.option("--no-weights", is_flag=True, help="Check the network of a published model without a download.")
-@click.option("--stage", "stages", multiple=True, help="Only this stage; may be given several times.")
+@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
 @click.option(
     "--demo-clip",
     type=FILE,

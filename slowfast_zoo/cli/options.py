@@ -481,10 +481,13 @@ persons = bundle(
             "--excluded",
             type=FILE,
             multiple=True,
-            help="Persons: frames that don't count: video,second.",
+            help="Persons: frames that don't count: video,second; may be repeated.",
         ),
         "proposals": click.option(
-            "--proposals", type=FILE, multiple=True, help="Persons: a detector's boxes, AVA's CSV or a .pkl."
+            "--proposals",
+            type=FILE,
+            multiple=True,
+            help="Persons: a detector's boxes, AVA's CSV or a .pkl; may be repeated.",
         ),
         "unit": click.option(
             "--unit", type=choice(Unit), help="Persons: of --proposals.  [default: normalized]"

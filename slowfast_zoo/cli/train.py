@@ -74,7 +74,7 @@ _METRICS = get_args(Metric)
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20.",
+    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
@@ -192,7 +192,13 @@ class _SpacedEval(Command):
 )
 @click.argument("data")
 @model_option(default=None, required=True)
-@click.option("--eval", "metrics", type=choice(Metric), multiple=True, help="By default what fits the data.")
+@click.option(
+    "--eval",
+    "metrics",
+    type=choice(Metric),
+    multiple=True,
+    help="What is measured; may be repeated, or take several.  [default: what fits the data]",
+)
 @opt.out("Result file (JSON).")
 @click.option(
     "--format",

@@ -61,6 +61,12 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
 
 
 @each_command
+def test_what_may_be_repeated_is_said(name: str, command: click.Command) -> None:
+    for option in filter(lambda each: isinstance(each, click.Option), command.params):
+        assert option.multiple == ("may be repeated" in (option.help or "").lower()), option.opts
+
+
+@each_command
 def test_what_is_required_is_asked_for(name: str, command: click.Command) -> None:
     for parameter in filter(lambda each: each.required, command.params):
         with pytest.raises(click.MissingParameter):

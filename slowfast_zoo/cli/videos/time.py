@@ -286,11 +286,17 @@ def _table(answer: Timeline) -> str:
 @model_option()
 @_seconds("--hop", "From one window to the next.", 1.0, positive=True)
 @_seconds("--max-lag", "Leave out answers that are older.", positive=True)
-@opt.topk
+@opt.count("--topk", 5, "Classes to give for each answer.")
 @opt.views(help_text="Clips and crops of each window")
 @opt.how
-@click.option("--jsonl", is_flag=True, help="Print a JSON object per line, all scores with their times.")
-@click.option("--option", "pairs", metavar="NAME=VALUE", multiple=True, help="FFmpeg's, for the source.")
+@click.option("--jsonl", is_flag=True, help="Print a JSON object per line, the scores with their times.")
+@click.option(
+    "--option",
+    "pairs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="FFmpeg's, for the source; may be repeated.",
+)
 @_seconds("--timeout", "Without anything new, after which a connection is opened again.", 10.0, positive=True)
 def watch_command(
     source: str, model: ModelRef, how: dict[str, Any], jsonl: bool, pairs: tuple[str, ...], **options: Any
