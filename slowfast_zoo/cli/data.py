@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @opt.group_by
 @click.option("--decode", is_flag=True, help="Decode every frame too: finds damage inside files, takes long.")
 @opt.as_json
-@opt.out("Also write every finding to this JSON file.")
+@opt.out("Also write every finding to this JSON file; what is there is replaced.")
 @opt.persons
 @opt.reading
 def check_command(

@@ -104,7 +104,7 @@ def verify_command(
 @opt.how
 @opt.count("--repeats", 5, "Videos to time.")
 @opt.as_json
-@opt.out("Also write it to this JSON file.")
+@opt.out("Also write it to this JSON file; what is there is replaced.")
 def benchmark_command(
     video: str | None,
     model: ModelRef,

@@ -199,7 +199,7 @@ class _SpacedEval(Command):
     multiple=True,
     help="What is measured; may be repeated, or take several.  [default: what fits the data]",
 )
-@opt.out("Result file (JSON).")
+@opt.out("Result file (JSON); what is there is replaced.")
 @click.option(
     "--format",
     "file_form",
@@ -209,7 +209,7 @@ class _SpacedEval(Command):
     help="Of --out: names, targets, scores and protocol; or MMAction2's bare list of scores per video.",
 )
 @click.option("--average-clips", type=choice(Average), help="Of a video's views; by default as published.")
-@click.option("--confusion", type=NEW_FILE, help="Confusion matrix (CSV).")
+@click.option("--confusion", type=NEW_FILE, help="Confusion matrix (CSV); what is there is replaced.")
 @click.option("--per-class", is_flag=True, help="Also each class's accuracy.")
 @opt.count("--batch-size", 1, "Videos read together.")
 @opt.count("--max-views", 8, "Clips per forward pass.")

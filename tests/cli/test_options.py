@@ -60,6 +60,11 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
         assert spellings["model"].opts == ["--model"]
 
 
+@pytest.mark.parametrize("name", ["test", "check", "benchmark", "render"])
+def test_what_writes_over_a_file_says_so(name: str) -> None:
+    assert "replaced" in invoke(name, "--help").output
+
+
 @each_command
 def test_what_may_be_repeated_is_said(name: str, command: click.Command) -> None:
     for option in filter(lambda each: isinstance(each, click.Option), command.params):
