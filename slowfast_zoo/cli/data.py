@@ -13,7 +13,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FOLDER, check_absent, command, echo, echo_report
 from slowfast_zoo.cli.persons import refuse
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.errors import DataError, InputError, counted
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.naming import ModelRef
 
@@ -131,7 +131,7 @@ def split_command(
     write_split(out, {"train": train, "val": held_out}, group_by=group_by)
     for name, part in (("train", train), ("val", held_out)):
         sources = len({source_of(sample, group_by) for sample in part.samples})
-        echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
+        echo(f"{out / name}.csv: {counted(len(part.samples), 'clip')} from {counted(sources, 'source')}")
     without = [name for name, count in zip(held_out.class_names, held_out.counts(), strict=True) if not count]
     for note in [*notes, *told, *grouping_notes(annotations, group_by)]:
         echo(note, err=True)
@@ -162,7 +162,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
         echo(note, err=True)
     failed = cache_data(annotations, out, form="frames" if decoded else "video", **options)
     total = len(annotations.samples)
-    echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")
+    echo(f"{out / 'index.csv'}: {total - len(failed)} of {counted(total, 'clip')}")
     if failed:
         raise click.exceptions.Exit(1)
 

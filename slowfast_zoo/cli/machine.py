@@ -16,7 +16,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
 from slowfast_zoo.cli.videos.sources import one_video
-from slowfast_zoo.errors import DownloadError, InputError, without_secrets
+from slowfast_zoo.errors import DownloadError, InputError, counted, without_secrets
 from slowfast_zoo.files import kind_of, write_bytes
 from slowfast_zoo.naming import ModelRef
 
@@ -213,7 +213,8 @@ def _devices() -> dict[str, str]:
         import torch
     except (ImportError, OSError) as error:
         return {"torch": f"missing ({error})"}
-    devices = {"cpu": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"}
+    threads = counted(torch.get_num_threads(), "thread")
+    devices = {"cpu": f"{threads}, {torch.backends.cpu.get_cpu_capability()}"}
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

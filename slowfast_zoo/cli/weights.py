@@ -17,7 +17,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelType, model_argument, model_option
 from slowfast_zoo.cli.options import FILE, FOLDER, NEW_FILE, NEW_FOLDER, check_absent, choice, command, echo
-from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError
+from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError, counted
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.naming import ModelRef, parse
@@ -125,7 +125,7 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None, overwrit
     if names is not None:
         converted.labels = names
     save_pretrained(converted, folder, metrics=_measured(model, converted))
-    classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
+    classes = counted(converted.spec.num_classes, "class") + ("" if converted.labels else " without names")
     echo(f"{folder}: {converted.provenance.get('model') or 'a network of no catalog'}, {classes}")
 
 

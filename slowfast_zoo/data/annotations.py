@@ -222,8 +222,8 @@ class Annotations:
             if any(not 0 <= place < num_classes for place in moved):
                 raise DataError(
                     f"{sample.where or sample.name}: label {max(sample.labels)} is out of range; {of} has"
-                    f" {num_classes} classes, numbered from 0. Other classes need names: a label map (labels,"
-                    " --labels)."
+                    f" {counted(num_classes, 'class')}, numbered from 0. Other classes need names: a label"
+                    " map (labels, --labels)."
                 )
             samples.append(dataclasses.replace(sample, labels=moved))
         return dataclasses.replace(self, samples=tuple(samples), labels=labels, num_classes=num_classes)

@@ -62,7 +62,7 @@ class DataReport:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{counted(count, 'clip')} in {part}" for part, count in self.clips.items())
-        lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
+        lines = [f"{parts}; {counted(len(self.classes), 'class')}.", *_class_lines(self.classes)]
         short, damaged = (
             [f"{name}: {there} of {wanted} frames" for name, there, wanted in found]
             for found in (self.short, self.damaged)

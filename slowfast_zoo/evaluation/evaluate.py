@@ -298,8 +298,8 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
         found = classes if annotations is None else annotations.num_classes
         if found > classes or (all_of_them and found < classes):
             raise DataError(
-                f"The dataset numbers {found} classes without names, the model has {classes}: name those of"
-                f" the dataset ({named}, where its numbers mean them), or give the model"
+                f"The dataset numbers {counted(found, 'class')} without names, the model has {classes}: name"
+                f" those of the dataset ({named}, where its numbers mean them), or give the model"
                 f" a classifier for them (reset_classifier({found}))."
             )
         return

@@ -266,7 +266,7 @@ def _folder(
 def _table(answer: Timeline) -> str:
     """The segments for people."""
     width = max((len(segment.label) for segment in answer.segments), default=0)
-    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {len(answer.windows)} windows)"]
+    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {counted(len(answer.windows), 'window')})"]
     lines += [
         f"  {clock(segment.start_seconds)} - {clock(segment.end_seconds)}"
         f"  {segment.label.ljust(width)}  {segment.score:6.1%}"
@@ -364,7 +364,8 @@ def test_segments_command(
     for threshold, value in zip(scores.thresholds, scores.mean_average_precisions, strict=True):
         echo(f"mAP at IoU {threshold:.2f}: {value:.4f}")
     echo(f"average mAP: {scores.average_map:.4f}")
-    echo(f"{scores.num_predictions} predictions, {scores.num_annotations} annotations")
+    found, there = scores.num_predictions, scores.num_annotations
+    echo(f"{counted(found, 'prediction')}, {counted(there, 'annotation')}")
     if scores.unknown_labels:
         echo(f"predicted, and in no annotation: {', '.join(scores.unknown_labels)}", err=True)
     if scores.unknown_videos:

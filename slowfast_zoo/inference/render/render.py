@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from slowfast_zoo.errors import FrameCountError, InputError, VideoError
+from slowfast_zoo.errors import FrameCountError, InputError, VideoError, counted
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render.drawing import (
@@ -228,7 +228,9 @@ def contact_sheet(
             number: str(number) if rate is None else f"{number} · {video.seconds_of(number):.2f} s"
             for number in set(clips.indices.ravel().tolist())
         }
-        title = f"{Path(video.name).name} - {video.num_frames} frames of {video.width}x{video.height}"
+        title = (
+            f"{Path(video.name).name} - {counted(video.num_frames, 'frame')} of {video.width}x{video.height}"
+        )
     if len(clips) > _MOST_VIEWS:
         raise InputError(f"{len(clips)} views don't fit on a sheet; at most {_MOST_VIEWS}.")
     if rate is not None:
