@@ -70,7 +70,7 @@ class DataReport:
         for title, found in {
             "In folders and columns": self.faults,
             "Unreadable": [f"{name}: {reason}" for name, reason in self.unreadable],
-            "Shorter than one clip, so that frames repeat (for another model: --model)": short,
+            "Shorter than one clip, so that frames repeat (--model says whose clip)": short,
             "Damaged or cut off": damaged,
             "The same bytes": [" = ".join(names) for names in self.duplicates],
             "The same bytes in different classes or parts": [" = ".join(names) for names in self.conflicts],
