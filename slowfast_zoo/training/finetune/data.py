@@ -198,7 +198,7 @@ def without_copies(annotations: Annotations) -> tuple[Annotations, list[str]]:
     if wrong:
         two = (samples[index] for index in wrong[0][:2])
         first = " and ".join(f"{clip.name} ('{annotations.class_names[clip.labels[0]]}')" for clip in two)
-        notes.append(f"Left out clips that are there with several labels: {len(out)}; the same are {first}.")
+        notes.append(f"Left out {len(out)} clips that are there with several labels; the same are {first}.")
     if copies:
         notes.append(f"Left out copies of clips that are there already: {len(copies)}.")
     left = [index for index in range(len(samples)) if index not in out | copies]
