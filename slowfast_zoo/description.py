@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from slowfast_zoo.errors import counted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_weights
@@ -46,7 +47,7 @@ class Description:
         spec = self.spec
         depths = f"R{spec.depth}" + (f" and R{spec.fast_depth}" if spec.fast_depth != spec.depth else "")
         costs = ", ".join(f"{ops / 1e9:.2f} G at {side}" for side, ops in self.multiply_adds.items())
-        classes = f"{spec.num_classes} classes"
+        classes = counted(spec.num_classes, "class")
         if self.weights is not None:
             classes += f" ({self.weights.label_set})"
         elif self.labels:

@@ -110,9 +110,10 @@ NO_VIDEOS_FAULT = (DownloadError, ExportError, MissingDependencyError)
 """What lies with the model or the machine, whichever video is at hand: it ends a job of many."""
 
 
-def quoted(names: Iterable[str]) -> str:
-    """The names, each in quotes, joined by commas."""
-    return ", ".join(f"'{name}'" for name in names)
+def quoted(names: Iterable[str], most: int | None = None) -> str:
+    """The names, each in quotes, joined by commas; of more than ``most`` the first ones and " ..."."""
+    listed = [f"'{name}'" for name in names]
+    return ", ".join(listed[:most]) + " ..." * (most is not None and len(listed) > most)
 
 
 def counted(count: int, what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slowfast_zoo.errors import text_without_secrets
+from slowfast_zoo.errors import quoted, text_without_secrets
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ from slowfast_zoo.errors import text_without_secrets
 )
 def test_addresses_lose_their_secrets(text: str, shown: str) -> None:
     assert text_without_secrets(text) == shown
+
+
+def test_what_is_left_out_of_many_names_is_said() -> None:
+    assert quoted(["a", "b", "c"], 3) == "'a', 'b', 'c'" == quoted(["a", "b", "c"])
+    assert quoted(["a", "b", "c"], 2) == "'a', 'b' ..."
 
 
 @pytest.mark.parametrize("text", ["a" * 10**6, "http://" + "." * 10**5 + "a", "a://" * 10**5])

@@ -11,9 +11,9 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import FOLDER, check_absent, command, echo, echo_report
+from slowfast_zoo.cli.options import NEW_FOLDER, check_absent, command, echo, echo_report
 from slowfast_zoo.cli.persons import refuse
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.errors import DataError, InputError, counted
 from slowfast_zoo.files import expanded, pattern_of
 from slowfast_zoo.naming import ModelRef
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @opt.group_by
 @click.option("--decode", is_flag=True, help="Decode every frame too: finds damage inside files, takes long.")
 @opt.as_json
-@opt.out("Also write every finding to this JSON file.")
+@opt.out("Also write every finding to this JSON file; what is there is replaced.")
 @opt.persons
 @opt.reading
 def check_command(
@@ -101,7 +101,7 @@ def check_command(
 
 @command("split", "split clips/ lists/ --val 0.2 --group-by folder")
 @click.argument("data")
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=NEW_FOLDER)
 @click.option("--val", type=float, default=0.2, show_default=True, help="Part of the clips to validate with.")
 @opt.group_by
 @opt.count("--seed", 0, "Decides ties.", least=0)
@@ -131,7 +131,7 @@ def split_command(
     write_split(out, {"train": train, "val": held_out}, group_by=group_by)
     for name, part in (("train", train), ("val", held_out)):
         sources = len({source_of(sample, group_by) for sample in part.samples})
-        echo(f"{out / name}.csv: {len(part.samples)} clips from {sources} sources")
+        echo(f"{out / name}.csv: {counted(len(part.samples), 'clip')} from {counted(sources, 'source')}")
     without = [name for name, count in zip(held_out.class_names, held_out.counts(), strict=True) if not count]
     for note in [*notes, *told, *grouping_notes(annotations, group_by)]:
         echo(note, err=True)
@@ -141,7 +141,7 @@ def split_command(
 
 @command("cache", "cache train.csv cached/ --short-side 256")
 @click.argument("data")
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=NEW_FOLDER)
 @opt.count("--short-side", 256, "In pixels.", least=16)
 @click.option("--decoded", is_flag=True, help="Store frames (.npy) instead of videos: large, no decoding.")
 @click.option("--quality", type=click.IntRange(0, 51), default=18, show_default=True, help="CRF of H.264.")
@@ -162,7 +162,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
         echo(note, err=True)
     failed = cache_data(annotations, out, form="frames" if decoded else "video", **options)
     total = len(annotations.samples)
-    echo(f"{out / 'index.csv'}: {total - len(failed)} of {total} clips")
+    echo(f"{out / 'index.csv'}: {total - len(failed)} of {counted(total, 'clip')}")
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -16,7 +16,7 @@ from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
 from slowfast_zoo.cli.videos.sources import one_video
-from slowfast_zoo.errors import DownloadError, InputError, without_secrets
+from slowfast_zoo.errors import DownloadError, InputError, counted, without_secrets
 from slowfast_zoo.files import kind_of, write_bytes
 from slowfast_zoo.naming import ModelRef
 
@@ -67,7 +67,7 @@ _NETWORK_SECONDS = 3.0
 @command("verify", "verify", "verify --model slowfast_r50_4x16x1 --no-weights")
 @model_option(default=None, help_text="Also check this model, with its weights")
 @click.option("--no-weights", is_flag=True, help="Check the network of a published model without a download.")
-@click.option("--stage", "stages", multiple=True, help="Only this stage; may be given several times.")
+@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
 @click.option(
     "--demo-clip",
     type=FILE,
@@ -104,7 +104,7 @@ def verify_command(
 @opt.how
 @opt.count("--repeats", 5, "Videos to time.")
 @opt.as_json
-@opt.out("Also write it to this JSON file.")
+@opt.out("Also write it to this JSON file; what is there is replaced.")
 def benchmark_command(
     video: str | None,
     model: ModelRef,
@@ -213,7 +213,8 @@ def _devices() -> dict[str, str]:
         import torch
     except (ImportError, OSError) as error:
         return {"torch": f"missing ({error})"}
-    devices = {"cpu": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"}
+    threads = counted(torch.get_num_threads(), "thread")
+    devices = {"cpu": f"{threads}, {torch.backends.cpu.get_cpu_capability()}"}
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

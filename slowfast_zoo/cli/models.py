@@ -52,13 +52,14 @@ def model_option(
     """``--model`` and ``--like``; the command gets both as ``model: ModelRef`` (None: not given)."""
 
     def decorate(command: F) -> F:
+        given: dict[str, Any] = {} if default is None else {"default": default}  # None is a value to click
         option = click.option(
             "--model",
             type=ModelType(),
-            default=default,
             required=required,
             show_default=default is not None,
             help=f"{help_text}.",
+            **given,
         )
         return option(_LIKE(_joined(command)))
 

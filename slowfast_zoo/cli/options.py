@@ -37,10 +37,28 @@ class PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
+class NewFolderType(PathType):
+    """A folder to write to; what would be named as a file, such as film.npz, has to be there already."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as ``click.Path`` has it."""
+        path = Path(super().convert(value, param, ctx))
+        if path.suffix.lower() in _FILE_ENDINGS and not path.is_dir():
+            self.fail(
+                f"'{path}' is named as a file, and a folder is written: leave out {path.suffix}.", param, ctx
+            )
+        return path
+
+
+_FILE_ENDINGS = (
+    *(".npz", ".npy", ".pt", ".pth", ".pyth", ".pkl", ".safetensors", ".onnx"),
+    *(".csv", ".json", ".jsonl", ".txt"),
+)
 PATH = PathType(path_type=Path)
 NEW_FILE = PathType(path_type=Path, dir_okay=False)
 FILE = PathType(path_type=Path, dir_okay=False, exists=True)
 FOLDER = PathType(path_type=Path, file_okay=False)
+NEW_FOLDER = NewFolderType(path_type=Path, file_okay=False)
 
 
 def echo(text: object, *, err: bool = False) -> None:
@@ -81,11 +99,12 @@ def in_options(sentence: str, command: click.Command | None) -> str:
         option = spelled.get(found[1])
         if option is None:  # or a whole call
             return found[0]
-        again = found[3] if found[3] and found[3] != f" ({option})" else ""
-        return f"{option} {found[2].strip(chr(39))}".rstrip() + again
+        values = (found[2] + found[3]).replace("'", "")
+        again = found[4] if found[4] and found[4] != f" ({option})" else ""
+        return f"{option} {values}".rstrip() + again
 
     call = r"\w\((?:[^()]|\([^()]*\))*\)"
-    argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
+    argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
     return re.sub(f"{call}|{argument}", spell, sentence)
 
 
@@ -375,6 +394,25 @@ def check_absent(*paths: Path, overwrite: bool) -> None:
         raise InputError(f"'{there}' exists; give --overwrite to write over it, or another name.")
 
 
+def check_ending(path: Path | None, form: str | None, endings: Mapping[Any, str]) -> None:
+    """Refuses a file whose ending stands for another format than the one that was named.
+
+    Args:
+        path: the file; None: standard output.
+        form: what ``--format`` says.
+        endings: of each format.
+
+    Raises:
+        InputError: says both.
+    """
+    own = endings.get(form or "")
+    if path is not None and own is not None and path.suffix.lower() in {*endings.values()} - {own}:
+        raise InputError(
+            f"'{path}' ends in {path.suffix}, and --format is {form}: leave out --format, or end the file in"
+            f" {own}."
+        )
+
+
 def check_writable(path: Path) -> None:
     """Refuses a file that can't be written, before the work whose result goes there.
 
@@ -443,10 +481,13 @@ persons = bundle(
             "--excluded",
             type=FILE,
             multiple=True,
-            help="Persons: frames that don't count: video,second.",
+            help="Persons: frames that don't count: video,second; may be repeated.",
         ),
         "proposals": click.option(
-            "--proposals", type=FILE, multiple=True, help="Persons: a detector's boxes, AVA's CSV or a .pkl."
+            "--proposals",
+            type=FILE,
+            multiple=True,
+            help="Persons: a detector's boxes, AVA's CSV or a .pkl; may be repeated.",
         ),
         "unit": click.option(
             "--unit", type=choice(Unit), help="Persons: of --proposals.  [default: normalized]"

@@ -11,7 +11,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.options import command, echo
-from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.errors import DataError, InputError, counted
 from slowfast_zoo.evaluation import DetectionRule
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_persons(
     if out is not None:
         failed = [{"frame": name, "error": error} for name, error in result.failed]
         write_text(out, json.dumps({**result.detections.to_dict(), "failed": failed}))
-    echo(f"{result.frames} of {len(dataset)} key frames read")
+    echo(f"{result.frames} of {counted(len(dataset), 'key frame')} read")
     _tell(result.detections, per_class=per_class)
     for name, error in result.failed:
         echo(f"not read: {name}: {error}", err=True)
@@ -160,7 +160,8 @@ def _tell(scores: DetectionScores, *, per_class: bool) -> None:
         if per_class:
             echo(f"{label.ljust(width)}  {value:.4f}")
     echo(f"mAP at IoU {scores.iou:g} by the rule {scores.rule}: {scores.mean_average_precision:.4f}")
-    echo(f"{scores.num_predictions} detections, {scores.num_annotations} annotations")
+    found, there = scores.num_predictions, scores.num_annotations
+    echo(f"{counted(found, 'detection')}, {counted(there, 'annotation')}")
 
 
 @command(

@@ -205,7 +205,8 @@ class ResultFile:
             yield
         except OSError as error:
             total = self._rows + self.known.total()
-            kept = f" Its {total} rows are kept; the same command with --resume goes on." if total else ""
+            rows = f"{counted(total, 'row')} {'is' if total == 1 else 'are'}"
+            kept = f" Its {rows} kept; the same command with --resume goes on." if total else ""
             raise InputError(f"'{self._path}' can't be written: {error.strerror or error}.{kept}") from error
 
     def _take_over(self, path: Path) -> None:
@@ -279,7 +280,8 @@ def _failure(prediction: Prediction) -> str:
 
 
 def _damage(prediction: Prediction) -> str:
-    return f", {prediction.damaged_frames} damaged frames" if prediction.damaged_frames else ""
+    count = prediction.damaged_frames
+    return f", {counted(count, 'damaged frame')}" if count else ""
 
 
 def _csv_line(cells: Any) -> str:

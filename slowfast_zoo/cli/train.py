@@ -74,7 +74,7 @@ _METRICS = get_args(Metric)
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20.",
+    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
@@ -162,7 +162,8 @@ def _finish(result: TrainResult, folder: Path) -> None:
     from slowfast_zoo.weights.saved.file import read_file
     from slowfast_zoo.weights.saved.folder import save_pretrained
 
-    echo(f"Trained {result.steps} steps: {result.best or result.last}\n{waited(folder / LOG)}".rstrip())
+    trained = f"Trained {counted(result.steps, 'step')}: {result.best or result.last}"
+    echo(f"{trained}\n{waited(folder / LOG)}".rstrip())
     best = {name: value for name, value in result.best_metrics.items() if name != "epoch"}
     if best != result.metrics:  # the last ones were said when they were measured
         said = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
@@ -192,8 +193,14 @@ class _SpacedEval(Command):
 )
 @click.argument("data")
 @model_option(default=None, required=True)
-@click.option("--eval", "metrics", type=choice(Metric), multiple=True, help="By default what fits the data.")
-@opt.out("Result file (JSON).")
+@click.option(
+    "--eval",
+    "metrics",
+    type=choice(Metric),
+    multiple=True,
+    help="What is measured; may be repeated, or take several.  [default: what fits the data]",
+)
+@opt.out("Result file (JSON); what is there is replaced.")
 @click.option(
     "--format",
     "file_form",
@@ -203,7 +210,7 @@ class _SpacedEval(Command):
     help="Of --out: names, targets, scores and protocol; or MMAction2's bare list of scores per video.",
 )
 @click.option("--average-clips", type=choice(Average), help="Of a video's views; by default as published.")
-@click.option("--confusion", type=NEW_FILE, help="Confusion matrix (CSV).")
+@click.option("--confusion", type=NEW_FILE, help="Confusion matrix (CSV); what is there is replaced.")
 @click.option("--per-class", is_flag=True, help="Also each class's accuracy.")
 @opt.count("--batch-size", 1, "Videos read together.")
 @opt.count("--max-views", 8, "Clips per forward pass.")
@@ -467,12 +474,12 @@ def _check_numbers(
             return
         if num_classes is None and found != recipe.model_spec.num_classes:
             raise DataError(
-                f"The data number {found} classes without names, the recipe has"
+                f"The data number {counted(found, 'class')} without names, the recipe has"
                 f" {recipe.model_spec.num_classes}: --labels FILE names them, --recipe-labels says that they"
                 f" are classes of {recipe.dataset}, --num-classes {found} that they are others without names."
             )
     if num_classes not in (None, found):
-        raise DataError(f"The data have {found} classes, --num-classes says {num_classes}.")
+        raise DataError(f"The data have {counted(found, 'class')}, --num-classes says {num_classes}.")
 
 
 def _spec(recipe: Recipe, dataset: VideoDataset | MotionClips | PersonDataset) -> ModelSpec:
@@ -489,11 +496,11 @@ def _named(recipe: Recipe, labels: Sequence[str] | None, classes: int) -> str:
     """What the classes are called, and what follows from that."""
     if labels is None:
         text = (
-            f"{classes} classes without names; --labels FILE names them, --recipe-labels as in"
+            f"{counted(classes, 'class')} without names; --labels FILE names them, --recipe-labels as in"
             f" {recipe.dataset}."
         )
     else:
-        text = f"{classes} classes: {', '.join(labels[:3])}{' ...' if classes > 3 else '.'}"
+        text = f"{counted(classes, 'class')}: {', '.join(labels[:3])}{' ...' if classes > 3 else '.'}"
     return f"{text} {_unflipped(recipe, labels)}".rstrip()
 
 
@@ -571,9 +578,9 @@ def _moved(epochs: int, config: TrainConfig) -> str:
     """One sentence: where warm-up and milestones are in another number of epochs than the recipe's."""
     where = "no warm-up"
     if config.warmup_iterations:
-        where = f"{config.warmup_iterations} steps of warm-up"
+        where = f"{counted(config.warmup_iterations, 'step')} of warm-up"
     elif config.warmup_epochs:
-        where = f"{config.warmup_epochs:.3g} epochs of warm-up"
+        where = f"{config.warmup_epochs:.3g} {'epoch' if config.warmup_epochs == 1 else 'epochs'} of warm-up"
     if config.schedule == "step":
         where += f", milestones {', '.join(map(str, config.milestones)) or 'none'}"
     return f"The recipe has {counted(epochs, 'epoch')}; in {config.epochs} there are {where}."

@@ -16,8 +16,8 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import ModelType, model_argument, model_option
-from slowfast_zoo.cli.options import FILE, FOLDER, NEW_FILE, check_absent, choice, command, echo
-from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError
+from slowfast_zoo.cli.options import FILE, FOLDER, NEW_FILE, NEW_FOLDER, check_absent, choice, command, echo
+from slowfast_zoo.errors import InputError, SlowFastZooError, UnknownNameError, counted
 from slowfast_zoo.files import kind_of
 from slowfast_zoo.inference.export import Format
 from slowfast_zoo.naming import ModelRef, parse
@@ -79,7 +79,7 @@ def describe_command(model: ModelRef) -> None:
 @command("download", "download slowfast_r50_8x8x1:pyslowfast/k400", "download --all --to mirror/")
 @click.argument("model", required=False, type=ModelType())
 @click.option("--all", "everything", is_flag=True, help="Every weight of MODEL, or of every model.")
-@click.option("--to", "folder", type=FOLDER, help="Folder to fill instead of the cache.")
+@click.option("--to", "folder", type=NEW_FOLDER, help="Folder to fill instead of the cache.")
 def download_command(model: str | None, everything: bool, folder: Path | None) -> None:
     """Fetches and verifies the publisher's file of MODEL, a NAME or NAME:TAG.
 
@@ -114,7 +114,7 @@ def download_command(model: str | None, everything: bool, folder: Path | None) -
     "convert slowfast_r50_4x16x1 my_model/",
 )
 @model_argument
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=NEW_FOLDER)
 @click.option(
     "--labels", type=FILE, help="Class names: one a line, '1 name', id,name, JSON or pbtxt; one per class."
 )
@@ -130,7 +130,7 @@ def convert_command(model: ModelRef, folder: Path, labels: Path | None, overwrit
     if names is not None:
         converted.labels = names
     save_pretrained(converted, folder, metrics=_measured(model, converted))
-    classes = f"{converted.spec.num_classes} classes" + ("" if converted.labels else " without names")
+    classes = counted(converted.spec.num_classes, "class") + ("" if converted.labels else " without names")
     echo(f"{folder}: {converted.provenance.get('model') or 'a network of no catalog'}, {classes}")
 
 

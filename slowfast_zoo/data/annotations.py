@@ -190,7 +190,7 @@ class Annotations:
         if self.labels is not None:
             if names is None:
                 raise DataError(
-                    f"The data have named classes ({quoted(self.labels[:3])} ...), {of} has {num_classes}"
+                    f"The data have named classes ({quoted(self.labels, 3)}), {of} has {num_classes}"
                     " without names: a label map (labels, --labels) has to say which is which."
                 )
             known = {name: index for index, name in enumerate(names)}
@@ -201,13 +201,13 @@ class Annotations:
                 raise DataError(
                     f"The data have {'classes' if len(lost) > 1 else 'a class'} that {of} lacks: "
                     f"{quoted(lost[:5])}.{near} Its {num_classes} classes are"
-                    f" {quoted(names[:5])} ...; a label map (labels, --labels) says how they are called."
+                    f" {quoted(names, 5)}; a label map (labels, --labels) says how they are called."
                 )
             places = [known.get(name, -1) for name in self.labels]
         elif names is not None and first_number is None:
             raise DataError(
                 f"The data number their classes (0 to {self.num_classes - 1}), {of} names them"
-                f" ({quoted(names[:3])} ...): a label map (labels, --labels) has to say which is which."
+                f" ({quoted(names, 3)}): a label map (labels, --labels) has to say which is which."
             )
         else:
             places = [number - (first_number or 0) for number in range(self.num_classes)]
@@ -222,8 +222,8 @@ class Annotations:
             if any(not 0 <= place < num_classes for place in moved):
                 raise DataError(
                     f"{sample.where or sample.name}: label {max(sample.labels)} is out of range; {of} has"
-                    f" {num_classes} classes, numbered from 0. Other classes need names: a label map (labels,"
-                    " --labels)."
+                    f" {counted(num_classes, 'class')}, numbered from 0. Other classes need names: a label"
+                    " map (labels, --labels)."
                 )
             samples.append(dataclasses.replace(sample, labels=moved))
         return dataclasses.replace(self, samples=tuple(samples), labels=labels, num_classes=num_classes)
@@ -339,8 +339,8 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
                 also = " Labels are numbers, or names; not both." if numeric else ""
                 raise DataError(
                     f"{where}: '{text:.80}' is none of the {count} classes.{did_you_mean(text, known)}{also}"
-                    " A label map (labels, --labels) says which there are; without one, names in a list name"
-                    " themselves."
+                    " A label map (labels, --labels, train's --recipe-labels) says which there are; without"
+                    " one, names in a list name themselves."
                 )
     samples = tuple(
         dataclasses.replace(sample, labels=tuple(known[text] for text in sample.written), written=())

@@ -62,7 +62,7 @@ class DataReport:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{counted(count, 'clip')} in {part}" for part, count in self.clips.items())
-        lines = [f"{parts}; {len(self.classes)} classes.", *_class_lines(self.classes)]
+        lines = [f"{parts}; {counted(len(self.classes), 'class')}.", *_class_lines(self.classes)]
         short, damaged = (
             [f"{name}: {there} of {wanted} frames" for name, there, wanted in found]
             for found in (self.short, self.damaged)
@@ -70,7 +70,7 @@ class DataReport:
         for title, found in {
             "In folders and columns": self.faults,
             "Unreadable": [f"{name}: {reason}" for name, reason in self.unreadable],
-            "Shorter than one clip, so that frames repeat (for another model: --model)": short,
+            "Shorter than one clip, so that frames repeat (--model says whose clip)": short,
             "Damaged or cut off": damaged,
             "The same bytes": [" = ".join(names) for names in self.duplicates],
             "The same bytes in different classes or parts": [" = ".join(names) for names in self.conflicts],

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.data.folders import SPLITS
-from slowfast_zoo.errors import DataError, InputError, quoted
+from slowfast_zoo.errors import DataError, InputError, counted, quoted
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
 _PARTS = (
@@ -116,7 +116,7 @@ class Groups(NamedTuple):
         """How many, and which; by other words, too."""
         shown = [", ".join(names[:4]) + " ..." * (len(names) > 4) for names in (self.names, *self.others)]
         others = zip(map(len, self.others), shown[1:], strict=True)
-        return f"{len(self.names)} groups across classes ({shown[0]})" + "".join(
+        return f"{counted(len(self.names), 'group')} across classes ({shown[0]})" + "".join(
             f", or {count} by another word ({names})" for count, names in others
         )
 
@@ -276,9 +276,10 @@ def split_annotations(
         index for group, taken in zip(members.values(), chosen, strict=True) if taken for index in group
     }
     if not held_out:
+        clips, sources = len(annotations.samples), counted(len(members), "source")
         raise DataError(
-            f"{len(annotations.samples)} clips from {len(members)} sources can't be split so that every class"
-            " has clips to train with; give validation data of its own, or other groups (group_by)."
+            f"{counted(clips, 'clip')} from {sources} can't be split so that every class has clips to train"
+            " with; give validation data of its own, or other groups (group_by)."
         )
     every = range(len(annotations.samples))
     return (
@@ -316,9 +317,10 @@ def fold_annotations(
     ]
     count = min(folds, len(free))
     if count < 2:
+        clips, sources = len(annotations.samples), counted(len(groups), "source")
         raise DataError(
-            f"{len(annotations.samples)} clips from {len(groups)} sources can't be divided into folds so that"
-            " every class has clips to train with; give other groups (group_by)."
+            f"{counted(clips, 'clip')} from {sources} can't be divided into folds so that every class has"
+            " clips to train with; give other groups (group_by)."
         )
     order = [int(place) for place in np.random.default_rng(seed).permutation(free)]
     order.sort(key=lambda place: -table[place].sum())

@@ -50,7 +50,7 @@ from slowfast_zoo.data.persons.actions import (
     same_unit,
     to_milliseconds,
 )
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.evaluation import DetectionRule
 
 
@@ -115,8 +115,8 @@ class DetectionScores:
         }
 
     def __repr__(self) -> str:
-        actions = len(self.labels)
-        return f"DetectionScores({self.rule} mAP {self.mean_average_precision:.4f} of {actions} actions)"
+        actions = counted(len(self.labels), "action")
+        return f"DetectionScores({self.rule} mAP {self.mean_average_precision:.4f} of {actions})"
 
 
 def evaluate_detections(

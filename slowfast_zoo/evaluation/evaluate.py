@@ -19,7 +19,7 @@ from torch import Tensor
 from slowfast_zoo.data.dataset import ClipDataset, name_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.dataset import PersonDataset
-from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import DataError, InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
     average_precisions,
     check_metrics,
@@ -295,30 +295,30 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
         DataError: names the first that differs.
     """
     names, own, classes = getattr(dataset, "labels", None), model.labels, model.spec.num_classes
+    read = "read_annotations" if model.spec.roi is None else "read_persons"
+    named = f"{read}(DATA, labels={'model.labels' if own else 'NAMES'})"
     if names is None:
         annotations = getattr(dataset, "annotations", None)
         found = classes if annotations is None else annotations.num_classes
         if found > classes or (all_of_them and found < classes):
             raise DataError(
-                f"The dataset numbers {found} classes without names, the model has {classes}: name those of"
-                " the dataset (labels=model.labels, where its numbers mean them), or give the model"
+                f"The dataset numbers {counted(found, 'class')} without names, the model has {classes}: name"
+                f" those of the dataset ({named}, where its numbers mean them), or give the model"
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
-    # Where AVA's numbers say which class is which, a list of names in the model's order would not.
-    persons = isinstance(dataset, PersonDataset)
-    by_name = "take annotations.with_classes(model.labels, model.num_classes, of='the model')."
+    way = f"open the dataset of {named}"
+    if isinstance(dataset, PersonDataset):  # a list of names wouldn't say which of AVA's numbers they have
+        way = "take annotations.with_classes(model.labels, model.num_classes, of='the model')"
     if len(names) != classes:
-        way = "give the names of the model's classes in its order (--labels FILE, labels=) to the dataset."
         raise DataError(
-            f"The dataset has {len(names)} classes ({', '.join(names[:3])} ...), the model {classes};"
-            f" {by_name if persons else way}"
+            f"The dataset has {counted(len(names), 'class')} ({quoted(names, 3)}), the model {classes};"
+            f" {way}: the names of the model's classes in its order."
         )
     if own is not None and tuple(names) != tuple(own):
         index = next(index for index, pair in enumerate(zip(names, own, strict=True)) if pair[0] != pair[1])
         raise DataError(
-            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}';"
-            f" {by_name if persons else 'open the dataset with labels=model.labels.'}"
+            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}'; {way}."
         )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.errors import DataError, InputError, did_you_mean
+from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean
 from slowfast_zoo.evaluation.ava import average_precision
 from slowfast_zoo.files import expanded, kind_of, read_text
 from slowfast_zoo.inference.segments import Segment
@@ -79,7 +79,7 @@ class SegmentScores:
         }
 
     def __repr__(self) -> str:
-        return f"SegmentScores(average mAP {self.average_map:.4f} over {len(self.labels)} classes)"
+        return f"SegmentScores(average mAP {self.average_map:.4f} over {counted(len(self.labels), 'class')})"
 
 
 def evaluate_segments(

@@ -172,7 +172,7 @@ class Benchmark:
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.view_shape))
-        boxes = "" if self.boxes is None else f" with {self.boxes} boxes"
+        boxes = "" if self.boxes is None else f" with {counted(self.boxes, 'box')}"
         same = "" if self.precision == "int8" else " (as fast as any)"
         weights = f"weights {self.weights}" if self.weights else f"random or own weights{same}"
         clips, crops = self.views
@@ -193,7 +193,7 @@ class Benchmark:
         lines.append(f"one view through the network: median {p50:.2f} ms (p5 {p5:.2f}, p95 {p95:.2f})")
         if self.reading is not None:
             rate = f"{self.frames_per_second:.0f} frames/s"
-            lines.append(f"reading: {self.frames_read} frames of {self.source}, {rate}")
+            lines.append(f"reading: {counted(self.frames_read or 0, 'frame')} of {self.source}, {rate}")
             lines.append(f"bottleneck: {self.bottleneck}")
         if self.peak_memory_bytes is not None:
             kind = "allocated on the GPU" if self.machine.device.startswith("cuda") else "resident"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from slowfast_zoo.errors import SlowFastZooError
+from slowfast_zoo.errors import SlowFastZooError, counted
 from slowfast_zoo.inference.aggregate import best_classes, check_topk, scores_text
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
@@ -81,7 +81,7 @@ class Prediction:
             return f"Prediction({self.source!r}: {self.error})"
         best = scores_text(self.labels, self.scores)
         notes = ", padded" * self.padded
-        notes += f", {self.damaged_frames} damaged frames" if self.damaged_frames else ""
+        notes += f", {counted(self.damaged_frames, 'damaged frame')}" if self.damaged_frames else ""
         return f"Prediction({self.source!r}: {best}; {self.views[0]}x{self.views[1]} views{notes})"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean
+from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.video.sampling import checked_seconds, is_number
 
 Seconds = npt.NDArray[np.float64]
@@ -129,7 +129,10 @@ class SegmentRules:
             return list(range(len(labels)))
         for label in self.labels:
             if label not in labels:
-                near = did_you_mean(label, labels) or f" It has {len(labels)} classes, such as '{labels[0]}'."
+                near = (
+                    did_you_mean(label, labels)
+                    or f" It has {counted(len(labels), 'class')}, such as '{labels[0]}'."
+                )
                 raise UnknownNameError(f"The model has no class '{label}'.{near}")
         return [labels.index(label) for label in self.labels]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import InputError, OutOfMemoryError
+from slowfast_zoo.errors import InputError, OutOfMemoryError, counted
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Halving:
                 continue
             # Behind the except block: the traceback kept what filled the memory.
             self.size = len(part) // 2
-            _LOGGER.warning("Out of memory: going on with %d clips at a time.", self.size)
+            _LOGGER.warning("Out of memory: going on with %s at a time.", counted(self.size, "clip"))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return torch.cat(results)

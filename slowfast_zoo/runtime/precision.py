@@ -72,7 +72,8 @@ def check_kernels(precision: Precision, device: torch.device) -> None:
     if precision == "float32" or device.type != "cpu":
         return
     if precision in ("tf32", "float16"):
-        raise InputError(f"{precision} needs a GPU; on a CPU take precision='bfloat16' or 'float32'.")
+        others = " or 'bfloat16'" if has_bfloat16_kernels() else ""
+        raise InputError(f"{precision} needs a GPU; on this CPU take precision='float32'{others}.")
     if not has_bfloat16_kernels():
         raise InputError(
             f"{precision} is refused: torch has no kernels for it on this processor ({processor()}, without"

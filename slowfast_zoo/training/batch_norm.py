@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_zoo.data.dataset import ClipDataset
 from slowfast_zoo.data.loader import PRECISE_BN, KeyedItems, StepKeys, load, normalized
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import TrainingError, counted
 from slowfast_zoo.evaluation.evaluate import check_clips
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.devices import is_out_of_memory
@@ -111,7 +111,7 @@ def measure_batch_norms(
                     raise
             # Behind the except block: the traceback kept what filled the memory.
             batch //= 2
-            _LOGGER.warning("Out of memory: measuring batch norms with %d clips at a time.", batch)
+            _LOGGER.warning("Out of memory: measuring batch norms with %s at a time.", counted(batch, "clip"))
     finally:
         model.train(was_training)
 

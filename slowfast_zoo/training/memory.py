@@ -75,9 +75,9 @@ def train_within_memory(
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if group.world > 1:  # the others are within the step, and can't be told
                 raise TrainingError(
-                    f"Memory doesn't suffice for {config.batch_size} clips in one process ({reason})."
-                    " Several processes don't halve them by themselves: take smaller steps (--batch-size) or"
-                    " more processes."
+                    f"Memory doesn't suffice for {counted(config.batch_size, 'clip')} in one process"
+                    f" ({reason}). Several processes don't halve them by themselves: take smaller steps"
+                    " (--batch-size) or more processes."
                 ) from error
         else:
             return result, notes
@@ -95,8 +95,8 @@ def train_within_memory(
         norms = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
         other = " Batch norms that learn see fewer clips at a time: the result is another." if norms else ""
         notes.append(
-            f"Out of memory: went on with {config.batch_size} clips at a time, {config.accumulate} times per"
-            f" step{again}.{other}"
+            f"Out of memory: went on with {counted(config.batch_size, 'clip')} at a time, {config.accumulate}"
+            f" times per step{again}.{other}"
         )
         _LOGGER.warning("%s", notes[-1])
 

@@ -50,8 +50,9 @@ class Plan:
         micro_batch = min(config.batch_size, epoch_clips // passes)
         if micro_batch == 0:
             raise DataError(
-                f"The dataset gives {epoch_clips} clips per epoch; a step of {world} processes with"
-                f" {config.accumulate} forward passes each needs at least {passes}."
+                f"The dataset gives {counted(epoch_clips, 'clip')} per epoch; a step of"
+                f" {counted(world, 'process')} with {counted(config.accumulate, 'forward pass')} each needs"
+                f" at least {passes}."
             )
         step_clips = micro_batch * passes
         steps_per_epoch = epoch_clips // step_clips
@@ -66,8 +67,8 @@ class Plan:
     def describe(self, config: TrainConfig) -> str:
         """One sentence: the batch, and the learning rate that linear scaling makes of the recipe's."""
         scaled = ""
-        if config.lr_batch not in (None, self.step_clips):
-            scaled = f" (scaled from {config.lr:g} for {config.lr_batch} clips)"
+        if config.lr_batch is not None and config.lr_batch != self.step_clips:
+            scaled = f" (scaled from {config.lr:g} for {counted(config.lr_batch, 'clip')})"
         return (
             f"{counted(config.epochs, 'epoch')} of {counted(self.steps_per_epoch, 'step')} of"
             f" {counted(self.step_clips, 'clip')}, learning rate {self.lr:g}{scaled}"

@@ -79,7 +79,8 @@ class Grid:
         pad                         |-----|    is shorter; filled as the clip spec fills short videos
         drop                                   isn't there
 
-    A part that is shorter than a window is one window, filled as the clip spec says.
+    A part that is shorter than a window is one window, filled as the clip spec says. Where a hop is longer
+    than a window, what lies between windows is in none, nor is what comes after the last one.
 
     Raises:
         InputError: a value that is not accepted.

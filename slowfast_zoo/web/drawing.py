@@ -59,7 +59,7 @@ def live_html(result: StreamResult) -> str:
     window = f"{result.window.end_seconds - result.window.start_seconds:.1f} s"
     note = f"the last {window}, {result.lag_seconds:.2f} s old"
     if result.skipped_hops:
-        note += f", {result.skipped_hops} windows left out"
+        note += f", {counted(result.skipped_hops, 'window')} left out"
     return (
         f'<div class="sfz"><h3>Now <small class="sfz-dim">{note}</small></h3>'
         f"{bars_html(result.labels, result.scores)}</div>"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from slowfast_zoo.data.persons.boxes import PersonBoxes
-from slowfast_zoo.errors import FAULTS, InputError, SlowFastZooError, quoted
+from slowfast_zoo.errors import FAULTS, InputError, SlowFastZooError, counted, quoted
 from slowfast_zoo.inference.detect.detect import DetectionMaker
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.engines import EngineName
@@ -227,7 +227,7 @@ class Studio:
                     told = now
                     yield dataclasses.replace(
                         answer,
-                        note=f"Timeline: {run.answered} of {run.total} windows",
+                        note=f"Timeline: {run.answered} of {counted(run.total, 'window')}",
                         done=run.answered / max(run.total, 1),
                         timeline=_named(run.answer(), video),
                         seconds=before + now - begin,

@@ -45,7 +45,7 @@ def test_a_folder_is_filled_once(model: Path, films: Path, tmp_path: Path) -> No
     out = tmp_path / "features"
     command = (films, "--out", out, "--model", model, "--hop", "0.4")
     ran = run(*command)
-    assert ran.exit_code == 0 and "3 written" in ran.stderr
+    assert ran.exit_code == 0 and f"{out}: 3 written" in ran.stderr
     assert sorted(path.name for path in out.iterdir()) == ["a.npz", "b.npz", "c.npz"]
     with np.load(out / "a.npz") as archive:
         assert archive["features"].shape == (3, 288)

@@ -276,3 +276,7 @@ def test_a_network_for_clips_is_a_start(tiny: Recipe) -> None:
         assert heads and all(torch.equal(taken[name], own[name]) for name in heads)
     with pytest.raises(InputError, match="of another network than the recipe's"):
         take_weights(SlowFast(tiny.model_spec), SlowFast(SPEC.replace(base_width=16)))
+    with pytest.raises(
+        InputError, match=r": laterals.0.norm.weight is absent there, \(4,\) in the rec.* network.$"
+    ):
+        take_weights(SlowFast(SPEC.replace(lateral_norm=True)), SlowFast(SPEC))

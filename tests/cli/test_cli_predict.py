@@ -103,6 +103,33 @@ def test_frames_are_a_video_by_their_folder_or_their_pattern(saved: Path, tmp_pa
     assert result.exit_code == 1 and "x.txt' holds no table, which is only printed: give" in result.output
 
 
+def test_sentences_reach_the_command_line_in_its_words(videos: Path, tmp_path: Path) -> None:
+    command = (videos / "a.mkv", "--model", "slowfast_tiny")
+    refused = invoke("render", videos / "a.mkv", tmp_path / "a.gif", "--fps", "0.1")
+    assert "huge; give --seconds, a start and an end at most 30 s apart, or a path" in refused.stderr
+    refused = run(*command, "--device", "cpu", "--precision", "float16")
+    assert re.search(r"on this CPU take --precision float32( or bfloat16)?\.", refused.stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "form", "ending"),
+    [
+        ("predict", "o.csv", "json", ".json"),
+        ("predict", "o.JSON", "jsonl", ".jsonl"),
+        ("timeline", "o.srt", "csv", ".csv"),
+        ("timeline", "o.csv", "activitynet", ".json"),
+        ("detect", "o.csv", "jsonl", ".jsonl"),
+        ("detect", "o.jsonl", "csv", ".csv"),
+    ],
+)
+def test_a_format_that_isnt_the_endings_is_refused(
+    videos: Path, tmp_path: Path, command: str, name: str, form: str, ending: str
+) -> None:
+    result = invoke(command, videos / "a.mkv", "--out", tmp_path / name, "--format", form)
+    assert result.exit_code == 1 and not (tmp_path / name).exists()
+    assert f"--format is {form}: leave out --format, or end the file in {ending}." in result.stderr
+
+
 @pytest.mark.parametrize("command", ["predict", "timeline", "detect", "render", "watch"])
 def test_what_this_machine_lacks_is_said_before_a_download(
     videos: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch

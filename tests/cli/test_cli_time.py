@@ -42,8 +42,8 @@ def test_a_table_and_text_on_standard_output(videos: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "(2.5 s, 3 windows)" in result.output and " - 0:00:02.50" in result.output
     assert timeline(videos / "a.mkv", "--format", "vtt").output.startswith("WEBVTT\n\n00:00:00.000 --> ")
-    result = invoke("timeline", videos / "a.mkv", "--model", "slowfast_tiny", "--enter", "1")
-    assert "nothing reaches --enter" in result.output
+    result = invoke("timeline", videos / "a.mkv", "--model", "slowfast_tiny", "--enter", "1", "--hop", "9")
+    assert "(2.5 s, 1 window)\n  nothing reaches --enter" in result.output
 
 
 def test_one_video_one_file(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,30 @@ def test_options_with_one_meaning_have_one_spelling(name: str, command: click.Co
         assert spellings["model"].opts == ["--model"]
 
 
+@pytest.mark.parametrize("name", ["test", "check", "benchmark", "render"])
+def test_what_writes_over_a_file_says_so(name: str) -> None:
+    assert "replaced" in invoke(name, "--help").output
+
+
+@each_command
+def test_what_may_be_repeated_is_said(name: str, command: click.Command) -> None:
+    for option in filter(lambda each: isinstance(each, click.Option), command.params):
+        assert option.multiple == ("may be repeated" in (option.help or "").lower()), option.opts
+
+
+@each_command
+def test_what_is_required_is_asked_for(name: str, command: click.Command) -> None:
+    for parameter in filter(lambda each: each.required, command.params):
+        with pytest.raises(click.MissingParameter):
+            parameter.handle_parse_result(click.Context(command, info_name=name), {}, [])
+
+
+@pytest.mark.parametrize("arguments", [("test", "clips"), ("finetune", "clips", "--from-scratch")])
+def test_without_a_model_it_is_asked_for(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and "Missing option '--model'" in result.stderr
+
+
 def test_a_tilde_that_no_shell_saw_is_the_users_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -73,6 +97,28 @@ def test_a_tilde_that_no_shell_saw_is_the_users_folder(
     assert text_or_dash.convert("-", None, None) == "-"
     result = invoke("benchmark", "--out=~/no/result.json")
     assert result.exit_code == 2 and f"{tmp_path / 'no'}" in "".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("features", "film.mp4", "--out", "film.npz"),
+        ("split", "clips", "lists.csv"),
+        ("cache", "clips", "smaller.CSV"),
+        ("convert", "slowfast_tiny", "mine.safetensors"),
+        ("download", "--all", "--to", "weights.pth"),
+    ],
+)
+def test_a_folder_isnt_named_as_a_file(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and not [*tmp_path.iterdir()]
+    assert f"'{arguments[-1]}' is named as a file, and a folder is written" in " ".join(result.stderr.split())
+    named = tmp_path / arguments[-1]
+    named.mkdir()
+    assert options.NEW_FOLDER.convert(str(named), None, None) == named
 
 
 def test_the_list_of_commands_shows_whole_sentences() -> None:
@@ -156,6 +202,7 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     sentence = "Say load(name, at=Path('x'), fps='9', n=3), predict() with fps='9'; leave out fps= (--fps)."
     expected = "Say load(name, at=Path('x'), fps='9', n=3), predict() with --fps 9; leave out --fps."
     assert in_options(sentence, command) == expected
+    assert in_options("Take fps='2' or '3', or format=.", command) == "Take --fps 2 or 3, or --format."
 
 
 @pytest.mark.parametrize(

@@ -571,6 +571,22 @@ def test_labels_that_are_names_as_well_as_numbers_are_refused(clips: Path) -> No
         read(clips, "jump/a.mp4 5\nrun/c.mp4 0\n", labels=["2", "5"])
 
 
+@pytest.mark.parametrize(
+    ("labels", "fault"),
+    [
+        (("x", "wave", "swim"), "'x' is none"),
+        (("2", "7", "9"), "label 7 is out of range"),
+        (("x" * 2000, "y" * 2000), "the class name 'xx"),
+        (("12345678901", "12345678902"), "label 12345678901 is no class number"),
+    ],
+)
+def test_the_first_line_that_is_wrong_is_named(clips: Path, labels: tuple[str, ...], fault: str) -> None:
+    text = "path,label\n" + "".join(f"jump/a.mp4,{label}\n" for label in labels * 2)
+    line = 3 if "7" in labels else 2
+    with pytest.raises(DataError, match=rf"list.txt:{line}: {fault}"):
+        read(clips, text, labels=["walk", "wave", "run"])
+
+
 def test_a_part_that_lacks_a_class_shifts_none(clips: Path) -> None:
     for part, classes in (("train", ("a", "b", "c")), ("val", ("a", "c"))):
         for name in classes:

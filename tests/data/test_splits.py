@@ -262,7 +262,7 @@ def test_splits_of_uneven_and_tiny_classes() -> None:
     assert train.counts() == [45, 1, 1]
     _, most = split_annotations(annotated({f"a/{i}.mp4": 0 for i in range(4)}), 0.99)
     assert most.counts() == [3]
-    with pytest.raises(DataError, match="from 1 sources can't be split"):
+    with pytest.raises(DataError, match="from 1 source can't be split"):
         split_annotations(annotated({"a/x.mp4": 0, "a/y.mp4": 0}), 0.5, group_by="folder")
     with pytest.raises(InputError, match="val is 1"):
         split_annotations(annotated(names), 1)

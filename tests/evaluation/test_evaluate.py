@@ -21,6 +21,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.cli import train as train_module
 from slowfast_zoo.cli.train import open_data
 from slowfast_zoo.data.dataset import VideoDataset, open_dataset
+from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.errors import (
     CheckpointError,
     DataError,
@@ -617,8 +618,11 @@ def test_classes_of_data_and_weights_are_matched_by_name_or_refused(
         monkeypatch.setenv(name, str(numbered))
     other = open_data("~/clips", network.clip_spec, "test")  # as cmd.exe, or quotes, leave it
     network.labels = ("b", "c", "a")
-    with pytest.raises(DataError, match="has 2 classes"):
+    with pytest.raises(DataError, match=r"has 2 classes \('a', 'b'\), the model 3; .*labels=model.labels\)"):
         evaluate(network, other)
+    matched = read_annotations(numbered / "clips", labels=network.labels)
+    found = evaluate(network, open_dataset(matched, network.clip_spec), device="cpu")
+    assert found.targets.tolist() == [2, 2, 0, 0]
     network.reset_classifier(2, ("b", "a"))
     with pytest.raises(DataError, match="class 0 is 'a', the model's is 'b'; open the dataset"):
         evaluate(network, other)

@@ -202,9 +202,13 @@ def test_no_wider_switch_rounds_inside_and_each_is_left_as_it_was(setting: str) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(("kernels", "others"), [(True, " or 'bfloat16'"), (False, "")])
 @pytest.mark.parametrize("precision", ["tf32", "float16"])
-def test_a_processor_has_no_such_precision(precision: str) -> None:
-    with pytest.raises(InputError, match=f"{precision} needs a GPU"):
+def test_a_processor_has_no_such_precision(
+    precision: str, kernels: bool, others: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast_zoo.runtime.precision.has_bfloat16_kernels", lambda: kernels)
+    with pytest.raises(InputError, match=f"{precision} needs a GPU; .*precision='float32'{others}.$"):
         check_kernels(precision, torch.device("cpu"))  # type: ignore[arg-type]
 
 

@@ -328,7 +328,7 @@ def test_float16_scales_the_loss_and_its_scale_is_resumed(
 ) -> None:
     model = make_model()
     config = CONFIG.replace(epochs=1, precision="float16")
-    with pytest.raises(TrainingError, match="float16 needs a GPU; on a CPU take precision='bfloat16'"):
+    with pytest.raises(TrainingError, match="float16 needs a GPU; on this CPU take precision='float32'"):
         train(model, Clips(4), config, work_dir=tmp_path, device="cpu")
     # Slow here, but what a GPU does with the loss shows.
     monkeypatch.setattr("slowfast_zoo.training.train.check_forward_is_right", lambda *_: None)

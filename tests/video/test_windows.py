@@ -123,6 +123,13 @@ def test_a_hop_longer_than_the_video_gives_one_window(tmp_path: Path) -> None:
     assert [window.first_frame for window in check(path, SMALL, Grid(hop_seconds=1e9))] == [0]
 
 
+@pytest.mark.parametrize("last", ["move_back", "pad", "drop"])
+def test_with_a_hop_longer_than_a_window_the_end_may_be_in_none(last: str, tmp_path: Path) -> None:
+    path = write_stamped(tmp_path / "film.mkv", ticks(25, 30), frames=FRAMES)
+    grid = Grid(hop_seconds=0.6, last=last)  # type: ignore[arg-type]
+    assert [(w.first_frame, w.num_frames) for w in check(path, SMALL, grid)] == [(0, 7), (15, 7)]
+
+
 def test_times_that_begin_with_one_frame_give_one_window(tmp_path: Path) -> None:
     far = [*ticks(25, 20), 10**7]  # the last frame comes hours later
     path = write_stamped(tmp_path / "film.mkv", far, frames=FRAMES)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import click
 
@@ -23,7 +23,7 @@ from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
 from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_video
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.files import hash_file, written_whole
 from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
@@ -126,6 +126,7 @@ def detect_command(
     from slowfast_zoo.inference.detect.detectors import detector_for
     from slowfast_zoo.runtime.devices import to_device
 
+    opt.check_ending(out, form, {name: f".{name}" for name in get_args(DetectionFormat)})
     chosen = _Persons.checked(persons)
     earlier = {"boxes_sha256": ""}
     if persons["detector"]:
@@ -330,7 +331,8 @@ class _AvaFile(_Target):
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, size)
-            kept = f" Its {self.answered + self.known.total()} videos are kept; --resume goes on."
+            count = self.answered + self.known.total()
+            kept = f" Its {counted(count, 'video')} {'is' if count == 1 else 'are'} kept; --resume goes on."
             raise InputError(f"'{self.path}' can't be written: {error.strerror or error}.{kept}") from error
         super().put(source, answer, path)
 
@@ -342,8 +344,8 @@ class _AvaFile(_Target):
 
 def _table(answer: Detections) -> str:
     """Persons for people: a line each."""
-    seconds, persons = len(answer.key_seconds), len(answer.persons)
-    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {seconds} key frames, {persons} persons)"]
+    looked = f"{counted(len(answer.key_seconds), 'key frame')}, {counted(len(answer.persons), 'person')}"
+    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {looked})"]
     shown = [f"{person.track}  " if person.track is not None else "" for person in answer.persons]
     width = max(map(len, shown), default=0)
     for person, track in zip(answer.persons, shown, strict=True):

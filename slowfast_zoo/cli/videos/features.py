@@ -12,7 +12,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import FILE, FOLDER, command, prepared
+from slowfast_zoo.cli.options import FILE, NEW_FOLDER, command, prepared
 from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Target, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
@@ -40,7 +40,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
     "features --compare mine/v1.npz theirs/v1.npz",
 )
 @sources.videos(required=False)
-@click.option("--out", type=FOLDER, help="The folder to write to, a file per video.")
+@click.option("--out", type=NEW_FOLDER, help="The folder to write to, a file per video, named as it.")
 @click.option(
     "--recipe",
     type=opt.choice(RecipeName),
@@ -212,6 +212,6 @@ class _Folder(Target):
     def summary(self) -> str:
         """What became of all the videos, in one line."""
         parts = {"there already": self.there, "being made by others": self.others, "failed": self.failures}
-        return ", ".join(
+        return f"{self.path}: " + ", ".join(
             [f"{self.answered} written", *(f"{count} {what}" for what, count in parts.items() if count)]
         )

@@ -75,6 +75,7 @@ def predict_command(
     calibrated = opt.calibrated(how)
     settings |= {"precision": how["precision"], **calibrated}
     columns = (*prediction_columns(topk), *calibrated, *videos.columns)
+    opt.check_ending(out, form, {name: f".{name}" for name in FORMATS if name != "table"})
     out = videos.file(out)
     earlier = {"calibration": ""}
     results = ResultFile(out, form, resume=resume, columns=columns, settings=settings, earlier=earlier)

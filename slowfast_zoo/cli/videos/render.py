@@ -36,7 +36,12 @@ _OF_PERSONS = ("unit", "video", "begins_at", "every_seconds", "box_score", "scor
 @score(0.3)
 @opt.views()
 @opt.fps
-@click.option("--seconds", type=(float, float), metavar="START END", help="Only this part of the video.")
+@click.option(
+    "--seconds",
+    type=(float, float),
+    metavar="START END",
+    help="Draw only this part; the answer stays that of all of VIDEO.",
+)
 @opt.device
 def render_command(
     source: str,
@@ -54,7 +59,7 @@ def render_command(
 
     VIDEO is a file, a URL, or - for standard input. OUT ends in .mp4 or .gif: the video with its best labels,
     or with --boxes or --detector each person's box with its actions from --score on. In .png: the frames that
-    the slow and the fast pathway see, which needs no weights.
+    the slow and the fast pathway see, which needs no weights. A file that is there is replaced.
 
     The labels are one answer for all of VIDEO: that of a clip in its middle, unless --views takes more. The
     line at the bottom shows where. What happens when is told by 'slowfast-zoo timeline'.

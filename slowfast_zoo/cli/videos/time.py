@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _ENDLESS = ("csv", "jsonl")
 """Formats in which one video's lines may follow another's."""
 
+_ENDINGS = {form: ending for ending, form in SUFFIXES.items()} | {"activitynet": ".json"}
+
 LEDGER = "timelines.jsonl"
 """Says of a folder of timelines which video each file belongs to, how it was made, and what failed."""
 
@@ -65,7 +67,8 @@ grid = opt.bundle(
             type=opt.choice(LastWindow),
             default="move_back",
             show_default=True,
-            help="What becomes of the window that reaches beyond the end.",
+            help="What becomes of the window that begins before the end and reaches beyond it; where --hop is"
+            " longer than a window, there may be none.",
         ),
     },
 )
@@ -146,6 +149,7 @@ def timeline_command(
         target = _folder(out, form, resume, settings, videos, found.sources)
         found = videos.left(target.known)
     else:
+        opt.check_ending(out, form, _ENDINGS)
         target, found = _File(videos.file(out), form, count=found.total), found.part(videos.shard)
         click.get_current_context().find_root().obj = None  # after Ctrl-C there is nothing to go on with
         if resume and out is None:
@@ -226,7 +230,7 @@ class _Folder(_File):
     def path_of(self, source: Any) -> Path:
         """Named as the video; by its hash too where another video's file has the name."""
         assert self.path and self.form
-        suffix = next((ending for ending, form in SUFFIXES.items() if form == self.form), ".json")
+        suffix = _ENDINGS[self.form]
         stem = stem_of(source)
         taken = stem in self._common or (self.path / f"{stem}{suffix}").exists()
         return self.path / f"{stem_of(source, hashed=taken)}{suffix}"
@@ -262,7 +266,7 @@ def _folder(
 def _table(answer: Timeline) -> str:
     """The segments for people."""
     width = max((len(segment.label) for segment in answer.segments), default=0)
-    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {len(answer.windows)} windows)"]
+    lines = [f"{answer.source}  ({answer.duration_seconds:.1f} s, {counted(len(answer.windows), 'window')})"]
     lines += [
         f"  {clock(segment.start_seconds)} - {clock(segment.end_seconds)}"
         f"  {segment.label.ljust(width)}  {segment.score:6.1%}"
@@ -282,11 +286,17 @@ def _table(answer: Timeline) -> str:
 @model_option()
 @_seconds("--hop", "From one window to the next.", 1.0, positive=True)
 @_seconds("--max-lag", "Leave out answers that are older.", positive=True)
-@opt.topk
+@opt.count("--topk", 5, "Classes to give for each answer.")
 @opt.views(help_text="Clips and crops of each window")
 @opt.how
-@click.option("--jsonl", is_flag=True, help="Print a JSON object per line, all scores with their times.")
-@click.option("--option", "pairs", metavar="NAME=VALUE", multiple=True, help="FFmpeg's, for the source.")
+@click.option("--jsonl", is_flag=True, help="Print a JSON object per line, the scores with their times.")
+@click.option(
+    "--option",
+    "pairs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="FFmpeg's, for the source; may be repeated.",
+)
 @_seconds("--timeout", "Without anything new, after which a connection is opened again.", 10.0, positive=True)
 def watch_command(
     source: str, model: ModelRef, how: dict[str, Any], jsonl: bool, pairs: tuple[str, ...], **options: Any
@@ -354,7 +364,8 @@ def test_segments_command(
     for threshold, value in zip(scores.thresholds, scores.mean_average_precisions, strict=True):
         echo(f"mAP at IoU {threshold:.2f}: {value:.4f}")
     echo(f"average mAP: {scores.average_map:.4f}")
-    echo(f"{scores.num_predictions} predictions, {scores.num_annotations} annotations")
+    found, there = scores.num_predictions, scores.num_annotations
+    echo(f"{counted(found, 'prediction')}, {counted(there, 'annotation')}")
     if scores.unknown_labels:
         echo(f"predicted, and in no annotation: {', '.join(scores.unknown_labels)}", err=True)
     if scores.unknown_videos:

@@ -190,7 +190,7 @@ class PersonAnnotations:
         if lost:
             raise DataError(
                 f"{self.path}: {of} lacks {quoted(lost[:5])} of the data.{did_you_mean(lost[0], labels)} Its"
-                f" {num_classes} classes are {quoted(labels[:5])} ...; a label map (labels, --labels) names"
+                f" {num_classes} classes are {quoted(labels, 5)}; a label map (labels, --labels) names"
                 " those that count."
             )
         moved = {number: places[self.labels[column]] for number, column in self.columns.items()}
@@ -201,7 +201,7 @@ class PersonAnnotations:
         assert self.labels is not None
         if self.form != "ava":
             raise DataError(
-                f"The data have named classes ({quoted(self.labels[:3])} ...), {of} has {num_classes} without"
+                f"The data have named classes ({quoted(self.labels, 3)}), {of} has {num_classes} without"
                 " names: give it their names (model.labels, kept by save_pretrained)."
             )
         moved = {number: number - 1 for number in self.columns}

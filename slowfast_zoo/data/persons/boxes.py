@@ -417,7 +417,7 @@ def of_video(boxes: Mapping[str, _OfVideo], video: str | None, path: str | Path)
         raise _without_boxes(path)
     if video is None or video not in boxes:
         names = list(boxes)
-        near = did_you_mean(video or "", names) or f" It has {quoted(names[:5])}{' ...' * (len(names) > 5)}."
+        near = did_you_mean(video or "", names) or f" It has {quoted(names, 5)}."
         told = (
             f"no boxes of the video '{video}'"
             if video is not None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.errors import ExportError
+from slowfast_zoo.errors import ExportError, counted
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision
 
 _LOGGER = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ class Proof:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        rows = f"{self.clips} clips" if self.boxes is None else f"{self.boxes} boxes in {self.clips} clips"
+        rows = counted(self.clips, "clip")
+        rows = rows if self.boxes is None else f"{counted(self.boxes, 'box')} in {rows}"
         return (
             f"{'same' if self.ok else 'DIFFERENT'} logits: largest difference {self.max_difference:.2e}"
             f" ({self.relative_difference:.1e} of the largest logit, accepted {self.tolerance:.0e}),"
@@ -96,7 +97,7 @@ def prove(
     Raises:
         ExportError: the model returns NaN or infinite numbers, or the twin another shape.
     """
-    _LOGGER.info("It is compared with the model, %d timed runs of each.", repeats)
+    _LOGGER.info("It is compared with the model, %s of each.", counted(repeats, "timed run"))
     each: list[tuple[Tensor, ...]] = [(clip,) for clip in clips.split(1)]  # type: ignore[no-untyped-call]
     together: tuple[Tensor, ...] = (clips,)
     if boxes is not None:

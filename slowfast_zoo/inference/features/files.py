@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.errors import DataError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import DataError, InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import expanded, written_whole
 from slowfast_zoo.inference.features.recipes import FeatureFormat
 
@@ -297,7 +297,7 @@ class FeatureComparison:
         lines = [f"row {row:5}  cosine {cosine:.6f}" for row, cosine in enumerate(self.cosines)]
         lines += [f"differs: {line}" for line in self.settings]
         if self.rows[0] != self.rows[1]:
-            lines.append(f"differs: {self.rows[0]} rows and {self.rows[1]}")
+            lines.append(f"differs: {counted(self.rows[0], 'row')} and {self.rows[1]}")
         first = self.first_difference
         where = "no row differs" if first is None else f"row {first} is the first that differs"
         return "\n".join([*lines, f"cosine {mean:.6f} on average, {low:.6f} at least; {where}"])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from slowfast_zoo.errors import FrameCountError, InputError, VideoError
+from slowfast_zoo.errors import FrameCountError, InputError, VideoError, counted
 from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.predict import Prediction, predict
 from slowfast_zoo.inference.render.drawing import (
@@ -91,7 +91,8 @@ def render(
         views: how often the model looks, as for ``predict``.
         topk: how many labels to draw (of each person), best first; fewer where the picture is too low.
         fps: frames per second, instead of what the source says; arrays and folders need it.
-        seconds: part of the video to write: start and end; None means all of it.
+        seconds: part of the video to write: start and end; None means all of it. The answer is that of the
+            whole video all the same.
         progress: whether to show a bar on a terminal.
 
     Raises:
@@ -159,8 +160,8 @@ def _film(
     length = times[part.stop] - times[part.start]
     if suffix == ".gif" and length > _GIF_SECONDS:
         raise InputError(
-            f"A GIF of {length:.0f} seconds would be huge; give seconds=(start, end),"
-            f" at most {_GIF_SECONDS:g} s, or a path that ends in .mp4."
+            f"A GIF of {length:.0f} seconds would be huge; give seconds=, a start and an end at most"
+            f" {_GIF_SECONDS:g} s apart, or a path that ends in .mp4."
         )
     return _Film(times, part, output_size(*shape, smallest=_SMALLEST, largest=_LARGEST[suffix]), rate)
 
@@ -227,7 +228,9 @@ def contact_sheet(
             number: str(number) if rate is None else f"{number} · {video.seconds_of(number):.2f} s"
             for number in set(clips.indices.ravel().tolist())
         }
-        title = f"{Path(video.name).name} - {video.num_frames} frames of {video.width}x{video.height}"
+        title = (
+            f"{Path(video.name).name} - {counted(video.num_frames, 'frame')} of {video.width}x{video.height}"
+        )
     if len(clips) > _MOST_VIEWS:
         raise InputError(f"{len(clips)} views don't fit on a sheet; at most {_MOST_VIEWS}.")
     if rate is not None:

@@ -332,7 +332,7 @@ class _Run:
 
         steps = planned(budget_seconds)
         told = f"A step of 8 clips takes {seconds:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
-        what = f"{steps.training} steps to train"
+        what = f"{counted(steps.training, 'step')} to train"
         what += f" and {steps.search} to compare recipes" if steps.search else ""
         what += "" if steps.everything else ", and not for another on everything"
         if not steps.training:
@@ -452,7 +452,7 @@ class _Run:
         if world > 1:
             apart = recipe.norms == "learned" and config.sync_batch_norms < world
             why = ", whose batch norms learn from those alone" if apart else ""
-            notes.append(f"{world} processes share a step, {plan.micro_batch} clips each{why}.")
+            notes.append(f"{world} processes share a step, {counted(plan.micro_batch, 'clip')} each{why}.")
         if self.workshop.freeze_up_to:
             until = f" until {config.thaw_at:.0%} of the steps are done" if config.thaw_at < 1 else ""
             notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}{until}.")

@@ -86,9 +86,12 @@ def how_sure(evaluation: Evaluation, *, folds: bool, sources: int) -> str:
             " their recordings were: what new clips would give is unknown; score clips of other recordings."
         )
     if right is None:
-        return f"How sure: {count} clips were scored; the precision of a class with few of them says little."
+        scored = f"{counted(count, 'clip')} {'was' if count == 1 else 'were'} scored"
+        return f"How sure: {scored}; the precision of a class with few of them says little."
     low, high = wilson_interval(right, count)
-    text = f"How sure: {right} of {count} clips right, so of other such clips {low:.0%} to {high:.0%}"
+    text = (
+        f"How sure: {right} of {counted(count, 'clip')} right, so of other such clips {low:.0%} to {high:.0%}"
+    )
     if sources < count:
         text += f" (these come from {counted(sources, 'source')}: for new ones it is less sure)"
     if high - low <= 2 * _UNSURE:

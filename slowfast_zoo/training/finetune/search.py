@@ -14,7 +14,7 @@ import numpy as np
 
 from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, counted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.folder import SEARCH, kept
 from slowfast_zoo.training.finetune.footage import is_small
@@ -170,7 +170,11 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     count, each = affordable(steps, len(tried))
     if count < 2:
         own = "epochs" in workshop.changes
-        why = f"{steps.training} steps are too few" if own else "The budget is too short"
+        why = (
+            f"{counted(steps.training, 'step')} {'is' if steps.training == 1 else 'are'} too few"
+            if own
+            else "The budget is too short"
+        )
         return Choice(first, (), (f"{why} to compare recipes. {taken}",))
     try:
         folds = fold_annotations(clips, _FOLDS, group_by=workshop.group_by, seed=workshop.seed)
@@ -301,8 +305,8 @@ def _best(
     if not one_label:
         score = "the mean probability of what is true of each class"
     notes = (
-        f"Recipes compared on {_FOLDS} folds inside the training part, {each} steps each where the training"
-        f" has {training}, as long as one is ahead of '{first.name}'; gain: over it on the same"
+        f"Recipes compared on {_FOLDS} folds inside the training part, {counted(each, 'step')} each where the"
+        f" training has {training}, as long as one is ahead of '{first.name}'; gain: over it on the same"
         f" clips, with its standard error; score: {score}.",
         f"Taken: {RECIPES[chosen]}; {why}.",
     )

@@ -228,19 +228,20 @@ def take_weights(model: SlowFast, start: SlowFast) -> None:
         InputError: the networks differ in more than length of clip, strides and head.
     """
     # Weights of another length of clip fit too: no tensor depends on it.
-    state = start.state_dict()
+    state, own = start.state_dict(), model.state_dict()
     if start.spec.roi != model.spec.roi:
-        own = model.state_dict()
         heads = ("classifier.", "acrn.")
         state = {name: tensor for name, tensor in state.items() if not name.startswith(heads)}
         state |= {name: tensor for name, tensor in own.items() if name.startswith(heads)}
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(
-            "The weights to start from are of another network than the recipe's; take those of its model, or"
-            f" of the same network for clips. What differs first: {str(error).splitlines()[1].strip():.200}"
-        ) from error
+    for name in own | state:
+        theirs, ours = (tuple(each[name].shape) if name in each else "absent" for each in (state, own))
+        if theirs != ours:
+            raise InputError(
+                "The weights to start from are of another network than the recipe's; take those of its model,"
+                f" or of the same network for clips. What differs first: {name} is {theirs} there, {ours} in"
+                " the recipe's network."
+            )
+    model.load_state_dict(state)
 
 
 def canonical_state_dict(

@@ -436,7 +436,7 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(
     notes = [note for note in result.notes if note.startswith("Out of memory")]
     assert notes == [
         "Out of memory: went on with 2 clips at a time, 2 times per step.",
-        "Out of memory: went on with 1 clips at a time, 4 times per step.",
+        "Out of memory: went on with 1 clip at a time, 4 times per step.",
     ]
     for (name, value), other in zip(
         tuned.model.state_dict().items(), result.model.state_dict().values(), strict=True
@@ -460,7 +460,7 @@ def test_out_of_memory_with_norms_that_learn_is_told_apart(
     )
     assert len(told) == 2
     tune(few, tmp_path / "measured", model, norms="measured", config={**CONFIG, "epochs": 1})
-    assert "measuring batch norms with 1 clips at a time" in caplog.text
+    assert "measuring batch norms with 1 clip at a time" in caplog.text
 
 
 def test_out_of_memory_halves_the_clips_of_the_features(clips: Path) -> None:
