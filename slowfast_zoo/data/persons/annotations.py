@@ -1,7 +1,7 @@
 """A dataset of persons: who does what when, in which videos, with which classes.
 
     form           file                                         times           boxes
-    one's own      .csv with a header, .jsonl (tables)          seconds         pixels or shares
+    one's own      .csv or .tsv with a header, .jsonl (tables)  seconds         pixels or shares
     AVA's          .csv without a header (actions)              seconds         shares
     MultiSports'   .pkl (multisports)                           frames, from 1  pixels
     CVAT's         .xml, for video or for images 1.1 (cvat)     frames, from 0  pixels
@@ -284,8 +284,8 @@ def read_persons(
     form = _form(path) if kind_of(path) == "file" else None
     if form is None:
         raise DataError(
-            f"'{path}' doesn't annotate persons; accepted: a .csv or .jsonl with video, second, x1, y1, x2,"
-            " y2, action, AVA's CSV, CVAT's XML, or MultiSports' pickle."
+            f"'{path}' doesn't annotate persons; accepted: a .csv, .tsv or .jsonl with video, second, x1, y1,"
+            " x2, y2, action, AVA's CSV, CVAT's XML, or MultiSports' pickle."
         )
     for name, value in (("begins_at", begins_at), ("fps", fps)):
         if value is not None and (not is_number(value) or value < 0 or (name == "fps" and value == 0)):
@@ -391,7 +391,7 @@ def _form(path: Path) -> PersonForm | None:
     if suffix.startswith(".json"):
         known = looks_like_row(lines[0]) or any('"box"' in line or '"x1"' in line for line in lines)
         return "table" if known else None
-    if suffix != ".csv":
+    if suffix not in (".csv", ".tsv"):
         return None
     try:
         rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark_of(lines[0]))]

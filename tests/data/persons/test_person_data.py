@@ -137,10 +137,12 @@ def test_quotes_and_encodings_hide_no_form(videos: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_semicolons_and_tabs_are_read(mark: str, videos: Path, tmp_path: Path) -> None:
-    """As Excel writes where the comma is for decimals."""
+    """As Excel writes, if numbers have points or no decimals."""
     for text in (TABLE, AVA):
         commas, others = (table(tmp_path, videos, written) for written in (text, text.replace(",", mark)))
         assert others.key_frames == commas.key_frames and others.form == commas.form
+    (tmp_path / "persons.tsv").write_text(TABLE.replace(",", mark))
+    assert len(read_persons(tmp_path / "persons.tsv", root=videos, fps=30).key_frames) == 2
     (tmp_path / "excluded.csv").write_text(f"a{mark}0900.5\n")
     assert len(table(tmp_path, videos, AVA, excluded=tmp_path / "excluded.csv").key_frames) == 2
 
