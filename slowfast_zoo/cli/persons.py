@@ -144,13 +144,17 @@ def _read(
 
 
 def _with_avas_numbers(annotations: PersonAnnotations, labels: Sequence[str]) -> PersonAnnotations:
-    """Rows of numbers with the classes of a model that has some of AVA's only, as ``detect`` numbers them."""
+    """Rows of numbers with the classes of a model that has some of AVA's only, as ``detect`` numbers them.
+
+    Numbers that can be places among the model's classes are these, as in its training.
+    """
+    from slowfast_zoo.weights.catalog.datasets import label_set_names
+
     classes = numbered_classes(labels)
-    if not isinstance(classes, dict):
+    may_be_avas = len(labels) < max(annotations.columns) <= len(label_set_names("ava"))
+    if not isinstance(classes, dict) or not may_be_avas:
         return annotations
     places = {number: labels.index(name) for number, name in classes.items()}
-    if all(place == number - 1 for number, place in places.items()):
-        return annotations
     return dataclasses.replace(annotations, labels=tuple(labels), columns=places, num_classes=len(labels))
 
 

@@ -368,7 +368,7 @@ def several_classes(annotations: Annotations) -> str:
 
 
 def check_names(first_at: Mapping[str, str], *, spellings: bool = True) -> None:
-    """Refuses class names that are none, or one label in two spellings, such as "Long jump" and "long_jump".
+    """Refuses what can't be a class name, or one label in two spellings, such as "Long jump" and "long_jump".
 
     Args:
         first_at: where each name is met first, in that order.

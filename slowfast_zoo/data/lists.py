@@ -372,7 +372,7 @@ def _read(
     lines = list(lines_of(text))
     if not lines:
         return Listing([])
-    ids = _TOKEN.findall(lines[0][1].lower()) == ["video_id", "num_frames", "label_index"]
+    ids = re.findall("[a-z_]+", lines[0][1].lower()) == ["video_id", "num_frames", "label_index"]
     if form == "table" or (form is None and not ids and is_table(lines[0][1], separator)):
         listing, ids = read_table(path, text, separator)
     else:

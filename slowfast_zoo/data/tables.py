@@ -96,7 +96,8 @@ def is_table(line: str, separator: str | None) -> bool:
     names = [name.strip().lower() for name in _split(line, separator)]
     if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & {*map(_normal, names)}:
         return False
-    return not any(name.isdigit() or Path(name).suffix in CLIP_SUFFIXES for name in names)
+    clips = (Path(word).suffix in CLIP_SUFFIXES for name in names for word in name.split())
+    return not any(name.isdigit() for name in names) and not any(clips)
 
 
 def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, bool]:
@@ -274,8 +275,9 @@ def _split(line: str, separator: str | None) -> list[str]:
 
 
 def _delimiter(header: str) -> str:
-    mark = mark_of(header)
-    return mark if mark in header else " "  # names may hold spaces
+    bare = re.sub('"[^"]*"', "", header)  # names may hold any of them
+    mark = mark_of(bare)
+    return mark if mark in bare else " "
 
 
 @functools.lru_cache(maxsize=64)
@@ -403,6 +405,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
     if end is not None and end <= (start or 0):
         raise DataError(f"{where}: the part ends at {end:g} s, which isn't after its start {start or 0:g} s.")
     known = {columns.path, columns.label, *columns.fields.values(), ""}
+    bounds = not columns.is_id or "first_frame" in columns.fields  # else the publisher's count of the file
     return Sample(
         where=where,
         path=Path(path),
@@ -411,7 +414,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
         end_seconds=end,
         fps=fps,
         first_frame=int(first or 0),
-        num_frames=None if frames is None else int(frames),
+        num_frames=int(frames) if frames is not None and bounds else None,
         frame_pattern=str(values.get("frame_pattern") or "") or None,
         columns=tuple(
             (name, "" if value is None else str(value)) for name, value in record.items() if name not in known

@@ -192,7 +192,7 @@ def average_precision(scores: Values, right: npt.NDArray[np.bool_], annotated: i
 
 
 def check_iou(iou: object) -> None:
-    """Refuses an overlap that is none.
+    """Refuses what is no overlap.
 
     Raises:
         InputError: no number above 0, at most 1.

@@ -85,7 +85,8 @@ def evaluate_persons(
     Raises:
         DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
             worker that was killed; or nothing annotated that is scored.
-        InputError: a model for whole clips, an overlap or workers that are none, or scores that are NaN.
+        InputError: a model for whole clips, an ``iou`` or a number of workers that isn't accepted, or scores
+            that are NaN.
         UnknownNameError: no such rule.
         OutOfMemoryError: memory doesn't suffice for one clip.
         ExportError: this processor computes the network wrongly in that precision.

@@ -259,6 +259,21 @@ def test_a_model_of_some_of_avas_actions_is_tested_by_avas_numbers(data: Path) -
     (data / "few.pbtxt").write_text(pbtxt)
     named = run("test", data / "two.csv", *classes, "--labels", data / "few.pbtxt")
     assert given == named and "walk   " in given and "2 annotations" in given
+    (data / "two.csv").write_text("a,.5,.1,.1,.5,.9,81\n")
+    run("test", data / "two.csv", *classes, says="action 3 is none of the 2 of the model")
+
+
+def test_numbers_that_are_the_models_own_stay_these(data: Path) -> None:
+    """Though its classes are called as some of AVA's: so a training on such a CSV numbers them."""
+    model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, ("stand", "walk")
+    save_pretrained(model, data / "few")
+    (data / "two.csv").write_text("a,.5,.1,.1,.5,.9,1\na,.5,.6,.1,.9,.9,2\n")
+    (data / "few.txt").write_text("stand\nwalk\n")
+    classes = ("--per-class", "--root", data, "--model", data / "few")
+    given = run("test", data / "two.csv", *classes)
+    assert given == run("test", data / "two.csv", *classes, "--labels", data / "few.txt")
+    assert "stand  " in given and "2 annotations" in given
 
 
 def test_a_network_for_clips_is_a_start(tiny: Recipe) -> None:

@@ -81,6 +81,8 @@ HEADERS = {
     "Video File;Name of the Actor;Label": "{p};ann;{n}",
     "label name\tvideo path\tlabel id": "{n}\t{p}\t{i}",
     "path label": "{p} {n}",
+    '"path" "label" "note, more"': '"{p}" "{n}" "x, y"',
+    'path label "start; s"': "{p} {n} 0",
 }
 
 
@@ -362,6 +364,13 @@ def test_what_the_system_cant_look_at_isnt_there(
             read_annotations(path)
 
 
+def test_a_path_that_begins_as_a_header_is_none(clips: Path) -> None:
+    for name in ("clip, take 2.mp4", "class, b/a.mp4"):
+        (clips / name).parent.mkdir(exist_ok=True)
+        (clips / name).write_bytes((clips / "run/c.mp4").read_bytes())
+        assert described(read(clips, f"{name} 0\nrun/c.mp4 1\n"), clips)[0] == (name, (0,))
+
+
 def test_paths_of_windows(clips: Path) -> None:
     assert described(read(clips, "jump\\a.mp4 0\nrun\\c.mp4 1\n"), clips)[1] == ("run/c.mp4", (1,))
     with pytest.raises(DataError, match=r"paths of Windows; write them relative"):
@@ -379,11 +388,15 @@ def test_paths_of_windows(clips: Path) -> None:
         "video_id,start,end,label_index\na,0,1,1\nc,0,1,0\n",
         '{"video_id": "a", "label_index": 1}\n{"video_id": "c", "label_index": 0}\n',
         "video_id, num_frames, label_index\na 90 1\nc 80 0\n",
+        '"video_id","num_frames","label_index"\na,90,1\nc,80,0\n',
+        "# video_id num_frames label_index\na 90 1\nc 80 0\n",
+        "video_id, num_frames, label_index, ...\na, 90, 1\nc, 80, 0\n",
     ],
 )
 def test_labels_of_ids_are_read_by_the_columns_name(clips: Path, text: str) -> None:
-    """Only MMAction2's own header, the last, says nothing but the order of what follows."""
+    """Only MMAction2's own header, the last four, says nothing but the order of what follows."""
     assert described(read(clips, text), clips) == [("jump/a.mp4", (1,)), ("run/c.mp4", (0,))]
+    assert {sample.num_frames for sample in read(clips, text).samples} == {None}, "of the publisher's files"
     assert read(clips, text).num_classes == 2
 
 

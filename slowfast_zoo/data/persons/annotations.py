@@ -1,7 +1,7 @@
 """A dataset of persons: who does what when, in which videos, with which classes.
 
     form           file                                         times           boxes
-    one's own      .csv with a header, .jsonl (tables)          seconds         pixels or shares
+    one's own      .csv or .tsv with a header, .jsonl (tables)  seconds         pixels or shares
     AVA's          .csv without a header (actions)              seconds         shares
     MultiSports'   .pkl (multisports)                           frames, from 1  pixels
     CVAT's         .xml, for video or for images 1.1 (cvat)     frames, from 0  pixels
@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
@@ -285,8 +284,8 @@ def read_persons(
     form = _form(path) if kind_of(path) == "file" else None
     if form is None:
         raise DataError(
-            f"'{path}' doesn't annotate persons; accepted: a .csv or .jsonl with video, second, x1, y1, x2,"
-            " y2, action, AVA's CSV, CVAT's XML, or MultiSports' pickle."
+            f"'{path}' doesn't annotate persons; accepted: a .csv, .tsv or .jsonl with video, second, x1, y1,"
+            " x2, y2, action, AVA's CSV, CVAT's XML, or MultiSports' pickle."
         )
     for name, value in (("begins_at", begins_at), ("fps", fps)):
         if value is not None and (not is_number(value) or value < 0 or (name == "fps" and value == 0)):
@@ -316,7 +315,7 @@ def read_persons(
     called = _called_here({video for video, _ in left_out}, names_here)
     out = frozenset((called.get(video, video), time) for video, time in left_out)
     found = boxes_by_video(*_files(proposals), unit=unit, begins_at=begin)
-    boxes = _boxes_here(found, names_here, actions.frames, begin)
+    boxes = _boxes_here(found, names_here)
     videos = _videos(names_here, base, fps, frame_pattern)
     if not any(kind_of(sample.path) for sample in videos.values()):
         some = quoted([str(sample.path) for sample in videos.values()][:2])
@@ -392,7 +391,7 @@ def _form(path: Path) -> PersonForm | None:
     if suffix.startswith(".json"):
         known = looks_like_row(lines[0]) or any('"box"' in line or '"x1"' in line for line in lines)
         return "table" if known else None
-    if suffix != ".csv":
+    if suffix not in (".csv", ".tsv"):
         return None
     try:
         rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark_of(lines[0]))]
@@ -432,30 +431,33 @@ def _called_here(others: Iterable[str], names: Sequence[str]) -> dict[str, str]:
     """What videos are called in the annotations that other files call otherwise: "a" for "clips/a.mp4".
 
     A name may lack the ending, or have it where the annotations don't, and the folder; nothing where that
-    could be two videos.
+    could be two videos in other folders, or with other endings.
     """
-    known: dict[str, set[str]] = {}
+    whole: dict[str, set[str]] = {}
+    last: dict[str, set[str]] = {}
     for name in names:
-        for short in {_without_ending(name), _without_ending(re.split(r"[\\/]", name)[-1])}:
-            known.setdefault(short, set()).add(name)
+        plain = _without_ending(name)
+        whole.setdefault(plain, set()).add(name)
+        last.setdefault(plain.rpartition("/")[2], set()).add(name)
     found = {}
     for other in set(others) - {*names}:
-        if len(meant := known.get(_without_ending(other), set())) == 1:
+        plain = _without_ending(other)
+        if len(meant := whole.get(plain) or last.get(plain, set())) == 1:
             found[other] = next(iter(meant))
     return found
 
 
 def _without_ending(name: str) -> str:
-    return str(PurePath(name).with_suffix("")) if PurePath(name).suffix.lower() in VIDEO_SUFFIXES else name
+    """The name with "/" after folders, as only Windows writes others."""
+    suffix = PurePath(name).suffix
+    return (name[: -len(suffix)] if suffix.lower() in VIDEO_SUFFIXES else name).replace("\\", "/")
 
 
-def _boxes_here(
-    boxes: Mapping[str, PersonBoxes], names: Sequence[str], frames: Sequence[Moment], begins_at: float
-) -> dict[str, PersonBoxes]:
+def _boxes_here(boxes: Mapping[str, PersonBoxes], names: Sequence[str]) -> dict[str, PersonBoxes]:
     """A detector's boxes by what the annotations call videos.
 
     Raises:
-        DataError: two of them are one video, or no key frame has any.
+        DataError: two of them are one video.
     """
     called = {other: other for other in boxes} | _called_here(boxes, names)
     found = {called[other]: given for other, given in boxes.items()}
@@ -463,13 +465,6 @@ def _boxes_here(
         several = ([other for other in boxes if called[other] == name] for name in found)
         alike = next(others for others in several if len(others) > 1)
         raise DataError(f"The detector's boxes (proposals) name one video {quoted(alike)}; write it alike.")
-    if boxes and not any(found[video].has(time - begins_at) for video, time in frames if video in found):
-        (video, time), (other, given) = frames[0], next(iter(boxes.items()))
-        raise DataError(
-            f"No key frame has boxes of the detector (proposals): the annotations begin with '{video}' at"
-            f" {time:.10g}, the boxes with '{other}' at {(given.seconds or (0,))[0] + begins_at:.10g}; videos"
-            " are called otherwise, or times count from elsewhere."
-        )
     return found
 
 

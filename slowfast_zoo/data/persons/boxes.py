@@ -434,22 +434,26 @@ def _without_boxes(path: str | Path) -> DataError:
 def _read_csv(path: Path) -> _Rows:
     """AVA's ground truth or detections, or PySlowFast's person boxes: a row an action, each box once.
 
-    Where actions of one box have different scores, these are theirs, and boxes have none.
+    Where several actions of one box have different scores, these are theirs, and boxes have none.
     """
     found = read_ava(path, scored=None)
     numbered = bool((found.persons >= 0).any())
-    merged: list[dict[tuple[float, ...], tuple[float, int | None]]] = [{} for _ in found.frames]
+    merged: list[dict[tuple[float, ...], tuple[dict[int, float], int | None]]] = [{} for _ in found.frames]
     columns = (found.frame, found.boxes, found.labels, found.scores, found.persons)
-    of_actions = False
     for frame, box, label, score, person in zip(*(column.tolist() for column in columns), strict=True):
-        best, _ = merged[frame].get(tuple(box), (score, person))
-        of_actions |= label >= 0 and score != best
-        merged[frame][tuple(box)] = (max(score, best), None if person < 0 else person)
+        told, _ = merged[frame].get(tuple(box), ({}, None))
+        told[label] = max(score, told.get(label, score))
+        merged[frame][tuple(box)] = (told, None if person < 0 else person)
+    of_actions = any(
+        len({score for label, score in told.items() if label >= 0}) > 1
+        for boxes in merged
+        for told, _ in boxes.values()
+    )
     by_video: _Rows = {}
     for (video, second), boxes in zip(found.frames, merged, strict=True):
-        scores, persons = zip(*boxes.values(), strict=True) if boxes else ((), ())
-        sure = np.ones(len(boxes)) if of_actions else np.array(scores)
-        given = _Given(np.array([*boxes]).reshape(-1, 4), sure, persons if numbered else None)
+        sure = np.array([1.0 if of_actions else max(told.values()) for told, _ in boxes.values()])
+        persons = tuple(person for _, person in boxes.values()) if numbered else None
+        given = _Given(np.array([*boxes]).reshape(-1, 4), sure, persons)
         by_video.setdefault(video, {})[second] = given
     return by_video
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class PersonDataset(ReplacingDataset):
     Raises:
         InputError: a clip contract for recognition, or a ``max_unreadable`` that is no part.
         DataError: no key frame, nobody who does anything that counts, another number of actions than one, or
-            a box that is in no picture.
+            a box that is in no picture; or boxes of a detector to score, and no key frame has any.
     """
 
     def __init__(
@@ -76,10 +77,13 @@ class PersonDataset(ReplacingDataset):
             raise DataError(f"Nobody in '{annotations.path}' does anything that is scored.")
         if not multi_label:
             self._check_single()
-        in_pixels = annotations.actions.unit == "pixels"
-        for frame in annotations.key_frames:
-            boxes = np.array([person.box for person in frame.persons], np.float64)
-            self._check_inside(boxes, frame, math.inf if in_pixels else 1.0, "any picture")
+        if not train:
+            self._check_detected()
+        end = math.inf if annotations.actions.unit == "pixels" else 1.0
+        if _outside(annotations.actions.boxes, end).any():
+            for frame in annotations.key_frames:
+                boxes = np.array([person.box for person in frame.persons], np.float64)
+                self._check_inside(boxes, frame, end, "any picture")
 
     def _check_single(self) -> None:
         for frame in self._frames:
@@ -90,6 +94,21 @@ class PersonDataset(ReplacingDataset):
                         " classes, and the network (softmax) gives one; --multi-label trains one that gives"
                         " any number."
                     )
+
+    def _check_detected(self) -> None:
+        """Refuses a detector's boxes of other videos or times; training only shakes boxes by them."""
+        detected, begin = self.annotations.proposals or {}, self.annotations.begins_at
+        if not detected or any(
+            frame.video in detected and detected[frame.video].has(frame.time - begin)
+            for frame in self._frames
+        ):
+            return
+        frame, (other, given) = self._frames[0], next(iter(detected.items()))
+        raise DataError(
+            f"No key frame has boxes of the detector (proposals): the annotations begin with '{frame.video}'"
+            f" at {frame.time:.10g}, the boxes with '{other}' at {(given.seconds or (0,))[0] + begin:.10g};"
+            " videos are called otherwise, or times count from elsewhere."
+        )
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -167,8 +186,7 @@ class PersonDataset(ReplacingDataset):
 
     def _check_inside(self, boxes: Values, frame: KeyFrame, end: float, picture: str) -> None:
         """Refuses boxes without an area between 0 and where the picture ends."""
-        none = (boxes[:, 2:] <= boxes[:, :2]) | (boxes[:, :2] >= end) | (boxes[:, 2:] <= 0)
-        if none.any():
+        if _outside(boxes, end).any():
             raise DataError(
                 f"{self.annotations.path}: a box of {frame} has no area inside of {picture}; 'slowfast-zoo"
                 " check' names all such boxes."
@@ -190,6 +208,11 @@ class PersonDataset(ReplacingDataset):
 
     def _scaled(self, shares: Values, video: Video) -> Tensor:
         return roi_boxes(shares, self.clip_spec, video.height, video.width)
+
+
+def _outside(boxes: Values, end: float) -> npt.NDArray[np.bool_]:
+    """Which have no area between 0 and where the picture ends, in some direction."""
+    return (boxes[:, 2:] <= boxes[:, :2]) | (boxes[:, :2] >= end) | (boxes[:, 2:] <= 0)
 
 
 def _with_detected(shares: Values, targets: Tensor, found: Boxes) -> tuple[Values, Tensor]:

@@ -28,7 +28,7 @@ _NAMES = {
     "video": "video", "path": "video", "video_id": "video",
     "second": "second", "seconds": "second", "timestamp": "second", "time": "second",
     "frame": "frame", "fps": "fps", "box": "box", "x1": "x1", "y1": "y1", "x2": "x2", "y2": "y2",
-    "action": "actions", "actions": "actions", "label": "actions", "labels": "actions",
+    "action": "action", "actions": "actions", "label": "action", "labels": "actions",
     "person": "person", "person_id": "person", "track": "person", "score": "score",
 }  # fmt: skip
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -41,7 +41,7 @@ def read_person_table(
     """The rows of a table, and the actions' names by number.
 
     Args:
-        path: ends in .csv, or .jsonl or .json for an object a line.
+        path: ends in .csv or .tsv, or in .jsonl or .json for an object a line.
         classes: names by number. None: the names of the table, in their order, from 1, as AVA's numbers.
 
     Raises:
@@ -66,7 +66,7 @@ def read_person_table(
         if (who := row.get("person")) not in (None, ""):
             person = persons.setdefault((video, str(who)), len(persons))
         score = 1.0 if row.get("score") in (None, "") else _number(where, "score", row["score"])
-        actions = _actions(where, row)
+        actions = _actions(where, row, classes)
         for name in actions:
             if name not in known:
                 if classes is not None:
@@ -87,7 +87,11 @@ def looks_like_row(line: str) -> bool:
     except (ValueError, RecursionError):
         return False
     names = {_NAMES.get(_plain(name)) for name in record} if isinstance(record, dict) else set()
-    return "video" in names and bool(names & {"second", "frame"}) and names.isdisjoint({"actions", None})
+    return (
+        "video" in names
+        and bool(names & {"second", "frame"})
+        and names.isdisjoint({"action", "actions", None})
+    )
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -96,7 +100,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if names is None:
             names = _columns(where, fields)
         elif len(fields) != len(names):
-            raise DataError(f"{where}: {len(fields)} fields under a header of {len(names)}; quote commas.")
+            raise DataError(
+                f"{where}: {len(fields)} fields under a header of {len(names)}; quote fields that hold the"
+                " mark between them."
+            )
         else:
             yield where, dict(zip(names, fields, strict=True))
 
@@ -119,7 +126,8 @@ def _columns(where: str, names: list[str]) -> list[str]:
             near = did_you_mean(plain, _NAMES)
             raise DataError(f"{where}: the column '{name:.40}' isn't known.{near} Accepted: {_COLUMNS}.")
         columns.append(_NAMES[plain])
-    twice = [name for name in dict.fromkeys(columns) if columns.count(name) > 1]
+    alike = [name.replace("actions", "action") for name in columns]
+    twice = [name for name in dict.fromkeys(alike) if alike.count(name) > 1]
     if twice:
         raise DataError(f"{where}: more than one column is {quoted(twice)}; accepted: {_COLUMNS}.")
     return columns
@@ -150,13 +158,16 @@ def _box(where: str, row: Mapping[str, Any]) -> list[float] | None:
     return [_number(where, name, value) for name, value in zip(_CORNERS, box, strict=True)]
 
 
-def _actions(where: str, row: Mapping[str, Any]) -> list[str]:
-    value = row.get("actions")
+def _actions(where: str, row: Mapping[str, Any], classes: Mapping[int, str] | None) -> list[str]:
+    """What is done: one of the classes, a JSON list, or names between semicolons and, in "actions", bars."""
+    value = row.get("action", row.get("actions"))
     if value in (None, ""):
         return []
-    if isinstance(value, str) and value.startswith("["):
+    if isinstance(value, str) and value.strip() in (classes or {}).values():
+        return [value.strip()]
+    if isinstance(value, str) and re.match(r'\[\s*["\]]', value):
         value = parse_json(where, value)
-    given = value if isinstance(value, list) else re.split("[;|]", str(value))
+    given = value if isinstance(value, list) else re.split("[;|]" if "actions" in row else ";", str(value))
     names = [name.strip() for name in given if isinstance(name, str) and name.strip()]
     if len(names) != len(given):
         raise DataError(f"{where}: the actions are {value!r:.80}; accepted: names.")

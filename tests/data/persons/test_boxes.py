@@ -181,6 +181,11 @@ def test_csv(tmp_path: Path) -> None:
         "vid,1,0.1,0.1,0.3,0.9,12,0.25\nvid,1,0.1,0.1,0.3,0.9,17,0.25\nvid,1,0.5,0.5,0.75,0.8,12,0.6\n"
     )
     assert at(path).scores.tolist() == [0.25, 0.6]
+    # an action has one score: these are one box twice, or a box and an action of it, in any order
+    for rows in (((12, 0.25), (12, 0.5)), (("", 0.5), (12, 0.25)), ((12, 0.25), ("", 0.5))):
+        twice = "".join(f"vid,1,0.1,0.1,0.3,0.9,{action},{score}\n" for action, score in rows)
+        path.write_text(f"{twice}vid,1,0.5,0.5,0.75,0.8,12,0.05\n")
+        assert at(path).scores.tolist() == [0.5, 0.05]
     path.write_text("vid,1,0.1,0.1,0.3,0.9,12\n")
     assert at(path).tracks is None and read_ava(path, scored=False).persons.tolist() == [-1]
     path.write_text("vid,1,0.1,0.1,0.3,0.9,12,3\nvid,1,0.5,0.5,0.75,0.8,12\n")

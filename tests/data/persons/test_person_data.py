@@ -137,10 +137,12 @@ def test_quotes_and_encodings_hide_no_form(videos: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_semicolons_and_tabs_are_read(mark: str, videos: Path, tmp_path: Path) -> None:
-    """As Excel writes where the comma is for decimals."""
+    """As Excel writes, if numbers have points or no decimals."""
     for text in (TABLE, AVA):
         commas, others = (table(tmp_path, videos, written) for written in (text, text.replace(",", mark)))
         assert others.key_frames == commas.key_frames and others.form == commas.form
+    (tmp_path / "persons.tsv").write_text(TABLE.replace(",", mark))
+    assert len(read_persons(tmp_path / "persons.tsv", root=videos, fps=30).key_frames) == 2
     (tmp_path / "excluded.csv").write_text(f"a{mark}0900.5\n")
     assert len(table(tmp_path, videos, AVA, excluded=tmp_path / "excluded.csv").key_frames) == 2
 
@@ -334,14 +336,36 @@ def test_other_files_may_leave_out_endings_and_folders(
     assert len(PersonDataset(given, SPEC, train=False)[0][1].boxes) == 1
 
 
-def test_boxes_of_other_videos_or_times_are_refused(videos: Path, tmp_path: Path) -> None:
+def test_a_whole_name_is_meant_before_a_last_part_of_one(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "excluded.csv").write_text("a,0.5\n")
+    head, there = "video,second,x1,y1,x2,y2,action\n", f"../{videos.name}/a.mp4"
+    for other, left in (("a.mp4", [there]), (f"../../{there[3:]}", [there, f"../../{there[3:]}"])):
+        text = head + "".join(f"{name},0.5,1,1,9,9,walk\n" for name in (there, other))
+        given = table(tmp_path, videos, text, excluded=tmp_path / "excluded.csv")
+        assert [frame.video for frame in given.key_frames] == left
+    (tmp_path / "excluded.csv").write_text(f"{videos.name}/a,0.5\n")
+    text = f"{head}{videos.name}\\a.mp4,0.5,1,1,9,9,walk\nb,0.2,1,1,9,9,walk\n"
+    given = table(tmp_path, videos, text, root=videos.parent, excluded=tmp_path / "excluded.csv")
+    assert [frame.video for frame in given.key_frames] == ["b"]
+
+
+def test_boxes_of_other_videos_or_times_are_refused_where_they_are_scored(
+    videos: Path, tmp_path: Path
+) -> None:
+    """Training may get those of the validation part alone, which is read with the same options."""
     found = tmp_path / "found.csv"
-    for text, begins in (("c,0.5", "'c' at 0.5"), ("a,900.5", "'a' at 900.5"), ("b/a,0.5", "'b/a' at 0.5")):
+    for text, begins in (
+        ("c,0.5", "'c' at 0.5"),
+        ("a,900.5", "'a.mp4' at 900.5"),
+        ("b/a,0.5", "'b/a' at 0.5"),
+    ):
         found.write_text(f"{text},0.2,0.2,0.6,0.8,,0.9\n")
+        given = table(tmp_path, videos, proposals=[found])
         with pytest.raises(
             DataError, match=rf"No key frame has boxes .* with 'a\.mp4' at 0\.5, .* {begins};"
         ):
-            table(tmp_path, videos, proposals=[found])
+            PersonDataset(given, SPEC, train=False)
+        assert len(PersonDataset(given, SPEC, train=True)) == 2
     found.write_text("a,0.5,0.2,0.2,0.6,0.8,,0.9\na.mp4,0.5,0.2,0.2,0.6,0.8,,0.9\n")
     with pytest.raises(DataError, match=r"name one video 'a', 'a\.mp4'; write it alike"):
         table(tmp_path, videos, proposals=[found])

@@ -80,9 +80,23 @@ def test_several_actions_in_a_field_are_written_as_in_lists_of_clips(tmp_path: P
     )
     rows, classes = read_person_table(path)
     assert classes == {1: "walk", 2: "talk", 3: "a;b"} and rows.labels.tolist() == [1, 2, 1, 3, 2, 1]
-    path.write_text(head + 'a,1,1,1,9,9,"[1]"\n')
-    with pytest.raises(DataError, match=r"a\.csv:2: the actions are \[1\]; accepted: names"):
+    path.write_text(head + 'a,1,1,1,9,9,"[""walk"", 1]"\n')
+    with pytest.raises(DataError, match=r"a\.csv:2: the actions are \['walk', 1\]; accepted: names"):
         read_person_table(path)
+    path.write_text(head.replace("actions", "labels") + "a,1,1,1,9,9,[]\n")
+    assert read_person_table(path)[0].labels.tolist() == [-1]
+
+
+def test_brackets_and_bars_may_be_in_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    names = ["carry|hold", "[other]", "[x] walk", "[1]"]
+    for column in ("action", "label"):
+        path.write_text(f"video,second,x1,y1,x2,y2,{column}\n" + "".join(f"a,1,1,1,9,9,{n}\n" for n in names))
+        assert [*read_person_table(path)[1].values()] == names
+    path.write_text("video,second,x1,y1,x2,y2,actions\na,1,1,1,9,9,carry|hold\na,1,1,1,9,9,a;b\n")
+    assert read_person_table(path, {3: "carry|hold", 4: "a;b"})[0].labels.tolist() == [3, 4]
+    with pytest.raises(DataError, match=r"a\.csv:2: there is no action 'carry'"):
+        read_person_table(path, {3: "hold"})
 
 
 @pytest.mark.parametrize(
