@@ -193,6 +193,21 @@ def test_the_pauses_of_a_file_are_waited_for(
     assert clock.now == pytest.approx(shown[-1], abs=2e-3)
 
 
+def test_the_pauses_of_a_file_at_an_address_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server wouldn't wait, and one that sends by the clock has waited."""
+    frames, clock = moving_pattern(5), Ticking(0.0)
+    film = write_stamped(tmp_path / "film.mkv", [0, 100, 200, 20_000, 20_100], "ffv1", frames=frames)
+    with FileServer({"/film.mkv": film}) as server:
+        video = LiveVideo(f"{server.url}/film.mkv", clock=clock, **FAST)
+        monkeypatch.setattr(video._stop, "wait", lambda seconds: setattr(clock, "now", clock.now + seconds))
+        found = list(video)
+    assert video._paced
+    check_clock(found, [3])
+    assert [frame.seconds for frame in found] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=2e-3)
+
+
 def test_a_file_at_an_address_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Ticking(0.0)
     with served(tmp_path, 100, 25) as server:
