@@ -33,9 +33,6 @@ _KEYFRAME_EVERY = 16
 
 _SMALLEST_SIDE = 16
 
-_TICK = Fraction(1, 90_000)
-"""Seconds, as in MPEG: for times of which the container tells no ticks."""
-
 
 def cache_data(
     annotations: Annotations,
@@ -192,18 +189,16 @@ def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
 def _shown(video: Video) -> tuple[list[int], Fraction] | None:
     """When each frame is shown, in ticks from the first one's 0, and a tick's seconds; None: at even times.
 
-    Asked of ``seconds_of``, as an AVI that dropped frames has times and no stamps.
+    An AVI that dropped frames has times and no stamps: its clips are chosen by its rate, and its copy's, too.
     """
-    seconds = np.array([video.seconds_of(index) for index in range(video.num_frames)])
-    if come_evenly(seconds, video.fps):
-        return None
     stamps = video.stamps()
-    tick = _TICK if stamps is None else stamps.tick
-    return np.rint((seconds - seconds[0]) / float(tick)).astype(int).tolist(), tick
+    if stamps is None or come_evenly(stamps.ticks * float(stamps.tick), video.fps):
+        return None
+    return stamps.ticks.tolist(), stamps.tick
 
 
 def _encode(video: Video, path: Path, short_side: int, quality: int) -> None:
-    """Writes an MP4 whose frames are shown when the video's are, from the first one's 0."""
+    """Writes an MP4 whose frames are shown when the video's stamps say, from the first one's 0."""
     import av
 
     shown = _shown(video)
