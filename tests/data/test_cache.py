@@ -193,6 +193,10 @@ def test_the_copy_of_an_avi_that_dropped_frames_gives_the_same_clips(tmp_path: P
         ({"short_side": 0}, "short_side is 0; accepted: an integer of at least 16"),
         ({"short_side": 64.0}, "short_side is 64.0; accepted: an integer"),
         ({"form": "vidio"}, "form is 'vidio'; accepted: 'video', 'frames'"),
+        ({"quality": "x"}, r"quality is 'x'; accepted: 0 \(lossless\) to 51"),
+        ({"quality": 60}, "quality is 60; accepted"),
+        ({"quality": -1}, "quality is -1; accepted"),
+        ({"quality": True}, "quality is True; accepted"),
     ],
 )
 def test_what_a_copy_cannot_be_is_refused(
