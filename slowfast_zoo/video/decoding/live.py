@@ -339,7 +339,10 @@ class LiveVideo:
         """
         now, behind = self._now(), self._clock.behind_seconds
         if self._paced:
-            self._stop.wait(max(self._begun + self._clock.seconds - now, 0.0))
+            pause = max(self._begun + self._clock.seconds - now, 0.0)
+            if pause > _LARGEST_STEP_SECONDS:
+                _LOGGER.warning("'%s' pauses for %.0f s, as its time stamps say.", self.name, pause)
+            self._stop.wait(pause)
         if behind < _ON_TIME_SECONDS:
             self._on_time = (now, idle)
         if self._paced or not self._opening.lasting or behind < _MOST_BEHIND_SECONDS:

@@ -178,6 +178,7 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
 def test_the_pauses_of_a_file_are_waited_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     name: str,
     codec: str,
     shown: list[float],
@@ -191,6 +192,7 @@ def test_the_pauses_of_a_file_are_waited_for(
     check_clock(found, gaps)
     assert [frame.seconds for frame in found] == pytest.approx(shown, abs=2e-3)
     assert clock.now == pytest.approx(shown[-1], abs=2e-3)
+    assert (f"{name}' pauses for 20 s" in caplog.text) == (not gaps)
 
 
 def test_the_pauses_of_a_file_at_an_address_are_left_out(
