@@ -239,7 +239,7 @@ def test_a_pipe_is_live_where_it_comes_at_a_players_speed(
     monkeypatch.setattr(sources, "time", pipe)
     if speed == 1.0:
         assert "comes only as fast as it is shown" in (said := refusal(pipe))
-        assert "write what has an end to a file first" in said
+        assert "give it to watch or, if it has an end, write it to a file first" in said
         assert pipe.monotonic_seconds < 10
     else:
         assert probe(pipe).num_frames == 375
