@@ -18,7 +18,7 @@ from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
-from slowfast_zoo.video.sampling import is_count
+from slowfast_zoo.video.sampling import is_count, is_number
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
 
 _SMALLEST_SIDE = 16
-
-_TICK = Fraction(1, 90_000)
-"""Seconds, as in MPEG: for times of which the container tells no ticks."""
 
 
 def cache_data(
@@ -63,14 +60,14 @@ def cache_data(
         short_side: pixels of the shorter side.
         form: "video": H.264 with many key frames (MP4); "frames": uint8 arrays (.npy), read without any
             decoding, some hundred times larger.
-        quality: of the H.264 files (CRF): 0 is lossless, 18 looks so.
+        quality: of the H.264 files (CRF, 0 to 51): 0 is lossless, 18 looks so.
         progress: show a bar when stderr is a terminal.
 
     Returns:
         The clips that couldn't be read, and why; the index leaves them out.
 
     Raises:
-        InputError: a shorter side or form that is not accepted.
+        InputError: a shorter side, form or quality that is not accepted.
         DataError: OUT can't be written, or no clip could be read.
     """
     from tqdm import tqdm
@@ -81,6 +78,8 @@ def cache_data(
         )
     if form not in ("video", "frames"):
         raise InputError(f"form is {form!r:.60}; accepted: 'video', 'frames'.")
+    if not is_number(quality) or not 0 <= quality <= 51:
+        raise InputError(f"quality is {quality!r:.60}; accepted: 0 (lossless) to 51.")
     folder = expanded(out)
     video = form == "video"
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
@@ -115,7 +114,7 @@ def cache_data(
     return failed
 
 
-def _cached(sample: Sample, target: Path, short_side: int, quality: int | None) -> float | None:
+def _cached(sample: Sample, target: Path, short_side: int, quality: float | None) -> float | None:
     """Makes the clip's file where it isn't there; its frames per second where the file doesn't say.
 
     Raises:
@@ -158,7 +157,7 @@ def _file_name(text: str) -> str:
     return "".join("_" if mark in '<>:"/\\|?*~' or mark < " " else mark for mark in name).strip(" .") or "_"
 
 
-def _store(video: Video, target: Path, short_side: int, quality: int | None) -> None:
+def _store(video: Video, target: Path, short_side: int, quality: float | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as temporary:
         if quality is not None:
@@ -192,18 +191,16 @@ def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:
 def _shown(video: Video) -> tuple[list[int], Fraction] | None:
     """When each frame is shown, in ticks from the first one's 0, and a tick's seconds; None: at even times.
 
-    Asked of ``seconds_of``, as an AVI that dropped frames has times and no stamps.
+    An AVI that dropped frames has times and no stamps: its clips are chosen by its rate, and its copy's, too.
     """
-    seconds = np.array([video.seconds_of(index) for index in range(video.num_frames)])
-    if come_evenly(seconds, video.fps):
-        return None
     stamps = video.stamps()
-    tick = _TICK if stamps is None else stamps.tick
-    return np.rint((seconds - seconds[0]) / float(tick)).astype(int).tolist(), tick
+    if stamps is None or come_evenly(stamps.ticks * float(stamps.tick), video.fps):
+        return None
+    return stamps.ticks.tolist(), stamps.tick
 
 
-def _encode(video: Video, path: Path, short_side: int, quality: int) -> None:
-    """Writes an MP4 whose frames are shown when the video's are, from the first one's 0."""
+def _encode(video: Video, path: Path, short_side: int, quality: float) -> None:
+    """Writes an MP4 whose frames are shown when the video's stamps say, from the first one's 0."""
     import av
 
     shown = _shown(video)

@@ -53,7 +53,7 @@ def expand_sources(source: Sources) -> Sequence[Source] | Iterator[Source]:
 
     Raises:
         InputError: an empty text.
-        VideoError: a folder without videos and pictures, or a pattern that nothing matches.
+        VideoError: a folder without videos and pictures, or a pattern with * or ? that nothing matches.
     """
     if isinstance(source, (str, Path)):
         return _named(source)

@@ -150,7 +150,7 @@ def predict_many(
 
     Raises:
         InputError: an argument that is not accepted.
-        VideoError: a folder without videos, or a pattern that nothing matches.
+        VideoError: a folder without videos, or a pattern with * or ? that nothing matches.
     """
     found = expand_sources(sources)
     clips = None if isinstance(found, Iterator) else len(found) * _views_of(model, views)

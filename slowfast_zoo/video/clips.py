@@ -62,7 +62,7 @@ def read_clips(
     from slowfast_zoo.video.decoding.reader import open_video
 
     view_counts(clip_spec, views)
-    device = None if device is None else to_device(device)
+    device = None if device is None else torch.empty(0, device=to_device(device)).device
     if isinstance(source, Video):
         if fps is not None:
             raise InputError("This video is open already; give fps= to open_video instead.")

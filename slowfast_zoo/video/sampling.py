@@ -291,9 +291,8 @@ def check_clip_spec(spec: object) -> None:
         InputError: says where to find one.
     """
     if not isinstance(spec, ClipSpec):
-        raise InputError(
-            f"clip_spec is a {type(spec).__name__}; accepted: a ClipSpec, as model.clip_spec is."
-        )
+        kind = type(spec).__name__
+        raise InputError(f"clip_spec is of type {kind}; accepted: a ClipSpec, as model.clip_spec is.")
 
 
 def _timing(spec: ClipSpec, num_frames: int, fps: Rate, stamps: Stamps | None) -> Timing:

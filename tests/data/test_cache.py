@@ -16,6 +16,8 @@ from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of, suggest_groups
 from slowfast_zoo.errors import DataError, InputError
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.clips import plan_clips
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 
@@ -166,14 +168,23 @@ def test_a_cached_video_shows_its_frames_when_the_original_does(tmp_path: Path) 
     assert seconds == pytest.approx([moment / 1000 for moment in shown], abs=1e-3)
 
 
-def test_so_does_a_copy_of_an_avi_that_dropped_frames(tmp_path: Path) -> None:
-    shown = [40 * number for number in (*range(8), *range(12, 28))]
+@pytest.mark.parametrize("sampling", ["openmmlab-1.x", "pyslowfast-stamps", "pytorchvideo-0.1"])
+def test_the_copy_of_an_avi_that_dropped_frames_gives_the_same_clips(tmp_path: Path, sampling: Any) -> None:
+    shown = [40 * number for number in (*range(60), *range(90, 160))]
     (tmp_path / "a").mkdir()
-    write_stamped(tmp_path / "a" / "x.avi", shown, "mjpeg", frames=moving_pattern(24), ticks=25)
-    cache_data(read_annotations(tmp_path), tmp_path / "out", progress=False)
-    with read_annotations(tmp_path / "out" / "index.csv").samples[0].open() as video:
-        seconds = [video.seconds_of(index) for index in range(video.num_frames)]
-    assert seconds == pytest.approx([moment / 1000 for moment in shown], abs=1e-4)
+    write_stamped(tmp_path / "a" / "x.avi", shown, "mjpeg", frames=moving_pattern(130), ticks=25)
+    originals = read_annotations(tmp_path)
+    cache_data(originals, tmp_path / "out", short_side=16, progress=False)
+    sides = {"size": 40, "crop": 32, "test_crop": 32}
+    timed: dict[str, Any] = {"sampling": sampling, "time_base": "seconds", "fps": 5.0}
+    spec = ClipSpec(num_frames=8, frame_stride=1, clips=2, crops=1, **sides, **timed)
+    plans = []
+    for listed in (originals, read_annotations(tmp_path / "out" / "index.csv")):
+        with listed.samples[0].open() as video:
+            plans.append(
+                [plan_clips(video, spec, views).indices.tolist() for views in ("quick", "published")]
+            )
+    assert plans[0] == plans[1]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +193,10 @@ def test_so_does_a_copy_of_an_avi_that_dropped_frames(tmp_path: Path) -> None:
         ({"short_side": 0}, "short_side is 0; accepted: an integer of at least 16"),
         ({"short_side": 64.0}, "short_side is 64.0; accepted: an integer"),
         ({"form": "vidio"}, "form is 'vidio'; accepted: 'video', 'frames'"),
+        ({"quality": "x"}, r"quality is 'x'; accepted: 0 \(lossless\) to 51"),
+        ({"quality": 60}, "quality is 60; accepted"),
+        ({"quality": -1}, "quality is -1; accepted"),
+        ({"quality": True}, "quality is True; accepted"),
     ],
 )
 def test_what_a_copy_cannot_be_is_refused(

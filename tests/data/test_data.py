@@ -76,7 +76,7 @@ def test_class_folders(clips: Path) -> None:
     )
     for spec, views, says in [
         (SPEC, "all", "views is 'all'"),
-        (annotations, "quick", "clip_spec is a Annot"),
+        (annotations, "quick", "clip_spec is of type Annot"),
     ]:
         with pytest.raises(InputError, match=says):
             open_dataset(annotations, spec, views=views)  # type: ignore[arg-type]

@@ -293,7 +293,7 @@ def test_wrong_views(views: Any) -> None:
 def test_views_and_specs_of_other_kinds() -> None:
     with pytest.raises(InputError, match=r"views is array.*accepted: 'quick', 'published' or"):
         read_clips(film(), SMALL, views=np.ones(2))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"is a Linear; accepted: a ClipSpec, as model\.clip_spec is"):
+    with pytest.raises(InputError, match=r"is of type Linear; accepted: a ClipSpec, as model\.clip_spec is"):
         read_clips(film(), torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 

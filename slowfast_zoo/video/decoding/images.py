@@ -135,7 +135,10 @@ class ArrayVideo(Video):
             ) from error
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             hint = "; move the channels last" if pixels.ndim == 4 and 3 in pixels.shape[:2] else ""
-            hint = "; numpy.stack(frames) makes one of single frames" if pixels.ndim == 3 else hint
+            if pixels.ndim == 3 and 3 in (pixels.shape[0], pixels.shape[-1]):
+                hint = "; numpy.stack(frames) makes one from single frames"
+            elif pixels.ndim == 3:
+                hint = "; numpy.stack([gray] * 3, axis=-1) makes RGB of gray frames"
             raise InputError(
                 f"An array of frames is uint8 RGB of shape (T, H, W, 3), "
                 f"got {pixels.dtype} of shape {pixels.shape}{hint}."

@@ -73,7 +73,7 @@ _SMALLEST_STEP_SECONDS = 1e-3
 _LARGEST_STEP_SECONDS = 10.0
 """Between the stamps of two frames, beyond the time between their arrivals; more is a jump."""
 _LONGEST_PAUSE_SECONDS = 3600.0
-"""The same in a file, which is read before its time: how long it may show one frame."""
+"""The same in a local file, which waits to be read: how long it may show one frame."""
 
 _MOST_BEHIND_SECONDS = 10.0
 """How much later than at first frames may come before something is done about it."""
@@ -268,8 +268,8 @@ class LiveVideo:
                 sized = container.duration or ("seekable" in self._options and container.size > 0)
                 self._finite = not self._opening.lasting or bool(sized)
                 self._paced = self._opening.paced or (self._opening.lasting and self._finite)
-                # A file of such a format may be joined of parts whose stamps have nothing in common.
-                paused = self._paced and not container.format.flags & Flags.ts_discont.value
+                # A file of such a format may be joined from parts whose stamps have nothing in common.
+                paused = self._opening.paced and not container.format.flags & Flags.ts_discont.value
                 self._clock.restart()
                 self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
                 for frame, idle in self._decoded(container, track):
@@ -339,7 +339,10 @@ class LiveVideo:
         """
         now, behind = self._now(), self._clock.behind_seconds
         if self._paced:
-            self._stop.wait(max(self._begun + self._clock.seconds - now, 0.0))
+            pause = max(self._begun + self._clock.seconds - now, 0.0)
+            if pause > _LARGEST_STEP_SECONDS:
+                _LOGGER.warning("'%s' pauses for %.0f s, as its time stamps say.", self.name, pause)
+            self._stop.wait(pause)
         if behind < _ON_TIME_SECONDS:
             self._on_time = (now, idle)
         if self._paced or not self._opening.lasting or behind < _MOST_BEHIND_SECONDS:

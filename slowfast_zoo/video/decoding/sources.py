@@ -586,8 +586,8 @@ def _spooled(
                 found = found + 1 if live[0] < speed < live[1] else 0
                 if found == looks:
                     raise VideoError(
-                        f"'{name}' comes only as fast as it is shown, as a stream without an end does: watch"
-                        " takes it; write what has an end to a file first."
+                        f"'{name}' comes only as fast as it is shown, as a stream without an end does: give"
+                        " it to watch or, if it has an end, write it to a file first."
                     )
     except OSError as error:
         file.close()

@@ -178,6 +178,7 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
 def test_the_pauses_of_a_file_are_waited_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     name: str,
     codec: str,
     shown: list[float],
@@ -191,6 +192,22 @@ def test_the_pauses_of_a_file_are_waited_for(
     check_clock(found, gaps)
     assert [frame.seconds for frame in found] == pytest.approx(shown, abs=2e-3)
     assert clock.now == pytest.approx(shown[-1], abs=2e-3)
+    assert (f"{name}' pauses for 20 s" in caplog.text) == (not gaps)
+
+
+def test_the_pauses_of_a_file_at_an_address_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server wouldn't wait, and one that sends by the clock has waited."""
+    frames, clock = moving_pattern(5), Ticking(0.0)
+    film = write_stamped(tmp_path / "film.mkv", [0, 100, 200, 20_000, 20_100], "ffv1", frames=frames)
+    with FileServer({"/film.mkv": film}) as server:
+        video = LiveVideo(f"{server.url}/film.mkv", clock=clock, **FAST)
+        monkeypatch.setattr(video._stop, "wait", lambda seconds: setattr(clock, "now", clock.now + seconds))
+        found = list(video)
+    assert video._paced
+    check_clock(found, [3])
+    assert [frame.seconds for frame in found] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=2e-3)
 
 
 def test_a_file_at_an_address_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

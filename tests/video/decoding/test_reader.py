@@ -639,6 +639,10 @@ def test_wrong_types(frames: np.ndarray, tmp_path: Path) -> None:
             open_video(wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"shape \(60, 3, 48, 64\); move the channels last"):
         open_video(frames.transpose(0, 3, 1, 2))
+    with pytest.raises(InputError, match=r"shape \(48, 64, 3\); numpy\.stack\(frames\) makes one from"):
+        open_video(frames[0])
+    with pytest.raises(InputError, match=r"shape \(60, 48, 64\); numpy\.stack\(\[gray\] \* 3, axis=-1\)"):
+        open_video(frames[..., 0])
     with pytest.raises(InputError, match="got float32"):
         open_video(frames.astype(np.float32))
     with pytest.raises(InputError, match="at least one frame"):

@@ -397,7 +397,7 @@ def test_wrong_frames(make: Any, frames: Any, words: str) -> None:
 
 @pytest.mark.parametrize("make", [eval_transform, train_transform])
 def test_a_model_is_no_clip_spec(make: Any) -> None:
-    with pytest.raises(InputError, match=r"is a Linear; accepted: a ClipSpec, as model\.clip_spec is"):
+    with pytest.raises(InputError, match=r"is of type Linear; accepted: a ClipSpec, as model\.clip_spec is"):
         make(torch.nn.Linear(1, 1))
 
 

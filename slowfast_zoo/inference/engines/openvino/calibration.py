@@ -97,7 +97,7 @@ def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
 
     Raises:
         InputError: too few clips, or clips of another kind.
-        VideoError: a folder without videos, or a pattern that nothing matches.
+        VideoError: a folder without videos, or a pattern with * or ? that nothing matches.
     """
     if isinstance(source, Tensor):
         return _of_batch(source)
