@@ -124,6 +124,10 @@ def float32_products(precision: EnginePrecision, device: torch.device) -> Iterat
         yield
 
 
+_LOCK = threading.Lock()
+"""Of torch's switches, some of which belong to both kinds of devices."""
+
+
 class _Rounding:
     """torch's switches for products that round their factors, for the whole process, among threads that want
     them differently.
@@ -137,14 +141,13 @@ class _Rounding:
         self, settings: Callable[[], list[Callable[[], None]]], allow: Callable[[bool], None]
     ) -> None:
         self._settings, self._allow = settings, allow
-        self._lock = threading.Lock()
         self._inside = {True: 0, False: 0}
         self._before: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
     def allowed(self, wanted: bool) -> Iterator[None]:
         """Rounded or not inside; where threads want both, none gets less exact products than it asked for."""
-        with self._lock:
+        with _LOCK:
             if not any(self._inside.values()):
                 self._before = self._settings()
             self._inside[wanted] += 1
@@ -152,16 +155,17 @@ class _Rounding:
         try:
             yield
         finally:
-            with self._lock:
+            with _LOCK:
                 self._inside[wanted] -= 1
-                self._set()
+                if not any(self._inside.values()):
+                    for put_back in self._before:
+                        put_back()
+                for each in _ROUNDING.values():  # a GPU's settings reach the CPU's
+                    each._set()
 
     def _set(self) -> None:
         if any(self._inside.values()):
             self._allow(not self._inside[False])
-        else:
-            for put_back in self._before:
-                put_back()
 
 
 def _allow_tf32(allowed: bool) -> None:
@@ -173,22 +177,20 @@ def _allow_tf32(allowed: bool) -> None:
 
 
 def _tf32_settings() -> list[Callable[[], None]]:
-    """The older switches, unless only the newer ones can be read."""
+    """The older switches, then the newer ones; where these contradict, the older can't be read, and are what
+    torch has by default."""
     import torch
 
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     found: list[Callable[[], None]] = []
-    try:
-        found.append(functools.partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
-    except RuntimeError:
-        found += _newer_settings(cudnn, "conv", "rnn")
-    try:
-        level = torch.get_float32_matmul_precision()  # which mkldnn's switches belong to above "highest"
-        wide = functools.partial(torch.set_float32_matmul_precision, level)
-        found.append(functools.partial(setattr, matmul, "allow_tf32", False) if level == "highest" else wide)
-    except RuntimeError:
-        found += _newer_settings(torch.backends.cuda, "matmul")
-    return found
+    for owner, older in ((cudnn, True), (matmul, False)):
+        with contextlib.suppress(RuntimeError):
+            older = owner.allow_tf32
+        found.append(functools.partial(setattr, owner, "allow_tf32", older))
+    with contextlib.suppress(RuntimeError):
+        if torch.get_float32_matmul_precision() == "medium":  # which mkldnn's switches belong to
+            found.append(functools.partial(torch.set_float32_matmul_precision, "medium"))
+    return [*found, *_newer_settings(cudnn, "conv", "rnn"), *_newer_settings(torch.backends.cuda, "matmul")]
 
 
 def _allow_mkldnn(allowed: bool) -> None:
@@ -206,10 +208,14 @@ def _mkldnn_settings() -> list[Callable[[], None]]:
 
 def _newer_settings(owner: Any, *names: str) -> list[Callable[[], None]]:
     """Of ``fp32_precision``, which torch has from 2.9 on."""
-    return [
-        functools.partial(setattr, part, "fp32_precision", part.fp32_precision)
-        for part in _parts(owner, *names)
-    ]
+    return [functools.partial(_put_back, part, part.fp32_precision) for part in _parts(owner, *names)]
+
+
+def _put_back(part: Any, value: str) -> None:
+    """A switch that a wider one decided is left to that again."""
+    part.fp32_precision = "none"
+    if part.fp32_precision != value:
+        part.fp32_precision = value
 
 
 def _make_exact(owner: Any, *names: str) -> None:

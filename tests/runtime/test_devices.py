@@ -183,6 +183,23 @@ with float32_products("float32", torch.device("cuda")):
     with float32_products("float32", torch.device("cpu")):
         assert set(switches()) <= {{"none", "ieee"}}, switches()
 assert (switches(), level()) == before, (before, switches(), level())
+with float32_products("float32", torch.device("cpu")):
+    with float32_products("float32", torch.device("cuda")):
+        pass
+    assert set(switches()[3:]) <= {{"none", "ieee"}}, switches()
+assert (switches(), level()) == before, (before, switches(), level())
+"""
+
+TAKEN_BACK = """
+backends.fp32_precision = {value!r}
+if {entered}:
+    with float32_products("float32", torch.device("cpu")):
+        pass
+    with float32_products("float32", torch.device("cuda")):
+        pass
+for later in ("none", "tf32", "none"):
+    backends.fp32_precision = later
+    print(later, switches()[2:], level())  # cuDNN's own default is none of the values that can be set
 """
 
 
@@ -200,6 +217,16 @@ def test_no_wider_switch_rounds_inside_and_each_is_left_as_it_was(setting: str) 
     script = WIDE_SWITCHES.format(setting=setting)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has older switches only")
+@pytest.mark.parametrize("value", ["none", "bf16", "tf32"])
+def test_a_wider_switch_that_is_changed_later_reaches_all(value: str) -> None:
+    """As in a process that computed nothing."""
+    start = WIDE_SWITCHES.partition("{setting}")[0]
+    scripts = [start + TAKEN_BACK.format(value=value, entered=entered) for entered in (False, True)]
+    never, after = (subprocess.check_output([sys.executable, "-c", script], text=True) for script in scripts)
+    assert after == never
 
 
 @pytest.mark.parametrize(("kernels", "others"), [(True, " or 'bfloat16'"), (False, "")])
