@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import weakref
+from collections.abc import Callable
 from typing import TypeGuard, TypeVar
 
 import torch
@@ -32,10 +34,11 @@ def structure(network: nn.Module) -> tuple[object, ...]:
 
 
 def is_foreign(network: nn.Module) -> bool:
-    """Whether code takes part that is neither torch's nor this library's, so that nobody knows what it does
-    with a tensor or whether it is the same in another process."""
+    """Whether code takes part, be it a hook, that is neither torch's nor this library's, so that nobody knows
+    what it does with a tensor or whether it is the same in another process."""
     return any(
         not type(module).__module__.startswith(("torch.nn.", "slowfast_zoo."))
+        or bool(_hooks(module))
         or _has_object(_settings(module))
         for module in network.modules()
     )
@@ -67,8 +70,24 @@ def tensors_used(network: nn.Module) -> collections.Counter[int]:
     )
 
 
-class _Object(tuple[object, ...]):
-    """Stands for a setting that is no plain value: its class, its ``id`` and, of a tensor, its version."""
+class _Object:
+    """Stands for a setting that is no plain value: equal is the same object and, of a tensor, its version."""
+
+    def __init__(self, value: object) -> None:
+        self._value: Callable[[], object]
+        try:
+            self._value = weakref.ref(value)
+        except TypeError:  # not every class can be
+            self._value = lambda: value
+        counted = isinstance(value, Tensor) and not value.is_inference()
+        self._version = value._version if counted else 0  # type: ignore[attr-defined]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Object) or self._version != other._version:
+            return False
+        return self._value() is not None and self._value() is other._value()
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _hooks(module: nn.Module) -> tuple[int, ...]:
@@ -76,12 +95,12 @@ def _hooks(module: nn.Module) -> tuple[int, ...]:
 
 
 def _settings(module: nn.Module) -> tuple[object, ...]:
-    """The attributes that a module's class or its owner gave it, with their names."""
-    return tuple(
-        (name, value if type(value) in _VALUES else _frozen(value))
-        for name, value in vars(module).items()
-        if name not in _UNSEEN
-    )
+    """The attributes that a module's class or its owner gave it, with their names. What an owner notes on a
+    SlowFast, whose code reads none of it, is left out unless other code is there."""
+    seen = {name: value for name, value in vars(module).items() if name not in _UNSEEN}
+    if type(module).__module__ == "slowfast_zoo.network.slowfast" and not any(map(callable, seen.values())):
+        return ()
+    return tuple((name, value if type(value) in _VALUES else _frozen(value)) for name, value in seen.items())
 
 
 def _frozen(value: object) -> object:
@@ -91,8 +110,7 @@ def _frozen(value: object) -> object:
         return tuple(map(_frozen, value))
     if isinstance(value, dict):
         return tuple((_frozen(key), _frozen(each)) for key, each in value.items())
-    counted = isinstance(value, Tensor) and not value.is_inference()
-    return _Object((type(value), id(value), value._version if counted else 0))  # type: ignore[attr-defined]
+    return _Object(value)
 
 
 def _has_object(value: object) -> bool:

@@ -55,13 +55,17 @@ def check_model(model: object) -> None:
 
 
 def as_given(model: SlowFast) -> SlowFast:
-    """A copy in eval mode and float32: what an engine's answers are held to.
+    """A copy in eval mode and float32, without backward hooks: what an engine's answers are held to.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.
     """
     check_model(model)
-    return copy.deepcopy(model).eval().float().requires_grad_(False)
+    given = copy.deepcopy(model).eval().float().requires_grad_(False)
+    for module in given.modules():
+        module._backward_hooks.clear()
+        module._backward_pre_hooks.clear()
+    return given
 
 
 def fold_batch_norms(model: SlowFast) -> SlowFast:
@@ -89,10 +93,10 @@ _BLOCKS = (Stem, Bottleneck, NonLocal, Lateral, Acrn)
 
 
 def _is_foldable(conv: nn.Module, norm: nn.Module) -> bool:
-    """Whether they are a convolution and a batch norm, whose statistics and scale are there, and no more."""
+    """Whether they are a convolution and a batch norm, whose numbers all are there, and no more."""
     if not (is_plain(conv, nn.Conv3d) and is_plain(norm, nn.BatchNorm3d, nn.SyncBatchNorm)):
         return False
-    return all(each is not None for each in (norm.running_mean, norm.running_var, norm.weight))
+    return all(each is not None for each in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
 
 
 class PairedStem(nn.Module):

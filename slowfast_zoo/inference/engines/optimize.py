@@ -104,7 +104,7 @@ _MANY = 1000
 UNANNOUNCED = 100
 """Clips that are expected of a caller who doesn't know how many will come, whatever their size."""
 
-_SHAPES = 8
+_SHAPES = 32
 """Sizes of clips whose engines one model keeps, the latest ones: each may hold a copy of the weights."""
 
 _broken: set[str] = set()
@@ -198,7 +198,8 @@ def _check_no_hooks(model: SlowFast) -> None:
     if (name := hooked(model)) is not None:
         raise InputError(
             f"The model has a forward hook{f' at {name!r}' if name else ''}, and engines don't keep to hooks:"
-            " remove it, or let the model itself compute (engine='auto', precision='float32')."
+            " remove it, or call the model itself, as predict does with engine='auto' and"
+            " precision='float32'."
         )
 
 

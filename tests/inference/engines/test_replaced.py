@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from slowfast_zoo.inference.engines.auto import measuring
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.openvino.int8 import to_int8
 from slowfast_zoo.inference.engines.optimize import choose
-from slowfast_zoo.network.structure import hooked, is_foreign
+from slowfast_zoo.inference.engines.torch_compile.inductor import traced_copy
+from slowfast_zoo.network.structure import hooked, is_foreign, structure
 
 CPU = torch.device("cpu")
 
@@ -203,7 +205,9 @@ def test_hooks_are_called_or_engines_refused() -> None:
     for place in (model, model.slow.stage4):
         hook = place.register_forward_hook(lambda module, inputs, maps: seen.append(module))
         assert choose(model, CPU, "float32", 20) is None
-        with pytest.raises(InputError, match=r"has a forward hook.*: remove it, or let the model itself"):
+        with pytest.raises(
+            InputError, match=r"has a forward hook.*: remove it, or call the model itself, as"
+        ):
             optimize(model, "eager")
         hook.remove()
     model.clip_spec = make_model().clip_spec
@@ -216,6 +220,67 @@ def test_hooks_are_called_or_engines_refused() -> None:
     answer = predict(model, video, fps=25)
     assert len(seen) == 1 and answer.scores != without.scores
     hooks[0].remove()
+
+
+def test_no_file_stands_for_hooks() -> None:
+    model = make_model()
+    assert artifacts.fingerprint(folding.fold_batch_norms(model)) is not None
+    model.fast.stem.register_forward_hook(lambda module, inputs, maps: 0 * maps)
+    assert artifacts.fingerprint(folding.fold_batch_norms(model)) is None
+
+
+def test_backward_hooks_keep_nothing_from_being_folded() -> None:
+    model = make_model()
+    for module in model.modules():
+        module.register_full_backward_hook(lambda module, before, after: None)
+        module.register_full_backward_pre_hook(lambda module, before: None)
+    folded = folding.fold_batch_norms(model)
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in folded.modules())
+    assert model.fast.stem._backward_hooks and model.fast.stem._backward_pre_hooks
+
+
+def test_an_object_that_is_gone_equals_none_in_its_place() -> None:
+    class Table:
+        pass
+
+    model, table = make_model(), Table()
+    model.fast.stem.table = table  # type: ignore[assignment]
+    before = structure(model)
+    assert structure(model) == before
+    del table, model.fast.stem.table
+    for value in (Table(), torch.zeros(1), b"no weak references"):
+        model.fast.stem.table = value  # type: ignore[assignment]
+        now = structure(model)
+        assert now != before and structure(model) == now
+        before = now
+
+
+def test_what_an_owner_notes_on_a_model_changes_nothing() -> None:
+    model = make_model()
+    before = structure(model)
+    model.calls, model.source = 1, Path("x")  # type: ignore[assignment]
+    assert structure(model) == before and not is_foreign(model)
+    model.forward = lambda clip, boxes=None: clip.mean()  # type: ignore[assignment]
+    assert structure(model) != before and is_foreign(model)
+
+
+def test_a_batch_norm_without_a_bias_is_left() -> None:
+    model = make_model()
+    model.fast.stem.norm.bias = None  # type: ignore[assignment]
+    model.eval().requires_grad_(False)
+    assert relative(optimize(model, "eager")(clips(2)), model(clips(2))) <= 1e-5
+
+
+class Looped(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([torch.relu(x[clip]) for clip in range(x.shape[0])])
+
+
+def test_code_that_tracing_cant_follow_is_refused() -> None:
+    model = make_model()
+    model.fast.stem.relu = Looped()  # type: ignore[assignment]
+    with pytest.raises(ExportError, match=r"engine='compile' can't trace this model \(.*as an integer\)"):
+        traced_copy(model)
 
 
 def test_whose_code_takes_part() -> None:

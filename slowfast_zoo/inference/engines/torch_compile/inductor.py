@@ -62,7 +62,7 @@ def traced_copy(module: nn.Module) -> fx.GraphModule:
     """
     try:
         traced = fx.symbolic_trace(module)
-    except fx.proxy.TraceError as error:
+    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError) as error:
         raise ExportError(
             f"engine='compile' can't trace this model ({error}): take engine='openvino' or 'eager'."
         ) from error
