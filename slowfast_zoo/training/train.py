@@ -125,8 +125,8 @@ def train(
         TrainingError: files can't be written or resumed, a loss or gradient isn't finite, or a worker was
             killed.
         DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
-        InputError: a model without classifier, without anything to train or to thaw, or a wrong number of
-            weights.
+        InputError: a model without classifier, with layers that its spec doesn't describe, without anything
+            to train or to thaw, whose weights aren't float32, or a wrong number of weights.
     """
     check_trainable(model, dataset, validation, sample_weights, config)
     for data in (dataset, validation):
