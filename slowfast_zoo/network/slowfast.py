@@ -313,6 +313,16 @@ def type_of(model: object) -> str:
     return f"{type(model).__name__}{hint}"
 
 
+def check_slowfast(model: object, what: str) -> None:
+    """Refuses anything else than a SlowFast.
+
+    Raises:
+        InputError: says what was given, and where the network in a wrapper is.
+    """
+    if not isinstance(model, SlowFast):
+        raise InputError(f"{what} takes a SlowFast model, got {type_of(model)}.")
+
+
 def check_answers(logits: Tensor, spec: ModelSpec) -> Tensor:
     """What a network answered, ``(n, num_classes)``.
 
@@ -320,10 +330,15 @@ def check_answers(logits: Tensor, spec: ModelSpec) -> Tensor:
         InputError: a classifier for other classes than the spec's took the place of its own.
     """
     if spec.num_classes and logits.shape[-1] != spec.num_classes:
+        way_out = (
+            f"call model.reset_classifier({logits.shape[-1]}, labels), and then model.classifier = LAYER puts"
+            " yours back."
+        )
+        if logits.shape[-1] == spec.num_features:
+            way_out = "model.reset_classifier(0) makes a model of features; extract_features takes it."
         raise InputError(
             f"The model's classifier gives {logits.shape[-1]} numbers, model.spec says {spec.num_classes}"
-            f" classes: call model.reset_classifier({logits.shape[-1]}, labels), and then model.classifier ="
-            " LAYER puts yours back."
+            f" classes: {way_out}"
         )
     return logits
 
