@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.errors import counted
-from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.errors import InputError, counted
+from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -80,6 +80,7 @@ def describe(model: str | SlowFast, tag: str = "default") -> Description:
         tag: which weights, for a name.
 
     Raises:
+        InputError: neither a name nor a SlowFast.
         UnknownNameError: no such model or tag.
     """
     tags: tuple[str, ...] = ()
@@ -87,6 +88,8 @@ def describe(model: str | SlowFast, tag: str = "default") -> Description:
         entry, provenance = None, dict(model.provenance)
         name = str(provenance.get("model") or "SlowFast")
         spec, clip, labels = model.spec, model.clip_spec, model.labels
+    elif not isinstance(model, str):
+        raise InputError(f"describe takes a name or a SlowFast model, got {type_of(model)}.")
     else:
         config, provenance = find_config(model), {}
         name = config.model if config else model

@@ -140,17 +140,17 @@ def _edited(folder: Path) -> str:
     from slowfast_zoo.weights.saved.config import config_in, read_config
 
     try:
-        configs = (
-            read_config(folder / "config.json"),
-            config_in(read_checkpoint(folder / "model.safetensors")),
-        )
+        header = config_in(read_checkpoint(folder / "model.safetensors"))
+        if header is None:  # other tools leave it out when they write weights
+            return ""
+        configs = read_config(folder / "config.json"), header
     except SlowFastZooError:  # loading says what is wrong with it
         return ""
     read, written = (
-        config and json.dumps([config.model_spec.to_dict(), config.clip_spec.to_dict(), config.labels])
+        json.dumps([config.model_spec.to_dict(), config.clip_spec.to_dict(), config.labels])
         for config in configs
     )
-    return "" if read == written else f" edited {hashlib.sha256(str(read).encode()).hexdigest()[:8]}"
+    return "" if read == written else f" edited {hashlib.sha256(read.encode()).hexdigest()[:8]}"
 
 
 def _named(text: str) -> WeightEntry | None:

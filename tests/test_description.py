@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import nn
 
 from slowfast_zoo import ModelSpec, SlowFast, describe, get_weights, list_models, list_weights
 from slowfast_zoo.cli import main
 from slowfast_zoo.description import multiply_adds
+from slowfast_zoo.errors import InputError
 
 
 def test_multiply_adds_are_the_published_ones() -> None:
@@ -113,6 +116,14 @@ def test_list_as_json() -> None:
     rows = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
     assert len(rows) == len(list_weights())
     assert rows[0]["model_spec"]["depth"] == 50
+
+
+def test_what_is_neither_a_name_nor_a_network_is_told_what_it_is() -> None:
+    wrapped: Any = nn.DataParallel(SlowFast(ModelSpec(depth=14, num_classes=3)))
+    with pytest.raises(
+        InputError, match=r"takes a name or a SlowFast model, got DataParallel \(give model\.module\)"
+    ):
+        describe(wrapped)
 
 
 def test_mistakes_get_one_sentence_and_status_1() -> None:

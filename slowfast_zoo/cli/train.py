@@ -259,6 +259,8 @@ def test_command(
     if average_clips == "none" and (confusion is not None or per_class):
         raise InputError("Scores of single views have no classes to count; average them.")
     network = model.load()
+    if not network.num_classes:
+        raise InputError("This model has no classifier (num_classes=0), so there is nothing to score.")
     if network.spec.roi is not None:
         if metrics or average_clips or confusion is not None or file_form != "named":
             raise InputError("Persons have no such scores: --eval, --average-clips, --confusion, --format.")

@@ -38,7 +38,7 @@ _COLUMNS = ("model", "weights", "data", "top-1", "top-5", "mAP", "views")
     "--all",
     "superseded",
     is_flag=True,
-    help="Also files that their publisher has replaced, as --json always.",
+    help="Also files that their publisher has replaced; --json always lists them.",
 )
 @opt.as_json
 def list_command(

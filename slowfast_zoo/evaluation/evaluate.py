@@ -30,7 +30,7 @@ from slowfast_zoo.evaluation.metrics import (
 from slowfast_zoo.files import write_bytes
 from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, check_slowfast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import Processes, join
@@ -217,6 +217,7 @@ def evaluate(
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
+    check_slowfast(model, "evaluate")
     check_clip_head(model.spec, "evaluate")
     batch_size, max_views = checked_count("batch_size", batch_size), checked_count("max_views", max_views)
     rule = _average(average, model)

@@ -19,7 +19,7 @@ from slowfast_zoo.evaluation import DetectionRule
 from slowfast_zoo.evaluation.ava import DetectionScores, check_iou, evaluate_detections, rule_of
 from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_targets
 from slowfast_zoo.evaluation.metrics import check_numbers
-from slowfast_zoo.network.slowfast import SlowFast, check_answers
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_slowfast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving
 from slowfast_zoo.runtime.distributed import join
@@ -91,6 +91,7 @@ def evaluate_persons(
         OutOfMemoryError: memory doesn't suffice for one clip.
         ExportError: this processor computes the network wrongly in that precision.
     """
+    check_slowfast(model, "evaluate_persons")
     if model.spec.roi is None:
         raise InputError("evaluate_persons takes models that score boxes, named *_roi; this one takes clips.")
     rule_of(rule)

@@ -195,9 +195,12 @@ class Predictor:
         clips: int | None = None,
     ) -> None:
         _views_of(model, views)
-        self.runner = BatchRunner(model, engine, precision, device, clips=clips, batch_size=batch_size)
         # What the model's owner does to it later reaches no answer of this object.
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels
+        unnamed = model.labels is None
+        self.runner = BatchRunner(
+            model, engine, precision, device, clips=clips, batch_size=batch_size, any_classes=unnamed
+        )
         self._views, self._topk, self._fps = views, check_topk(topk), fps
         self._frames_on = frames_on(self.runner.model)
 

@@ -128,6 +128,7 @@ class BatchRunner:
         features: whether the model may be one without a classifier, whose features take the place of logits.
         boxes: whether it is one that scores persons.
         owner: whose weights the model computes with, where it was made for this object alone.
+        any_classes: whether it may answer for classes of another number than its spec's.
 
     Raises:
         InputError: an argument that is not accepted.
@@ -145,8 +146,10 @@ class BatchRunner:
         features: bool = False,
         boxes: bool = False,
         owner: SlowFast | None = None,
+        any_classes: bool = False,
     ) -> None:
         check_predictable(model, features=features, boxes=boxes)
+        self._any_classes = any_classes
         if batch_size is not None:
             batch_size = checked_count("batch_size", batch_size, beside=", or None")
         self.model: SlowFast | OptimizedModel = model
@@ -193,7 +196,8 @@ class BatchRunner:
         of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
         beside = [torch.cat(of_clips).to(self.device)] if boxes else []
         with float32_products("tf32" if self.precision == "tf32" else "float32", self.device):
-            return check_answers(self.model(clips, *beside), self.model.spec).float().cpu()
+            logits = self.model(clips, *beside)
+        return check_answers(logits, self.model.spec, any_classes=self._any_classes).float().cpu()
 
 
 @dataclasses.dataclass

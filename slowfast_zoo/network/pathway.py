@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.gradients import stem_convolution, strided_projection
+from slowfast_zoo.network.structure import is_plain
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -100,18 +101,20 @@ class Stem(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Tensor):  # no proxy of torch.fx: the check stays out of the graph
-            _check_dtype(x, getattr(self.conv, "weight", None))
+            _check_dtype(x, self.conv)
         out = stem_convolution(x, self.conv) if self.training else self.conv(x)
         return self.pool(self.relu(self.norm(out)))  # type: ignore[no-any-return]
 
 
-def _check_dtype(x: Tensor, weight: object) -> None:
-    """Refuses what the convolution can't be multiplied with; other layers' weights in its place may be any.
+def _check_dtype(x: Tensor, conv: nn.Module) -> None:
+    """Refuses what the convolution can't be multiplied with; one that was replaced, wrapped or hooked sees to
+    that itself.
 
     Raises:
         InputError: says what is accepted.
     """
-    if not isinstance(weight, Tensor) or x.dtype == weight.dtype:
+    weight = conv._parameters.get("weight")
+    if weight is None or x.dtype == weight.dtype or not is_plain(conv, nn.Conv3d):
         return
     kind = x.device.type
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

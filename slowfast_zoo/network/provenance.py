@@ -26,7 +26,8 @@ def with_fresh_classifier(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_pathways(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said of the weights in the pathways: of the start's, where only the classifier is fresh."""
+    """What is said of the weights in the pathways: of the start's, where the classifier is fresh or the
+    stems were adapted."""
     start = provenance.get("initialized_from")
     trained = provenance.keys() & {"training", "pretraining"}
     return start if isinstance(start, Mapping) and not trained else provenance

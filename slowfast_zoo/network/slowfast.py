@@ -313,19 +313,38 @@ def type_of(model: object) -> str:
     return f"{type(model).__name__}{hint}"
 
 
-def check_answers(logits: Tensor, spec: ModelSpec) -> Tensor:
+def check_slowfast(model: object, what: str) -> None:
+    """Refuses anything else than a SlowFast.
+
+    Raises:
+        InputError: says what was given, and where the network in a wrapper is.
+    """
+    if not isinstance(model, SlowFast):
+        raise InputError(f"{what} takes a SlowFast model, got {type_of(model)}.")
+
+
+def check_answers(logits: Tensor, spec: ModelSpec, *, any_classes: bool = False) -> Tensor:
     """What a network answered, ``(n, num_classes)``.
+
+    Args:
+        logits: the answers.
+        spec: the network's.
+        any_classes: whether classes of another number than the spec's are accepted, too; features aren't.
 
     Raises:
         InputError: a classifier for other classes than the spec's took the place of its own.
     """
-    if spec.num_classes and logits.shape[-1] != spec.num_classes:
-        raise InputError(
-            f"The model's classifier gives {logits.shape[-1]} numbers, model.spec says {spec.num_classes}"
-            f" classes: call model.reset_classifier({logits.shape[-1]}, labels), and then model.classifier ="
-            " LAYER puts yours back."
-        )
-    return logits
+    found, features = logits.shape[-1], logits.shape[-1] == spec.num_features
+    if found == spec.num_classes or not spec.num_classes or (any_classes and not features):
+        return logits
+    way_out = (
+        f"call model.reset_classifier({found}, labels), and then model.classifier = LAYER puts yours back."
+    )
+    if features:
+        way_out = "model.reset_classifier(0) makes a model of features; extract_features takes it."
+    raise InputError(
+        f"The model's classifier gives {found} numbers, model.spec says {spec.num_classes} classes: {way_out}"
+    )
 
 
 def check_clip(clip: Tensor, spec: ModelSpec) -> None:

@@ -1,7 +1,4 @@
-"""``train``: one loop for one process or, under ``torchrun``, many; interrupted, it goes on exactly.
-
-What a dataset is stands in ``slowfast_zoo.data.dataset``.
-"""
+"""``train``: one loop for one process or, under ``torchrun``, many; interrupted, it goes on exactly."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evalu
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.engines.trial import check_half_precision
-from slowfast_zoo.network.slowfast import SlowFast, check_part
+from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_part, check_slowfast
 from slowfast_zoo.runtime.devices import deterministic
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
@@ -64,7 +61,7 @@ from slowfast_zoo.training.state import (
     work_directory,
     write_resume,
 )
-from slowfast_zoo.weights.checkpoint.loading import check_layers
+from slowfast_zoo.weights.checkpoint.loading import check_trained_classifier, unread_layers
 from slowfast_zoo.weights.saved.config import after_training
 
 _LOGGER = logging.getLogger(__name__)
@@ -110,7 +107,7 @@ def train(
 
     Args:
         model: what to train; ``spec.activation`` decides the loss, ``clip_spec`` how bytes are normalized.
-        dataset: training clips; its class names become those of a model without any.
+        dataset: training clips (``slowfast_zoo.data.dataset``); its names become those of a model without.
         config: optimizer, schedule and numerics.
         work_dir: folder for ``log.jsonl``, ``last.safetensors``, ``best.safetensors`` and ``resume.pt``.
         validation: scored every ``config.validate_every`` epochs; decides what is best.
@@ -125,8 +122,8 @@ def train(
         TrainingError: files can't be written or resumed, a loss or gradient isn't finite, or a worker was
             killed.
         DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
-        InputError: a model without classifier, with layers that its spec doesn't describe, without anything
-            to train or to thaw, whose weights aren't float32, or a wrong number of weights.
+        InputError: no SlowFast, one without classifier or with one that its spec doesn't describe, without
+            anything to train or to thaw, whose weights aren't float32, or a wrong number of weights.
     """
     check_trainable(model, dataset, validation, sample_weights, config)
     for data in (dataset, validation):
@@ -155,8 +152,8 @@ def train(
         stack.enter_context(shared_batch_norms(model, group, config.sync_batch_norms))
         trainer = _Trainer(model, dataset, config, folder, validation, group, sample_weights)
         vain = without_effect(config, clips=trainer.plan.micro_batch, persons=model.spec.roi is not None)
-        if vain and group.first:
-            _LOGGER.warning("%s", vain)
+        for note in filter(None, (vain, unread_layers(model)) if group.first else ()):
+            _LOGGER.warning("%s", note)
         return trainer.run(resume, progress, listener)
 
 
@@ -170,13 +167,14 @@ def check_trainable(
     """Refuses what no training can start with; the arguments are those of ``train``.
 
     Raises:
-        InputError: a model without classifier, with layers that its spec doesn't describe, without anything
-            to train or to thaw, whose weights aren't float32, or a wrong number of weights.
+        InputError: no SlowFast, one without classifier, with one that its spec doesn't describe, without
+            anything to train or to thaw, whose weights aren't float32, or a wrong number of weights.
         DataError: an empty dataset.
     """
+    check_slowfast(model, "train")
     if model.spec.num_classes == 0:
         raise InputError("The model has no classifier; reset_classifier(num_classes) gives it one.")
-    check_layers(model)
+    check_trained_classifier(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Every parameter of the model is frozen; there is nothing to train.")
     check_weights(model)
@@ -349,7 +347,7 @@ class _Trainer:
             check_passes(self.model.spec, clips, self.config.precision, self.layout)
         with autocast(self.group.device, self.config.precision):
             logits: Tensor = network(clips.contiguous(memory_format=self.layout), *boxes)
-        return logits.float()
+        return check_answers(logits, self.model.spec).float()
 
     def _end_epoch(self, log: TrainLog) -> None:
         """Statistics, validation and checkpoints after an epoch, whose steps are saved before."""

@@ -12,10 +12,11 @@ import click
 import pytest
 import torch
 from cli.commands import run
+from safetensors.torch import load_file, save_file
 from support.movies import moving_pattern, write_video
 from support.publisher_files import trained, write_file
 
-from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
+from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, create_model, from_pretrained, save_pretrained
 from slowfast_zoo.cli import main
 from slowfast_zoo.cli.models import ModelType
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, UnknownNameError
@@ -230,6 +231,21 @@ def test_results_say_that_a_folders_config_was_edited(own: Path, tmp_path: Path)
     assert f"made with weights {weights}, and this is weights {faster}" in refused
     (folder / "config.json").unlink()
     assert parse(str(folder)).origin()["weights"] == weights, "loading says what is wrong with it"
+
+
+def test_weights_that_another_tool_wrote_again_are_not_called_edited(own: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(own / "model", folder)
+    file = folder / "model.safetensors"
+    save_file(load_file(file), file)
+    assert parse(str(folder)).origin()["weights"] == f"sha256:{hash_file(file)[:16]}"
+
+
+def test_a_file_without_a_classifier_is_not_scored(tmp_path: Path) -> None:
+    torch.save(create_model("slowfast_tiny", True, num_classes=0).state_dict(), tmp_path / "file.pth")
+    (tmp_path / "list.txt").write_text("a.mp4 0\n")
+    command = ("test", tmp_path / "list.txt", "--model", tmp_path / "file.pth", "--like", "slowfast_tiny")
+    assert "This model has no classifier (num_classes=0)" in run(*command, status=1).output
 
 
 def test_like_is_for_files(own: Path) -> None:

@@ -42,6 +42,7 @@ from slowfast_zoo.evaluation.metrics import (
     top_k_accuracy,
     wilson_interval,
 )
+from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.published import get_recipe
@@ -279,6 +280,17 @@ def test_wrong_arguments_are_refused(model: SlowFast) -> None:
     other.classifier = torch.nn.Linear(model.num_features, 5)
     with pytest.raises(InputError, match=r"gives 5 numbers, model\.spec says 3 classes"):
         evaluate(other, Videos(1), device="cpu")
+    other.classifier = torch.nn.Identity()
+    with pytest.raises(
+        InputError, match=r"3 classes: model\.reset_classifier\(0\) makes a model of features"
+    ):
+        evaluate(other, Videos(1), device="cpu")
+    wrapped: Any = torch.nn.DataParallel(model)
+    for score in (evaluate, evaluate_persons):
+        with pytest.raises(
+            InputError, match=rf"{score.__name__} takes a SlowFast model, got DataParallel \(give"
+        ):
+            score(wrapped, Videos(1), device="cpu")
     data = Videos(2)
     data.targets = [0, 3]
     with pytest.raises(DataError, match=r"vidéos/1\.mp4 has the label 3"):

@@ -26,6 +26,7 @@ from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.inputs import list_videos, source_hash
 from slowfast_zoo.inference.predict import Prediction, predict_many
 from slowfast_zoo.inference.runner import BatchRunner
+from slowfast_zoo.inference.timeline import timeline
 from slowfast_zoo.video.clips import view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 
@@ -451,6 +452,19 @@ def test_a_classifier_of_other_classes_is_not_named_by_the_old_names(
     assert set(predict(other, folder / "clip 0.mkv", topk=None).labels) == {
         f"class {i}" for i in range(answers)
     }
+
+
+def test_a_classifier_of_other_classes_counts_them_where_there_are_no_names(
+    model: SlowFast, folder: Path
+) -> None:
+    other = copy.deepcopy(model)
+    other.labels, other.classifier = None, nn.Linear(model.num_features, 7)
+    assert set(predict(other, folder / "clip 0.mkv", topk=None).labels) == {f"class {i}" for i in range(7)}
+    with pytest.raises(InputError, match=r"gives 7 numbers, model\.spec says 4 classes"):
+        timeline(other, folder / "clip 0.mkv")
+    other.classifier = nn.Identity()
+    with pytest.raises(InputError, match=r"model\.reset_classifier\(0\) makes a model of features"):
+        predict(other, folder / "clip 0.mkv")
 
 
 def test_lower_precision_models_are_fed_their_own(model: SlowFast, folder: Path) -> None:

@@ -540,6 +540,13 @@ def test_command_line_refuses_in_one_sentence() -> None:
     assert "give --model too" in run.output
 
 
+def test_published_names_are_compared_where_stems_were_adapted() -> None:
+    model = create_model("slowfast_tiny", True, in_channels=4)
+    assert verify(model, stages=["model"]).checks[-1].ok
+    model.reset_classifier(model.num_classes, [f"own {index}" for index in range(model.num_classes)])
+    assert verify(model, stages=["model"]).checks[-1].ok is None
+
+
 def test_a_model_that_scores_persons_is_compared_with_its_row() -> None:
     row = get_weights("slowfast_r50_4x16x1_roi")
     model = SlowFast(row.model_spec.replace(depth=14, base_width=8))

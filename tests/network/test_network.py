@@ -9,12 +9,14 @@ import copy
 import hashlib
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
 
 from slowfast_zoo.errors import InputError, SpecError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
@@ -395,6 +397,44 @@ def test_autocast_takes_clips_of_the_dtypes_that_it_casts(given: torch.dtype) ->
                 model(x)
         else:
             assert model(x).dtype == torch.bfloat16
+
+
+def _pruned(model: SlowFast) -> None:
+    for stem in (model.slow.stem, model.fast.stem):
+        prune.l1_unstructured(stem.conv, "weight", 0.3)
+
+
+def _casting(model: SlowFast) -> None:
+    for stem in (model.slow.stem, model.fast.stem):
+        stem.conv.register_forward_pre_hook(lambda conv, given: (given[0].to(conv.weight.dtype),))
+
+
+@pytest.mark.parametrize(
+    ("change", "own", "given"),
+    [(_pruned, torch.bfloat16, torch.bfloat16), (_casting, torch.float32, torch.float16)],
+)
+def test_a_stem_with_hooks_takes_the_dtypes_that_its_hooks_do(
+    change: Callable[[SlowFast], None], own: torch.dtype, given: torch.dtype
+) -> None:
+    model = build()
+    change(model)
+    with torch.no_grad():
+        assert model.to(own)(clip(1).to(given)).dtype == own
+
+
+def test_a_weight_that_is_computed_is_computed_once_a_pass() -> None:
+    class Counted(nn.Module):
+        calls = 0
+
+        def forward(self, weight: Tensor) -> Tensor:
+            Counted.calls += 1
+            return weight
+
+    model = build().train()
+    parametrize.register_parametrization(model.fast.stem.conv, "weight", Counted())
+    Counted.calls = 0
+    model(clip(2))
+    assert Counted.calls == 1
 
 
 def test_published_window_refuses_192_pixels_and_takes_193() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from support.small_nets import needs_bfloat16, weights_of
 from support.training_clips import (
     CONFIG,
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from training.processes import in_child, two_processes
 
 from slowfast_zoo.data.loader import StepKeys
-from slowfast_zoo.errors import DataError, InputError, TrainingError, VideoError
+from slowfast_zoo.errors import CheckpointError, DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.files import TEMPORARY_SUFFIX
 from slowfast_zoo.inference.engines import trial
@@ -386,6 +387,49 @@ def test_targets_that_don_t_fit_are_refused(tmp_path: Path, targets: list[Any], 
         train(make_model(), Clips(4, targets=targets), CONFIG.replace(batch_size=4), work_dir=tmp_path)
 
 
+class Beside(nn.Module):
+    """A linear layer with a smaller one beside it, as adapters wrap them."""
+
+    def __init__(self, base: nn.Linear, answers: int) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.down, self.up = nn.Linear(base.in_features, 2), nn.Linear(2, answers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(self.base(x), (0, self.up.out_features - 3)) + self.up(self.down(x))
+
+
+def test_wrapped_layers_train_and_their_files_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model()
+    assert isinstance(model.classifier, nn.Linear)
+    model.classifier = beside = Beside(model.classifier, 3)
+    nn.utils.parametrizations.weight_norm(model.fast.stem.conv)
+    before = weights_of(beside)
+    result = train(model, Fixed(), CONFIG, work_dir=tmp_path, validation=Fixed(3))
+    changed = {name for name, tensor in weights_of(beside).items() if not torch.equal(tensor, before[name])}
+    assert changed == {"down.weight", "down.bias", "up.weight", "up.bias"}
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("The model isn't the network of model.spec (") and "fast.stem.conv.weight" in told
+    with pytest.raises(CheckpointError, match=r"its names \('classifier\.base\.bias'"):
+        read_file(result.last)
+    twin = make_model()
+    assert isinstance(twin.classifier, nn.Linear)
+    twin.classifier = Beside(twin.classifier, 3)
+    nn.utils.parametrizations.weight_norm(twin.fast.stem.conv)
+    twin.load_state_dict(load_file(result.last))
+    assert_same(weights_of(twin), weights_of(model))
+
+
+def test_a_wrapped_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
+    model = make_model()
+    assert isinstance(model.classifier, nn.Linear)
+    model.classifier = Beside(model.classifier, 5)
+    with pytest.raises(InputError, match=r"gives 5 numbers, model\.spec says 3 classes"):
+        train(model, Fixed(), CONFIG, work_dir=tmp_path)
+
+
 def test_what_can_t_be_trained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="training dataset is empty"):
         train(make_model(), Clips(0), CONFIG, work_dir=tmp_path)
@@ -397,6 +441,11 @@ def test_what_can_t_be_trained_is_refused(tmp_path: Path) -> None:
     headed.classifier = nn.Linear(headed.num_features, 5)
     with pytest.raises(InputError, match=r"isn't the network of model\.spec \(classifier\.weight, "):
         train(headed, Clips(), CONFIG, work_dir=tmp_path)
+    wrapped: Any = nn.DataParallel(make_model())
+    with pytest.raises(
+        InputError, match=r"train takes a SlowFast model, got DataParallel \(give model\.module\)"
+    ):
+        train(wrapped, Clips(), CONFIG, work_dir=tmp_path)
     frozen = make_model()
     frozen.requires_grad_(False)
     with pytest.raises(InputError, match="frozen"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -23,7 +24,9 @@ from support.publisher_files import (
     write_file,
 )
 from support.small_nets import weights_of
+from torch import nn
 
+from slowfast_zoo import create_model, save_pretrained
 from slowfast_zoo.errors import CheckpointError, InputError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec, RoiSpec
@@ -353,6 +356,31 @@ def test_a_file_without_its_head_is_no_file_with_another_head(
     assert caught.value.missing == gone
 
 
+def test_a_head_under_another_name_is_missing_and_left_over(tmp_path: Path) -> None:
+    state = weights_of(trained())
+    torch.save(
+        {name.replace("classifier", "fc"): tensor for name, tensor in state.items()}, tmp_path / "file"
+    )
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(SlowFast(SPEC), tmp_path / "file")
+    assert caught.value.missing == ("classifier.weight", "classifier.bias")
+    assert caught.value.unexpected == ("fc.weight", "fc.bias")
+
+
+class Counting(nn.ReLU):
+    """Keeps something in the state dict that is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 1}
+
+
+def test_state_that_is_no_tensor_is_a_layer_of_another_network(tmp_path: Path) -> None:
+    model = trained()
+    model.slow.stem.relu = Counting()
+    with pytest.raises(InputError, match=r"the network of model\.spec \(slow\.stem\.relu\._extra_state\)"):
+        save_pretrained(model, tmp_path)
+
+
 @pytest.mark.parametrize("shape", [(10, 8), (10,), ()])
 def test_a_head_of_another_form_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     torch.save(weights_of(trained()) | {"classifier.weight": torch.ones(shape)}, tmp_path / "file")
@@ -378,6 +406,16 @@ def test_stems_are_adapted_to_other_channels(
             expected = source(gray.expand(-1, 3, -1, -1, -1))
             torch.testing.assert_close(model(gray.expand(-1, channels, -1, -1, -1)), expected)
         assert model(clip(channels)).shape == (1, 6)
+
+
+def test_published_names_go_with_the_published_classifier_where_stems_were_adapted(tmp_path: Path) -> None:
+    make = functools.partial(create_model, "slowfast_tiny", pretrained=True, in_channels=4)
+    other = create_model("slowfast_tiny", num_classes=make().num_classes, in_channels=4)
+    torch.save(other.state_dict(), tmp_path / "plain.pth")
+    assert load_checkpoint(make(), tmp_path / "plain.pth").labels is None
+    other.labels = [f"own {index}" for index in range(other.num_classes)]
+    save_pretrained(other, tmp_path / "named")
+    assert load_checkpoint(make(), tmp_path / "named" / "model.safetensors").labels == other.labels
 
 
 def test_adapt_stem_by_hand() -> None:

@@ -241,7 +241,9 @@ def test_what_ones_own_loop_keeps_beside_the_tensors_is_passed_over(
 @pytest.mark.parametrize("legacy", [False, True])
 def test_numbers_and_texts_among_the_tensors_at_the_top_are_passed_over(legacy: bool, tmp_path: Path) -> None:
     torch_file(
-        tmp_path / "file", state() | {"epoch": 3, "loss": 0.5, "best": True, "name": "a"}, legacy=legacy
+        tmp_path / "file",
+        state() | {"epoch": 3, "loss": 0.5, "best": True, "name": "a", "log": "a" * 10**5, "seed": None},
+        legacy=legacy,
     )
     assert read_checkpoint(tmp_path / "file").shapes.keys() == state().keys()
     torch_file(tmp_path / "file", {"state_dict": state() | {"epoch": 3}}, legacy=legacy)

@@ -191,3 +191,18 @@ def test_what_was_trained_on_is_not_called_published(tmp_path: Path) -> None:
     assert after["model"] == "slowfast_tiny" and "tag" not in after and "sha256" not in after
     assert after["initialized_from"] == {key: value for key, value in start.items() if value is not None}
     assert after["training"] == {"epochs": 1}
+
+
+def test_what_a_file_says_of_its_training_is_still_said_of_adapted_stems(tmp_path: Path) -> None:
+    model = trained()
+    start = {"tag": "camera-motion"}
+    model.provenance |= {"initialized_from": start, "training": {"metrics": {"top1_acc": 0.5}}}
+    save_pretrained(model, tmp_path)
+    made = [
+        create_model(
+            "slowfast_tiny", weights=tmp_path / "model.safetensors", num_classes=4, in_channels=channels
+        )
+        for channels in (3, 4)
+    ]
+    assert made[1].provenance == made[0].provenance
+    assert made[1].provenance["initialized_from"] == start and "pretraining" in made[1].provenance

@@ -140,7 +140,7 @@ class Stream:
         if max_lag_seconds is not None:
             max_lag_seconds = checked_seconds("max_lag_seconds", max_lag_seconds, positive=True)
         self._topk, self._fps, self._views = check_topk(topk), checked_fps(fps), views
-        self._runner = BatchRunner(model, engine, precision, device)
+        self._runner = BatchRunner(model, engine, precision, device, any_classes=model.labels is None)
         self._frames_on = frames_on(self._runner.model)
         _check_views(model.clip_spec, views)
         self._spec, self._clip_spec, self._labels = model.spec, model.clip_spec, model.labels

@@ -279,7 +279,8 @@ def _model_checks(model: SlowFast) -> Iterator[Check]:
 
 def _labels_check(model: SlowFast, expected: tuple[str, ...], row_name: str) -> Check:
     what = f"labels of {row_name}"
-    if model.spec.num_classes != len(expected) or "tag" not in model.provenance:
+    fresh = "tag" not in model.provenance and model.labels != expected
+    if fresh or model.spec.num_classes != len(expected):
         detail = f"the model has {model.spec.num_classes} classes of its own"
         return Check(stage="model", what=what, ok=None, detail=detail)
     if model.labels is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.network.slowfast import SlowFast, type_of
+from slowfast_zoo.network.slowfast import SlowFast, check_slowfast
 from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
 from slowfast_zoo.training.optimizer import check_weights
 from slowfast_zoo.training.recipe import TrainConfig
@@ -23,8 +23,7 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         InputError: says what is accepted.
         SpecError: crops of no part of a picture.
     """
-    if not isinstance(model, SlowFast):
-        raise InputError(f"finetune takes a SlowFast model, got {type_of(model)}.")
+    check_slowfast(model, "finetune")
     check_weights(model)
     if model.spec.roi is not None:
         raise InputError(
@@ -33,7 +32,8 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         )
     if model.spec.in_channels != 3:
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
-    check_layers(model, state_shapes(model.spec.replace(num_classes=0)))  # the classifier will be a fresh one
+    names = {**state_shapes(model.spec), **model.state_dict()}  # the classifier will be a fresh one
+    check_layers(model, [name for name in names if not name.startswith("classifier.")])
     if views is not None:
         view_counts(model.clip_spec, views)
     if smallest_area is not None:

@@ -315,7 +315,8 @@ def _find_state(content: object) -> tuple[dict[str, Any], tuple[str, ...]]:
     tables = {id(value): value for value in content.values() if isinstance(value, dict)}  # each once
     filled = {at for at, table in tables.items() if any(map(_is_tensor, table.values()))}
     others = (key for key, value in content.items() if isinstance(key, str) and id(value) in filled)
-    at_top = {key: value for key, value in content.items() if not isinstance(value, int | float | str)}
+    plain = int | float | str | Blob | None
+    at_top = {key: value for key, value in content.items() if not isinstance(value, plain)}
     return (content[states[0]] if states else at_top), tuple(key for key in others if key not in states[:1])
 
 

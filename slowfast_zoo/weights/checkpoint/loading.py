@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
+from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.spec import ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
@@ -116,7 +117,7 @@ def _names_behind(
     """
     if CLASSIFIER[0] not in state:
         return model.labels
-    row = (model.provenance.get("model"), model.provenance.get("tag"))
+    row = (model.provenance.get("model"), of_pathways(model.provenance).get("tag"))
     published = {entry.labels for entry in list_weights() if (entry.model, entry.tag) == row}
     own = None if model.labels in published else model.labels
     theirs = record.labels if record and record.model_spec.num_classes == model.num_classes else None
@@ -197,8 +198,8 @@ def check_head(in_file: ModelSpec, path: Path) -> None:
     if not in_file.num_classes:
         raise CheckpointError(
             f"'{path}' has no classifier: load_checkpoint(model, path, backbone_only=True) takes the rest"
-            " into a model that has one; create_model(name, weights=Path(file), num_classes=...) makes such a"
-            " model.",
+            " into a model that has one; create_model(name, weights=Path(file), num_classes=...) makes"
+            " a model with a fresh one.",
             missing=CLASSIFIER,
         )
 
@@ -385,16 +386,20 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
 def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
     """The spec with the classes that the file has, 0 without a classifier, and the channels of its stems.
 
+    Where the classifier isn't under its name, and what is left over may be it, the spec keeps its classes.
+
     Raises:
         CheckpointError: its classifier has more rows, or its stems more channels, than any network.
     """
     shapes, names = checkpoint.shapes, names_between(spec.replace(num_classes=1), checkpoint.dialect)
     heads = [shape for ours in CLASSIFIER if (shape := shapes.get(names[ours] or ""))]
     stem = shapes.get(names[STEMS[0]] or "", ())
-    before = get_table(checkpoint.dialect).rows_before(spec)
+    table, known = get_table(checkpoint.dialect), {*names.values()}
+    before, left = table.rows_before(spec), [name for name in shapes if name not in known]
+    without = 0 if all(map(table.ignores, left)) else spec.num_classes
     try:
         return spec.replace(
-            num_classes=heads[0][0] - before if heads else 0,
+            num_classes=heads[0][0] - before if heads else without,
             in_channels=stem[1] if len(stem) == 5 else spec.in_channels,
         )
     except SpecError as error:
@@ -420,14 +425,40 @@ def check_layers(model: SlowFast, names: Iterable[str] | None = None) -> None:
     Raises:
         InputError: says which ones differ.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wanted = state_shapes(model.spec)
-    if other := [name for name in names or {**wanted, **own} if own.get(name) != wanted.get(name)]:
+    if other := _other_tensors(model, names):
         raise InputError(
             f"The model isn't the network of model.spec ({_few(other)}): a layer was replaced or wrapped. For"
             " an nn.Linear of your own, call model.reset_classifier(num_classes, labels), and then"
             " model.classifier = LAYER; unwrap or merge what wraps others."
         )
+
+
+def check_trained_classifier(model: SlowFast) -> None:
+    """Refuses a linear classifier that isn't the one that the spec describes; others may wrap it.
+
+    Raises:
+        InputError: says which tensors differ.
+    """
+    check_layers(model, [name for name in CLASSIFIER if name in model.state_dict()])
+
+
+def unread_layers(model: SlowFast) -> str:
+    """One sentence: why nobody reads the files that a training of this model writes; "" where all do."""
+    if not (other := _other_tensors(model)):
+        return ""
+    return (
+        f"The model isn't the network of model.spec ({_few(other)}), so from_pretrained can't read the files"
+        " that this training writes: load_state_dict puts their tensors into a model with the same layers,"
+        " and save_pretrained takes this one once they are unwrapped or merged."
+    )
+
+
+def _other_tensors(model: SlowFast, names: Iterable[str] | None = None) -> list[str]:
+    """Those of these names, or of all, whose tensors aren't as the spec describes them."""
+    own = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in model.state_dict().items()}
+    wanted = state_shapes(model.spec)
+    among = {**wanted, **own} if names is None else names
+    return [name for name in among if own.get(name) != wanted.get(name)]
 
 
 def adapt_state(

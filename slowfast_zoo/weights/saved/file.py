@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slowfast_zoo.errors import CheckpointError, InputError, quoted
 from slowfast_zoo.files import written_whole
-from slowfast_zoo.network.provenance import as_start
+from slowfast_zoo.network.provenance import with_fresh_classifier
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.checkpoint.loading import adapt_state, build_state, read_canonical
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
@@ -86,7 +86,7 @@ class LocalWeights:
         model = build_state(adapt_state(dict(self.state), config.model_spec, spec, self.path), spec)
         adapted = spec.in_channels != config.model_spec.in_channels
         model.clip_spec = config.clip_spec
-        model.provenance = as_start(config.provenance) if adapted else dict(config.provenance)
+        model.provenance = with_fresh_classifier(config.provenance) if adapted else dict(config.provenance)
         if fresh:
             model.reset_classifier(classes)
         model.labels = names

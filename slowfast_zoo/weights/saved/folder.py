@@ -105,9 +105,9 @@ def expanded_or_refused(path: str | Path) -> Path:
 def _check_savable(model: SlowFast) -> None:
     if not isinstance(model, SlowFast):
         raise InputError(f"A SlowFast can be saved, got {type_of(model)}; unwrap the model first.")
+    check_layers(model)
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
             raise InputError("The model is on the meta device: it has no numbers to save.")
         if not torch.isfinite(tensor).all():
             raise InputError(f"'{name}' holds NaN or infinite numbers, so the model isn't saved.")
-    check_layers(model)

@@ -592,6 +592,10 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
     wrapped.fast.register_module("stem", torch.nn.Sequential(wrapped.fast.stem))
     with pytest.raises(InputError, match=r"isn't the network of model\.spec \(fast\.stem\.conv\.weight, "):
         tune(clips, tmp_path / "w8", wrapped)
+    observed = SlowFast(SPEC)
+    observed.slow.register_buffer("seen", torch.zeros(1))
+    with pytest.raises(InputError, match=r"isn't the network of model\.spec \(slow\.seen\)"):
+        tune(clips, tmp_path / "w8", observed)
 
 
 @pytest.mark.parametrize(
