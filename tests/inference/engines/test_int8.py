@@ -262,7 +262,7 @@ def test_it_is_made_where_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimize_module, "to_int8", made)
     with pytest.raises(InterruptedError):
         optimize(make_model(), precision="int8", calibration=pictures(16), device="cpu")
-    assert places == [torch.device("cpu")]
+    assert places and set(places) == {torch.device("cpu")}
 
 
 def test_no_frame_calibrates_and_judges() -> None:
