@@ -22,6 +22,8 @@ _UNSEEN = {
 """Attributes of modules that change no answer in eval mode, or are seen apart, as tensors are."""
 
 _VALUES = (type(None), bool, int, float, str, torch.dtype)
+_DEEPEST = 8
+"""Lists and dicts within each other whose values are compared; what is deeper is compared as an object."""
 
 
 def structure(network: nn.Module) -> tuple[object, ...]:
@@ -103,13 +105,15 @@ def _settings(module: nn.Module) -> tuple[object, ...]:
     return tuple((name, value if type(value) in _VALUES else _frozen(value)) for name, value in seen.items())
 
 
-def _frozen(value: object) -> object:
+def _frozen(value: object, deep: int = 0) -> object:
     if isinstance(value, _VALUES):
         return value
+    if deep == _DEEPEST:  # a list may hold itself
+        return _Object(value)
     if isinstance(value, (tuple, list)):
-        return tuple(map(_frozen, value))
+        return tuple(_frozen(each, deep + 1) for each in value)
     if isinstance(value, dict):
-        return tuple((_frozen(key), _frozen(each)) for key, each in value.items())
+        return tuple((_frozen(key, deep + 1), _frozen(each, deep + 1)) for key, each in value.items())
     return _Object(value)
 
 

@@ -255,6 +255,17 @@ def test_an_object_that_is_gone_equals_none_in_its_place() -> None:
         before = now
 
 
+def test_a_list_that_holds_itself_is_compared() -> None:
+    model = make_model()
+    notes: list[object] = [1]
+    notes.append(notes)
+    model.fast.stem.notes = notes  # type: ignore[assignment]
+    before = structure(model)
+    assert structure(model) == before and is_foreign(model)
+    notes[0] = 2
+    assert structure(model) != before
+
+
 def test_what_an_owner_notes_on_a_model_changes_nothing() -> None:
     model = make_model()
     before = structure(model)
