@@ -48,7 +48,7 @@ def check_command(
     MultiSports' pickle holds both of its parts.
     The exit status is 1 if something would make training or scores wrong.
     """
-    from slowfast_zoo.data.check import check_data, save_report
+    from slowfast_zoo.data.check import check_data
     from slowfast_zoo.data.folders import empty_classes
     from slowfast_zoo.data.lists import parts_in, read_annotations
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
@@ -92,9 +92,7 @@ def check_command(
         spec = ClipSpec() if model is None else model.clip_spec()
         report = check_data(parts, spec, group_by=group_by, decode=decode)
         report = dataclasses.replace(report, faults=faults)
-    echo_report(report, as_json)
-    if out is not None:
-        save_report(report, out)
+    echo_report(report, as_json, out)
     if report.problems:
         raise click.exceptions.Exit(1)
 

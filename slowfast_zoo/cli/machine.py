@@ -17,7 +17,7 @@ from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import FILE, command, echo, echo_report, made_fast
 from slowfast_zoo.cli.videos.sources import one_video
 from slowfast_zoo.errors import DownloadError, InputError, counted, without_secrets
-from slowfast_zoo.files import kind_of, write_bytes
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.naming import ModelRef
 
 REQUIRED = (
@@ -127,9 +127,7 @@ def benchmark_command(
     embedded = model.entry is not None and not model.entry.urls
     fast, prepared = made_fast(model.load if embedded else model.untrained, how)
     measured = benchmark(fast, one_video(video), views=views, repeats=repeats, **prepared)
-    echo_report(measured, as_json)
-    if out is not None:
-        write_bytes(out, (json.dumps(measured.to_dict(), indent=1) + "\n").encode())
+    echo_report(measured, as_json, out)
 
 
 @command("doctor", "doctor --json")

@@ -68,9 +68,12 @@ def echo(text: object, *, err: bool = False) -> None:
     click.echo(printable(str(text)).encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
-def echo_report(report: Any, as_json: bool) -> None:
-    """Prints what has a ``to_dict``, for people or as JSON."""
-    echo(json.dumps(report.to_dict(), indent=1) if as_json else report)
+def echo_report(report: Any, as_json: bool, out: Path | None = None) -> None:
+    """Prints what has a ``to_dict``, for people or as JSON, which a file can have as well."""
+    text = json.dumps(report.to_dict(), indent=1)
+    echo(text if as_json else report)
+    if out is not None:
+        files.write_bytes(out, f"{text}\n".encode())
 
 
 def echo_json(values: Mapping[str, Any]) -> None:

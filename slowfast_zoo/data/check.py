@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeVar
 
 from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
-from slowfast_zoo.data.tables import write_text
 from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
 from slowfast_zoo.spec import ClipSpec
@@ -24,6 +23,10 @@ MOST_LINES = 20
 """Of one kind of finding that a report shows."""
 _IMBALANCE = 10
 """The largest class has so many times the clips of the smallest: worth a word."""
+_THREADS = 4
+"""That open videos: they wait for the disk more than they compute."""
+
+_Found = TypeVar("_Found")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,6 @@ def check_data(
     *,
     group_by: str | None = None,
     decode: bool = False,
-    workers: int = 4,
     progress: bool = True,
 ) -> DataReport:
     """What is wrong with a dataset: every clip is opened and its frames counted.
@@ -104,7 +106,6 @@ def check_data(
         clip_spec: how long a clip has to be.
         group_by: as in ``splits.source_of``; decides what leaks between parts.
         decode: decode every frame as well, which finds damage inside of files.
-        workers: threads that open clips.
         progress: show a bar when stderr is a terminal.
 
     Raises:
@@ -116,7 +117,7 @@ def check_data(
     samples = [(part, sample) for part, annotations in parts.items() for sample in annotations.samples]
     unreadable, short, damaged = [], [], []
     clips = [sample for _, sample in samples]
-    looks = _look_at_all(clips, clip_spec, decode, workers, progress)
+    looks = looked_at(partial(_look, spec=clip_spec, decode=decode), clips, "clip", progress)
     for sample, look in zip(clips, looks, strict=True):
         if look.error is not None:
             unreadable.append((sample.name, look.error))
@@ -147,7 +148,8 @@ def check_data(
 
 def unreadable_clips(annotations: Annotations, *, progress: bool = True) -> dict[int, str]:
     """The clips that can't be opened, by their index, and why; a bar shows how far it is."""
-    looks = _look_at_all(annotations.samples, ClipSpec(), False, 4, progress)
+    look = partial(_look, spec=ClipSpec(), decode=False)
+    looks = looked_at(look, annotations.samples, "clip", progress)
     return {index: look.error for index, look in enumerate(looks) if look.error is not None}
 
 
@@ -163,14 +165,15 @@ class _Look(NamedTuple):
     """Why it can't be read."""
 
 
-def _look_at_all(
-    samples: Sequence[Sample], spec: ClipSpec, decode: bool, workers: int, progress: bool
-) -> Iterator[_Look]:
+def looked_at(
+    look: Callable[[Sample], _Found], samples: Collection[Sample], unit: str, progress: bool
+) -> Iterator[_Found]:
+    """What a look at each of the samples finds, in their order; threads look, and a bar counts them."""
     from tqdm import tqdm
 
-    with ThreadPoolExecutor(workers, "check") as pool:
-        looks = pool.map(lambda sample: _look(sample, spec, decode), samples)
-        yield from tqdm(looks, "check", len(samples), unit="clip", disable=None if progress else True)
+    with ThreadPoolExecutor(_THREADS, "check") as pool:
+        found = pool.map(look, samples)
+        yield from tqdm(found, "check", len(samples), unit=unit, disable=None if progress else True)
 
 
 def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:
@@ -252,18 +255,3 @@ def section(title: str, lines: list[str]) -> list[str]:
         return []
     more = [f"  ... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return [f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:MOST_LINES]), *more]
-
-
-class Report(Protocol):
-    """Findings of a check."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-def save_report(report: Report, path: Path) -> None:
-    """Writes every finding as JSON.
-
-    Raises:
-        DataError: the file can't be written.
-    """
-    write_text(path, json.dumps(report.to_dict(), indent=1))

@@ -6,13 +6,12 @@ import dataclasses
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from slowfast_zoo.data.annotations import Sample
-from slowfast_zoo.data.check import MOST_LINES, section
+from slowfast_zoo.data.check import MOST_LINES, looked_at, section
 from slowfast_zoo.data.persons.actions import Values, overlaps, to_milliseconds
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
@@ -65,14 +64,11 @@ class PersonReport:
         return "\n".join([*lines, f"{count}."])
 
 
-def check_persons(
-    parts: Mapping[str, PersonAnnotations], *, workers: int = 4, progress: bool = True
-) -> PersonReport:
+def check_persons(parts: Mapping[str, PersonAnnotations], *, progress: bool = True) -> PersonReport:
     """What is wrong with annotations of persons: every video is opened, times and boxes are held against it.
 
     Args:
         parts: annotations by the part's name, such as "train" and "val".
-        workers: threads that open videos.
         progress: show a bar when stderr is a terminal.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part.labels or ()))
@@ -80,8 +76,8 @@ def check_persons(
     told: dict[str, list[str]] = defaultdict(list)
     sizes, classes = {}, {name: dict.fromkeys(parts, 0) for name in names}
     for part, given in parts.items():
-        looks = _look_at_all(given.videos, workers, progress)
-        for title, sentence in _Part(given, looks).problems():
+        looks = looked_at(_look, given.videos.values(), "video", progress)
+        for title, sentence in _Part(given, dict(zip(given.videos, looks, strict=True))).problems():
             found[title].append(sentence)
         for title, sentence in _remarks(given):
             told[title].append(sentence)
@@ -130,15 +126,6 @@ class _Look(NamedTuple):
     height: int = 0
     width: int = 0
     error: str | None = None
-
-
-def _look_at_all(videos: Mapping[str, Sample], workers: int, progress: bool) -> dict[str, _Look]:
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor(workers, "check") as pool:
-        looks = pool.map(_look, videos.values())
-        shown = tqdm(looks, "check", len(videos), unit="video", disable=None if progress else True)
-        return dict(zip(videos, shown, strict=True))
 
 
 def _look(sample: Sample) -> _Look:
