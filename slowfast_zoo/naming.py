@@ -90,7 +90,7 @@ class ModelRef:
         if self.entry is not None:
             return {"model": self.entry.model, "weights": self.entry.tag}
         from slowfast_zoo.files import hash_file
-        from slowfast_zoo.video.decoding.sources import display_name
+        from slowfast_zoo.video.sources.names import display_name
 
         assert self.path is not None
         folder = kind_of(self.path) == "folder"

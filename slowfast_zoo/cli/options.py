@@ -308,7 +308,7 @@ def use_threads(count: int | None) -> None:
 
 def calibrated(how: Mapping[str, Any]) -> dict[str, str]:
     """What answers of int8 depend on beside the precision, as a setting of a result file; {} for others."""
-    from slowfast_zoo.video.decoding.sources import is_url, local_path
+    from slowfast_zoo.video.sources.names import is_url, local_path
 
     videos = how["calibration"]
     if videos is None:

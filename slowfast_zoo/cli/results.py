@@ -66,7 +66,7 @@ def prediction_columns(topk: int) -> tuple[str, ...]:
 def address_of(source: object) -> str:
     """What tells an address from others of its name, which is without the query; "" of all else."""
     from slowfast_zoo.inference.inputs import source_hash
-    from slowfast_zoo.video.decoding.sources import is_url
+    from slowfast_zoo.video.sources.names import is_url
 
     return source_hash(source)[:16] if is_url(source) else ""
 

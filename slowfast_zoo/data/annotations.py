@@ -15,8 +15,8 @@ from slowfast_zoo.files import kind_of
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Frame, Video
+from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES
 
 CACHED_FROM = "cached_from"
 """Column of the file that a clip was copied from by ``cache``."""

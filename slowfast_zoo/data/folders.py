@@ -10,7 +10,7 @@ from pathlib import Path
 from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Listing, Sample
 from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.files import expanded, kind_of
-from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES
+from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
 
 _USUAL = {
     "train": "train",

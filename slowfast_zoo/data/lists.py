@@ -74,8 +74,8 @@ from slowfast_zoo.errors import (
     quoted,
 )
 from slowfast_zoo.files import expanded, kind_of
-from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.sampling import is_number
+from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES
 
 _ACCEPTED = (
     f"accepted: a header with {COLUMNS}, such as {EXAMPLE}; or lines such as 'clips/a.mp4 0' (path label),"

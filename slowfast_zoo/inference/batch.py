@@ -522,7 +522,7 @@ def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) 
     from slowfast_zoo.data.persons.boxes import boxes_by_video, of_video
     from slowfast_zoo.inference.detect.detect import DetectionMaker
     from slowfast_zoo.inference.detect.detections import video_name
-    from slowfast_zoo.video.decoding.sources import display_name
+    from slowfast_zoo.video.sources.names import display_name
 
     options = {name: value for name, value in options.items() if name != "views"}
     options |= {"topk": settings["topk"], "detector": settings["detector"], "progress": False}
@@ -561,7 +561,7 @@ _TASKS: dict[Task, Callable[[SlowFast, dict[str, Any], dict[str, Any]], Answer]]
 def _told(answer: Callable[[Any], Row], source: Any) -> Row:
     """The answer for a video, or why there is none."""
     from slowfast_zoo.inference.predict import reason_of
-    from slowfast_zoo.video.decoding.sources import display_name
+    from slowfast_zoo.video.sources.names import display_name
 
     row: Row = {"source": display_name(source)}
     try:

@@ -40,8 +40,8 @@ from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Views, view_counts
 from slowfast_zoo.video.decoding.images import is_pattern
-from slowfast_zoo.video.decoding.sources import display_name, is_url, local_path
 from slowfast_zoo.video.sampling import checked_count
+from slowfast_zoo.video.sources.names import display_name, is_url, local_path
 
 _LOGGER = logging.getLogger(__name__)
 

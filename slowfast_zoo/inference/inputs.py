@@ -17,7 +17,7 @@ from slowfast_zoo.errors import InputError, VideoError, text_without_secrets
 from slowfast_zoo.files import TEMPORARY_SUFFIX, kind_of, pattern_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.images import refuse_frames
-from slowfast_zoo.video.decoding.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
+from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source

@@ -27,7 +27,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.sources.names import display_name
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.inputs import Sources

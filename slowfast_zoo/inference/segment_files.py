@@ -18,7 +18,7 @@ import numpy as np
 from slowfast_zoo.errors import UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import write_bytes
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.video.decoding.sources import is_url, local_path
+from slowfast_zoo.video.sources.names import is_url, local_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, read_ahead
 from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.sources.names import display_name
 from slowfast_zoo.video.windows import Window, WindowReader
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.spec import views_name
-from slowfast_zoo.video.decoding.sources import LIST_ADVICE, display_name
+from slowfast_zoo.video.sources.names import LIST_ADVICE, display_name
 from slowfast_zoo.video.windows import Grid
 from slowfast_zoo.web.offers import Models
 

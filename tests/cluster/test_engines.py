@@ -16,7 +16,7 @@ import pytest
 from cluster.jobs import WORKERS, end, kill_a_worker, make_clips, parquet_rows, start
 
 from slowfast_zoo import Prediction, create_model, predict_many
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.sources.names import display_name
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"

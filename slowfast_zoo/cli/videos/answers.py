@@ -78,7 +78,7 @@ class Target:
 
     def failed(self, source: Any, error: str) -> None:
         """A video without an answer, or the name of one."""
-        from slowfast_zoo.video.decoding.sources import display_name
+        from slowfast_zoo.video.sources.names import display_name
 
         name = display_name(source)
         error = opt.in_options(error, click.get_current_context().command)
@@ -137,7 +137,7 @@ def answer_each(found: Found, target: Target, maker: Callable[[], Begin], *, tol
 
 
 def _answer(sources: list[Any], target: Target, begin: Begin) -> None:
-    from slowfast_zoo.video.decoding.sources import display_name
+    from slowfast_zoo.video.sources.names import display_name
 
     alone = len(sources) == 1
     for number, source in enumerate(sources, 1):
@@ -180,7 +180,7 @@ def stem_of(source: Any, *, hashed: bool = False) -> str:
         hashed: with the hash of what was given, where others have that name; so are names that are too long.
     """
     from slowfast_zoo.inference.inputs import source_hash
-    from slowfast_zoo.video.decoding.sources import display_name
+    from slowfast_zoo.video.sources.names import display_name
 
     stem = Path(display_name(source)).stem or "video"
     short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")

@@ -199,7 +199,7 @@ class _Persons:
 
     def of(self, source: Any) -> PersonBoxes | None:
         """The boxes of a video; None: they are to be found."""
-        from slowfast_zoo.video.decoding.sources import display_name
+        from slowfast_zoo.video.sources.names import display_name
 
         if self.path is None:
             return None
@@ -247,7 +247,7 @@ class _Target(Target):
         Raises:
             InputError: says which two.
         """
-        from slowfast_zoo.video.decoding.sources import display_name
+        from slowfast_zoo.video.sources.names import display_name
 
         if self.form != "csv":
             return

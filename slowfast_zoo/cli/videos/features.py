@@ -177,7 +177,7 @@ class _Folder(Target):
     def _make(self, extractor: Any, source: Any, path: Path, *, alone: bool) -> None:
         from slowfast_zoo.inference.features.features import identity
         from slowfast_zoo.inference.features.files import is_finished
-        from slowfast_zoo.video.decoding.sources import display_name
+        from slowfast_zoo.video.sources.names import display_name
 
         name = display_name(source)
         with claimed(path) as free:

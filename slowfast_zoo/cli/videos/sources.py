@@ -101,7 +101,7 @@ class Videos:
     @property
     def columns(self) -> tuple[str, ...]:
         """Of results, beside the command's own: "address" where addresses are among the videos."""
-        from slowfast_zoo.video.decoding.sources import is_url
+        from slowfast_zoo.video.sources.names import is_url
 
         return ("address",) if any(map(is_url, self._all)) else ()
 
@@ -112,7 +112,7 @@ class Videos:
             known: how many answers there are for each name and address.
         """
         from slowfast_zoo.inference.predict import Prediction
-        from slowfast_zoo.video.decoding.sources import display_name
+        from slowfast_zoo.video.sources.names import display_name
 
         found, seen, known = Found(), set[Any](), Counter(known)
         found.listed = self.names is not None
@@ -167,7 +167,7 @@ class Videos:
 def _missing(source: Any) -> str | None:
     """The sentence about a path where nothing is; None of everything else."""
     from slowfast_zoo.video.decoding.images import is_pattern
-    from slowfast_zoo.video.decoding.sources import is_url, local_path, mode_of, not_there
+    from slowfast_zoo.video.sources.names import is_url, local_path, mode_of, not_there
 
     if not isinstance(source, (str, Path)) or is_url(source):
         return None
@@ -180,7 +180,7 @@ def _missing(source: Any) -> str | None:
 
 def _is_named(video: Any, text: str) -> bool:
     """Whether an argument is the name of that video, not of a folder or pattern."""
-    from slowfast_zoo.video.decoding.sources import is_url, local_path
+    from slowfast_zoo.video.sources.names import is_url, local_path
 
     return text == "-" or is_url(text) or local_path(text) == Path(video)
 
@@ -188,7 +188,7 @@ def _is_named(video: Any, text: str) -> bool:
 def _expanded(text: str, recursive: bool, skipped: Counter[str]) -> list[Any]:
     """The videos that one argument names."""
     from slowfast_zoo.inference.inputs import expand_sources, list_videos
-    from slowfast_zoo.video.decoding.sources import is_url, local_path
+    from slowfast_zoo.video.sources.names import is_url, local_path
 
     if text == "-":
         return [sys.stdin.buffer]

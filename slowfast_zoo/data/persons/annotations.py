@@ -40,9 +40,9 @@ from slowfast_zoo.errors import DataError, InputError, VideoError, did_you_mean,
 from slowfast_zoo.files import decoded, expanded, kind_of
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.images import frame_paths
-from slowfast_zoo.video.decoding.sources import VIDEO_SUFFIXES
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.sampling import is_number
+from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES
 
 PersonForm = Literal["table", "ava", "multisports", "cvat"]
 Labels = Mapping[int, str] | Mapping[str, int] | Sequence[str] | str | Path

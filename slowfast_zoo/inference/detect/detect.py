@@ -33,10 +33,10 @@ from slowfast_zoo.inference.video_run import VideoRun, WindowJob
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import class_names
-from slowfast_zoo.video.decoding.sources import display_name
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
 from slowfast_zoo.video.sampling import checked_seconds, is_number
+from slowfast_zoo.video.sources.names import display_name
 from slowfast_zoo.video.transforms.boxes import roi_boxes
 from slowfast_zoo.video.windows import Window, WindowReader
 

@@ -50,10 +50,10 @@ from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import display_name, is_url
 from slowfast_zoo.video.decoding.video import Video
 from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.sampling import checked_seconds
+from slowfast_zoo.video.sources.names import display_name, is_url
 from slowfast_zoo.video.windows import Grid, Plan, Window, WindowReader
 
 if TYPE_CHECKING:

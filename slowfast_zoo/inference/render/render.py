@@ -38,9 +38,9 @@ from slowfast_zoo.network.slowfast import SlowFast, slow_frames, type_of
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.sources import is_url, local_path
 from slowfast_zoo.video.decoding.video import EVEN_SECONDS, come_evenly
 from slowfast_zoo.video.sampling import checked_count
+from slowfast_zoo.video.sources.names import is_url, local_path
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 if TYPE_CHECKING:

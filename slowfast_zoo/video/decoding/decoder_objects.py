@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError, VideoError, one_line
-from slowfast_zoo.video.decoding.sources import MAX_PIXELS, display_name, too_large
 from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.sampling import is_number
+from slowfast_zoo.video.sources.contents import MAX_PIXELS, too_large
+from slowfast_zoo.video.sources.names import display_name
 
 _FRAMES_AT_ONCE = 16
 """That a decoder is asked for: few enough for any memory, many enough that it needn't seek for each."""

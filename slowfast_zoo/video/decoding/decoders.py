@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast_zoo.errors import VideoError
 from slowfast_zoo.video.decoding import packets
-from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media, too_large
+from slowfast_zoo.video.sources.contents import MAX_PIXELS, too_large
+from slowfast_zoo.video.sources.media import Media
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

@@ -18,9 +18,10 @@ from slowfast_zoo.video.decoding.decoders import (
 )
 from slowfast_zoo.video.decoding.packets import FASTEST, PacketIndex, measured_rate
 from slowfast_zoo.video.decoding.rgb import RgbConverter
-from slowfast_zoo.video.decoding.sources import MAX_PIXELS, Media
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 from slowfast_zoo.video.rules import Stamps
+from slowfast_zoo.video.sources.contents import MAX_PIXELS
+from slowfast_zoo.video.sources.media import Media
 
 if TYPE_CHECKING:
     from av import VideoFrame

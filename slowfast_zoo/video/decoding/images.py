@@ -14,14 +14,9 @@ from typing import Any
 import numpy as np
 
 from slowfast_zoo.errors import InputError, VideoError, counted, one_line
-from slowfast_zoo.video.decoding.sources import (
-    MAX_PIXELS,
-    PICTURE_SUFFIXES,
-    display_name,
-    mode_of,
-    too_large,
-)
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
+from slowfast_zoo.video.sources.contents import MAX_PIXELS, too_large
+from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, display_name, mode_of
 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError, struct.error)
 """What Pillow raises over damaged files."""

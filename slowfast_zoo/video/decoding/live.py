@@ -22,16 +22,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 from slowfast_zoo.errors import InputError, VideoError, one_line
 from slowfast_zoo.video.decoding.decoders import best_track
 from slowfast_zoo.video.decoding.rgb import RgbConverter
-from slowfast_zoo.video.decoding.sources import (
-    MAX_PIXELS,
-    display_name,
-    is_url,
-    lenient,
-    local_path,
-    mode_of,
-)
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.sampling import checked_seconds
+from slowfast_zoo.video.sources.contents import MAX_PIXELS
+from slowfast_zoo.video.sources.media import lenient
+from slowfast_zoo.video.sources.names import display_name, is_url, local_path, mode_of
 
 if TYPE_CHECKING:
     from av import VideoFrame

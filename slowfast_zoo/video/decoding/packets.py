@@ -7,16 +7,13 @@ a hypothesis which ``decoders`` checks against every frame that it decodes.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import av
@@ -47,10 +44,7 @@ _SMALLEST_MPEG4_FRAME = 16
 _MPEG4_FRAME_START = b"\0\0\1\xb6"
 """Start code of a video object plane. Source: ISO/IEC 14496-2, 6.3.1."""
 
-_STILLS = frozenset((b"avif", b"heic", b"heix", b"mif1"))
-_SEQUENCES = frozenset((b"avis", b"hevc", b"hevx", b"msf1"))
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
-_MAX_BOXES = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -257,57 +251,3 @@ def _closed_entries(order: array[int], stamps: array[int], keys: list[int]) -> t
         for place, latest in enumerate(latest_before)
         if place in wanted and latest < order[place] == earliest_behind[place]
     )
-
-
-def lacks_index(file: Any) -> bool:
-    """Whether no box of an MP4 is its index (``moov``), or the file ends inside of it.
-
-    Args:
-        file: binary and seekable.
-
-    Raises:
-        OSError: it can't be read.
-    """
-    end, at = file.seek(0, io.SEEK_END), 0
-    for _ in range(_MAX_BOXES):
-        head = file.read(16) if at < end and file.seek(at) == at else b""
-        if len(head) < 16:
-            return True
-        size, kind, longer = struct.unpack(">I4sQ", head)
-        if kind in (b"moov", b"meta"):  # the second is that of pictures
-            return bool(at + size > end)
-        size = longer if size == 1 else size
-        if size < 8:  # 0 is a box up to the end, or bytes that haven't come yet
-            return bool(size == 0)
-        at += size
-    return False
-
-
-def is_still(head: bytes) -> bool:
-    """Whether what begins like this is one picture in an MP4's boxes (AVIF, HEIC), not a sequence of them.
-
-    Source: ISO/IEC 23008-12, section 7 and annex B; https://aomediacodec.github.io/av1-avif/.
-    """
-    box = head[: int.from_bytes(head[:4], "big")]
-    brands = {box[place : place + 4] for place in range(8, len(box), 4)}
-    return head[4:8] == b"ftyp" and head[8:12] in _STILLS and not brands & _SEQUENCES
-
-
-def seconds_in(file: BinaryIO) -> float:
-    """How much video the begin of a file holds, in seconds by its time stamps; 0 where that can't be told."""
-    import av
-
-    file.seek(0)
-    first = last = 0.0
-    # It is cut in the middle, as everything is at this time.
-    with (
-        contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError),
-        av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
-    ):
-        track = container.streams.video[0]
-        stamps = (packet.pts for packet in container.demux(track) if packet.pts is not None)
-        first = last = float(next(stamps, 0) * track.time_base)
-        for stamp in stamps:
-            last = max(last, float(stamp * track.time_base))
-    file.seek(0, io.SEEK_END)
-    return last - first

@@ -22,8 +22,9 @@ from slowfast_zoo.errors import InputError
 from slowfast_zoo.video.decoding.decoder_objects import DecoderVideo, ForeignDecoder, is_decoder
 from slowfast_zoo.video.decoding.file import FileVideo
 from slowfast_zoo.video.decoding.images import ArrayVideo, FolderVideo, is_pattern, refuse_frames
-from slowfast_zoo.video.decoding.sources import is_url, local_path, media_of, mode_of
 from slowfast_zoo.video.decoding.video import Frame, Video, VideoInfo
+from slowfast_zoo.video.sources.media import media_of
+from slowfast_zoo.video.sources.names import is_url, local_path, mode_of
 
 if TYPE_CHECKING:
     import numpy as np

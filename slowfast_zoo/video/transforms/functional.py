@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.runtime.devices import is_out_of_memory
 from slowfast_zoo.spec import LARGEST_CLIP, ClipSpec
-from slowfast_zoo.video.decoding.sources import MAX_PIXELS
 from slowfast_zoo.video.decoding.video import ahead
 from slowfast_zoo.video.sampling import is_count
+from slowfast_zoo.video.sources.contents import MAX_PIXELS
 from slowfast_zoo.video.transforms.on_device import resize_on_device, uploaded
 from slowfast_zoo.video.transforms.resize import Box, Bytes, resize_bytes
 

@@ -26,7 +26,7 @@ from support.servers import Fault, FileServer
 from slowfast_zoo.errors import FrameCountError, InputError, VideoError
 from slowfast_zoo.video.decoding import decoders, packets
 from slowfast_zoo.video.decoding.reader import open_video, probe, stream
-from slowfast_zoo.video.decoding.sources import media_of
+from slowfast_zoo.video.sources.media import media_of
 
 N, HEIGHT, WIDTH = 60, 48, 64
 

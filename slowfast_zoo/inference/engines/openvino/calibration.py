@@ -21,7 +21,7 @@ from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.inputs import expand_sources
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Clips, read_clips
-from slowfast_zoo.video.decoding.sources import display_name
+from slowfast_zoo.video.sources.names import display_name
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.inputs import Sources

@@ -20,9 +20,9 @@ from support.movies import moving_pattern, write_video
 from support.servers import Fault, FileServer
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.video.decoding import sources
 from slowfast_zoo.video.decoding.reader import open_video, probe
-from slowfast_zoo.video.decoding.sources import display_name, is_url
+from slowfast_zoo.video.sources import fetch
+from slowfast_zoo.video.sources.names import display_name, is_url
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +190,10 @@ def test_streams_end_by_a_limit_where_the_type_says_nothing(
 ) -> None:
     server.faults["/clip.mkv"] = Fault(chunked=True)
     assert probe(server.url + "/clip.mkv").num_frames == 8
-    monkeypatch.setattr(sources, "MAX_UNSIZED_BYTES", 5000)
+    monkeypatch.setattr(fetch, "MAX_UNSIZED_BYTES", 5000)
     assert "has no end after " in refusal(server.url + "/clip.mkv")
-    monkeypatch.setattr(sources, "MAX_UNSIZED_BYTES", 10**9)
-    monkeypatch.setattr(sources, "MAX_UNSIZED_SECONDS", 0.2)
+    monkeypatch.setattr(fetch, "MAX_UNSIZED_BYTES", 10**9)
+    monkeypatch.setattr(fetch, "MAX_UNSIZED_SECONDS", 0.2)
     with Endless(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\n\r\n", b"\0" * 999) as address:
         assert "has no end after 0 s: it is a stream without an end" in refusal(address)
 
@@ -207,7 +207,7 @@ def test_what_comes_as_fast_as_it_is_shown_is_refused_within_seconds(
     assert film.stat().st_size > 12 * 2**14
     server.faults["/live"] = Fault(chunked=True)
     assert probe(server.url + "/live").num_frames == 60
-    monkeypatch.setattr(sources, "PACED_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(fetch, "PACED_AFTER_SECONDS", 0.2)
     server.faults["/live"] = Fault(chunked=True, chunk_pause_seconds=0.1)
     assert "comes only as fast as it is shown" in (said := refusal(server.url + "/live"))
     assert "give it to watch" in said
@@ -236,7 +236,7 @@ def test_a_pipe_is_live_where_it_comes_at_a_players_speed(
     noise = np.random.default_rng(0).integers(0, 256, (375, 32, 32, 3), dtype=np.uint8)
     film = write_video(tmp_path / "film.ts", noise, fps=25, codec="mpeg2video", pixels="yuv420p")
     pipe = Pipe(film.read_bytes(), 15, speed)
-    monkeypatch.setattr(sources, "time", pipe)
+    monkeypatch.setattr(fetch, "time", pipe)
     if speed == 1.0:
         assert "comes only as fast as it is shown" in (said := refusal(pipe))
         assert "give it to watch or, if it has an end, write it to a file first" in said
@@ -279,7 +279,7 @@ def test_a_pipe_of_text_is_refused_at_its_first_piece() -> None:
 def test_answers_without_an_end(
     begin: bytes, piece: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MAX_UNSIZED_SECONDS", 0.2)
+    monkeypatch.setattr(fetch, "MAX_UNSIZED_SECONDS", 0.2)
     with Endless(begin, piece) as address:
         assert reason in refusal(address)
 
