@@ -140,6 +140,11 @@ def test_what_a_source_is_called(source: Any, name: str) -> None:
     assert display_name(source) == name
 
 
+def test_an_opened_video_keeps_its_name(clip: Path) -> None:
+    with open_video(clip) as video:
+        assert display_name(video) == str(clip)
+
+
 def test_passwords_reach_the_server_and_nobody_else(server: FileServer) -> None:
     address = server.url.replace("http://", "http://me:SECRET@") + "/clip.mkv?sig=SECRET"
     info = probe(address)

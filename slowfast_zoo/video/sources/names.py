@@ -38,10 +38,11 @@ def display_name(source: object) -> str:
         return "<bytes>"
     if hasattr(source, "__array__") and not isinstance(source, str):  # NumPy's text has that too
         return "<array>"
-    if hasattr(source, "read"):
-        name = getattr(source, "name", None)
-        return display_name(name) if isinstance(name, str) else "<file object>"
-    text = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
+    if not isinstance(source, (str, Path)):
+        name = getattr(source, "name", None)  # of a file object, or of an opened video
+        other = "file object" if hasattr(source, "read") else type(source).__name__
+        return display_name(name) if isinstance(name, str) else f"<{other}>"
+    text = str(source)
     text = without_secrets(text) if is_url(source) else text
     return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
