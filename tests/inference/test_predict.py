@@ -376,6 +376,33 @@ def test_the_iterator_is_lazy_and_reads_ahead_only_a_little(model: SlowFast, fol
     assert len(asked) < 15
 
 
+def test_what_a_generator_owns_is_read_before_it_continues(model: SlowFast, folder: Path) -> None:
+    paths = sorted(folder.glob("*.mkv"))
+    films = [moving_pattern(24, 48, 64, seed) for seed in range(4)]
+
+    def files() -> Iterator[Any]:
+        for path in paths:
+            with path.open("rb") as file:
+                yield file
+
+    def opened() -> Iterator[Any]:
+        for path in paths:
+            with open_video(path) as video:
+                yield video
+
+    def refilled() -> Iterator[Any]:
+        frames = np.empty_like(films[0])
+        for film in films:
+            frames[:] = film
+            yield frames
+
+    expected = [answer.scores for answer in predict_many(model, paths)]
+    assert [answer.scores for answer in predict_many(model, files())] == expected
+    assert [answer.scores for answer in predict_many(model, opened())] == expected
+    answers = predict_many(model, refilled(), fps=30)
+    assert [answer.scores for answer in answers] == [predict(model, film, fps=30).scores for film in films]
+
+
 def test_out_of_memory_halves_the_batch(model: SlowFast, folder: Path) -> None:
     sizes = []
 
