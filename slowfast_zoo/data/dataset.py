@@ -96,13 +96,13 @@ def open_dataset(
         clip_spec: the clip contract of the model.
         train: whether items are random, augmented clips; else they are the views of evaluation.
         views: of evaluation, as in ``read_clips``.
-        flip_pairs: classes that a horizontal flip exchanges, in training.
+        flip_pairs: pairs of classes that a horizontal flip exchanges in training, by number: ``((0, 1),)``.
         max_unreadable: part of the clips that training may find unreadable and replace.
 
     Raises:
         DataError: as ``read_annotations``.
         InputError: no clip contract, views that are not accepted, a ``max_unreadable`` that is no part, or
-            flipped classes of clips with several labels.
+            flipped classes of clips with several labels, or that aren't pairs of their numbers.
     """
     return VideoDataset(
         source if isinstance(source, Annotations) else read_annotations(source),
@@ -196,6 +196,7 @@ class VideoDataset(ReplacingDataset):
         super().__init__(max_unreadable)
         if flip_pairs and annotations.multi_label:
             raise InputError("Classes that a flip exchanges need one label per clip.")
+        _check_pairs(flip_pairs, annotations)
         view_counts(clip_spec, views)
         self.annotations, self.labels = annotations, annotations.labels
         self.clip_spec, self.train, self.views = clip_spec, train, views
@@ -258,3 +259,20 @@ class VideoDataset(ReplacingDataset):
     def open(self, index: int) -> Video:
         """The clip's frames, as ``Sample.open`` gives them."""
         return self.annotations.samples[index].open()
+
+
+def _check_pairs(pairs: Sequence[tuple[int, int]], annotations: Annotations) -> None:
+    """Refuses what can't be classes that a flip exchanges; without names there may be more than are seen.
+
+    Raises:
+        InputError: says what is accepted.
+    """
+    classes = [label for pair in pairs for label in pair]
+    end = math.inf if annotations.labels is None else annotations.num_classes
+    numbers = all(isinstance(label, (int, np.integer)) and 0 <= label < end for label in classes)
+    if not numbers or len(set(classes)) != 2 * len(pairs):
+        known = "" if annotations.labels is None else f" from 0 to {annotations.num_classes - 1}"
+        raise InputError(
+            f"flip_pairs is {pairs!r:.60}; accepted: pairs of the numbers of classes{known}, each class in"
+            " one pair: ((0, 1),)."
+        )
