@@ -13,6 +13,7 @@ How lists look stands in ``slowfast_zoo.data.lists``. A dataset of another kind 
   network that scores persons ``Persons``.
 - optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
   ``set_epoch(e)``: called in training before an item is read, with its epoch from 0, for data that change.
+  A ``torch.utils.data.Subset``, as ``random_split`` makes them, has those of its dataset.
 
 Chance comes from the generators of ``random``, NumPy and torch, which are seeded for each item, or from
 ``item_rng()``, a NumPy generator of the same stream.
@@ -24,7 +25,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -74,8 +75,20 @@ def item_rng() -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**62, (), device="cpu").item()))
 
 
+def whole_of(dataset: ClipDataset) -> ClipDataset:
+    """What knows the classes of the items: the dataset, or that which it is a ``Subset`` of.
+
+    A class that derives from ``Subset`` may do anything with items and classes, and so speaks for itself.
+    """
+    if type(dataset) is torch.utils.data.Subset:
+        return whole_of(cast("ClipDataset", dataset.dataset))
+    return dataset
+
+
 def name_of(dataset: ClipDataset, index: int) -> str:
     """What to call an item in messages and results: its own name, or its number."""
+    if type(dataset) is torch.utils.data.Subset:
+        return name_of(cast("ClipDataset", dataset.dataset), dataset.indices[index])
     name = getattr(dataset, "name_of", None)
     return str(name(index)) if callable(name) else f"item {index}"
 

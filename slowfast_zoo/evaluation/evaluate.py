@@ -16,8 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.dataset import ClipDataset, name_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
+from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
@@ -295,12 +297,14 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
     Raises:
         DataError: names the first that differs.
     """
-    names, own, classes = getattr(dataset, "labels", None), model.labels, model.spec.num_classes
+    whole, own, classes = whole_of(dataset), model.labels, model.spec.num_classes
+    names = getattr(whole, "labels", None)
     read = "read_annotations" if model.spec.roi is None else "read_persons"
     named = f"{read}(DATA, labels={'model.labels' if own else 'NAMES'})"
     if names is None:
-        annotations = getattr(dataset, "annotations", None)
-        found = classes if annotations is None else annotations.num_classes
+        annotations: Any = getattr(whole, "annotations", None)
+        known = isinstance(annotations, (Annotations, PersonAnnotations))
+        found = annotations.num_classes if known else classes
         if found > classes or (all_of_them and found < classes):
             raise DataError(
                 f"The dataset numbers {counted(found, 'class')} without names, the model has {classes}: name"
@@ -308,8 +312,13 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise DataError(
+            f"dataset.labels holds {others[0]!r:.60}; accepted: the name of each class. Call the items' own"
+            " labels otherwise, such as targets."
+        )
     way = f"open the dataset of {named}"
-    if isinstance(dataset, PersonDataset):  # a list of names wouldn't say which of AVA's numbers they have
+    if isinstance(whole, PersonDataset):  # a list of names wouldn't say which of AVA's numbers they have
         way = "take annotations.with_classes(model.labels, model.num_classes, of='the model')"
     if len(names) != classes:
         raise DataError(

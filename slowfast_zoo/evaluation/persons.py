@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.dataset import ClipDataset, name_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -127,10 +127,9 @@ def evaluate_persons(
     annotations = _actions(frames, [row.annotated for row in rows], done, done)
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
-    names = class_names(model.labels or getattr(dataset, "labels", None), model.spec.num_classes)
-    known = (
-        set(dataset.annotations.columns.values()) if isinstance(dataset, PersonDataset) else range(len(names))
-    )
+    whole = whole_of(dataset)
+    names = class_names(model.labels or getattr(whole, "labels", None), model.spec.num_classes)
+    known = set(whole.annotations.columns.values()) if isinstance(whole, PersonDataset) else range(len(names))
     classes = {column: names[column] for column in sorted(known)}
     return PersonEvaluation(
         detections=evaluate_detections(predictions, annotations, rule=rule, classes=classes, iou=iou),

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.dataset import ClipDataset, name_of, whole_of
 from slowfast_zoo.data.loader import (
     PRECISE_BN,
     TRAINING,
@@ -130,7 +130,7 @@ def train(
         if data is not None:
             check_classes(model, data, all_of_them=True)
     if model.labels is None:
-        model.labels = getattr(dataset, "labels", None)
+        model.labels = getattr(whole_of(dataset), "labels", None)
     group = join(device)
     with contextlib.ExitStack() as stack:
         folder, refusal = expanded(work_dir), ""
