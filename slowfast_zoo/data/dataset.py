@@ -134,6 +134,7 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
     met before.
 
     Attributes:
+        train: whether items are for training.
         unreadable: what training had to replace in this process: index and reason.
 
     Args:
@@ -142,6 +143,8 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
     Raises:
         InputError: that is no part.
     """
+
+    train: bool
 
     def __init__(self, max_unreadable: float) -> None:
         if not 0 <= max_unreadable <= 1:
@@ -181,6 +184,23 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
                 f"{bad} of {tried} clips can't be read, more than max_unreadable={part:g};"
                 f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
             )
+
+
+def check_purpose(dataset: ClipDataset, *, train: bool) -> None:
+    """Refuses a dataset of this library, or a ``Subset`` of one, that was opened for the other purpose.
+
+    Raises:
+        InputError: says how to open it.
+    """
+    whole = whole_of(dataset)
+    if isinstance(whole, ReplacingDataset) and whole.train != train:
+        raise InputError(
+            "The dataset to train on was opened for evaluation, whose views aren't random: open it with"
+            " train=True."
+            if train
+            else "The dataset to evaluate was opened for training, whose crops and flips are random: open it"
+            " with train=False."
+        )
 
 
 class VideoDataset(ReplacingDataset):

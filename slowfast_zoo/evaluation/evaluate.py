@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.dataset import ClipDataset, name_of, whole_of
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -197,7 +197,8 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores and metrics on a dataset; equal on every process when torchrun started several.
 
-    Each item is scored by exactly one process. The model is only read, whatever its mode and device.
+    In a process group every process has to call this; each item is scored by exactly one. The model is only
+    read, whatever its mode and device.
 
     Args:
         model: gives logits.
@@ -214,8 +215,8 @@ def evaluate(
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
             was killed.
-        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, or a
-            classifier that isn't the spec's.
+        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, a
+            classifier that isn't the spec's, or a dataset opened for training.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
@@ -230,6 +231,7 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
     check_classes(model, dataset)
+    check_purpose(dataset, train=False)
     group = join(device)
     twin = eval_twin(model, group.device)
     rows, failed = _score(twin, dataset, rule, batch_size, max_views, workers, group, precision, progress)
@@ -332,12 +334,17 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
         )
 
 
-def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
-    """Refuses targets that the model's classifier has no place for.
+def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset, *, train: bool = False) -> None:
+    """Refuses targets that the model's classifier has no place for, and in training several views of a video.
 
     Raises:
         DataError: names the item, its target and what is accepted.
     """
+    if train and (most := max(batch.views)) > 1:
+        raise DataError(
+            f"{name_of(dataset, batch.indices[batch.views.index(most)])} gives {most} views; training takes"
+            " one clip per item, without an axis of views in front: float32 (C, T, H, W) or uint8 (T, H, W, C)."
+        )
     classes, multi_label = model.spec.num_classes, model.spec.activation == "sigmoid"
     targets = batch.targets
     if (batch.boxes is None) != (model.spec.roi is None):

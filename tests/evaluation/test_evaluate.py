@@ -665,6 +665,29 @@ def test_a_part_of_a_dataset_has_its_classes_and_names(numbered: Path) -> None:
         train(SlowFast(SPEC), Subset(few, [0, 1]), config, work_dir=numbered / "t2")
 
 
+def test_a_dataset_is_opened_for_training_or_for_evaluation(numbered: Path) -> None:
+    network = SlowFast(SPEC.replace(num_classes=2))
+    network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
+    learned = open_dataset(numbered / "clips", network.clip_spec, train=True)
+    scored = open_dataset(numbered / "clips", network.clip_spec, views="quick")
+    config, work = TrainConfig(epochs=1, batch_size=2, workers=0), numbered / "t"
+    for wrong in (scored, Subset(scored, [0, 1])):
+        with pytest.raises(
+            InputError, match=r"train on was opened for evaluation, .*open it with train=True"
+        ):
+            train(network, wrong, config, work_dir=work)
+    for wrong in (learned, Subset(learned, [0, 1])):
+        with pytest.raises(
+            InputError, match=r"opened for training, whose crops .*: open it with train=False"
+        ):
+            evaluate(network, wrong)
+        with pytest.raises(InputError, match="opened for training"):
+            train(network, learned, config, work_dir=work, validation=wrong)
+    assert not work.exists()
+    with pytest.raises(DataError, match=r"vidéos/\d\.mp4 gives 2 views; training takes one clip per item"):
+        train(SlowFast(SPEC), Videos(), config, work_dir=work, device="cpu")
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 2, 0], torch.tensor([0, 1, 2])])
 def test_labels_of_items_are_no_names_of_classes(model: SlowFast, labels: Any) -> None:
     data = Videos()
