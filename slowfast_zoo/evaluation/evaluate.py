@@ -342,8 +342,8 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset, *, train:
     """
     if train and (most := max(batch.views)) > 1:
         raise DataError(
-            f"{name_of(dataset, batch.indices[batch.views.index(most)])} gives {most} views; training takes"
-            " one clip per item, without an axis of views in front: float32 (C, T, H, W) or uint8 (T, H, W, C)."
+            f"{name_of(dataset, batch.indices[batch.views.index(most)])} gives {most} views; training"
+            " takes one clip per item: float32 (C, T, H, W) or uint8 (T, H, W, C), without an axis in front."
         )
     classes, multi_label = model.spec.num_classes, model.spec.activation == "sigmoid"
     targets = batch.targets

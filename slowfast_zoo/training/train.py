@@ -123,8 +123,8 @@ def train(
             killed.
         DataError: no clips, other or not all classes of the model, or a clip or target that doesn't fit.
         InputError: no SlowFast, one without classifier or with one that its spec doesn't describe, without
-            anything to train or to thaw, whose weights aren't float32, a wrong number of weights, or data opened
-            for the other purpose.
+            anything to train or to thaw, whose weights aren't float32, a wrong number of weights, or data
+            opened for the other purpose.
     """
     check_trainable(model, dataset, validation, sample_weights, config)
     for data, learned in ((dataset, True), (validation, False)):

@@ -175,7 +175,8 @@ def test_predict_takes_one_video_and_names_the_other(model: SlowFast, folder: Pa
 
 def test_a_list_of_frames_is_no_video_yet(model: SlowFast) -> None:
     frames = list(moving_pattern(3))
-    for given in (frames, tuple(frames), [torch.from_numpy(frame) for frame in frames]):
+    pictures = [Image.fromarray(frame) for frame in frames]
+    for given in (frames, tuple(frames), [torch.from_numpy(frame) for frame in frames], pictures):
         for call in (lambda source: predict(model, source), open_video):
             with pytest.raises(InputError, match=r"got a \w+ of 3 frames: numpy\.stack\(frames\) makes"):
                 call(cast("Any", given))
