@@ -145,17 +145,18 @@ class TrainTransform:
 
         Args:
             frames: uint8 of shape (T, H, W, C), RGB.
-            label: class index before the flip.
+            label: class index before the flip; where no flip changes a class, it comes back as it is.
             generator: where chance comes from; None means torch's global generator.
 
         Raises:
             InputError: another dtype, rank or number of channels, no pixels, no generator of
-                torch's, or a label that is no integer.
+                torch's, or a label that is no integer where flips change some.
         """
-        try:
-            label = operator.index(label)  # a tensor's hash is no number's
-        except TypeError:
-            raise InputError(f"The label is {label!r:.60}; accepted: the number of a class.") from None
+        if self.flip_labels:
+            try:
+                label = operator.index(label)  # a tensor's hash is no number's
+            except TypeError:
+                raise InputError(f"The label is {label!r:.60}; accepted: the number of a class.") from None
         clip, flipped = self._augment(frames, generator)
         return clip, self.flip_labels.get(label, label) if flipped else label
 

@@ -347,6 +347,8 @@ def test_flip_changes_left_and_right_and_the_label() -> None:
         assert flipping.with_label(frames, given)[1] == 4  # type: ignore[arg-type]
     with pytest.raises(InputError, match="The label is 'left'; accepted: the number of a class"):
         flipping.with_label(frames, "left")  # type: ignore[arg-type]
+    several = torch.tensor([1.0, 0.0])
+    assert train_transform(spec.replace(crop=20)).with_label(frames, several)[1] is several  # type: ignore[arg-type]
     with pytest.raises(InputError, match="with_label"):
         flipping(frames)
 
