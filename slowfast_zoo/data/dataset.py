@@ -13,6 +13,7 @@ How lists look stands in ``slowfast_zoo.data.lists``. A dataset of another kind 
   network that scores persons ``Persons``.
 - optional ``labels``: class names; ``name_of(i)``: what error messages and results call item ``i``;
   ``set_epoch(e)``: called in training before an item is read, with its epoch from 0, for data that change.
+  A ``torch.utils.data.Subset``, as ``random_split`` makes them, has those of its dataset.
 
 Chance comes from the generators of ``random``, NumPy and torch, which are seeded for each item, or from
 ``item_rng()``, a NumPy generator of the same stream.
@@ -24,7 +25,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -74,8 +75,20 @@ def item_rng() -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**62, (), device="cpu").item()))
 
 
+def whole_of(dataset: ClipDataset) -> ClipDataset:
+    """What knows the classes of the items: the dataset, or that which it is a ``Subset`` of.
+
+    A class that derives from ``Subset`` may do anything with items and classes, and so speaks for itself.
+    """
+    if type(dataset) is torch.utils.data.Subset:
+        return whole_of(cast("ClipDataset", dataset.dataset))
+    return dataset
+
+
 def name_of(dataset: ClipDataset, index: int) -> str:
     """What to call an item in messages and results: its own name, or its number."""
+    if type(dataset) is torch.utils.data.Subset:
+        return name_of(cast("ClipDataset", dataset.dataset), dataset.indices[index])
     name = getattr(dataset, "name_of", None)
     return str(name(index)) if callable(name) else f"item {index}"
 
@@ -96,13 +109,13 @@ def open_dataset(
         clip_spec: the clip contract of the model.
         train: whether items are random, augmented clips; else they are the views of evaluation.
         views: of evaluation, as in ``read_clips``.
-        flip_pairs: classes that a horizontal flip exchanges, in training.
+        flip_pairs: pairs of classes that a horizontal flip exchanges in training, by number: ``((0, 1),)``.
         max_unreadable: part of the clips that training may find unreadable and replace.
 
     Raises:
         DataError: as ``read_annotations``.
         InputError: no clip contract, views that are not accepted, a ``max_unreadable`` that is no part, or
-            flipped classes of clips with several labels.
+            flipped classes of clips with several labels, or that aren't pairs of their numbers.
     """
     return VideoDataset(
         source if isinstance(source, Annotations) else read_annotations(source),
@@ -121,6 +134,7 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
     met before.
 
     Attributes:
+        train: whether items are for training.
         unreadable: what training had to replace in this process: index and reason.
 
     Args:
@@ -129,6 +143,8 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
     Raises:
         InputError: that is no part.
     """
+
+    train: bool
 
     def __init__(self, max_unreadable: float) -> None:
         if not 0 <= max_unreadable <= 1:
@@ -170,6 +186,23 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
             )
 
 
+def check_purpose(dataset: ClipDataset, *, train: bool) -> None:
+    """Refuses a dataset of this library, or a ``Subset`` of one, that was opened for the other purpose.
+
+    Raises:
+        InputError: says how to open it.
+    """
+    whole = whole_of(dataset)
+    if isinstance(whole, ReplacingDataset) and whole.train != train:
+        raise InputError(
+            "The dataset to train on was opened for evaluation, whose views aren't random: open it with"
+            " train=True."
+            if train
+            else "The dataset to evaluate was opened for training, whose crops and flips are random: open it"
+            " with train=False."
+        )
+
+
 class VideoDataset(ReplacingDataset):
     """Clips of annotated videos.
 
@@ -196,6 +229,7 @@ class VideoDataset(ReplacingDataset):
         super().__init__(max_unreadable)
         if flip_pairs and annotations.multi_label:
             raise InputError("Classes that a flip exchanges need one label per clip.")
+        _check_pairs(flip_pairs, annotations)
         view_counts(clip_spec, views)
         self.annotations, self.labels = annotations, annotations.labels
         self.clip_spec, self.train, self.views = clip_spec, train, views
@@ -258,3 +292,20 @@ class VideoDataset(ReplacingDataset):
     def open(self, index: int) -> Video:
         """The clip's frames, as ``Sample.open`` gives them."""
         return self.annotations.samples[index].open()
+
+
+def _check_pairs(pairs: Sequence[tuple[int, int]], annotations: Annotations) -> None:
+    """Refuses what can't be classes that a flip exchanges; without names there may be more than are seen.
+
+    Raises:
+        InputError: says what is accepted.
+    """
+    classes = [label for pair in pairs for label in pair]
+    end = math.inf if annotations.labels is None else annotations.num_classes
+    numbers = all(isinstance(label, (int, np.integer)) and 0 <= label < end for label in classes)
+    if not numbers or len(set(classes)) != 2 * len(pairs):
+        known = "" if annotations.labels is None else f" from 0 to {annotations.num_classes - 1}"
+        raise InputError(
+            f"flip_pairs is {pairs!r:.60}; accepted: pairs of the numbers of classes{known}, each class in"
+            " one pair: ((0, 1),)."
+        )

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.data.dataset import ClipDataset, Persons, Target
+from slowfast_zoo.data.dataset import ClipDataset, Persons, Target, whole_of
 from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.sampling import is_count
@@ -75,7 +75,7 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
 
     def __init__(self, dataset: ClipDataset, seed: int, *, keep_errors: bool = False) -> None:
         self.dataset, self.seed, self.keep_errors = dataset, seed, keep_errors
-        self.set_epoch: Callable[[int], object] | None = getattr(dataset, "set_epoch", None)
+        self.set_epoch: Callable[[int], object] | None = getattr(whole_of(dataset), "set_epoch", None)
 
     def __getitem__(self, key: ItemKey) -> tuple[int, Any, Any, str | None]:
         again = [key.draw] if key.draw else []

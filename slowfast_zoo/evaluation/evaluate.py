@@ -16,8 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
+from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.evaluation.metrics import (
@@ -195,7 +197,8 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores and metrics on a dataset; equal on every process when torchrun started several.
 
-    Each item is scored by exactly one process. The model is only read, whatever its mode and device.
+    In a process group every process has to call this; each item is scored by exactly one. The model is only
+    read, whatever its mode and device.
 
     Args:
         model: gives logits.
@@ -212,8 +215,8 @@ def evaluate(
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
             was killed.
-        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, or a
-            classifier that isn't the spec's.
+        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, a
+            classifier that isn't the spec's, or a dataset opened for training.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
@@ -228,6 +231,7 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
     check_classes(model, dataset)
+    check_purpose(dataset, train=False)
     group = join(device)
     twin = eval_twin(model, group.device)
     rows, failed = _score(twin, dataset, rule, batch_size, max_views, workers, group, precision, progress)
@@ -295,12 +299,14 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
     Raises:
         DataError: names the first that differs.
     """
-    names, own, classes = getattr(dataset, "labels", None), model.labels, model.spec.num_classes
+    whole, own, classes = whole_of(dataset), model.labels, model.spec.num_classes
+    names = getattr(whole, "labels", None)
     read = "read_annotations" if model.spec.roi is None else "read_persons"
     named = f"{read}(DATA, labels={'model.labels' if own else 'NAMES'})"
     if names is None:
-        annotations = getattr(dataset, "annotations", None)
-        found = classes if annotations is None else annotations.num_classes
+        annotations: Any = getattr(whole, "annotations", None)
+        known = isinstance(annotations, (Annotations, PersonAnnotations))
+        found = annotations.num_classes if known else classes
         if found > classes or (all_of_them and found < classes):
             raise DataError(
                 f"The dataset numbers {counted(found, 'class')} without names, the model has {classes}: name"
@@ -308,8 +314,13 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise DataError(
+            f"dataset.labels holds {others[0]!r:.60}; accepted: the name of each class. Call the items' own"
+            " labels otherwise, such as targets."
+        )
     way = f"open the dataset of {named}"
-    if isinstance(dataset, PersonDataset):  # a list of names wouldn't say which of AVA's numbers they have
+    if isinstance(whole, PersonDataset):  # a list of names wouldn't say which of AVA's numbers they have
         way = "take annotations.with_classes(model.labels, model.num_classes, of='the model')"
     if len(names) != classes:
         raise DataError(
@@ -323,12 +334,17 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
         )
 
 
-def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset) -> None:
-    """Refuses targets that the model's classifier has no place for.
+def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset, *, train: bool = False) -> None:
+    """Refuses targets that the model's classifier has no place for, and in training several views of a video.
 
     Raises:
         DataError: names the item, its target and what is accepted.
     """
+    if train and (most := max(batch.views)) > 1:
+        raise DataError(
+            f"{name_of(dataset, batch.indices[batch.views.index(most)])} gives {most} views; training"
+            " takes one clip per item: float32 (C, T, H, W) or uint8 (T, H, W, C), without an axis in front."
+        )
     classes, multi_label = model.spec.num_classes, model.spec.activation == "sigmoid"
     targets = batch.targets
     if (batch.boxes is None) != (model.spec.roi is None):

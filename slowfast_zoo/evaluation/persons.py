@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -85,8 +85,8 @@ def evaluate_persons(
     Raises:
         DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
             worker that was killed; or nothing annotated that is scored.
-        InputError: a model for whole clips, an ``iou`` or a number of workers that isn't accepted, or scores
-            that are NaN.
+        InputError: a model for whole clips, an ``iou`` or a number of workers that isn't accepted, a dataset
+            opened for training, or scores that are NaN.
         UnknownNameError: no such rule.
         OutOfMemoryError: memory doesn't suffice for one clip.
         ExportError: this processor computes the network wrongly in that precision.
@@ -99,6 +99,7 @@ def evaluate_persons(
     if len(dataset) == 0:
         raise DataError("The dataset to evaluate is empty.")
     check_classes(model, dataset)
+    check_purpose(dataset, train=False)
     group = join(device)
     twin = eval_twin(model, group.device)
     keys = [[ItemKey(EVALUATION, 0, index)] for index in range(group.rank, len(dataset), group.world)]
@@ -127,10 +128,9 @@ def evaluate_persons(
     annotations = _actions(frames, [row.annotated for row in rows], done, done)
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
-    names = class_names(model.labels or getattr(dataset, "labels", None), model.spec.num_classes)
-    known = (
-        set(dataset.annotations.columns.values()) if isinstance(dataset, PersonDataset) else range(len(names))
-    )
+    whole = whole_of(dataset)
+    names = class_names(model.labels or getattr(whole, "labels", None), model.spec.num_classes)
+    known = set(whole.annotations.columns.values()) if isinstance(whole, PersonDataset) else range(len(names))
     classes = {column: names[column] for column in sorted(known)}
     return PersonEvaluation(
         detections=evaluate_detections(predictions, annotations, rule=rule, classes=classes, iou=iou),

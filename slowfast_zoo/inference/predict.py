@@ -10,9 +10,10 @@ import contextlib
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -144,7 +145,9 @@ def predict_many(
     Args:
         model, views, topk, fps, device, engine, precision: as for ``predict``, for every video.
         sources: a folder of videos, a pattern ("clips/**/*.mp4"), a list, or any iterable of what ``predict``
-            takes.
+            takes. A few videos are read ahead of the network. A generator's arrays, file objects and opened
+            videos are read before it is asked for the next one, so it may close them then, or fill them anew;
+            files that it names, by paths or URLs, have to stay.
         batch_size: views that go through the network at once; None: as many as the device gains from. It is
             halved where memory runs out.
 
@@ -215,7 +218,7 @@ class Predictor:
 
     def many(self, sources: Iterable[Source]) -> Iterator[Prediction]:
         """The answers for many videos, in order; one that fails ends nothing."""
-        with contextlib.closing(self._read_ahead(iter(sources))) as jobs:
+        with contextlib.closing(self._read_ahead(sources)) as jobs:
             for job in answered(self.runner, jobs, keep_errors=True):
                 yield self._told(job)
 
@@ -223,13 +226,17 @@ class Predictor:
         """The views of a video, as ``read_clips``."""
         return read_clips(source, self._clip_spec, views=self._views, fps=self._fps, device=self._frames_on)
 
-    def _read_ahead(self, sources: Iterator[Source]) -> Generator[Job, None, None]:
+    def _read_ahead(self, sources: Iterable[Source]) -> Generator[Job, None, None]:
         """The videos in order, read by a thread of their own, never more than a few ahead."""
+        lasting = isinstance(sources, Sequence)
         pending: deque[tuple[str, Future[Clips]]] = deque()
         with ThreadPoolExecutor(1, "slowfast-read", gpu_streams()) as reader:
             try:
                 for source in sources:
-                    pending.append((display_name(source), reader.submit(self.read, source)))
+                    future = reader.submit(self.read, source)
+                    pending.append((display_name(source), future))
+                    if not lasting and not isinstance(source, (str, Path, bytes)):
+                        wait([future])  # a generator may close it, or fill it anew, when it continues
                     if len(pending) > _VIDEOS_AHEAD:
                         yield _job(*pending.popleft())
                 while pending:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.dataset import ClipDataset, name_of
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
 from slowfast_zoo.data.loader import (
     PRECISE_BN,
     TRAINING,
@@ -121,16 +121,18 @@ def train(
     Raises:
         TrainingError: files can't be written or resumed, a loss or gradient isn't finite, or a worker was
             killed.
-        DataError: the dataset is empty, has other or not all classes of the model, or a target doesn't fit.
+        DataError: no clips, other or not all classes of the model, or a clip or target that doesn't fit.
         InputError: no SlowFast, one without classifier or with one that its spec doesn't describe, without
-            anything to train or to thaw, whose weights aren't float32, or a wrong number of weights.
+            anything to train or to thaw, whose weights aren't float32, a wrong number of weights, or data
+            opened for the other purpose.
     """
     check_trainable(model, dataset, validation, sample_weights, config)
-    for data in (dataset, validation):
+    for data, learned in ((dataset, True), (validation, False)):
         if data is not None:
             check_classes(model, data, all_of_them=True)
+            check_purpose(data, train=learned)
     if model.labels is None:
-        model.labels = getattr(dataset, "labels", None)
+        model.labels = getattr(whole_of(dataset), "labels", None)
     group = join(device)
     with contextlib.ExitStack() as stack:
         folder, refusal = expanded(work_dir), ""
@@ -316,7 +318,7 @@ class _Trainer:
             started = time.perf_counter()
             batch = next(batches)
             data_time = time.perf_counter() - started
-            check_targets(batch, self.model, self.dataset)
+            check_targets(batch, self.model, self.dataset, train=True)
             last = micro + 1 == config.accumulate
             waits = isinstance(network, nn.parallel.DistributedDataParallel) and not last
             with network.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]

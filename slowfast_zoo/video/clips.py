@@ -140,8 +140,10 @@ class Clips:
         """How many views there are."""
         return len(self.views)
 
-    def __getitem__(self, view: int) -> torch.Tensor:
-        """One view, float32 of shape (C, T, H, W)."""
+    def __getitem__(self, view: int | slice) -> torch.Tensor:
+        """One view, float32 of shape (C, T, H, W); those of a slice (n, C, T, H, W)."""
+        if isinstance(view, slice):
+            return self._stack(range(len(self))[view])
         return self.put(view, torch.empty(self.view_shape, dtype=torch.float32, device=self.device))
 
     @property

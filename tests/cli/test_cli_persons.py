@@ -245,6 +245,8 @@ def test_classes_in_another_order_are_taken_by_name(data: Path) -> None:
     moved = read.with_classes(model.labels, model.num_classes, of="the model")
     found = evaluate_persons(model, PersonDataset(moved, PERSON_CLIPS, train=False), progress=False)
     assert found.detections.labels == ("walk", "stand")
+    with pytest.raises(InputError, match="dataset to evaluate was opened for training"):
+        evaluate_persons(model, PersonDataset(moved, PERSON_CLIPS, train=True), progress=False)
 
 
 def test_a_model_of_some_of_avas_actions_is_tested_by_avas_numbers(data: Path) -> None:

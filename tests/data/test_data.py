@@ -299,6 +299,13 @@ def test_a_flip_exchanges_the_classes_that_it_mirrors(clips: Path) -> None:
     assert [dataset[index][1] for index in range(4)] == [1, 1, 0, 0]
 
 
+@pytest.mark.parametrize("pairs", [(("jump", "run"),), ((0, 7),), ((-1, 0),), ((0, 1), (1, 0)), ((1, 1),)])
+@pytest.mark.parametrize("training", [True, False])
+def test_pairs_that_a_flip_exchanges_are_numbers_of_classes(clips: Path, pairs: Any, training: bool) -> None:
+    with pytest.raises(InputError, match="pairs of the numbers of classes from 0 to 1, each class in one"):
+        open_dataset(clips, SPEC, train=training, flip_pairs=pairs)
+
+
 def broken(clips: Path, folder: Path, good: int, bad: int) -> Path:
     (folder / "a").mkdir(parents=True)
     for place in range(good):

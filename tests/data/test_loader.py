@@ -17,6 +17,7 @@ import pytest
 import torch
 from support.training_clips import Clips, Fixed
 from torch import Tensor
+from torch.utils.data import Subset
 
 from slowfast_zoo.data.dataset import Persons
 from slowfast_zoo.data.loader import (
@@ -132,6 +133,8 @@ def test_data_that_get_harder_are_told_the_epoch() -> None:
 
     for stream, expected in ((TRAINING, 5), (PRECISE_BN, 5), (EVALUATION, 9)):
         assert KeyedItems(Harder(), 0)[ItemKey(stream, 5, 0)][1].unique().tolist() == [expected]
+    part = Subset(Harder(), [4])
+    assert KeyedItems(part, 0)[ItemKey(TRAINING, 5, 0)][1].unique().tolist() == [5], "a part, too"
 
 
 def test_a_step_has_the_same_clips_however_it_is_divided() -> None:

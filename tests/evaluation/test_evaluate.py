@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.cli import train as train_module
@@ -640,6 +641,61 @@ def test_classes_of_data_and_weights_are_matched_by_name_or_refused(
         evaluate(network, other)
     with pytest.raises(DataError, match="class 0 is 'a', the model's is 'b'"):
         train(network, other, TrainConfig(epochs=1, batch_size=2), work_dir=numbered / "t")
+
+
+def test_a_part_of_a_dataset_has_its_classes_and_names(numbered: Path) -> None:
+    torch.manual_seed(0)
+    network = SlowFast(SPEC.replace(num_classes=2))
+    network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
+    network.labels = ("b", "a")
+    config = TrainConfig(epochs=1, batch_size=2, workers=0, channels_last=False)
+    for train_on in (False, True):
+        whole = open_dataset(numbered / "clips", network.clip_spec, train=train_on)
+        part = Subset(Subset(whole, [3, 2, 1]), torch.tensor([0, 2]))
+        with pytest.raises(DataError, match="class 0 is 'a', the model's is 'b'"):
+            train(network, part, config, work_dir=numbered / "t") if train_on else evaluate(network, part)
+    network.labels = None
+    train(network, part, config, work_dir=numbered / "t", progress=False, device="cpu")
+    assert network.labels == ("a", "b")
+    whole = open_dataset(numbered / "clips", network.clip_spec)
+    names = evaluate(network, Subset(Subset(whole, [3, 2, 1]), torch.tensor([0, 2])), device="cpu").names
+    assert names == [whole.name_of(3), whole.name_of(1)]
+    few = open_dataset(numbered / "list.txt", network.clip_spec, train=True)
+    with pytest.raises(DataError, match="numbers 2 classes without names, the model has 3"):
+        train(SlowFast(SPEC), Subset(few, [0, 1]), config, work_dir=numbered / "t2")
+
+
+def test_a_dataset_is_opened_for_training_or_for_evaluation(numbered: Path) -> None:
+    network = SlowFast(SPEC.replace(num_classes=2))
+    network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
+    learned = open_dataset(numbered / "clips", network.clip_spec, train=True)
+    scored = open_dataset(numbered / "clips", network.clip_spec, views="quick")
+    config, work = TrainConfig(epochs=1, batch_size=2, workers=0), numbered / "t"
+    for wrong in (scored, Subset(scored, [0, 1])):
+        with pytest.raises(
+            InputError, match=r"train on was opened for evaluation, .*open it with train=True"
+        ):
+            train(network, wrong, config, work_dir=work)
+    for wrong in (learned, Subset(learned, [0, 1])):
+        with pytest.raises(
+            InputError, match=r"opened for training, whose crops .*: open it with train=False"
+        ):
+            evaluate(network, wrong)
+        with pytest.raises(InputError, match="opened for training"):
+            train(network, learned, config, work_dir=work, validation=wrong)
+    assert not work.exists()
+    with pytest.raises(DataError, match=r"vidéos/\d\.mp4 gives 2 views; training takes one clip per item"):
+        train(SlowFast(SPEC), Videos(), config, work_dir=work, device="cpu")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0], torch.tensor([0, 1, 2])])
+def test_labels_of_items_are_no_names_of_classes(model: SlowFast, labels: Any) -> None:
+    data = Videos()
+    data.annotations = ["a", "b"]  # type: ignore[attr-defined]
+    assert len(evaluate(model, data, device="cpu").scores) == 5
+    data.labels = labels  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"dataset\.labels holds .*0.*; accepted: the name of each class"):
+        evaluate(model, data, device="cpu")
 
 
 def test_scores_are_kept_when_there_is_no_metric_for_them(model: SlowFast, tmp_path: Path) -> None:

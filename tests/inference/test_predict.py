@@ -175,7 +175,8 @@ def test_predict_takes_one_video_and_names_the_other(model: SlowFast, folder: Pa
 
 def test_a_list_of_frames_is_no_video_yet(model: SlowFast) -> None:
     frames = list(moving_pattern(3))
-    for given in (frames, tuple(frames), [torch.from_numpy(frame) for frame in frames]):
+    pictures = [Image.fromarray(frame) for frame in frames]
+    for given in (frames, tuple(frames), [torch.from_numpy(frame) for frame in frames], pictures):
         for call in (lambda source: predict(model, source), open_video):
             with pytest.raises(InputError, match=r"got a \w+ of 3 frames: numpy\.stack\(frames\) makes"):
                 call(cast("Any", given))
@@ -374,6 +375,33 @@ def test_the_iterator_is_lazy_and_reads_ahead_only_a_little(model: SlowFast, fol
     for _ in range(3):
         next(answers)
     assert len(asked) < 15
+
+
+def test_what_a_generator_owns_is_read_before_it_continues(model: SlowFast, folder: Path) -> None:
+    paths = sorted(folder.glob("*.mkv"))
+    films = [moving_pattern(24, 48, 64, seed) for seed in range(4)]
+
+    def files() -> Iterator[Any]:
+        for path in paths:
+            with path.open("rb") as file:
+                yield file
+
+    def opened() -> Iterator[Any]:
+        for path in paths:
+            with open_video(path) as video:
+                yield video
+
+    def refilled() -> Iterator[Any]:
+        frames = np.empty_like(films[0])
+        for film in films:
+            frames[:] = film
+            yield frames
+
+    expected = [answer.scores for answer in predict_many(model, paths)]
+    assert [answer.scores for answer in predict_many(model, files())] == expected
+    assert [answer.scores for answer in predict_many(model, opened())] == expected
+    answers = predict_many(model, refilled(), fps=30)
+    assert [answer.scores for answer in answers] == [predict(model, film, fps=30).scores for film in films]
 
 
 def test_out_of_memory_halves_the_batch(model: SlowFast, folder: Path) -> None:

@@ -90,6 +90,8 @@ def test_batches_are_the_views_in_order() -> None:
         assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
         assert torch.equal(torch.cat(batches), whole)
     assert whole.dtype == torch.float32 and whole.is_contiguous()
+    for part in (slice(2), slice(1, 2), slice(None, None, -2), slice(9, None)):
+        assert torch.equal(clips[part], whole[range(len(clips))[part]])
     for size in (0, -1, 2.0, True):
         with pytest.raises(InputError, match="A batch has"):
             clips.batches(size)  # type: ignore[arg-type]

@@ -39,7 +39,9 @@ def refuse_frames(source: object) -> None:
     Raises:
         InputError: says how they become one.
     """
-    if isinstance(source, (list, tuple)) and source and getattr(source[0], "ndim", 0) == 3:
+    if not isinstance(source, (list, tuple)) or not source:
+        return
+    if getattr(source[0], "ndim", 0) == 3 or hasattr(source[0], "getbands"):  # Pillow's pictures
         raise InputError(
             f"One video is expected, got a {type(source).__name__} of {counted(len(source), 'frame')}:"
             " numpy.stack(frames) makes one array of them, uint8 RGB (T, H, W, 3)."

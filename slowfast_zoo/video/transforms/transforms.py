@@ -7,6 +7,7 @@ take their steps from ``functional``, as the clip builder does.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -53,14 +54,16 @@ def train_transform(clip_spec: ClipSpec, *, flip_labels: Mapping[int, int] | Non
 
     Args:
         clip_spec: the clip contract.
-        flip_labels: classes that become another class in the mirror ("left" to "right"); then
-            the transform is called through ``with_label``.
+        flip_labels: classes that become another class in the mirror, by number and in both directions:
+            ``{0: 1, 1: 0}`` where they are "left" and "right"; then the transform is called through
+            ``with_label``.
 
     Raises:
-        InputError: no clip contract, or a jitter range that begins below the crop.
+        InputError: no clip contract, a jitter range that begins below the crop, or ``flip_labels`` that
+            aren't numbers or have one direction only.
     """
     check_clip_spec(clip_spec)
-    return TrainTransform(clip_spec, dict(flip_labels or {}))
+    return TrainTransform(clip_spec, _exchanged(flip_labels or {}))
 
 
 class EvalTransform:
@@ -128,8 +131,8 @@ class TrainTransform:
             generator: where chance comes from; None means torch's global generator.
 
         Raises:
-            InputError: another dtype, rank or number of channels, no pixels, or classes that a
-                flip changes, whose label would get lost here.
+            InputError: another dtype, rank or number of channels, no pixels, no generator of torch's, or
+                classes that a flip changes, whose label would get lost here.
         """
         if self.flip_labels:
             raise InputError("Flips change labels here: call with_label(frames, label).")
@@ -142,12 +145,18 @@ class TrainTransform:
 
         Args:
             frames: uint8 of shape (T, H, W, C), RGB.
-            label: class index before the flip.
+            label: class index before the flip; where no flip changes a class, it comes back as it is.
             generator: where chance comes from; None means torch's global generator.
 
         Raises:
-            InputError: another dtype, rank or number of channels, or no pixels.
+            InputError: another dtype, rank or number of channels, no pixels, no generator of
+                torch's, or a label that is no integer where flips change some.
         """
+        if self.flip_labels:
+            try:
+                label = operator.index(label)  # a tensor's hash is no number's
+            except TypeError:
+                raise InputError(f"The label is {label!r:.60}; accepted: the number of a class.") from None
         clip, flipped = self._augment(frames, generator)
         return clip, self.flip_labels.get(label, label) if flipped else label
 
@@ -215,6 +224,24 @@ class TrainTransform:
         )
 
 
+def _exchanged(labels: Mapping[int, int]) -> dict[int, int]:
+    """The classes that a flip exchanges, as Python's integers.
+
+    Raises:
+        InputError: they aren't numbers, or have one direction only.
+    """
+    try:
+        numbers = {operator.index(label): operator.index(other) for label, other in labels.items()}
+    except TypeError:
+        numbers = None
+    if numbers is None or any(numbers.get(other) != label for label, other in numbers.items()):
+        raise InputError(
+            f"flip_labels is {labels!r:.60}; accepted: numbers of classes, in both directions:"
+            " {0: 1, 1: 0} where a flip exchanges the classes 0 and 1."
+        )
+    return numbers
+
+
 def _random_area(height: int, width: int, smallest: float, generator: torch.Generator | None) -> Box:
     """A box of random area and aspect inside the frame, or the middle square if none fits."""
     for _ in range(_ATTEMPTS):
@@ -241,8 +268,19 @@ def _below(limit: int, generator: torch.Generator | None) -> int:
 
 
 def _where(generator: torch.Generator | None) -> torch.device:
-    """Where chance is drawn, whatever torch's default device."""
-    return torch.device("cpu") if generator is None else generator.device
+    """Where chance is drawn, whatever torch's default device.
+
+    Raises:
+        InputError: no generator of torch's.
+    """
+    if generator is None:
+        return torch.device("cpu")
+    if not isinstance(generator, torch.Generator):
+        raise InputError(
+            f"generator is {generator!r:.60}; accepted: a torch.Generator, such as"
+            " torch.Generator().manual_seed(5), or None."
+        )
+    return generator.device
 
 
 def _check_frames(frames: Bytes | torch.Tensor, spec: ClipSpec) -> Bytes:

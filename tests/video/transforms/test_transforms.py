@@ -343,8 +343,26 @@ def test_flip_changes_left_and_right_and_the_label() -> None:
     assert torch.equal(flipped, plain.flip(-1))
     assert (label, same) == (4, 2)
     assert flipping.with_label(frames, 3)[1] == 3
+    for given in (torch.tensor(2), np.int64(2)):
+        assert flipping.with_label(frames, given)[1] == 4  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="The label is 'left'; accepted: the number of a class"):
+        flipping.with_label(frames, "left")  # type: ignore[arg-type]
+    several = torch.tensor([1.0, 0.0])
+    assert train_transform(spec.replace(crop=20)).with_label(frames, several)[1] is several  # type: ignore[arg-type]
     with pytest.raises(InputError, match="with_label"):
         flipping(frames)
+
+
+@pytest.mark.parametrize("labels", [{0: 1}, {0: 1, 1: 2, 2: 0}, {"left": "right", "right": "left"}])
+def test_flipped_labels_are_numbers_in_both_directions(labels: Any) -> None:
+    with pytest.raises(InputError, match=r"accepted: numbers of classes, in both directions: \{0: 1, 1: 0\}"):
+        train_transform(SMALL, flip_labels=labels)
+
+
+@pytest.mark.parametrize("generator", [5, np.random.default_rng(5)])
+def test_chance_comes_from_a_generator_of_torchs(generator: Any) -> None:
+    with pytest.raises(InputError, match=r"generator is .*; accepted: a torch\.Generator, such as"):
+        train_transform(SMALL)(film(4, 30, 40), generator)
 
 
 class Films(Dataset[torch.Tensor]):
