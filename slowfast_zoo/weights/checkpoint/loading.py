@@ -14,7 +14,7 @@ from torch import Tensor
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast, type_of
-from slowfast_zoo.spec import ModelSpec, RoiSpec
+from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import (
@@ -55,7 +55,8 @@ def load_checkpoint(
     names that the file's record has; where it has none, the model keeps its own, but for those of published
     weights that were there before. The record of a file of this library's own is held against what is read:
     damaged tensors are refused; a network of another alpha, activation and the like, or with the classifier
-    another input than ``model.clip_spec``, which stays as it is, is a warning.
+    another input than ``model.clip_spec``, which stays as it is, is a warning. A publisher's file has no
+    record: its input is taken to be that of the catalog's rows that it fits.
 
     Args:
         model: what to fill; unchanged when an error is raised.
@@ -98,6 +99,8 @@ def load_checkpoint(
     labels = _names_behind(model, state, record, checkpoint.path)
     if record is not None:
         _warn_of_another(record, model, CLASSIFIER[0] in state, checkpoint.path)
+    elif CLASSIFIER[0] in state and checkpoint.dialect != "slowfast_zoo":
+        _warn_of_another_input(checkpoint, model.clip_spec)
     warn_of_slow_frames(checkpoint, model.spec)
     with torch.no_grad():
         for name, tensor in state.items():
@@ -145,15 +148,34 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
             " builds the network that a saved file describes.",
             *(path, ", ".join(other)),
         )
-    clips, own = record.clip_spec.to_dict(), model.clip_spec.to_dict()
-    read = [name for name in clips if name not in _OF_TRAINING and clips[name] != own[name]]
-    other = [f"{name} {clips[name]} instead of {own[name]}" for name in read]
-    if other and with_head:
+    if with_head and (other := _read_otherwise(record.clip_spec, model.clip_spec)):
         _LOGGER.warning(
             "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
             " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
             *(path, _few(other)),
         )
+
+
+def _warn_of_another_input(checkpoint: Checkpoint, clip_spec: ClipSpec) -> None:
+    """Says what of its input a model reads otherwise than every row that a publisher's file fits."""
+    fitting = match_rows(checkpoint, list_weights())
+    rows = published_rows(checkpoint, fitting) or fitting
+    others = [(_read_otherwise(row.clip_spec, clip_spec), row) for row in rows]
+    if others and all(other for other, _ in others):
+        other, row = min(others, key=lambda each: len(each[0]))
+        _LOGGER.warning(
+            "%s fits %s:%s, which was trained on another input than the model's clip_spec describes: %s."
+            " Unless the file was trained otherwise, its answers are right with model.clip_spec ="
+            " get_weights('%s', '%s').clip_spec.",
+            *(checkpoint.path, row.model, row.tag, _few(other), row.model, row.tag),
+        )
+
+
+def _read_otherwise(theirs: ClipSpec, ours: ClipSpec) -> list[str]:
+    """What answers depend on and differs in two clip specs."""
+    given, own = theirs.to_dict(), ours.to_dict()
+    read = [name for name in given if name not in _OF_TRAINING and given[name] != own[name]]
+    return [f"{name} {given[name]} instead of {own[name]}" for name in read]
 
 
 def warn_of_slow_frames(checkpoint: Checkpoint, spec: ModelSpec) -> None:
@@ -162,7 +184,8 @@ def warn_of_slow_frames(checkpoint: Checkpoint, spec: ModelSpec) -> None:
     if rule not in (None, spec.slow_sampling):
         _LOGGER.warning(
             "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
-            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
+            " its answers differ. create_model(name, weights=Path(file)) builds the file's own network and"
+            " input.",
             *(checkpoint.path, rule, spec.slow_sampling),
         )
 
@@ -337,8 +360,8 @@ def identify(
     if not fitting:
         raise CheckpointError(
             f"'{checkpoint.path}' has {checkpoint.dialect} names and fits none of the {checkpoint.dialect}"
-            f" weights of '{model}'; a network of another kind is loaded with"
-            " load_checkpoint(SlowFast(spec), path)."
+            f" weights of '{model}': give the name of its own model. A network that no model has is"
+            " SlowFast(spec) with its clip_spec, which load_checkpoint(model, path) fills."
         )
     published = published_rows(checkpoint, fitting)
     entry = (published or [row for row in fitting if row == meant] or fitting)[0]
@@ -375,6 +398,10 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
         if row.dialect not in dialects:
             continue
         spec = spec_in_file(checkpoint, row.model_spec)
+        pairs = names_between(spec, checkpoint.dialect).items()
+        needed = {theirs for ours, theirs in pairs if theirs and not ours.endswith(".num_batches_tracked")}
+        if not needed <= checkpoint.shapes.keys():  # told before shapes, which take far longer
+            continue
         try:
             _pair_names(checkpoint.shapes, spec, checkpoint.dialect)
         except CheckpointError:
@@ -514,7 +541,10 @@ def _misfit(
     if mismatched:
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
         parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
-    way_out = "Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec)."
+    way_out = (
+        "create_model(name, weights=Path(file)) builds the file's own network and input; like=TAG says whose"
+        " where several fit."
+    )
     return CheckpointError(
         f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}."
         f" {way_out}",
