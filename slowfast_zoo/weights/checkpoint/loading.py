@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -25,13 +24,12 @@ from slowfast_zoo.weights.checkpoint.dialects import (
     names_between,
     slow_first,
 )
+from slowfast_zoo.weights.checkpoint.layers import Shape, check_layers, few, state_shapes
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.download.digest import Digest
 from slowfast_zoo.weights.saved.config import SavedConfig, config_in
 
 _LOGGER = logging.getLogger(__name__)
-
-Shape = tuple[int, ...]
 
 _ALSO_OF = {"pyslowfast": "caffe2"}
 """Dialects whose files may be of rows of another: PySlowFast trains under other names than it published."""
@@ -152,7 +150,7 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
         _LOGGER.warning(
             "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
             " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
-            *(path, _few(other)),
+            *(path, few(other)),
         )
 
 
@@ -167,7 +165,7 @@ def _warn_of_another_input(checkpoint: Checkpoint, clip_spec: ClipSpec) -> None:
             "%s fits %s:%s, which was trained on another input than the model's clip_spec describes: %s."
             " Unless the file was trained otherwise, its answers are right with model.clip_spec ="
             " get_weights('%s', '%s').clip_spec.",
-            *(checkpoint.path, row.model, row.tag, _few(other), row.model, row.tag),
+            *(checkpoint.path, row.model, row.tag, few(other), row.model, row.tag),
         )
 
 
@@ -435,59 +433,6 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
         ) from error
 
 
-@functools.lru_cache(maxsize=64)
-def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
-    """Name and shape of every tensor in the state dict of ``SlowFast(spec)``."""
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
-
-
-def check_layers(model: SlowFast, names: Iterable[str] | None = None) -> None:
-    """Refuses a model whose tensors aren't those that its spec describes.
-
-    Args:
-        model: whose layers somebody may have replaced or wrapped.
-        names: of the tensors that matter; None: all.
-
-    Raises:
-        InputError: says which ones differ.
-    """
-    if other := _other_tensors(model, names):
-        raise InputError(
-            f"The model isn't the network of model.spec ({_few(other)}): a layer was replaced or wrapped. For"
-            " an nn.Linear of your own, call model.reset_classifier(num_classes, labels), and then"
-            " model.classifier = LAYER; unwrap or merge what wraps others."
-        )
-
-
-def check_trained_classifier(model: SlowFast) -> None:
-    """Refuses a linear classifier that isn't the one that the spec describes; others may wrap it.
-
-    Raises:
-        InputError: says which tensors differ.
-    """
-    check_layers(model, [name for name in CLASSIFIER if name in model.state_dict()])
-
-
-def unread_layers(model: SlowFast) -> str:
-    """One sentence: why nobody reads the files that a training of this model writes; "" where all do."""
-    if not (other := _other_tensors(model)):
-        return ""
-    return (
-        f"The model isn't the network of model.spec ({_few(other)}), so from_pretrained can't read the files"
-        " that this training writes: load_state_dict puts their tensors into a model with the same layers,"
-        " and save_pretrained takes this one once they are unwrapped or merged."
-    )
-
-
-def _other_tensors(model: SlowFast, names: Iterable[str] | None = None) -> list[str]:
-    """Those of these names, or of all, whose tensors aren't as the spec describes them."""
-    own = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in model.state_dict().items()}
-    wanted = state_shapes(model.spec)
-    among = {**wanted, **own} if names is None else names
-    return [name for name in among if own.get(name) != wanted.get(name)]
-
-
 def adapt_state(
     state: dict[str, Tensor], given: ModelSpec, spec: ModelSpec, path: Path, level: int = logging.INFO
 ) -> dict[str, Tensor]:
@@ -535,12 +480,12 @@ def _pair_names(given: Mapping[str, Shape], spec: ModelSpec, dialect: str) -> di
 def _misfit(
     dialect: str, missing: list[str], unexpected: list[str], mismatched: list[tuple[str, Shape, Shape]]
 ) -> CheckpointError:
-    parts = [f"{len(missing)} tensors are missing ({_few(missing)})"] if missing else []
+    parts = [f"{len(missing)} tensors are missing ({few(missing)})"] if missing else []
     if unexpected:
-        parts.append(f"{len(unexpected)} are left over ({_few(unexpected)})")
+        parts.append(f"{len(unexpected)} are left over ({few(unexpected)})")
     if mismatched:
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
-        parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
+        parts.append(f"{len(mismatched)} have another shape ({few(shown)})")
     way_out = (
         "create_model(name, weights=Path(file)) builds the file's own network and input; like=TAG says whose"
         " where several fit."
@@ -552,10 +497,6 @@ def _misfit(
         unexpected=unexpected,
         mismatched=mismatched,
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _as_stored(name: str, tensor: Tensor) -> Tensor:
