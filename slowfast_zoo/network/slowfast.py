@@ -51,7 +51,8 @@ class SlowFast(nn.Module):
     With an ROI head (``spec.roi``) it takes boxes of persons as well and answers for each:
     ``model(clip, boxes)``. It picks the slow pathway's frames itself and returns logits in train and in eval
     mode. T is any multiple of ``spec.alpha``; H and W are anything but for a window head, which
-    wants at least ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells).
+    wants at least ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells), and
+    for non-local blocks, which want two slow frames and 17 pixels.
 
     Args:
         spec: what to build.
@@ -375,6 +376,11 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
         raise InputError(
             f"The number of frames must be a multiple of alpha ({spec.alpha}), got {frames} in shape {shape};"
             f" the weights were made with {spec.num_frames}."
+        )
+    if spec.non_local and (frames < 2 * spec.alpha or height <= 16 or width <= 16):
+        raise InputError(
+            f"The non-local blocks of this model need at least {2 * spec.alpha} frames of 17 x 17 pixels, got"
+            f" {frames} of {height} x {width} in shape {shape}."
         )
     if spec.head_window is None:
         return

@@ -444,6 +444,16 @@ def test_published_window_refuses_192_pixels_and_takes_193() -> None:
     assert model(clip(1, 8, 193, 193)).shape == (1, 5)
 
 
+def test_non_local_blocks_refuse_what_they_cannot_pool() -> None:
+    model = build(SMALL.replace(non_local=(0,)))
+    for small in (clip(1, 4), clip(1, 8, 16, 64), clip(1, 8, 64, 16)):
+        with pytest.raises(
+            InputError, match="non-local blocks of this model need at least 8 frames of 17 x 17"
+        ):
+            model(small)
+    assert model(clip(1, 8, 17, 17)).shape == (1, 5)
+
+
 def test_other_bad_arguments_get_one_sentence() -> None:
     model = build()
     with pytest.raises(SpecError, match="num_classes is -1; accepted: an integer from 0 to"):
