@@ -463,8 +463,11 @@ def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     unordered = isinstance(labels, (str, Set, Mapping)) or not isinstance(labels, Iterable)
     names = () if unordered else tuple(labels)
     if unordered or not names or not all(isinstance(name, str) for name in names):
-        way_out = " sorted(names, key=names.get) orders a dict of names and numbers."
-        hint = way_out if isinstance(labels, Mapping) else ""
+        hint = ""
+        if isinstance(labels, Mapping):
+            hint = " sorted(names, key=names.get) orders a dict of names and numbers."
+            if all(isinstance(name, str) for name in labels.values()):
+                hint = " [names[i] for i in sorted(names, key=int)] orders a dict of numbers and names."
         raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.{hint}")
     return tuple(map(str, names))
 

@@ -141,6 +141,13 @@ def test_labels_can_be_renamed_and_are_checked() -> None:
     assert model.num_classes == 5
     with pytest.raises(InputError, match="labels has 2 names for 5 classes"):
         model.labels = ["a", "b"]
+    for names, order in (
+        ({"b": 1, "a": 0}, "names.get"),
+        ({1: "b", 0: "a"}, "int"),
+        ({"10": "b", "9": "a"}, "int"),
+    ):
+        with pytest.raises(InputError, match=rf"sorted\(names, key={order}\)"):
+            model.labels = names  # type: ignore[assignment]
     assert copy.deepcopy(model).labels == pickle.loads(pickle.dumps(model)).labels == model.labels
     model.reset_classifier(2)
     assert model.labels is None

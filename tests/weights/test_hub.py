@@ -136,6 +136,7 @@ def test_other_classes_and_labels(tmp_path: Path) -> None:
     fresh.reset_classifier(5)
     assert fresh.provenance == once
     assert from_pretrained(tmp_path, num_classes=2, labels=["x", "y"]).labels == ("x", "y")
+    assert from_pretrained(tmp_path, num_classes=2, labels=iter("xy")).labels == ("x", "y")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"labels has 2 names, .* has 3 classes"):
         from_pretrained(tmp_path, labels=["x", "y"])
     other = from_pretrained(tmp_path, labels=["x", "y", "z"])
@@ -469,6 +470,13 @@ class _Noted(SlowFast):
 
     def training_step(self, clip: Tensor) -> Tensor:
         return self(clip).sum()
+
+
+def test_a_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"name of the folder is empty; the current folder is '\.'"):
+        save_pretrained(tiny(), "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_changes_no_answer_is_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,8 @@ def save_pretrained(
             spec doesn't describe or that compute something else, with provenance that JSON can't hold.
         DownloadError: the folder can't be written.
     """
+    if directory == "":
+        raise InputError("The name of the folder is empty; the current folder is '.'.")
     folder = expanded_or_refused(directory)
     _check_savable(model)
     config = SavedConfig.of(model, metrics)
