@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args, get_type_hints
 
@@ -102,8 +103,13 @@ class Spec:
 
     def _require_int(self, field: str, minimum: int) -> None:
         value, most = getattr(self, field), LARGEST.get(field, math.inf)
-        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= most:
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            whole = minimum - 1
+        if isinstance(value, bool) or not minimum <= whole <= most:
             raise self._error(field, f"an integer from {minimum}{f' to {most}' if field in LARGEST else ''}")
+        object.__setattr__(self, field, whole)  # NumPy's become Python's, as JSON wants them
 
     def _require_number(self, field: str, low: float, high: float, *, open_low: bool = False) -> None:
         value = getattr(self, field)

@@ -36,7 +36,7 @@ from slowfast_zoo.weights import catalog
 from slowfast_zoo.weights.catalog import DEFAULT_TAGS, get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, names_between
-from slowfast_zoo.weights.checkpoint.loading import state_shapes
+from slowfast_zoo.weights.checkpoint.layers import state_shapes
 from slowfast_zoo.zoo import create_model
 
 SERVED = [

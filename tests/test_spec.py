@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slowfast_zoo.errors import SlowFastZooError, SpecError
@@ -100,6 +101,18 @@ def test_clip_spec_names_field_value_and_what_is_accepted(
         ClipSpec(**changes)
     assert f"ClipSpec.{field} is " in str(error.value)
     assert says in str(error.value)
+
+
+def test_numpys_integers_are_integers() -> None:
+    spec = ModelSpec(num_classes=np.int64(5))
+    assert spec == ModelSpec(num_classes=5) and type(spec.num_classes) is int
+    assert (
+        ClipSpec.from_dict(json.loads(json.dumps(ClipSpec(frame_stride=np.int32(3)).to_dict()))).frame_stride
+        == 3
+    )
+    for wrong in (5.0, np.float32(5), True, "5"):
+        with pytest.raises(SpecError, match=r"num_classes is .*; accepted: an integer from 0"):
+            ModelSpec(num_classes=wrong)  # type: ignore[arg-type]
 
 
 def test_unknown_fields_are_refused_with_the_nearest_one() -> None:

@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -108,6 +109,7 @@ class BatchPredictor:
         rules: when segments of "timeline" begin and end; None: as ``timeline`` does.
         detector: of "detect": what finds persons, as there.
         boxes: of "detect", instead: a file of the persons' boxes, as there, that names the videos.
+        fps: as for ``predict``, of every video.
         engine: as for ``predict``.
         precision: as for ``predict``.
         device: where to compute; None: on a GPU where the worker sees one.
@@ -134,6 +136,7 @@ class BatchPredictor:
         rules: SegmentRules | None = None,
         detector: DetectorName | None = None,
         boxes: str | Path | None = None,
+        fps: float | Fraction | None = None,
         engine: EngineName = "auto",
         precision: Precision = "float32",
         device: str | None = None,
@@ -168,6 +171,7 @@ class BatchPredictor:
             "rules": None if rules is None else dataclasses.asdict(rules),
             "detector": detector,
             "boxes": None if boxes is None else str(expanded(boxes).absolute()),
+            "fps": fps,
             "engine": engine,
             "precision": precision,
             "device": None if device is None else str(device),
@@ -361,8 +365,11 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     from slowfast_zoo.network.slowfast import check_clip_head
     from slowfast_zoo.spec import ClipSpec
     from slowfast_zoo.video.clips import view_counts
+    from slowfast_zoo.video.decoding.video import checked_fps
 
     entry = reference.entry
+    if (rate := checked_fps(settings["fps"])) is not None:
+        settings["fps"] = str(rate)  # exact in JSON, too
     for name in ("hop_seconds", "window_seconds"):
         if settings[name] is not None:
             settings[name] = checked_seconds(name, settings[name], positive=True)
@@ -453,6 +460,7 @@ def _loaded(settings: dict[str, Any], process: _Kept) -> Answer:
         )
     options = {
         "views": settings["views"] if isinstance(settings["views"], str) else tuple(settings["views"]),
+        "fps": None if settings["fps"] is None else Fraction(settings["fps"]),
         "device": to_device(settings["device"]),
         "engine": _engine(settings["engine"], process),
         "precision": settings["precision"],

@@ -51,7 +51,8 @@ class SlowFast(nn.Module):
     With an ROI head (``spec.roi``) it takes boxes of persons as well and answers for each:
     ``model(clip, boxes)``. It picks the slow pathway's frames itself and returns logits in train and in eval
     mode. T is any multiple of ``spec.alpha``; H and W are anything but for a window head, which
-    wants at least ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells).
+    wants at least ``spec.num_frames`` frames and a map as large as its window (193 pixels for 7 cells), and
+    for non-local blocks, which want two slow frames and 17 pixels.
 
     Args:
         spec: what to build.
@@ -376,6 +377,11 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
             f"The number of frames must be a multiple of alpha ({spec.alpha}), got {frames} in shape {shape};"
             f" the weights were made with {spec.num_frames}."
         )
+    if spec.non_local and (frames < 2 * spec.alpha or height <= 16 or width <= 16):
+        raise InputError(
+            f"The non-local blocks of this model need at least {2 * spec.alpha} frames of 17 x 17 pixels, got"
+            f" {frames} of {height} x {width} in shape {shape}."
+        )
     if spec.head_window is None:
         return
     smallest = spec.pixels_per_cell * (spec.head_window - 1) + 1
@@ -457,8 +463,11 @@ def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     unordered = isinstance(labels, (str, Set, Mapping)) or not isinstance(labels, Iterable)
     names = () if unordered else tuple(labels)
     if unordered or not names or not all(isinstance(name, str) for name in names):
-        way_out = " sorted(names, key=names.get) orders a dict of names and numbers."
-        hint = way_out if isinstance(labels, Mapping) else ""
+        hint = ""
+        if isinstance(labels, Mapping):
+            hint = " sorted(names, key=names.get) orders a dict of names and numbers."
+            if all(isinstance(name, str) for name in labels.values()):
+                hint = " [names[i] for i in sorted(names, key=int)] orders a dict of numbers and names."
         raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.{hint}")
     return tuple(map(str, names))
 

@@ -9,6 +9,7 @@ from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -20,6 +21,9 @@ _UNSEEN = {
     *("_grad_checkpointing", "_frozen_up_to", "_norms_frozen"),
 }
 """Attributes of modules that change no answer in eval mode, or are seen apart, as tensors are."""
+
+_SHOWN_BY_TENSORS = {"in_channels", "out_channels", "in_features", "out_features", "inplace"}
+"""Settings of layers that change no answer where tensors have the right shapes."""
 
 _VALUES = (type(None), bool, int, float, str, torch.dtype)
 _DEEPEST = 8
@@ -51,6 +55,13 @@ def hooked(network: nn.Module) -> str | None:
     return next((name for name, module in network.named_modules() if _hooks(module)), None)
 
 
+def other_modules(network: nn.Module, plain: nn.Module) -> list[str]:
+    """Names of a network's modules whose class or settings give, with equal tensors, other answers in eval
+    mode than those of a plain network in their place. Hooks, and functions that somebody has put in place of
+    ``forward``, may do anything or nothing; they are left out."""
+    return [name for name, wanted in plain.named_modules() if not _computes_as(_at(network, name), wanted)]
+
+
 def is_plain(module: object, *kinds: type[_Module]) -> TypeGuard[_Module]:
     """Whether calling a module is what its class says and nothing else: no adapter, no hook.
 
@@ -69,6 +80,35 @@ def tensors_used(network: nn.Module) -> collections.Counter[int]:
         id(value)
         for _, module in network.named_modules(remove_duplicate=False)
         for value in module._parameters.values()
+    )
+
+
+def _at(network: nn.Module, name: str) -> nn.Module | None:
+    module: nn.Module | None = network
+    for part in filter(None, name.split(".")):
+        module = module and module._modules.get(part)
+        if module is not None:  # what torch wraps for activation checkpointing keeps the names of its tensors
+            module = module._modules.get("_checkpoint_wrapped_module", module)
+    return module
+
+
+def _computes_as(module: nn.Module | None, wanted: nn.Module) -> bool:
+    kind = type(wanted)
+    if isinstance(wanted, nn.Dropout):
+        return True
+    if isinstance(module, _BatchNorm) and isinstance(wanted, _BatchNorm):  # of whatever kind
+        return module.eps == wanted.eps
+    if not isinstance(module, kind):
+        return False
+    if isinstance(wanted, nn.Sequential) and list(module._modules) != list(wanted._modules):
+        return False
+    if any(getattr(type(module), name) is not getattr(kind, name) for name in dir(kind) if "forward" in name):
+        return False
+    own = dict(_settings(module))
+    return all(
+        name in own and own[name] == value
+        for name, value in _settings(wanted)
+        if name not in _SHOWN_BY_TENSORS and not name.startswith("_")
     )
 
 
@@ -96,7 +136,7 @@ def _hooks(module: nn.Module) -> tuple[int, ...]:
     return (*module._forward_pre_hooks, *module._forward_hooks)
 
 
-def _settings(module: nn.Module) -> tuple[object, ...]:
+def _settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
     """The attributes that a module's class or its owner gave it, with their names. What an owner notes on a
     SlowFast, whose code reads none of it, is left out unless other code is there."""
     seen = {name: value for name, value in vars(module).items() if name not in _UNSEEN}

@@ -61,7 +61,7 @@ from slowfast_zoo.training.state import (
     work_directory,
     write_resume,
 )
-from slowfast_zoo.weights.checkpoint.loading import check_trained_classifier, unread_layers
+from slowfast_zoo.weights.checkpoint.layers import check_trained_classifier, unread_layers
 from slowfast_zoo.weights.saved.config import after_training
 
 _LOGGER = logging.getLogger(__name__)

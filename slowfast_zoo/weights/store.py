@@ -109,8 +109,9 @@ def open_file(
     if not published and like is None:
         _LOGGER.warning(
             "%s doesn't say what its shapes can't tell; taken from %s:%s are alpha %d, %d frames, %s slow"
-            " frames, %s, and the clip spec. If it was trained otherwise, give like= (--like) or load it into"
-            " SlowFast(spec) with load_checkpoint; save_pretrained keeps the answer.",
+            " frames, %s, and the clip spec. If it was trained otherwise, give like= (--like), or load it"
+            " into SlowFast(spec) with load_checkpoint and set its clip_spec; save_pretrained keeps"
+            " the answer.",
             *(path, entry.model, entry.tag, spec.alpha, spec.num_frames, spec.slow_sampling, spec.activation),
         )
     warn_of_slow_frames(checkpoint, spec)

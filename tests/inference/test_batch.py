@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,24 @@ def test_every_form_of_a_video_has_the_answer_of_its_file(clips: list[str], fold
     assert [bool(error) for error in named["error"]] == [False, True, False]
 
 
+@pytest.mark.parametrize("task", ["timeline", "features", "detect"])
+def test_arrays_have_the_rate_that_is_given(task: Task, folder: Path, tmp_path: Path) -> None:
+    frames, rate = moving_pattern(frames=30), Fraction(30000, 1001)
+    options: dict[str, Any] = {"hop_seconds": 0.25, "fps": rate}
+    if task == "detect":
+        boxes, folder = boxes_beside_model(tmp_path, "<array>,0.2,0.1,0.1,0.6,0.9,1"), tmp_path / "model"
+        options["boxes"] = boxes
+    columns = pickle.loads(pickle.dumps(BatchPredictor(folder, task=task, **options)))({"video": [frames]})
+    assert columns["error"].tolist() == [""]
+    if task == "features":
+        expected = extract_features(create_model_of(folder), frames, hop=0.25, fps=rate)
+        assert columns["end_seconds"][0] == expected.end_seconds.tolist()
+    else:
+        assert columns["duration_seconds"][0] == float(30 / rate)
+    (missing,) = BatchPredictor(folder, task=task, **options | {"fps": None})({"video": [frames]})["error"]
+    assert "pass fps=" in missing
+
+
 def test_types_are_the_same_when_everything_fails(clips: list[str], folder: Path) -> None:
     predictor = BatchPredictor(folder, topk=1)
     good, bad, none = (predictor({"path": paths}) for paths in ([clips[0]], [clips[1]], []))
@@ -350,6 +369,7 @@ def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: 
         ({"views": 3}, "views is 3"),
         ({"hop_seconds": 1.0}, "hop_seconds is about windows"),
         ({"task": "timeline", "hop_seconds": -1}, "hop_seconds"),
+        ({"fps": 0}, "fps is 0; accepted: frames per second"),
         ({"task": "timeline", "views": (2, 1)}, "give window_seconds="),
         ({"task": "features", "rules": SegmentRules()}, "rules are about segments"),
         ({"keep": "id"}, "keep is 'id'"),

@@ -141,6 +141,13 @@ def test_labels_can_be_renamed_and_are_checked() -> None:
     assert model.num_classes == 5
     with pytest.raises(InputError, match="labels has 2 names for 5 classes"):
         model.labels = ["a", "b"]
+    for names, order in (
+        ({"b": 1, "a": 0}, "names.get"),
+        ({1: "b", 0: "a"}, "int"),
+        ({"10": "b", "9": "a"}, "int"),
+    ):
+        with pytest.raises(InputError, match=rf"sorted\(names, key={order}\)"):
+            model.labels = names  # type: ignore[assignment]
     assert copy.deepcopy(model).labels == pickle.loads(pickle.dumps(model)).labels == model.labels
     model.reset_classifier(2)
     assert model.labels is None
@@ -442,6 +449,16 @@ def test_published_window_refuses_192_pixels_and_takes_193() -> None:
     with pytest.raises(InputError, match="193 x 193"):
         model(clip(1, 8, 192, 192))
     assert model(clip(1, 8, 193, 193)).shape == (1, 5)
+
+
+def test_non_local_blocks_refuse_what_they_cannot_pool() -> None:
+    model = build(SMALL.replace(non_local=(0,)))
+    for small in (clip(1, 4), clip(1, 8, 16, 64), clip(1, 8, 64, 16)):
+        with pytest.raises(
+            InputError, match="non-local blocks of this model need at least 8 frames of 17 x 17"
+        ):
+            model(small)
+    assert model(clip(1, 8, 17, 17)).shape == (1, 5)
 
 
 def test_other_bad_arguments_get_one_sentence() -> None:

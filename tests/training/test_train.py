@@ -422,6 +422,16 @@ def test_wrapped_layers_train_and_their_files_are_told_once(
     assert_same(weights_of(twin), weights_of(model))
 
 
+def test_of_code_that_no_file_holds_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = make_model()
+    model.slow.stem.relu = nn.SiLU()  # type: ignore[assignment]
+    train(model, Fixed(), CONFIG, work_dir=tmp_path)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(
+        "The model computes something else than the network of model.spec (slow.stem.relu),"
+    )
+
+
 def test_a_wrapped_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
     model = make_model()
     assert isinstance(model.classifier, nn.Linear)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,13 @@ import pytest
 import torch
 from support.hub_server import HubServer, Repository
 from support.publisher_files import write_file
+from torch import Tensor
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, OfflineError
 from slowfast_zoo.naming import parse
+from slowfast_zoo.network.pathway import Bottleneck
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -132,6 +136,7 @@ def test_other_classes_and_labels(tmp_path: Path) -> None:
     fresh.reset_classifier(5)
     assert fresh.provenance == once
     assert from_pretrained(tmp_path, num_classes=2, labels=["x", "y"]).labels == ("x", "y")
+    assert from_pretrained(tmp_path, num_classes=2, labels=iter("xy")).labels == ("x", "y")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"labels has 2 names, .* has 3 classes"):
         from_pretrained(tmp_path, labels=["x", "y"])
     other = from_pretrained(tmp_path, labels=["x", "y", "z"])
@@ -412,6 +417,85 @@ def test_layers_that_no_reader_knows_are_not_saved(
     with pytest.raises(InputError, match=f"isn't the network of model.spec {where}.* replaced or wrapped"):
         save_pretrained(model, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+class _Doubled(SlowFast):
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        slow, fast = super().forward_features(clip)
+        return 2 * slow, fast
+
+
+def _other_activation(model: SlowFast) -> None:
+    model.slow.stage1[0].relu = torch.nn.SiLU()  # type: ignore[assignment]
+
+
+def _other_forward(model: SlowFast) -> None:
+    model.__class__ = _Doubled
+
+
+def _other_eps(model: SlowFast) -> None:
+    model.fast.stem.norm.eps = 1e-2
+
+
+def _other_stride(model: SlowFast) -> None:
+    model.slow.stage4[0].conv2.stride = model.slow.stage4[0].shortcut_conv.stride = (1, 1, 1)
+
+
+def _one_more(model: SlowFast) -> None:
+    model.slow.stage4.append(torch.nn.Tanh())
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (_other_activation, "slow.stage1.0.relu"),
+        (_other_forward, "forward"),
+        (_other_eps, "fast.stem.norm"),
+        (_other_stride, "slow.stage4.0.conv2, slow.stage4.0.shortcut_conv"),
+        (_one_more, "slow.stage4"),
+    ],
+)
+def test_what_computes_something_else_than_its_spec_is_not_saved(
+    change: Callable[[SlowFast], None], where: str, tmp_path: Path
+) -> None:
+    model = re_headed()
+    change(model)
+    with pytest.raises(InputError, match=re.escape(f"than the network of model.spec ({where})")):
+        save_pretrained(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class _Noted(SlowFast):
+    """With what a training's owner adds to a model."""
+
+    def training_step(self, clip: Tensor) -> Tensor:
+        return self(clip).sum()
+
+
+def test_a_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"name of the folder is empty; the current folder is '\.'"):
+        save_pretrained(tiny(), "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_changes_no_answer_is_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = re_headed().train()
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    apply_activation_checkpointing(model, check_fn=lambda module: isinstance(module, Bottleneck))
+    model.__class__ = _Noted
+    model.criterion, model.seen = torch.nn.CrossEntropyLoss(), {"clips": torch.ones(2)}
+    model.dropout = torch.nn.Identity()
+    model.slow.stem.relu = torch.nn.ReLU()
+    model.freeze("stage2", norms=True)
+    model.set_grad_checkpointing()
+    model.compile()
+    save_pretrained(model, tmp_path)
+    assert not caplog.text
+    assert_same(model, from_pretrained(tmp_path))
+    model.slow.register_forward_hook(lambda module, inputs, output: None)
+    save_pretrained(model, tmp_path)
+    assert "has a forward hook at 'slow', which isn't saved" in caplog.text
 
 
 def test_a_layer_of_ones_own_is_saved_once_the_model_knows_its_classes(tmp_path: Path) -> None:

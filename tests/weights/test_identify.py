@@ -185,6 +185,32 @@ def test_own_classes_in_pyslowfasts_names(tmp_path: Path, tag: str) -> None:
         assert create_model(NAME, weights=tmp_path / "own.pyth").spec == spec
 
 
+def test_a_model_with_another_input_than_a_publishers_file_is_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "theirs.pyth"
+    write(path, "pytorchvideo/k400")
+    with pytest.raises(CheckpointError, match=r"don't fit .* create_model\(name, weights=Path.* builds"):
+        load_checkpoint(SlowFast(get_weights(NAME, "mmaction2/k400-256e-320p").model_spec), path)
+    row = get_weights(NAME, "pytorchvideo/k400")
+    model = load_checkpoint(SlowFast(row.model_spec), path)
+    assert f"theirs.pyth fits {NAME}:{row.tag}, which was trained on another input" in caplog.text
+    assert "time_base seconds instead of frames" in caplog.text
+    assert f"model.clip_spec = get_weights('{NAME}', '{row.tag}').clip_spec" in caplog.text
+    caplog.clear()
+    model.clip_spec = row.clip_spec.replace(flip=0.0)
+    load_checkpoint(model, path)
+    load_checkpoint(SlowFast(row.model_spec), path, backbone_only=True)
+    load_checkpoint(SlowFast(row.model_spec.replace(depth=26, num_classes=3)), _own_network(tmp_path / "own"))
+    assert not caplog.text, "the row's input, a start to train from, a network of no row"
+
+
+def _own_network(path: Path) -> Path:
+    spec = get_weights(NAME, "pytorchvideo/k400").model_spec.replace(depth=26, num_classes=3)
+    torch.save({"model_state": to_dialect(trained(spec).state_dict(), spec, "pytorchvideo")}, path)
+    return path
+
+
 def test_lightnings_losses_are_left_out(tmp_path: Path) -> None:
     entry = get_weights(NAME, "pytorchvideo/k400")
     spec = entry.model_spec.replace(num_classes=3)

@@ -32,12 +32,12 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.checkpoint.dialects import names_between
+from slowfast_zoo.weights.checkpoint.layers import state_shapes
 from slowfast_zoo.weights.checkpoint.loading import (
     adapt_stem,
     canonical_state_dict,
     load_checkpoint,
     match_rows,
-    state_shapes,
 )
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 

@@ -238,6 +238,21 @@ def test_what_ones_own_loop_keeps_beside_the_tensors_is_passed_over(
     assert read_checkpoint(tmp_path / "file").shapes.keys() == state().keys()
 
 
+@pytest.mark.parametrize("beside", ["state_dict_ema", "ema_state_dict"])
+def test_averages_that_are_left_out_are_pointed_out(
+    beside: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenMMLab 1.x keeps its averages as the state dict, and the plain weights as ``ema_state_dict``."""
+    torch_file(
+        tmp_path / "file", {"state_dict": state(), beside: state(), "optimizer": {"lr": torch.ones(1)}}
+    )
+    read_checkpoint(tmp_path / "file")
+    assert ("'state_dict_ema', which by its name holds averages" in caplog.text) == (
+        beside == "state_dict_ema"
+    )
+    assert "ema_state_dict" not in caplog.text and "optimizer" not in caplog.text
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_numbers_and_texts_among_the_tensors_at_the_top_are_passed_over(legacy: bool, tmp_path: Path) -> None:
     torch_file(

@@ -11,7 +11,7 @@ from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog import openmmlab as rows_openmmlab
 from slowfast_zoo.weights.catalog.entry import Dialect, FileKind, WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import get_table
-from slowfast_zoo.weights.checkpoint.loading import state_shapes
+from slowfast_zoo.weights.checkpoint.layers import state_shapes
 
 PUBLISHED = [row for row in list_weights() if row.urls]  # what ships in the package: test_embedded.py
 ROWS = [row for row in PUBLISHED if row.model_spec.roi is None]

@@ -131,8 +131,8 @@ def detect(
         boxes = boxes_of(boxes, source, unit=unit, video=video, begins_at=begins_at)
     elif boxes is not None:
         raise InputError("Persons come from boxes= or from detector=, and both were given.")
-    elif unit is not None or video is not None:
-        raise InputError("unit and video say how boxes= are to be read, and detector= has none.")
+    elif unit is not None or video is not None or begins_at:
+        raise InputError("unit, video and begins_at say how boxes= are read, and detector= has none.")
     with maker.begin(source, boxes) as run:
         return run.finish("detect", show=progress)
 

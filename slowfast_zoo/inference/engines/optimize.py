@@ -25,8 +25,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ from slowfast_zoo.inference.engines.openvino.int8 import (
 )
 from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
-from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip
+from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip, check_labels
 from slowfast_zoo.network.structure import hooked, is_foreign
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.runtime.machine import resident_bytes
@@ -287,7 +287,6 @@ class OptimizedModel:
     Attributes:
         spec: what the network computes.
         clip_spec: the input contract of the weights.
-        labels: class names in the order of the logits, or None.
         provenance: where the weights come from.
         engine: "eager", "compile", "openvino" or "onnxruntime"; "module" where none was right.
         precision: of the two pathways.
@@ -309,7 +308,7 @@ class OptimizedModel:
         replaceable: bool,
         int8: Int8Network | None = None,
     ) -> None:
-        self.spec, self.clip_spec, self.labels = model.spec, model.clip_spec, model.labels
+        self.spec, self.clip_spec, self._labels = model.spec, model.clip_spec, model.labels
         self.provenance: dict[str, Any] = copy.deepcopy(model.provenance)
         self.engine, self.precision, self.device = engine.name, precision, device
         self.agreement: Agreement | None = None if int8 is None else int8.agreement
@@ -327,6 +326,15 @@ class OptimizedModel:
         self._weighed: dict[Shape, int] = {}
         self._idle_bytes = _memory_of(device)
         self._lock = threading.Lock()
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names in the order of the logits, or None; ``num_classes`` names may be assigned."""
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: Sequence[str] | None) -> None:
+        self._labels = check_labels(labels, self.spec.num_classes)
 
     def __call__(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Logits float32 ``(B, num_classes)`` on ``device``, without gradients; a row for each box, if any.
@@ -374,6 +382,12 @@ class OptimizedModel:
     def eval(self) -> OptimizedModel:
         """Itself: it has no other mode."""
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise InputError(
+            "An optimized model can't be copied or sent to another process: give the model itself, or"
+            " BatchPredictor, and optimize it there."
+        )
 
     def __repr__(self) -> str:
         return f"OptimizedModel(engine={self.engine!r}, precision={self.precision!r}, device='{self.device}')"

@@ -13,7 +13,7 @@ from slowfast_zoo.training.optimizer import check_weights
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.train import check_thawing
 from slowfast_zoo.video.clips import Views, view_counts
-from slowfast_zoo.weights.checkpoint.loading import check_layers, state_shapes
+from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers, state_shapes
 
 
 def check_model(model: SlowFast, views: Views | None, smallest_area: float | None) -> None:
@@ -34,6 +34,7 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         raise InputError(f"finetune reads RGB video, this model takes {model.spec.in_channels} channels.")
     names = {**state_shapes(model.spec), **model.state_dict()}  # the classifier will be a fresh one
     check_layers(model, [name for name in names if not name.startswith("classifier.")])
+    check_code(model, with_head=False)
     if views is not None:
         view_counts(model.clip_spec, views)
     if smallest_area is not None:

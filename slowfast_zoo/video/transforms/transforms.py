@@ -34,15 +34,19 @@ _ATTEMPTS = 10  # shapes that a random resized crop tries before it takes the mi
 def eval_transform(clip_spec: ClipSpec, *, crop: int | None = None) -> EvalTransform:
     """The transform of one evaluation view: (T, H, W, C) uint8 -> (C, T, crop, crop) float32.
 
+    Where ``clip_spec.crop_rule`` is "whole", the view is the whole resized picture, (C, T, height, width).
+
     Args:
         clip_spec: the clip contract.
         crop: side of the crop in pixels; None means ``clip_spec.test_crop``. Publishers validate
             with ``clip_spec.crop`` while they train.
 
     Raises:
-        InputError: no clip contract, or a crop that is larger than the resized frames.
+        InputError: no clip contract, a crop that is larger than the resized frames, or one of whole pictures.
     """
     check_clip_spec(clip_spec)
+    if clip_spec.crop_rule == "whole" and crop is not None:
+        raise InputError("This clip_spec shows whole pictures (crop_rule 'whole'): leave crop= out.")
     return EvalTransform(clip_spec, clip_spec.test_crop if crop is None else crop)
 
 
@@ -75,7 +79,7 @@ class EvalTransform:
         self.crop = crop
 
     def __call__(self, frames: Bytes | torch.Tensor) -> torch.Tensor:
-        """The view, float32 of shape (C, T, crop, crop).
+        """The view, float32 of shape (C, T, crop, crop), or (C, T, height, width) of whole pictures.
 
         Args:
             frames: uint8 of shape (T, H, W, C), RGB.
@@ -90,10 +94,8 @@ class EvalTransform:
     def __repr__(self) -> str:
         spec = self.clip_spec
         where = "left" if spec.crop_rule == "first" else "center"
-        return (
-            f"EvalTransform(resize to {_size_text(spec)}, {spec.resize}; "
-            f"{where} crop {self.crop}x{self.crop}; {_normalize_text(spec)})"
-        )
+        part = "whole picture" if spec.crop_rule == "whole" else f"{where} crop {self.crop}x{self.crop}"
+        return f"EvalTransform(resize to {_size_text(spec)}, {spec.resize}; {part}; {_normalize_text(spec)})"
 
 
 class TrainView(NamedTuple):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from slowfast_zoo.errors import CheckpointError, InputError, SpecError, quoted
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast, type_of
-from slowfast_zoo.spec import ModelSpec, RoiSpec
+from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.weights.catalog import get_weights, list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.checkpoint.dialects import (
@@ -25,13 +24,12 @@ from slowfast_zoo.weights.checkpoint.dialects import (
     names_between,
     slow_first,
 )
+from slowfast_zoo.weights.checkpoint.layers import Shape, check_layers, few, state_shapes
 from slowfast_zoo.weights.checkpoint.reading import Checkpoint, read_checkpoint
 from slowfast_zoo.weights.download.digest import Digest
 from slowfast_zoo.weights.saved.config import SavedConfig, config_in
 
 _LOGGER = logging.getLogger(__name__)
-
-Shape = tuple[int, ...]
 
 _ALSO_OF = {"pyslowfast": "caffe2"}
 """Dialects whose files may be of rows of another: PySlowFast trains under other names than it published."""
@@ -55,7 +53,8 @@ def load_checkpoint(
     names that the file's record has; where it has none, the model keeps its own, but for those of published
     weights that were there before. The record of a file of this library's own is held against what is read:
     damaged tensors are refused; a network of another alpha, activation and the like, or with the classifier
-    another input than ``model.clip_spec``, which stays as it is, is a warning.
+    another input than ``model.clip_spec``, which stays as it is, is a warning. A publisher's file has no
+    record: its input is taken to be that of the catalog's rows that it fits.
 
     Args:
         model: what to fill; unchanged when an error is raised.
@@ -98,6 +97,8 @@ def load_checkpoint(
     labels = _names_behind(model, state, record, checkpoint.path)
     if record is not None:
         _warn_of_another(record, model, CLASSIFIER[0] in state, checkpoint.path)
+    elif CLASSIFIER[0] in state and checkpoint.dialect != "slowfast_zoo":
+        _warn_of_another_input(checkpoint, model.clip_spec)
     warn_of_slow_frames(checkpoint, model.spec)
     with torch.no_grad():
         for name, tensor in state.items():
@@ -145,15 +146,34 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
             " builds the network that a saved file describes.",
             *(path, ", ".join(other)),
         )
-    clips, own = record.clip_spec.to_dict(), model.clip_spec.to_dict()
-    read = [name for name in clips if name not in _OF_TRAINING and clips[name] != own[name]]
-    other = [f"{name} {clips[name]} instead of {own[name]}" for name in read]
-    if other and with_head:
+    if with_head and (other := _read_otherwise(record.clip_spec, model.clip_spec)):
         _LOGGER.warning(
             "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
             " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
-            *(path, _few(other)),
+            *(path, few(other)),
         )
+
+
+def _warn_of_another_input(checkpoint: Checkpoint, clip_spec: ClipSpec) -> None:
+    """Says what of its input a model reads otherwise than every row that a publisher's file fits."""
+    fitting = match_rows(checkpoint, list_weights())
+    rows = published_rows(checkpoint, fitting) or fitting
+    others = [(_read_otherwise(row.clip_spec, clip_spec), row) for row in rows]
+    if others and all(other for other, _ in others):
+        other, row = min(others, key=lambda each: len(each[0]))
+        _LOGGER.warning(
+            "%s fits %s:%s, which was trained on another input than the model's clip_spec describes: %s."
+            " Unless the file was trained otherwise, its answers are right with model.clip_spec ="
+            " get_weights('%s', '%s').clip_spec.",
+            *(checkpoint.path, row.model, row.tag, few(other), row.model, row.tag),
+        )
+
+
+def _read_otherwise(theirs: ClipSpec, ours: ClipSpec) -> list[str]:
+    """What answers depend on and differs in two clip specs."""
+    given, own = theirs.to_dict(), ours.to_dict()
+    read = [name for name in given if name not in _OF_TRAINING and given[name] != own[name]]
+    return [f"{name} {given[name]} instead of {own[name]}" for name in read]
 
 
 def warn_of_slow_frames(checkpoint: Checkpoint, spec: ModelSpec) -> None:
@@ -162,7 +182,8 @@ def warn_of_slow_frames(checkpoint: Checkpoint, spec: ModelSpec) -> None:
     if rule not in (None, spec.slow_sampling):
         _LOGGER.warning(
             "%s comes from a publisher whose slow pathway sees '%s' frames; this model picks '%s' ones, and"
-            " its answers differ. SlowFast(entry.model_spec) is the network of a catalog row.",
+            " its answers differ. create_model(name, weights=Path(file)) builds the file's own network and"
+            " input.",
             *(checkpoint.path, rule, spec.slow_sampling),
         )
 
@@ -337,8 +358,8 @@ def identify(
     if not fitting:
         raise CheckpointError(
             f"'{checkpoint.path}' has {checkpoint.dialect} names and fits none of the {checkpoint.dialect}"
-            f" weights of '{model}'; a network of another kind is loaded with"
-            " load_checkpoint(SlowFast(spec), path)."
+            f" weights of '{model}': give the name of its own model. A network that no model has is"
+            " SlowFast(spec) with its clip_spec, which load_checkpoint(model, path) fills."
         )
     published = published_rows(checkpoint, fitting)
     entry = (published or [row for row in fitting if row == meant] or fitting)[0]
@@ -375,6 +396,10 @@ def match_rows(checkpoint: Checkpoint, rows: Iterable[WeightEntry]) -> list[Weig
         if row.dialect not in dialects:
             continue
         spec = spec_in_file(checkpoint, row.model_spec)
+        pairs = names_between(spec, checkpoint.dialect).items()
+        needed = {theirs for ours, theirs in pairs if theirs and not ours.endswith(".num_batches_tracked")}
+        if not needed <= checkpoint.shapes.keys():  # told before shapes, which take far longer
+            continue
         try:
             _pair_names(checkpoint.shapes, spec, checkpoint.dialect)
         except CheckpointError:
@@ -406,59 +431,6 @@ def spec_in_file(checkpoint: Checkpoint, spec: ModelSpec) -> ModelSpec:
         raise CheckpointError(
             f"'{checkpoint.path}' has stems or a classifier that no network has: {error}"
         ) from error
-
-
-@functools.lru_cache(maxsize=64)
-def state_shapes(spec: ModelSpec) -> Mapping[str, Shape]:
-    """Name and shape of every tensor in the state dict of ``SlowFast(spec)``."""
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in SlowFast(spec).state_dict().items()}
-
-
-def check_layers(model: SlowFast, names: Iterable[str] | None = None) -> None:
-    """Refuses a model whose tensors aren't those that its spec describes.
-
-    Args:
-        model: whose layers somebody may have replaced or wrapped.
-        names: of the tensors that matter; None: all.
-
-    Raises:
-        InputError: says which ones differ.
-    """
-    if other := _other_tensors(model, names):
-        raise InputError(
-            f"The model isn't the network of model.spec ({_few(other)}): a layer was replaced or wrapped. For"
-            " an nn.Linear of your own, call model.reset_classifier(num_classes, labels), and then"
-            " model.classifier = LAYER; unwrap or merge what wraps others."
-        )
-
-
-def check_trained_classifier(model: SlowFast) -> None:
-    """Refuses a linear classifier that isn't the one that the spec describes; others may wrap it.
-
-    Raises:
-        InputError: says which tensors differ.
-    """
-    check_layers(model, [name for name in CLASSIFIER if name in model.state_dict()])
-
-
-def unread_layers(model: SlowFast) -> str:
-    """One sentence: why nobody reads the files that a training of this model writes; "" where all do."""
-    if not (other := _other_tensors(model)):
-        return ""
-    return (
-        f"The model isn't the network of model.spec ({_few(other)}), so from_pretrained can't read the files"
-        " that this training writes: load_state_dict puts their tensors into a model with the same layers,"
-        " and save_pretrained takes this one once they are unwrapped or merged."
-    )
-
-
-def _other_tensors(model: SlowFast, names: Iterable[str] | None = None) -> list[str]:
-    """Those of these names, or of all, whose tensors aren't as the spec describes them."""
-    own = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in model.state_dict().items()}
-    wanted = state_shapes(model.spec)
-    among = {**wanted, **own} if names is None else names
-    return [name for name in among if own.get(name) != wanted.get(name)]
 
 
 def adapt_state(
@@ -508,13 +480,16 @@ def _pair_names(given: Mapping[str, Shape], spec: ModelSpec, dialect: str) -> di
 def _misfit(
     dialect: str, missing: list[str], unexpected: list[str], mismatched: list[tuple[str, Shape, Shape]]
 ) -> CheckpointError:
-    parts = [f"{len(missing)} tensors are missing ({_few(missing)})"] if missing else []
+    parts = [f"{len(missing)} tensors are missing ({few(missing)})"] if missing else []
     if unexpected:
-        parts.append(f"{len(unexpected)} are left over ({_few(unexpected)})")
+        parts.append(f"{len(unexpected)} are left over ({few(unexpected)})")
     if mismatched:
         shown = [f"{name}: {list(given)} instead of {list(wanted)}" for name, given, wanted in mismatched]
-        parts.append(f"{len(mismatched)} have another shape ({_few(shown)})")
-    way_out = "Build the network of the file's own catalog row: SlowFast(get_weights(model, tag).model_spec)."
+        parts.append(f"{len(mismatched)} have another shape ({few(shown)})")
+    way_out = (
+        "create_model(name, weights=Path(file)) builds the file's own network and input; like=TAG says whose"
+        " where several fit."
+    )
     return CheckpointError(
         f"the weights ({dialect} names) don't fit the model, which is unchanged: {'; '.join(parts)}."
         f" {way_out}",
@@ -522,10 +497,6 @@ def _misfit(
         unexpected=unexpected,
         mismatched=mismatched,
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _as_stored(name: str, tensor: Tensor) -> Tensor:

@@ -40,6 +40,13 @@ from slowfast_zoo.weights.checkpoint.dialects import find_network, get_table
 
 _LOGGER = logging.getLogger(__name__)
 
+_AVERAGES = ("state_dict_ema", "model_state_ema", "model_ema", "ema_model", "ema")
+"""Where a training may keep averages of its weights beside them. OpenMMLab 1.x isn't among them: its averages
+are the "state_dict", and "ema_state_dict" has the plain weights.
+
+Source: https://github.com/huggingface/pytorch-image-models, ``CheckpointSaver``; torchvision's
+``references/classification``; https://github.com/open-mmlab/mmengine, ``EMAHook``."""
+
 _FOREIGN = {
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'",
@@ -189,6 +196,12 @@ def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
     beside = [name for name in names if not name.startswith(prefix)]
     if beside or content.others:
         _LOGGER.info("%s: read is '%s*'; not read: %s", path, prefix, quoted((*content.others, *beside[:5])))
+    if averages := [name for name in _AVERAGES if name in content.others]:
+        _LOGGER.warning(
+            "%s: '%s', which by its name holds averages of the weights, isn't read: to have those, save them"
+            " alone, torch.save(content['%s'], path).",
+            *(path, averages[0], averages[0]),
+        )
     stored = {
         name.removeprefix(prefix): tensor
         for name, tensor in content.tensors.items()

@@ -6,6 +6,7 @@ complete.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,11 +17,14 @@ import torch
 from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
 from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast, type_of
-from slowfast_zoo.weights.checkpoint.loading import check_layers
+from slowfast_zoo.network.structure import hooked
+from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.config import SavedConfig, read_config
 from slowfast_zoo.weights.saved.file import LocalWeights, fill
+
+_LOGGER = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -43,9 +47,11 @@ def save_pretrained(
 
     Raises:
         InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with layers that its
-            spec doesn't describe, with provenance that JSON can't hold.
+            spec doesn't describe or that compute something else, with provenance that JSON can't hold.
         DownloadError: the folder can't be written.
     """
+    if directory == "":
+        raise InputError("The name of the folder is empty; the current folder is '.'.")
     folder = expanded_or_refused(directory)
     _check_savable(model)
     config = SavedConfig.of(model, metrics)
@@ -106,6 +112,13 @@ def _check_savable(model: SlowFast) -> None:
     if not isinstance(model, SlowFast):
         raise InputError(f"A SlowFast can be saved, got {type_of(model)}; unwrap the model first.")
     check_layers(model)
+    check_code(model)
+    if (name := hooked(model)) is not None:
+        _LOGGER.warning(
+            "The model has a forward hook%s, which isn't saved: if it changes answers, those of"
+            " from_pretrained are others.",
+            f" at '{name}'" if name else "",
+        )
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
             raise InputError("The model is on the meta device: it has no numbers to save.")

@@ -23,7 +23,7 @@ from slowfast_zoo.errors import (
     without_secrets,
 )
 from slowfast_zoo.files import kind_of, read_text
-from slowfast_zoo.network.slowfast import SlowFast, check_labels
+from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.download.transfer import unusable_settings
@@ -70,8 +70,9 @@ def from_pretrained(
         OfflineError: they aren't in the Hub's cache, and the network may not be used.
         CheckpointError: a file is missing, damaged, of a newer format, or doesn't fit the others.
     """
+    labels = as_labels(labels)  # read once, and before anything is downloaded
     if num_classes is not None:
-        check_labels(labels, num_classes)  # before anything is downloaded
+        check_labels(labels, num_classes)
     path = locate(source, revision)
     weights = open_saved(path) if kind_of(path) == "file" else open_folder(path)
     return weights.build(num_classes=num_classes, labels=labels)

@@ -277,6 +277,7 @@ class Evil:
         ({"boxes": ONE, "unit": "cm"}, "unit is 'cm'"),
         ({"boxes": ONE, "batch_size": 0}, "batch_size"),
         ({"boxes": person_boxes(ONE), "unit": "pixels"}, "read already"),
+        ({"detector": "person", "begins_at": 900}, "begins_at say how boxes= are read"),
         ({"detector": "persons"}, "Did you mean 'person'"),
         ({"detector": lambda frame: ONE}, "is boxes="),
     ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -124,6 +126,20 @@ def test_it_carries_what_belongs_to_the_weights() -> None:
     assert (fast.spec, fast.clip_spec, fast.labels) == (model.spec, model.clip_spec, model.labels)
     assert fast.provenance == model.provenance and fast.provenance is not model.provenance
     assert repr(fast) == "OptimizedModel(engine='eager', precision='float32', device='cpu')"
+
+
+def test_its_names_are_one_per_class_and_it_stays_where_it_is() -> None:
+    fast = optimize(make_model(), "eager")
+    names = [f"name {index}" for index in range(fast.spec.num_classes)]
+    fast.labels = names
+    assert fast.labels == tuple(names)
+    for wrong in (names[:2], [*names, "one more"]):
+        with pytest.raises(InputError, match=f"labels has {len(wrong)} names for {len(names)} classes"):
+            fast.labels = wrong
+    assert fast.labels == tuple(names)
+    for elsewhere in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(InputError, match="can't be copied or sent to another process"):
+            elsewhere(fast)
 
 
 def test_odd_inputs() -> None:

@@ -596,6 +596,10 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
     observed.slow.register_buffer("seen", torch.zeros(1))
     with pytest.raises(InputError, match=r"isn't the network of model\.spec \(slow\.seen\)"):
         tune(clips, tmp_path / "w8", observed)
+    activated = SlowFast(SPEC)
+    activated.slow.stem.relu = torch.nn.SiLU()  # type: ignore[assignment]
+    with pytest.raises(InputError, match=r"something else than the network of .*spec \(slow\.stem\.relu\)"):
+        tune(clips, tmp_path / "w8", activated)
 
 
 @pytest.mark.parametrize(

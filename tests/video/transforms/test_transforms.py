@@ -390,6 +390,10 @@ def test_transforms_show_what_they_do() -> None:
     text = repr(eval_transform(ClipSpec()))
     assert "short side 256" in text and "center crop 256x256" in text and "uint8-bilinear" in text
     assert "left crop" in repr(eval_transform(ClipSpec(crop_rule="first")))
+    whole = ClipSpec(crop_rule="whole", crops=1)
+    assert "uint8-bilinear; whole picture; mean" in repr(eval_transform(whole))
+    with pytest.raises(InputError, match=r"whole pictures .* leave crop= out"):
+        eval_transform(whole, crop=112)
     assert "short-side-jitter 256-320" in repr(train_transform(PYSLOWFAST))
     assert "2 labels change" in repr(train_transform(ClipSpec(), flip_labels={2: 4, 4: 2}))
 
