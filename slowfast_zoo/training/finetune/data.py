@@ -67,6 +67,11 @@ def collect(
     for name, part in parts.items():
         sound, note = _without_unreadable(part, max_unreadable, progress)
         parts[name], more = without_copies(sound)
+        if not parts[name].samples:
+            raise DataError(
+                f"No clip is left in the part '{name}': {' '.join(more)} If clips have several labels,"
+                " --multi-label (multi_label=True) takes all of them."
+            )
         notes += note + more
     notes += _without_lost_classes(parts, before)
     if in_time:
@@ -185,24 +190,35 @@ def _given(
 
 
 def without_copies(annotations: Annotations) -> tuple[Annotations, list[str]]:
-    """Of clips with the same bytes the first; none where each has one label and they have several."""
-    samples, copies, wrong = annotations.samples, set[int](), list[list[int]]()
+    """Of clips with the same bytes the first, with the labels of all; none where they must have only one."""
+    samples, copies = [*annotations.samples], set[int]()
+    joined, wrong = list[list[int]](), list[list[int]]()
     for group in same_content([(str(index), sample) for index, sample in enumerate(samples)]):
         same = [int(index) for index, _ in group]
+        labels = {label for index in same for label in samples[index].labels}
         if len({samples[index].labels for index in same}) == 1:
             copies |= {*same[1:]}
-        elif not annotations.multi_label:
+        elif annotations.multi_label:
+            samples[same[0]] = dataclasses.replace(samples[same[0]], labels=tuple(sorted(labels)))
+            joined.append(same)
+        else:
             wrong.append(same)
     out = {index for same in wrong for index in same}
     notes = []
+    if joined:
+        notes.append(
+            f"Joined clips that are there several times with other labels: {sum(map(len, joined))} became"
+            f" {len(joined)} with all of their labels."
+        )
     if wrong:
         two = (samples[index] for index in wrong[0][:2])
         first = " and ".join(f"{clip.name} ('{annotations.class_names[clip.labels[0]]}')" for clip in two)
         notes.append(f"Left out {len(out)} clips that are there with several labels; the same are {first}.")
     if copies:
         notes.append(f"Left out copies of clips that are there already: {len(copies)}.")
-    left = [index for index in range(len(samples)) if index not in out | copies]
-    return annotations.subset(left), notes
+    out |= copies.union(*(same[1:] for same in joined))
+    left = tuple(sample for index, sample in enumerate(samples) if index not in out)
+    return dataclasses.replace(annotations, samples=left), notes
 
 
 def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> list[str]:

@@ -389,6 +389,34 @@ def test_several_labels(clips: Path, tmp_path: Path) -> None:
     assert from_pretrained(tmp_path / "w" / "model").spec.activation == "sigmoid"
 
 
+def test_lines_of_one_clip_with_other_labels_are_one_clip_with_all_of_them(tmp_path: Path) -> None:
+    """One label a line, as long tables have it; the same bytes would else be and not be of a class."""
+    make_clips(tmp_path, {"a": 6}, frames=2)
+    rows = [f"a/{place}.npy,{label}" for place in range(6) for label in ("run", "jump")[: 2 - place % 2]]
+    (tmp_path / "long.csv").write_text("\n".join(["path,labels", *rows]))
+    found = collect_parts(tmp_path / "long.csv", tmp_path / "w")
+    clips = [*found.train.samples, *found.val.samples]
+    assert sorted((clip.path.stem, len(clip.labels)) for clip in clips) == [
+        (f"{place}", 2 - place % 2) for place in range(6)
+    ]
+    told = "Joined clips that are there several times with other labels: 6 became 3 with all of their labels."
+    assert told in found.notes
+
+
+@pytest.mark.parametrize("labels", [("0", "1"), ("run", "jump")])
+def test_clips_that_all_have_two_labels_are_refused_with_the_way_out(
+    tmp_path: Path, labels: tuple[str, str]
+) -> None:
+    make_clips(tmp_path, {"a": 6}, frames=2)
+    lines = [f"a/{place}.npy,{label}\n" for place in range(6) for label in labels]
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(lines))
+    words = r"No clip is left in the part 'train': Left out 12 clips that are there .* --multi-label"
+    with pytest.raises(DataError, match=words):
+        collect_parts(tmp_path / "list.csv", tmp_path / "w")
+    several = read_annotations(tmp_path / "list.csv", multi_label=True)
+    assert {clip.labels for clip in collect_parts(several, tmp_path / "v").train.samples} == {(0, 1)}
+
+
 def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {"go left": 3, "go right": 3})
     result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
@@ -409,7 +437,7 @@ def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tm
     assert losses[0] != losses[1], "other clips were drawn"
 
 
-def collect_parts(clips: Path, folder: Path) -> FinetuneData:
+def collect_parts(clips: Any, folder: Path) -> FinetuneData:
     options = {"resume": False, "val": 0.2, "group_by": None, "seed": 0, "max_unreadable": 0.1}
     return collect(clips, None, folder, progress=False, **options)  # type: ignore[arg-type]
 
