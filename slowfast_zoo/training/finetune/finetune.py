@@ -24,10 +24,10 @@ from typing import Any
 import torch
 
 from slowfast_zoo.data.annotations import Annotations, several_classes
-from slowfast_zoo.data.labels import why_unflipped
+from slowfast_zoo.data.labels import mirrored_classes, why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import TrainingError, counted
+from slowfast_zoo.errors import TrainingError, counted, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
@@ -178,7 +178,8 @@ def finetune(
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``; with
             {"thaw_at": 0.3} in ``config`` it learns after 0.3 of the steps.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
-        flip: whether clips are flipped; None: unless classes are called left, right or clockwise.
+        flip: whether clips are flipped; None: unless names of classes say sides, as in
+            ``labels.mirrored_classes``.
         smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
         keep_clip: keep frames and rate of the model's own clip.
         views: that scores look at, as in ``read_clips``; None: as many clips in time as cover most videos.
@@ -530,9 +531,11 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     The network's own weights stay. Clips are flipped only where they may be.
     """
     told = why_unflipped(train.class_names)
-    flips, notes = not told if flip is None else flip, [_told_start(model)]
-    if told and not flips:
-        notes.append(told)
+    flips = not told if flip is None else flip
+    if flips:
+        also = f", also of {quoted(mirrored_classes(train.class_names)[:4])}" if told else ""
+        told = f"Clips are flipped at random{also}; --no-flip if that makes another class of one."
+    notes = [_told_start(model), told or "Clips aren't flipped, as asked for."]
     if several := several_classes(train):
         notes.append(several)
     torch.manual_seed(seed)

@@ -38,7 +38,7 @@ from slowfast_zoo.training import train as train_module
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune import trials
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, _told_start, finetune
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _prepare_model, _told_start, finetune
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     ProbeFeatures,
@@ -425,6 +425,20 @@ def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     assert any("No flips" in note and "'go left'" in note for note in result.notes)
     kept = tune(tmp_path / "d", tmp_path / "v", recipe="probe", flip=True)
     assert kept.model.clip_spec.flip == 0.5
+    assert any("flipped at random, also of 'go left', 'go right'; --no-flip" in note for note in kept.notes)
+
+
+@pytest.mark.parametrize(
+    ("flip", "told"),
+    [
+        (None, "Clips are flipped at random; --no-flip if that makes another class of one."),
+        (False, "Clips aren't flipped, as asked for."),
+    ],
+)
+def test_whether_clips_are_flipped_is_told(few: Path, flip: bool | None, told: str) -> None:
+    model = make_model()
+    assert told in _prepare_model(model, read_annotations(few), seed=0, flip=flip)
+    assert bool(model.clip_spec.flip) == (flip is None)
 
 
 def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tmp_path: Path) -> None:
