@@ -149,16 +149,18 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
     that trembles makes everything fast, so that alone doesn't decide (gestures of
     benchmarks/accuracy/made_sets.py). Published ones keep their clip, which their kernels were trained for,
     at their rate in seconds, as PySlowFast's configurations for AVA keep that of Kinetics. Neither is longer
-    than three of four clips, as far as there are frames for it. Without a rate both count frames.
+    than three of four clips, as far as there are frames for it. Without a rate both count frames; those of a
+    small network's clip then last as long as said above if there are 30 a second.
 
     Source: https://github.com/facebookresearch/SlowFast/tree/main/configs/AVA.
     """
     notes = []
+    seconds = spec.span_frames / spec.fps if spec.fps else None
     if spec.time_base != "frames" and footage.fps is None:
         spec = spec.replace(time_base="frames", fps=None)
         notes.append("Nothing says the frame rate of the clips (--fps), so the network's clip counts frames.")
     if is_small(model):
-        spec, note = _for_small(spec, model, footage)
+        spec, note = _for_small(spec, model, footage, seconds)
     else:
         spec, note = _for_published(spec, footage)
     notes.append(note)
@@ -183,19 +185,28 @@ def _source_frames(spec: ClipSpec, footage: Footage) -> float:
     return spec.span_frames * at_rate
 
 
-def _for_small(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, str]:
+def _for_small(
+    spec: ClipSpec, model: ModelSpec, footage: Footage, seconds: float | None
+) -> tuple[ClipSpec, str]:
+    """Its clip, and why; ``seconds``: of the clips that the weights were trained with, where it is known."""
     least = 2 * model.alpha
     frames = max(SMALL_FRAMES // model.alpha * model.alpha, least)
     while frames > least and frames > footage.frames:
         frames -= model.alpha
     if spec.time_base == "frames" or footage.fps is None:
-        stride = max(min(round(footage.pace), footage.frames // frames), 1)
+        near, why = footage.pace, f"half of what changes at all has changed within {footage.pace:.1f} of them"
+        if seconds is not None:
+            usual = seconds * _USUAL_FPS / frames
+            near = min(max(near, usual / _NEAR), usual * _NEAR)
+        if near != footage.pace:
+            why += (
+                f", and the weights were trained with clips of {seconds:.1f} s, taken as 30 frames a second"
+            )
+        stride = max(round(near), 1)
+        if stride > (longest := max(footage.frames // frames, 1)):
+            stride, why = longest, f"three of four clips have {counted(footage.frames, 'frame')} or more"
         spec = spec.replace(num_frames=frames, frame_stride=stride)
-        return (
-            spec,
-            f"Clips of {frames} frames, {_every(stride)}: half of what changes at all has changed within"
-            f" {footage.pace:.1f} of them.",
-        )
+        return spec, f"Clips of {frames} frames, {_every(stride)}: {why}."
     wanted = footage.fps / max(footage.pace, 0.1)
     usual = frames * (spec.fps or footage.fps) / spec.span_frames
     fitting = frames * footage.fps / max(footage.frames, 1)

@@ -150,22 +150,27 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
 
 
 @pytest.mark.parametrize(
-    ("model", "footage", "frames", "stride", "views"),
+    ("model", "footage", "frames", "stride", "views", "why"),
     [
-        (SMALL, Footage(40, 40, None, 2.2), 16, 2, 1),
-        (SMALL, Footage(40, 70, None, 9.0), 16, 2, 3),
-        (SMALL, Footage(12, 12, None, 4.0), 12, 1, 1),
-        (LARGE, Footage(300, 300, None, 3.0), 8, 1, 10),
+        (SMALL, Footage(40, 40, None, 2.2), 16, 2, 1, "clips of 1.6 s, taken as 30 frames a second."),
+        (SMALL, Footage(40, 70, None, 9.0), 16, 2, 3, "three of four clips have 40 frames or more."),
+        (SMALL, Footage(12, 12, None, 4.0), 12, 1, 1, "three of four clips have 12 frames or more."),
+        (SMALL, Footage(300, 300, None, 9.0), 16, 4, 5, "clips of 1.6 s, taken as 30 frames a second."),
+        (SMALL, Footage(300, 300, None, 2.6), 16, 3, 7, "has changed within 2.6 of them."),
+        (SMALL, Footage(300, 300, None, 0.5), 16, 2, 10, "clips of 1.6 s, taken as 30 frames a second."),
+        (LARGE, Footage(300, 300, None, 3.0), 8, 1, 10, "as published."),
     ],
 )
 def test_clips_without_a_rate_are_counted_in_frames(
-    model: ModelSpec, footage: Footage, frames: int, stride: int, views: int
+    model: ModelSpec, footage: Footage, frames: int, stride: int, views: int, why: str
 ) -> None:
+    """By hand: 1.6 s at 30/s are 3 of the files' frames for each of 16; a quarter off, 2.4 and 3.75."""
     spec, notes = fitting_clip(TINY, model, footage)
     assert (spec.time_base, spec.fps, spec.num_frames, spec.frame_stride) == ("frames", None, frames, stride)
     assert notes[0] == (
         "Nothing says the frame rate of the clips (--fps), so the network's clip counts frames."
     )
+    assert notes[1].endswith(why)
     assert fitting_views(spec, footage) == (views, 1)
 
 
