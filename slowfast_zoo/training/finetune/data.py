@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from slowfast_zoo.data.annotations import Annotations, with_known_classes
 from slowfast_zoo.data.check import same_content, unreadable_clips
 from slowfast_zoo.data.dataset import ReplacingDataset
 from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
-from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
+from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, source_of, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, counted, quoted
 from slowfast_zoo.files import hash_file, kind_of
@@ -87,11 +88,10 @@ def collect(
                 " undivided or leave out folds."
             )
         notes += grouping_notes(parts["train"], group_by)
-    elif shared := leaks(parts, group_by) or _shared_bytes(parts):
-        notes.append(
-            f"Parts share {counted(len(shared), 'source')}, such as '{shared[0][0]}': scores are too good."
-        )
-        seen = any({"train", "test" if "test" in parts else "val"} <= {*names} for _, names in shared)
+    elif shared := _shared(parts, group_by):
+        first = next(iter(shared))
+        notes.append(f"Parts share {counted(len(shared), 'source')}, such as '{first}': scores are too good.")
+        seen = any({"train", "test" if "test" in parts else "val"} <= names for names in shared.values())
     if val and made:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
@@ -240,11 +240,15 @@ def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> l
     ]
 
 
-def _shared_bytes(parts: Parts) -> list[tuple[str, tuple[str, ...]]]:
-    """Clips that more than one part has, whatever they are called: (name, parts)."""
-    groups = same_content([(name, sample) for name, part in parts.items() for sample in part.samples])
-    found = [(group[0][1].name, tuple({name for name, _ in group})) for group in groups]
-    return [(clip, names) for clip, names in found if len(names) > 1]
+def _shared(parts: dict[str, Annotations], group_by: str | None) -> dict[str, set[str]]:
+    """Sources that more than one part has, by name or by clips with the same bytes, and which parts."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for source, names in leaks(parts, group_by):
+        found[source] |= {*names}
+    for group in same_content([(name, sample) for name, part in parts.items() for sample in part.samples]):
+        if len(which := {name for name, _ in group}) > 1:
+            found[source_of(group[0][1], group_by)] |= which
+    return found
 
 
 def _without_unreadable(

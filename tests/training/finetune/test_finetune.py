@@ -701,6 +701,29 @@ def test_a_test_part_that_shares_sources_is_told_as_well(tmp_path: Path) -> None
     assert "The data's own part val isn't used: validation data were given." in result.notes
 
 
+def test_copies_of_trained_clips_in_the_test_part_are_found_where_other_parts_share_sources(
+    tmp_path: Path,
+) -> None:
+    """The test clips are those of two training clips by other names; train and val share recordings."""
+    rng = np.random.default_rng(0)
+    for part, name, take in (
+        ("train", "v_{}_g1_c1", 1),
+        ("train", "v_{}_g2_c1", 2),
+        ("val", "v_{}_g1_c2", 3),
+    ):
+        for label in "ab":
+            (tmp_path / "d" / part / label).mkdir(parents=True, exist_ok=True)
+            frames = rng.integers(0, 255, (take, 8, 8, 3), np.uint8)
+            np.save(tmp_path / "d" / part / label / f"{name.format(label)}.npy", frames)
+    for label in "ab":
+        (tmp_path / "d" / "test" / label).mkdir(parents=True)
+        path = tmp_path / "d" / "train" / label / f"v_{label}_g2_c1.npy"
+        (tmp_path / "d" / "test" / label / "other.npy").write_bytes(path.read_bytes())
+    found = collect_parts(tmp_path / "d", tmp_path / "w")
+    assert found.seen
+    assert any(note.startswith("Parts share 4 sources, such as 'v_a_g1'") for note in found.notes)
+
+
 def test_a_clean_test_part_is_as_sure_as_ever(tmp_path: Path) -> None:
     make_clips(tmp_path / "train", {"dark": 3, "light": 3})
     make_clips(tmp_path / "new", {"dark": 5, "light": 5})
