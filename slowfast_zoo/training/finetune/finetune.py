@@ -182,7 +182,8 @@ def finetune(
             ``labels.mirrored_classes``.
         smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
         keep_clip: keep frames and rate of the model's own clip.
-        views: that scores look at, as in ``read_clips``; None: as many clips in time as cover most videos.
+        views: that scores look at, as in ``read_clips``, with "quick" for (1, 1); None: as many clips in time
+            as cover most videos.
         max_unreadable: as in ``open_dataset``.
         preview: write preview.png, a sheet of cropped and flipped training clips, before the first step.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.

@@ -29,6 +29,8 @@ _NEAR = 1.25
 """Times that a small network's clip may be shorter or longer than the one its weights were trained with."""
 _FITS, _MOST_CLIPS_IN_TIME = 1.25, 10
 """Spans of a clip that one clip covers well enough, and as many as published tests look at."""
+_SPREAD = "pyslowfast-segments"
+"""The rule whose clips cover the whole video, so that all of them are equal."""
 _USUAL_FPS = 30.0
 """Of the videos that published networks were trained on; their strides count frames."""
 
@@ -131,8 +133,8 @@ def fit_clip(
     if not keep_clip:
         model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
         model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
-    views = fitting_views(model.clip_spec, footage) if views is None else views
-    clips, crops = view_counts(model.clip_spec, views)
+    # "quick" is scored as the model keeps it, 1 x 1, which by some rules is another clip.
+    clips, crops = views = view_counts(model.clip_spec, views or fitting_views(model.clip_spec, footage))
     if clips * crops > 1:
         notes.append(
             f"Scores look at {clips}x{crops} views of each video, as predict does with the views 'published'."
@@ -159,7 +161,9 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
     if spec.time_base != "frames" and footage.fps is None:
         spec = spec.replace(time_base="frames", fps=None)
         notes.append("Nothing says the frame rate of the clips (--fps), so the network's clip counts frames.")
-    if is_small(model):
+    if spec.sampling == _SPREAD:
+        note = f"Clips of {spec.num_frames} frames, spread over the whole video: as published."
+    elif is_small(model):
         spec, note = _for_small(spec, model, footage, seconds)
     else:
         spec, note = _for_published(spec, footage)
@@ -174,6 +178,8 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
 
 def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
     """As many clips in time as cover most videos, side by side: 1 where they fit into one, else 3 to 10."""
+    if spec.sampling == _SPREAD:
+        return 1, 1
     spans = footage.longest / _source_frames(spec, footage)
     clips = 1 if spans <= _FITS else min(max(math.ceil(spans), 3), _MOST_CLIPS_IN_TIME)
     return clips, 1

@@ -34,6 +34,8 @@ from slowfast_zoo.training.finetune.report import how_sure, in_short
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
 from slowfast_zoo.training.finetune.trials import mean_and_error, shrink_classifier
 from slowfast_zoo.training.schedule import Plan
+from slowfast_zoo.video.sampling import center_indices, clip_indices
+from slowfast_zoo.weights.catalog import get_weights
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 LARGE = ModelSpec(depth=50, num_frames=32, alpha=8)
@@ -147,6 +149,23 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     _, notes = fit_clip(model, footage, keep_clip=True, views=(2, 3))
     assert notes == ["Scores look at 2x3 views of each video, as predict does with the views 'published'."]
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
+
+
+def test_a_quick_look_is_the_one_clip_that_the_model_keeps() -> None:
+    model = SlowFast(LARGE)
+    model.clip_spec = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
+    views, _ = fit_clip(model, Footage(300, 300, 30.0, 3.0), keep_clip=False, views="quick")
+    kept = clip_indices(model.clip_spec, 300, 30.0, model.clip_spec.clips)
+    assert views == (1, 1) == (model.clip_spec.clips, model.clip_spec.crops)
+    assert kept[0, 0] != center_indices(model.clip_spec, 300, 30.0)[0, 0]
+
+
+def test_clips_that_are_spread_over_the_video_stay_as_they_are_and_are_one() -> None:
+    entry = get_weights("slowfast_r50_16x8x1", "pyslowfast/ssv2")
+    spec, notes = fitting_clip(entry.clip_spec, entry.model_spec, Footage(300, 600, 60.0, 3.0))
+    assert spec == entry.clip_spec
+    assert notes == ["Clips of 64 frames, spread over the whole video: as published."]
+    assert fitting_views(spec, Footage(300, 600, 60.0, 3.0)) == (1, 1)
 
 
 @pytest.mark.parametrize(
