@@ -34,7 +34,7 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import check_kernels
-from slowfast_zoo.training.finetune.asked import check_extent, check_model, forced_recipe
+from slowfast_zoo.training.finetune.asked import changes_of, check_extent, check_model, forced_recipe
 from slowfast_zoo.training.finetune.data import FinetuneData, check_parts, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.folder import (
@@ -199,7 +199,7 @@ def finetune(
             before, memory doesn't suffice for one clip, a worker was killed, or training diverges.
         InputError: arguments that are not accepted.
     """
-    changes = dict(config or {})
+    changes = changes_of(config)
     check_model(model, views, smallest_area)
     forced = forced_recipe(recipe, changes, norms, model)
     check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -84,18 +84,18 @@ def _look(sample: Sample) -> tuple[int, float | None, float] | None:
             wanted = min(round(_LOOK_SECONDS * (rate or _USUAL_FPS)), count) // step
             wanted = max(min(wanted, _MOST_PICTURES), 1)
             first = (count - (wanted - 1) * step) // 2
-            pictures = video.frames([max(first, 0) + step * place for place in range(wanted)])
-            return count, rate, pace_of(pictures) * step
+            places = [max(first, 0) + step * place for place in range(wanted)]
+            return count, rate, pace_of(picture for _, picture in video.iter_frames(places)) * step
     except (VideoError, InputError) as error:
         _LOGGER.debug("Not looked at: %s", error)
         return None
 
 
-def pace_of(pictures: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]) -> float:
+def pace_of(pictures: Iterable[npt.NDArray[np.uint8]]) -> float:
     """Pictures in which half of what changes in the clip has changed.
 
     Args:
-        pictures: (T, H, W, 3).
+        pictures: T times (H, W, 3).
     """
     cells = np.stack([_reduced(picture) for picture in pictures])
     lags = range(1, max(len(cells) // 2, 1) + 1)
