@@ -8,7 +8,13 @@ from typing import Any, get_args
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, check_slowfast
-from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
+from slowfast_zoo.training.finetune.recipes import (
+    WEIGHT_DECAY,
+    FinetuneRecipe,
+    Norms,
+    candidates,
+    recipe_named,
+)
 from slowfast_zoo.training.optimizer import check_weights
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.train import check_thawing
@@ -103,9 +109,12 @@ def forced_recipe(
                 " after it."
             )
         return base
-    if changes.get("optimizer", base.config.optimizer) != base.config.optimizer and "lr" not in changes:
-        raise InputError(
-            f"The recipe '{base.name}' has the optimizer {base.config.optimizer} and its rate; another one"
-            " needs its own rate (lr, --lr)."
-        )
+    usual, optimizer = base.config.optimizer, changes.get("optimizer", base.config.optimizer)
+    if optimizer != usual:
+        if "lr" not in changes:
+            raise InputError(
+                f"The recipe '{base.name}' has the optimizer {usual} and its rate; another one needs its own"
+                " rate (lr, --lr)."
+            )
+        base = dataclasses.replace(base, config=base.config.replace(weight_decay=WEIGHT_DECAY[optimizer]))
     return base if norms is None else dataclasses.replace(base, norms=norms)

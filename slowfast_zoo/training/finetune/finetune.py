@@ -443,7 +443,8 @@ class _Run:
         world = self.workshop.group.world
         plan = Plan.of(config, len(clips.samples), world)
         area = recipe.smallest_area if self.workshop.smallest_area is None else self.workshop.smallest_area
-        text = f"{plan.describe(config)}, {config.optimizer}, batch norms {recipe.norms}"
+        how = f"{config.optimizer} with a weight decay of {config.weight_decay:g}"
+        text = f"{plan.describe(config)}, {how}, batch norms {recipe.norms}"
         if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
             text += f", random crops of at least {area:.0%} of the picture"
         text += f", colors that change by up to {config.color_jitter:.0%}" if config.color_jitter else ""

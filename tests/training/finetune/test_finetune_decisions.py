@@ -26,6 +26,7 @@ from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
 from slowfast_zoo.training.finetune import footage as footage_module
+from slowfast_zoo.training.finetune.asked import forced_recipe
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, _Run, finetune
 from slowfast_zoo.training.finetune.folder import decided_once
 from slowfast_zoo.training.finetune.footage import Footage, fit_clip, fitting_clip, fitting_views, pace_of
@@ -740,6 +741,26 @@ def test_several_labels_have_no_right_ones(tmp_path: Path) -> None:
     assert choice.notes[0].endswith("; score: the mean probability of what is true of each class.")
 
 
+@pytest.mark.parametrize(
+    ("spec", "changes", "decay"),
+    [
+        (SPEC, {"optimizer": "sgd"}, 1e-4),
+        (SPEC, {"optimizer": "adamw"}, 0.05),
+        (LARGE, {"optimizer": "adamw"}, 0.05),
+        (LARGE, {"optimizer": "adamw", "weight_decay": 0.01}, 0.01),
+    ],
+)
+def test_another_optimizer_has_its_own_weight_decay(
+    spec: ModelSpec, changes: dict[str, Any], decay: float
+) -> None:
+    with torch.device("meta"):
+        model = SlowFast(spec)
+    changes = {"lr": 0.01, **changes}
+    forced = forced_recipe(None, changes, None, model)
+    assert forced is not None and forced.config is not None
+    assert scheduled(forced.config, 60, 600, changes).weight_decay == decay
+
+
 def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another one needs its own rate"):
         tune(tmp_path, tmp_path / "w", config={"optimizer": "sgd"})
@@ -747,5 +768,7 @@ def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:
     heard: list[str] = []
     config = {"optimizer": "sgd", "lr": 0.01, "epochs": 1, "workers": 0}
     listener = {"listener": lambda line: heard.append(line["mode"])}
-    assert tune(tmp_path / "d", tmp_path / "w", config=config, **listener).tried == ()
+    result = tune(tmp_path / "d", tmp_path / "w", config=config, **listener)
+    assert result.tried == ()
+    assert any("sgd with a weight decay of 0.0001, batch norms" in note for note in result.notes)
     assert heard == ["start", "train", "val", "start", "train"]
