@@ -322,9 +322,12 @@ class _Run:
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
         searches = 0 if self.forced else searches
         views = workshop.views_each
+        size = Plan.of(workshop.settings(recipe, count, 1), count, workshop.group.world).step_clips
 
         def planned(budget: float) -> Steps:
-            plan = functools.partial(Steps.of, count, seconds, budget, trainings, searches=searches)
+            plan = functools.partial(
+                Steps.of, count, seconds, budget, trainings, searches=searches, step_clips=size
+            )
             steps = plan()
             config = workshop.settings(recipe, count, steps.training, watched=looks.validated)
             validations = -(-config.epochs // config.validate_every)
@@ -333,7 +336,8 @@ class _Run:
             return plan(seen, search_looks=looks.of_searches(compared, views))
 
         steps = planned(budget_seconds)
-        told = f"A step of 8 clips takes {seconds:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
+        told = f"A step of {counted(size, 'clip')} takes {seconds:.2f} s here; a budget of"
+        told += f" {budget_seconds:.0f} s pays for"
         what = f"{counted(steps.training, 'step')} to train"
         what += f" and {steps.search} to compare recipes" if steps.search else ""
         what += "" if steps.everything else ", and not for another on everything"

@@ -52,7 +52,7 @@ _NEARLY = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """How many optimizer steps of 8 clips what may take."""
+    """How many optimizer steps what may take."""
 
     training: int
     """The last training, and each of those that are scored; 0: there is time for a linear probe only."""
@@ -72,6 +72,7 @@ class Steps:
         *,
         searches: int = 1,
         search_looks: int = 0,
+        step_clips: int = 8,
     ) -> Steps:
         """Without a budget as many as the clips deserve, and at most as many again for comparing.
 
@@ -88,15 +89,16 @@ class Steps:
                 kept for them.
             searches: comparisons of recipes; 0: there is one recipe.
             search_looks: views that all of them together look at.
+            step_clips: in one step.
         """
         wanted = wanted_steps(clips)
         fewest = min(max(_FEWEST_STEPS, round(_FEWEST_SHARE * wanted)), wanted)
         if budget_seconds is None:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
-        there = max(there - LOOK / 8 * looks, there / 2)
+        there = max(there - LOOK / step_clips * looks, there / 2)
         if searches:
-            shared = there - LOOK / 8 * search_looks
+            shared = there - LOOK / step_clips * search_looks
             training = int(min(wanted, shared / (trainings + searches)))
             steps = cls(training, int((shared - trainings * training) / searches), True)
             if training >= max(_NEARLY * wanted, 1) and affordable(steps, 2)[0]:

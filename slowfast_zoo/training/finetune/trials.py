@@ -210,7 +210,7 @@ class Workshop:
         fit_classifier(model, features, features, penalties=(penalty,))
 
     def step_seconds(self, clips: Annotations, recipe: FinetuneRecipe) -> float:
-        """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
+        """Seconds of one optimizer step on this machine, reading included; of the slowest process."""
         model, config = self.fresh(), self.settings(recipe, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
         step = config.batch_size * config.accumulate

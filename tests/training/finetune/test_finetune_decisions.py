@@ -358,6 +358,17 @@ def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, told: str) 
     assert ("too short to compare" in choice.notes[0]) == bool(steps.training and not steps.search)
 
 
+def test_a_budget_knows_how_many_clips_are_in_a_step(tmp_path: Path) -> None:
+    """By hand: 0.85 * 1400 less 96 looks at half a clip of 4, for two trainings."""
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {"batch_size": 4})
+    run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
+    decided_once(tmp_path, "step_seconds", 1.0, ALONE)
+    run.steps(clips, 1_400.0, 2, 1, search.Looks(24, 6, 6, 54, 24))
+    told = "A step of 4 clips takes 1.00 s here; a budget of 1400 s pays for 589 steps to train."
+    assert run.notes == [told]
+
+
 @pytest.mark.parametrize(
     ("workers", "shared", "seconds"), [(0, 2, 0.9), (2, 2, 0.5), (1, 8, 0.6), (2, None, 0.3), (1, None, 0.6)]
 )
