@@ -220,6 +220,27 @@ def test_clips_of_published_networks_keep_their_span_in_seconds(footage: Footage
     assert (spec.num_frames, spec.frame_stride) == (32, stride)
 
 
+@pytest.mark.parametrize(
+    ("footage", "stride", "fps"),
+    [
+        (Footage(300, 300, 60.0, 3.0), 2, 30.0),
+        (Footage(70, 70, 60.0, 3.0), 1, 30.0),
+        (Footage(40, 40, 60.0, 3.0), 1, 48.0),
+        (Footage(40, 40, 240.0, 3.0), 1, 192.0),
+        (Footage(40, 40, 30.0, 3.0), 1, 30.0),
+        (Footage(20, 20, 60.0, 3.0), 1, 30.0),
+    ],
+)
+def test_clips_of_published_networks_in_seconds_fit_into_short_videos_of_high_rates(
+    footage: Footage, stride: int, fps: float
+) -> None:
+    """By hand: 32 frames in the time of 40 of 60 a second are 48 a second."""
+    published = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
+    spec, notes = fitting_clip(published, LARGE, footage)
+    assert (spec.num_frames, spec.frame_stride, spec.fps) == (32, stride, fps)
+    assert (f"Clips of 32 frames, {fps:g} a second: three of four" in notes[0]) == (fps != published.fps)
+
+
 def test_the_order_of_recipes_follows_the_network() -> None:
     assert candidates(SPEC)[0].name == "learn"
     assert candidates(LARGE)[0].name == "gentle"
