@@ -30,6 +30,7 @@ from slowfast_zoo.training.finetune.recipes import (
 from slowfast_zoo.training.finetune.trials import (
     Workshop,
     clip_scores,
+    errors_of_chance,
     looks_before,
     mean_and_error,
     right_ones,
@@ -42,8 +43,6 @@ _FEWEST_CLIPS = 20
 _FEWEST_STEPS, _FEWEST_SHARE = 60, 1 / 6
 """Of a training, and of the steps that its clips deserve; a budget for less pays for a probe only, which was
 better than a ninth of them on 560 clips."""
-_ERRORS = 2.0
-"""Standard errors by which another recipe than the likeliest has to be better."""
 _SHARE_OF_STEPS = 0.85
 """Of the budget; the rest is for what starts and ends a training."""
 _NEARLY = 0.9
@@ -149,10 +148,11 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     """Compares recipes on folds of the clips and takes the best; nothing else of the data is looked at.
 
     The likeliest recipe for the network is taken unless another is better by more than two standard errors of
-    the difference between the same clips' scores, clips of one source counting together: trials are shorter
-    than the training, and in places that were trained on, which speaks for those that change little, and for
-    those that know places. One that isn't ahead of it after the first fold could hardly become so much
-    better, and isn't tried on the other: racing, as Maron and Moore 1994 have it (Hoeffding Races, NIPS 6).
+    the difference between the same clips' scores, clips of one source counting together, and more errors
+    where sources are few (``errors_of_chance``): trials are shorter than the training, and in places that
+    were trained on, which speaks for those that change little, and for those that know places. One that isn't
+    ahead of it after the first fold could hardly become so much better, and isn't tried on the other: racing,
+    as Maron and Moore 1994 have it (Hoeffding Races, NIPS 6).
 
     Args:
         workshop: where it is tried.
@@ -284,7 +284,7 @@ def _best(
         count = len(found["scores"])
         gain, error = mean_and_error(np.asarray(found["scores"]) - base[:count], groups[:count])
         gains[name] = gain, error
-        if gain > _ERRORS * error and gain > best:
+        if gain > errors_of_chance(len({*groups[:count]})) * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
     rows, one_label = [], all("right" in found for found in scores.values())

@@ -33,7 +33,7 @@ from slowfast_zoo.training.finetune.footage import Footage, fit_clip, fitting_cl
 from slowfast_zoo.training.finetune.recipes import LOOK, RECIPES, candidates, scheduled, wanted_steps
 from slowfast_zoo.training.finetune.report import how_sure, in_short
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
-from slowfast_zoo.training.finetune.trials import mean_and_error, shrink_classifier
+from slowfast_zoo.training.finetune.trials import errors_of_chance, mean_and_error, shrink_classifier
 from slowfast_zoo.training.schedule import Plan
 from slowfast_zoo.video.sampling import center_indices, clip_indices
 from slowfast_zoo.weights.catalog import get_weights
@@ -520,6 +520,26 @@ def test_clips_of_one_source_say_little_more_than_one() -> None:
     assert mean_and_error(np.repeat(values, 4), [*"aaaabbbbccccdddd"]) == pytest.approx(alone)
     assert mean_and_error(np.repeat(values, 4), [*"abcdefghijklmnop"])[1] < alone[1] / 2
     assert mean_and_error(values, ["a"] * 4) == (pytest.approx(0.45), float("inf"))
+
+
+@pytest.mark.parametrize("sources", [2, 3, 4, 5, 6, 9, 30])
+def test_few_sources_need_more_standard_errors_to_be_as_sure(sources: int) -> None:
+    """Student's t has the same tail above it as a normal distribution has above 2, by integration."""
+    free = sources - 1
+    scale = math.exp(math.lgamma(sources / 2) - math.lgamma(free / 2)) / math.sqrt(free * math.pi)
+    angles = np.linspace(math.atan(errors_of_chance(sources)), math.pi / 2, 100_001)[:-1]
+    density = scale * (1 + np.tan(angles) ** 2 / free) ** (-sources / 2) / np.cos(angles) ** 2
+    tail = float(((density[1:] + density[:-1]) / 2 * np.diff(angles)).sum())
+    assert tail == pytest.approx(math.erfc(2 / math.sqrt(2)) / 2, rel=0.01)
+    assert errors_of_chance(1) == math.inf
+
+
+@pytest.mark.parametrize(("sources", "taken"), [(3, "learn"), (4, "probe")])
+def test_a_recipe_that_is_better_for_three_persons_may_be_so_by_chance(sources: int, taken: str) -> None:
+    """By hand: the gain is 0.5, its error 0.2 / sqrt(3), a 4.3rd of it; of four sources a sixth."""
+    gains, persons = [0.3, 0.5, 0.7, 0.5][:sources], [*"abcd"][:sources]
+    scores: dict[str, Any] = {"learn": {"scores": [0.0] * sources}, "probe": {"scores": gains}}
+    assert search._best(RECIPES["learn"], scores, persons, 9, 9).recipe.name == taken
 
 
 def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
