@@ -212,6 +212,7 @@ def finetune(
         "group_by": group_by,
         "recipe": recipe,
         "budget_seconds": budget_seconds,
+        "everything": everything or budget_seconds is None,  # without a budget it changes no other training
         "folds": folds,
         "norms": norms,
         "freeze_up_to": freeze_up_to,
@@ -350,7 +351,8 @@ class _Run:
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
         """The recipe for these clips: the user's, or what comparing gives."""
         if self.forced is not None and steps.training:
-            return Choice(self.forced, (), (f"Recipe, as asked for: {self.forced}.",))
+            told = f"Recipe, as asked for: {self.forced}."
+            return Choice(self.forced, (), (told, *self.workshop.unused(self.forced)))
         return choose(self.workshop, clips, folder, steps)
 
     def held_out(self, everything: bool, budget_seconds: float | None) -> FinetuneResult:

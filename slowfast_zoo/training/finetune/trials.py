@@ -20,7 +20,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
 from slowfast_zoo.data.splits import source_of
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
 from slowfast_zoo.evaluation.metrics import compute_metrics
 from slowfast_zoo.network.slowfast import SlowFast
@@ -83,6 +83,16 @@ class Workshop:
         config = TrainConfig(epochs=1).replace(**self.changes)
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
         return {**how, "device": self.device, "progress": self.progress}
+
+    def unused(self, recipe: FinetuneRecipe) -> list[str]:
+        """A sentence about what the user has decided and a linear probe has no use for."""
+        names = [*self.changes.keys() - {"seed", "workers", "batch_size", "precision", "deterministic"}]
+        names += ["freeze_up_to"] * bool(self.freeze_up_to) + ["smallest_area"] * bool(self.smallest_area)
+        if recipe.config is not None or not names:
+            return []
+        return [
+            f"A linear probe trains nothing of the network, so it makes no use of {quoted(sorted(names))}."
+        ]
 
     @property
     def views_each(self) -> int:

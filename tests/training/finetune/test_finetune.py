@@ -249,6 +249,7 @@ def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -
     assert not (tmp_path / "curves.png").exists()
     assert torch.equal(from_pretrained(tmp_path / "model").classifier.weight, model.classifier.weight)
     assert "which chose nothing" in str(result)
+    assert "it makes no use of 'ema', 'epochs', 'lr'." in str(result)
     told = {"clips": 3, "of": "Validation data, which chose nothing"}
     assert read_config(tmp_path / "model" / "config.json").metrics == {**result.evaluation.metrics, **told}
 
