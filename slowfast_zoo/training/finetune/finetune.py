@@ -240,9 +240,8 @@ def finetune(
         _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
         footage = group.from_first(lambda: Footage.of(found.train, in_time=how["in_time"]))
         fitting, told = fit_clip(start, footage, keep_clip=keep_clip, views=views)
-        data_read = group.from_first(
-            lambda: decoded(found, footage, start.clip_spec, folder, progress=progress)
-        )
+        clip = start.clip_spec
+        data_read = group.from_first(lambda: decoded(found, footage, clip, folder, progress=progress))
         _say(notes, *told, *data_read[1])
         workshop = Workshop(
             start=start.cpu(),
