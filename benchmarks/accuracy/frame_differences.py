@@ -4,8 +4,9 @@
 
 DATA is a folder with a folder of clips per class, or a list (slowfast_zoo.data.lists); a folder divided into
 train and test (or val) is scored on what isn't trained on. Else every clip is scored once, by a regression
-that saw no clip of its group; --folds 0 leaves out one group at a time. Whoever fine-tunes a network should
-beat this. Needs scikit-learn.
+that saw no clip of its group; --folds 0 leaves out one group at a time. Clips that can't be read, and those
+to score of classes that aren't trained on, are left out. Whoever fine-tunes a network should beat this. Needs
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.data.lists import read_annotations, read_splits
+from slowfast_zoo.data.check import unreadable_clips
+from slowfast_zoo.data.lists import read_parts
 from slowfast_zoo.data.splits import AUTO, resolved, source_of
 from slowfast_zoo.evaluation.metrics import wilson_interval
 
@@ -95,6 +97,13 @@ def tabulated(clips: Annotations) -> tuple[Array, npt.NDArray[np.int64]]:
     return np.stack([features(sample) for sample in clips.samples]), classes
 
 
+def readable(clips: Annotations) -> tuple[Annotations, list[str]]:
+    """The clips without those that can't be read, and what there is to say about these."""
+    bad = unreadable_clips(clips, progress=False)
+    kept = clips.subset([index for index in range(len(clips.samples)) if index not in bad])
+    return kept, [f"Left out, as it can't be read: {why}" for why in bad.values()]
+
+
 def told(right: int, clips: int) -> str:
     """The share that is right, with its 95 % interval."""
     low, high = wilson_interval(right, clips)
@@ -108,13 +117,18 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    parts = read_splits(arguments.data)
-    if parts:
+    parts, notes = read_parts(arguments.data)
+    for name, part in parts.items():
+        parts[name], more = readable(part)
+        notes += more
+    for note in notes:
+        print(note)
+    if len(parts) > 1:
         table, classes = tabulated(parts["train"])
         others, truth = tabulated(parts.get("test") or parts["val"])
         right = (predicted(table, classes, others) == truth).tolist()
     else:
-        clips = read_annotations(arguments.data)
+        clips = parts["train"]
         group_by, _ = resolved(clips, arguments.group_by)
         right = score(clips, group_by, arguments.folds, arguments.seed)
     print(told(sum(right), len(right)))

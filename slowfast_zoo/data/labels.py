@@ -65,6 +65,20 @@ _NO_SIDES = re.compile(
     r"(?<![a-z])(left ?overs?|cleft|right(s|ly|(eous|ful)(ly|ness)?)|"
     r"(al|b|birth|copy|down|f|forth|out|up|[a-z]*w)rights?)(?![a-z])"
 )
+_PAIRS = (
+    ("lh lhand", "rh rhand"),
+    ("lfoot", "rfoot"),
+    ("lft", "rgt rght"),
+    ("lr", "rl"),
+    ("links linke linker linkes linken", "rechts rechte rechter rechtes rechten"),
+    ("gauche", "droite droit"),
+    ("izquierda izquierdo izq", "derecha derecho der"),
+    ("esquerda esquerdo esq", "direita direito dir"),
+    ("sinistra sinistro", "destra destro"),
+    ("vänster vänstra vanster vanstra", "höger högra hoger hogra"),
+    ("влево налево слева левый левая левой левую", "вправо направо справа правый правая правой правую"),
+)
+"""Words for left, and for right, that are sides where both are met among the names of a set."""
 
 
 class LabelMap(NamedTuple):
@@ -157,16 +171,21 @@ def spelling(name: str) -> str:
 def mirrored_classes(names: Sequence[str]) -> list[str]:
     """The classes whose names say that a horizontal flip makes another class of them.
 
-    They name a side or a sense of rotation, or two differ in a side alone, as "wave_L" and "wave_R" do.
+    They name a side or a sense of rotation, or two differ in a side alone, as "wave_L" and "wave_R" do. Other
+    words than left and right are sides where both of a pair are met, such as "links" and "rechts".
     """
     breaks = r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+"
-    plain = [re.sub(breaks, " ", name).lower() for name in names]
-    unsided = [re.sub(r"left|right|(?<![a-z])[lr](?![a-z])", "*", name) for name in plain]
+    plain = [re.sub(breaks, " ", unicodedata.normalize("NFC", name)).lower() for name in names]
+    unsided = [re.sub(r"left|right|[左右]|(?<![a-z])[lr](?![a-z])", "*", name) for name in plain]
     kinds = Counter(kind for kind, _ in {*zip(unsided, plain, strict=True)})
+    words = [{*re.findall(r"[^\W\d_]+", name)} for name in plain]
+    met = set[str]().union(*words)
+    pairs = [({*left.split()}, {*right.split()}) for left, right in _PAIRS]
+    sides = set[str]().union(*(left | right for left, right in pairs if left & met and right & met))
     return [
         name
-        for name, words, kind in zip(names, plain, unsided, strict=True)
-        if kinds[kind] > 1 or _SIDES.search(_NO_SIDES.sub("", words))
+        for name, text, kind, own in zip(names, plain, unsided, words, strict=True)
+        if kinds[kind] > 1 or own & sides or _SIDES.search(_NO_SIDES.sub("", text))
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -254,7 +254,8 @@ def split_annotations(
 ) -> tuple[Annotations, Annotations]:
     """Training and validation part: no source in both, and of each class about the same share.
 
-    Every class keeps clips to train with, and gets one to validate with where it has two sources.
+    Every class keeps clips to train with, and gets one to validate with where it has two sources, unless more
+    than half of all clips would be held out for that.
 
     Args:
         annotations: all clips.
@@ -280,11 +281,24 @@ def split_annotations(
         raise DataError(
             f"{counted(clips, 'clip')} from {sources} can't be split so that every class has clips to train"
             " with; give validation data of its own, or other groups (group_by)."
+            f"{_largest(annotations, members)}"
         )
     every = range(len(annotations.samples))
     return (
         annotations.subset([index for index in every if index not in held_out]),
         annotations.subset(sorted(held_out)),
+    )
+
+
+def _largest(annotations: Annotations, members: Mapping[str, Sequence[int]]) -> str:
+    """Which source has most clips, and the way out where they belong to no source; "" where each has one."""
+    source, group = max(members.items(), key=lambda item: len(item[1]))
+    if len(group) < 2:
+        return ""
+    names = " and ".join(f"'{annotations.samples[index].path.name}'" for index in group[:2])
+    return (
+        f" The largest source, '{source}', has {len(group)} clips, such as {names}; --group-by '.+' takes"
+        " each clip as a source of its own."
     )
 
 
@@ -320,7 +334,7 @@ def fold_annotations(
         clips, sources = len(annotations.samples), counted(len(groups), "source")
         raise DataError(
             f"{counted(clips, 'clip')} from {sources} can't be divided into folds so that every class has"
-            " clips to train with; give other groups (group_by)."
+            f" clips to train with; give other groups (group_by).{_largest(annotations, members)}"
         )
     order = [int(place) for place in np.random.default_rng(seed).permutation(free)]
     order.sort(key=lambda place: -table[place].sum())
@@ -368,7 +382,8 @@ def _choose(counts: Sequence[Sequence[int]], val: float, seed: int) -> list[bool
         able = [group for group in order if table[group, label] and _leaves_some(total - held, table[group])]
         if not held[label] and able:
             smallest = min(able, key=lambda group: table[group].sum())
-            held, taken[smallest] = held + table[smallest], True
+            if not held.any() or (held + table[smallest]).sum() <= total.sum() / 2:
+                held, taken[smallest] = held + table[smallest], True
     return [bool(flag) for flag in taken]
 
 

@@ -168,6 +168,27 @@ def test_mirrored_classes(name: str, mirrored: bool) -> None:
         (["waveL2", "waveR2", "waveR3"], ["waveL2", "waveR2"]),
         (["roll1", "roll 2", "run", "lift"], []),
         (["laufen", "raufen", "load", "road", "LOCKING", "ROCKING", "Lap", "Rap"], []),
+        *(
+            (names, names[:2])
+            for names in (
+                ["links", "rechts", "steht"],
+                ["nach_links_gehen", "rechter-arm", "Linkskurve"],
+                ["bras gauche", "bras droit", "debout"],
+                ["GiroIzq", "giro_der", "andar"],
+                ["Esquerda", "DIREITA", "parar"],
+                ["sinistra2", "destra2", "fermo"],
+                ["va\u0308nster", "h\u00f6ger", "stilla"],
+                ["влево", "вправо", "стоит"],
+                ["左转", "右转", "停"],
+                ["wave_lh", "RH_punch", "lhasa"],
+                ["lhand", "rhand", "wave"],
+                ["swipe_lft", "swipe_rgt1", "swift"],
+                ["lr", "rl", "girl"],
+            )
+        ),
+        (["links", "steht"], []),
+        (["der Mann", "die Frau", "dir", "droit"], []),
+        (["blinks", "rechtsanwalt", "chlh", "rhino"], []),
     ],
 )
 def test_classes_that_differ_in_a_side_alone_are_mirrored(names: list[str], mirrored: list[str]) -> None:

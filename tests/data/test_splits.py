@@ -14,6 +14,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations, read_filled
 from slowfast_zoo.data.splits import (
+    fold_annotations,
     grouping_notes,
     leaks,
     resolved,
@@ -268,6 +269,20 @@ def test_splits_of_uneven_and_tiny_classes() -> None:
         split_annotations(annotated(names), 1)
 
 
+def test_clips_that_are_called_parts_of_one_video_have_a_way_out() -> None:
+    """Where folders number their clips like parts, all of them are one source."""
+    clips = annotated({f"{label}/out_seg{i:03}.mp4": label for label in range(3) for i in range(5)})
+    words = (
+        r"The largest source, 'out', has 15 clips, such as 'out_seg000\.mp4' and 'out_seg001\.mp4';"
+        r" --group-by '\.\+' takes each clip as a source of its own\."
+    )
+    with pytest.raises(DataError, match=words):
+        split_annotations(clips, 0.2)
+    with pytest.raises(DataError, match=words):
+        fold_annotations(clips, 2)
+    assert split_annotations(clips, 0.2, group_by=".+")[1].counts() == [1, 1, 1]
+
+
 def test_of_two_persons_one_is_held_out() -> None:
     names = {
         f"{label}/{person}_c{i}.mp4": label
@@ -282,6 +297,20 @@ def test_of_two_persons_one_is_held_out() -> None:
     names = {f"a/x{i % 2}_{i}.mp4": 0 for i in range(10)} | {f"b/y{i}_0.mp4": 1 for i in range(10)}
     _, val = split_annotations(annotated(names), 0.2, group_by="/([a-z0-9]+)_")
     assert val.counts() == [5, 2]
+
+
+def test_no_more_than_half_is_held_out_for_the_sake_of_a_class() -> None:
+    """Of class 2 one source can be held out, with half of all clips, and 2 clips are held out already."""
+    counts = {"x": (1, 1, 1), "y": (0, 0, 5), "z": (0, 2, 0)}
+    names = {
+        f"{label}/{source}{i}.mp4": label
+        for source, own in counts.items()
+        for label, count in enumerate(own)
+        for i in range(count)
+    }
+    for seed in range(9):
+        _, val = split_annotations(annotated(names), 0.2, group_by="/([xyz])", seed=seed)
+        assert val.counts() == [0, 2, 0]
 
 
 def test_split_as_a_command(parts: Path, tmp_path: Path) -> None:

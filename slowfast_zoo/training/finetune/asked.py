@@ -8,11 +8,18 @@ from typing import Any, get_args
 
 from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, check_slowfast
-from slowfast_zoo.training.finetune.recipes import FinetuneRecipe, Norms, candidates, recipe_named
+from slowfast_zoo.training.finetune.recipes import (
+    WEIGHT_DECAY,
+    FinetuneRecipe,
+    Norms,
+    candidates,
+    recipe_named,
+)
 from slowfast_zoo.training.optimizer import check_weights
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.train import check_thawing
 from slowfast_zoo.video.clips import Views, view_counts
+from slowfast_zoo.video.sampling import is_count, is_number
 from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers, state_shapes
 
 
@@ -41,6 +48,19 @@ def check_model(model: SlowFast, views: Views | None, smallest_area: float | Non
         model.clip_spec.replace(smallest_area=smallest_area)
 
 
+def changes_of(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields to change, as a dictionary of its own.
+
+    Raises:
+        InputError: no mapping, such as a whole ``TrainConfig``.
+    """
+    if config is not None and not isinstance(config, Mapping):
+        raise InputError(
+            f"config is a {type(config).__name__}; accepted: the fields to change, such as {{'epochs': 20}}."
+        )
+    return dict(config or {})
+
+
 def check_extent(
     folds: int,
     everything: bool,
@@ -56,12 +76,12 @@ def check_extent(
         UnknownNameError: no such part of the network.
     """
     check_thawing(changes.get("thaw_at", 1.0), freeze_up_to)
-    if not folds and not 0 < val < 1:
+    if not folds and not (is_number(val) and 0 < val < 1):
         raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
-    if folds and (folds < 2 or not everything):
-        raise InputError(f"folds is {folds}; accepted: 0, or from 2, with a training on everything.")
-    if budget_seconds is not None and not budget_seconds > 0:
-        raise InputError(f"budget_seconds is {budget_seconds}; accepted: a number above 0.")
+    if folds and not (is_count(folds) and folds > 1 and everything):
+        raise InputError(f"folds is {folds!r}; accepted: 0, or from 2, with a training on everything.")
+    if budget_seconds is not None and not (is_number(budget_seconds) and budget_seconds > 0):
+        raise InputError(f"budget_seconds is {budget_seconds!r}; accepted: a number above 0.")
     if budget_seconds is not None and "epochs" in changes:
         raise InputError("A budget decides how many steps there are, and so do epochs: give one of both.")
 
@@ -90,9 +110,12 @@ def forced_recipe(
                 " after it."
             )
         return base
-    if changes.get("optimizer", base.config.optimizer) != base.config.optimizer and "lr" not in changes:
-        raise InputError(
-            f"The recipe '{base.name}' has the optimizer {base.config.optimizer} and its rate; another one"
-            " needs its own rate (lr, --lr)."
-        )
+    usual, optimizer = base.config.optimizer, changes.get("optimizer", base.config.optimizer)
+    if optimizer != usual:
+        if "lr" not in changes:
+            raise InputError(
+                f"The recipe '{base.name}' has the optimizer {usual} and its rate; another one needs its own"
+                " rate (lr, --lr)."
+            )
+        base = dataclasses.replace(base, config=base.config.replace(weight_decay=WEIGHT_DECAY[optimizer]))
     return base if norms is None else dataclasses.replace(base, norms=norms)

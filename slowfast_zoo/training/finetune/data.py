@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from slowfast_zoo.data.annotations import Annotations, with_known_classes
 from slowfast_zoo.data.check import same_content, unreadable_clips
 from slowfast_zoo.data.dataset import ReplacingDataset
 from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
-from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, split_annotations
+from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, source_of, split_annotations
 from slowfast_zoo.data.tables import write_split
 from slowfast_zoo.errors import DataError, counted, quoted
 from slowfast_zoo.files import hash_file, kind_of
@@ -67,6 +68,11 @@ def collect(
     for name, part in parts.items():
         sound, note = _without_unreadable(part, max_unreadable, progress)
         parts[name], more = without_copies(sound)
+        if not parts[name].samples:
+            raise DataError(
+                f"No clip is left in the part '{name}': {' '.join(more)} If clips have several labels,"
+                " --multi-label (multi_label=True) takes all of them."
+            )
         notes += note + more
     notes += _without_lost_classes(parts, before)
     if in_time:
@@ -82,11 +88,10 @@ def collect(
                 " undivided or leave out folds."
             )
         notes += grouping_notes(parts["train"], group_by)
-    elif shared := leaks(parts, group_by) or _shared_bytes(parts):
-        notes.append(
-            f"Parts share {counted(len(shared), 'source')}, such as '{shared[0][0]}': scores are too good."
-        )
-        seen = any({"train", "test" if "test" in parts else "val"} <= {*names} for _, names in shared)
+    elif shared := _shared(parts, group_by):
+        first = next(iter(shared))
+        notes.append(f"Parts share {counted(len(shared), 'source')}, such as '{first}': scores are too good.")
+        seen = any({"train", "test" if "test" in parts else "val"} <= names for names in shared.values())
     if val and made:
         train, held_out = split_annotations(parts["train"], val, group_by=group_by, seed=seed)
         notes += grouping_notes(parts["train"], group_by)
@@ -185,24 +190,35 @@ def _given(
 
 
 def without_copies(annotations: Annotations) -> tuple[Annotations, list[str]]:
-    """Of clips with the same bytes the first; none where each has one label and they have several."""
-    samples, copies, wrong = annotations.samples, set[int](), list[list[int]]()
+    """Of clips with the same bytes the first, with the labels of all; none where they must have only one."""
+    samples, copies = [*annotations.samples], set[int]()
+    joined, wrong = list[list[int]](), list[list[int]]()
     for group in same_content([(str(index), sample) for index, sample in enumerate(samples)]):
         same = [int(index) for index, _ in group]
+        labels = {label for index in same for label in samples[index].labels}
         if len({samples[index].labels for index in same}) == 1:
             copies |= {*same[1:]}
-        elif not annotations.multi_label:
+        elif annotations.multi_label:
+            samples[same[0]] = dataclasses.replace(samples[same[0]], labels=tuple(sorted(labels)))
+            joined.append(same)
+        else:
             wrong.append(same)
     out = {index for same in wrong for index in same}
     notes = []
+    if joined:
+        notes.append(
+            f"Joined clips that are there several times with other labels: {sum(map(len, joined))} became"
+            f" {len(joined)} with all of their labels."
+        )
     if wrong:
         two = (samples[index] for index in wrong[0][:2])
         first = " and ".join(f"{clip.name} ('{annotations.class_names[clip.labels[0]]}')" for clip in two)
         notes.append(f"Left out {len(out)} clips that are there with several labels; the same are {first}.")
     if copies:
         notes.append(f"Left out copies of clips that are there already: {len(copies)}.")
-    left = [index for index in range(len(samples)) if index not in out | copies]
-    return annotations.subset(left), notes
+    out |= copies.union(*(same[1:] for same in joined))
+    left = tuple(sample for index, sample in enumerate(samples) if index not in out)
+    return dataclasses.replace(annotations, samples=left), notes
 
 
 def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> list[str]:
@@ -224,11 +240,15 @@ def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> l
     ]
 
 
-def _shared_bytes(parts: Parts) -> list[tuple[str, tuple[str, ...]]]:
-    """Clips that more than one part has, whatever they are called: (name, parts)."""
-    groups = same_content([(name, sample) for name, part in parts.items() for sample in part.samples])
-    found = [(group[0][1].name, tuple({name for name, _ in group})) for group in groups]
-    return [(clip, names) for clip, names in found if len(names) > 1]
+def _shared(parts: dict[str, Annotations], group_by: str | None) -> dict[str, set[str]]:
+    """Sources that more than one part has, by name or by clips with the same bytes, and which parts."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for source, names in leaks(parts, group_by):
+        found[source] |= {*names}
+    for group in same_content([(name, sample) for name, part in parts.items() for sample in part.samples]):
+        if len(which := {name for name, _ in group}) > 1:
+            found[source_of(group[0][1], group_by)] |= which
+    return found
 
 
 def _without_unreadable(

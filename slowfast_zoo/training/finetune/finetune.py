@@ -24,17 +24,17 @@ from typing import Any
 import torch
 
 from slowfast_zoo.data.annotations import Annotations, several_classes
-from slowfast_zoo.data.labels import why_unflipped
+from slowfast_zoo.data.labels import mirrored_classes, why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import TrainingError, counted
+from slowfast_zoo.errors import TrainingError, counted, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import check_kernels
-from slowfast_zoo.training.finetune.asked import check_extent, check_model, forced_recipe
+from slowfast_zoo.training.finetune.asked import changes_of, check_extent, check_model, forced_recipe
 from slowfast_zoo.training.finetune.data import FinetuneData, check_parts, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.folder import (
@@ -178,10 +178,12 @@ def finetune(
         freeze_up_to: last part of the network that doesn't learn, as in ``SlowFast.freeze``; with
             {"thaw_at": 0.3} in ``config`` it learns after 0.3 of the steps.
         balance: draw classes equally often when the largest has 1.5 times the clips of the smallest.
-        flip: whether clips are flipped; None: unless classes are called left, right or clockwise.
+        flip: whether clips are flipped; None: unless names of classes say sides, as in
+            ``labels.mirrored_classes``.
         smallest_area: part of the picture that random crops keep at least, instead of the recipe's.
         keep_clip: keep frames and rate of the model's own clip.
-        views: that scores look at, as in ``read_clips``; None: as many clips in time as cover most videos.
+        views: that scores look at, as in ``read_clips``, with "quick" for (1, 1); None: as many clips in time
+            as cover most videos.
         max_unreadable: as in ``open_dataset``.
         preview: write preview.png, a sheet of cropped and flipped training clips, before the first step.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.
@@ -197,7 +199,7 @@ def finetune(
             before, memory doesn't suffice for one clip, a worker was killed, or training diverges.
         InputError: arguments that are not accepted.
     """
-    changes = dict(config or {})
+    changes = changes_of(config)
     check_model(model, views, smallest_area)
     forced = forced_recipe(recipe, changes, norms, model)
     check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to)
@@ -210,6 +212,7 @@ def finetune(
         "group_by": group_by,
         "recipe": recipe,
         "budget_seconds": budget_seconds,
+        "everything": everything or budget_seconds is None,  # without a budget it changes no other training
         "folds": folds,
         "norms": norms,
         "freeze_up_to": freeze_up_to,
@@ -237,9 +240,8 @@ def finetune(
         _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
         footage = group.from_first(lambda: Footage.of(found.train, in_time=how["in_time"]))
         fitting, told = fit_clip(start, footage, keep_clip=keep_clip, views=views)
-        data_read = group.from_first(
-            lambda: decoded(found, footage, start.clip_spec, folder, progress=progress)
-        )
+        clip = start.clip_spec
+        data_read = group.from_first(lambda: decoded(found, footage, clip, folder, progress=progress))
         _say(notes, *told, *data_read[1])
         workshop = Workshop(
             start=start.cpu(),
@@ -320,9 +322,12 @@ class _Run:
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
         searches = 0 if self.forced else searches
         views = workshop.views_each
+        size = Plan.of(workshop.settings(recipe, count, 1), count, workshop.group.world).step_clips
 
         def planned(budget: float) -> Steps:
-            plan = functools.partial(Steps.of, count, seconds, budget, trainings, searches=searches)
+            plan = functools.partial(
+                Steps.of, count, seconds, budget, trainings, searches=searches, step_clips=size
+            )
             steps = plan()
             config = workshop.settings(recipe, count, steps.training, watched=looks.validated)
             validations = -(-config.epochs // config.validate_every)
@@ -331,7 +336,8 @@ class _Run:
             return plan(seen, search_looks=looks.of_searches(compared, views))
 
         steps = planned(budget_seconds)
-        told = f"A step of 8 clips takes {seconds:.2f} s here; a budget of {budget_seconds:.0f} s pays for"
+        told = f"A step of {counted(size, 'clip')} takes {seconds:.2f} s here; a budget of"
+        told += f" {budget_seconds:.0f} s pays for"
         what = f"{counted(steps.training, 'step')} to train"
         what += f" and {steps.search} to compare recipes" if steps.search else ""
         what += "" if steps.everything else ", and not for another on everything"
@@ -344,7 +350,8 @@ class _Run:
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
         """The recipe for these clips: the user's, or what comparing gives."""
         if self.forced is not None and steps.training:
-            return Choice(self.forced, (), (f"Recipe, as asked for: {self.forced}.",))
+            told = f"Recipe, as asked for: {self.forced}."
+            return Choice(self.forced, (), (told, *self.workshop.unused(self.forced)))
         return choose(self.workshop, clips, folder, steps)
 
     def held_out(self, everything: bool, budget_seconds: float | None) -> FinetuneResult:
@@ -441,7 +448,8 @@ class _Run:
         world = self.workshop.group.world
         plan = Plan.of(config, len(clips.samples), world)
         area = recipe.smallest_area if self.workshop.smallest_area is None else self.workshop.smallest_area
-        text = f"{plan.describe(config)}, {config.optimizer}, batch norms {recipe.norms}"
+        how = f"{config.optimizer} with a weight decay of {config.weight_decay:g}"
+        text = f"{plan.describe(config)}, {how}, batch norms {recipe.norms}"
         if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
             text += f", random crops of at least {area:.0%} of the picture"
         text += f", colors that change by up to {config.color_jitter:.0%}" if config.color_jitter else ""
@@ -530,9 +538,11 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     The network's own weights stay. Clips are flipped only where they may be.
     """
     told = why_unflipped(train.class_names)
-    flips, notes = not told if flip is None else flip, [_told_start(model)]
-    if told and not flips:
-        notes.append(told)
+    flips = not told if flip is None else flip
+    if flips:
+        also = f", also of {quoted(mirrored_classes(train.class_names)[:4])}" if told else ""
+        told = f"Clips are flipped at random{also}; --no-flip if that makes another class of one."
+    notes = [_told_start(model), told or "Clips aren't flipped, as asked for."]
     if several := several_classes(train):
         notes.append(several)
     torch.manual_seed(seed)

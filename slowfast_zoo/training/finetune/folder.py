@@ -70,9 +70,10 @@ def _check_unused(folder: Path) -> None:
 
 
 def _check_same(before: Mapping[str, Any] | None, asked: Mapping[str, Any], folder: Path) -> None:
-    changed = [name for name in asked if before is not None and before.get(name) != asked[name]]
+    # What an older version didn't write down is taken for the same.
+    changed = [name for name in asked if before is not None and before.get(name, asked[name]) != asked[name]]
     if before is not None and changed:
-        told = ", ".join(f"{name} {before.get(name)} -> {asked[name]}" for name in changed)
+        told = ", ".join(f"{name} {before[name]} -> {asked[name]}" for name in changed)
         raise TrainingError(
             f"The fine-tuning in {folder} can't go on with other settings ({told}); give the old ones, or"
             " start a new one in another work directory."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ _NEAR = 1.25
 """Times that a small network's clip may be shorter or longer than the one its weights were trained with."""
 _FITS, _MOST_CLIPS_IN_TIME = 1.25, 10
 """Spans of a clip that one clip covers well enough, and as many as published tests look at."""
+_SPREAD = "pyslowfast-segments"
+"""The rule whose clips cover the whole video, so that all of them are equal."""
 _USUAL_FPS = 30.0
 """Of the videos that published networks were trained on; their strides count frames."""
 
@@ -82,18 +84,18 @@ def _look(sample: Sample) -> tuple[int, float | None, float] | None:
             wanted = min(round(_LOOK_SECONDS * (rate or _USUAL_FPS)), count) // step
             wanted = max(min(wanted, _MOST_PICTURES), 1)
             first = (count - (wanted - 1) * step) // 2
-            pictures = video.frames([max(first, 0) + step * place for place in range(wanted)])
-            return count, rate, pace_of(pictures) * step
+            places = [max(first, 0) + step * place for place in range(wanted)]
+            return count, rate, pace_of(picture for _, picture in video.iter_frames(places)) * step
     except (VideoError, InputError) as error:
         _LOGGER.debug("Not looked at: %s", error)
         return None
 
 
-def pace_of(pictures: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]) -> float:
+def pace_of(pictures: Iterable[npt.NDArray[np.uint8]]) -> float:
     """Pictures in which half of what changes in the clip has changed.
 
     Args:
-        pictures: (T, H, W, 3).
+        pictures: T times (H, W, 3).
     """
     cells = np.stack([_reduced(picture) for picture in pictures])
     lags = range(1, max(len(cells) // 2, 1) + 1)
@@ -131,8 +133,8 @@ def fit_clip(
     if not keep_clip:
         model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
         model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
-    views = fitting_views(model.clip_spec, footage) if views is None else views
-    clips, crops = view_counts(model.clip_spec, views)
+    # "quick" is scored as the model keeps it, 1 x 1, which by some rules is another clip.
+    clips, crops = views = view_counts(model.clip_spec, views or fitting_views(model.clip_spec, footage))
     if clips * crops > 1:
         notes.append(
             f"Scores look at {clips}x{crops} views of each video, as predict does with the views 'published'."
@@ -149,16 +151,20 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
     that trembles makes everything fast, so that alone doesn't decide (gestures of
     benchmarks/accuracy/made_sets.py). Published ones keep their clip, which their kernels were trained for,
     at their rate in seconds, as PySlowFast's configurations for AVA keep that of Kinetics. Neither is longer
-    than three of four clips, as far as there are frames for it. Without a rate both count frames.
+    than three of four clips, as far as there are frames for it. Without a rate both count frames; those of a
+    small network's clip then last as long as said above if there are 30 a second.
 
     Source: https://github.com/facebookresearch/SlowFast/tree/main/configs/AVA.
     """
     notes = []
+    seconds = spec.span_frames / spec.fps if spec.fps else None
     if spec.time_base != "frames" and footage.fps is None:
         spec = spec.replace(time_base="frames", fps=None)
         notes.append("Nothing says the frame rate of the clips (--fps), so the network's clip counts frames.")
-    if is_small(model):
-        spec, note = _for_small(spec, model, footage)
+    if spec.sampling == _SPREAD:
+        note = f"Clips of {spec.num_frames} frames, spread over the whole video: as published."
+    elif is_small(model):
+        spec, note = _for_small(spec, model, footage, seconds)
     else:
         spec, note = _for_published(spec, footage)
     notes.append(note)
@@ -172,6 +178,8 @@ def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[Cl
 
 def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
     """As many clips in time as cover most videos, side by side: 1 where they fit into one, else 3 to 10."""
+    if spec.sampling == _SPREAD:
+        return 1, 1
     spans = footage.longest / _source_frames(spec, footage)
     clips = 1 if spans <= _FITS else min(max(math.ceil(spans), 3), _MOST_CLIPS_IN_TIME)
     return clips, 1
@@ -183,19 +191,28 @@ def _source_frames(spec: ClipSpec, footage: Footage) -> float:
     return spec.span_frames * at_rate
 
 
-def _for_small(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, str]:
+def _for_small(
+    spec: ClipSpec, model: ModelSpec, footage: Footage, seconds: float | None
+) -> tuple[ClipSpec, str]:
+    """Its clip, and why; ``seconds``: of the clips that the weights were trained with, where it is known."""
     least = 2 * model.alpha
     frames = max(SMALL_FRAMES // model.alpha * model.alpha, least)
     while frames > least and frames > footage.frames:
         frames -= model.alpha
     if spec.time_base == "frames" or footage.fps is None:
-        stride = max(min(round(footage.pace), footage.frames // frames), 1)
+        near, why = footage.pace, f"half of what changes at all has changed within {footage.pace:.1f} of them"
+        if seconds is not None:
+            usual = seconds * _USUAL_FPS / frames
+            near = min(max(near, usual / _NEAR), usual * _NEAR)
+        if near != footage.pace:
+            why += (
+                f", and the weights were trained with clips of {seconds:.1f} s, taken as 30 frames a second"
+            )
+        stride = max(round(near), 1)
+        if stride > (longest := max(footage.frames // frames, 1)):
+            stride, why = longest, f"three of four clips have {counted(footage.frames, 'frame')} or more"
         spec = spec.replace(num_frames=frames, frame_stride=stride)
-        return (
-            spec,
-            f"Clips of {frames} frames, {_every(stride)}: half of what changes at all has changed within"
-            f" {footage.pace:.1f} of them.",
-        )
+        return spec, f"Clips of {frames} frames, {_every(stride)}: {why}."
     wanted = footage.fps / max(footage.pace, 0.1)
     usual = frames * (spec.fps or footage.fps) / spec.span_frames
     fitting = frames * footage.fps / max(footage.frames, 1)
@@ -225,6 +242,11 @@ def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:
     longest = max(int(footage.frames / at_rate) // spec.num_frames, 1)
     if stride > longest:
         stride, why = longest, f"three of four clips have {footage.frames} frames or more"
+    if spec.fps and footage.fps and at_rate * spec.num_frames > footage.frames >= spec.num_frames:
+        rate = round(spec.num_frames * footage.fps / footage.frames, 2)  # a stride of 1 is too long as well
+        why = f"three of four clips last {footage.frames / footage.fps:.1f} s or longer"
+        told = f"Clips of {spec.num_frames} frames, {rate:g} a second: {why}."
+        return spec.replace(frame_stride=1, fps=rate), told
     return spec.replace(frame_stride=stride), f"Clips of {spec.num_frames} frames, {_every(stride)}: {why}."
 
 

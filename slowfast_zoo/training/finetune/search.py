@@ -30,6 +30,7 @@ from slowfast_zoo.training.finetune.recipes import (
 from slowfast_zoo.training.finetune.trials import (
     Workshop,
     clip_scores,
+    errors_of_chance,
     looks_before,
     mean_and_error,
     right_ones,
@@ -42,8 +43,6 @@ _FEWEST_CLIPS = 20
 _FEWEST_STEPS, _FEWEST_SHARE = 60, 1 / 6
 """Of a training, and of the steps that its clips deserve; a budget for less pays for a probe only, which was
 better than a ninth of them on 560 clips."""
-_ERRORS = 2.0
-"""Standard errors by which another recipe than the likeliest has to be better."""
 _SHARE_OF_STEPS = 0.85
 """Of the budget; the rest is for what starts and ends a training."""
 _NEARLY = 0.9
@@ -52,7 +51,7 @@ _NEARLY = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """How many optimizer steps of 8 clips what may take."""
+    """How many optimizer steps what may take."""
 
     training: int
     """The last training, and each of those that are scored; 0: there is time for a linear probe only."""
@@ -72,6 +71,7 @@ class Steps:
         *,
         searches: int = 1,
         search_looks: int = 0,
+        step_clips: int = 8,
     ) -> Steps:
         """Without a budget as many as the clips deserve, and at most as many again for comparing.
 
@@ -88,15 +88,16 @@ class Steps:
                 kept for them.
             searches: comparisons of recipes; 0: there is one recipe.
             search_looks: views that all of them together look at.
+            step_clips: in one step.
         """
         wanted = wanted_steps(clips)
         fewest = min(max(_FEWEST_STEPS, round(_FEWEST_SHARE * wanted)), wanted)
         if budget_seconds is None:
             return cls(wanted, wanted, True)
         there = _SHARE_OF_STEPS * budget_seconds / max(step_seconds, 1e-9)
-        there = max(there - LOOK / 8 * looks, there / 2)
+        there = max(there - LOOK / step_clips * looks, there / 2)
         if searches:
-            shared = there - LOOK / 8 * search_looks
+            shared = there - LOOK / step_clips * search_looks
             training = int(min(wanted, shared / (trainings + searches)))
             steps = cls(training, int((shared - trainings * training) / searches), True)
             if training >= max(_NEARLY * wanted, 1) and affordable(steps, 2)[0]:
@@ -147,10 +148,11 @@ def choose(workshop: Workshop, clips: Annotations, folder: Path, steps: Steps) -
     """Compares recipes on folds of the clips and takes the best; nothing else of the data is looked at.
 
     The likeliest recipe for the network is taken unless another is better by more than two standard errors of
-    the difference between the same clips' scores, clips of one source counting together: trials are shorter
-    than the training, and in places that were trained on, which speaks for those that change little, and for
-    those that know places. One that isn't ahead of it after the first fold could hardly become so much
-    better, and isn't tried on the other: racing, as Maron and Moore 1994 have it (Hoeffding Races, NIPS 6).
+    the difference between the same clips' scores, clips of one source counting together, and more errors
+    where sources are few (``errors_of_chance``): trials are shorter than the training, and in places that
+    were trained on, which speaks for those that change little, and for those that know places. One that isn't
+    ahead of it after the first fold could hardly become so much better, and isn't tried on the other: racing,
+    as Maron and Moore 1994 have it (Hoeffding Races, NIPS 6).
 
     Args:
         workshop: where it is tried.
@@ -282,7 +284,7 @@ def _best(
         count = len(found["scores"])
         gain, error = mean_and_error(np.asarray(found["scores"]) - base[:count], groups[:count])
         gains[name] = gain, error
-        if gain > _ERRORS * error and gain > best:
+        if gain > errors_of_chance(len({*groups[:count]})) * error and gain > best:
             best, chosen = gain, name
             why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
     rows, one_label = [], all("right" in found for found in scores.values())

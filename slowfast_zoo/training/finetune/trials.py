@@ -20,7 +20,7 @@ from slowfast_zoo.data.annotations import Annotations
 from slowfast_zoo.data.dataset import VideoDataset
 from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems
 from slowfast_zoo.data.splits import source_of
-from slowfast_zoo.errors import DataError
+from slowfast_zoo.errors import DataError, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, evaluate
 from slowfast_zoo.evaluation.metrics import compute_metrics
 from slowfast_zoo.network.slowfast import SlowFast
@@ -83,6 +83,16 @@ class Workshop:
         config = TrainConfig(epochs=1).replace(**self.changes)
         how = {"max_views": config.batch_size, "workers": config.workers, "precision": config.precision}
         return {**how, "device": self.device, "progress": self.progress}
+
+    def unused(self, recipe: FinetuneRecipe) -> list[str]:
+        """A sentence about what the user has decided and a linear probe has no use for."""
+        names = [*self.changes.keys() - {"seed", "workers", "batch_size", "precision", "deterministic"}]
+        names += ["freeze_up_to"] * bool(self.freeze_up_to) + ["smallest_area"] * bool(self.smallest_area)
+        if recipe.config is not None or not names:
+            return []
+        return [
+            f"A linear probe trains nothing of the network, so it makes no use of {quoted(sorted(names))}."
+        ]
 
     @property
     def views_each(self) -> int:
@@ -210,7 +220,7 @@ class Workshop:
         fit_classifier(model, features, features, penalties=(penalty,))
 
     def step_seconds(self, clips: Annotations, recipe: FinetuneRecipe) -> float:
-        """Seconds of one optimizer step of 8 clips on this machine, reading included; of the slowest."""
+        """Seconds of one optimizer step on this machine, reading included; of the slowest process."""
         model, config = self.fresh(), self.settings(recipe, len(clips.samples), 1)
         items = KeyedItems(self.dataset(model, clips, train=True), config.seed)
         step = config.batch_size * config.accumulate
@@ -331,3 +341,17 @@ def mean_and_error(
     sums = np.bincount(places, weights=array - mean)
     spread = np.square(sums).sum() * len(names) / (len(names) - 1)
     return mean, float(np.sqrt(spread) / len(array))
+
+
+def errors_of_chance(sources: int) -> float:
+    """Standard errors, of so many sources, that a mean exceeds by chance as rarely as two that are known.
+
+    That is in 2.3 % of cases; infinite for a single source.
+
+    Source: Student's t; from four degrees of freedom on the expansion of Abramowitz and Stegun, 26.7.5
+    (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), at 2.
+    """
+    free = sources - 1
+    if free < 4:
+        return {1: 13.968, 2: 4.527, 3: 3.307}.get(free, math.inf)
+    return 2 + 10 / (4 * free) + 294 / (96 * free**2) + 1098 / (384 * free**3)

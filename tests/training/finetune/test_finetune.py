@@ -38,7 +38,7 @@ from slowfast_zoo.training import train as train_module
 from slowfast_zoo.training.batch_norm import measure_batch_norms
 from slowfast_zoo.training.finetune import trials
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.finetune import FinetuneResult, _told_start, finetune
+from slowfast_zoo.training.finetune.finetune import FinetuneResult, _prepare_model, _told_start, finetune
 from slowfast_zoo.training.finetune.probe import (
     PENALTIES,
     ProbeFeatures,
@@ -249,6 +249,7 @@ def test_linear_probe_leaves_the_network_as_it_is(clips: Path, tmp_path: Path) -
     assert not (tmp_path / "curves.png").exists()
     assert torch.equal(from_pretrained(tmp_path / "model").classifier.weight, model.classifier.weight)
     assert "which chose nothing" in str(result)
+    assert "it makes no use of 'ema', 'epochs', 'lr'." in str(result)
     told = {"clips": 3, "of": "Validation data, which chose nothing"}
     assert read_config(tmp_path / "model" / "config.json").metrics == {**result.evaluation.metrics, **told}
 
@@ -389,6 +390,34 @@ def test_several_labels(clips: Path, tmp_path: Path) -> None:
     assert from_pretrained(tmp_path / "w" / "model").spec.activation == "sigmoid"
 
 
+def test_lines_of_one_clip_with_other_labels_are_one_clip_with_all_of_them(tmp_path: Path) -> None:
+    """One label a line, as long tables have it; the same bytes would else be and not be of a class."""
+    make_clips(tmp_path, {"a": 6}, frames=2)
+    rows = [f"a/{place}.npy,{label}" for place in range(6) for label in ("run", "jump")[: 2 - place % 2]]
+    (tmp_path / "long.csv").write_text("\n".join(["path,labels", *rows]))
+    found = collect_parts(tmp_path / "long.csv", tmp_path / "w")
+    clips = [*found.train.samples, *found.val.samples]
+    assert sorted((clip.path.stem, len(clip.labels)) for clip in clips) == [
+        (f"{place}", 2 - place % 2) for place in range(6)
+    ]
+    told = "Joined clips that are there several times with other labels: 6 became 3 with all of their labels."
+    assert told in found.notes
+
+
+@pytest.mark.parametrize("labels", [("0", "1"), ("run", "jump")])
+def test_clips_that_all_have_two_labels_are_refused_with_the_way_out(
+    tmp_path: Path, labels: tuple[str, str]
+) -> None:
+    make_clips(tmp_path, {"a": 6}, frames=2)
+    lines = [f"a/{place}.npy,{label}\n" for place in range(6) for label in labels]
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(lines))
+    words = r"No clip is left in the part 'train': Left out 12 clips that are there .* --multi-label"
+    with pytest.raises(DataError, match=words):
+        collect_parts(tmp_path / "list.csv", tmp_path / "w")
+    several = read_annotations(tmp_path / "list.csv", multi_label=True)
+    assert {clip.labels for clip in collect_parts(several, tmp_path / "v").train.samples} == {(0, 1)}
+
+
 def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     make_clips(tmp_path / "d", {"go left": 3, "go right": 3})
     result = tune(tmp_path / "d", tmp_path / "w", recipe="probe")
@@ -397,6 +426,20 @@ def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     assert any("No flips" in note and "'go left'" in note for note in result.notes)
     kept = tune(tmp_path / "d", tmp_path / "v", recipe="probe", flip=True)
     assert kept.model.clip_spec.flip == 0.5
+    assert any("flipped at random, also of 'go left', 'go right'; --no-flip" in note for note in kept.notes)
+
+
+@pytest.mark.parametrize(
+    ("flip", "told"),
+    [
+        (None, "Clips are flipped at random; --no-flip if that makes another class of one."),
+        (False, "Clips aren't flipped, as asked for."),
+    ],
+)
+def test_whether_clips_are_flipped_is_told(few: Path, flip: bool | None, told: str) -> None:
+    model = make_model()
+    assert told in _prepare_model(model, read_annotations(few), seed=0, flip=flip)
+    assert bool(model.clip_spec.flip) == (flip is None)
 
 
 def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tmp_path: Path) -> None:
@@ -409,7 +452,7 @@ def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tm
     assert losses[0] != losses[1], "other clips were drawn"
 
 
-def collect_parts(clips: Path, folder: Path) -> FinetuneData:
+def collect_parts(clips: Any, folder: Path) -> FinetuneData:
     options = {"resume": False, "val": 0.2, "group_by": None, "seed": 0, "max_unreadable": 0.1}
     return collect(clips, None, folder, progress=False, **options)  # type: ignore[arg-type]
 
@@ -612,6 +655,11 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
         ),
         (None, {"smallest_area": 70}, r"smallest_area is 70; accepted: a number above 0 to 1"),
         (None, {"views": (1, 2)}, r"views is \(1, 2\); accepted"),
+        (None, {"config": SETTINGS}, r"config is a TrainConfig; accepted: the fields to change"),
+        (None, {"budget_seconds": "10m"}, r"budget_seconds is '10m'; accepted: a number above 0"),
+        (None, {"budget_seconds": float("inf")}, r"budget_seconds is inf; accepted: a number above 0"),
+        (None, {"val": "0.2"}, r"val is '0\.2'; accepted: a part of the clips, above 0 and below 1"),
+        *((None, {"folds": f}, rf"folds is {f!r}; accepted: 0, or from 2") for f in ("5", 2.5)),
         (None, {"max_unreadable": 10}, r"max_unreadable is 10; accepted: a part of the clips"),
         (None, {"config": {"precision": "float16"}, "device": "cpu"}, r"float16 needs a GPU"),
         ({}, {}, r"The data are the parts \(none\); accepted: 'train', and beside it 'val' and 'test'"),
@@ -661,6 +709,29 @@ def test_a_test_part_that_shares_sources_is_told_as_well(tmp_path: Path) -> None
     (tmp_path / "other.csv").write_text("path,label\nd/val/dark/0.npy,dark\nd/val/light/0.npy,light\n")
     result = tune(tmp_path / "d", tmp_path / "v", recipe="probe", validation=tmp_path / "other.csv")
     assert "The data's own part val isn't used: validation data were given." in result.notes
+
+
+def test_copies_of_trained_clips_in_the_test_part_are_found_where_other_parts_share_sources(
+    tmp_path: Path,
+) -> None:
+    """The test clips are those of two training clips by other names; train and val share recordings."""
+    rng = np.random.default_rng(0)
+    for part, name, take in (
+        ("train", "v_{}_g1_c1", 1),
+        ("train", "v_{}_g2_c1", 2),
+        ("val", "v_{}_g1_c2", 3),
+    ):
+        for label in "ab":
+            (tmp_path / "d" / part / label).mkdir(parents=True, exist_ok=True)
+            frames = rng.integers(0, 255, (take, 8, 8, 3), np.uint8)
+            np.save(tmp_path / "d" / part / label / f"{name.format(label)}.npy", frames)
+    for label in "ab":
+        (tmp_path / "d" / "test" / label).mkdir(parents=True)
+        path = tmp_path / "d" / "train" / label / f"v_{label}_g2_c1.npy"
+        (tmp_path / "d" / "test" / label / "other.npy").write_bytes(path.read_bytes())
+    found = collect_parts(tmp_path / "d", tmp_path / "w")
+    assert found.seen
+    assert any(note.startswith("Parts share 4 sources, such as 'v_a_g1'") for note in found.notes)
 
 
 def test_a_clean_test_part_is_as_sure_as_ever(tmp_path: Path) -> None:

@@ -26,14 +26,17 @@ from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.training.finetune import decoded, recipes, search, trials
 from slowfast_zoo.training.finetune import footage as footage_module
+from slowfast_zoo.training.finetune.asked import forced_recipe
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, _Run, finetune
 from slowfast_zoo.training.finetune.folder import decided_once
 from slowfast_zoo.training.finetune.footage import Footage, fit_clip, fitting_clip, fitting_views, pace_of
 from slowfast_zoo.training.finetune.recipes import LOOK, RECIPES, candidates, scheduled, wanted_steps
 from slowfast_zoo.training.finetune.report import how_sure, in_short
 from slowfast_zoo.training.finetune.search import Choice, Steps, choose
-from slowfast_zoo.training.finetune.trials import mean_and_error, shrink_classifier
+from slowfast_zoo.training.finetune.trials import errors_of_chance, mean_and_error, shrink_classifier
 from slowfast_zoo.training.schedule import Plan
+from slowfast_zoo.video.sampling import center_indices, clip_indices
+from slowfast_zoo.weights.catalog import get_weights
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 LARGE = ModelSpec(depth=50, num_frames=32, alpha=8)
@@ -149,23 +152,45 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
 
 
+def test_a_quick_look_is_the_one_clip_that_the_model_keeps() -> None:
+    model = SlowFast(LARGE)
+    model.clip_spec = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
+    views, _ = fit_clip(model, Footage(300, 300, 30.0, 3.0), keep_clip=False, views="quick")
+    kept = clip_indices(model.clip_spec, 300, 30.0, model.clip_spec.clips)
+    assert views == (1, 1) == (model.clip_spec.clips, model.clip_spec.crops)
+    assert kept[0, 0] != center_indices(model.clip_spec, 300, 30.0)[0, 0]
+
+
+def test_clips_that_are_spread_over_the_video_stay_as_they_are_and_are_one() -> None:
+    entry = get_weights("slowfast_r50_16x8x1", "pyslowfast/ssv2")
+    spec, notes = fitting_clip(entry.clip_spec, entry.model_spec, Footage(300, 600, 60.0, 3.0))
+    assert spec == entry.clip_spec
+    assert notes == ["Clips of 64 frames, spread over the whole video: as published."]
+    assert fitting_views(spec, Footage(300, 600, 60.0, 3.0)) == (1, 1)
+
+
 @pytest.mark.parametrize(
-    ("model", "footage", "frames", "stride", "views"),
+    ("model", "footage", "frames", "stride", "views", "why"),
     [
-        (SMALL, Footage(40, 40, None, 2.2), 16, 2, 1),
-        (SMALL, Footage(40, 70, None, 9.0), 16, 2, 3),
-        (SMALL, Footage(12, 12, None, 4.0), 12, 1, 1),
-        (LARGE, Footage(300, 300, None, 3.0), 8, 1, 10),
+        (SMALL, Footage(40, 40, None, 2.2), 16, 2, 1, "clips of 1.6 s, taken as 30 frames a second."),
+        (SMALL, Footage(40, 70, None, 9.0), 16, 2, 3, "three of four clips have 40 frames or more."),
+        (SMALL, Footage(12, 12, None, 4.0), 12, 1, 1, "three of four clips have 12 frames or more."),
+        (SMALL, Footage(300, 300, None, 9.0), 16, 4, 5, "clips of 1.6 s, taken as 30 frames a second."),
+        (SMALL, Footage(300, 300, None, 2.6), 16, 3, 7, "has changed within 2.6 of them."),
+        (SMALL, Footage(300, 300, None, 0.5), 16, 2, 10, "clips of 1.6 s, taken as 30 frames a second."),
+        (LARGE, Footage(300, 300, None, 3.0), 8, 1, 10, "as published."),
     ],
 )
 def test_clips_without_a_rate_are_counted_in_frames(
-    model: ModelSpec, footage: Footage, frames: int, stride: int, views: int
+    model: ModelSpec, footage: Footage, frames: int, stride: int, views: int, why: str
 ) -> None:
+    """By hand: 1.6 s at 30/s are 3 of the files' frames for each of 16; a quarter off, 2.4 and 3.75."""
     spec, notes = fitting_clip(TINY, model, footage)
     assert (spec.time_base, spec.fps, spec.num_frames, spec.frame_stride) == ("frames", None, frames, stride)
     assert notes[0] == (
         "Nothing says the frame rate of the clips (--fps), so the network's clip counts frames."
     )
+    assert notes[1].endswith(why)
     assert fitting_views(spec, footage) == (views, 1)
 
 
@@ -193,6 +218,27 @@ def test_clips_of_several_rates_count_as_if_they_had_one(monkeypatch: pytest.Mon
 def test_clips_of_published_networks_keep_their_span_in_seconds(footage: Footage, stride: int) -> None:
     spec, _ = fitting_clip(ClipSpec(), LARGE, footage)
     assert (spec.num_frames, spec.frame_stride) == (32, stride)
+
+
+@pytest.mark.parametrize(
+    ("footage", "stride", "fps"),
+    [
+        (Footage(300, 300, 60.0, 3.0), 2, 30.0),
+        (Footage(70, 70, 60.0, 3.0), 1, 30.0),
+        (Footage(40, 40, 60.0, 3.0), 1, 48.0),
+        (Footage(40, 40, 240.0, 3.0), 1, 192.0),
+        (Footage(40, 40, 30.0, 3.0), 1, 30.0),
+        (Footage(20, 20, 60.0, 3.0), 1, 30.0),
+    ],
+)
+def test_clips_of_published_networks_in_seconds_fit_into_short_videos_of_high_rates(
+    footage: Footage, stride: int, fps: float
+) -> None:
+    """By hand: 32 frames in the time of 40 of 60 a second are 48 a second."""
+    published = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
+    spec, notes = fitting_clip(published, LARGE, footage)
+    assert (spec.num_frames, spec.frame_stride, spec.fps) == (32, stride, fps)
+    assert (f"Clips of 32 frames, {fps:g} a second: three of four" in notes[0]) == (fps != published.fps)
 
 
 def test_the_order_of_recipes_follows_the_network() -> None:
@@ -333,6 +379,17 @@ def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, told: str) 
     assert ("too short to compare" in choice.notes[0]) == bool(steps.training and not steps.search)
 
 
+def test_a_budget_knows_how_many_clips_are_in_a_step(tmp_path: Path) -> None:
+    """By hand: 0.85 * 1400 less 96 looks at half a clip of 4, for two trainings."""
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {"batch_size": 4})
+    run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
+    decided_once(tmp_path, "step_seconds", 1.0, ALONE)
+    run.steps(clips, 1_400.0, 2, 1, search.Looks(24, 6, 6, 54, 24))
+    told = "A step of 4 clips takes 1.00 s here; a budget of 1400 s pays for 589 steps to train."
+    assert run.notes == [told]
+
+
 @pytest.mark.parametrize(
     ("workers", "shared", "seconds"), [(0, 2, 0.9), (2, 2, 0.5), (1, 8, 0.6), (2, None, 0.3), (1, None, 0.6)]
 )
@@ -463,6 +520,26 @@ def test_clips_of_one_source_say_little_more_than_one() -> None:
     assert mean_and_error(np.repeat(values, 4), [*"aaaabbbbccccdddd"]) == pytest.approx(alone)
     assert mean_and_error(np.repeat(values, 4), [*"abcdefghijklmnop"])[1] < alone[1] / 2
     assert mean_and_error(values, ["a"] * 4) == (pytest.approx(0.45), float("inf"))
+
+
+@pytest.mark.parametrize("sources", [2, 3, 4, 5, 6, 9, 30])
+def test_few_sources_need_more_standard_errors_to_be_as_sure(sources: int) -> None:
+    """Student's t has the same tail above it as a normal distribution has above 2, by integration."""
+    free = sources - 1
+    scale = math.exp(math.lgamma(sources / 2) - math.lgamma(free / 2)) / math.sqrt(free * math.pi)
+    angles = np.linspace(math.atan(errors_of_chance(sources)), math.pi / 2, 100_001)[:-1]
+    density = scale * (1 + np.tan(angles) ** 2 / free) ** (-sources / 2) / np.cos(angles) ** 2
+    tail = float(((density[1:] + density[:-1]) / 2 * np.diff(angles)).sum())
+    assert tail == pytest.approx(math.erfc(2 / math.sqrt(2)) / 2, rel=0.01)
+    assert errors_of_chance(1) == math.inf
+
+
+@pytest.mark.parametrize(("sources", "taken"), [(3, "learn"), (4, "probe")])
+def test_a_recipe_that_is_better_for_three_persons_may_be_so_by_chance(sources: int, taken: str) -> None:
+    """By hand: the gain is 0.5, its error 0.2 / sqrt(3), a 4.3rd of it; of four sources a sixth."""
+    gains, persons = [0.3, 0.5, 0.7, 0.5][:sources], [*"abcd"][:sources]
+    scores: dict[str, Any] = {"learn": {"scores": [0.0] * sources}, "probe": {"scores": gains}}
+    assert search._best(RECIPES["learn"], scores, persons, 9, 9).recipe.name == taken
 
 
 def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
@@ -716,6 +793,26 @@ def test_several_labels_have_no_right_ones(tmp_path: Path) -> None:
     assert choice.notes[0].endswith("; score: the mean probability of what is true of each class.")
 
 
+@pytest.mark.parametrize(
+    ("spec", "changes", "decay"),
+    [
+        (SPEC, {"optimizer": "sgd"}, 1e-4),
+        (SPEC, {"optimizer": "adamw"}, 0.05),
+        (LARGE, {"optimizer": "adamw"}, 0.05),
+        (LARGE, {"optimizer": "adamw", "weight_decay": 0.01}, 0.01),
+    ],
+)
+def test_another_optimizer_has_its_own_weight_decay(
+    spec: ModelSpec, changes: dict[str, Any], decay: float
+) -> None:
+    with torch.device("meta"):
+        model = SlowFast(spec)
+    changes = {"lr": 0.01, **changes}
+    forced = forced_recipe(None, changes, None, model)
+    assert forced is not None and forced.config is not None
+    assert scheduled(forced.config, 60, 600, changes).weight_decay == decay
+
+
 def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another one needs its own rate"):
         tune(tmp_path, tmp_path / "w", config={"optimizer": "sgd"})
@@ -723,5 +820,7 @@ def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:
     heard: list[str] = []
     config = {"optimizer": "sgd", "lr": 0.01, "epochs": 1, "workers": 0}
     listener = {"listener": lambda line: heard.append(line["mode"])}
-    assert tune(tmp_path / "d", tmp_path / "w", config=config, **listener).tried == ()
+    result = tune(tmp_path / "d", tmp_path / "w", config=config, **listener)
+    assert result.tried == ()
+    assert any("sgd with a weight decay of 0.0001, batch norms" in note for note in result.notes)
     assert heard == ["start", "train", "val", "start", "train"]

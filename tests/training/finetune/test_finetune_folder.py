@@ -134,6 +134,17 @@ def test_whatever_class_folders_are_called_the_split_is_read_back(
         assert found.train.class_names[sample.labels[0]] == sample.path.parent.name.strip()
 
 
+def test_a_training_on_everything_is_added_later_unless_a_budget_planned_without_it(
+    clips: Path, tmp_path: Path
+) -> None:
+    tune(clips, tmp_path / "w")
+    again = tune(clips, tmp_path / "w", everything=True, resume=True)
+    assert any("was then trained in the same way on all" in note for note in again.notes)
+    tune(clips, tmp_path / "v", budget_seconds=60)
+    with pytest.raises(TrainingError, match=r"other settings \(everything False -> True\)"):
+        tune(clips, tmp_path / "v", budget_seconds=60, everything=True, resume=True)
+
+
 def test_paths_lead_out_of_a_linked_folder(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "er", target_is_directory=True)
