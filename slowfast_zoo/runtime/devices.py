@@ -48,6 +48,14 @@ def _is_there(device: torch.device) -> bool:
     return True
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on the device; on a GPU of CUDA perhaps later, in the order of its work.
+
+    Only CUDA's memory keeps what an unfinished copy reads; elsewhere the copy has ended.
+    """
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on a GPU or in the machine's own memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
