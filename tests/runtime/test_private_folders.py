@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from slowfast_zoo.files import is_private
 from slowfast_zoo.inference.engines import artifacts
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes and owners of POSIX systems")
+grp, pwd = pytest.importorskip("grp"), pytest.importorskip("pwd")  # modes and owners of POSIX systems
+
+
+@pytest.fixture(autouse=True)
+def as_most_systems(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Others don't write to new folders, and a group may have any members."""
+
+    def unknown(_: int) -> Any:
+        raise KeyError
+
+    monkeypatch.setattr(grp, "getgrgid", unknown)
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -37,6 +53,29 @@ def test_a_folder_that_others_write_to_is_not(folder: Path, mode: int) -> None:
 @pytest.mark.parametrize("mode", [0o775, 0o757])
 def test_nor_one_that_others_can_replace(folder: Path, mode: int) -> None:
     folder.parent.chmod(mode)
+    assert not is_private(folder)
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "private"),
+    [("ann", [], True), ("ann", ["ann"], True), ("ann", ["ann", "bob"], False), ("users", [], False)],
+)
+def test_a_group_without_others_is_no_company(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, group: str, members: list[str], private: bool
+) -> None:
+    number = folder.stat().st_gid
+    if number == 0:
+        number = 12345
+        os.chown(folder, -1, number)
+    user = SimpleNamespace(pw_name="ann", pw_gid=number)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: user)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=members))
+    folder.chmod(0o775)
+    assert is_private(folder) == private
+    user.pw_gid = number + 1
+    assert not is_private(folder), "the group is another one's"
+    user.pw_gid = number
+    folder.chmod(0o777)
     assert not is_private(folder)
 
 
