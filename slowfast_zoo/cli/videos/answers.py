@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -188,9 +189,11 @@ def stem_of(source: Any, *, hashed: bool = False) -> str:
 
 
 def common_stems(sources: Iterable[Any]) -> frozenset[str]:
-    """The names that several videos have."""
-    stems = Counter(map(stem_of, sources))
-    return frozenset(stem for stem, count in stems.items() if count > 1)
+    """The names that several videos have, as systems that ignore case and how accents are written see it."""
+    stems = [stem_of(source) for source in sources]
+    alike = [unicodedata.normalize("NFC", stem.casefold()) for stem in stems]
+    counts = Counter(alike)
+    return frozenset(stem for stem, name in zip(stems, alike, strict=True) if counts[name] > 1)
 
 
 def _partial(path: Path) -> Path:
