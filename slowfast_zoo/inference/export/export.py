@@ -174,6 +174,7 @@ def export(
                 raise ExportError(f"The {name} file gives other answers and isn't kept.\n{same}")
         else:
             proof, logits = network.agreement, _own_logits(network, exported, clips)
+        del exported  # it maps its file, and Windows moves none that is mapped
         reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}
         reference |= {} if boxes is None else {"boxes": boxes.numpy()}
         np.savez_compressed(_beside(part, "reference.npz"), **reference)
