@@ -134,6 +134,26 @@ def test_a_shared_folder_for_inductor_is_not_used(tmp_path: Path, monkeypatch: p
     assert seen == [True, False]
 
 
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_has_a_folder_for_inductor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    from slowfast_zoo.inference.engines.torch_compile import inductor
+
+    def nameless() -> str:
+        raise error("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("torch._inductor.runtime.cache_dir_utils.default_cache_dir", nameless)
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(folder.parent))
+    for given in (None, str(folder)):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given or "")
+        if given is None:
+            monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        with inductor.inductor_settings(frozen=True):
+            assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == (given or str(folder / "inductor"))
+        assert os.environ.get("TORCHINDUCTOR_CACHE_DIR") == given
+
+
 def test_inductors_folder_is_set_by_one_thread_at_a_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
