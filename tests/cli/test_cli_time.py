@@ -278,6 +278,14 @@ def test_addresses_that_differ_in_their_query_have_files_of_their_own(videos: Pa
     assert not [path for path in tmp_path.iterdir() if "id=" in path.read_text()]
 
 
+def test_addresses_with_a_time_have_files_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://cam/2024-01-01T12:30:00.mp4"
+    assert stem_of(url) == "2024-01-01T12:30:00"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert stem_of(url) == f"2024-01-01T12_30_00-{source_hash(url)[:8]}"
+    assert stem_of("x/a.mkv") == "a"
+
+
 def test_names_of_files_fit_into_a_folder() -> None:
     long = ["\u9593" * 84 + ending for ending in (".a", ".b")]
     stems = [stem_of(name) for name in long]

@@ -69,6 +69,19 @@ def test_only_cuda_keeps_what_an_unfinished_copy_reads() -> None:
     assert [path.name for path in others] == ["devices.py"], "the others send by it"
 
 
+def test_a_mac_whose_torch_lacks_a_kernel_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> None:
+        raise NotImplementedError("aten::max_pool3d_with_indices is not implemented for the MPS device")
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(torch.nn.functional, "max_pool3d", lambda *_: None)
+    assert to_device("mps") == torch.device("mps")
+    monkeypatch.setattr(torch.nn.functional, "max_pool3d", lacking)
+    with pytest.raises(InputError, match="give 'cpu'"):
+        to_device("mps")
+
+
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
     ("given", "rank", "index"), [(None, "1", 1), ("cuda", "0", 0), ("cuda:0", "1", 0), ("cuda", None, 1)]

@@ -66,6 +66,17 @@ def test_addresses_of_files_keep_all_of_a_name(
         assert probe(slashes + address).num_frames == 8
 
 
+def test_an_address_that_windows_can_not_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad(url: str) -> str:
+        raise OSError(f"Bad URL: {url}")
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("urllib.request.url2pathname", bad)
+    assert "'file:///C:/a:b#1.mp4' is no address of a file: Bad URL: /C:/a:b%231.mp4" in refusal(
+        "file:///C:/a:b#1.mp4"
+    )
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

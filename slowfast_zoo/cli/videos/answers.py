@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -178,13 +179,16 @@ def stem_of(source: Any, *, hashed: bool = False) -> str:
 
     Args:
         source: the video.
-        hashed: with the hash of what was given, where others have that name; so are names that are too long.
+        hashed: with the hash of what was given, where others have that name; so are names that are too long,
+            or that Windows doesn't take.
     """
     from slowfast_zoo.inference.inputs import source_hash
     from slowfast_zoo.video.sources.names import display_name
 
     stem = Path(display_name(source)).stem or "video"
     short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    if sys.platform == "win32":
+        short = "".join("_" if mark in '<>:"/\\|?*' else mark for mark in short)
     return f"{short}-{source_hash(source)[:8]}" if hashed or short != stem else stem
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 import unicodedata
 import urllib.parse
 import urllib.request
@@ -72,7 +72,7 @@ def local_path(source: str | Path) -> Path:
         if host not in ("", "localhost"):
             raise VideoError(f"'{name}' lies on another machine, '{host}'; pass a path or an http URL.")
         path = slash + rest
-        if os.name != "nt":
+        if sys.platform != "win32":
             return Path(urllib.parse.unquote(path))
         try:  # Python 3.14 takes these two for the end of the path
             return Path(urllib.request.url2pathname(path.replace("?", "%3F").replace("#", "%23")))
