@@ -225,7 +225,8 @@ def is_private(folder: Path) -> bool:
     """Whether a folder belongs to this user and nobody else can put files into it, or another in its place.
 
     The same is asked of the folders above it, where the sticky bit is enough: it keeps others from replacing
-    what isn't theirs. The system's own folders count as this user's. Windows keeps that elsewhere: True.
+    what isn't theirs. The system's own folders count as this user's; what is shared with a group that has no
+    other member isn't shared. Windows keeps that elsewhere: True.
 
     Raises:
         OSError: there is no such folder, or it can't be looked at.
@@ -235,9 +236,26 @@ def is_private(folder: Path) -> bool:
     for path in (folder.absolute(), folder.resolve()):
         for each in (path, *path.parents):
             facts = each.stat()
-            shared = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
             if facts.st_uid not in (os.getuid(), 0):
                 return False
+            of_group = facts.st_mode & stat.S_IWGRP and not _has_no_other_member(facts.st_gid)
+            shared = of_group or facts.st_mode & stat.S_IWOTH
             if shared and (each == path or not facts.st_mode & stat.S_ISVTX):
                 return False
     return True
+
+
+def _has_no_other_member(group: int) -> bool:
+    """Whether a group is the one of this user's name and has nobody else in it, as many systems make it.
+
+    Root's isn't: in containers, users without a name are in it.
+    """
+    import grp
+    import pwd
+
+    try:
+        user, facts = pwd.getpwuid(os.getuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    own = group == user.pw_gid != 0 and facts.gr_name == user.pw_name
+    return own and set(facts.gr_mem) <= {user.pw_name}

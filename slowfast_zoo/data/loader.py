@@ -14,6 +14,7 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -243,6 +244,12 @@ def _drawn_before(order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return before
 
 
+_GUARD = (
+    "; in a script, what trains or evaluates has to be below `if __name__ == '__main__':`, as such a process"
+    " runs the script once more."
+)
+
+
 class _Batches(torch.utils.data.DataLoader[Any]):
     """A loader whose workers' errors of this library keep their one sentence.
 
@@ -251,7 +258,11 @@ class _Batches(torch.utils.data.DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # plain iteration is all that is used
         # Begun here and not with the first batch: it draws from the global generator.
-        return _in_one_sentence(super().__iter__())
+        try:
+            batches = super().__iter__()
+        except (EOFError, ConnectionError) as error:  # one that is started anew, not forked
+            raise DataError(f"A process that reads clips has ended as it started{_GUARD}") from error
+        return _in_one_sentence(batches)
 
 
 def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -285,12 +296,14 @@ def killed_readers(kind: type[SlowFastZooError], *, goes_on: str = "") -> Iterat
     try:
         yield
     except (RuntimeError, DataError) as error:
-        ended = re.search(r"DataLoader worker \(pid[^)]*\) [^.\n)]*", str(error))
+        ended = re.search(r"DataLoader worker \(pid(\(s\))? [\d, ]+\) [^.\n)]*", str(error))
         if ended is None or isinstance(error, kind):
             raise
+        room = " or of room in /dev/shm" if sys.platform == "linux" else ""
+        again = "signal" not in ended[0] and multiprocessing.get_start_method() != "fork"
         raise kind(
-            f"A process that reads clips has ended ({ended[0]}), most likely for lack of memory or of room in"
-            f" /dev/shm: take fewer workers (workers, --workers), or 0{goes_on}."
+            f"A process that reads clips has ended ({ended[0]}), most likely for lack of memory{room}: take"
+            f" fewer workers (workers, --workers), or 0{goes_on}{_GUARD if again else '.'}"
         ) from error
 
 

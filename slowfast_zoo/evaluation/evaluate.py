@@ -34,7 +34,7 @@ from slowfast_zoo.inference.aggregate import average_views
 from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, check_slowfast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.devices import Halving
+from slowfast_zoo.runtime.devices import Halving, sent
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.runtime.progress import shown
@@ -438,7 +438,7 @@ def check_clips(model: SlowFast, clips: Tensor, precision: Precision, device: to
 
 
 def _logits(model: SlowFast, clips: Tensor, device: torch.device, precision: Precision) -> Tensor:
-    clips = normalized(clips.to(device, non_blocking=True), model.clip_spec)
+    clips = normalized(sent(clips, device), model.clip_spec)
     with autocast(device, precision):
         logits = model(clips.to(next(model.parameters()).dtype))
         return check_answers(logits, model.spec).float().cpu()

@@ -21,7 +21,7 @@ from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_t
 from slowfast_zoo.evaluation.metrics import check_numbers
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_slowfast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.devices import Halving
+from slowfast_zoo.runtime.devices import Halving, sent
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.precision import Precision, autocast
 from slowfast_zoo.runtime.progress import shown
@@ -180,7 +180,7 @@ def _actions(
 
 def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Precision) -> _Row:
     assert batch.boxes is not None
-    clips = normalized(batch.clips.to(device, non_blocking=True), model.clip_spec)
+    clips = normalized(sent(batch.clips, device), model.clip_spec)
     clips = clips.to(next(model.parameters()).dtype)
     with autocast(device, precision):
         logits = Halving(lambda clip: model(clip, batch.boxes), 1)(clips).float().cpu()

@@ -21,7 +21,7 @@ from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, type_of
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, to_device
+from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, sent, to_device
 from slowfast_zoo.runtime.machine import gpu_streams
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
@@ -192,7 +192,7 @@ class BatchRunner:
     @torch.inference_mode()
     def _logits(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
         # Whoever fills these clips anew comes back when the logits are here, so that the copy has ended.
-        clips = clips.to(self.device, non_blocking=True).to(self._dtype)
+        clips = sent(clips, self.device).to(self._dtype)
         of_clips = [F.pad(rows, (1, 0), value=index) for index, rows in enumerate(boxes)]
         beside = [torch.cat(of_clips).to(self.device)] if boxes else []
         with float32_products("tf32" if self.precision == "tf32" else "float32", self.device):

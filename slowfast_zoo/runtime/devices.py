@@ -39,13 +39,25 @@ def to_device(device: str | torch.device | None) -> torch.device:
 def _is_there(device: torch.device) -> bool:
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()
-    if device.type in ("cpu", "mps", "meta"):
-        return device.type == "cpu" or (device.type == "mps" and torch.backends.mps.is_available())
+    if device.type in ("cpu", "meta"):
+        return device.type == "cpu"
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return False
     try:
-        torch.empty(0, device=device)
+        probe = torch.empty(1, 1, 1, 3, 3, device=device)
+        if device.type == "mps":  # the oldest releases have no such kernel, and every network needs it
+            torch.nn.functional.max_pool3d(probe, (1, 3, 3))
     except (RuntimeError, AssertionError, ImportError):
         return False
     return True
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on the device; on a GPU of CUDA perhaps later, in the order of its work.
+
+    Only CUDA's memory keeps what an unfinished copy reads; elsewhere the copy has ended.
+    """
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from slowfast_zoo.data.dataset import item_rng
 from slowfast_zoo.data.loader import Batch, normalized
+from slowfast_zoo.runtime.devices import sent
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.training.recipe import TrainConfig
 
@@ -33,7 +34,7 @@ def recolored(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: to
     if not config.color_jitter:
         return batch
     rng = item_rng()
-    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
+    clips = normalized(sent(batch.clips, device), clip_spec)
     count, channels = clips.shape[:2]
 
     def drawn(numbers: int = 1) -> Tensor:
@@ -51,7 +52,7 @@ def with_stills(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: 
     if not config.still_mix or len(batch.clips) < 2:
         return batch
     rng = item_rng()
-    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
+    clips = normalized(sent(batch.clips, device), clip_spec)
     count, frames = len(clips), clips.shape[2]
     ring = rng.permutation(count)
     whose = ring[(ring.argsort() + 1) % count]  # the next in the ring, so that a still is never a clip's own
@@ -72,7 +73,7 @@ def mixed(
     rng = item_rng()
     part = float(rng.beta(config.mixup, config.mixup))
     partners = torch.from_numpy(rng.permutation(len(batch.targets))).to(device)
-    clips = normalized(batch.clips.to(device, non_blocking=True), clip_spec)
+    clips = normalized(sent(batch.clips, device), clip_spec)
     return batch._replace(clips=clips * part + clips[partners] * (1 - part)), Mix(part, partners)
 
 

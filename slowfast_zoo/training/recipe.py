@@ -110,7 +110,8 @@ class TrainConfig(Spec):
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, more time."""
     workers: int = 2
-    """Processes that read clips, for each training process."""
+    """Processes that read clips, for each training process. In a script, what starts a training with them has
+    to be below ``if __name__ == "__main__":``, unless they are forked."""
     seed: int = 0
     """Decides initial order, augmentation and dropout; the weights are the caller's."""
     deterministic: bool = False

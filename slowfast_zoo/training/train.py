@@ -36,7 +36,7 @@ from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_part, check_slowfast
-from slowfast_zoo.runtime.devices import deterministic
+from slowfast_zoo.runtime.devices import deterministic, sent
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
@@ -339,11 +339,11 @@ class _Trainer:
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         batch, mix = augmented(batch, self.config, self.model.clip_spec, self.group.device)
         logits = self._logits(network, batch)
-        targets = batch.targets.to(self.group.device, non_blocking=True)
+        targets = sent(batch.targets, self.group.device)
         return logits, loss_of(logits, targets, self.model.spec.activation, self.config, mix)
 
     def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
-        clips = normalized(batch.clips.to(self.group.device, non_blocking=True), self.model.clip_spec)
+        clips = normalized(sent(batch.clips, self.group.device), self.model.clip_spec)
         boxes = [] if batch.boxes is None else [batch.boxes]
         if self.group.device.type == "cpu":
             check_passes(self.model.spec, clips, self.config.precision, self.layout)

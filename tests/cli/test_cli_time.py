@@ -278,11 +278,21 @@ def test_addresses_that_differ_in_their_query_have_files_of_their_own(videos: Pa
     assert not [path for path in tmp_path.iterdir() if "id=" in path.read_text()]
 
 
+def test_addresses_with_a_time_have_files_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://cam/2024-01-01T12:30:00.mp4"
+    assert stem_of(url) == "2024-01-01T12:30:00"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert stem_of(url) == f"2024-01-01T12_30_00-{source_hash(url)[:8]}"
+    assert stem_of("x/a.mkv") == "a"
+
+
 def test_names_of_files_fit_into_a_folder() -> None:
     long = ["\u9593" * 84 + ending for ending in (".a", ".b")]
     stems = [stem_of(name) for name in long]
     assert stems[0] != stems[1] and all(stem.startswith("\u9593" * 66 + "-") for stem in stems)
     assert max(len(stem.encode()) for stem in stems) == 207 and not common_stems(long)
+    alike = ["d1/Clip.mp4", "d2/clip.mp4", "d1/cafe\u0301.mp4", "d2/caf\u00e9.mp4"]
+    assert common_stems([*alike, "d1/other.mp4"]) == {*map(stem_of, alike)}, "one file on some systems"
     assert stem_of("x/動画\u3000at\u202f3.mp4") == "動画\u3000at\u202f3"
     assert stem_of("x/a.mkv") == "a" and stem_of("a.mkv", hashed=True) != stem_of("x/a.mkv", hashed=True)
     url = "https://me:secret@host/v.mp4?id=1"

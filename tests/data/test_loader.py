@@ -91,6 +91,36 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
+def test_a_script_that_workers_run_again_is_told_to_guard_itself(method: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_WITHOUT_GUARD)
+    ended = subprocess.run([sys.executable, program, method], capture_output=True, text=True, timeout=300)
+    last = ended.stderr.splitlines()[-1]
+    assert "DataError: A process that reads clips has ended" in last and "if __name__ == '__main__':" in last
+
+
+_WITHOUT_GUARD = """
+import multiprocessing, multiprocessing.spawn, sys, torch
+from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems, killed_readers, load
+from slowfast_zoo.errors import DataError
+
+class Fixed(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 4, 8, 8), 0
+
+if sys.argv[1] == "forkserver":  # before Python 3.14 the server itself doesn't run the script
+    known = multiprocessing.spawn.get_preparation_data
+    multiprocessing.spawn.get_preparation_data = lambda name: known(name) | {"main_path": __file__}
+multiprocessing.set_start_method(sys.argv[1], force=True)
+with killed_readers(DataError):
+    next(iter(load(KeyedItems(Fixed(), 0), [[ItemKey(TRAINING, 0, 0)]], 1, torch.device("cpu"))))
+"""
+
+
 def test_what_is_kept_of_many_batches_holds_no_files_open() -> None:
     resource = pytest.importorskip("resource")  # Windows has none, nor this limit
 

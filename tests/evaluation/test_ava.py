@@ -174,6 +174,14 @@ def test_a_mean_of_nothing_is_no_number_in_json() -> None:
     assert scores.to_dict()["map"] is None and scores.labels == ()
 
 
+def test_videos_are_the_same_however_their_accents_are_written() -> None:
+    one, two = "M\u00fcller", "Mu\u0308ller"
+    truth = actions(("v", 1.0, BOX, 1, 1.0), (one, 1.0, BOX, 1, 1.0), (one, 2.0, BOX, 1, 1.0))
+    found = actions(("v", 1.0, BOX, 1, 0.9), (two, 1.0, BOX, 1, 0.8))
+    assert ap(found, truth) == pytest.approx(2 / 3)
+    assert evaluate_detections(found, truth, excluded=[(two, 2.0)]).mean_average_precision == 1
+
+
 def test_boxes_without_an_area_and_excluded_frames() -> None:
     truth = actions(("v", 1, BOX, 1, 1), ("v", 2, BOX, 1, 1))
     found = actions(("v", 1, (0.5, 0.5, 0.1, 0.1), 1, 0.9), ("v", 1, BOX, 1, 0.8), ("v", 2, OTHER, 1, 0.7))

@@ -324,6 +324,21 @@ def test_missing_packages_name_their_extra(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what is mapped is read in /proc")
+def test_no_file_is_mapped_when_it_is_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Windows wouldn't move it."""
+    moved, move = [], Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        moved.append(path.name)
+        assert f"/{path.name}\n" not in Path("/proc/self/maps").read_text(encoding="utf-8")
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    export(make_model(), tmp_path / "mapped.xml", repeats=1)
+    assert "mapped.bin" in moved
+
+
 def test_other_numbers_of_channels(tmp_path: Path) -> None:
     spec = NETWORKS["global-strided"].replace(in_channels=2)
     written = export(make_model(spec), tmp_path / "flow.pt2", repeats=1)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ import torch
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.runtime import distributed
-from slowfast_zoo.runtime.devices import deterministic, is_out_of_memory, to_device
+from slowfast_zoo.runtime.devices import deterministic, is_out_of_memory, sent, to_device
 from slowfast_zoo.runtime.precision import autocast, check_kernels, float32_products
 from slowfast_zoo.video.decoding.video import ahead
 
@@ -52,6 +54,32 @@ def test_what_is_not_there_is_refused(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match="give 'cpu'"):
         to_device(name)
+
+
+def test_only_cuda_keeps_what_an_unfinished_copy_reads() -> None:
+    class Values:
+        def to(self, device: torch.device, *, non_blocking: bool) -> tuple[str, bool]:
+            return device.type, non_blocking
+
+    values: Any = Values()
+    found = [sent(values, torch.device(name)) for name in ("cuda:1", "mps", "xpu", "cpu")]
+    assert found == [("cuda", True), ("mps", False), ("xpu", False), ("cpu", False)]
+    package = Path(__file__).parents[2] / "slowfast_zoo"
+    others = [path for path in package.rglob("*.py") if "non_blocking" in path.read_text(encoding="utf-8")]
+    assert [path.name for path in others] == ["devices.py"], "the others send by it"
+
+
+def test_a_mac_whose_torch_lacks_a_kernel_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> None:
+        raise NotImplementedError("aten::max_pool3d_with_indices is not implemented for the MPS device")
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(torch.nn.functional, "max_pool3d", lambda *_: None)
+    assert to_device("mps") == torch.device("mps")
+    monkeypatch.setattr(torch.nn.functional, "max_pool3d", lacking)
+    with pytest.raises(InputError, match="give 'cpu'"):
+        to_device("mps")
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from slowfast_zoo.files import is_private
 from slowfast_zoo.inference.engines import artifacts
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes and owners of POSIX systems")
+grp, pwd = pytest.importorskip("grp"), pytest.importorskip("pwd")  # modes and owners of POSIX systems
+
+
+@pytest.fixture(autouse=True)
+def as_most_systems(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Others don't write to new folders, and a group may have any members."""
+
+    def unknown(_: int) -> Any:
+        raise KeyError
+
+    monkeypatch.setattr(grp, "getgrgid", unknown)
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -37,6 +53,29 @@ def test_a_folder_that_others_write_to_is_not(folder: Path, mode: int) -> None:
 @pytest.mark.parametrize("mode", [0o775, 0o757])
 def test_nor_one_that_others_can_replace(folder: Path, mode: int) -> None:
     folder.parent.chmod(mode)
+    assert not is_private(folder)
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "private"),
+    [("ann", [], True), ("ann", ["ann"], True), ("ann", ["ann", "bob"], False), ("users", [], False)],
+)
+def test_a_group_without_others_is_no_company(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, group: str, members: list[str], private: bool
+) -> None:
+    number = folder.stat().st_gid
+    if number == 0:
+        number = 12345
+        os.chown(folder, -1, number)
+    user = SimpleNamespace(pw_name="ann", pw_gid=number)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: user)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=members))
+    folder.chmod(0o775)
+    assert is_private(folder) == private
+    user.pw_gid = number + 1
+    assert not is_private(folder), "the group is another one's"
+    user.pw_gid = number
+    folder.chmod(0o777)
     assert not is_private(folder)
 
 
@@ -93,6 +132,26 @@ def test_a_shared_folder_for_inductor_is_not_used(tmp_path: Path, monkeypatch: p
             seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared))
         assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared)
     assert seen == [True, False]
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_has_a_folder_for_inductor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    from slowfast_zoo.inference.engines.torch_compile import inductor
+
+    def nameless() -> str:
+        raise error("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("torch._inductor.runtime.cache_dir_utils.default_cache_dir", nameless)
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(folder.parent))
+    for given in (None, str(folder)):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given or "")
+        if given is None:
+            monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        with inductor.inductor_settings(frozen=True):
+            assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == (given or str(folder / "inductor"))
+        assert os.environ.get("TORCHINDUCTOR_CACHE_DIR") == given
 
 
 def test_inductors_folder_is_set_by_one_thread_at_a_time(

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 import traceback
+import urllib.error
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,35 @@ def refusal(source: Any) -> str:
     assert message.endswith(".") and "\n" not in message and "SECRET" not in message
     assert len(message) < 700
     return message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows doesn't allow")
+@pytest.mark.parametrize("name", ["clip #1.mp4", "what?.mp4", "a%20b.mp4", "tab\t.mp4"])
+def test_addresses_of_files_keep_all_of_a_name(
+    name: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_python_3_14(url: str) -> str:
+        parts = urllib.parse.urlsplit(url)
+        if parts.netloc:
+            raise urllib.error.URLError("file:// scheme is supported only on localhost")
+        return urllib.parse.unquote(parts.path)
+
+    monkeypatch.setattr("urllib.request.url2pathname", of_python_3_14)
+    (tmp_path / name).symlink_to(clip)
+    address = f"{tmp_path / name}".replace("%", "%25")
+    for slashes in ("file://", "file:///"):
+        assert probe(slashes + address).num_frames == 8
+
+
+def test_an_address_that_windows_can_not_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad(url: str) -> str:
+        raise OSError(f"Bad URL: {url}")
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("urllib.request.url2pathname", bad)
+    assert "'file:///C:/a:b#1.mp4' is no address of a file: Bad URL: /C:/a:b%231.mp4" in refusal(
+        "file:///C:/a:b#1.mp4"
+    )
 
 
 @pytest.mark.parametrize(

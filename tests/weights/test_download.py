@@ -869,6 +869,7 @@ def test_read_only_cache(server: FileServer, filled: bool) -> None:
     try:
         if filled:
             (folder / NAME).write_bytes(CONTENT)
+            (folder / NAME).chmod(0o644)
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
         code = f"""
             import os

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -177,20 +179,25 @@ def stem_of(source: Any, *, hashed: bool = False) -> str:
 
     Args:
         source: the video.
-        hashed: with the hash of what was given, where others have that name; so are names that are too long.
+        hashed: with the hash of what was given, where others have that name; so are names that are too long,
+            or that Windows doesn't take.
     """
     from slowfast_zoo.inference.inputs import source_hash
     from slowfast_zoo.video.sources.names import display_name
 
     stem = Path(display_name(source)).stem or "video"
     short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    if sys.platform == "win32":
+        short = "".join("_" if mark in '<>:"/\\|?*' else mark for mark in short)
     return f"{short}-{source_hash(source)[:8]}" if hashed or short != stem else stem
 
 
 def common_stems(sources: Iterable[Any]) -> frozenset[str]:
-    """The names that several videos have."""
-    stems = Counter(map(stem_of, sources))
-    return frozenset(stem for stem, count in stems.items() if count > 1)
+    """The names that several videos have, as systems that ignore case and how accents are written see it."""
+    stems = [stem_of(source) for source in sources]
+    alike = [unicodedata.normalize("NFC", stem.casefold()) for stem in stems]
+    counts = Counter(alike)
+    return frozenset(stem for stem, name in zip(stems, alike, strict=True) if counts[name] > 1)
 
 
 def _partial(path: Path) -> Path:

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import io
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -35,9 +36,10 @@ LARGEST_SHARE = 2.0
 
 
 def to_milliseconds(frame: Moment) -> Moment:
-    """By which frames of different files are compared: some write three decimals, others all."""
+    """By which frames of different files are compared: some write three decimals, others all, and a Mac may
+    write an accented letter as two."""
     video, second = frame
-    return video, round(second, 3)
+    return unicodedata.normalize("NFC", video), round(second, 3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
@@ -313,7 +314,7 @@ def read_persons(
     names_here = list(dict.fromkeys(video for video, _ in actions.frames))
     left_out = [frame for file in _files(excluded) for frame in read_excluded(file)]
     called = _called_here({video for video, _ in left_out}, names_here)
-    out = frozenset((called.get(video, video), time) for video, time in left_out)
+    out = frozenset(to_milliseconds((called.get(video, video), time)) for video, time in left_out)
     found = boxes_by_video(*_files(proposals), unit=unit, begins_at=begin)
     boxes = _boxes_here(found, names_here)
     videos = _videos(names_here, base, fps, frame_pattern)
@@ -448,7 +449,9 @@ def _called_here(others: Iterable[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def _without_ending(name: str) -> str:
-    """The name with "/" after folders, as only Windows writes others."""
+    """The name with "/" after folders, as only Windows writes others, and accented letters in one, as a Mac
+    may not."""
+    name = unicodedata.normalize("NFC", name)
     suffix = PurePath(name).suffix
     return (name[: -len(suffix)] if suffix.lower() in VIDEO_SUFFIXES else name).replace("\\", "/")
 

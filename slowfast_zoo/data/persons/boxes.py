@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -415,6 +416,9 @@ def of_video(boxes: Mapping[str, _OfVideo], video: str | None, path: str | Path)
         return next(iter(boxes.values()))
     if not boxes:
         raise _without_boxes(path)
+    if video is not None and video not in boxes:  # a Mac may write an accented letter as two
+        spelled = {unicodedata.normalize("NFC", name): name for name in boxes}
+        video = spelled.get(unicodedata.normalize("NFC", video), video)
     if video is None or video not in boxes:
         names = list(boxes)
         near = did_you_mean(video or "", names) or f" It has {quoted(names, 5)}."

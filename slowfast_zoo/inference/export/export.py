@@ -164,16 +164,16 @@ def export(
         except RuntimeError as error:  # what torch and OpenVINO make of a full disk
             reason = str(error).partition("\n")[0]
             raise ExportError(f"'{target}' can't be written: {reason}") from error
-        exported = kind.open(part, precision)
+        # The file is open, or mapped, for these calls alone: Windows moves none that is.
         proof: Proof | Agreement
         if network is None:
             assert precision != "int8"
-            same, logits = prove(original, exported, clips, precision, repeats, boxes)
+            same, logits = prove(original, kind.open(part, precision), clips, precision, repeats, boxes)
             proof = same
             if not same.ok:
                 raise ExportError(f"The {name} file gives other answers and isn't kept.\n{same}")
         else:
-            proof, logits = network.agreement, _own_logits(network, exported, clips)
+            proof, logits = network.agreement, _own_logits(network, kind.open(part, precision), clips)
         reference: dict[str, Any] = {"frames": frames, "logits": logits.numpy()}
         reference |= {} if boxes is None else {"boxes": boxes.numpy()}
         np.savez_compressed(_beside(part, "reference.npz"), **reference)

@@ -64,6 +64,8 @@ _DEVICES = {
 _WITHOUT_CLOCK = frozenset(("mpjpeg",))
 """Formats whose time stamps FFmpeg makes up, from a frame rate that nobody told."""
 
+_POLL_SECONDS = 0.005
+"""Between two looks at a device that doesn't wait for its next frame."""
 _SMALLEST_STEP_SECONDS = 1e-3
 _LARGEST_STEP_SECONDS = 10.0
 """Between the stamps of two frames, beyond the time between their arrivals; more is a jump."""
@@ -305,13 +307,22 @@ class LiveVideo:
         """Every frame, and how many seconds were spent waiting for packets so far."""
         import av
 
-        packets, idle, refused = container.demux(track), 0.0, 0
+        packets, idle, waited, refused = container.demux(track), 0.0, 0.0, 0
         while True:
             asked = self._now()
-            packet = next(packets, None)
+            try:
+                packet = next(packets, None)
+            except BlockingIOError:  # a Mac's camera has nothing new yet, and doesn't wait for it
+                time.sleep(_POLL_SECONDS)
+                waited += self._now() - asked
+                idle += self._now() - asked
+                if waited > self._timeout:
+                    raise _LostError("nothing new came") from None
+                packets = container.demux(track)
+                continue
             if packet is None:
                 return
-            idle += self._now() - asked
+            idle, waited = idle + self._now() - asked, 0.0
             try:
                 frames = track.codec_context.decode(packet)
             except (av.error.InvalidDataError, av.error.EOFError) as error:
@@ -424,7 +435,9 @@ def _opening_of(source: LiveSource, timeout_seconds: float) -> _Opening:
 def _device(kind: str, name: str) -> _Opening:
     if kind == "v4l2" and mode_of(Path(name)) is None:
         raise VideoError(f"There is no camera '{name}'.")
-    return _Opening(target=name, format=kind, options={}, lasting=True)
+    # FFmpeg's own 29.97 is a rate that a Mac's cameras refuse.
+    options = {"framerate": "30"} if kind == "avfoundation" else {}
+    return _Opening(target=name, format=kind, options=options, lasting=True)
 
 
 def _address(url: str, timeout_seconds: float) -> _Opening:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from slowfast_zoo.errors import InputError, VideoError, without_secrets
+from slowfast_zoo.errors import InputError, VideoError, one_line, without_secrets
 from slowfast_zoo.files import expanded
 
 _ENDINGS = """
@@ -57,7 +59,7 @@ def local_path(source: str | Path) -> Path:
 
     Raises:
         InputError: no text, or a NUL byte in it.
-        VideoError: a ``file://`` address on another machine.
+        VideoError: a ``file://`` address on another machine, or of no path.
     """
     text = str(source)
     name = display_name(source)
@@ -69,7 +71,13 @@ def local_path(source: str | Path) -> Path:
         host, slash, rest = text[7:].partition("/")
         if host not in ("", "localhost"):
             raise VideoError(f"'{name}' lies on another machine, '{host}'; pass a path or an http URL.")
-        return Path(urllib.request.url2pathname(slash + rest))
+        path = slash + rest
+        if sys.platform != "win32":
+            return Path(urllib.parse.unquote(path))
+        try:  # Python 3.14 takes these two for the end of the path
+            return Path(urllib.request.url2pathname(path.replace("?", "%3F").replace("#", "%23")))
+        except OSError as error:
+            raise VideoError(f"'{name}' is no address of a file: {one_line(error)}.") from error
     return expanded(text)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast_zoo.runtime.devices import sent
 from slowfast_zoo.video.transforms.resize import Box, Bytes, taps
 
 
@@ -18,7 +19,7 @@ def uploaded(frame: Bytes, device: torch.device) -> Tensor:
     pinned = device.type == "cuda"
     staged = torch.empty(frame.shape, dtype=torch.uint8, pin_memory=pinned, device="cpu")
     np.copyto(staged.numpy(), frame)
-    return staged.to(device, non_blocking=True)
+    return sent(staged, device)
 
 
 def resize_on_device(picture: Tensor, height: int, width: int, box: Box | None = None) -> Tensor:

@@ -146,6 +146,14 @@ def test_bad_boxes(source: Any, how: dict[str, Any], says: str) -> None:
     assert says in str(caught.value)
 
 
+def test_a_video_is_found_however_its_accents_are_written(tmp_path: Path) -> None:
+    one, two = "M\u00fcller", "Mu\u0308ller"
+    for there, asked in ((one, two), (two, one)):
+        path = tmp_path / "a.csv"
+        path.write_text(f"{there},1,0.1,0.1,0.3,0.9,12,3\nother,2,0.1,0.1,0.3,0.9,12,3\n", encoding="utf-8")
+        assert person_boxes(path, video=asked).seconds == (1.0,)
+
+
 def test_csv(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(

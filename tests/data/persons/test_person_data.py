@@ -336,6 +336,18 @@ def test_other_files_may_leave_out_endings_and_folders(
     assert len(PersonDataset(given, SPEC, train=False)[0][1].boxes) == 1
 
 
+@pytest.mark.parametrize(("name", "other"), [("u\u0308", "\u00fc.mp4"), ("\u00fc.mp4", "u\u0308")])
+def test_other_files_may_write_accents_otherwise(name: str, other: str, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{name.removesuffix('.mp4')}.mp4").symlink_to(videos / "a.mp4")
+    (tmp_path / "found.csv").write_text(f"{other},0.5,0.2,0.2,0.6,0.8,,0.9\n", encoding="utf-8")
+    (tmp_path / "excluded.csv").write_text(f"{other},0.9\n", encoding="utf-8")
+    text = f"video,second,x1,y1,x2,y2,action\n{name},0.5,1,1,9,9,walk\n{name},0.9,1,1,9,9,walk\n"
+    files = {"proposals": [tmp_path / "found.csv"], "excluded": tmp_path / "excluded.csv"}
+    given = table(tmp_path, videos, text, root=tmp_path, **files)
+    assert [(frame.video, frame.time) for frame in given.key_frames] == [(name, 0.5)]
+    assert len(PersonDataset(given, SPEC, train=False)[0][1].boxes) == 1
+
+
 def test_a_whole_name_is_meant_before_a_last_part_of_one(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "excluded.csv").write_text("a,0.5\n")
     head, there = "video,second,x1,y1,x2,y2,action\n", f"../{videos.name}/a.mp4"

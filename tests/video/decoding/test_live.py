@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -9,7 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from support.cameras import MjpegServer, PacedPipe, RtspServer, rtsp_python
@@ -236,6 +239,55 @@ def test_windows_knows_cameras_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         LiveVideo(0)
     opening = LiveVideo("video=USB Camera")._opening
     assert (opening.format, opening.target, opening.lasting) == ("dshow", "video=USB Camera", True)
+
+
+class Impatient:
+    """What PyAV opens, as a Mac's camera is: with nothing new at every third look, after a while at all."""
+
+    duration = None
+
+    def __init__(self, container: Any, last: int) -> None:
+        self._container, self._last, self._looks = container, last, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> Impatient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def demux(self, track: Any) -> Iterator[Any]:
+        packets = self._container.demux(track)
+        while True:
+            self._looks += 1
+            if self._looks % 3 == 0 or self._looks > self._last:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            yield next(packets)
+
+
+def test_a_mac_s_camera_is_asked_until_there_is_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    film, opened, asked = write_video(tmp_path / "film.mkv", moving_pattern(20)), av.open, []
+
+    def camera(target: str, *_: object, options: dict[str, str], **how: Any) -> Impatient:
+        asked.append((target, how["format"], options["framerate"]))
+        return Impatient(opened(film), 12)
+
+    monkeypatch.setattr(live.sys, "platform", "darwin")
+    monkeypatch.setattr(av, "open", camera)
+    with LiveVideo(0, timeout_seconds=0.3, retry_seconds=(0.05, 0.2)) as video:
+        frames = iter(video)
+        check_clock(some(frames, 8), [])
+        assert len(asked) == 1 and not caplog.text
+        assert next(frames).gap
+    assert asked == [("0", "avfoundation", "30")] * 2
+    assert "'camera 0' is lost: nothing new came" in caplog.text
+    with LiveVideo(0, options={"framerate": "25"}) as video:
+        next(iter(video))
+    assert asked[-1][-1] == "25"
 
 
 def test_stamps_count_where_they_are_sound() -> None:

@@ -105,8 +105,12 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
 
     variable = "TORCHINDUCTOR_CACHE_DIR"
     with _SETTINGS:
-        before = os.environ.get(variable, default_cache_dir())  # Inductor itself sets its default
-        if before == default_cache_dir() or not artifacts.is_ours(Path(before)):
+        try:
+            default = default_cache_dir()
+        except (KeyError, OSError):  # older releases ask for the user's name, and not every user has one
+            default = ""
+        before = os.environ.get(variable, default)  # Inductor itself sets its default
+        if before == default or not artifacts.is_ours(Path(before)):
             folder = artifacts.engine_folder()
             if folder is None:
                 raise ExportError(
@@ -123,7 +127,10 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
                 f"torch.compile can't build this model ({reason}): take engine='openvino' or 'eager'."
             ) from error
         finally:
-            os.environ[variable] = before
+            if before:
+                os.environ[variable] = before
+            else:
+                os.environ.pop(variable, None)
 
 
 COMPILE = Engine(
