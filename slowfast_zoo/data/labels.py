@@ -17,7 +17,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,20 +81,24 @@ class _Entry(NamedTuple):
     name: str
 
 
-def read_labels(source: Sequence[str] | str | Path) -> LabelMap:
-    """Class names: as given, or from a file in one of the forms above.
+def read_labels(source: Sequence[str] | Mapping[Any, Any] | str | Path) -> LabelMap:
+    """Class names: as given, a dict as a JSON object, or from a file in one of the forms above.
 
     Raises:
-        DataError: the file can't be read or is empty, a line isn't understood, a name occurs twice, or
-            numbers have gaps.
+        DataError: the file can't be read or is empty, a line isn't understood, a name occurs twice, numbers
+            have gaps, or a set, which has no order.
     """
+    title = "The label map"
     if isinstance(source, (str, Path)):
         path = Path(source)
         entries = _entries(path, text_of(path, "label map"))
         title = f"The label map '{path}'"
+    elif isinstance(source, Mapping):
+        entries = [*_from_mapping(source)]
+    elif isinstance(source, Set):
+        raise DataError("The label map is a set, which has no order; give a list of class names, in order.")
     else:
         entries = [_Entry(f"class {index}", None, name) for index, name in enumerate(source)]
-        title = "The label map"
     if not entries:
         raise DataError(f"{title} is empty; accepted: one class name a line, each once.")
     if len(entries) > MOST_CLASSES:

@@ -37,7 +37,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack, get_args
@@ -100,7 +100,7 @@ class ReadOptions(TypedDict, total=False):
 
     form: Form | None
     root: str | Path | None
-    labels: Sequence[str] | str | Path | None
+    labels: Sequence[str] | Mapping[str, int] | Mapping[int, str] | str | Path | None
     separator: str | None
     multi_label: bool | None
     frame_pattern: str | None
@@ -127,7 +127,7 @@ def read_annotations(
     *,
     form: Form | None = None,
     root: str | Path | None = None,
-    labels: Sequence[str] | str | Path | None = None,
+    labels: Sequence[str] | Mapping[str, int] | Mapping[int, str] | str | Path | None = None,
     separator: str | None = None,
     multi_label: bool | None = None,
     frame_pattern: str | None = None,
@@ -140,8 +140,9 @@ def read_annotations(
         source: a folder, or a list in one of the forms above.
         form: of the list; None: what it looks like.
         root: where relative paths begin; None: the list's own folder.
-        labels: class names in the order of their numbers, or a label map (see ``slowfast_zoo.data.labels``).
-            None: the sorted names of folders or labels; numbers stay numbers without names.
+        labels: class names in the order of their numbers, a dict of names and numbers, or a label map (see
+            ``slowfast_zoo.data.labels``). None: the sorted names of folders or labels; numbers stay numbers
+            without names.
         separator: between the fields of a line; None: white space, commas or semicolons, or what a
             table's header shows.
         multi_label: whether a clip may have several classes; None: whether some clip has.

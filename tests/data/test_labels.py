@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,18 @@ def test_odd_label_maps_are_refused_by_line(tmp_path: Path, case: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read_labels(tmp_path / "map")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [({"jump": 1, "run": 0}, 0), ({1: "run", 2: "jump"}, 1), ({"0": "run", "1": "jump"}, 0)],
+)
+def test_a_dict_of_names_is_read_by_its_numbers(names: dict[Any, Any], first: int) -> None:
+    assert read_labels(names) == (("run", "jump"), first)
+    with pytest.raises(DataError, match="2 is missing"):
+        read_labels({0: "a", 1: "b", 3: "c"})
+    with pytest.raises(DataError, match="a set, which has no order; give a list"):
+        read_labels({"jump", "run"})  # type: ignore[arg-type]
 
 
 def test_names_with_marks_in_them_stay(tmp_path: Path) -> None:
