@@ -37,7 +37,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack, get_args
@@ -100,7 +100,7 @@ class ReadOptions(TypedDict, total=False):
 
     form: Form | None
     root: str | Path | None
-    labels: Sequence[str] | Mapping[str, int] | Mapping[int, str] | str | Path | None
+    labels: Sequence[str] | str | Path | None
     separator: str | None
     multi_label: bool | None
     frame_pattern: str | None
@@ -127,7 +127,7 @@ def read_annotations(
     *,
     form: Form | None = None,
     root: str | Path | None = None,
-    labels: Sequence[str] | Mapping[str, int] | Mapping[int, str] | str | Path | None = None,
+    labels: Sequence[str] | str | Path | None = None,
     separator: str | None = None,
     multi_label: bool | None = None,
     frame_pattern: str | None = None,
