@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -129,6 +130,8 @@ class Listing(NamedTuple):
     """Whether its form says that a clip may have several classes."""
     named: bool = False
     """Whether labels are names even where they consist of digits."""
+    joined: frozenset[str] = frozenset()
+    """Labels of a table with a mark in them, between which may be several."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -315,6 +318,8 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
     numeric = not listing.named and all(text.isascii() and text.isdigit() for text in first_at)
     if not numeric:
         check_names(first_at, spellings=labels is None)
+        if labels is None:
+            _refuse_several(listing.joined, first_at)
     first: int | None = None
     if labels is None and not numeric:
         # Folders called 1, 2 and 5 are three classes, in that order.
@@ -387,6 +392,18 @@ def check_names(first_at: Mapping[str, str], *, spellings: bool = True) -> None:
                 f"{where}: '{name:.80}' and '{other:.80}' ({first_at[other]}) look like one class in two"
                 " spellings; write them alike, or name both in a label map (labels, --labels)."
             )
+
+
+def _refuse_several(joined: Set[str], first_at: Mapping[str, str]) -> None:
+    """Refuses a label with marks in it that has another label between them."""
+    for name in sorted(joined):
+        for part in re.split("[,;|]", name):
+            if (other := part.strip()) in first_at:
+                raise DataError(
+                    f"{first_at[name]}: '{name:.80}' could be one class or several, as '{other:.80}'"
+                    f" ({first_at[other]}) is one; write several as 'jump;run' in a column 'labels', or name"
+                    " all classes in a label map (labels, --labels)."
+                )
 
 
 def _is_number(text: str) -> bool:

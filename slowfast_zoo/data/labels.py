@@ -17,7 +17,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +39,9 @@ NUMBER_COLUMNS = {
     "category_id",
 }
 
+_HEADINGS = NAME_COLUMNS | {"labels", "names", "classes", "label_names", "class_names", "categories"}
+_HEADINGS |= {"actions", "activity", "activities"}
+
 _LONGEST = 300
 _MARKS = r"->|=>|[:,;=|]"
 _LEADING = re.compile(
@@ -49,8 +52,14 @@ _SPACED = re.compile(r"(?P<name>.*?\S)\s+(?:-\s+)?(?P<number>[0-9]{1,9})")
 _COUNTED = re.compile(r".*[,;|\t]\s*[0-9]+")
 """A name with a number after it."""
 _KEY = re.compile(r"(nc|names|path|train|val|id|name)\s*:")
-_NO_NAME = re.compile(_KEY.pattern + r"|#|//|<|- |\(\s*[0-9'\"]|.*\[\s*['\"]|.*\t")
+_NO_NAME = re.compile(
+    _KEY.pattern
+    + r"|#|//|<|\||[-*+\u2022] |sep=.$|[-=|:+ ]{3,}$|\(\s*[0-9'\"]|.*\[\s*['\"]|.*[\[({]$|[\])}][,;]?$|.*\t"
+)
 """Comments, markup, YAML, and lists or tuples of a program."""
+_WITH_COUNT = re.compile(r"[0-9]{1,9} +(?P<name>[^\s,:;=|-][^\t]*?) +[0-9]{1,9}")
+_OTHER_NUMBER = re.compile(rf"[-+]?[0-9]{{1,9}}(?:\.0*)?(?:\s*(?:{_MARKS})|\s)\s*(?P<name>\S.*)")
+"""A name after a number below 0, or one with a point, which no class has."""
 _ACCEPTED = "one name a line, or 'number,name', or 'name,number', and nothing else; or a JSON list of names"
 _PBTXT = re.compile(
     r"""(?:(?P<comment>\#[^\n]*)|(?P<open>item|label)\s*:?\s*\{|(?P<close>\})|(?P<key>\w+)\s*:\s*"""
@@ -95,20 +104,24 @@ class _Entry(NamedTuple):
     name: str
 
 
-def read_labels(source: Sequence[str] | str | Path) -> LabelMap:
-    """Class names: as given, or from a file in one of the forms above.
+def read_labels(source: Sequence[str] | Mapping[Any, Any] | str | Path) -> LabelMap:
+    """Class names: as given, a dict as a JSON object, or from a file in one of the forms above.
 
     Raises:
-        DataError: the file can't be read or is empty, a line isn't understood, a name occurs twice, or
-            numbers have gaps.
+        DataError: the file can't be read or is empty, a line isn't understood, a name occurs twice, numbers
+            have gaps, or a set, which has no order.
     """
+    title = "The label map"
     if isinstance(source, (str, Path)):
         path = Path(source)
         entries = _entries(path, text_of(path, "label map"))
         title = f"The label map '{path}'"
+    elif isinstance(source, Mapping):
+        entries = [*_from_mapping(source)]
+    elif isinstance(source, Set):
+        raise DataError("The label map is a set, which has no order; give a list of class names, in order.")
     else:
         entries = [_Entry(f"class {index}", None, name) for index, name in enumerate(source)]
-        title = "The label map"
     if not entries:
         raise DataError(f"{title} is empty; accepted: one class name a line, each once.")
     if len(entries) > MOST_CLASSES:
@@ -281,10 +294,16 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
     header = [field.strip().lower().replace(" ", "_") for field in _fields(lines[0][1], mark)]
     if len(header) > 1 and set(header) & NUMBER_COLUMNS and set(header) & NAME_COLUMNS:
         return list(_from_table(path, header, mark, lines[1:]))
-    if set(header) <= NAME_COLUMNS | NUMBER_COLUMNS:
+    if set(header) <= NAME_COLUMNS | NUMBER_COLUMNS or _is_headed(header, mark, lines):
         raise DataError(
-            f"{path}:{lines[0][0]}: '{lines[0][1]}' is a header without classes' numbers; leave it out, or"
-            " write 'id,name'."
+            f"{path}:{lines[0][0]}: '{lines[0][1]:.80}' is a header without classes' numbers (id); leave it"
+            " out, write 'id,name', or give a JSON list of names."
+        )
+    ends = {text[-1] for _, text in lines[:-1] or lines}
+    if len(ends) == 1 and ends <= {",", ";"}:
+        raise DataError(
+            f"{path}:{lines[0][0]}: '{lines[0][1]:.80}' ends in '{ends.pop()}', as all do; accepted:"
+            f" {_ACCEPTED}."
         )
     for pattern in (_LEADING, _TRAILING):
         found = [pattern.fullmatch(_unquoted(line)) for _, line in lines]
@@ -297,15 +316,36 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
     numbers = [int(match["number"]) for match in spaced if match]
     runs = [list(range(first, first + len(lines))) for first in (0, 1)]
     # "drinking 1" is numbered where that leaves names that differ; "class 0", "class 1" are names.
-    if len({match["name"] for match in spaced if match}) == len(lines) > 1 and numbers in runs:
+    if _names_differ(spaced) and numbers in runs:
         return _numbered(path, lines, spaced)
     return list(_plain(path, lines))
+
+
+def _is_headed(header: list[str], mark: str, lines: list[tuple[int, str]]) -> bool:
+    """Whether the first line names the column of names, alone or of a table's several ones."""
+    if len(lines) == 1 or not {*header} & _HEADINGS or any(map(_is_number, header)):
+        return False
+    return len(header) == 1 or {len(_fields(text, mark)) for _, text in lines} == {len(header)}
+
+
+def _with_more(lines: list[tuple[int, str]]) -> bool:
+    """Whether all lines have a third column beside number and name, or a count after the name."""
+    mark = mark_of(lines[0][1])
+    rows = [_fields(text, mark) for _, text in lines]
+    if len(rows) > 1 and len(rows[0]) > 2 and {len(row) for row in rows} == {len(rows[0])}:
+        return all(_is_number(row[0].strip()) or _is_number(row[-1].strip()) for row in rows)
+    return _names_differ([_WITH_COUNT.fullmatch(text) for _, text in lines])
+
+
+def _names_differ(found: list[re.Match[str] | None]) -> bool:
+    """Whether all of several lines have a name beside their number, each another one."""
+    return len({match["name"] for match in found if match}) == len(found) > 1
 
 
 def _numbered(path: Path, lines: list[tuple[int, str]], found: list[re.Match[str] | None]) -> list[_Entry]:
     pairs = zip(lines, found, strict=True)
     entries = [_Entry(f"{path}:{line}", int(m["number"]), m["name"].strip()) for (line, _), m in pairs if m]
-    counted = all(_COUNTED.fullmatch(entry.name) for entry in entries)
+    counted = all(_COUNTED.fullmatch(entry.name) for entry in entries) or _with_more(lines)
     for (_, text), (where, _, name) in zip(lines, entries, strict=True):
         if counted or _KEY.match(name):
             raise DataError(f"{where}: '{text:.80}' is no number and name; accepted: {_ACCEPTED}.")
@@ -313,13 +353,14 @@ def _numbered(path: Path, lines: list[tuple[int, str]], found: list[re.Match[str
 
 
 def _plain(path: Path, lines: list[tuple[int, str]]) -> Iterator[_Entry]:
+    other = _names_differ([_OTHER_NUMBER.fullmatch(name) for _, name in lines])
     for place, (line, name) in enumerate(lines, 1):
         where = f"{path}:{line}"
         if line != place:
             raise DataError(
                 f"{path}:{place}: the label map has an empty line; accepted: one class name a line."
             )
-        if _NO_NAME.match(name) or (len(lines) == 1 and re.search("[,;]", name)):
+        if other or _NO_NAME.match(name) or (len(lines) == 1 and re.search("[,;]", name)):
             raise DataError(f"{where}: '{name:.80}' is no class name; accepted: {_ACCEPTED}.")
         yield _Entry(where, None, _bare(name))
 

@@ -140,8 +140,9 @@ def read_annotations(
         source: a folder, or a list in one of the forms above.
         form: of the list; None: what it looks like.
         root: where relative paths begin; None: the list's own folder.
-        labels: class names in the order of their numbers, or a label map (see ``slowfast_zoo.data.labels``).
-            None: the sorted names of folders or labels; numbers stay numbers without names.
+        labels: class names in the order of their numbers, a dict of names and numbers, or a label map (see
+            ``slowfast_zoo.data.labels``). None: the sorted names of folders or labels; numbers stay numbers
+            without names.
         separator: between the fields of a line; None: white space, commas or semicolons, or what a
             table's header shows.
         multi_label: whether a clip may have several classes; None: whether some clip has.
@@ -552,14 +553,33 @@ def _sample(line: _Line, form: Form, multi_label: bool) -> Sample:
     else:
         counts = numbers[:head] if multi_label else numbers[-1 - head : -1]
         labels = numbers[head:] if multi_label else numbers[-1:]
+    path = line.path(len(numbers) - len(labels) - len(counts))
     if not labels or len(counts) < head:
         raise DataError(f"{line.where}: '{line.text:.80}' isn't '{shape}'.")
+    twice = form == "videos" and not multi_label and len({*labels}) < len(labels)
+    if twice or _holds_seconds(path):
+        raise DataError(
+            f"{line.where}: '{line.text:.80}' could be start, end and label; write a table with the header"
+            " path,start,end,label, or say that these are several labels (multi_label, --multi-label)."
+        )
     if any(len(count) > 9 for count in counts) or (form.startswith("rawframes") and not int(counts[-1])):
         raise DataError(f"{line.where}: '{line.text:.80}' has 0 frames, or a number with over 9 digits.")
     return Sample(
         where=line.where,
-        path=Path(line.path(len(numbers) - len(labels) - len(counts))),
+        path=Path(path),
         written=tuple(labels),
         first_frame=int(counts[0]) if form == "rawframes-offset" else 0,
         num_frames=int(counts[-1]) if form.startswith("rawframes") else None,
     )
+
+
+def _holds_seconds(path: str) -> bool:
+    """Whether numbers are after the name of a video, one of them with a point."""
+    words = re.split(r"[\s,;]+", path)
+    last = next((place for place in range(len(words), 0, -1) if not _is_decimal(words[place - 1])), 0)
+    is_video = last > 0 and Path(words[last - 1]).suffix.lower() in CLIP_SUFFIXES
+    return is_video and any("." in word for word in words[last:])
+
+
+def _is_decimal(word: str) -> bool:
+    return re.fullmatch(r"[0-9]+(\.[0-9]*)?", word) is not None

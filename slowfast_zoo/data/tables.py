@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.folders import SPLITS
-from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json
+from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json, spelling
 from slowfast_zoo.data.splits import PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import write_bytes
+from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
 
 # What a column is called here, and what else. The first name decides; of the others a table may have one.
 _PATHS: tuple[str, ...] = ("path", "video", "video_path", "filename", "file", "file_name", "filepath")
@@ -45,14 +46,23 @@ _FIELDS = {
 _READ = {*_PATHS, *_IDS, *_LABELS, *_NUMBERS, *(name for choices in _FIELDS.values() for name in choices)}
 _BOUND = re.compile(
     r"((t|ts|time|frame|clip|segment|seg|action|event)_?){0,3}"
-    r"(?P<word>start|begin|end|stop|from|to|in|out|first|last|duration|offset)"
+    r"(?P<word>start|begin|end|stop|from|to|in|out|first|last|duration|length|len|offset)"
     r"(_?(frames?|f|times?|timestamp|secs?|seconds?|s|ms|msec|us|idx|index|pos|num|number|no|nr)){0,3}"
 )
 """What a column of one of a part's bounds is called, in whatever unit; "from_camera" is none."""
 _PAIRED = {"in": "out", "out": "in", "first": "last", "last": "first"}
 """Words that mean a bound only beside a column of the other."""
+_OPPOSITES = {
+    "start": {"end", "stop"},
+    "begin": {"end", "stop"},
+    "beginning": {"ending"},
+    "initial": {"final"},
+}
+_OPPOSITES |= {"min": {"max"}, "tmin": {"tmax"}, "t0": {"t1"}, "f0": {"f1"}}
+"""Words that mean bounds in two columns whose names are alike otherwise, where their values are moments."""
 _SPAN = re.compile(
-    r"((time|frame|clip|action|event)_)?(segment|timestamp|interval)s?(_?(frames?|secs?|seconds?|s|ms))?"
+    r"((time|frame|clip|action|event|video|annotation|label|gt|temporal)_)?"
+    r"(segment|timestamp|interval|range|period|bound|time)s?(_?(frames?|secs?|seconds?|s|ms))?"
 )
 """What a column that holds both bounds is called, where its values are of several numbers."""
 _TIME = r"[0-9]+(?::[0-9]{1,2}){0,2}(?:\.[0-9]*)?"
@@ -61,9 +71,13 @@ _SEVERAL = re.compile(
     rf"(?:(?:[\])\[(,; ]+{_TIME}s?)+|(?: ?(?:-+>?|[\u2013\u2014]) ?| ?\.\. ?| to ){_TIME}s?)[\]) ]*"
 )
 """Numbers or times as bounds are written: "1.0-2.0", "[1, 2]", "0:01-0:05"; "1,5" and "1 234" may be one."""
+_MOMENT = re.compile(rf"(?!0*[1-9][0-9]{{6}}){_TIME}s?")
+"""One of them; larger ones are dates."""
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _OTHER_NUMBER = r"-[0-9]+(\.0*)?|[0-9]+\.[0-9]*"
 """What can't be the number of a class."""
+_LIST = re.compile(r"\[\s*(['\"].*|[0-9]+(\s*,.*)?)\]", re.DOTALL)
+"""A list of labels of a program, where one label is expected; "[none]" is a name."""
 _PLAIN = Sample(path=Path())
 EXAMPLE = "'path,label' and below it 'clips/a.mp4,jump'"
 _OBJECT = '{"path": "clips/a.mp4", "label": "jump"}'
@@ -86,7 +100,7 @@ class _Columns(NamedTuple):
     bound: str | None
     """A column that seems to bound the clips, which nothing here reads; None: none does."""
     spans: tuple[str, ...]
-    """Columns that do so where they hold several numbers."""
+    """Columns that do so where their values tell."""
 
 
 def is_table(line: str, separator: str | None) -> bool:
@@ -119,11 +133,12 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
     else:
         records = _csv_records(path, text, separator)
     samples, multi_label, named, ids = [], False, False, False
+    joined: set[str] = set()
     for where, record in records:
         columns = _columns(tuple(record))
         if isinstance(columns, str):
             raise DataError(f"{where}: {columns}")
-        spans = (name for name in columns.spans if _is_span(record[name]))
+        spans = (name for name in columns.spans if _tells(name, record[name]))
         if (bound := columns.bound or next(spans, None)) is not None:
             raise DataError(
                 f"{where}: the column '{bound:.40}' isn't known, and clips may be longer than meant"
@@ -134,7 +149,31 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         named |= columns.named
         ids |= columns.is_id
         samples.append(_parse(where, record, columns))
-    return Listing(samples, multi_label, named), ids
+        if isinstance(text := record[columns.label], str) and not text.startswith("["):
+            marks = "," if columns.multi_label else "[;|]"
+            joined.update(name for name in samples[-1].written if re.search(marks, name))
+    _refuse_other_names(samples)
+    return Listing(samples, multi_label, named, frozenset(joined)), ids
+
+
+def _refuse_other_names(samples: Sequence[Sample]) -> None:
+    """Refuses class numbers beside a column of names that has several for one of them.
+
+    In HACS' own table "label" says whether "classname" is seen.
+    """
+    columns = {name for sample in samples for name, _ in sample.columns if _normal(name) in _NAMED}
+    if not columns or not all(text.isdigit() for sample in samples for text in sample.written):
+        return
+    first: dict[tuple[str, tuple[str, ...]], str] = {}
+    for sample in samples:
+        for name, text in sample.columns:
+            if name in columns and text:
+                other = first.setdefault((name, sample.written), text)
+                if spelling(other) != spelling(text):
+                    raise DataError(
+                        f"{sample.where}: label {sample.written[0]:.20} is {text!r:.40} in the column"
+                        f" {name!r:.40}, and {other!r:.40} above; leave out the column that isn't the class."
+                    )
 
 
 def write_table(path: Path, annotations: Annotations) -> None:
@@ -181,7 +220,9 @@ def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> lis
     read |= {"path", *(_LABELS if label.startswith("label_name") else [label])}
     others = {name.strip().lower(): name for name in names if _normal(name) not in read}.values()
     bounds, spans = _unread_bounds(others, used)
-    told = {name for sample in samples for name, text in sample.columns if name in spans and _is_span(text)}
+    told = {
+        name for sample in samples for name, text in sample.columns if name in spans and _tells(name, text)
+    }
     return [name for name in others if name not in bounds and name not in told]
 
 
@@ -247,7 +288,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _joined(labels: Sequence[str]) -> str:
     plain = ";".join(labels)
-    if plain.startswith("[") or tuple(labels) != _separate(plain):
+    if plain.startswith("[") or "," in plain or tuple(labels) != _separate(plain):
         return json.dumps(labels, ensure_ascii=False)
     return plain
 
@@ -268,8 +309,9 @@ def _normal(name: str) -> str:
 
 def _split(line: str, separator: str | None) -> list[str]:
     """The fields of a header."""
+    mark = separator or _delimiter(line)
     try:
-        return next(csv.reader([line], delimiter=separator or _delimiter(line)), [])
+        return next(csv.reader([line], delimiter=mark, skipinitialspace=not mark.isspace()), [])
     except (csv.Error, TypeError, ValueError):
         return []
 
@@ -326,15 +368,41 @@ def _unread_bounds(others: Iterable[str], fields: Collection[str]) -> tuple[list
     # Without a start, a duration is that of the file.
     lengths = {"duration"} if "start_seconds" not in fields else set()
     bounds = [name for name in plain if plain[name] not in lengths and _is_bound(plain[name], known)]
-    return bounds, [name for name in plain if _SPAN.fullmatch(plain[name])]
+    pairs = {name for first in known for name in _pair(first, known)}
+    return bounds, [name for name in plain if plain[name] in pairs or _SPAN.fullmatch(plain[name])]
 
 
 def _is_bound(name: str, known: Collection[str]) -> bool:
     """Whether a column with this plain name bounds the clips, beside those."""
     if (found := _BOUND.fullmatch(name)) is None:
         return False
+    if found["word"] in ("length", "len"):
+        return "start_seconds" in known
     other = _PAIRED.get(found["word"])
     return other is None or name[: found.start("word")] + other + name[found.end("word") :] in known
+
+
+def _pair(name: str, known: Collection[str]) -> list[str]:
+    """This name and its opposite, where that is known; "x_min" and "x_max" are no bounds in time."""
+    words = name.split("_")
+    if (
+        "x" in words
+        or "y" in words
+        or ("min" in words and {*words}.isdisjoint(("t", "time", "frame", "sec")))
+    ):
+        return []
+    for place, word in enumerate(words):
+        for other in _OPPOSITES.get(word, ()):
+            if (end := "_".join([*words[:place], other, *words[place + 1 :]])) in known:
+                return [name, end]
+    return []
+
+
+def _tells(name: str, value: object) -> bool:
+    """Whether a value reads as bounds, in a column of ``_SPAN``; or as one of them."""
+    if _SPAN.fullmatch(_normal(name)):
+        return _is_span(value)
+    return _MOMENT.fullmatch(str(value).strip()) is not None
 
 
 def _is_span(value: object) -> bool:
@@ -352,7 +420,9 @@ def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple
     if separator is not None and len(separator) > 1:
         raise DataError(f"The separator {separator!r:.40} of the table '{path}' isn't one character.")
     header = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator or _delimiter(header))
+    mark = separator or _delimiter(header)
+    # Quotes may follow a comma and a blank.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=not mark.isspace())
     names: list[str] = []
     try:
         for values in reader:
@@ -398,6 +468,11 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
     path = record[columns.path]
     if not isinstance(path, str) or not path:
         raise DataError(f"{where}: a clip without a path.")
+    if "frame_id" in record and Path(path).suffix.lower() in PICTURE_SUFFIXES:
+        raise DataError(
+            f"{where}: a row per frame, as in PySlowFast's lists of Charades; accepted: a row per clip, whose"
+            " path is a video or a folder of frames."
+        )
     labels = _labels(where, record[columns.label], columns.multi_label, columns.named)
     values = {field: record.get(column) for field, column in columns.fields.items()}
     numbers = ("start_seconds", "end_seconds", "fps", "first_frame", "num_frames")
@@ -424,8 +499,8 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
 
 def _labels(where: str, value: Any, multi_label: bool, named: bool) -> tuple[str, ...]:
     """Labels as they are written: one, or where there may be more a list, or text with marks between them."""
-    if isinstance(value, str) and multi_label:
-        value = parse_json(where, value) if value.startswith("[") else _separate(value)
+    if isinstance(value, str) and (multi_label or _LIST.fullmatch(value)):
+        value = _several(where, value, multi_label)
     elif not isinstance(value, list):
         value = [value]
     labels = []
@@ -442,6 +517,19 @@ def _labels(where: str, value: Any, multi_label: bool, named: bool) -> tuple[str
             raise DataError(f"{where}: label {text:.20} is {fault}.")
         labels.append(text)
     return tuple(labels)
+
+
+def _several(where: str, text: str, multi_label: bool) -> Sequence[Any]:
+    """Labels as JSON or between marks."""
+    if not text.startswith("["):
+        return _separate(text)
+    accepted = """accepted: a column 'labels' with JSON, such as ["jump", "run"], or with 'jump;run'."""
+    if not multi_label:
+        raise DataError(f"{where}: label {text!r:.40} is a list; {accepted}")
+    try:
+        return parse_json(where, text)  # type: ignore[no-any-return]
+    except DataError as error:
+        raise DataError(f"{where}: labels {text!r:.40} are no JSON; {accepted}") from error
 
 
 def _separate(text: str) -> tuple[str, ...]:

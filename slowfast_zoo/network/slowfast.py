@@ -15,6 +15,7 @@ Source: Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982, table 1 and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Self
 
@@ -465,9 +466,11 @@ def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     if unordered or not names or not all(isinstance(name, str) for name in names):
         hint = ""
         if isinstance(labels, Mapping):
-            hint = " sorted(names, key=names.get) orders a dict of names and numbers."
-            if all(isinstance(name, str) for name in labels.values()):
-                hint = " [names[i] for i in sorted(names, key=int)] orders a dict of numbers and names."
+            by_number = all(isinstance(name, str) for name in labels.values())
+            in_order = (
+                "[names[i] for i in sorted(names, key=int)]" if by_number else "sorted(names, key=names.get)"
+            )
+            hint = f" {in_order} orders a dict of names and numbers."
         raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.{hint}")
     return tuple(map(str, names))
 
@@ -476,7 +479,8 @@ def check_labels(labels: Iterable[str] | None, num_classes: int) -> tuple[str, .
     """``as_labels``, one per class.
 
     Raises:
-        InputError: as ``as_labels``; or their number isn't ``num_classes``, or two are equal.
+        InputError: as ``as_labels``; or their number isn't ``num_classes``, two are equal, or one isn't
+            Unicode text.
     """
     names = as_labels(labels)
     if names is None:
@@ -486,4 +490,6 @@ def check_labels(labels: Iterable[str] | None, num_classes: int) -> tuple[str, .
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise InputError(f"labels names '{twice:.80}' twice; give each class a name of its own.")
+    if (half := next((name for name in names if re.search("[\ud800-\udfff]", name)), None)) is not None:
+        raise InputError(f"labels has half a character in {half!r:.80}, which no file holds; give it whole.")
     return names

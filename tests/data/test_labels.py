@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,25 @@ WRONG_MAPS = {
     "from 5": ("5 a\n6 b\n", "5 is the least"),
     "a line without number": ("1 a\n2 b\nc\n", r"map:3: 'c' has no number"),
     "a header alone": ("label\na\nb\n", r"map:1: 'label' is a header"),
+    "a header of several": ("Names\na\nhit, twice\n", r"map:1: 'Names' is a header .* JSON list of names"),
+    "a header of codes": ("code,name\nA,jump\nB,run\n", r"map:1: 'code,name' is a header"),
+    "Excel": ("sep=,\nid,name\n0,jump\n1,run\n", r"map:1: 'sep=,' is no class name"),
     "comment": ("# classes\na\n", r"map:1: '# classes' is no class name"),
     "YAML": ("- a\n- b\n", r"map:1: '- a' is no class name"),
     "YOLO": ("nc: 2\nnames: ['jump','run']\n", r"map:1: 'nc: 2' is no class name; accepted: one name a line"),
     "YOLO's names": ("names: ['jump','run']\n", r"map:1: .* is no class name"),
     "counts": ("0,jump,1200\n1,run,800\n", r"map:1: '0,jump,1200' is no number and name; accepted"),
+    "counts after blanks": ("0 jump 120\n1 run 130\n", r"map:1: '0 jump 120' is no number and name"),
+    "groups": ("0,jump,sports\n1,run,sports\n", r"map:1: '0,jump,sports' is no number and name"),
+    "groups in front": ("sports,jump,0\nsports,run,1\n", r"map:1: .* is no number and name"),
+    "below 0": ("-1 none\n0 jump\n", r"map:1: '-1 none' is no class name"),
+    "floats": ("0.0 jump\n1.0 run\n", r"map:1: '0.0 jump' is no class name"),
+    "commas at the end": ("jump,\nrun\n", r"map:1: 'jump,' ends in ',', as all do; accepted: one name"),
+    "semicolons at the end": ("jump;\nrun;\n", r"map:1: 'jump;' ends in ';'"),
+    "a program's list": ("'jump',\n'run',\n", r"map:1: .* ends in ','"),
+    "a program's dict": ('names = {\n"jump": 0,\n"run": 1\n}\n', r"map:1: 'names = {' is no class name"),
+    "Markdown's table": ("| id | name |\n|---|---|\n| 0 | jump |\n", r"map:1: .* is no class name"),
+    "Markdown's list": ("* jump\n* run\n", r"map:1: '\* jump' is no class name"),
     "tuples": ("(0, 'jump')\n(1, 'run')\n", r"map:1: .* is no class name"),
     "keys": ("id: 0, name: jump\nid: 1, name: run\n", r"map:1: .* is no class name"),
     "keys, names first": ("name: jump, id: 0\nname: run, id: 1\n", r"map:1: .* is no number and name"),
@@ -99,6 +114,18 @@ def test_odd_label_maps_are_refused_by_line(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [({"jump": 1, "run": 0}, 0), ({1: "run", 2: "jump"}, 1), ({"0": "run", "1": "jump"}, 0)],
+)
+def test_a_dict_of_names_is_read_by_its_numbers(names: dict[Any, Any], first: int) -> None:
+    assert read_labels(names) == (("run", "jump"), first)
+    with pytest.raises(DataError, match="2 is missing"):
+        read_labels({0: "a", 1: "b", 3: "c"})
+    with pytest.raises(DataError, match="a set, which has no order; give a list"):
+        read_labels({"jump", "run"})  # type: ignore[arg-type]
+
+
 def test_names_with_marks_in_them_stay(tmp_path: Path) -> None:
     names = ["men's 100m", "baseball swing: miss", "Pushing [something] onto [something]", "1.5 m jump"]
     names += ["salto - backwards", "close (e.g., a door, a box)", "A=B", "up|down", "(un)locking", "400m"]
@@ -109,12 +136,33 @@ def test_names_with_marks_in_them_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("1.5 m jump\n2.0 m jump\n", ("1.5 m jump", "2.0 m jump")),
+        ("+1 hop\n-1 hop\n", ("+1 hop", "-1 hop")),
+        ("0,name\n1,label\n", ("name", "label")),
+        ("0,run 100\n1,hurdles 110\n", ("run 100", "hurdles 110")),
+        ("0 step 1\n1 step 2\n", ("step 1", "step 2")),
+        ("0,sit\n1,hit, twice\n", ("sit", "hit, twice")),
+        ("0: open, wide\n1: close, tight\n", ("open, wide", "close, tight")),
+        ("close [the] door\nopen (e.g., a box)\n", ("close [the] door", "open (e.g., a box)")),
+        ("classes\n", ("classes",)),
+    ],
+)
+def test_names_that_only_look_like_tables_stay(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
+    (tmp_path / "map").write_text(text)
+    assert read_labels(tmp_path / "map").names == names
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["a", "b"],
         ["1 a", "2 b"],
         ["run 0", "jump 1"],
         ["label", "b"],
+        ["activity", "none"],
+        ["a,", "b,"],
         [" a", "b "],
         ["1", "5"],
         ["a,0", "b,1"],

@@ -82,6 +82,8 @@ HEADERS = {
     "label name\tvideo path\tlabel id": "{n}\t{p}\t{i}",
     "path label": "{p} {n}",
     '"path" "label" "note, more"': '"{p}" "{n}" "x, y"',
+    'path, "label", note': '{p}, "{n}", "x, y"',
+    "label; path": '"{n}"; "{p}"',
     'path label "start; s"': "{p} {n} 0",
 }
 
@@ -133,6 +135,7 @@ def test_seconds_have_many_names(clips: Path, header: str, row: str) -> None:
         ),
         *(("in,out", "in"), ("first (s),last (s)", "first (s)"), ("first_frame,last_frame", "last_frame")),
         *(("clip_out,clip_in", "clip_out"), ("Start (ms),fps", "start (ms)")),
+        *(("start,length", "length"), ("seg_len,begin", "seg_len")),
     ],
 )
 def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: str) -> None:
@@ -151,6 +154,7 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: st
     [
         *("duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"),
         *("segment_id,first_name", "indoor,out_of_focus"),
+        *("length,video_length", "video_start,label_end", "x_start,x_end", "min_age,max_age"),
         *("from_camera,stop_sign", "offset_y,start_pose", "endless,to_person", f"start{'times' * 99}!,x"),
     ],
 )
@@ -159,7 +163,30 @@ def test_columns_that_bound_nothing_stay(clips: Path, header: str) -> None:
     assert read(clips, f"path,label,{header}\njump/a.mp4,x,{row}").samples[0].columns
 
 
-SPANS = ("timestamp", "event_timestamps", "Segments", "interval_s")
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "video_start,video_end",
+            "gt_end,gt_start",
+            "Annotation Start,Annotation End",
+            "rep_begin,rep_stop",
+        ),
+        *("initial_frame,final_frame", "beginning,ending", "min_frame,max_frame", "tmin,tmax", "t0,t1"),
+    ],
+)
+def test_columns_of_two_moments_bound_clips(clips: Path, header: str) -> None:
+    table = f"path;label;{header.replace(',', ';')}\nrun/c.mp4;x;;\njump/a.mp4;x;"
+    first = header.partition(",")[0].lower()
+    for values in ("0;10", "0.5;1.25", "0:01;0:05"):
+        with pytest.raises(DataError, match=f":3: the column '{first}' isn't known.*another name"):
+            read(clips, table + values)
+    for values in ("intro;outro", "2024-05-01T12:00;2024-05-02", "1714564800;1714564900"):
+        assert len(read(clips, table + values).samples[1].columns) == 2
+
+
+SPANS = ("timestamp", "event_timestamps", "Segments", "interval_s", "range", "period", "time", "action_time")
+SPANS += ("temporal_bounds",)
 
 
 @pytest.mark.parametrize(
@@ -530,6 +557,36 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
     "NUL": (b"jump/a.mp4 0\0\n", "no text"),
     "other encoding": ("jump/ü.mp4 0\n".encode("latin-1"), "save it as UTF-8"),
     "long name": ("x" * 5000 + ".mp4 0\n", "None of the 1 clips"),
+    "Python's list": (
+        "path,label\njump/a.mp4,['x']\n",
+        r"""list.txt:2: label "\['x'\]" is a list; accepted: """,
+    ),
+    "JSON list of one": ('path;label\njump/a.mp4;"[""x""]"\n', r"list.txt:2: label .* is a list"),
+    "Python's lists": (
+        "path;labels\njump/a.mp4;['x', 'y']\n",
+        r"list.txt:2: labels .* no JSON; accepted: a column",
+    ),
+    "commas between labels": (
+        'path,labels\njump/a.mp4,"x,y"\nrun/c.mp4,y\n',
+        r"list.txt:2: 'x,y' could be one class or several, as 'y' \(.*list.txt:3\) is one; write several as",
+    ),
+    "semicolons in a label": ("path,label\njump/a.mp4,y\nrun/c.mp4,x;y\n", r"list.txt:3: 'x;y' could be one"),
+    "HACS": (
+        "classname,youtube_id,label\nJump,ABCDEFGHIJK,1\nRun,ABCDEFGHIJL,1\n",
+        r"list.txt:3: label 1 is 'Run' in the column 'classname', and 'Jump' above; leave out the column",
+    ),
+    "seconds without a header": (
+        "jump/a.mp4 0 2 0\nrun/c.mp4 1.5 2.5 1\n",
+        r"list.txt:1: .* could be start, end and label; write a table with the header path,start,end,label",
+    ),
+    "half seconds": (
+        "jump/a.mp4 0.5 1 0\nrun/c.mp4 1 2 3\n",
+        r"list.txt:1: .* could be start, end and label",
+    ),
+    "a row per frame": (
+        'original_vido_id video_id frame_id path labels\nX 0 0 jump/f/1.jpg "1,2"\n',
+        r"list.txt:2: a row per frame, .*accepted: a row per clip",
+    ),
     "quote": ('path,label\n"jump/a.mp4,x\n' + "y" * 200_000, r"list.txt:\d: "),
 }
 
@@ -540,6 +597,36 @@ def test_what_cant_be_read_is_refused_by_line(clips: Path, case: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read(clips, text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("table", "labels", "names"),
+    [
+        ("path;labels\njump/a.mp4;{}\nrun/c.mp4;{}\n", ('["x, y"]', "y"), ("x, y", "y")),
+        ("path;labels\njump/a.mp4;{}\nrun/c.mp4;{}\n", ("hit, twice", "sit"), ("hit, twice", "sit")),
+        ("path;label\njump/a.mp4;{}\nrun/c.mp4;{}\n", ("hit, twice", "hit"), ("hit", "hit, twice")),
+        ("path,label\njump/a.mp4,{}\nrun/c.mp4,{}\n", ("up|down", "left"), ("left", "up|down")),
+        ("path,label\njump/a.mp4,{}\nrun/c.mp4,{}\n", ("[none]", "[a] b"), ("[a] b", "[none]")),
+    ],
+)
+def test_labels_with_marks_that_are_one_stay(
+    clips: Path, table: str, labels: tuple[str, str], names: tuple[str, str]
+) -> None:
+    found = read(clips, table.format(*labels))
+    assert found.labels == names
+    write_split(clips / "out", {"train": found, "val": found})
+    assert read_splits(clips / "out")["val"].labels == names
+
+
+def test_what_may_be_several_labels_is_one_where_a_map_says_so(clips: Path) -> None:
+    rows = "path,label\njump/a.mp4,x;y\nrun/c.mp4,y\n"
+    assert read(clips, rows, labels=["x;y", "y"]).counts() == [1, 1]
+    assert read(clips, "jump/a.mp4 0 2 0\nrun/c.mp4 1\n", multi_label=True).samples[0].labels == (0, 2, 0)
+
+
+def test_numbers_beside_their_own_names_stay(clips: Path) -> None:
+    table = "path,label,class_name,class\njump/a.mp4,1,Jump,x\njump/b.mp4,1,jump,y\nrun/c.mp4,0,run,z\n"
+    assert [sample.labels for sample in read(clips, table).samples] == [(1,), (1,), (0,)]
 
 
 def test_long_lines_and_lists_take_linear_time(clips: Path) -> None:
