@@ -245,6 +245,54 @@ def test_resume_tries_failed_videos_again(saved: Path, videos: Path, tmp_path: P
     assert not any(row["error"] for row in read(out))
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
+def test_resume_keeps_what_somebody_added(saved: Path, videos: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / f"results.{form}"
+    (videos / "broken.mp4").unlink()
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    (row,) = read(out)
+    written(out, [{"seen by": "Ann", **row, "note": "blurred, 2 s"}])
+    for source, left in ((videos / "a.mkv", "Nothing to do"), (videos, "1 answered, 0 failed")):
+        assert left in run(source, "--model", saved, "--out", out, "--resume").stderr
+        first, *others = read(out)
+        assert first == row | {"seen by": "Ann", "note": "blurred, 2 s"}
+    assert not any(other.get(name) for other in others for name in ("seen by", "note"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mine.jsonl", '[{"note": "my only copy"}]'),
+        ("mine.jsonl", '[{"source": "a.mkv"}]'),
+        ("mine.jsonl", "my only copy"),
+        ("mine.jsonl", "null\n"),
+        ("mine.json", "null"),
+        ("mine.csv", "source,error,note\ra.mkv,,my only copy\r"),
+        ("mine.csv", "my only copy"),
+        ("mine.csv", "source,error,note\na.mkv,,my only copy,and more\n"),
+        ("mine.csv", "source,error,,\na.mkv,,my only copy,and more\n"),
+    ],
+)
+def test_resume_refuses_a_file_of_somebody(
+    saved: Path, videos: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    out = tmp_path / name
+    out.write_bytes(content.encode())
+    result = run(videos / "a.mkv", "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 1 and "holds no answers to go on with: it has" in result.output
+    assert out.read_bytes() == content.encode()
+
+
+def test_resume_says_which_column_is_gone(saved: Path, videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.csv"
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    written(out, [{name: cell for name, cell in row.items() if name != "padded"} for row in read(out)])
+    before = out.read_bytes()
+    result = run(videos, "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 1 and "go on with: it has no column 'padded'" in result.output
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
