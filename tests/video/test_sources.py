@@ -59,6 +59,9 @@ def refusal(source: Any) -> str:
         ("~nobody-of-this-name/clip.mp4", "doesn't exist"),
         ("new\nline\x1b[31m.mp4", r"new\nline\x1b[31m.mp4' doesn't exist"),
         ("file://elsewhere/clip.mp4", "another machine"),
+        ("file://me:SECRET@elsewhere/clip.mp4", "'file://elsewhere/clip.mp4' lies on another machine"),
+        ("http:/me:SECRET@host/x.mp4?sig=SECRET", "'http:/host/x.mp4' doesn't exist: an address is given"),
+        (Path("https://me:SECRET@host/x.mp4?sig=SECRET"), "given as text, not as a Path, with two slashes"),
         ("ftp://127.0.0.1/a.mp4", "no http or https URL"),
         ("rtsp://me:SECRET@127.0.0.1/live", "it is a stream without an end, not a file: watch takes it"),
         ("udp://127.0.0.1:5000", "watch takes it"),
@@ -78,7 +81,7 @@ def refusal(source: Any) -> str:
         ("http://\u2100.invalid/x.mp4", ""),
     ],
 )
-def test_names_that_lead_nowhere(source: str, reason: str) -> None:
+def test_names_that_lead_nowhere(source: str | Path, reason: str) -> None:
     assert reason in refusal(source)
 
 
@@ -125,6 +128,11 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
         ("http:///me:SECRET@host/b.mp4", "http:///host/b.mp4"),
         (" http://me:SECRET@host/b.mp4", " http://host/b.mp4"),
         ("me:SECRET@host/b.mp4?from=http://a", "host/b.mp4"),
+        (Path("https://me:SECRET@host:81/b.mp4?SECRET"), "https:/host:81/b.mp4"),
+        ("d/HTTPS:/me:SECRET@host/b.mp4?SECRET", "d/HTTPS:/host/b.mp4"),
+        (r"d\https:\me:SECRET@host\b.mp4?SECRET", r"d\https:/host/b.mp4"),
+        ("file:///home/me@home/a?b#c.mp4", "file:///home/me@home/a?b#c.mp4"),
+        ("d:/e/me@home/a#c.mp4", "d:/e/me@home/a#c.mp4"),
         ("clip é.mp4", "clip é.mp4"),
         ("動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4", "動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4"),
         ("a\u2028b\u2029c\u200b\u202e.mp4", r"a\u2028b\u2029c\u200b\u202e.mp4"),
