@@ -39,7 +39,7 @@ def table_block(prediction: Prediction) -> str:
     if prediction.padded:
         looked += ", shorter than a clip: frames repeat"
     looked += _damage(prediction)
-    cell = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+    cell = "█" if (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf") else "#"
     width = max(map(len, prediction.labels))
     lines = [f"{prediction.source}  ({looked})"]
     for label, score in zip(prediction.labels, prediction.scores, strict=True):

@@ -24,6 +24,7 @@ from support.movies import moving_pattern, write_video
 from support.servers import FileServer
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
+from slowfast_zoo.cli import main
 from slowfast_zoo.cli.videos.predict import Tally
 from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
@@ -432,6 +433,30 @@ def test_a_full_disk_keeps_the_finished_rows(saved: Path, tmp_path: Path) -> Non
         assert 1 <= len(rows) < 12
         assert run(folder, "--model", saved, "--out", out, "--resume").exit_code == 0
         assert len({row["source"] for row in read(out)}) == 12
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["predict", "VIDEO", "--model", "MODEL"]])
+def test_standard_output_on_a_full_disk_is_one_sentence(
+    saved: Path, videos: Path, command: list[str]
+) -> None:
+    names = {"VIDEO": str(videos / "a.mkv"), "MODEL": str(saved)}
+    arguments = [sys.executable, "-m", "slowfast_zoo", *(names.get(word, word) for word in command)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Error: The output can't be written: No space left on device.\n"
+
+
+def test_a_program_without_standard_output(
+    saved: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As services and pythonw start it."""
+    for form in ("table", "csv"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", None)
+            arguments = ["predict", str(videos / "a.mkv"), "--model", str(saved), "--format", form]
+            assert main(arguments, standalone_mode=False) is None
 
 
 def test_a_cell_of_any_length_is_resumed(saved: Path, videos: Path, tmp_path: Path) -> None:
