@@ -187,7 +187,14 @@ def test_passwords_of_a_malformed_proxy_are_told_nobody(proxy: str, monkeypatch:
         (Fault(headers={"Content-Type": "text/html; charset=utf-8"}), "is a web page, not a video"),
         (Fault(body=b"\xef\xbb\xbf\n<!DOCTYPE HTML><p>Please log in"), "is a web page, not a video"),
         (Fault(body=b""), "came incomplete: 0 of 0 bytes"),
-        (Fault(status=404), "can't be fetched: Not Found"),
+        (Fault(body=b'{"error": "SECRET"}'), "the server answered with text, not with a video"),
+        (
+            Fault(body=b"<?xml version='1.0'?><Error>SECRET</Error>", chunked=True),
+            "the server answered with text",
+        ),
+        (Fault(status=404), "can't be fetched: 404 Not Found"),
+        (Fault(status=401, reason="U"), "can't be fetched: 401 U."),
+        (Fault(status=401, reason=" "), "can't be fetched: 401."),
         (Fault(status=302, headers={"Location": "file:///etc/passwd?SECRET"}), "can't be fetched"),
         (Fault(status=302, headers={"Location": "ftp://me:SECRET@host/x"}), "can't be fetched"),
         (Fault(status=302, headers={"Location": "http://[::1/SECRET"}), ""),
@@ -287,6 +294,7 @@ def test_a_pipe_of_text_is_refused_at_its_first_piece() -> None:
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 9999, "head of the answer has no end"),
         (b"HTTP/1.1 302 Found\r\nLocation: /live\r\n\r\n", b"\0" * 9999, "infinite loop"),
         (b"ICY 200 OK\r\n\r\n", b"\0", "it is a stream without an end"),
+        (b"\r\n", b"\r\n", "can't be fetched: BadStatusLine"),
     ],
 )
 def test_answers_without_an_end(
