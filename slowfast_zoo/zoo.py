@@ -68,8 +68,9 @@ def create_model(
             fresh classifier, even where it is the publisher's number; on a file of your own, where it isn't
             the file's number. 0: a model that returns pooled features.
         labels: your class names; alone they also set ``num_classes``. Names that differ from those of the
-            weights mean a fresh classifier; a file without names takes them as its own, one per class.
-            ``model.labels = names`` keeps a classifier under other names.
+            weights mean a fresh classifier, but for the same ones in another order or spelling, which are
+            refused; a file without names takes them as its own, one per class. ``model.labels = names`` keeps
+            a classifier under other names.
         in_channels: channels of the clips; the stems of RGB weights are adapted. None: those of the weights,
             else 3. ``clip_spec`` stays the weights': give it the mean and std of your channels.
         dropout: probability of dropping a pooled feature while training; None: as published.

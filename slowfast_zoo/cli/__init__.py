@@ -6,6 +6,9 @@ A new command is a function ``NAME_command`` in the file of its group and a line
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -75,8 +78,19 @@ COMMANDS = {
 
 class _Group(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
-        """Runs the program; on Windows too, commands get patterns as they were typed."""
-        return super().main(*args, **{"windows_expand_args": False, **options})
+        """Runs the program; on Windows too, commands get patterns as they were typed.
+
+        Output that can't be written, as on a full disk, becomes one sentence and exit status 1.
+        """
+        try:
+            return super().main(*args, **{"windows_expand_args": False, **options})
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            click.echo(f"Error: The output can't be written: {error.strerror}.", err=True)
+            with contextlib.suppress(OSError):
+                sys.stdout.close()  # or Python tries again at its end
+            sys.exit(1)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -39,7 +39,7 @@ def table_block(prediction: Prediction) -> str:
     if prediction.padded:
         looked += ", shorter than a clip: frames repeat"
     looked += _damage(prediction)
-    cell = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+    cell = "█" if (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf") else "#"
     width = max(map(len, prediction.labels))
     lines = [f"{prediction.source}  ({looked})"]
     for label, score in zip(prediction.labels, prediction.scores, strict=True):
@@ -80,7 +80,7 @@ class ResultFile:
         path: the file; None for standard output.
         form: one of ``FORMATS``; None: told by the file's ending, a table without a file.
         resume: whether to go on with an existing file; rows of videos that failed are taken out of it, and
-            rows with a "file" that isn't beside it.
+            rows with a "file" that isn't beside it. Columns that somebody added stay.
         columns: of every row; "source" and "error" are among them, and "address" where addresses are.
         settings: the columns that say how every row was made, such as the model.
         earlier: what rows that were written earlier may have in place of a setting; "" where they lack the
@@ -217,12 +217,12 @@ class ResultFile:
             self._check_settings(rows)
             kept = [row for row in rows if not row["error"] and _has_file(path.parent, row)]
             self.known = Counter((row["source"], row.get("address") or "") for row in kept)
+            lines = [self._line(row, first=not index) for index, row in enumerate(kept)]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
             if isinstance(error, InputError):
                 raise
             reason = f"it has no column {error}" if isinstance(error, KeyError) else str(error)
             raise InputError(f"'{path}' holds no answers to go on with: {reason}.") from error
-        lines = [self._line(row, first=not index) for index, row in enumerate(kept)]
         end = _JSON_END if self.form == "json" else ""
         whole = ("".join([self._head(), *lines, end]) if content else "").encode()
         if whole != content:
@@ -231,11 +231,14 @@ class ResultFile:
 
     def _parsed(self, content: bytes) -> list[dict[str, Any]]:
         if self.form == "json":
-            rows = json.loads(content) if content else []
-            return rows if isinstance(rows, list) else [rows]
+            whole = json.loads(content) if content else []
+            return _objects(whole if isinstance(whole, list) else [whole])
         lines = content[: content.rfind(b"\n") + 1].decode("utf-8-sig")  # a row that was cut off has no end
+        start = (self._head() or f'{{"{self._columns[0]}"').encode()[:8]
+        if not lines and (not start.startswith(content[:8]) or b"\r" in content):
+            raise ValueError("it has no line that ends, and isn't the start of a row")
         if self.form == "jsonl":
-            return [json.loads(line) for line in lines.split("\n") if line]
+            return _objects([json.loads(line) for line in lines.split("\n") if line])
         limit = csv.field_size_limit(_LONGEST_CELL)
         try:
             reader = csv.DictReader(io.StringIO(lines, newline=""))
@@ -243,8 +246,10 @@ class ResultFile:
         finally:
             csv.field_size_limit(limit)
         there = tuple(reader.fieldnames or ())
-        if "address" in there and "address" not in self._columns:
-            self._columns += ("address",)
+        if len(set(there)) < len(there) or any(None in row for row in rows):
+            raise ValueError("it has cells without a column's name of their own")
+        added = [name for name in there if name not in self._columns and (rows or name == "address")]
+        self._columns += tuple(added)
         newer = {"address": "", **dict.fromkeys(self._earlier, "")}
         if lines and not rows and there != tuple(c for c in self._columns if c in there or c not in newer):
             raise InputError(f"'{self._path}' has other columns; give the same --topk, or another --out.")
@@ -267,6 +272,12 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(math.floor(seconds * 100 + 0.5), 6000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest / 100:05.2f}"
+
+
+def _objects(rows: list[Any]) -> list[dict[str, Any]]:
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it has rows that are no objects")
+    return rows
 
 
 def _has_file(folder: Path, row: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import Frame, Video
-from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES
+from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
 CACHED_FROM = "cached_from"
 """Column of the file that a clip was copied from by ``cache``."""
@@ -66,7 +66,7 @@ class Sample:
         if self.start_seconds is not None or self.end_seconds is not None:
             end = "end" if self.end_seconds is None else f"{self.end_seconds:g}"
             part.append(f"{self.start_seconds or 0:g}-{end} s")
-        return f"{path} [{', '.join(part)}]" if part else str(path)
+        return f"{path_text(path)} [{', '.join(part)}]" if part else path_text(path)
 
     @property
     def part(self) -> tuple[int, int | None, float | None, float | None]:

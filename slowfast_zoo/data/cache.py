@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import hashlib
 import json
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_CACHED_PART = "cached_part"
+_CACHED_PART, _CACHED_BYTES = "cached_part", "cached_bytes"
 
 _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
@@ -51,8 +53,9 @@ def cache_data(
 
     A file's name ends in a hash of what it was made from (path, size and time of the source, the part) and
     how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
-    changed is made anew. Files that the index doesn't name any more stay where they are. The index says in
-    ``cached_from``, ``cached_part`` and ``cached_as`` what each clip is, copies of copies too.
+    changed is made anew; so are files that are empty, or have another size than the index says. Files that
+    the index doesn't name any more stay where they are. The index says in ``cached_from``, ``cached_part``
+    and ``cached_as`` what each clip is, copies of copies too.
 
     Args:
         annotations: what to copy.
@@ -88,12 +91,14 @@ def cache_data(
     bar = tqdm(annotations.samples, "cache", unit="clip", disable=None if progress else True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sizes = _sizes(folder / "index.csv")
         for sample in bar:
             label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
                 name = f"{_file_name(_stem(sample))}~{_identity(sample, made)}{'.mp4' if video else '.npy'}"
                 target = folder / _file_name(label) / name if label else folder / name
-                fps = _cached(sample, target, short_side, quality if video else None)
+                there = _is_whole(target, sizes.get(target.relative_to(folder).parts))
+                fps = _cached(sample, target, short_side, quality if video else None, there=there)
             except (VideoError, InputError) as error:
                 _LOGGER.warning("Left out: %s", error)
                 failed.append((sample.name, str(error)))
@@ -103,6 +108,7 @@ def cache_data(
             origin = before.get(CACHED_FROM) or str(sample.path)
             part = part or before.get(_CACHED_PART, "")
             columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
+            columns[_CACHED_BYTES] = str(target.stat().st_size)
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
         raise DataError(f"The cache '{folder}' can't be written: {error.strerror or error}.") from error
@@ -114,14 +120,37 @@ def cache_data(
     return failed
 
 
-def _cached(sample: Sample, target: Path, short_side: int, quality: float | None) -> float | None:
+def _sizes(index: Path) -> dict[tuple[str, ...], int]:
+    """Bytes of the copies that an index lists, by folder and name; those of earlier versions don't say it."""
+    sizes: dict[tuple[str, ...], int] = {}
+    with (
+        contextlib.suppress(OSError, ValueError, csv.Error),
+        index.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        for row in csv.DictReader(file):
+            size = row.get(_CACHED_BYTES) or ""
+            if size.isdecimal() and (path := row.get("path")):
+                sizes[Path(path).parts[-2:]] = int(size)
+    return sizes
+
+
+def _is_whole(path: Path, size: int | None) -> bool:
+    """Whether a copy is there, with as many bytes as are known of it."""
+    if kind_of(path) != "file":
+        return False
+    there = path.stat().st_size
+    return there > 0 if size is None else there == size
+
+
+def _cached(
+    sample: Sample, target: Path, short_side: int, quality: float | None, *, there: bool
+) -> float | None:
     """Makes the clip's file where it isn't there; its frames per second where the file doesn't say.
 
     Raises:
         VideoError: it can't be read.
         InputError: a video has to have a frame rate, and nothing says it.
     """
-    there = kind_of(target) == "file"
     if there and quality is not None:
         return None
     with sample.open() as video:

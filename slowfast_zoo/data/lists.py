@@ -72,10 +72,11 @@ from slowfast_zoo.errors import (
     counted,
     did_you_mean,
     quoted,
+    text_without_secrets,
 )
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.sampling import is_number
-from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES
+from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
 _ACCEPTED = (
     f"accepted: a header with {COLUMNS}, such as {EXAMPLE}; or lines such as 'clips/a.mp4 0' (path label),"
@@ -115,6 +116,11 @@ class _Line(NamedTuple):
     numbers: list[str]
     ends: list[int]
     """Where the text ends that has so many of the numbers in it."""
+
+    @property
+    def shown(self) -> str:
+        """The text for messages."""
+        return text_without_secrets(self.text)[:80]
 
     def path(self, numbers: int = 0) -> str:
         """The text with so many of the numbers after it."""
@@ -171,7 +177,8 @@ def read_annotations(
         raise InputError(f"fps is {fps!r}; accepted: frames per second, a number above 0.")
     base = expanded(root) if root is not None else path if kind_of(path) == "folder" else path.parent
     if not kind_of(path):
-        raise DataError(f"There is no dataset at '{path}'; give a folder of class folders, or a list.")
+        place = path_text(path)
+        raise DataError(f"There is no dataset at '{place}'; give a folder of class folders, or a list.")
     if kind_of(base) != "folder":
         raise DataError(f"The root '{base}' of the dataset '{path}' isn't a folder.")
     if form == "folders" or (form is None and kind_of(path) == "folder"):
@@ -403,7 +410,8 @@ def _placed(sample: Sample, base: Path) -> Sample:
 
 def _none_there(path: Path, samples: Sequence[Sample], ids: bool, base: Path) -> str:
     first = samples[0].path
-    shown = str(first) if len(str(first)) < 300 else f"{str(first)[:100]}...{str(first)[-100:]}"
+    shown = path_text(first)
+    shown = shown if len(shown) < 300 else f"{shown[:100]}...{shown[-100:]}"
     message = f"None of the {len(samples)} clips of '{path}' exists, such as '{shown}'"
     if ids:
         return f"{message}: '{first.name:.100}.mp4' and the like are searched below '{base}'; give root."
@@ -481,7 +489,7 @@ def _parsed(where: str, line: str, separator: str | None) -> _Line:
             if re.fullmatch("-[0-9]+", last)
             else "no label number at the end, nor a known header,"
         )
-        raise DataError(f"{where}: {fault} in '{line:.80}'; {_ACCEPTED}.")
+        raise DataError(f"{where}: {fault} in '{text_without_secrets(line):.80}'; {_ACCEPTED}.")
     numbers = [line[slice(*span)] for span in spans[len(spans) - count :]]
     return _Line(where, line, numbers, [end for _, end in spans[len(spans) - count - 1 :]])
 
@@ -508,7 +516,7 @@ def _guessed(lines: list[_Line], base: Path, multi_label: bool | None) -> Form:
         return _by_numbers(lines, line, len(line.numbers), False, multi_label)
     if len(line.numbers) == 2:
         return "ids" if "/" not in line.path() else "rawframes"
-    raise DataError(f"{line.where}: '{line.text:.80}' is no line of a known list; {_ACCEPTED}.")
+    raise DataError(f"{line.where}: '{line.shown}' is no line of a known list; {_ACCEPTED}.")
 
 
 def _candidate(line: _Line, base: Path) -> tuple[int, str] | None:
@@ -537,7 +545,7 @@ def _by_numbers(lines: list[_Line], line: _Line, count: int, frames: bool, multi
         ("rawframes", "frames label") if count == 2 else ("rawframes-offset", "first_frame frames label")
     )
     raise DataError(
-        f"{line.where}: {count} numbers after each path, as in '{line.text:.80}', could be '{shape}' (form"
+        f"{line.where}: {count} numbers after each path, as in '{line.shown}', could be '{shape}' (form"
         f" '{form}') or {count} {meanings} (multi_label, --multi-label); say which."
     )
 
@@ -555,15 +563,15 @@ def _sample(line: _Line, form: Form, multi_label: bool) -> Sample:
         labels = numbers[head:] if multi_label else numbers[-1:]
     path = line.path(len(numbers) - len(labels) - len(counts))
     if not labels or len(counts) < head:
-        raise DataError(f"{line.where}: '{line.text:.80}' isn't '{shape}'.")
+        raise DataError(f"{line.where}: '{line.shown}' isn't '{shape}'.")
     twice = form == "videos" and not multi_label and len({*labels}) < len(labels)
     if twice or _holds_seconds(path):
         raise DataError(
-            f"{line.where}: '{line.text:.80}' could be start, end and label; write a table with the header"
+            f"{line.where}: '{line.shown}' could be start, end and label; write a table with the header"
             " path,start,end,label, or say that these are several labels (multi_label, --multi-label)."
         )
     if any(len(count) > 9 for count in counts) or (form.startswith("rawframes") and not int(counts[-1])):
-        raise DataError(f"{line.where}: '{line.text:.80}' has 0 frames, or a number with over 9 digits.")
+        raise DataError(f"{line.where}: '{line.shown}' has 0 frames, or a number with over 9 digits.")
     return Sample(
         where=line.where,
         path=Path(path),

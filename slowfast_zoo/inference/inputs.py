@@ -17,7 +17,7 @@ from slowfast_zoo.errors import InputError, VideoError, text_without_secrets
 from slowfast_zoo.files import TEMPORARY_SUFFIX, kind_of, pattern_of
 from slowfast_zoo.video.decoding.decoder_objects import is_decoder
 from slowfast_zoo.video.decoding.images import refuse_frames
-from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path
+from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_url, local_path, path_text
 
 if TYPE_CHECKING:
     from slowfast_zoo.video.decoding.reader import Source
@@ -206,7 +206,8 @@ def _text(source: str | Path) -> str:
 
 
 def _pattern(text: str) -> str | None:
-    return None if is_url(text) else pattern_of(Path(text))
+    """Wildcards of a path; "?" of an address is none, not even of one that was made a path."""
+    return None if is_url(text) or path_text(text) != text else pattern_of(Path(text))
 
 
 def _named(source: str | Path) -> Sequence[Source]:

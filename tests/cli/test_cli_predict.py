@@ -24,6 +24,7 @@ from support.movies import moving_pattern, write_video
 from support.servers import FileServer
 
 from slowfast_zoo import ClipSpec, ModelSpec, SlowFast, from_pretrained, save_pretrained
+from slowfast_zoo.cli import main
 from slowfast_zoo.cli.videos.predict import Tally
 from slowfast_zoo.cli.videos.sources import Found
 from slowfast_zoo.errors import DownloadError
@@ -245,6 +246,54 @@ def test_resume_tries_failed_videos_again(saved: Path, videos: Path, tmp_path: P
     assert not any(row["error"] for row in read(out))
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
+def test_resume_keeps_what_somebody_added(saved: Path, videos: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / f"results.{form}"
+    (videos / "broken.mp4").unlink()
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    (row,) = read(out)
+    written(out, [{"seen by": "Ann", **row, "note": "blurred, 2 s"}])
+    for source, left in ((videos / "a.mkv", "Nothing to do"), (videos, "1 answered, 0 failed")):
+        assert left in run(source, "--model", saved, "--out", out, "--resume").stderr
+        first, *others = read(out)
+        assert first == row | {"seen by": "Ann", "note": "blurred, 2 s"}
+    assert not any(other.get(name) for other in others for name in ("seen by", "note"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mine.jsonl", '[{"note": "my only copy"}]'),
+        ("mine.jsonl", '[{"source": "a.mkv"}]'),
+        ("mine.jsonl", "my only copy"),
+        ("mine.jsonl", "null\n"),
+        ("mine.json", "null"),
+        ("mine.csv", "source,error,note\ra.mkv,,my only copy\r"),
+        ("mine.csv", "my only copy"),
+        ("mine.csv", "source,error,note\na.mkv,,my only copy,and more\n"),
+        ("mine.csv", "source,error,,\na.mkv,,my only copy,and more\n"),
+    ],
+)
+def test_resume_refuses_a_file_of_somebody(
+    saved: Path, videos: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    out = tmp_path / name
+    out.write_bytes(content.encode())
+    result = run(videos / "a.mkv", "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 1 and "holds no answers to go on with: it has" in result.output
+    assert out.read_bytes() == content.encode()
+
+
+def test_resume_says_which_column_is_gone(saved: Path, videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.csv"
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    written(out, [{name: cell for name, cell in row.items() if name != "padded"} for row in read(out)])
+    before = out.read_bytes()
+    result = run(videos, "--model", saved, "--out", out, "--resume")
+    assert result.exit_code == 1 and "go on with: it has no column 'padded'" in result.output
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -384,6 +433,30 @@ def test_a_full_disk_keeps_the_finished_rows(saved: Path, tmp_path: Path) -> Non
         assert 1 <= len(rows) < 12
         assert run(folder, "--model", saved, "--out", out, "--resume").exit_code == 0
         assert len({row["source"] for row in read(out)}) == 12
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["predict", "VIDEO", "--model", "MODEL"]])
+def test_standard_output_on_a_full_disk_is_one_sentence(
+    saved: Path, videos: Path, command: list[str]
+) -> None:
+    names = {"VIDEO": str(videos / "a.mkv"), "MODEL": str(saved)}
+    arguments = [sys.executable, "-m", "slowfast_zoo", *(names.get(word, word) for word in command)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Error: The output can't be written: No space left on device.\n"
+
+
+def test_a_program_without_standard_output(
+    saved: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As services and pythonw start it."""
+    for form in ("table", "csv"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", None)
+            arguments = ["predict", str(videos / "a.mkv"), "--model", str(saved), "--format", form]
+            assert main(arguments, standalone_mode=False) is None
 
 
 def test_a_cell_of_any_length_is_resumed(saved: Path, videos: Path, tmp_path: Path) -> None:

@@ -80,12 +80,39 @@ def test_cache_of_decoded_frames_is_exact_and_goes_on_where_it_stopped(wide: Pat
 
     paths = cached()
     np.testing.assert_array_equal(np.load(paths["one"]), shrunk)
-    paths["one"].write_bytes(b"kept")
+    kept = b"kept".ljust(paths["one"].stat().st_size)
+    paths["one"].write_bytes(kept)
     paths["small"].unlink()
     assert cached() == paths
-    assert paths["one"].read_bytes() == b"kept"
+    assert paths["one"].read_bytes() == kept
     assert paths["small"].exists()
     assert not list((tmp_path / "out").rglob(".*"))
+
+
+@pytest.mark.parametrize("form", ["video", "frames"])
+def test_copies_that_were_cut_off_are_made_again(wide: Path, tmp_path: Path, form: Any) -> None:
+    def cached() -> list[Path]:
+        cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form=form)
+        return [sample.path for sample in read_annotations(tmp_path / "out" / "index.csv").samples]
+
+    paths = cached()
+    whole = [path.read_bytes() for path in paths]
+    for left in (0, len(whole[0]) // 2):
+        paths[0].write_bytes(whole[0][:left])
+        assert cached() == paths
+        assert [path.read_bytes() for path in paths] == whole
+    index = tmp_path / "out" / "index.csv"
+    assert ",cached_bytes" in index.read_text()
+    for text in (
+        index.read_text().replace("cached_bytes", "other"),
+        "\0no table",
+        "",
+    ):  # as earlier ones were
+        index.write_text(text)
+        paths[0].write_bytes(b"")
+        paths[1].write_bytes(b"believed")
+        assert cached() == paths
+        assert [path.read_bytes() for path in paths] == [whole[0], b"believed"]
 
 
 def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:

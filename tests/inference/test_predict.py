@@ -265,6 +265,12 @@ def test_urls_are_named_without_secrets(model: SlowFast) -> None:
     with pytest.raises(InputError, match=r"\['http://127\.0\.0\.1:1/a\.mp4'\].* is a list") as caught:
         predict(model, urls[:1])  # type: ignore[arg-type]
     assert "SECRET" not in str(caught.value)
+    as_path = Path("https://me:SECRET@127.0.0.1:1/a.mp4?sig=SECRET")
+    (answer,) = predict_many(model, as_path)
+    assert answer.source == "https:/127.0.0.1:1/a.mp4" and "SECRET" not in repr(answer)
+    with pytest.raises(VideoError, match="an address is given as text") as missing:
+        predict(model, as_path)
+    assert "SECRET" not in str(missing.value)
 
 
 def test_folders_that_link_to_each_other_are_entered_once(model: SlowFast, tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ def test_an_address_that_windows_can_not_read_is_refused(monkeypatch: pytest.Mon
         ("~nobody-of-this-name/clip.mp4", "doesn't exist"),
         ("new\nline\x1b[31m.mp4", r"new\nline\x1b[31m.mp4' doesn't exist"),
         ("file://elsewhere/clip.mp4", "another machine"),
+        ("file://me:SECRET@elsewhere/clip.mp4", "'file://elsewhere/clip.mp4' lies on another machine"),
+        ("http:/me:SECRET@host/x.mp4?sig=SECRET", "'http:/host/x.mp4' doesn't exist: an address is given"),
+        (Path("https://me:SECRET@host/x.mp4?sig=SECRET"), "given as text, not as a Path, with two slashes"),
         ("ftp://127.0.0.1/a.mp4", "no http or https URL"),
         ("rtsp://me:SECRET@127.0.0.1/live", "it is a stream without an end, not a file: watch takes it"),
         ("udp://127.0.0.1:5000", "watch takes it"),
@@ -109,7 +112,7 @@ def test_an_address_that_windows_can_not_read_is_refused(monkeypatch: pytest.Mon
         ("http://\u2100.invalid/x.mp4", ""),
     ],
 )
-def test_names_that_lead_nowhere(source: str, reason: str) -> None:
+def test_names_that_lead_nowhere(source: str | Path, reason: str) -> None:
     assert reason in refusal(source)
 
 
@@ -156,6 +159,11 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
         ("http:///me:SECRET@host/b.mp4", "http:///host/b.mp4"),
         (" http://me:SECRET@host/b.mp4", " http://host/b.mp4"),
         ("me:SECRET@host/b.mp4?from=http://a", "host/b.mp4"),
+        (Path("https://me:SECRET@host:81/b.mp4?SECRET"), "https:/host:81/b.mp4"),
+        ("d/HTTPS:/me:SECRET@host/b.mp4?SECRET", "d/HTTPS:/host/b.mp4"),
+        (r"d\https:\me:SECRET@host\b.mp4?SECRET", r"d\https:/host/b.mp4"),
+        ("file:///home/me@home/a?b#c.mp4", "file:///home/me@home/a?b#c.mp4"),
+        ("d:/e/me@home/a#c.mp4", "d:/e/me@home/a#c.mp4"),
         ("clip é.mp4", "clip é.mp4"),
         ("動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4", "動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4"),
         ("a\u2028b\u2029c\u200b\u202e.mp4", r"a\u2028b\u2029c\u200b\u202e.mp4"),
@@ -210,7 +218,14 @@ def test_passwords_of_a_malformed_proxy_are_told_nobody(proxy: str, monkeypatch:
         (Fault(headers={"Content-Type": "text/html; charset=utf-8"}), "is a web page, not a video"),
         (Fault(body=b"\xef\xbb\xbf\n<!DOCTYPE HTML><p>Please log in"), "is a web page, not a video"),
         (Fault(body=b""), "came incomplete: 0 of 0 bytes"),
-        (Fault(status=404), "can't be fetched: Not Found"),
+        (Fault(body=b'{"error": "SECRET"}'), "the server answered with text, not with a video"),
+        (
+            Fault(body=b"<?xml version='1.0'?><Error>SECRET</Error>", chunked=True),
+            "the server answered with text",
+        ),
+        (Fault(status=404), "can't be fetched: 404 Not Found"),
+        (Fault(status=401, reason="U"), "can't be fetched: 401 U."),
+        (Fault(status=401, reason=" "), "can't be fetched: 401."),
         (Fault(status=302, headers={"Location": "file:///etc/passwd?SECRET"}), "can't be fetched"),
         (Fault(status=302, headers={"Location": "ftp://me:SECRET@host/x"}), "can't be fetched"),
         (Fault(status=302, headers={"Location": "http://[::1/SECRET"}), ""),
@@ -310,6 +325,7 @@ def test_a_pipe_of_text_is_refused_at_its_first_piece() -> None:
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 9999, "head of the answer has no end"),
         (b"HTTP/1.1 302 Found\r\nLocation: /live\r\n\r\n", b"\0" * 9999, "infinite loop"),
         (b"ICY 200 OK\r\n\r\n", b"\0", "it is a stream without an end"),
+        (b"\r\n", b"\r\n", "can't be fetched: BadStatusLine"),
     ],
 )
 def test_answers_without_an_end(

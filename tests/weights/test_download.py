@@ -7,6 +7,7 @@ import errno
 import hashlib
 import logging
 import os
+import pickle
 import random
 import shutil
 import socket
@@ -1005,6 +1006,33 @@ def test_without_a_hash_nothing_and_pages_are_refused(
     with pytest.raises(DownloadError, match=r"web page|empty file"):
         get(None)
     assert_nothing_usable(settings)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbfAccess denied",
+        b'{\n\t"message": "rate limit: SECRET"\n}',
+        "限流".encode() * 200,
+        b"<Error><Code>AccessDenied</Code></Error>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 5\n",
+    ],
+)
+def test_without_a_hash_text_is_refused_and_asked_for_again(
+    server: FileServer, settings: Path, body: bytes
+) -> None:
+    server.files[PATH] = body
+    with pytest.raises(DownloadError, match="answered with text instead of a file") as caught:
+        get(None)
+    assert "SECRET" not in str(caught.value)
+    assert_nothing_usable(settings)
+    server.files[PATH] = CONTENT
+    assert get(None).path.read_bytes() == CONTENT
+
+
+def test_a_pickle_of_letters_is_no_text(server: FileServer) -> None:
+    server.files[PATH] = pickle.dumps({"blobs": {}}, protocol=0)
+    assert get(None).path.read_bytes() == server.files[PATH]
 
 
 def test_without_a_hash_a_range_of_no_version_is_not_joined(server: FileServer, settings: Path) -> None:

@@ -16,7 +16,7 @@ from slowfast_zoo import create_model, get_weights, predict, predict_many, slowf
 from slowfast_zoo.cli.finetune import _start
 from slowfast_zoo.data.motion.actions import ACTIONS, ActionClips
 from slowfast_zoo.data.motion.clips import CAMERA_MOTIONS, MotionClips
-from slowfast_zoo.errors import CheckpointError
+from slowfast_zoo.errors import CheckpointError, InputError
 from slowfast_zoo.naming import parse
 from slowfast_zoo.training.published import get_recipe
 from slowfast_zoo.training.recipe import TrainConfig
@@ -72,6 +72,8 @@ def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch)
     assert model.provenance["tag"] == "camera-motion"
     assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
     assert slowfast_tiny(pretrained=True, num_classes=3).spec.num_classes == 3
+    with pytest.raises(InputError, match="in another order or spelling"):
+        slowfast_tiny(pretrained=True, labels=model.labels[::-1])
 
 
 def test_the_row_that_finetune_starts_from() -> None:

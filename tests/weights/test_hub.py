@@ -147,6 +147,10 @@ def test_other_classes_and_labels(tmp_path: Path) -> None:
     assert from_pretrained(tmp_path, num_classes=3).labels == LABELS
     with pytest.raises(InputError, match="2 names for 3 classes"):
         from_pretrained(tmp_path, num_classes=3, labels=["x", "y"])
+    for alike in (LABELS[::-1], [f" {name.upper()}" for name in LABELS]):
+        for number in (None, 3):
+            with pytest.raises(InputError, match=r"in another order or spelling, .*: leave them out"):
+                from_pretrained(tmp_path, num_classes=number, labels=alike)
 
 
 def test_config_says_everything(tmp_path: Path) -> None:

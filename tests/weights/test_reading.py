@@ -218,6 +218,24 @@ def test_the_message_names_what_wanted_to_run_and_the_way_out(tmp_path: Path) ->
         read_checkpoint(tmp_path / "file")
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensors_of_another_kind_are_read_once_they_are_saved_as_the_message_says(
+    legacy: bool, tmp_path: Path
+) -> None:
+    with_attribute = torch.ones(2)
+    with_attribute.note = "x"  # type: ignore[attr-defined]
+    for name, tensor in {"a": torch.ones(2).to(torch.float8_e4m3fn), "b": with_attribute}.items():
+        tensors = state() | {name: tensor}
+        torch_file(tmp_path / "file", tensors, legacy=legacy)
+        with pytest.raises(
+            CheckpointError, match=r"'torch.*of another kind, .* tensor\.detach\(\)\.float\(\)"
+        ):
+            read_checkpoint(tmp_path / "file")
+        plain = {name: tensor.detach().float() for name, tensor in tensors.items()}
+        torch_file(tmp_path / "file", plain, legacy=legacy)
+        assert read_checkpoint(tmp_path / "file").shapes.keys() == tensors.keys()
+
+
 BESIDE: dict[str, Any] = {
     "paths": [Path("out"), PurePosixPath("a"), PureWindowsPath("b")],
     "counts": [defaultdict(list, {"loss": [0.1]}), Counter("ab"), deque([0.5, 0.25], maxlen=3)],

@@ -10,6 +10,7 @@ import re
 import string
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
@@ -69,10 +70,12 @@ def fetched(url: str) -> BinaryIO:
         with _opener().open(_request(url), timeout=_TIMEOUT_SECONDS) as response:
             length = _checked_length(name, response)
             limit = MAX_UNSIZED_BYTES if length is None else MAX_BYTES
+            text = "the server answered with text, not with a video"
             if length is None:
-                file = _spooled(name, response.read1, limit, seconds=MAX_UNSIZED_SECONDS, live=_LIVE)
+                seconds = MAX_UNSIZED_SECONDS
+                file = _spooled(name, response.read1, limit, text=text, seconds=seconds, live=_LIVE)
             else:
-                file = _spooled(name, response.read1, limit)
+                file = _spooled(name, response.read1, limit, text=text)
     except (VideoError, InputError):
         raise
     except (http.client.InvalidURL, ValueError):
@@ -81,7 +84,9 @@ def fetched(url: str) -> BinaryIO:
     except http.client.IncompleteRead as error:
         raise VideoError(f"'{name}' came incomplete: the connection ended early.") from error
     except (OSError, http.client.HTTPException) as error:
-        reason = one_line(getattr(error, "reason", None) or error)
+        said = getattr(error, "reason", None) or error
+        said = f"{error.code} {error.reason}" if isinstance(error, urllib.error.HTTPError) else said
+        reason = one_line(said) or type(error).__name__
         reason = STREAM if reason.startswith("ICY ") else reason
         raise VideoError(f"'{name}' can't be fetched: {reason}.") from error
     received = file.seek(0, io.SEEK_END)
@@ -215,13 +220,15 @@ def _spooled(
     read: Callable[[int], bytes],
     limit: int,
     *,
+    text: str = NOT_VIDEOS["tty"],
     seconds: float = math.inf,
     live: tuple[float, float] | None = None,
     looks: int = 1,
 ) -> BinaryIO:
     """All bytes that ``read`` gives within the limits, in memory or in a file without a name.
 
-    ``live``: refused where so many looks, one after the other, find it coming at such a player's speed.
+    ``text``: why text is refused. ``live``: refused where so many looks, one after the other, find it coming
+    at such a player's speed.
     """
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
     received, begun, look, found = 0, time.monotonic(), PACED_AFTER_SECONDS, 0
@@ -229,7 +236,7 @@ def _spooled(
         while piece := read(_PIECE_BYTES):
             if not received:
                 head = piece[:512]
-                if reason := why_no_video(head) or (NOT_VIDEOS["tty"] if is_text(head) else None):
+                if reason := why_no_video(head) or (text if is_text(head) else None):
                     raise VideoError(f"'{name}' can't be opened as a video: {reason}.")
             received += len(piece)
             if received > limit:

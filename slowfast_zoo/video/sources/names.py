@@ -25,6 +25,11 @@ PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", "
 STREAM_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 """Of addresses that can be watched, beside http and https."""
 
+_ADDRESS_AS_PATH = re.compile(
+    rf"(?:^|(?<=[/\\]))(?:https?|ftps?|s3|gs|{'|'.join(STREAM_PROTOCOLS)}):[/\\].*", re.IGNORECASE | re.DOTALL
+)
+"""An address that was made a path, which leaves it one slash; perhaps below a folder."""
+
 LIST_ADVICE = "; a list of videos is for predict_many, or --from"
 """The end of what is said of a text: for whoever writes code or commands."""
 
@@ -45,8 +50,14 @@ def display_name(source: object) -> str:
         other = "file object" if hasattr(source, "read") else type(source).__name__
         return display_name(name) if isinstance(name, str) else f"<{other}>"
     text = str(source)
-    text = without_secrets(text) if is_url(source) else text
+    elsewhere = re.match(r"(?i)file://(?!/|localhost/)", text)
+    text = without_secrets(text) if is_url(source) or elsewhere else path_text(text)
     return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def path_text(path: str | Path) -> str:
+    """A path as text; what is an address, made a path by mistake, loses credentials and query."""
+    return _ADDRESS_AS_PATH.sub(lambda found: without_secrets(found[0].replace("\\", "/")), str(path))
 
 
 def _is_harmless(letter: str) -> bool:
@@ -70,6 +81,7 @@ def local_path(source: str | Path) -> Path:
     if isinstance(source, str) and text.lower().startswith("file://"):
         host, slash, rest = text[7:].partition("/")
         if host not in ("", "localhost"):
+            host = host.rpartition("@")[2]
             raise VideoError(f"'{name}' lies on another machine, '{host}'; pass a path or an http URL.")
         path = slash + rest
         if sys.platform != "win32":
@@ -100,4 +112,6 @@ def not_there(path: Path) -> str:
     """The sentence about a path where nothing is."""
     name = display_name(path)
     hint = ": to read standard input, pass sys.stdin.buffer" if name == "-" else ""
+    if _ADDRESS_AS_PATH.match(name):
+        hint = ": an address is given as text, not as a Path, with two slashes"
     return f"'{name}' doesn't exist{hint}."

@@ -52,6 +52,9 @@ _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'",
 }
 
+_OTHER_TENSORS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
+"""Beginnings of the names that torch's own tensors are made by, where they aren't plain."""
+
 # What a crafted or damaged file makes the readers, zipfile and json raise.
 _MALFORMED = (
     ArithmeticError,
@@ -173,10 +176,13 @@ def _read(path: Path, file: BinaryIO, dialect: str | None) -> Checkpoint:
         kind, content = _content(file, size)
         check_tensors(content.tensors)
     except RefusedName as error:
+        saved, why = "model.state_dict()", ""
+        if error.name.startswith(_OTHER_TENSORS):
+            saved = "{name: tensor.detach().float() for name, tensor in model.state_dict().items()}"
+            why = ": it makes tensors of another kind, such as float8, sparse ones or ones with attributes"
         raise CheckpointError(
-            f"'{path}' wants {ascii(error.name)[:100]} to be run while it is read, which is refused. If you"
-            " trust it, open it where it was made and save the weights alone:"
-            " torch.save(model.state_dict(), path)."
+            f"'{path}' wants {ascii(error.name)[:100]} to be run while it is read, which is refused{why}. If"
+            f" you trust it, open it where it was made and save the weights alone: torch.save({saved}, path)."
         ) from error
     except NotWeightsError as error:
         raise CheckpointError(f"'{path}' {error}.") from error

@@ -7,6 +7,7 @@ becomes of the complete part (hash, cache, lock) is the business of ``download.p
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import datetime
 import email.utils
@@ -155,7 +156,8 @@ def transfer(
         progress: whether to show a bar; it stays off when stderr is no terminal.
 
     Raises:
-        DownloadError: the URL is no use: refused, missing, a web page, or still failing after all attempts.
+        DownloadError: the URL is no use: refused, missing, a web page or other text, or still failing after
+            all attempts.
         OSError: the part can't be written.
     """
     from tqdm import tqdm
@@ -180,11 +182,9 @@ def transfer(
                 _pause(url, error, failures)
     with part.open("rb") as file:
         head = file.read(512)
-    if not head or _WEB_PAGE.match(_BYTE_ORDER_MARKS.sub(b"", head).replace(b"\0", b"")):
+    if message := _no_weights(head, url):
         discard(part)
-        raise DownloadError(
-            _web_page_message(url) if head else f"{without_secrets(url)} answered with an empty file"
-        )
+        raise DownloadError(message)
     return earlier > 0
 
 
@@ -385,6 +385,21 @@ def _check_space(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise OSError(f"{needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free in {part.parent}")
+
+
+def _no_weights(head: bytes, url: str) -> str | None:
+    """Why a file that begins like this can be no weights, in whichever container, if it can't."""
+    if not head:
+        return f"{without_secrets(url)} answered with an empty file"
+    if _WEB_PAGE.match(_BYTE_ORDER_MARKS.sub(b"", head).replace(b"\0", b"")):
+        return _web_page_message(url)
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)  # the last letter may be cut
+    except UnicodeDecodeError:
+        return None
+    if text.startswith("(") or not "".join(text.split()).isprintable():  # a pickle's protocol 0 is letters
+        return None
+    return f"{without_secrets(url)} answered with text instead of a file (an error, or a Git LFS pointer?)"
 
 
 def _web_page_message(url: str) -> str:

@@ -74,7 +74,7 @@ class LocalWeights:
 
         Raises:
             CheckpointError: stems that can't be adapted.
-            InputError: labels that don't fit the classes.
+            InputError: labels that don't fit the classes, or are theirs in another order or spelling.
         """
         config = self.config
         classes, names, fresh = self._classes(num_classes, labels)
@@ -102,6 +102,12 @@ class LocalWeights:
             return classes, names, False
         count = num_classes if num_classes is not None else len(given or ())
         given = check_labels(given, count)
+        if given and names and given != names and _alike(given) == _alike(names):
+            raise InputError(
+                f"labels are the class names of '{self.path}' in another order or spelling, which would mean"
+                " a fresh classifier: leave them out, or pass them as the file has them; model.labels = names"
+                " renames its classes in their order."
+            )
         if self.published:
             return count, given, given is None or given != names
         if num_classes is None and count != classes:
@@ -111,6 +117,11 @@ class LocalWeights:
             )
         kept = count == classes and (given is None or names is None or given == names)
         return count, (given or names) if kept else given, not kept
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """What names have in common that differ only in their order, in case or in spaces."""
+    return sorted("".join(name.split()).casefold() for name in names)
 
 
 def fill(path: Path, tensors: Mapping[str, Tensor], config: SavedConfig) -> SavedConfig:

@@ -62,7 +62,8 @@ def from_pretrained(
         num_classes: another number than the saved one gives a fresh classifier, 0 a model that returns
             pooled features.
         labels: one name per class. Names that differ from the saved ones mean other classes, and a fresh
-            classifier; ``model.labels = names`` keeps the classifier under other names.
+            classifier; the same ones in another order or spelling are refused. ``model.labels = names`` keeps
+            the classifier under other names.
 
     Raises:
         InputError: a source that is none of these, or arguments that contradict each other or the classes.
