@@ -11,7 +11,7 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
 from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.machine import gpu_streams
+from slowfast_zoo.runtime.machine import threads
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.video.clips import Clips, Views, read_clips, view_counts
 from slowfast_zoo.video.sources.names import display_name
@@ -230,7 +230,7 @@ class Predictor:
         """The videos in order, read by a thread of their own, never more than a few ahead."""
         lasting = isinstance(sources, Sequence)
         pending: deque[tuple[str, Future[Clips]]] = deque()
-        with ThreadPoolExecutor(1, "slowfast-read", gpu_streams()) as reader:
+        with threads(1, "slowfast-read") as reader:
             try:
                 for source in sources:
                     future = reader.submit(self.read, source)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, get_args
 
 import torch
@@ -22,7 +22,7 @@ from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, type_of
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, sent, to_device
-from slowfast_zoo.runtime.machine import gpu_streams
+from slowfast_zoo.runtime.machine import threads
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision, check_precision, float32_products
 from slowfast_zoo.spec import Activation, Aggregate
 from slowfast_zoo.video.clips import Clips
@@ -276,14 +276,14 @@ def read_ahead(items: Generator[Item, Any, Any], count: int) -> Generator[Item, 
     end = object()
     pending: deque[Any] = deque()
     # Where Ctrl-C comes while the thread starts, the pool doesn't know it and doesn't wait for it.
-    running = threading.Lock()
+    running = threading.RLock()
 
     def following() -> Any:
         with running:
             return next(items, end)
 
     try:
-        with ThreadPoolExecutor(1, "slowfast-read", gpu_streams()) as reader:
+        with threads(1, "slowfast-read") as reader:
             try:
                 pending.extend(reader.submit(following) for _ in range(count))
                 while (item := pending.popleft().result()) is not end:
@@ -294,7 +294,9 @@ def read_ahead(items: Generator[Item, Any, Any], count: int) -> Generator[Item, 
                     future.cancel()
     finally:
         with running:
-            items.close()
+            # It runs where the reading thread itself finds this generator dropped.
+            if inspect.getgeneratorstate(items) != inspect.GEN_RUNNING:
+                items.close()
 
 
 class _Queue:

@@ -8,7 +8,9 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +101,26 @@ def gpu_streams() -> Callable[[], None]:
             torch.cuda.set_device(current)
 
     return take
+
+
+@contextlib.contextmanager
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """So many threads, which compute where the caller does; at the end those that are at work are awaited.
+
+    A generator that nobody closes ends wherever Python finds it, also in one of its own threads, which can't
+    await itself.
+    """
+    own, take_streams = set[int](), gpu_streams()
+
+    def begin() -> None:
+        own.add(threading.get_ident())
+        take_streams()
+
+    pool = ThreadPoolExecutor(count, name, begin)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=threading.get_ident() not in own)
 
 
 def versions(*packages: str) -> dict[str, str]:

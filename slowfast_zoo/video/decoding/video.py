@@ -13,7 +13,7 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from fractions import Fraction
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import FrameCountError, InputError
-from slowfast_zoo.runtime.machine import gpu_streams
+from slowfast_zoo.runtime.machine import threads
 from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.sampling import is_number
 
@@ -328,7 +328,7 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], pixels: int = 0
     """
     most = max(2, min(_AHEAD, _AHEAD_PIXELS // max(pixels, 1)))
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(_WORKERS, "frames", gpu_streams()) as pool:
+    with threads(_WORKERS, "frames") as pool:
         for item in items:
             pending.append(pool.submit(work, item))
             if len(pending) == most:

@@ -1,0 +1,54 @@
+"""``runtime.machine``: threads end with their generator, wherever Python finds it dropped."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from slowfast_zoo.inference.runner import read_ahead
+from slowfast_zoo.runtime.machine import threads
+
+
+@pytest.fixture
+def ignored(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What Python can only print, as there is nobody to raise it to."""
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: errors.append(found.exc_value))
+    return errors
+
+
+def test_a_generator_that_its_own_thread_drops_ends_without_a_word(ignored: list[Any]) -> None:
+    def numbers() -> Generator[Any, None, None]:
+        with threads(1, "dropped") as pool:
+            yield pool
+
+    held = [numbers()]
+    pool = next(held[0])
+    pool.submit(held.clear).result()
+    assert not ignored
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(int)
+
+
+def test_reading_ahead_may_be_dropped_by_the_thread_that_reads(ignored: list[Any]) -> None:
+    dropped, closed = threading.Event(), threading.Event()
+    held: list[Generator[int, None, None]] = []
+
+    def numbers() -> Generator[int, None, None]:
+        try:
+            yield 0
+            dropped.wait(60)
+            held.clear()
+            yield 1
+        finally:
+            closed.set()
+
+    held.append(read_ahead(numbers(), 1))
+    assert next(held[0]) == 0
+    dropped.set()
+    assert closed.wait(60)
+    assert not ignored
