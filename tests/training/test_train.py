@@ -361,7 +361,7 @@ def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     killed, config = Clips(poison=2, act="SIGKILL"), CONFIG.replace(workers=1)
-    sentence = r"^A process that reads clips has ended \(DataLoader worker[^)]*\)[^)]*\), most likely"
+    sentence = r"^A process that reads clips has ended \(DataLoader worker \(pid[^.]*\), most likely"
     goes_on = r".*--resume \(resume=True\) goes on from the last checkpoint, if any\.$"
     with pytest.raises(TrainingError, match=sentence + goes_on):
         train(make_model(), killed, config, work_dir=tmp_path)

@@ -140,7 +140,7 @@ def test_files_that_arent_it(publish: Publish, server: FileServer, monkeypatch: 
     with pytest.raises(CheckpointError, match="isn't a file of fasterrcnn_mobilenet_v3_large_fpn"):
         detect(model(), frame[None], detector="person", fps=30, progress=False)
     path = publish("person-fast", {"weight": torch.ones(3)})
-    server.files[path] = b"another file"
+    server.files[path] = b"another\0file"
     with pytest.raises(DownloadError, match="gave 12 bytes with sha256"):
         detect(model(), frame[None], detector="person", fps=30, progress=False)
     monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
