@@ -4,14 +4,15 @@
 
 DATA is a folder with a folder of clips per class, or a list (slowfast_zoo.data.lists); a folder divided into
 train and test (or val) is scored on what isn't trained on. Else every clip is scored once, by a regression
-that saw no clip of its group; --folds 0 leaves out one group at a time. Clips that can't be read, and those
-to score of classes that aren't trained on, are left out. Whoever fine-tunes a network should beat this. Needs
-scikit-learn.
+that saw no clip of its group; --folds 0 leaves out one group at a time. Left out are, as by finetune, clips
+that can't be read, copies, clips with two labels, and clips to score of classes that have no training clip.
+Whoever fine-tunes a network should beat this. Needs scikit-learn.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.data.check import unreadable_clips
 from slowfast_zoo.data.lists import read_parts
 from slowfast_zoo.data.splits import AUTO, resolved, source_of
+from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.evaluation.metrics import wilson_interval
+from slowfast_zoo.training.finetune.data import without_copies
+from slowfast_zoo.video.decoding.video import Video, with_true_count
 
 GRID, SIDE = 8, 64
 """Cells, and pixels that a picture is reduced to first, along each axis."""
@@ -34,17 +37,27 @@ _READ = 64
 Array = npt.NDArray[np.float64]
 
 
+@functools.cache
 def features(sample: Sample) -> Array:
-    """Mean absolute difference of consecutive gray pictures in each cell: float64 (GRID * GRID,)."""
+    """Mean absolute difference of consecutive gray pictures in each cell: float64 (GRID * GRID,).
+
+    Raises:
+        VideoError, InputError: it can't be read.
+    """
     with sample.open() as video:
-        step = max(round(float(video.info.fps or RATE) / RATE), 1)
-        indices = [*range(0, video.num_frames, step)]
-        parts = [indices[start : start + _READ] for start in range(0, len(indices), _READ)]
-        gray = np.stack([reduced(picture) for part in parts for picture in video.frames(part)])
+        gray = with_true_count(lambda: _pictures(video))
     if len(gray) < 2:
         return np.zeros(GRID * GRID)
     changes, cell = np.abs(np.diff(gray, axis=0)).mean(axis=0), SIDE // GRID
     return np.asarray(changes.reshape(GRID, cell, GRID, cell).mean(axis=(1, 3)).ravel())
+
+
+def _pictures(video: Video) -> Array:
+    """``reduced`` of each that is compared: (T, SIDE, SIDE)."""
+    step = max(round(float(video.info.fps or RATE) / RATE), 1)
+    indices = [*range(0, video.num_frames, step)]
+    parts = [indices[start : start + _READ] for start in range(0, len(indices), _READ)]
+    return np.stack([reduced(picture) for part in parts for picture in video.frames(part)])
 
 
 def reduced(picture: npt.NDArray[np.uint8]) -> Array:
@@ -97,11 +110,18 @@ def tabulated(clips: Annotations) -> tuple[Array, npt.NDArray[np.int64]]:
     return np.stack([features(sample) for sample in clips.samples]), classes
 
 
-def readable(clips: Annotations) -> tuple[Annotations, list[str]]:
-    """The clips without those that can't be read, and what there is to say about these."""
-    bad = unreadable_clips(clips, progress=False)
-    kept = clips.subset([index for index in range(len(clips.samples)) if index not in bad])
-    return kept, [f"Left out, as it can't be read: {why}" for why in bad.values()]
+def usable(clips: Annotations) -> tuple[Annotations, list[str]]:
+    """The clips without copies and those that can't be read, and what there is to say about these."""
+    good, notes = list[int](), list[str]()
+    for index, sample in enumerate(clips.samples):
+        try:
+            features(sample)
+        except (VideoError, InputError) as error:
+            notes.append(f"Left out, as it can't be read: {error}")
+        else:
+            good.append(index)
+    kept, more = without_copies(clips.subset(good))
+    return kept, [*notes, *more]
 
 
 def told(right: int, clips: int) -> str:
@@ -119,18 +139,22 @@ def main() -> None:
     arguments = parser.parse_args()
     parts, notes = read_parts(arguments.data)
     for name, part in parts.items():
-        parts[name], more = readable(part)
+        parts[name], more = usable(part)
         notes += more
     for note in notes:
         print(note)
+    known = {sample.labels[0] for sample in parts["train"].samples}
+    scored = parts.get("test") or parts.get("val") or parts["train"]
+    scored = scored.subset([place for place, clip in enumerate(scored.samples) if clip.labels[0] in known])
+    if not scored.samples:
+        raise SystemExit("No clip is left to score.")
     if len(parts) > 1:
         table, classes = tabulated(parts["train"])
-        others, truth = tabulated(parts.get("test") or parts["val"])
+        others, truth = tabulated(scored)
         right = (predicted(table, classes, others) == truth).tolist()
     else:
-        clips = parts["train"]
-        group_by, _ = resolved(clips, arguments.group_by)
-        right = score(clips, group_by, arguments.folds, arguments.seed)
+        group_by, _ = resolved(scored, arguments.group_by)
+        right = score(scored, group_by, arguments.folds, arguments.seed)
     print(told(sum(right), len(right)))
 
 

@@ -48,7 +48,7 @@ class DataReport:
     leaks: list[tuple[str, tuple[str, ...]]]
     """Sources that several parts share."""
     conflicts: list[tuple[str, ...]]
-    """Clips with the same bytes and different classes, or the same in several parts."""
+    """Clips with the same bytes in several parts, or with different classes where each has one."""
     faults: list[str] = dataclasses.field(default_factory=list)
     """Of folders and columns, not of clips: a class folder without any, parts that can't be told."""
 
@@ -127,10 +127,11 @@ def check_data(
         if look.frames < look.span:
             short.append((sample.name, look.frames, look.span))
     same = same_content(samples)
+    single = not all(part.multi_label for part in parts.values())  # a clip has one class
     conflicts = [
         group
         for group in same
-        if len({part for part, _ in group}) > 1 or len({s.labels for _, s in group}) > 1
+        if len({part for part, _ in group}) > 1 or (single and len({s.labels for _, s in group}) > 1)
     ]
     names = next(iter(parts.values())).class_names
     counts = {part: annotations.counts() for part, annotations in parts.items()}

@@ -189,7 +189,7 @@ def mirrored_classes(names: Sequence[str]) -> list[str]:
     """
     breaks = r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+"
     plain = [re.sub(breaks, " ", unicodedata.normalize("NFC", name)).lower() for name in names]
-    unsided = [re.sub(r"left|right|[左右]|(?<![a-z])[lr](?![a-z])", "*", name) for name in plain]
+    unsided = [re.sub(r"left|right|links|rechts|[左右]|(?<![a-z])[lr](?![a-z])", "*", name) for name in plain]
     kinds = Counter(kind for kind, _ in {*zip(unsided, plain, strict=True)})
     words = [{*re.findall(r"[^\W\d_]+", name)} for name in plain]
     met = set[str]().union(*words)

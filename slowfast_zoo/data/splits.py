@@ -281,7 +281,7 @@ def split_annotations(
         raise DataError(
             f"{counted(clips, 'clip')} from {sources} can't be split so that every class has clips to train"
             " with; give validation data of its own, or other groups (group_by)."
-            f"{_largest(annotations, members)}"
+            f"{_largest(annotations, members, group_by)}"
         )
     every = range(len(annotations.samples))
     return (
@@ -290,15 +290,19 @@ def split_annotations(
     )
 
 
-def _largest(annotations: Annotations, members: Mapping[str, Sequence[int]]) -> str:
-    """Which source has most clips, and the way out where they belong to no source; "" where each has one."""
+def _largest(annotations: Annotations, members: Mapping[str, Sequence[int]], group_by: str | None) -> str:
+    """Which source has most clips, and the way out where they belong to no source.
+
+    "" where they are of one file, which no path divides, and where the user said what a source is.
+    """
     source, group = max(members.items(), key=lambda item: len(item[1]))
-    if len(group) < 2:
+    paths = {_original(annotations.samples[index]): None for index in group}
+    if len(paths) < 2 or group_by not in (None, *_WORDS):
         return ""
-    names = " and ".join(f"'{annotations.samples[index].path.name}'" for index in group[:2])
+    names = " and ".join([f"'{name}'" for name in {path.name: None for path in paths}][:2])
     return (
-        f" The largest source, '{source}', has {len(group)} clips, such as {names}; --group-by '.+' takes"
-        " each clip as a source of its own."
+        f" The largest source, '{source}', has {len(group)} clips, such as {names}; if these don't belong"
+        " together, --group-by '.+' takes each file as a source of its own."
     )
 
 
@@ -334,7 +338,7 @@ def fold_annotations(
         clips, sources = len(annotations.samples), counted(len(groups), "source")
         raise DataError(
             f"{counted(clips, 'clip')} from {sources} can't be divided into folds so that every class has"
-            f" clips to train with; give other groups (group_by).{_largest(annotations, members)}"
+            f" clips to train with; give other groups (group_by).{_largest(annotations, members, group_by)}"
         )
     order = [int(place) for place in np.random.default_rng(seed).permutation(free)]
     order.sort(key=lambda place: -table[place].sum())

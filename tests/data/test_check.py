@@ -42,6 +42,19 @@ def test_check_finds_every_fault(parts: Path) -> None:
         assert words in text
 
 
+def test_lines_of_a_clip_that_may_have_several_labels_are_no_conflict(tmp_path: Path) -> None:
+    for place in range(2):
+        np.save(tmp_path / f"{place}.npy", moving_pattern(30, 32, 32) + np.uint8(place))
+    (tmp_path / "long.csv").write_text("path,label\n0.npy,run\n0.npy,jump\n1.npy,run\n")
+    problems = {}
+    for several in (True, False):
+        part = read_annotations(tmp_path / "long.csv", multi_label=several)
+        report = check_data({"train": part}, SPEC)
+        problems[several] = (len(report.duplicates), len(report.conflicts), report.problems)
+        assert check_data({"train": part, "val": part}, SPEC).conflicts
+    assert problems == {True: (1, 0, 0), False: (0, 1, 1)}
+
+
 def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     shutil.rmtree(parts / "val/b")
     out = tmp_path / "report.json"

@@ -221,6 +221,8 @@ def test_mirrored_classes(name: str, mirrored: bool) -> None:
             for names in (
                 ["links", "rechts", "steht"],
                 ["nach_links_gehen", "rechter-arm", "Linkskurve"],
+                ["Linkskurve", "Rechtskurve", "Linksextrem", "Rechtsanwalt"],
+                ["arm_bovenlinks", "arm_bovenrechts", "onder"],
                 ["bras gauche", "bras droit", "debout"],
                 ["GiroIzq", "giro_der", "andar"],
                 ["Esquerda", "DIREITA", "parar"],

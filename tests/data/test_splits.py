@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -274,13 +275,29 @@ def test_clips_that_are_called_parts_of_one_video_have_a_way_out() -> None:
     clips = annotated({f"{label}/out_seg{i:03}.mp4": label for label in range(3) for i in range(5)})
     words = (
         r"The largest source, 'out', has 15 clips, such as 'out_seg000\.mp4' and 'out_seg001\.mp4';"
-        r" --group-by '\.\+' takes each clip as a source of its own\."
+        r" if these don't belong together, --group-by '\.\+' takes each file as a source of its own\."
     )
     with pytest.raises(DataError, match=words):
         split_annotations(clips, 0.2)
     with pytest.raises(DataError, match=words):
         fold_annotations(clips, 2)
     assert split_annotations(clips, 0.2, group_by=".+")[1].counts() == [1, 1, 1]
+
+
+def test_no_other_groups_are_suggested_for_parts_of_one_file_nor_where_they_were_asked_for() -> None:
+    films = annotated({f"{label}.mp4": label for label in range(2)})
+    parts = tuple(
+        dataclasses.replace(film, start_seconds=float(start), end_seconds=start + 1.0)
+        for film in films.samples
+        for start in range(6)
+    )
+    person = annotated({f"{label}/ann_{i}.mp4": label for label in range(2) for i in range(3)})
+    for clips, group_by in (
+        (dataclasses.replace(films, samples=parts), None),
+        (person, "/([a-z]+)_"),
+    ):
+        with pytest.raises(DataError, match=r"can't be split so that .* or other groups \(group_by\)\.$"):
+            split_annotations(clips, 0.2, group_by=group_by)
 
 
 def test_of_two_persons_one_is_held_out() -> None:

@@ -71,7 +71,7 @@ def collect(
         if not parts[name].samples:
             raise DataError(
                 f"No clip is left in the part '{name}': {' '.join(more)} If clips have several labels,"
-                " --multi-label (multi_label=True) takes all of them."
+                " --multi-label (multi_label=True) keeps all of their labels."
             )
         notes += note + more
     notes += _without_lost_classes(parts, before)
@@ -207,8 +207,8 @@ def without_copies(annotations: Annotations) -> tuple[Annotations, list[str]]:
     notes = []
     if joined:
         notes.append(
-            f"Joined clips that are there several times with other labels: {sum(map(len, joined))} became"
-            f" {len(joined)} with all of their labels."
+            f"Joined clips that are listed several times with different labels: {sum(map(len, joined))} lines"
+            f" became {counted(len(joined), 'clip')} with all of their labels."
         )
     if wrong:
         two = (samples[index] for index in wrong[0][:2])
@@ -241,13 +241,14 @@ def _without_lost_classes(parts: dict[str, Annotations], before: list[int]) -> l
 
 
 def _shared(parts: dict[str, Annotations], group_by: str | None) -> dict[str, set[str]]:
-    """Sources that more than one part has, by name or by clips with the same bytes, and which parts."""
+    """Sources that more than one part has, and other clips with the same bytes, and which parts."""
     found: dict[str, set[str]] = defaultdict(set)
     for source, names in leaks(parts, group_by):
         found[source] |= {*names}
     for group in same_content([(name, sample) for name, part in parts.items() for sample in part.samples]):
         if len(which := {name for name, _ in group}) > 1:
-            found[source_of(group[0][1], group_by)] |= which
+            source, clip = source_of(group[0][1], group_by), group[0][1].name
+            found[source if source in found else clip] |= which
     return found
 
 

@@ -44,6 +44,7 @@ from slowfast_zoo.training.finetune.folder import (
     MODEL,
     REPORT,
     begun,
+    check_same,
     data_of,
     decided_once,
     start_of,
@@ -212,7 +213,6 @@ def finetune(
         "group_by": group_by,
         "recipe": recipe,
         "budget_seconds": budget_seconds,
-        "everything": everything or budget_seconds is None,  # without a budget it changes no other training
         "folds": folds,
         "norms": norms,
         "freeze_up_to": freeze_up_to,
@@ -235,7 +235,8 @@ def finetune(
         how |= {"seed": changes.get("seed", 0), "max_unreadable": max_unreadable, "progress": progress}
         how |= {"in_time": model.clip_spec.time_base != "frames", "keep_clip": keep_clip}
         found = group.from_first(lambda: collect(data, validation, folder / DATA, **how))
-        decided_once(folder, "asked", asked, group)
+        asked["everything"] = everything or not found.made or budget_seconds is None  # else it plans
+        check_same(decided_once(folder, "asked", asked, group), asked, folder)
         start = copy.deepcopy(model)  # interrupted, the model that was given is as it was
         _say(notes, *found.notes, *_prepare_model(start, found.train, seed=how["seed"], flip=flip))
         footage = group.from_first(lambda: Footage.of(found.train, in_time=how["in_time"]))
@@ -541,7 +542,8 @@ def _prepare_model(model: SlowFast, train: Annotations, *, seed: int, flip: bool
     flips = not told if flip is None else flip
     if flips:
         also = f", also of {quoted(mirrored_classes(train.class_names)[:4])}" if told else ""
-        told = f"Clips are flipped at random{also}; --no-flip if that makes another class of one."
+        told = f"Clips are flipped at random{also}."
+        told += " Use --no-flip if a mirrored clip would belong to another class."
     notes = [_told_start(model), told or "Clips aren't flipped, as asked for."]
     if several := several_classes(train):
         notes.append(several)

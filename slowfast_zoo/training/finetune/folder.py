@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.training.state import replaced, work_directory
+
+_LOGGER = logging.getLogger(__name__)
 
 PLAN, REPORT = "plan.json", "report.txt"
 MODEL, ALL, DATA, CACHE, SEARCH, FOLDS = "model", "all", "data", "cache", "search", "folds"
@@ -42,7 +45,15 @@ def begun(path: str | Path, asked: Mapping[str, Any], *, resume: bool) -> Iterat
         raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
     with work_directory(folder, resume=resume, lock=".finetune.lock"):
         if resume:
-            _check_same(_read(folder / PLAN, _NEW).get("asked"), asked, folder)
+            before = _read(folder / PLAN, _NEW).get("asked")
+            if before is not None and "everything" not in before:
+                _LOGGER.warning(
+                    "An earlier version began the fine-tuning in %s; if it can't go on, finish it with that"
+                    " version, or %s.",
+                    folder,
+                    _NEW,
+                )
+            check_same(before, asked, folder)
         else:
             _check_unused(folder)
         if not (resume and (folder / REPORT).exists()):  # what is done stays reported
@@ -69,8 +80,12 @@ def _check_unused(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _check_same(before: Mapping[str, Any] | None, asked: Mapping[str, Any], folder: Path) -> None:
-    # What an older version didn't write down is taken for the same.
+def check_same(before: Mapping[str, Any] | None, asked: Mapping[str, Any], folder: Path) -> None:
+    """Refuses other settings than a fine-tuning began with; what an older version didn't keep is the same.
+
+    Raises:
+        TrainingError: says which.
+    """
     changed = [name for name in asked if before is not None and before.get(name, asked[name]) != asked[name]]
     if before is not None and changed:
         told = ", ".join(f"{name} {before[name]} -> {asked[name]}" for name in changed)

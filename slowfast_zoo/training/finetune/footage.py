@@ -242,8 +242,9 @@ def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:
     longest = max(int(footage.frames / at_rate) // spec.num_frames, 1)
     if stride > longest:
         stride, why = longest, f"three of four clips have {footage.frames} frames or more"
-    if spec.fps and footage.fps and at_rate * spec.num_frames > footage.frames >= spec.num_frames:
-        rate = round(spec.num_frames * footage.fps / footage.frames, 2)  # a stride of 1 is too long as well
+    if spec.fps and footage.fps and at_rate > 1 and at_rate * spec.num_frames > footage.frames:
+        # A stride of 1 is too long as well.
+        rate = round(min(spec.num_frames * footage.fps / max(footage.frames, 1), footage.fps), 2)
         why = f"three of four clips last {footage.frames / footage.fps:.1f} s or longer"
         told = f"Clips of {spec.num_frames} frames, {rate:g} a second: {why}."
         return spec.replace(frame_stride=1, fps=rate), told

@@ -30,7 +30,7 @@ _SGD = TrainConfig(
     epochs=1, batch_size=8, lr=0.02, lr_batch=64, ema=0.99, warmup_epochs=1, schedule_rule="pyslowfast"
 )
 WEIGHT_DECAY = {config.optimizer: config.weight_decay for config in (_ADAMW, _SGD)}
-"""That goes with each optimizer; that of one is far too much for the other."""
+"""The one that suits each optimizer; AdamW's is far too much for SGD."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

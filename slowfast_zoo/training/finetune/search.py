@@ -211,7 +211,7 @@ class _Bench:
     def compared(self, recipes: Sequence[FinetuneRecipe]) -> dict[str, dict[str, Any]]:
         """Scores of the held-out clips by recipe, in the order of the folds.
 
-        Behind each fold those are given up that aren't ahead of the first recipe, and when it has nobody left
+        After each fold those are given up that aren't ahead of the first recipe, and when it has nobody left
         to be compared with, so is the comparison: some have the scores of fewer folds.
         """
         first, parts = recipes[0].name, {recipe.name: list[dict[str, Any]]() for recipe in recipes}

@@ -400,8 +400,10 @@ def test_lines_of_one_clip_with_other_labels_are_one_clip_with_all_of_them(tmp_p
     assert sorted((clip.path.stem, len(clip.labels)) for clip in clips) == [
         (f"{place}", 2 - place % 2) for place in range(6)
     ]
-    told = "Joined clips that are there several times with other labels: 6 became 3 with all of their labels."
-    assert told in found.notes
+    assert (
+        "Joined clips that are listed several times with different labels: 6 lines became 3 clips with all of"
+        " their labels."
+    ) in found.notes
 
 
 @pytest.mark.parametrize("labels", [("0", "1"), ("run", "jump")])
@@ -426,13 +428,18 @@ def test_no_flips_for_left_and_right(tmp_path: Path) -> None:
     assert any("No flips" in note and "'go left'" in note for note in result.notes)
     kept = tune(tmp_path / "d", tmp_path / "v", recipe="probe", flip=True)
     assert kept.model.clip_spec.flip == 0.5
-    assert any("flipped at random, also of 'go left', 'go right'; --no-flip" in note for note in kept.notes)
+    assert any(
+        "flipped at random, also of 'go left', 'go right'. Use --no-flip" in note for note in kept.notes
+    )
 
 
 @pytest.mark.parametrize(
     ("flip", "told"),
     [
-        (None, "Clips are flipped at random; --no-flip if that makes another class of one."),
+        (
+            None,
+            "Clips are flipped at random. Use --no-flip if a mirrored clip would belong to another class.",
+        ),
         (False, "Clips aren't flipped, as asked for."),
     ],
 )

@@ -228,7 +228,9 @@ def test_clips_of_published_networks_keep_their_span_in_seconds(footage: Footage
         (Footage(40, 40, 60.0, 3.0), 1, 48.0),
         (Footage(40, 40, 240.0, 3.0), 1, 192.0),
         (Footage(40, 40, 30.0, 3.0), 1, 30.0),
-        (Footage(20, 20, 60.0, 3.0), 1, 30.0),
+        (Footage(31, 31, 60.0, 3.0), 1, 60.0),
+        (Footage(20, 20, 60.0, 3.0), 1, 60.0),
+        (Footage(20, 20, 25.0, 3.0), 1, 30.0),
     ],
 )
 def test_clips_of_published_networks_in_seconds_fit_into_short_videos_of_high_rates(

@@ -70,6 +70,9 @@ def test_copies_of_a_clip_are_in_one_part_once(clips: Path, tmp_path: Path) -> N
     shutil.copy(clips / "dark" / "2.npy", other / "dark" / "another name.npy")
     found = collected(clips, tmp_path / "t", other)
     assert any(note.startswith("Parts share") and "scores are too good" in note for note in found.notes)
+    grouped = collected(clips, tmp_path / "g", other, group_by="folder")
+    told = f"Parts share 2 sources, such as '{clips / 'dark' / '0.npy'}': scores are too good."
+    assert told in grouped.notes, "the clips: their folder isn't in both"
 
 
 def test_clips_to_score_with_of_other_classes_are_left_out(clips: Path, tmp_path: Path) -> None:
@@ -143,6 +146,23 @@ def test_a_training_on_everything_is_added_later_unless_a_budget_planned_without
     tune(clips, tmp_path / "v", budget_seconds=60)
     with pytest.raises(TrainingError, match=r"other settings \(everything False -> True\)"):
         tune(clips, tmp_path / "v", budget_seconds=60, everything=True, resume=True)
+    given = {"budget_seconds": 60, "validation": clips}  # then nothing is trained on everything
+    tune(clips, tmp_path / "u", **given)
+    tune(clips, tmp_path / "u", **given, everything=True, resume=True)
+
+
+def test_a_folder_that_an_earlier_version_began_is_told_before_it_may_be_refused(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tune(clips, tmp_path / "w")
+    tune(clips, tmp_path / "w", resume=True)
+    told = f"An earlier version began the fine-tuning in {tmp_path / 'w'}; if it can't go on, finish it with"
+    assert told not in caplog.text
+    plan = json.loads((tmp_path / "w" / "plan.json").read_text())
+    del plan["asked"]["everything"]  # which it didn't keep
+    (tmp_path / "w" / "plan.json").write_text(json.dumps(plan))
+    tune(clips, tmp_path / "w", resume=True)
+    assert told in caplog.text
 
 
 def test_paths_lead_out_of_a_linked_folder(clips: Path, tmp_path: Path) -> None:
