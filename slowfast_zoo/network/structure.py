@@ -75,7 +75,7 @@ def rewritten(network: nn.Module, plain: nn.Module) -> str | None:
             for method in methods
             if callable(getattr(kind, method))
         ):
-            return name
+            return str(name)
     return None
 
 

@@ -150,8 +150,8 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
         )
     if with_head and (other := _read_otherwise(record.clip_spec, model.clip_spec)):
         _LOGGER.warning(
-            "%s was trained on another input than the model's clip_spec describes (%s), so its answers differ."
-            " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
+            "%s was trained on another input than the model's clip_spec describes (%s), so its answers"
+            " differ. model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
             *(path, few(other)),
         )
 

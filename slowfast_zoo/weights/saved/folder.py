@@ -47,7 +47,7 @@ def save_pretrained(
 
     Raises:
         InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with layers that its
-            spec doesn't describe or that compute something else, with provenance that JSON can't hold.
+            spec doesn't describe or whose settings are others, with provenance that JSON can't hold.
         DownloadError: the folder can't be written.
     """
     if directory == "":
