@@ -103,11 +103,11 @@ def names_of(dataset: ClipDataset) -> Sequence[str] | None:
 
 def name_of(dataset: ClipDataset, index: int) -> str:
     """What to call an item in messages and results: its own name, or its number in what was given."""
-    name = getattr(whole_of(dataset), "name_of", None)
+    part, whole = cast("Any", dataset), whole_of(dataset)
+    name = getattr(whole, "name_of", None)
     if not callable(name):
         return f"item {index}"
-    part: Any = dataset
-    while part is not whole_of(dataset):
+    while part is not whole:
         part, index = part.dataset, part.indices[index]
     return str(name(index))
 

@@ -129,9 +129,7 @@ def evaluate_persons(
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
     whole = whole_of(dataset)
-    given = names_of(dataset) or ()
-    of_all = given if len(given) == model.num_classes else None  # a Subset's may be others
-    names = class_names(model.labels or of_all, model.num_classes)
+    names = class_names(model.labels or names_of(dataset), model.num_classes)[: model.num_classes]
     known = set(range(len(names)))
     if isinstance(whole, PersonDataset):
         known &= set(whole.annotations.columns.values())

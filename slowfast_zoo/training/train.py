@@ -131,7 +131,8 @@ def train(
         if data is not None:
             check_classes(model, data, all_of_them=True)
             check_purpose(data, train=learned)
-    if model.labels is None and len(names := names_of(dataset) or ()) == model.num_classes:
+    names = names_of(dataset)
+    if model.labels is None and names is not None and len(names) == model.num_classes:
         model.labels = names
     group = join(device)
     with contextlib.ExitStack() as stack:
