@@ -91,6 +91,8 @@ class Spec:
     """What both specs share: checks of single fields, ``replace`` and JSON."""
 
     def __post_init__(self) -> None:
+        for field, given in [*vars(self).items()]:
+            object.__setattr__(self, field, _as_python(given))
         for field, choices in _choices(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, field)
             if value not in choices:
@@ -103,13 +105,8 @@ class Spec:
 
     def _require_int(self, field: str, minimum: int) -> None:
         value, most = getattr(self, field), LARGEST.get(field, math.inf)
-        try:
-            whole = operator.index(value)
-        except TypeError:
-            whole = minimum - 1
-        if isinstance(value, bool) or not minimum <= whole <= most:
+        if type(value) is not int or not minimum <= value <= most:
             raise self._error(field, f"an integer from {minimum}{f' to {most}' if field in LARGEST else ''}")
-        object.__setattr__(self, field, whole)  # NumPy's become Python's, as JSON wants them
 
     def _require_number(self, field: str, low: float, high: float, *, open_low: bool = False) -> None:
         value = getattr(self, field)
@@ -155,6 +152,18 @@ def _choices(kind: type[Spec]) -> dict[str, tuple[str, ...]]:
     """What is accepted by the fields that take one of several texts."""
     choices = {name: get_args(hint) for name, hint in get_type_hints(kind).items()}
     return {name: given for name, given in choices.items() if given and isinstance(given[0], str)}
+
+
+def _as_python(value: Any) -> Any:
+    """Integers of NumPy and the like as Python's, as JSON wants them; all else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_python, value))
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value
 
 
 def _to_json(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from slowfast_zoo.errors import SlowFastZooError, SpecError
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ClipSpec, ModelSpec
@@ -110,7 +111,19 @@ def test_numpys_integers_are_integers() -> None:
         ClipSpec.from_dict(json.loads(json.dumps(ClipSpec(frame_stride=np.int32(3)).to_dict()))).frame_stride
         == 3
     )
-    for wrong in (5.0, np.float32(5), True, "5"):
+    sides: Any = (np.int32(300), np.int64(256))
+    clip = ClipSpec(crops=np.int64(3), size=sides, jitter=(np.int16(256), np.uint16(320)))
+    assert json.loads(json.dumps(clip.to_dict()))["size"] == [300, 256]
+    blocks, ones = (np.int64(3), 4, 6, 3), (np.int64(1), np.int8(1))
+    network = ModelSpec(
+        depth=np.int64(50),
+        fast_depth=np.int8(26),
+        temporal_blocks=blocks,
+        stage4_stride=ones,
+        non_local=ones[:1],
+    )
+    assert ModelSpec.from_dict(json.loads(json.dumps(network.to_dict()))) == network
+    for wrong in (5.0, np.float32(5), True, np.True_, torch.tensor(True), "5"):
         with pytest.raises(SpecError, match=r"num_classes is .*; accepted: an integer from 0"):
             ModelSpec(num_classes=wrong)  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -85,12 +85,31 @@ def whole_of(dataset: ClipDataset) -> ClipDataset:
     return dataset
 
 
+def names_of(dataset: ClipDataset) -> Sequence[str] | None:
+    """The class names that a dataset has, or None.
+
+    A ``Subset`` of somebody else's dataset, whose ``labels`` may be those of its items, has none unless they
+    are texts that differ.
+    """
+    whole = whole_of(dataset)
+    names: Any = getattr(whole, "labels", None)
+    if whole is dataset or isinstance(whole, ReplacingDataset):
+        return cast("Sequence[str] | None", names)
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    if not listed or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        return None
+    return cast("Sequence[str]", names)
+
+
 def name_of(dataset: ClipDataset, index: int) -> str:
-    """What to call an item in messages and results: its own name, or its number."""
-    if type(dataset) is torch.utils.data.Subset:
-        return name_of(cast("ClipDataset", dataset.dataset), dataset.indices[index])
-    name = getattr(dataset, "name_of", None)
-    return str(name(index)) if callable(name) else f"item {index}"
+    """What to call an item in messages and results: its own name, or its number in what was given."""
+    part, whole = cast("Any", dataset), whole_of(dataset)
+    name = getattr(whole, "name_of", None)
+    if not callable(name):
+        return f"item {index}"
+    while part is not whole:
+        part, index = part.dataset, part.indices[index]
+    return str(name(index))
 
 
 def open_dataset(
@@ -187,20 +206,30 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
 
 
 def check_purpose(dataset: ClipDataset, *, train: bool) -> None:
-    """Refuses a dataset of this library, or a ``Subset`` of one, that was opened for the other purpose.
+    """Tells that a dataset of this library, or a ``Subset`` of one, was opened for the other purpose.
 
     Raises:
-        InputError: says how to open it.
+        InputError: several views of a video can't be trained on; says how to open it.
     """
     whole = whole_of(dataset)
-    if isinstance(whole, ReplacingDataset) and whole.train != train:
-        raise InputError(
-            "The dataset to train on was opened for evaluation, whose views aren't random: open it with"
-            " train=True."
-            if train
-            else "The dataset to evaluate was opened for training, whose crops and flips are random: open it"
-            " with train=False."
+    ours = type(whole).__module__.startswith("slowfast_zoo.")  # what derives from one may do otherwise
+    if not ours or not isinstance(whole, ReplacingDataset) or whole.train == train:
+        return
+    if not train:
+        _LOGGER.warning(
+            "The dataset to evaluate was opened for training, whose crops and flips are random: train=False"
+            " opens it for evaluation."
         )
+        return
+    if isinstance(whole, VideoDataset) and view_counts(whole.clip_spec, whole.views) != (1, 1):
+        raise InputError(
+            "The dataset to train on was opened for evaluation, with several views of a video: open it with"
+            " train=True."
+        )
+    _LOGGER.warning(
+        "The dataset to train on was opened for evaluation, whose views aren't random: train=True opens it"
+        " for training."
+    )
 
 
 class VideoDataset(ReplacingDataset):
@@ -227,14 +256,13 @@ class VideoDataset(ReplacingDataset):
     ) -> None:
         """Arguments and errors are those of ``open_dataset``."""
         super().__init__(max_unreadable)
-        if flip_pairs and annotations.multi_label:
+        partners = _partners(flip_pairs, annotations)
+        if partners and annotations.multi_label:
             raise InputError("Classes that a flip exchanges need one label per clip.")
-        _check_pairs(flip_pairs, annotations)
         view_counts(clip_spec, views)
         self.annotations, self.labels = annotations, annotations.labels
         self.clip_spec, self.train, self.views = clip_spec, train, views
-        pairs = dict(flip_pairs) | {right: left for left, right in flip_pairs}
-        self._transform = train_transform(clip_spec, flip_labels=pairs) if train else None
+        self._transform = train_transform(clip_spec, flip_labels=partners) if train else None
 
     def __len__(self) -> int:
         return len(self.annotations.samples)
@@ -294,18 +322,24 @@ class VideoDataset(ReplacingDataset):
         return self.annotations.samples[index].open()
 
 
-def _check_pairs(pairs: Sequence[tuple[int, int]], annotations: Annotations) -> None:
-    """Refuses what can't be classes that a flip exchanges; without names there may be more than are seen.
+def _partners(pairs: Iterable[Iterable[int]], annotations: Annotations) -> dict[int, int]:
+    """What a flip makes of the classes that it exchanges; without names there may be more than are seen.
 
     Raises:
         InputError: says what is accepted.
     """
-    classes = [label for pair in pairs for label in pair]
+    listed = list(pairs) if isinstance(pairs, Iterable) else [pairs]
+    given = [tuple(pair) if isinstance(pair, Iterable) else () for pair in listed]
     end = math.inf if annotations.labels is None else annotations.num_classes
-    numbers = all(isinstance(label, (int, np.integer)) and 0 <= label < end for label in classes)
-    if not numbers or len(set(classes)) != 2 * len(pairs):
+    fits = all(
+        len(pair) == 2 and all(isinstance(label, (int, np.integer)) and 0 <= label < end for label in pair)
+        for pair in given
+    )
+    both = {(int(one), int(other)) for pair in given for one, other in (pair, pair[::-1])} if fits else set()
+    if not fits or len(both) != len(dict(both)):
         known = "" if annotations.labels is None else f" from 0 to {annotations.num_classes - 1}"
         raise InputError(
-            f"flip_pairs is {pairs!r:.60}; accepted: pairs of the numbers of classes{known}, each class in"
+            f"flip_pairs is {listed!r:.60}; accepted: pairs of the numbers of classes{known}, each class in"
             " one pair: ((0, 1),)."
         )
+    return dict(both)

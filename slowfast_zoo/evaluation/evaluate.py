@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, names_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -215,8 +215,8 @@ def evaluate(
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that
             was killed.
-        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, a
-            classifier that isn't the spec's, or a dataset opened for training.
+        InputError: a metric that doesn't fit the targets, a wrong number of items, views or workers, or a
+            classifier that isn't the spec's.
         UnknownNameError: no such metric or average.
         ExportError: this processor computes the network wrongly in that precision.
     """
@@ -291,6 +291,9 @@ def _cell(value: Any) -> str:
 def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = False) -> None:
     """Refuses a dataset whose classes, where it names them, aren't the model's in the model's order.
 
+    A ``Subset`` needn't have all classes of its dataset: of it the names alone are compared, where both have
+    some, as far as both go.
+
     Args:
         model: has the classes.
         dataset: has numbers, or names in ``labels``.
@@ -300,7 +303,9 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
         DataError: names the first that differs.
     """
     whole, own, classes = whole_of(dataset), model.labels, model.spec.num_classes
-    names = getattr(whole, "labels", None)
+    names, is_part = names_of(dataset), whole is not dataset
+    if is_part and (names is None or own is None):
+        return
     read = "read_annotations" if model.spec.roi is None else "read_persons"
     named = f"{read}(DATA, labels={'model.labels' if own else 'NAMES'})"
     if names is None:
@@ -314,7 +319,8 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
                 f" a classifier for them (reset_classifier({found}))."
             )
         return
-    if others := [name for name in names if not isinstance(name, str)]:
+    given: Iterable[object] = names if isinstance(names, Iterable) else [names]
+    if others := [name for name in given if not isinstance(name, str)]:
         raise DataError(
             f"dataset.labels holds {others[0]!r:.60}; accepted: the name of each class. Call the items' own"
             " labels otherwise, such as targets."
@@ -322,16 +328,14 @@ def check_classes(model: SlowFast, dataset: ClipDataset, *, all_of_them: bool = 
     way = f"open the dataset of {named}"
     if isinstance(whole, PersonDataset):  # a list of names wouldn't say which of AVA's numbers they have
         way = "take annotations.with_classes(model.labels, model.num_classes, of='the model')"
-    if len(names) != classes:
+    if len(names) != classes and not is_part:
         raise DataError(
             f"The dataset has {counted(len(names), 'class')} ({quoted(names, 3)}), the model {classes};"
             f" {way}: the names of the model's classes in its order."
         )
-    if own is not None and tuple(names) != tuple(own):
-        index = next(index for index, pair in enumerate(zip(names, own, strict=True)) if pair[0] != pair[1])
-        raise DataError(
-            f"The dataset's class {index} is '{names[index]}', the model's is '{own[index]}'; {way}."
-        )
+    for index, (name, wanted) in enumerate(zip(names, own or (), strict=False)):
+        if name != wanted:
+            raise DataError(f"The dataset's class {index} is '{name}', the model's is '{wanted}'; {way}.")
 
 
 def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset, *, train: bool = False) -> None:

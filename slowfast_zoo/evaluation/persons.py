@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, names_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -85,8 +85,8 @@ def evaluate_persons(
     Raises:
         DataError: an empty dataset, none of its items readable, no boxes, a target that is no class, or a
             worker that was killed; or nothing annotated that is scored.
-        InputError: a model for whole clips, an ``iou`` or a number of workers that isn't accepted, a dataset
-            opened for training, or scores that are NaN.
+        InputError: a model for whole clips, an ``iou`` or a number of workers that isn't accepted, or scores
+            that are NaN.
         UnknownNameError: no such rule.
         OutOfMemoryError: memory doesn't suffice for one clip.
         ExportError: this processor computes the network wrongly in that precision.
@@ -129,8 +129,10 @@ def evaluate_persons(
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
     whole = whole_of(dataset)
-    names = class_names(model.labels or getattr(whole, "labels", None), model.spec.num_classes)
-    known = set(whole.annotations.columns.values()) if isinstance(whole, PersonDataset) else range(len(names))
+    names = class_names(model.labels or names_of(dataset), model.num_classes)[: model.num_classes]
+    known = set(range(len(names)))
+    if isinstance(whole, PersonDataset):
+        known &= set(whole.annotations.columns.values())
     classes = {column: names[column] for column in sorted(known)}
     return PersonEvaluation(
         detections=evaluate_detections(predictions, annotations, rule=rule, classes=classes, iou=iou),

@@ -262,7 +262,7 @@ class BatchPredictor:
 
 def _restored(text: str) -> BatchPredictor:
     predictor = BatchPredictor.__new__(BatchPredictor)
-    predictor._set(json.loads(text))
+    predictor._set({"fps": None} | json.loads(text))  # a text of before there was fps has none
     return predictor
 
 

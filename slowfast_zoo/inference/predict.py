@@ -236,6 +236,8 @@ class Predictor:
                     future = reader.submit(self.read, source)
                     pending.append((display_name(source), future))
                     if not lasting and not isinstance(source, (str, Path, bytes)):
+                        while len(pending) > 1:  # the network computes while this one is read
+                            yield _job(*pending.popleft())
                         wait([future])  # a generator may close it, or fill it anew, when it continues
                     if len(pending) > _VIDEOS_AHEAD:
                         yield _job(*pending.popleft())

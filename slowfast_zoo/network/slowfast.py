@@ -465,12 +465,13 @@ def as_labels(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     names = () if unordered else tuple(labels)
     if unordered or not names or not all(isinstance(name, str) for name in names):
         hint = ""
-        if isinstance(labels, Mapping):
+        if isinstance(labels, Mapping) and labels:
             by_number = all(isinstance(name, str) for name in labels.values())
             in_order = (
                 "[names[i] for i in sorted(names, key=int)]" if by_number else "sorted(names, key=names.get)"
             )
-            hint = f" {in_order} orders a dict of names and numbers."
+            if not by_number or all(str(number).isdecimal() for number in labels):
+                hint = f" {in_order} orders a dict of names and numbers."
         raise InputError(f"labels are a list of class names, in order, got {labels!r:.80}.{hint}")
     return tuple(map(str, names))
 

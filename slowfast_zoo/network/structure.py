@@ -57,9 +57,26 @@ def hooked(network: nn.Module) -> str | None:
 
 def other_modules(network: nn.Module, plain: nn.Module) -> list[str]:
     """Names of a network's modules whose class or settings give, with equal tensors, other answers in eval
-    mode than those of a plain network in their place. Hooks, and functions that somebody has put in place of
-    ``forward``, may do anything or nothing; they are left out."""
+    mode than those of a plain network in their place. Hooks, and what is ``rewritten``, may do anything or
+    nothing; they are left out."""
     return [name for name, wanted in plain.named_modules() if not _computes_as(_at(network, name), wanted)]
+
+
+def rewritten(network: nn.Module, plain: nn.Module) -> str | None:
+    """The first module with a ``forward`` of its own, be it its class's or put in its place, where a plain
+    network has another; "" is the network itself. None: none."""
+    for name, wanted in plain.named_modules():
+        module, kind = _at(network, name), type(wanted)
+        if module is None or isinstance(wanted, (nn.Dropout, _BatchNorm)):
+            continue
+        methods = [method for method in dir(kind) if "forward" in method]
+        if any(
+            method in vars(module) or getattr(type(module), method, None) is not getattr(kind, method)
+            for method in methods
+            if callable(getattr(kind, method))
+        ):
+            return str(name)
+    return None
 
 
 def is_plain(module: object, *kinds: type[_Module]) -> TypeGuard[_Module]:
@@ -101,8 +118,6 @@ def _computes_as(module: nn.Module | None, wanted: nn.Module) -> bool:
     if not isinstance(module, kind):
         return False
     if isinstance(wanted, nn.Sequential) and list(module._modules) != list(wanted._modules):
-        return False
-    if any(getattr(type(module), name) is not getattr(kind, name) for name in dir(kind) if "forward" in name):
         return False
     own = dict(_settings(module))
     return all(

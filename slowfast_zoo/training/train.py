@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, whole_of
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, names_of
 from slowfast_zoo.data.loader import (
     PRECISE_BN,
     TRAINING,
@@ -124,15 +124,16 @@ def train(
         DataError: no clips, other or not all classes of the model, or a clip or target that doesn't fit.
         InputError: no SlowFast, one without classifier or with one that its spec doesn't describe, without
             anything to train or to thaw, whose weights aren't float32, a wrong number of weights, or data
-            opened for the other purpose.
+            opened for evaluation, with several views of a video.
     """
     check_trainable(model, dataset, validation, sample_weights, config)
     for data, learned in ((dataset, True), (validation, False)):
         if data is not None:
             check_classes(model, data, all_of_them=True)
             check_purpose(data, train=learned)
-    if model.labels is None:
-        model.labels = getattr(whole_of(dataset), "labels", None)
+    names = names_of(dataset)
+    if model.labels is None and names is not None and len(names) == model.num_classes:
+        model.labels = names
     group = join(device)
     with contextlib.ExitStack() as stack:
         folder, refusal = expanded(work_dir), ""

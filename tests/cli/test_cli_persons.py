@@ -233,7 +233,7 @@ def test_few_classes_from_a_trained_network(data: Path, tiny: Recipe) -> None:
     torch.testing.assert_close(model.slow.stem.conv.weight, trained.slow.stem.conv.weight)
 
 
-def test_classes_in_another_order_are_taken_by_name(data: Path) -> None:
+def test_classes_in_another_order_are_taken_by_name(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
     model.clip_spec, model.labels = PERSON_CLIPS, ("walk", "stand")
     (data / "two.csv").write_text("a,.5,.1,.1,.5,.9,14\na,.5,.6,.1,.9,.9,12\n")
@@ -245,8 +245,8 @@ def test_classes_in_another_order_are_taken_by_name(data: Path) -> None:
     moved = read.with_classes(model.labels, model.num_classes, of="the model")
     found = evaluate_persons(model, PersonDataset(moved, PERSON_CLIPS, train=False), progress=False)
     assert found.detections.labels == ("walk", "stand")
-    with pytest.raises(InputError, match="dataset to evaluate was opened for training"):
-        evaluate_persons(model, PersonDataset(moved, PERSON_CLIPS, train=True), progress=False)
+    evaluate_persons(model, PersonDataset(moved, PERSON_CLIPS, train=True), progress=False)
+    assert "dataset to evaluate was opened for training" in caplog.text
 
 
 def test_a_model_of_some_of_avas_actions_is_tested_by_avas_numbers(data: Path) -> None:

@@ -295,11 +295,17 @@ def test_training_items_repeat_by_seed_and_epoch_for_any_number_of_workers(clips
 
 
 def test_a_flip_exchanges_the_classes_that_it_mirrors(clips: Path) -> None:
-    dataset = open_dataset(clips, SPEC.replace(flip=1.0), train=True, flip_pairs=((0, 1),))
-    assert [dataset[index][1] for index in range(4)] == [1, 1, 0, 0]
+    others: Any = (((0, 1), (1, 0)), ((0, 1), (0, 1)), zip([0], [1], strict=True), np.array([[1, 0]]))
+    for pairs in (((0, 1),), *others):
+        dataset = open_dataset(clips, SPEC.replace(flip=1.0), train=True, flip_pairs=pairs)
+        assert [dataset[index][1] for index in range(4)] == [1, 1, 0, 0]
+    own = open_dataset(clips, SPEC.replace(flip=1.0), train=True, flip_pairs=((1, 1),))
+    assert own[3][1] == 1, "a class may be its own mirror"
 
 
-@pytest.mark.parametrize("pairs", [(("jump", "run"),), ((0, 7),), ((-1, 0),), ((0, 1), (1, 0)), ((1, 1),)])
+@pytest.mark.parametrize(
+    "pairs", [(("jump", "run"),), ((0, 7),), ((-1, 0),), ((0, 1), (1, 1)), (0, 1), ((0, 1, 0),), 1, ("01",)]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_pairs_that_a_flip_exchanges_are_numbers_of_classes(clips: Path, pairs: Any, training: bool) -> None:
     with pytest.raises(InputError, match="pairs of the numbers of classes from 0 to 1, each class in one"):

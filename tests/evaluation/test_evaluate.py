@@ -660,30 +660,97 @@ def test_a_part_of_a_dataset_has_its_classes_and_names(numbered: Path) -> None:
     whole = open_dataset(numbered / "clips", network.clip_spec)
     names = evaluate(network, Subset(Subset(whole, [3, 2, 1]), torch.tensor([0, 2])), device="cpu").names
     assert names == [whole.name_of(3), whole.name_of(1)]
-    few = open_dataset(numbered / "list.txt", network.clip_spec, train=True)
-    with pytest.raises(DataError, match="numbers 2 classes without names, the model has 3"):
-        train(SlowFast(SPEC), Subset(few, [0, 1]), config, work_dir=numbered / "t2")
 
 
-def test_a_dataset_is_opened_for_training_or_for_evaluation(numbered: Path) -> None:
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_part_needs_not_all_classes_of_its_dataset(numbered: Path, classes: int) -> None:
+    network = SlowFast(SPEC.replace(num_classes=classes))
+    network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
+    config = TrainConfig(epochs=1, batch_size=2, workers=0, channels_last=False)
+    for source in (numbered / "list.txt", numbered / "clips"):  # without names, and with
+        whole = open_dataset(source, network.clip_spec, train=True)
+        firsts = [index for index, sample in enumerate(whole.annotations.samples) if sample.labels == (0,)]
+        part = Subset(whole, firsts[:2])
+        train(network, part, config, work_dir=numbered / f"t {source.name}", progress=False, device="cpu")
+        assert network.labels is None, "the dataset has another number of names"
+        network.labels = ("a", "b", "c")[:classes]
+        scored = Subset(open_dataset(source, network.clip_spec), firsts[:2])
+        assert evaluate(network, scored, device="cpu").targets.tolist() == [0, 0]
+        network.labels = None
+    network.labels = ("b", "a", "c")[:classes]
+    with pytest.raises(DataError, match="class 0 is 'a', the model's is 'b'"):
+        evaluate(network, scored, device="cpu")
+    if classes == 1:
+        network.labels = None
+        with pytest.raises(DataError, match="has the label 1; accepted"):
+            evaluate(network, open_part(numbered, network, 1), device="cpu")
+
+
+def open_part(numbered: Path, network: SlowFast, label: int) -> Subset[Any]:
+    whole = open_dataset(numbered / "clips", network.clip_spec)
+    return Subset(
+        whole, [i for i, sample in enumerate(whole.annotations.samples) if sample.labels == (label,)]
+    )
+
+
+class Labeled(Videos):
+    """Of somebody who calls the labels of items ``labels``, and gives them no names."""
+
+    name_of = None  # type: ignore[assignment]
+
+    def __init__(self, labels: Any) -> None:
+        super().__init__()
+        if labels is not None:
+            self.labels = labels
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1], torch.tensor([0, 1, 2, 0, 1]), list("abcab"), abs])
+def test_a_part_of_data_with_labels_of_items_has_no_names(model: SlowFast, labels: Any) -> None:
+    part = Subset(Labeled(labels), [3, 1])
+    result = evaluate(model, part, device="cpu")
+    assert result.scores[0].tolist() == evaluate(model, Labeled(None), device="cpu").scores[3].tolist()
+    assert result.names == ["item 0", "item 1"], "as the loader's errors count, in what was given"
+    with pytest.raises(
+        DataError, match=r"dataset\.labels holds .*accepted: the name|has 5 classes \('a', 'b'"
+    ):
+        evaluate(model, Labeled(labels), device="cpu")
+
+
+class Own(VideoDataset):
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        return torch.zeros(3, 4, 32, 32), self.annotations.samples[index].labels[0]
+
+
+def test_a_dataset_is_opened_for_training_or_for_evaluation(
+    numbered: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     network = SlowFast(SPEC.replace(num_classes=2))
     network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
     learned = open_dataset(numbered / "clips", network.clip_spec, train=True)
-    scored = open_dataset(numbered / "clips", network.clip_spec, views="quick")
-    config, work = TrainConfig(epochs=1, batch_size=2, workers=0), numbered / "t"
+    scored = open_dataset(numbered / "clips", network.clip_spec)
+    config, work = TrainConfig(epochs=1, batch_size=2, workers=0, channels_last=False), numbered / "t"
+    how: Any = {"progress": False, "device": "cpu"}
     for wrong in (scored, Subset(scored, [0, 1])):
         with pytest.raises(
-            InputError, match=r"train on was opened for evaluation, .*open it with train=True"
+            InputError, match=r"train on was opened for evaluation, with several.*open it with train=True"
         ):
-            train(network, wrong, config, work_dir=work)
-    for wrong in (learned, Subset(learned, [0, 1])):
-        with pytest.raises(
-            InputError, match=r"opened for training, whose crops .*: open it with train=False"
-        ):
-            evaluate(network, wrong)
-        with pytest.raises(InputError, match="opened for training"):
-            train(network, learned, config, work_dir=work, validation=wrong)
-    assert not work.exists()
+            train(network, wrong, config, work_dir=work, **how)
+    assert not work.exists() and not caplog.text
+    for place, wrong in enumerate((learned, Subset(learned, [0, 1]))):
+        evaluate(network, wrong, device="cpu")
+        assert caplog.text.count("dataset to evaluate was opened for training, whose crops and flips") == 1
+        caplog.clear()
+        train(network, learned, config, work_dir=numbered / f"v{place}", validation=wrong, **how)
+        assert "dataset to evaluate was opened for training" in caplog.text
+        caplog.clear()
+    quick = open_dataset(numbered / "clips", network.clip_spec, views="quick")
+    for place, one in enumerate((quick, Subset(quick, [0, 1]))):
+        train(network, one, config, work_dir=numbered / f"q{place}", **how)
+        assert caplog.text.count("train on was opened for evaluation, whose views aren't random") == 1
+        caplog.clear()
+    train(network, Own(quick.annotations, network.clip_spec, train=False), config, work_dir=work, **how)
+    assert not caplog.text, "what derives from a dataset may give anything"
+    work = numbered / "w"
     with pytest.raises(DataError, match=r"vidéos/\d\.mp4 gives 2 views; training takes one clip per item"):
         train(SlowFast(SPEC), Videos(), config, work_dir=work, device="cpu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -245,6 +246,15 @@ def test_types_are_the_same_when_everything_fails(clips: list[str], folder: Path
     assert [column.dtype for column in good.values()] == [column.dtype for column in none.values()]
     assert list(good) == list(none)
     assert list(good) == [part.split("`")[1] for part in predictor.schema.split(", ")]
+
+
+def test_what_was_pickled_before_there_was_fps_is_as_without(clips: list[str], folder: Path) -> None:
+    predictor = BatchPredictor(folder)
+    restore, (text,) = predictor.__reduce__()
+    settings = json.loads(text)
+    del settings["fps"]
+    older: Any = restore(json.dumps(settings))
+    assert older == predictor and older({"path": clips[:1]})["error"].tolist() == [""]
 
 
 def test_use_changes_nothing_that_is_pickled(clips: list[str], folder: Path) -> None:

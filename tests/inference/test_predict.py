@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import math
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,10 @@ from slowfast_zoo.inference.engines import kept, trial
 from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.inputs import list_videos, source_hash
-from slowfast_zoo.inference.predict import Prediction, predict_many
+from slowfast_zoo.inference.predict import Prediction, Predictor, predict_many
 from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.inference.timeline import timeline
-from slowfast_zoo.video.clips import view_counts
+from slowfast_zoo.video.clips import Clips, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
 
 CLIP = ClipSpec(num_frames=8, frame_stride=2, size=40, crop=32, test_crop=40, clips=3, crops=3)
@@ -408,6 +409,21 @@ def test_what_a_generator_owns_is_read_before_it_continues(model: SlowFast, fold
     assert [answer.scores for answer in predict_many(model, opened())] == expected
     answers = predict_many(model, refilled(), fps=30)
     assert [answer.scores for answer in answers] == [predict(model, film, fps=30).scores for film in films]
+
+
+def test_what_is_read_is_given_out_while_a_generators_next_film_is_read(model: SlowFast) -> None:
+    films, given, waited = [moving_pattern(24, 48, 64, seed) for seed in range(3)], threading.Event(), []
+
+    class Watched(Predictor):
+        def read(self, source: Any) -> Clips:
+            if source is films[1]:
+                waited.append(given.wait(30))
+            return super().read(source)
+
+    jobs = Watched(model, fps=30)._read_ahead(iter(films))
+    next(jobs)
+    given.set()
+    assert len(list(jobs)) == 2 and waited == [True]
 
 
 def test_out_of_memory_halves_the_batch(model: SlowFast, folder: Path) -> None:

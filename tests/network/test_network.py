@@ -473,6 +473,9 @@ def test_other_bad_arguments_get_one_sentence() -> None:
         model.reset_classifier(2, labels={"a": 1, "b": 0})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"\[names\[i\] for i in sorted\(names, key=int\)\] orders a dict"):
         model.reset_classifier(2, labels={"0": "a", "1": "b"})  # type: ignore[arg-type]
+    for unordered in ({"jump": "0"}, {}):
+        with pytest.raises(InputError, match=r"in order, got \{.*\}\.$"):
+            model.reset_classifier(1, labels=unordered)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"half a character in '\\ud800'.* give it whole"):
         model.reset_classifier(2, labels=["\ud800", "b"])
     assert model.spec == SMALL, "a refused change leaves the model alone"

@@ -423,18 +423,8 @@ def test_layers_that_no_reader_knows_are_not_saved(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-class _Doubled(SlowFast):
-    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        slow, fast = super().forward_features(clip)
-        return 2 * slow, fast
-
-
 def _other_activation(model: SlowFast) -> None:
     model.slow.stage1[0].relu = torch.nn.SiLU()  # type: ignore[assignment]
-
-
-def _other_forward(model: SlowFast) -> None:
-    model.__class__ = _Doubled
 
 
 def _other_eps(model: SlowFast) -> None:
@@ -453,7 +443,6 @@ def _one_more(model: SlowFast) -> None:
     ("change", "where"),
     [
         (_other_activation, "slow.stage1.0.relu"),
-        (_other_forward, "forward"),
         (_other_eps, "fast.stem.norm"),
         (_other_stride, "slow.stage4.0.conv2, slow.stage4.0.shortcut_conv"),
         (_one_more, "slow.stage4"),
@@ -500,6 +489,45 @@ def test_what_changes_no_answer_is_saved(tmp_path: Path, caplog: pytest.LogCaptu
     model.slow.register_forward_hook(lambda module, inputs, output: None)
     save_pretrained(model, tmp_path)
     assert "has a forward hook at 'slow', which isn't saved" in caplog.text
+
+
+class _Doubled(SlowFast):
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        slow, fast = super().forward_features(clip)
+        return 2 * slow, fast
+
+
+class _WithLoss(SlowFast):
+    """As trainers of others want it."""
+
+    def forward(self, clip: Tensor, boxes: Tensor | None = None, labels: Tensor | None = None) -> Any:
+        logits = super().forward(clip, boxes)
+        return logits if labels is None else (torch.nn.functional.cross_entropy(logits, labels), logits)
+
+
+def _of_class(kind: type[SlowFast]) -> Callable[[SlowFast], None]:
+    return lambda model: setattr(model, "__class__", kind)
+
+
+def _put_in_place(model: SlowFast) -> None:
+    model.slow.stem.forward = lambda clip: clip  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(_of_class(_Doubled), ""), (_of_class(_WithLoss), ""), (_put_in_place, " at 'slow.stem'")],
+)
+def test_a_forward_of_ones_own_is_told_when_a_model_is_saved(
+    change: Callable[[SlowFast], None], where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = re_headed()
+    change(model)
+    save_pretrained(model, tmp_path)
+    assert caplog.text.count("forward") == 1
+    assert f"The model has a forward of its own{where}, which isn't saved" in caplog.text
+    loaded = from_pretrained(tmp_path)
+    assert type(loaded) is SlowFast and loaded.spec == model.spec
+    assert all(map(torch.equal, loaded.state_dict().values(), model.state_dict().values()))
 
 
 def test_a_layer_of_ones_own_is_saved_once_the_model_knows_its_classes(tmp_path: Path) -> None:

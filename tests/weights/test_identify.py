@@ -198,7 +198,7 @@ def test_a_model_with_another_input_than_a_publishers_file_is_pointed_out(
     assert "time_base seconds instead of frames" in caplog.text
     assert f"model.clip_spec = get_weights('{NAME}', '{row.tag}').clip_spec" in caplog.text
     caplog.clear()
-    model.clip_spec = row.clip_spec.replace(flip=0.0)
+    model.clip_spec = row.clip_spec.replace(flip=0.0, clips=1, crops=1, aggregate="max-prob")
     load_checkpoint(model, path)
     load_checkpoint(SlowFast(row.model_spec), path, backbone_only=True)
     load_checkpoint(SlowFast(row.model_spec.replace(depth=26, num_classes=3)), _own_network(tmp_path / "own"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,16 +58,16 @@ def train_transform(clip_spec: ClipSpec, *, flip_labels: Mapping[int, int] | Non
 
     Args:
         clip_spec: the clip contract.
-        flip_labels: classes that become another class in the mirror, by number and in both directions:
-            ``{0: 1, 1: 0}`` where they are "left" and "right"; then the transform is called through
-            ``with_label``.
+        flip_labels: classes that become another class in the mirror, by number, or as labels call them. A
+            direction is one entry: two classes that are exchanged need both, ``{0: 1, 1: 0}`` where they are
+            "left" and "right". Then the transform is called through ``with_label``.
 
     Raises:
-        InputError: no clip contract, a jitter range that begins below the crop, or ``flip_labels`` that
-            aren't numbers or have one direction only.
+        InputError: no clip contract, or a jitter range that begins below the crop.
     """
     check_clip_spec(clip_spec)
-    return TrainTransform(clip_spec, _exchanged(flip_labels or {}))
+    partners = {_as_number(label): _as_number(other) for label, other in (flip_labels or {}).items()}
+    return TrainTransform(clip_spec, partners)
 
 
 class EvalTransform:
@@ -147,18 +147,18 @@ class TrainTransform:
 
         Args:
             frames: uint8 of shape (T, H, W, C), RGB.
-            label: class index before the flip; where no flip changes a class, it comes back as it is.
+            label: the class before the flip, by number, or as ``flip_labels`` call it; what no flip changes
+                comes back as it is.
             generator: where chance comes from; None means torch's global generator.
 
         Raises:
             InputError: another dtype, rank or number of channels, no pixels, no generator of
-                torch's, or a label that is no integer where flips change some.
+                torch's, or a label that is no single class, such as several numbers, where flips change some.
         """
         if self.flip_labels:
-            try:
-                label = operator.index(label)  # a tensor's hash is no number's
-            except TypeError:
-                raise InputError(f"The label is {label!r:.60}; accepted: the number of a class.") from None
+            label = _as_number(label)
+            if isinstance(label, torch.Tensor) or not isinstance(label, Hashable):
+                raise InputError(f"The label is {label!r:.60}; accepted: one class, as flip_labels has it.")
         clip, flipped = self._augment(frames, generator)
         return clip, self.flip_labels.get(label, label) if flipped else label
 
@@ -226,22 +226,12 @@ class TrainTransform:
         )
 
 
-def _exchanged(labels: Mapping[int, int]) -> dict[int, int]:
-    """The classes that a flip exchanges, as Python's integers.
-
-    Raises:
-        InputError: they aren't numbers, or have one direction only.
-    """
+def _as_number(label: Any) -> Any:
+    """Python's integer of a tensor's or NumPy's, whose hash may be no number's; any other label as it is."""
     try:
-        numbers = {operator.index(label): operator.index(other) for label, other in labels.items()}
+        return operator.index(label)
     except TypeError:
-        numbers = None
-    if numbers is None or any(numbers.get(other) != label for label, other in numbers.items()):
-        raise InputError(
-            f"flip_labels is {labels!r:.60}; accepted: numbers of classes, in both directions:"
-            " {0: 1, 1: 0} where a flip exchanges the classes 0 and 1."
-        )
-    return numbers
+        return label
 
 
 def _random_area(height: int, width: int, smallest: float, generator: torch.Generator | None) -> Box:

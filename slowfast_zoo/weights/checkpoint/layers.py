@@ -9,7 +9,7 @@ import torch
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.network.structure import other_modules
+from slowfast_zoo.network.structure import other_modules, rewritten
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER
 
@@ -68,6 +68,11 @@ def check_trained_classifier(model: SlowFast) -> None:
     check_layers(model, [name for name in CLASSIFIER if name in model.state_dict()])
 
 
+def own_forward(model: SlowFast) -> str | None:
+    """The first module with a ``forward`` that isn't this library's; "" is the model itself. None: none."""
+    return rewritten(model, _plain(model.spec))
+
+
 def unread_layers(model: SlowFast) -> str:
     """One sentence: why no reader gives the model back of which a training writes files; "" where all do."""
     if other := _other_tensors(model):
@@ -94,10 +99,14 @@ def _other_tensors(model: SlowFast, names: Iterable[str] | None = None) -> list[
 
 
 def _other_code(model: SlowFast) -> list[str]:
-    """The modules that compute something else than the spec describes; the model itself is "forward"."""
+    """The modules that compute something else than the spec describes."""
+    return other_modules(model, _plain(model.spec))
+
+
+def _plain(spec: ModelSpec) -> SlowFast:
+    """The network that a spec describes, without numbers."""
     with torch.device("meta"):
-        plain = SlowFast(model.spec)
-    return [name or "forward" for name in other_modules(model, plain)]
+        return SlowFast(spec)
 
 
 def few(names: Sequence[str]) -> str:

@@ -39,6 +39,8 @@ _OF_HEADS = ("activation", "head_pool", "head_window", "stage4_stride", "stage4_
 """What no tensor's shape tells of a network, and its answers depend on."""
 _OF_TRAINING = {"crop", "augmentation", "smallest_area", "jitter", "flip", "approximate"}
 """What of a clip spec no answer depends on."""
+_OF_TESTS = {"clips", "crops", "view_order", "aggregate"}
+"""What of a clip spec no clip depends on."""
 
 
 def load_checkpoint(
@@ -148,8 +150,8 @@ def _warn_of_another(record: SavedConfig, model: SlowFast, with_head: bool, path
         )
     if with_head and (other := _read_otherwise(record.clip_spec, model.clip_spec)):
         _LOGGER.warning(
-            "%s was trained on another input than the model's clip_spec describes, so its answers differ: %s."
-            " model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
+            "%s was trained on another input than the model's clip_spec describes (%s), so its answers"
+            " differ. model.clip_spec = from_pretrained(Path(file)).clip_spec takes the file's.",
             *(path, few(other)),
         )
 
@@ -162,7 +164,7 @@ def _warn_of_another_input(checkpoint: Checkpoint, clip_spec: ClipSpec) -> None:
     if others and all(other for other, _ in others):
         other, row = min(others, key=lambda each: len(each[0]))
         _LOGGER.warning(
-            "%s fits %s:%s, which was trained on another input than the model's clip_spec describes: %s."
+            "%s fits %s:%s, which was trained on another input than the model's clip_spec describes (%s)."
             " Unless the file was trained otherwise, its answers are right with model.clip_spec ="
             " get_weights('%s', '%s').clip_spec.",
             *(checkpoint.path, row.model, row.tag, few(other), row.model, row.tag),
@@ -170,9 +172,9 @@ def _warn_of_another_input(checkpoint: Checkpoint, clip_spec: ClipSpec) -> None:
 
 
 def _read_otherwise(theirs: ClipSpec, ours: ClipSpec) -> list[str]:
-    """What answers depend on and differs in two clip specs."""
+    """What of a clip answers depend on, and differs in two clip specs."""
     given, own = theirs.to_dict(), ours.to_dict()
-    read = [name for name in given if name not in _OF_TRAINING and given[name] != own[name]]
+    read = [name for name in given if name not in _OF_TRAINING | _OF_TESTS and given[name] != own[name]]
     return [f"{name} {given[name]} instead of {own[name]}" for name in read]
 
 

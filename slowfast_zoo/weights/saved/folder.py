@@ -18,7 +18,7 @@ from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
 from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.network.structure import hooked
-from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers
+from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers, own_forward
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
 from slowfast_zoo.weights.saved.config import SavedConfig, read_config
@@ -47,7 +47,7 @@ def save_pretrained(
 
     Raises:
         InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with layers that its
-            spec doesn't describe or that compute something else, with provenance that JSON can't hold.
+            spec doesn't describe or whose settings are others, with provenance that JSON can't hold.
         DownloadError: the folder can't be written.
     """
     if directory == "":
@@ -113,12 +113,13 @@ def _check_savable(model: SlowFast) -> None:
         raise InputError(f"A SlowFast can be saved, got {type_of(model)}; unwrap the model first.")
     check_layers(model)
     check_code(model)
-    if (name := hooked(model)) is not None:
-        _LOGGER.warning(
-            "The model has a forward hook%s, which isn't saved: if it changes answers, those of"
-            " from_pretrained are others.",
-            f" at '{name}'" if name else "",
-        )
+    for what, name in (("forward hook", hooked(model)), ("forward of its own", own_forward(model))):
+        if name is not None:
+            _LOGGER.warning(
+                "The model has a %s%s, which isn't saved: if it changes answers, those of from_pretrained"
+                " are others.",
+                *(what, f" at '{name}'" if name else ""),
+            )
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
             raise InputError("The model is on the meta device: it has no numbers to save.")

@@ -345,18 +345,29 @@ def test_flip_changes_left_and_right_and_the_label() -> None:
     assert flipping.with_label(frames, 3)[1] == 3
     for given in (torch.tensor(2), np.int64(2)):
         assert flipping.with_label(frames, given)[1] == 4  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="The label is 'left'; accepted: the number of a class"):
-        flipping.with_label(frames, "left")  # type: ignore[arg-type]
     several = torch.tensor([1.0, 0.0])
+    for wrong in (several, np.array([1, 0]), [1, 0]):
+        with pytest.raises(InputError, match=r"The label is .*; accepted: one class, as flip_labels has it"):
+            flipping.with_label(frames, wrong)  # type: ignore[arg-type]
     assert train_transform(spec.replace(crop=20)).with_label(frames, several)[1] is several  # type: ignore[arg-type]
     with pytest.raises(InputError, match="with_label"):
         flipping(frames)
 
 
-@pytest.mark.parametrize("labels", [{0: 1}, {0: 1, 1: 2, 2: 0}, {"left": "right", "right": "left"}])
-def test_flipped_labels_are_numbers_in_both_directions(labels: Any) -> None:
-    with pytest.raises(InputError, match=r"accepted: numbers of classes, in both directions: \{0: 1, 1: 0\}"):
-        train_transform(SMALL, flip_labels=labels)
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"left": "right", "right": "left"}, {"left": "right", "right": "left", "up": "up"}),
+        ({0: 5}, {0: 5, 5: 5, 1.5: 1.5}),  # the mirror of a text is no text, whose mirror is none either
+        ({torch.tensor(0): np.int64(1), np.int32(1): torch.tensor(0)}, {0: 1, 1: 0, np.int8(1): 0}),
+    ],
+)
+def test_flipped_labels_may_be_texts_and_have_one_direction(labels: Any, expected: dict[Any, Any]) -> None:
+    spec = SMALL.replace(flip=1.0, augmentation="short-side-jitter", jitter=(24, 24), crop=20)
+    transform = train_transform(spec, flip_labels=labels)
+    for label, flipped in expected.items():
+        assert transform.with_label(film(4, 24, 24), label)[1] == flipped
+    assert all(type(label) in (int, str) for pair in transform.flip_labels.items() for label in pair)
 
 
 @pytest.mark.parametrize("generator", [5, np.random.default_rng(5)])
