@@ -40,7 +40,7 @@ NUMBER_COLUMNS = {
 }
 
 _HEADINGS = NAME_COLUMNS | {"labels", "names", "classes", "label_names", "class_names", "categories"}
-_HEADINGS |= {"actions", "activity", "activities"}
+_HEADINGS |= {"actions", "activities"}
 
 _LONGEST = 300
 _MARKS = r"->|=>|[:,;=|]"

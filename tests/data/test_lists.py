@@ -155,6 +155,9 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, column: st
         *("duration,cached_from", "first_frame,num_frames,start_frame", "total,tone"),
         *("segment_id,first_name", "indoor,out_of_focus"),
         *("length,video_length", "video_start,label_end", "x_start,x_end", "min_age,max_age"),
+        *("start_hour,end_hour", "start_score,end_score", "start_zone,stop_zone", "begin_lat,end_lat"),
+        *("initial_speed,final_speed", "session_start,session_end", "min_frame_rate,max_frame_rate"),
+        *("f0,f1", "t0,t1,t2", "start_pose_id,end_pose_id", "x_min_frame,x_max_frame"),
         *("from_camera,stop_sign", "offset_y,start_pose", "endless,to_person", f"start{'times' * 99}!,x"),
     ],
 )
@@ -632,6 +635,20 @@ def test_labels_with_marks_that_are_one_stay(
     assert found.labels == names
     write_split(clips / "out", {"train": found, "val": found})
     assert read_splits(clips / "out")["val"].labels == names
+
+
+def test_folders_whose_names_hold_other_names_come_back(clips: Path) -> None:
+    (clips / "jump").rename(clips / "run|jump")
+    shutil.rmtree(clips / "frames")
+    found = read_annotations(clips)
+    assert found.labels == ("run", "run|jump")
+    write_split(clips / "out", {"train": found, "val": found})
+    assert read_splits(clips / "out")["val"].counts() == found.counts()
+    with pytest.raises(DataError, match="could be one class or several"):
+        read(clips, "path,label\nrun/c.mp4,run\nrun/c.mp4,run|jump\n")
+    # As earlier versions wrote it into a cache.
+    index = "path,label,cached_from\nrun/c.mp4,run,x\nrun/c.mp4,run|jump,y\n"
+    assert read(clips, index).labels == ("run", "run|jump")
 
 
 def test_what_may_be_several_labels_is_one_where_a_map_says_so(clips: Path) -> None:
