@@ -184,7 +184,7 @@ def read_annotations(
     if form == "folders" or (form is None and kind_of(path) == "folder"):
         listing = read_folder(path, skip_empty=skip_empty, told=form is not None)
     else:
-        listing = _read(path, form, base, separator, multi_label)
+        listing = _read(path, form, base, separator, multi_label, labels is not None)
     if not listing.samples:
         raise DataError(f"The dataset '{path}' is empty: it names no clip; {_ACCEPTED}.")
     annotations = number_classes(listing, None if labels is None else read_labels(labels), str(path))
@@ -374,7 +374,7 @@ def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sa
 
 
 def _read(
-    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool | None
+    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool | None, mapped: bool
 ) -> Listing:
     text = text_of(path, "list")
     lines = list(lines_of(text))
@@ -382,7 +382,7 @@ def _read(
         return Listing([])
     ids = re.findall("[a-z_]+", lines[0][1].lower()) == ["video_id", "num_frames", "label_index"]
     if form == "table" or (form is None and not ids and is_table(lines[0][1], separator)):
-        listing, ids = read_table(path, text, separator)
+        listing, ids = read_table(path, text, separator, mapped=mapped)
     else:
         if ids:
             form, lines = form or "ids", lines[1:]
@@ -566,9 +566,10 @@ def _sample(line: _Line, form: Form, multi_label: bool) -> Sample:
         raise DataError(f"{line.where}: '{line.shown}' isn't '{shape}'.")
     twice = form == "videos" and not multi_label and len({*labels}) < len(labels)
     if twice or _holds_seconds(path):
+        several = ", or say that these are several labels (multi_label, --multi-label)" if twice else ""
         raise DataError(
             f"{line.where}: '{line.shown}' could be start, end and label; write a table with the header"
-            " path,start,end,label, or say that these are several labels (multi_label, --multi-label)."
+            f" path,start,end,label{several}."
         )
     if any(len(count) > 9 for count in counts) or (form.startswith("rawframes") and not int(counts[-1])):
         raise DataError(f"{line.where}: '{line.shown}' has 0 frames, or a number with over 9 digits.")

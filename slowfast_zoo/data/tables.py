@@ -117,13 +117,14 @@ def is_table(line: str, separator: str | None) -> bool:
     return not any(name.isdigit() for name in names) and not any(clips)
 
 
-def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, bool]:
+def read_table(path: Path, text: str, separator: str | None, *, mapped: bool) -> tuple[Listing, bool]:
     """The clips of a table, and whether their paths are ids of videos.
 
     Args:
         path: of the table, for messages.
         text: what it holds.
         separator: between fields; None: what the header shows.
+        mapped: whether a label map says what numbers are called.
 
     Raises:
         DataError: a header that isn't understood, or a line that can't be read.
@@ -156,7 +157,8 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         if isinstance(text := record[columns.label], str) and not text.startswith("[") and not one:
             marks = "," if columns.multi_label else "[;|]"
             joined.update(name for name in samples[-1].written if re.search(marks, name))
-    _refuse_other_names(samples)
+    if not mapped:
+        _refuse_other_names(samples)
     return Listing(samples, multi_label, named, frozenset(joined)), ids
 
 

@@ -600,7 +600,7 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
     ),
     "half seconds": (
         "jump/a.mp4 0.5 1 0\nrun/c.mp4 1 2 3\n",
-        r"list.txt:1: .* could be start, end and label",
+        r"list.txt:1: .* could be start, end and label; .* path,start,end,label\.$",
     ),
     "a row per frame": (
         'original_vido_id video_id frame_id path labels\nX 0 0 jump/f/1.jpg "1,2"\n',
@@ -660,6 +660,10 @@ def test_what_may_be_several_labels_is_one_where_a_map_says_so(clips: Path) -> N
 def test_numbers_beside_their_own_names_stay(clips: Path) -> None:
     table = "path,label,class_name,class\njump/a.mp4,1,Jump,x\njump/b.mp4,1,jump,y\nrun/c.mp4,0,run,z\n"
     assert [sample.labels for sample in read(clips, table).samples] == [(1,), (1,), (0,)]
+    table = table.replace("1,jump", "1,walk")
+    assert read(clips, table, labels=["normal", "fall"]).counts() == [1, 2]
+    with pytest.raises(DataError, match="leave out the column"):
+        read(clips, table)
 
 
 def test_long_lines_and_lists_take_linear_time(clips: Path) -> None:
