@@ -22,7 +22,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slowfast_zoo.errors import DataError, quoted
+from slowfast_zoo.errors import DataError, quoted, text_without_secrets
 from slowfast_zoo.files import expanded, read_text
 
 MOST_CLASSES = 100_000
@@ -219,7 +219,7 @@ def text_of(path: Path, what: str) -> str:
     except UnicodeError as error:
         raise DataError(f"The {what} '{path}' can't be read: {error}; save it as UTF-8 text.") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"The {what} '{path}' can't be read: {error}.") from error
+        raise DataError(text_without_secrets(f"The {what} '{path}' can't be read: {error}.")) from error
     if "\0" in text:
         raise DataError(f"The {what} '{path}' can't be read: it is no text; save it as UTF-8 text.")
     return text

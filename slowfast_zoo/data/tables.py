@@ -60,8 +60,8 @@ _OPPOSITES = {
 }
 _OPPOSITES |= {"min": {"max"}, "tmin": {"tmax"}, "t0": {"t1"}}
 """Words that mean bounds in two columns whose names are alike otherwise, where their values are moments."""
-_UNITS = {*"t ts time times frame frames sec secs second seconds s ms".split()}
-_TIMED = _UNITS | {*"video clip segment seg action annotation label gt rep event".split()}
+_UNITS = {"t", "ts", "time", "times", "frame", "frames", "sec", "secs", "second", "seconds", "s", "ms"}
+_TIMED = _UNITS | {"video", "clip", "segment", "seg", "action", "annotation", "label", "gt", "rep", "event"}
 """What else their names may say; "start_score" and "end_score" are no bounds in time."""
 _SPAN = re.compile(
     r"((time|frame|clip|action|event|video|annotation|label|gt|temporal)_)?"

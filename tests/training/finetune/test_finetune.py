@@ -471,7 +471,8 @@ def test_class_names_that_older_versions_wrote_are_taken_as_they_are(clips: Path
         (tmp_path / f"{part}.csv").write_text(text)
     sums = tmp_path / "checksums.json"
     kept = json.loads(sums.read_text())
-    sums.write_text(json.dumps(kept | {"sha256": {name: hash_file(tmp_path / name) for name in kept["sha256"]}}))
+    kept["sha256"] = {name: hash_file(tmp_path / name) for name in kept["sha256"]}
+    sums.write_text(json.dumps(kept))
     assert collect_parts(clips, tmp_path, resume=True).train.class_names == tuple(names)
 
 
