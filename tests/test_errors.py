@@ -19,6 +19,7 @@ from slowfast_zoo.errors import quoted, text_without_secrets
         ("https://a/x,https://u:PW@b/y", "https://a/x,https://b/y"),
         ("https://web/2020/http://a/b", "https://web/2020/http://a/b"),
         ("HTTP://me:PW@[::1]:80/x", "HTTP://[::1]:80/x"),
+        ("'/a/https:/me:PW@b/x?token=PW' and S3:/b/x#PW.", "'/a/https:/b/x' and S3:/b/x."),
         ("12:30 C:\\films\\a@b.mp4 and me@b.org", "12:30 C:\\films\\a@b.mp4 and me@b.org"),
     ],
 )
@@ -31,7 +32,7 @@ def test_what_is_left_out_of_many_names_is_said() -> None:
     assert quoted(["a", "b", "c"], 2) == "'a', 'b' ..."
 
 
-@pytest.mark.parametrize("text", ["a" * 10**6, "http://" + "." * 10**5 + "a", "a://" * 10**5])
+@pytest.mark.parametrize("text", ["a" * 10**6, "http://" + "." * 10**5 + "a", "a://" * 10**5, "s3:/" * 10**5])
 def test_no_text_takes_long(text: str) -> None:
     """Squared, any of these would take hours."""
     text_without_secrets(text)

@@ -87,8 +87,9 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
-            click.echo(f"Error: The output can't be written: {error.strerror}.", err=True)
-            with contextlib.suppress(OSError):
+            what = "The output can't be" if error.filename is None else f"'{error.filename}' can't be read or"
+            click.echo(f"Error: {what} written: {error.strerror}.", err=True)
+            with contextlib.suppress(OSError, AttributeError):  # without standard output it is None
                 sys.stdout.close()  # or Python tries again at its end
             sys.exit(1)
 

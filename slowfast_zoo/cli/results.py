@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 import sys
@@ -241,13 +242,15 @@ class ResultFile:
             return _objects([json.loads(line) for line in lines.split("\n") if line])
         limit = csv.field_size_limit(_LONGEST_CELL)
         try:
-            reader = csv.DictReader(io.StringIO(lines, newline=""))
-            rows = list(reader)
+            table = [*csv.reader(io.StringIO(lines, newline=""))] or [[]]
         finally:
             csv.field_size_limit(limit)
-        there = tuple(reader.fieldnames or ())
-        if len(set(there)) < len(there) or any(None in row for row in rows):
-            raise ValueError("it has cells without a column's name of their own")
+        # Excel leaves empty columns at the end.
+        width = max((place for row in table for place, cell in enumerate(row, 1) if cell), default=0)
+        there = tuple(table[0][:width])
+        if len(set(there)) < len(there) or any(len(row[:width]) > len(there) for row in table):
+            raise ValueError("it has cells below no column's name, or below the same")
+        rows = [dict(itertools.zip_longest(there, row[:width], fillvalue="")) for row in table[1:] if row]
         added = [name for name in there if name not in self._columns and (rows or name == "address")]
         self._columns += tuple(added)
         newer = {"address": "", **dict.fromkeys(self._earlier, "")}

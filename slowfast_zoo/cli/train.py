@@ -383,7 +383,7 @@ def _open_both(
     names = [data[place] if len(data) > place else CAMERA_MOTION for place in range(2)]
     if recipe.model_spec.roi is not None:
         if reading.get("labels") == recipe.labels:
-            reading["labels"] = numbered_classes(recipe.labels)  # type: ignore[typeddict-item]
+            reading["labels"] = numbered_classes(recipe.labels)
         people = open_persons(names[0], recipe, reading, persons)
         _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None

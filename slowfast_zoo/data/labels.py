@@ -17,12 +17,12 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, KeysView, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slowfast_zoo.errors import DataError, quoted
+from slowfast_zoo.errors import DataError, quoted, text_without_secrets
 from slowfast_zoo.files import expanded, read_text
 
 MOST_CLASSES = 100_000
@@ -40,7 +40,7 @@ NUMBER_COLUMNS = {
 }
 
 _HEADINGS = NAME_COLUMNS | {"labels", "names", "classes", "label_names", "class_names", "categories"}
-_HEADINGS |= {"actions", "activity", "activities"}
+_HEADINGS |= {"actions", "activities"}
 
 _LONGEST = 300
 _MARKS = r"->|=>|[:,;=|]"
@@ -57,7 +57,7 @@ _NO_NAME = re.compile(
     + r"|#|//|<|\||[-*+\u2022] |sep=.$|[-=|:+ ]{3,}$|\(\s*[0-9'\"]|.*\[\s*['\"]|.*[\[({]$|[\])}][,;]?$|.*\t"
 )
 """Comments, markup, YAML, and lists or tuples of a program."""
-_WITH_COUNT = re.compile(r"[0-9]{1,9} +(?P<name>[^\s,:;=|-][^\t]*?) +[0-9]{1,9}")
+_WITH_COUNT = re.compile(r"[0-9]{1,9} +(?P<name>[^\s,:;=|-][^\t]*?) +(?P<count>[0-9]{1,9})")
 _OTHER_NUMBER = re.compile(rf"[-+]?[0-9]{{1,9}}(?:\.0*)?(?:\s*(?:{_MARKS})|\s)\s*(?P<name>\S.*)")
 """A name after a number below 0, or one with a point, which no class has."""
 _ACCEPTED = "one name a line, or 'number,name', or 'name,number', and nothing else; or a JSON list of names"
@@ -109,7 +109,7 @@ def read_labels(source: Sequence[str] | Mapping[Any, Any] | str | Path) -> Label
 
     Raises:
         DataError: the file can't be read or is empty, a line isn't understood, a name occurs twice, numbers
-            have gaps, or a set, which has no order.
+            have gaps, or it is a set, which has no order.
     """
     title = "The label map"
     if isinstance(source, (str, Path)):
@@ -118,7 +118,7 @@ def read_labels(source: Sequence[str] | Mapping[Any, Any] | str | Path) -> Label
         title = f"The label map '{path}'"
     elif isinstance(source, Mapping):
         entries = [*_from_mapping(source)]
-    elif isinstance(source, Set):
+    elif isinstance(source, Set) and not isinstance(source, KeysView):
         raise DataError("The label map is a set, which has no order; give a list of class names, in order.")
     else:
         entries = [_Entry(f"class {index}", None, name) for index, name in enumerate(source)]
@@ -219,7 +219,7 @@ def text_of(path: Path, what: str) -> str:
     except UnicodeError as error:
         raise DataError(f"The {what} '{path}' can't be read: {error}; save it as UTF-8 text.") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"The {what} '{path}' can't be read: {error}.") from error
+        raise DataError(text_without_secrets(f"The {what} '{path}' can't be read: {error}.")) from error
     if "\0" in text:
         raise DataError(f"The {what} '{path}' can't be read: it is no text; save it as UTF-8 text.")
     return text
@@ -302,7 +302,7 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
     ends = {text[-1] for _, text in lines[:-1] or lines}
     if len(ends) == 1 and ends <= {",", ";"}:
         raise DataError(
-            f"{path}:{lines[0][0]}: '{lines[0][1]:.80}' ends in '{ends.pop()}', as all do; accepted:"
+            f"{path}:{lines[0][0]}: '{lines[0][1]:.80}' ends in '{ends.pop()}', as others do; accepted:"
             f" {_ACCEPTED}."
         )
     for pattern in (_LEADING, _TRAILING):
@@ -334,7 +334,9 @@ def _with_more(lines: list[tuple[int, str]]) -> bool:
     rows = [_fields(text, mark) for _, text in lines]
     if len(rows) > 1 and len(rows[0]) > 2 and {len(row) for row in rows} == {len(rows[0])}:
         return all(_is_number(row[0].strip()) or _is_number(row[-1].strip()) for row in rows)
-    return _names_differ([_WITH_COUNT.fullmatch(text) for _, text in lines])
+    found = [_WITH_COUNT.fullmatch(text) for _, text in lines]
+    # "1 apple iphone 5" and "2 samsung galaxy 4" are names.
+    return _names_differ(found) and any(len(match["count"]) > 1 for match in found if match)
 
 
 def _names_differ(found: list[re.Match[str] | None]) -> bool:

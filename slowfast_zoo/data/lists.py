@@ -37,10 +37,10 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, TypedDict, Unpack, get_args
+from typing import Any, NamedTuple, TypedDict, Unpack, get_args
 
 from slowfast_zoo.data import Form
 from slowfast_zoo.data.annotations import (
@@ -101,7 +101,7 @@ class ReadOptions(TypedDict, total=False):
 
     form: Form | None
     root: str | Path | None
-    labels: Sequence[str] | str | Path | None
+    labels: Sequence[str] | Mapping[Any, Any] | str | Path | None
     separator: str | None
     multi_label: bool | None
     frame_pattern: str | None
@@ -133,7 +133,7 @@ def read_annotations(
     *,
     form: Form | None = None,
     root: str | Path | None = None,
-    labels: Sequence[str] | str | Path | None = None,
+    labels: Sequence[str] | Mapping[Any, Any] | str | Path | None = None,
     separator: str | None = None,
     multi_label: bool | None = None,
     frame_pattern: str | None = None,
@@ -180,11 +180,11 @@ def read_annotations(
         place = path_text(path)
         raise DataError(f"There is no dataset at '{place}'; give a folder of class folders, or a list.")
     if kind_of(base) != "folder":
-        raise DataError(f"The root '{base}' of the dataset '{path}' isn't a folder.")
+        raise DataError(f"The root '{path_text(base)}' of the dataset '{path}' isn't a folder.")
     if form == "folders" or (form is None and kind_of(path) == "folder"):
         listing = read_folder(path, skip_empty=skip_empty, told=form is not None)
     else:
-        listing = _read(path, form, base, separator, multi_label)
+        listing = _read(path, form, base, separator, multi_label, labels is not None)
     if not listing.samples:
         raise DataError(f"The dataset '{path}' is empty: it names no clip; {_ACCEPTED}.")
     annotations = number_classes(listing, None if labels is None else read_labels(labels), str(path))
@@ -374,7 +374,7 @@ def _as_read(sample: Sample, frame_pattern: str | None, fps: float | None) -> Sa
 
 
 def _read(
-    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool | None
+    path: Path, form: Form | None, base: Path, separator: str | None, multi_label: bool | None, mapped: bool
 ) -> Listing:
     text = text_of(path, "list")
     lines = list(lines_of(text))
@@ -382,7 +382,7 @@ def _read(
         return Listing([])
     ids = re.findall("[a-z_]+", lines[0][1].lower()) == ["video_id", "num_frames", "label_index"]
     if form == "table" or (form is None and not ids and is_table(lines[0][1], separator)):
-        listing, ids = read_table(path, text, separator)
+        listing, ids = read_table(path, text, separator, mapped=mapped)
     else:
         if ids:
             form, lines = form or "ids", lines[1:]
@@ -411,10 +411,11 @@ def _placed(sample: Sample, base: Path) -> Sample:
 def _none_there(path: Path, samples: Sequence[Sample], ids: bool, base: Path) -> str:
     first = samples[0].path
     shown = path_text(first)
-    shown = shown if len(shown) < 300 else f"{shown[:100]}...{shown[-100:]}"
-    message = f"None of the {len(samples)} clips of '{path}' exists, such as '{shown}'"
+    short = shown if len(shown) < 300 else f"{shown[:100]}...{shown[-100:]}"
+    message = f"None of the {len(samples)} clips of '{path}' exists, such as '{short}'"
     if ids:
-        return f"{message}: '{first.name:.100}.mp4' and the like are searched below '{base}'; give root."
+        name = Path(shown).name
+        return f"{message}: '{name:.100}.mp4' and the like are searched below '{base}'; give root."
     if re.search(r"(?<![A-Za-z])[A-Za-z]:[\\/]|\\", str(first)) and os.sep == "/":
         return f"{message}: these are paths of Windows; write them relative to a folder (root), with '/'."
     if re.search(r"https?:/", str(first)):
@@ -566,9 +567,10 @@ def _sample(line: _Line, form: Form, multi_label: bool) -> Sample:
         raise DataError(f"{line.where}: '{line.shown}' isn't '{shape}'.")
     twice = form == "videos" and not multi_label and len({*labels}) < len(labels)
     if twice or _holds_seconds(path):
+        several = ", or say that these are several labels (multi_label, --multi-label)" if twice else ""
         raise DataError(
             f"{line.where}: '{line.shown}' could be start, end and label; write a table with the header"
-            " path,start,end,label, or say that these are several labels (multi_label, --multi-label)."
+            f" path,start,end,label{several}."
         )
     if any(len(count) > 9 for count in counts) or (form.startswith("rawframes") and not int(counts[-1])):
         raise DataError(f"{line.where}: '{line.shown}' has 0 frames, or a number with over 9 digits.")

@@ -58,8 +58,11 @@ _OPPOSITES = {
     "beginning": {"ending"},
     "initial": {"final"},
 }
-_OPPOSITES |= {"min": {"max"}, "tmin": {"tmax"}, "t0": {"t1"}, "f0": {"f1"}}
+_OPPOSITES |= {"min": {"max"}, "tmin": {"tmax"}, "t0": {"t1"}}
 """Words that mean bounds in two columns whose names are alike otherwise, where their values are moments."""
+_UNITS = {"t", "ts", "time", "times", "frame", "frames", "sec", "secs", "second", "seconds", "s", "ms"}
+_TIMED = _UNITS | {"video", "clip", "segment", "seg", "action", "annotation", "label", "gt", "rep", "event"}
+"""What else their names may say; "start_score" and "end_score" are no bounds in time."""
 _SPAN = re.compile(
     r"((time|frame|clip|action|event|video|annotation|label|gt|temporal)_)?"
     r"(segment|timestamp|interval|range|period|bound|time)s?(_?(frames?|secs?|seconds?|s|ms))?"
@@ -114,13 +117,14 @@ def is_table(line: str, separator: str | None) -> bool:
     return not any(name.isdigit() for name in names) and not any(clips)
 
 
-def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, bool]:
+def read_table(path: Path, text: str, separator: str | None, *, mapped: bool) -> tuple[Listing, bool]:
     """The clips of a table, and whether their paths are ids of videos.
 
     Args:
         path: of the table, for messages.
         text: what it holds.
         separator: between fields; None: what the header shows.
+        mapped: whether a label map says what numbers are called.
 
     Raises:
         DataError: a header that isn't understood, or a line that can't be read.
@@ -149,10 +153,12 @@ def read_table(path: Path, text: str, separator: str | None) -> tuple[Listing, b
         named |= columns.named
         ids |= columns.is_id
         samples.append(_parse(where, record, columns))
-        if isinstance(text := record[columns.label], str) and not text.startswith("["):
+        one = _normal(columns.label) == "label_name" or CACHED_FROM in record
+        if isinstance(text := record[columns.label], str) and not text.startswith("[") and not one:
             marks = "," if columns.multi_label else "[;|]"
             joined.update(name for name in samples[-1].written if re.search(marks, name))
-    _refuse_other_names(samples)
+    if not mapped:
+        _refuse_other_names(samples)
     return Listing(samples, multi_label, named, frozenset(joined)), ids
 
 
@@ -190,10 +196,12 @@ def write_table(path: Path, annotations: Annotations) -> None:
         for field in _FIELDS
         if any(getattr(sample, field) != getattr(_PLAIN, field) for sample in samples)
     ]
-    numbers = names is not None and (
-        all(name.isdigit() for name in names) or any(re.fullmatch(_OTHER_NUMBER, name) for name in names)
+    unclear = names is not None and (
+        all(name.isdigit() for name in names)
+        or any(re.fullmatch(_OTHER_NUMBER, name) for name in names)
+        or (not annotations.multi_label and any(re.search("[;|]", name) for name in names))
     )
-    label = ("label_name" if numbers else "label") + "s" * annotations.multi_label
+    label = ("label_name" if unclear else "label") + "s" * annotations.multi_label
     others = _harmless(samples, used, label)
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
@@ -383,15 +391,14 @@ def _is_bound(name: str, known: Collection[str]) -> bool:
 
 
 def _pair(name: str, known: Collection[str]) -> list[str]:
-    """This name and its opposite, where that is known; "x_min" and "x_max" are no bounds in time."""
+    """This name and its opposite, where that is known and they say of nothing else what they bound."""
     words = name.split("_")
-    if (
-        "x" in words
-        or "y" in words
-        or ("min" in words and {*words}.isdisjoint(("t", "time", "frame", "sec")))
-    ):
-        return []
     for place, word in enumerate(words):
+        others = {*words[:place], *words[place + 1 :]}
+        if not others <= _TIMED or (word == "min" and others.isdisjoint(_UNITS)):
+            continue
+        if word == "t0" and name.replace("t0", "t2") in known:  # a series of columns
+            continue
         for other in _OPPOSITES.get(word, ()):
             if (end := "_".join([*words[:place], other, *words[place + 1 :]])) in known:
                 return [name, end]

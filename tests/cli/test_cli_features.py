@@ -109,6 +109,21 @@ def test_videos_of_one_name_get_files_of_their_own(model: Path, films: Path, tmp
     assert ran.exit_code == 1 and "was made with source" in ran.stderr
 
 
+def test_a_finished_file_keeps_its_name_beside_others_of_that_name(
+    model: Path, films: Path, tmp_path: Path
+) -> None:
+    videos = [tmp_path / "d1" / "Clip.mkv", tmp_path / "d2" / "clip.mkv"]
+    for video, film in zip(videos, ("a.mkv", "b.mkv"), strict=True):
+        video.parent.mkdir()
+        video.write_bytes((films / film).read_bytes())
+    out = tmp_path / "out"
+    assert run(videos[0], "--out", out, "--model", model).exit_code == 0
+    for told in ("1 written, 1 there already", "2 there already"):
+        assert told in run(*videos, "--out", out, "--model", model).stderr
+    names = sorted(path.name for path in out.iterdir())
+    assert names[0] == "Clip.npz" and len(names) == 2 and names[1].startswith("clip-")
+
+
 def test_two_files_are_compared(model: Path, films: Path, tmp_path: Path) -> None:
     run(films, "--out", tmp_path, "--model", model)
     ran = run("--compare", tmp_path / "a.npz", tmp_path / "a.npz")

@@ -260,6 +260,15 @@ def test_resume_keeps_what_somebody_added(saved: Path, videos: Path, tmp_path: P
     assert not any(other.get(name) for other in others for name in ("seen by", "note"))
 
 
+def test_resume_takes_empty_columns_that_excel_leaves(saved: Path, videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.csv"
+    run(videos / "a.mkv", "--model", saved, "--out", out)
+    before = out.read_bytes()
+    out.write_bytes(before.replace(b"\n", b",,\r\n"))
+    assert "Nothing to do" in run(videos / "a.mkv", "--model", saved, "--out", out, "--resume").stderr
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -74,12 +74,13 @@ WRONG_MAPS = {
     "YOLO": ("nc: 2\nnames: ['jump','run']\n", r"map:1: 'nc: 2' is no class name; accepted: one name a line"),
     "YOLO's names": ("names: ['jump','run']\n", r"map:1: .* is no class name"),
     "counts": ("0,jump,1200\n1,run,800\n", r"map:1: '0,jump,1200' is no number and name; accepted"),
+    "some small counts": ("0 jump 9\n1 run 130\n", r"map:1: '0 jump 9' is no number and name"),
     "counts after blanks": ("0 jump 120\n1 run 130\n", r"map:1: '0 jump 120' is no number and name"),
     "groups": ("0,jump,sports\n1,run,sports\n", r"map:1: '0,jump,sports' is no number and name"),
     "groups in front": ("sports,jump,0\nsports,run,1\n", r"map:1: .* is no number and name"),
     "below 0": ("-1 none\n0 jump\n", r"map:1: '-1 none' is no class name"),
     "floats": ("0.0 jump\n1.0 run\n", r"map:1: '0.0 jump' is no class name"),
-    "commas at the end": ("jump,\nrun\n", r"map:1: 'jump,' ends in ',', as all do; accepted: one name"),
+    "commas at the end": ("jump,\nrun\n", r"map:1: 'jump,' ends in ',', as others do; accepted: one name"),
     "semicolons at the end": ("jump;\nrun;\n", r"map:1: 'jump;' ends in ';'"),
     "a program's list": ("'jump',\n'run',\n", r"map:1: .* ends in ','"),
     "a program's dict": ('names = {\n"jump": 0,\n"run": 1\n}\n', r"map:1: 'names = {' is no class name"),
@@ -122,6 +123,7 @@ def test_a_dict_of_names_is_read_by_its_numbers(names: dict[Any, Any], first: in
     assert read_labels(names) == (("run", "jump"), first)
     with pytest.raises(DataError, match="2 is missing"):
         read_labels({0: "a", 1: "b", 3: "c"})
+    assert read_labels(dict.fromkeys(("run", "jump")).keys()).names == ("run", "jump")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="a set, which has no order; give a list"):
         read_labels({"jump", "run"})  # type: ignore[arg-type]
 
@@ -143,6 +145,7 @@ def test_names_with_marks_in_them_stay(tmp_path: Path) -> None:
         ("0,name\n1,label\n", ("name", "label")),
         ("0,run 100\n1,hurdles 110\n", ("run 100", "hurdles 110")),
         ("0 step 1\n1 step 2\n", ("step 1", "step 2")),
+        ("1 apple iphone 5\n2 samsung galaxy 4\n", ("apple iphone 5", "samsung galaxy 4")),
         ("0,sit\n1,hit, twice\n", ("sit", "hit, twice")),
         ("0: open, wide\n1: close, tight\n", ("open, wide", "close, tight")),
         ("close [the] door\nopen (e.g., a box)\n", ("close [the] door", "open (e.g., a box)")),

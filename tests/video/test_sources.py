@@ -163,6 +163,8 @@ def test_names_of_the_home_folder_and_addresses_of_files(clip: Path, monkeypatch
         ("d/HTTPS:/me:SECRET@host/b.mp4?SECRET", "d/HTTPS:/host/b.mp4"),
         (r"d\https:\me:SECRET@host\b.mp4?SECRET", r"d\https:/host/b.mp4"),
         ("file:///home/me@home/a?b#c.mp4", "file:///home/me@home/a?b#c.mp4"),
+        ("file://C:/a.mp4", "file://C:/a.mp4"),
+        ("file://u:SECRET@elsewhere/a.mp4", "file://elsewhere/a.mp4"),
         ("d:/e/me@home/a#c.mp4", "d:/e/me@home/a#c.mp4"),
         ("clip é.mp4", "clip é.mp4"),
         ("動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4", "動画\u3000at\u202f3\xa0PM\u200c\u200d.mp4"),

@@ -154,8 +154,12 @@ class _Folder(Target):
         super().__init__(opened_folder(path, f"features.{form}"), form)
         self._overwrite = overwrite
         common = common_stems(sources)
+        plain = {source: path / f"{stem_of(source)}.{form}" for source in sources}
         self.files = {
-            source: path / f"{stem_of(source, hashed=stem_of(source) in common)}.{form}" for source in sources
+            source: path / f"{stem_of(source, hashed=True)}.{form}"
+            if stem_of(source) in common and not _is_of(source, file)
+            else file
+            for source, file in plain.items()
         }
         self.there = self.others = 0
 
@@ -215,3 +219,14 @@ class _Folder(Target):
         return f"{self.path}: " + ", ".join(
             [f"{self.answered} written", *(f"{count} {what}" for what, count in parts.items() if count)]
         )
+
+
+def _is_of(source: Any, path: Path) -> bool:
+    """Whether a finished file is this video's, as where it was the only one of its name."""
+    from slowfast_zoo.inference.features.features import identity
+    from slowfast_zoo.inference.features.files import is_finished
+
+    try:
+        return is_finished(path, identity(source))
+    except InputError:
+        return False

@@ -109,7 +109,9 @@ def collect(
 
 def _read_back(folder: Path) -> FinetuneData:
     """What the lists in the folder say."""
-    kept, labels = _check_unchanged(folder), folder / "labels.txt"
+    kept, text = _check_unchanged(folder), (folder / "labels.txt").read_text(encoding="utf-8")
+    # As format_labels writes them; not judged anew, for nobody could mend them.
+    labels = json.loads(text) if text.startswith("[") else text.split("\n")[:-1]
     parts = read_splits(folder, labels=labels) or {
         "train": read_annotations(folder / "train.csv", labels=labels)
     }

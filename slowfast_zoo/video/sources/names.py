@@ -50,7 +50,7 @@ def display_name(source: object) -> str:
         other = "file object" if hasattr(source, "read") else type(source).__name__
         return display_name(name) if isinstance(name, str) else f"<{other}>"
     text = str(source)
-    elsewhere = re.match(r"(?i)file://(?!/|localhost/)", text)
+    elsewhere = re.match(r"(?i)file://(?!/|localhost/|[a-z]:[/\\])", text)
     text = without_secrets(text) if is_url(source) or elsewhere else path_text(text)
     return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
 

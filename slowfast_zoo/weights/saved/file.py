@@ -106,7 +106,8 @@ class LocalWeights:
             raise InputError(
                 f"labels are the class names of '{self.path}' in another order or spelling, which would mean"
                 " a fresh classifier: leave them out, or pass them as the file has them; model.labels = names"
-                " renames its classes in their order."
+                " renames its classes in their order, and model.reset_classifier(number, labels) makes a"
+                " fresh one."
             )
         if self.published:
             return count, given, given is None or given != names

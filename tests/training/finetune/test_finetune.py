@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from slowfast_zoo.errors import (
     UnknownNameError,
 )
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
+from slowfast_zoo.files import hash_file
 from slowfast_zoo.inference.engines import trial
 from slowfast_zoo.inference.predict import predict
 from slowfast_zoo.network.slowfast import SlowFast
@@ -459,9 +461,26 @@ def test_uneven_classes_are_drawn_equally(tuned: FinetuneResult, clips: Path, tm
     assert losses[0] != losses[1], "other clips were drawn"
 
 
-def collect_parts(clips: Any, folder: Path) -> FinetuneData:
-    options = {"resume": False, "val": 0.2, "group_by": None, "seed": 0, "max_unreadable": 0.1}
+def collect_parts(clips: Any, folder: Path, *, resume: bool = False) -> FinetuneData:
+    options = {"resume": resume, "val": 0.2, "group_by": None, "seed": 0, "max_unreadable": 0.1}
     return collect(clips, None, folder, progress=False, **options)  # type: ignore[arg-type]
+
+
+def test_class_names_that_older_versions_wrote_are_taken_as_they_are(clips: Path, tmp_path: Path) -> None:
+    data = read_annotations(clips)
+    collect_parts(data, tmp_path)
+    names = ["classes", "* run; fast;", "end;"]
+    (tmp_path / "labels.txt").write_text("".join(f"{name}\n" for name in names))
+    for part in ("train", "val"):
+        text = (tmp_path / f"{part}.csv").read_text()
+        for old, new in zip(data.class_names, names, strict=True):
+            text = re.sub(rf",{old}$", f",{new}", text, flags=re.MULTILINE)
+        (tmp_path / f"{part}.csv").write_text(text)
+    sums = tmp_path / "checksums.json"
+    kept = json.loads(sums.read_text())
+    kept["sha256"] = {name: hash_file(tmp_path / name) for name in kept["sha256"]}
+    sums.write_text(json.dumps(kept))
+    assert collect_parts(clips, tmp_path, resume=True).train.class_names == tuple(names)
 
 
 class Hungry(SlowFast):
