@@ -65,15 +65,21 @@ def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
 @pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "spawn"])
 def test_a_program_that_ends_with_an_error_ends_its_workers(method: str, tmp_path: Path) -> None:
     """Though the error's traceback, or a variable, still holds the batches."""
-    program = tmp_path / "program.py"
-    program.write_text(_ENDS_WITH_AN_ERROR)
-    ended = subprocess.run([sys.executable, program, method], capture_output=True, text=True, timeout=300)
+    ended = run_program(tmp_path, _ENDS_WITH_AN_ERROR, method)
     assert ended.returncode == 1 and ended.stderr.endswith("RuntimeError: mine\n"), ended.stderr
 
 
-_ENDS_WITH_AN_ERROR = """
-import multiprocessing, sys, torch
-from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems, load
+def run_program(folder: Path, text: str, method: str) -> subprocess.CompletedProcess[str]:
+    """A program with a dataset of four clips, whose processes begin by that method."""
+    program = folder / "program.py"
+    program.write_text(_FIXED + text)
+    return subprocess.run([sys.executable, program, method], capture_output=True, text=True, timeout=300)
+
+
+_FIXED = """
+import multiprocessing, multiprocessing.spawn, sys, torch
+from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems, killed_readers, load
+from slowfast_zoo.errors import DataError
 
 class Fixed(torch.utils.data.Dataset):
     def __len__(self):
@@ -81,7 +87,9 @@ class Fixed(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         return torch.zeros(3, 4, 8, 8), 0
+"""
 
+_ENDS_WITH_AN_ERROR = """
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
     keys = [[ItemKey(TRAINING, 0, index)] for index in range(4)]
@@ -93,25 +101,12 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
 def test_a_script_that_workers_run_again_is_told_to_guard_itself(method: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(_WITHOUT_GUARD)
-    ended = subprocess.run([sys.executable, program, method], capture_output=True, text=True, timeout=300)
+    ended = run_program(tmp_path, _WITHOUT_GUARD, method)
     last = ended.stderr.splitlines()[-1]
     assert "DataError: A process that reads clips has ended" in last and "if __name__ == '__main__':" in last
 
 
 _WITHOUT_GUARD = """
-import multiprocessing, multiprocessing.spawn, sys, torch
-from slowfast_zoo.data.loader import TRAINING, ItemKey, KeyedItems, killed_readers, load
-from slowfast_zoo.errors import DataError
-
-class Fixed(torch.utils.data.Dataset):
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        return torch.zeros(3, 4, 8, 8), 0
-
 if sys.argv[1] == "forkserver":  # before Python 3.14 the server itself doesn't run the script
     known = multiprocessing.spawn.get_preparation_data
     multiprocessing.spawn.get_preparation_data = lambda name: known(name) | {"main_path": __file__}

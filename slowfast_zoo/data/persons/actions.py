@@ -178,7 +178,8 @@ def read_excluded(path: str | Path) -> frozenset[Moment]:
 def csv_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
     """("file:line", fields without spaces around them) of every line that holds something."""
     text = text_of(path, "list")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark_of(text.lstrip().partition("\n")[0]))
+    mark = mark_of(text.lstrip().partition("\n")[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
     try:
         for row in reader:
             fields = [field.strip() for field in row]

@@ -395,7 +395,8 @@ def _form(path: Path) -> PersonForm | None:
     if suffix not in (".csv", ".tsv"):
         return None
     try:
-        rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark_of(lines[0]))]
+        reader = csv.reader(lines, delimiter=mark_of(lines[0]), skipinitialspace=True)
+        rows = [[field.strip() for field in row] for row in reader]
     except csv.Error:
         return None
     if {"x1", "y1", "x2", "y2"} <= {field.lower() for field in rows[0]}:

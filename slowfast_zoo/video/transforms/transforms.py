@@ -63,9 +63,12 @@ def train_transform(clip_spec: ClipSpec, *, flip_labels: Mapping[int, int] | Non
             "left" and "right". Then the transform is called through ``with_label``.
 
     Raises:
-        InputError: no clip contract, or a jitter range that begins below the crop.
+        InputError: no clip contract, a jitter range that begins below the crop, or ``flip_labels`` that are
+            no mapping.
     """
     check_clip_spec(clip_spec)
+    if flip_labels is not None and not isinstance(flip_labels, Mapping):
+        raise InputError(f"flip_labels is {flip_labels!r:.60}; accepted: a dict, such as {{0: 1, 1: 0}}.")
     partners = {_as_number(label): _as_number(other) for label, other in (flip_labels or {}).items()}
     return TrainTransform(clip_spec, partners)
 

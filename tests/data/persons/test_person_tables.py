@@ -25,7 +25,10 @@ JSON = """{"video": "a.mp4", "frame": 75, "fps": 25, "box": [20, 10, 60, 90], "a
 """
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.csv", CSV), ("a.jsonl", JSON)])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", CSV), ("a.csv", CSV.replace(",walk,", ', "walk", ')), ("a.jsonl", JSON)],
+)
 def test_forms(name: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(text)

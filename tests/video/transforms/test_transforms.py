@@ -370,6 +370,12 @@ def test_flipped_labels_may_be_texts_and_have_one_direction(labels: Any, expecte
     assert all(type(label) in (int, str) for pair in transform.flip_labels.items() for label in pair)
 
 
+@pytest.mark.parametrize("pairs", [[(0, 1)], 3, "left"])
+def test_classes_in_the_mirror_are_a_dict(pairs: Any) -> None:
+    with pytest.raises(InputError, match=r"flip_labels is .*; accepted: a dict, such as \{0: 1, 1: 0\}"):
+        train_transform(ClipSpec(), flip_labels=pairs)
+
+
 @pytest.mark.parametrize("generator", [5, np.random.default_rng(5)])
 def test_chance_comes_from_a_generator_of_torchs(generator: Any) -> None:
     with pytest.raises(InputError, match=r"generator is .*; accepted: a torch\.Generator, such as"):
