@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 _SCHEME = re.compile(r"[^:/?#@]*:/+|//+")
-# Paths that are made of addresses have one slash.
-_BEGIN = r"(?<![a-z0-9+.-])(?:[a-z][a-z0-9+.-]{0,30}://|(?:https?|ftps?|s3|gs|rtsps?|rtmps?|srt):/)"
+SCHEMES = "https?|ftps?|s3|gs|rtsps?|rtmps?|udp|rtp|srt|tcp"
+"""Of addresses that are known also where they were made paths, which leaves them one slash; a pattern."""
+_BEGIN = rf"(?<![a-z0-9+.-])(?:[a-z][a-z0-9+.-]{{0,30}}://|(?:{SCHEMES}):/)"
 _ADDRESS = re.compile(rf"{_BEGIN}\S+?(?=[\])}}>'\".,;:]{{0,8}}(?:\s|$|{_BEGIN}))", re.IGNORECASE)
 
 

@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from slowfast_zoo.errors import InputError, VideoError, one_line, without_secrets
+from slowfast_zoo.errors import SCHEMES, InputError, VideoError, one_line, without_secrets
 from slowfast_zoo.files import expanded
 
 _ENDINGS = """
@@ -25,9 +25,7 @@ PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", "
 STREAM_PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 """Of addresses that can be watched, beside http and https."""
 
-_ADDRESS_AS_PATH = re.compile(
-    rf"(?:^|(?<=[/\\]))(?:https?|ftps?|s3|gs|{'|'.join(STREAM_PROTOCOLS)}):[/\\].*", re.IGNORECASE | re.DOTALL
-)
+_ADDRESS_AS_PATH = re.compile(rf"(?:^|(?<=[/\\]))(?:{SCHEMES}):[/\\].*", re.IGNORECASE | re.DOTALL)
 """An address that was made a path, which leaves it one slash; perhaps below a folder."""
 
 LIST_ADVICE = "; a list of videos is for predict_many, or --from"
