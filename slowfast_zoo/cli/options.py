@@ -259,7 +259,7 @@ device = click.option(
 
 
 def _precision(literal: Any) -> Callable[[F], F]:
-    text = "Of the network's arithmetic; the others are faster and rounded, tf32 and float16 for GPUs."
+    text = "What the network computes in; the others are faster and rounded, tf32 and float16 for GPUs."
     return click.option("--precision", type=choice(literal), default="float32", show_default=True, help=text)
 
 
@@ -383,7 +383,7 @@ tensorboard = click.option(
     help="Write the log for TensorBoard too, to tensorboard in the work directory.",
 )
 resume = click.option(
-    "--resume", is_flag=True, help="Go on where the training in the work directory stopped."
+    "--resume", is_flag=True, help="Continue where the training in the work directory stopped."
 )
 
 
