@@ -200,6 +200,7 @@ def finetune(
             before, memory doesn't suffice for one clip, a worker was killed, or training diverges.
         InputError: arguments that are not accepted.
     """
+    began = time.monotonic()
     changes = changes_of(config)
     check_model(model, views, smallest_area)
     forced = forced_recipe(recipe, changes, norms, model)
@@ -256,7 +257,7 @@ def finetune(
             balance=balance,
             group_by=data_read[0].group_by,
         )
-        run = _Run(workshop, data_read[0], model, folder, notes, forced, listener)
+        run = _Run(workshop, data_read[0], model, folder, notes, forced, listener, began)
         if preview:
             run.preview()
         return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
@@ -294,6 +295,8 @@ class _Run:
     notes: list[str]
     forced: FinetuneRecipe | None
     listener: Listener | None
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    """When the fine-tuning did, by ``time.monotonic``."""
     drawn: float = 0.0
     afterwards: int = 0
     """Clips that the model which is handed over was trained on after the scored one; 0: it is that one."""
@@ -321,13 +324,15 @@ class _Run:
             return Steps.of(count, 0.0, None, trainings)
         step = functools.partial(workshop.step_seconds, clips, recipe)
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
+        prepared = decided_once(self.folder, "prepared_seconds", self.passed, workshop.group)
         searches = 0 if self.forced else searches
         views = workshop.views_each
         size = Plan.of(workshop.settings(recipe, count, 1), count, workshop.group.world).step_clips
 
         def planned(budget: float) -> Steps:
+            left = max(budget - prepared, 0.0)
             plan = functools.partial(
-                Steps.of, count, seconds, budget, trainings, searches=searches, step_clips=size
+                Steps.of, count, seconds, left, trainings, searches=searches, step_clips=size
             )
             steps = plan()
             config = workshop.settings(recipe, count, steps.training, watched=looks.validated)
@@ -337,8 +342,8 @@ class _Run:
             return plan(seen, search_looks=looks.of_searches(compared, views))
 
         steps = planned(budget_seconds)
-        told = f"A step of {counted(size, 'clip')} takes {seconds:.2f} s here; a budget of"
-        told += f" {budget_seconds:.0f} s pays for"
+        told = f"A step of {counted(size, 'clip')} takes {seconds:.2f} s here, and what came before took"
+        told += f" {prepared:.0f} s; a budget of {budget_seconds:.0f} s pays for"
         what = f"{counted(steps.training, 'step')} to train"
         what += f" and {steps.search} to compare recipes" if steps.search else ""
         what += "" if steps.everything else ", and not for another on everything"
@@ -347,6 +352,10 @@ class _Run:
             what = f"a linear probe; about {counted(minutes, 'minute')} would pay for a training"
         _say(self.notes, f"{told} {what}.")
         return steps
+
+    def passed(self) -> float:
+        """Seconds since the fine-tuning began, in the process that has been at it for longest."""
+        return float(max(self.workshop.group.gather(time.monotonic() - self.began)))
 
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
         """The recipe for these clips: the user's, or what comparing gives."""
