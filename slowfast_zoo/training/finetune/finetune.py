@@ -31,7 +31,7 @@ from slowfast_zoo.errors import TrainingError, counted, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.distributed import join
+from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import check_kernels
 from slowfast_zoo.training.finetune.asked import changes_of, check_extent, check_model, forced_recipe
@@ -200,8 +200,7 @@ def finetune(
             before, memory doesn't suffice for one clip, a worker was killed, or training diverges.
         InputError: arguments that are not accepted.
     """
-    began = time.monotonic()
-    changes = changes_of(config)
+    began, changes = time.monotonic(), changes_of(config)
     check_model(model, views, smallest_area)
     forced = forced_recipe(recipe, changes, norms, model)
     check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to)
@@ -283,6 +282,11 @@ def _say(notes: list[str], *texts: str) -> None:
         _LOGGER.info("%s", text)
 
 
+def _passed_seconds(began: float, group: Processes) -> float:
+    """Since the fine-tuning began, in the process that has been at it for longest."""
+    return float(max(group.gather(time.monotonic() - began)))
+
+
 @dataclasses.dataclass
 class _Run:
     """One fine-tuning: where it trains, its data, and what was decided so far."""
@@ -324,7 +328,8 @@ class _Run:
             return Steps.of(count, 0.0, None, trainings)
         step = functools.partial(workshop.step_seconds, clips, recipe)
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
-        prepared = decided_once(self.folder, "prepared_seconds", self.passed, workshop.group)
+        passed = functools.partial(_passed_seconds, self.began, workshop.group)
+        prepared = decided_once(self.folder, "prepared_seconds", passed, workshop.group)
         searches = 0 if self.forced else searches
         views = workshop.views_each
         size = Plan.of(workshop.settings(recipe, count, 1), count, workshop.group.world).step_clips
@@ -352,10 +357,6 @@ class _Run:
             what = f"a linear probe; about {counted(minutes, 'minute')} would pay for a training"
         _say(self.notes, f"{told} {what}.")
         return steps
-
-    def passed(self) -> float:
-        """Seconds since the fine-tuning began, in the process that has been at it for longest."""
-        return float(max(self.workshop.group.gather(time.monotonic() - self.began)))
 
     def choice(self, clips: Annotations, folder: Path, steps: Steps) -> Choice:
         """The recipe for these clips: the user's, or what comparing gives."""
