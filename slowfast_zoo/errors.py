@@ -15,7 +15,10 @@ from collections.abc import Iterable, Sequence
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 _SCHEME = re.compile(r"[^:/?#@]*:/+|//+")
-SCHEMES = "https?|ftps?|s3|gs|rtsps?|rtmps?|udp|rtp|srt|tcp"
+SCHEMES = (
+    "https?|ftps?|sftp|scp|smb|davs?|wss?|s3a?|gs|gcs|az|abfss?|wasbs?|hdfs|hf"
+    "|mms[ht]?|rtsps?|rtmps?|udp|rtp|srt|tcp"
+)
 """Of addresses that are known also where they were made paths, which leaves them one slash; a pattern."""
 _BEGIN = rf"(?<![a-z0-9+.-])(?:[a-z][a-z0-9+.-]{{0,30}}://|(?:{SCHEMES}):/)"
 _ADDRESS = re.compile(rf"{_BEGIN}\S+?(?=[\])}}>'\".,;:]{{0,8}}(?:\s|$|{_BEGIN}))", re.IGNORECASE)
@@ -51,6 +54,8 @@ class OfflineError(DownloadError):
 class CheckpointError(SlowFastZooError, RuntimeError):
     """A checkpoint is unreadable, unsafe or does not fit the model, which is unchanged.
 
+    Addresses in the message lose their secrets.
+
     Attributes:
         missing: names that the model needs and the file lacks.
         unexpected: names that the file has and the model lacks.
@@ -65,7 +70,7 @@ class CheckpointError(SlowFastZooError, RuntimeError):
         unexpected: Sequence[str] = (),
         mismatched: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]] = (),
     ) -> None:
-        super().__init__(message)
+        super().__init__(text_without_secrets(message))
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)
         self.mismatched = tuple(mismatched)

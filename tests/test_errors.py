@@ -20,6 +20,7 @@ from slowfast_zoo.errors import quoted, text_without_secrets
         ("https://web/2020/http://a/b", "https://web/2020/http://a/b"),
         ("HTTP://me:PW@[::1]:80/x", "HTTP://[::1]:80/x"),
         ("'/a/https:/me:PW@b/x?token=PW' and S3:/b/x#PW.", "'/a/https:/b/x' and S3:/b/x."),
+        ("'sftp:/me:PW@b/x', hf:/me:PW@b/y", "'sftp:/b/x', hf:/b/y"),
         ("12:30 C:\\films\\a@b.mp4 and me@b.org", "12:30 C:\\films\\a@b.mp4 and me@b.org"),
     ],
 )

@@ -16,7 +16,7 @@ import torch
 
 import slowfast_zoo
 from slowfast_zoo import SlowFast, create_model, get_weights, list_models, list_weights, naming, zoo
-from slowfast_zoo.errors import CheckpointError, InputError, SpecError, UnknownNameError
+from slowfast_zoo.errors import CheckpointError, InputError, SlowFastZooError, SpecError, UnknownNameError
 
 FULL_SIZE = [name for name in list_models() if name != "slowfast_tiny"]
 PARAMETERS = {  # as the publishers give them; other_zoos' own counts where they print none
@@ -129,6 +129,23 @@ def test_addresses_are_no_names_and_their_secrets_are_not_repeated() -> None:
         lambda: naming.parse(address),
     ):
         with pytest.raises(UnknownNameError, match=r"'https://host/m\.pth'") as caught:
+            call()
+        assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["https", "s3", "sftp", "hf"])
+def test_addresses_made_paths_do_not_repeat_their_secrets(scheme: str) -> None:
+    path, model = Path(f"{scheme}://me:SECRET@host/m.pth?signature=SECRET"), create_model("slowfast_tiny")
+    for call in (
+        lambda: create_model("slowfast_tiny", weights=path),
+        lambda: slowfast_zoo.load_checkpoint(model, path),
+        lambda: slowfast_zoo.from_pretrained(path),
+        lambda: slowfast_zoo.from_pretrained(path, revision="v1"),
+        lambda: slowfast_zoo.push_to_hub(model, str(path)),
+        lambda: slowfast_zoo.export(model, path),
+        lambda: slowfast_zoo.export(model, path, format="onnx"),
+    ):
+        with pytest.raises(SlowFastZooError) as caught:
             call()
         assert "SECRET" not in str(caught.value)
 

@@ -50,6 +50,7 @@ from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import EnginePrecision, check_precision, float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.sampling import checked_count
+from slowfast_zoo.video.sources.names import display_name
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.saved.config import SavedConfig
 
@@ -224,18 +225,17 @@ def _own_logits(network: Int8Network, exported: Exported, clips: Tensor) -> Tens
 
 
 def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
+    shown = Path(display_name(path)).name
     endings = {kind.suffixes[0]: name for name, kind in FORMATS.items()}
     if name is None:
         if path.suffix not in endings:
-            raise InputError(f"'{path.name}' ends in none of {quoted(endings)}: give format= as well.")
+            raise InputError(f"'{shown}' ends in none of {quoted(endings)}: give format= as well.")
         name = endings[path.suffix]
     if name not in FORMATS:
         near = did_you_mean(str(name), FORMATS)
         raise UnknownNameError(f"There is no format '{name}'.{near} Accepted: {quoted(FORMATS)}.")
     if path.suffix != FORMATS[name].suffixes[0]:
-        raise InputError(
-            f"The format '{name}' is for '{FORMATS[name].suffixes[0]}' files, got '{path.name}'."
-        )
+        raise InputError(f"The format '{name}' is for '{FORMATS[name].suffixes[0]}' files, got '{shown}'.")
     return name, FORMATS[name]
 
 

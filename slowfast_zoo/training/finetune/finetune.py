@@ -31,7 +31,7 @@ from slowfast_zoo.errors import TrainingError, counted, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.distributed import join
+from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import check_kernels
 from slowfast_zoo.training.finetune.asked import changes_of, check_extent, check_model, forced_recipe
@@ -200,7 +200,7 @@ def finetune(
             before, memory doesn't suffice for one clip, a worker was killed, or training diverges.
         InputError: arguments that are not accepted.
     """
-    changes = changes_of(config)
+    began, changes = time.monotonic(), changes_of(config)
     check_model(model, views, smallest_area)
     forced = forced_recipe(recipe, changes, norms, model)
     check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to)
@@ -256,7 +256,7 @@ def finetune(
             balance=balance,
             group_by=data_read[0].group_by,
         )
-        run = _Run(workshop, data_read[0], model, folder, notes, forced, listener)
+        run = _Run(workshop, data_read[0], model, folder, notes, forced, listener, began)
         if preview:
             run.preview()
         return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
@@ -282,6 +282,11 @@ def _say(notes: list[str], *texts: str) -> None:
         _LOGGER.info("%s", text)
 
 
+def _passed_seconds(began: float, group: Processes) -> float:
+    """Since the fine-tuning began, in the process that has been at it for longest."""
+    return float(max(group.gather(time.monotonic() - began)))
+
+
 @dataclasses.dataclass
 class _Run:
     """One fine-tuning: where it trains, its data, and what was decided so far."""
@@ -294,6 +299,8 @@ class _Run:
     notes: list[str]
     forced: FinetuneRecipe | None
     listener: Listener | None
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    """When the fine-tuning did, by ``time.monotonic``."""
     drawn: float = 0.0
     afterwards: int = 0
     """Clips that the model which is handed over was trained on after the scored one; 0: it is that one."""
@@ -321,13 +328,16 @@ class _Run:
             return Steps.of(count, 0.0, None, trainings)
         step = functools.partial(workshop.step_seconds, clips, recipe)
         seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
+        passed = functools.partial(_passed_seconds, self.began, workshop.group)
+        prepared = decided_once(self.folder, "prepared_seconds", passed, workshop.group)
         searches = 0 if self.forced else searches
         views = workshop.views_each
         size = Plan.of(workshop.settings(recipe, count, 1), count, workshop.group.world).step_clips
 
         def planned(budget: float) -> Steps:
+            left = max(budget - prepared, 0.0)
             plan = functools.partial(
-                Steps.of, count, seconds, budget, trainings, searches=searches, step_clips=size
+                Steps.of, count, seconds, left, trainings, searches=searches, step_clips=size
             )
             steps = plan()
             config = workshop.settings(recipe, count, steps.training, watched=looks.validated)
@@ -337,8 +347,8 @@ class _Run:
             return plan(seen, search_looks=looks.of_searches(compared, views))
 
         steps = planned(budget_seconds)
-        told = f"A step of {counted(size, 'clip')} takes {seconds:.2f} s here; a budget of"
-        told += f" {budget_seconds:.0f} s pays for"
+        told = f"A step of {counted(size, 'clip')} takes {seconds:.2f} s here, and what came before took"
+        told += f" {prepared:.0f} s; a budget of {budget_seconds:.0f} s pays for"
         what = f"{counted(steps.training, 'step')} to train"
         what += f" and {steps.search} to compare recipes" if steps.search else ""
         what += "" if steps.everything else ", and not for another on everything"

@@ -165,7 +165,8 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     """
     if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:
-            raise InputError(f"A revision belongs to a Hub repository; '{source}' is a path.")
+            name = text_without_secrets(str(source))
+            raise InputError(f"A revision belongs to a Hub repository; '{name}' is a path.")
         return expanded_or_refused(source)
     if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
         name, given = text_without_secrets(str(source)), text_without_secrets(repr(source))
@@ -183,7 +184,8 @@ def check_repo_id(repo_id: str) -> None:
         InputError: it isn't "owner/name".
     """
     if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
-        raise InputError(f"A Hub repository is named 'owner/name', got {repo_id!r}.")
+        given = text_without_secrets(repr(repo_id))
+        raise InputError(f"A Hub repository is named 'owner/name', got {given}.")
 
 
 def _text_of(card: Path) -> str:

@@ -355,16 +355,18 @@ def test_looks_are_those_of_probes_trainings_searches_and_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "told"),
+    ("budget", "prepared", "told"),
     [
-        (500.0, "pays for 209 steps to train."),
-        (1_400.0, "pays for 592 steps to train."),
-        (20_000.0, "pays for 600 steps to train and 15759 to compare recipes."),
-        (100.0, "pays for a linear probe; about 3 minutes would pay for a training."),
-        (180.0, "pays for 147 steps to train, and not for another on everything."),
+        (500.0, 0.0, "pays for 209 steps to train."),
+        (1_400.0, 0.0, "pays for 592 steps to train."),
+        (20_000.0, 0.0, "pays for 600 steps to train and 15759 to compare recipes."),
+        (100.0, 0.0, "pays for a linear probe; about 3 minutes would pay for a training."),
+        (1_450.0, 50.0, "pays for 592 steps to train."),
+        (100.0, 200.0, "pays for a linear probe; about 6 minutes would pay for a training."),
+        (180.0, 0.0, "pays for 147 steps to train, and not for another on everything."),
     ],
 )
-def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, told: str) -> None:
+def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, prepared: float, told: str) -> None:
     """By hand for 592: 0.85 * 1400 less 24 + 2 * 6 + 10 * 6 looks at 1/16 of a step, for two trainings.
 
     A training has 100 of 600 steps at least: 0.85 * 120 less the looks are fewer, 0.85 * 180 more.
@@ -373,8 +375,10 @@ def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, told: str) 
     workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {})
     run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
     decided_once(tmp_path, "step_seconds", 1.0, ALONE)
+    decided_once(tmp_path, "prepared_seconds", prepared, ALONE)
     steps = run.steps(clips, budget, 2, 1, search.Looks(24, 6, 6, 54, 24))
-    assert run.notes[-1] == f"A step of 8 clips takes 1.00 s here; a budget of {budget:.0f} s {told}"
+    before = f"A step of 8 clips takes 1.00 s here, and what came before took {prepared:.0f} s;"
+    assert run.notes[-1] == f"{before} a budget of {budget:.0f} s {told}"
     bench: Any = Bench(learn=1, plain=1, measured=1, gentle=1, probe=1)
     choice = choose(bench, clips, tmp_path, steps)
     assert bool(choice.table) == bool(steps.search)
@@ -387,9 +391,10 @@ def test_a_budget_knows_how_many_clips_are_in_a_step(tmp_path: Path) -> None:
     workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {"batch_size": 4})
     run = _Run(workshop, None, make_model(), tmp_path, [], None, None)  # type: ignore[arg-type]
     decided_once(tmp_path, "step_seconds", 1.0, ALONE)
-    run.steps(clips, 1_400.0, 2, 1, search.Looks(24, 6, 6, 54, 24))
-    told = "A step of 4 clips takes 1.00 s here; a budget of 1400 s pays for 589 steps to train."
-    assert run.notes == [told]
+    decided_once(tmp_path, "prepared_seconds", 10.0, ALONE)
+    run.steps(clips, 1_410.0, 2, 1, search.Looks(24, 6, 6, 54, 24))
+    told = "A step of 4 clips takes 1.00 s here, and what came before took 10 s; a budget of 1410 s pays for"
+    assert run.notes == [f"{told} 589 steps to train."]
 
 
 @pytest.mark.parametrize(
