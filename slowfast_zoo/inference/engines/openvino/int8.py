@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_open
 from slowfast_zoo.inference.engines.openvino.calibration import JUDGING, Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_settings
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.machine import processor_features
+from slowfast_zoo.runtime.machine import environment, processor_features
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import TOLERANCES, float32_products
 from slowfast_zoo.runtime.progress import shown
@@ -197,16 +196,8 @@ def to_int8(
 
 def require_quiet(package: str) -> Any:
     """The package; NNCF neither reports its use to its makers nor talks."""
-    variable = "NNCF_CI"  # read when it is imported: without it every call is reported
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
+    with environment(NNCF_CI="1"):  # read when it is imported: without it every call is reported
         module = require(package, *INT8_PACKAGES)
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return module
 
