@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import ExportError, InputError, quoted, unknown_name
 from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms
@@ -230,8 +230,7 @@ def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
             raise InputError(f"'{path.name}' ends in none of {quoted(endings)}: give format= as well.")
         name = endings[path.suffix]
     if name not in FORMATS:
-        near = did_you_mean(str(name), FORMATS)
-        raise UnknownNameError(f"There is no format '{name}'.{near} Accepted: {quoted(FORMATS)}.")
+        raise unknown_name(f"There is no format '{name}'.", name, FORMATS)
     if path.suffix != FORMATS[name].suffixes[0]:
         raise InputError(
             f"The format '{name}' is for '{FORMATS[name].suffixes[0]}' files, got '{path.name}'."
