@@ -178,7 +178,7 @@ def _in_int8(
     assert calibration is not None
     OPENVINO.refuse(device, "float32")
     folded = fold_batch_norms(model).to(device)
-    network = to_int8(folded, calibration, given=as_given(model).to(device), progress=True)
+    network = to_int8(folded, calibration, given=as_given(model).to(device))
     check_agreement(network.agreement, min_agreement)
     return OptimizedModel(model, folded, OPENVINO, "int8", device, replaceable=False, int8=network)
 

@@ -209,7 +209,7 @@ def _in_int8(
         elif height == width == model.clip_spec.test_crop:
             way = "leave size= out; in Python calibration= may be clips (N, C, T, H, W) of that size, too"
         raise InputError(f"The calibration clips are {clips}, the file is for {shape}: {way}.")
-    network = to_int8(fold_batch_norms(model), calibration, given=model, progress=True)
+    network = to_int8(fold_batch_norms(model), calibration, given=model)
     check_agreement(network.agreement, min_agreement)
     return network
 
