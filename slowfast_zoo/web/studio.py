@@ -21,9 +21,10 @@ from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.predict import Prediction, predict, reason_of
 from slowfast_zoo.inference.render.render import contact_sheet
+from slowfast_zoo.inference.segment_files import Timeline
 from slowfast_zoo.inference.segments import SegmentRules
 from slowfast_zoo.inference.stream.stream import Stream, StreamResult
-from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
+from slowfast_zoo.inference.timeline import TimelineMaker
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.spec import views_name
@@ -190,9 +191,12 @@ class Studio:
         answer = dataclasses.replace(answer, note="Looking at the video …", machine=here)
         yield answer
         if model.spec.roi is not None:
-            finder = "person" if self._boxes is None else None
             persons = DetectionMaker(
-                model, detector=finder, every_seconds=asked.hop_seconds, engine=engine, progress=False
+                model,
+                detector="person" if self._boxes is None else None,
+                every_seconds=asked.hop_seconds,
+                engine=engine,
+                progress=False,
             )
             begun = functools.partial(persons.begin, video, self._boxes)
             yield from _run(answer, begun, "detections", video, stop, results)
