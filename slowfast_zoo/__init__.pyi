@@ -22,12 +22,12 @@ from slowfast_zoo.inference.predict import predict as predict
 from slowfast_zoo.inference.predict import predict_many as predict_many
 from slowfast_zoo.inference.render.render import contact_sheet as contact_sheet
 from slowfast_zoo.inference.render.render import render as render
+from slowfast_zoo.inference.segment_files import Timeline as Timeline
 from slowfast_zoo.inference.segments import Segment as Segment
 from slowfast_zoo.inference.segments import SegmentRules as SegmentRules
 from slowfast_zoo.inference.stream.stream import Stream as Stream
 from slowfast_zoo.inference.stream.stream import StreamResult as StreamResult
 from slowfast_zoo.inference.stream.watch import watch as watch
-from slowfast_zoo.inference.timeline import Timeline as Timeline
 from slowfast_zoo.inference.timeline import timeline as timeline
 from slowfast_zoo.inference.verify.verify import verify as verify
 from slowfast_zoo.network.slowfast import SlowFast as SlowFast

@@ -141,6 +141,13 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""
 
 
+def unknown_name(said: str, name: object, accepted: Iterable[str]) -> UnknownNameError:
+    """The error for a name that isn't accepted: a sentence, the nearest of the accepted ones, and all of
+    them."""
+    names = list(accepted)
+    return UnknownNameError(f"{said}{did_you_mean(str(name), names)} Accepted: {quoted(names)}.")
+
+
 def printable(text: str) -> str:
     """The text with escapes such as ``\\u001b``, as in JSON, for what a terminal would obey."""
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -295,24 +295,17 @@ class ModelSpec(Spec):
 
     def _check_temporal_blocks(self) -> None:
         blocks, most = self.temporal_blocks, max(map(max, BLOCKS_PER_STAGE.values()))
-        integers = isinstance(blocks, tuple) and all(type(n) is int and 0 <= n <= most for n in blocks)
-        if blocks is not None and (not integers or len(blocks) != 4):
+        if blocks is not None and not _are_integers(blocks, 0, most, count=4):
             raise self._error("temporal_blocks", f"None, or four integers from 0 to {most}, one per stage")
 
     def _check_stage4(self) -> None:
         for field in ("stage4_stride", "stage4_dilation"):
-            pair = getattr(self, field)
-            if (
-                not isinstance(pair, tuple)
-                or len(pair) != 2
-                or not all(type(n) is int and n in (1, 2) for n in pair)
-            ):
+            if not _are_integers(getattr(self, field), 1, 2, count=2):
                 raise self._error(field, "1 or 2 for the slow and for the fast pathway, as a pair")
 
     def _check_non_local(self) -> None:
         blocks, count = self.non_local, BLOCKS_PER_STAGE[self.depth][2]
-        whole = isinstance(blocks, tuple) and all(type(n) is int and 0 <= n < count for n in blocks)
-        if not whole or list(blocks) != sorted(set(blocks)):
+        if not _are_integers(blocks, 0, count - 1) or list(blocks) != sorted(set(blocks)):
             raise self._error("non_local", f"rising numbers from 0 to {count - 1}, blocks of stage 3")
 
     def _check_roi(self) -> None:
@@ -470,22 +463,19 @@ class ClipSpec(Spec):
             raise self._error("approximate", "a text of at most 10000 characters")
 
     def _check_size(self) -> None:
-        sides = self.size if isinstance(self.size, tuple) else (self.size,)
-        whole = all(type(side) is int and 1 <= side <= LARGEST["size"] for side in sides)
-        if not whole or (isinstance(self.size, tuple) and len(sides) != 2):
+        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        if not _are_integers(sides, 1, LARGEST["size"], count=2):
             raise self._error(
                 "size", f"the shorter side in pixels, or (width, height), each from 1 to {LARGEST['size']}"
             )
-        if self.num_frames * sides[0] * sides[-1] > LARGEST_CLIP:
+        if self.num_frames * sides[0] * sides[1] > LARGEST_CLIP:
             raise self._error(
                 "size", f"{LARGEST_CLIP} pixels in the {self.num_frames} frames of a clip at most"
             )
         if max(self.crop, self.test_crop) > min(sides):
             field = "crop" if self.crop > min(sides) else "test_crop"
             raise self._error(field, f"at most the resized shorter side ({min(sides)} pixels)")
-        jitter = self.jitter
-        pair = isinstance(jitter, tuple) and len(jitter) == 2 and all(type(side) is int for side in jitter)
-        if not pair or not 1 <= jitter[0] <= jitter[1] <= LARGEST["jitter"]:
+        if not _are_integers(self.jitter, 1, LARGEST["jitter"], count=2) or self.jitter[0] > self.jitter[1]:
             raise self._error("jitter", f"two integers from 1 to {LARGEST['jitter']}, the smaller one first")
 
     @property
@@ -497,6 +487,13 @@ class ClipSpec(Spec):
     def span_frames(self) -> int:
         """Source frames from the first frame's begin to the last one's end, at the spec's rate."""
         return self.num_frames * self.frame_stride
+
+
+def _are_integers(values: object, low: int, high: int, *, count: int | None = None) -> bool:
+    """Whether it is a tuple of integers from ``low`` to ``high``; of so many, where ``count`` is given."""
+    if not isinstance(values, tuple) or count not in (None, len(values)):
+        return False
+    return all(type(value) is int and low <= value <= high for value in values)
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.detect.detections import Detections, Person
 from slowfast_zoo.inference.predict import Prediction
-from slowfast_zoo.inference.timeline import Timeline
+from slowfast_zoo.inference.segment_files import Timeline
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.video.sampling import is_number
 

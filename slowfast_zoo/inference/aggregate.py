@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
-from slowfast_zoo.errors import UnknownNameError, did_you_mean, printable_line, quoted
+from slowfast_zoo.errors import printable_line, unknown_name
 from slowfast_zoo.spec import Activation, Aggregate, class_names
 from slowfast_zoo.video.sampling import checked_count
 
@@ -35,10 +35,7 @@ def average_views(logits: Tensor, activation: Activation, rule: Aggregate) -> Te
         return activated(logits, activation).amax(dim=0)
     if rule == "sum-prob":
         return activated(logits, activation).sum(dim=0)
-    rules = get_args(Aggregate)
-    raise UnknownNameError(
-        f"Views can't be averaged by {rule!r}.{did_you_mean(str(rule), rules)} Accepted: {quoted(rules)}."
-    )
+    raise unknown_name(f"Views can't be averaged by {rule!r}.", rule, get_args(Aggregate))
 
 
 def probabilities(logits: Tensor, activation: Activation, rule: Aggregate) -> Tensor:

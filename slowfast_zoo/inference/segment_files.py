@@ -1,8 +1,10 @@
-"""Segments as files that other programs read: tables, subtitles, annotation tools, a benchmark, a picture."""
+"""The answer of ``timeline``, and its segments in files for other programs: tables, subtitles, annotation
+tools, a benchmark, a picture."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -10,20 +12,20 @@ import mimetypes
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from xml.etree import ElementTree
 
 import numpy as np
 
-from slowfast_zoo.errors import UnknownNameError, counted, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.files import write_bytes
+from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
 from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.video.sampling import checked_count, is_number
 from slowfast_zoo.video.sources.names import is_url, local_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from slowfast_zoo.inference.segments import Segment, Windows
 
 SegmentFormat = Literal["csv", "json", "jsonl", "srt", "vtt", "eaf", "audacity", "activitynet", "png"]
 SUFFIXES: dict[str, SegmentFormat] = {
@@ -45,25 +47,103 @@ _MOST_BEST = 5
 _CONTROL = re.compile("[\0-\x1f\x7f]+")
 
 
-class Timeline(Protocol):
-    """What ``timeline`` returns, as far as it is written."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Timeline:
+    """What happens when in a video."""
 
-    @property
-    def source(self) -> str: ...
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    @property
-    def windows(self) -> Windows: ...
-    @property
-    def segments(self) -> tuple[Segment, ...]: ...
-    @property
-    def multi_label(self) -> bool: ...
-    @property
-    def duration_seconds(self) -> float: ...
-    @property
-    def damaged_frames(self) -> int: ...
-    @property
-    def complete(self) -> bool: ...
+    source: str
+    """Path or name of the video; of a URL without credentials and query."""
+    labels: tuple[str, ...]
+    """Of all classes; "class 7" where the model has no names."""
+    windows: Windows
+    """What the model saw in each window."""
+    segments: tuple[Segment, ...]
+    """By begin; those of a multi-label model may overlap."""
+    multi_label: bool
+    """Whether the model's classes may come together."""
+    duration_seconds: float
+    """When the last frame of the video ends, in a player's time."""
+    damaged_frames: int = 0
+    """Frames known to be damaged or lost when this was answered; what decoded was used all the same."""
+    complete: bool = True
+    """False where reading was interrupted, so that later windows are missing."""
+
+    def topk(self, seconds: float, k: int = 5) -> list[tuple[str, float]]:
+        """The best classes, best first, and their probabilities, in the window whose center is nearest.
+
+        Raises:
+            InputError: ``seconds`` is no number, or ``k`` no integer of at least 1.
+        """
+        if not is_number(seconds):
+            raise InputError(f"seconds is {seconds!r:.60}; accepted: a finite number.")
+        k = checked_count("k", k)
+        row = self.windows.probabilities[np.abs(self.windows.center_seconds - seconds).argmin()]
+        best = np.argsort(-row, kind="stable")[:k]
+        return [(self.labels[index], float(row[index])) for index in best.tolist()]
+
+    def resegmented(self, rules: SegmentRules) -> Timeline:
+        """The same windows, cut into segments by other rules.
+
+        Raises:
+            InputError: no rules.
+            UnknownNameError: the rules name a class that isn't there.
+        """
+        if not isinstance(rules, SegmentRules):
+            raise InputError(f"rules is {rules!r:.60}; accepted: SegmentRules.")
+        found = find_segments(self.windows, self.labels, rules, multi_label=self.multi_label)
+        return dataclasses.replace(self, segments=found)
+
+    def to_columns(self, rows: Literal["segments", "windows"] = "segments") -> dict[str, list[Any]]:
+        """Plain lists by column name, as ``pandas.DataFrame`` takes them.
+
+        Args:
+            rows: "segments": start_seconds, end_seconds, label, score; "windows": start_seconds,
+                end_seconds, center_seconds, and the probabilities of each class under its label.
+
+        Raises:
+            InputError: other rows.
+        """
+        if rows == "segments":
+            names = [field.name for field in dataclasses.fields(Segment)]
+            return {name: [getattr(segment, name) for segment in self.segments] for name in names}
+        if rows != "windows":
+            raise InputError(f"rows is {rows!r:.60}; accepted: 'segments' or 'windows'.")
+        times = ("start_seconds", "end_seconds", "center_seconds")
+        columns = {name: getattr(self.windows, name).tolist() for name in times}
+        scores = self.windows.probabilities
+        return columns | {label: scores[:, index].tolist() for index, label in enumerate(self.labels)}
+
+    def save(self, path: str | Path, format: SegmentFormat | None = None) -> None:  # noqa: A002
+        """Writes the segments, whole or not at all.
+
+        Args:
+            path: its ending says the format: .csv, .json, .jsonl, .srt, .vtt, .eaf (ELAN), .txt (Audacity's
+                labels) or .png.
+            format: instead of the ending; "activitynet" is that benchmark's JSON.
+
+        Raises:
+            UnknownNameError: no such format.
+            InputError: the file can't be written.
+            MissingDependencyError: a picture without matplotlib.
+        """
+        chosen = format_of(path, format)
+        write_bytes(path, _picture(self) if chosen == "png" else text_of(self, chosen).encode())
+
+    def plot(self) -> Figure:
+        """A picture: the best classes' probabilities over time, and the segments below.
+
+        Raises:
+            MissingDependencyError: matplotlib isn't installed.
+        """
+        return plot_timeline(self)
+
+    def __repr__(self) -> str:
+        parts = "" if self.complete else ", interrupted"
+        return (
+            f"Timeline({self.source!r}: {counted(len(self.segments), 'segment')} of"
+            f" {counted(len(self.windows), 'window')} in"
+            f" {self.duration_seconds:.1f} s{parts})"
+        )
 
 
 def format_of(path: str | Path, form: str | None = None) -> SegmentFormat:
@@ -85,18 +165,6 @@ def format_of(path: str | Path, form: str | None = None) -> SegmentFormat:
         if name == form:
             return name
     raise UnknownNameError(f"There is no format '{form}'.{did_you_mean(form, names)} Known: {quoted(names)}.")
-
-
-def write_segments(timeline: Timeline, path: str | Path, form: str | None = None) -> None:
-    """Writes the segments of a timeline, whole or not at all; see ``Timeline.save``.
-
-    Raises:
-        UnknownNameError: no such format.
-        InputError: the file can't be written.
-        MissingDependencyError: a picture without matplotlib.
-    """
-    chosen = format_of(path, form)
-    write_bytes(path, _picture(timeline) if chosen == "png" else text_of(timeline, chosen).encode())
 
 
 def text_of(timeline: Timeline, form: SegmentFormat) -> str:

@@ -123,6 +123,21 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=threading.get_ident() not in own)
 
 
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Variables of the environment have these values inside, and what they had before afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Installed version of each distribution; those that aren't there are left out."""
     found = {}

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, unknown_name
 from slowfast_zoo.runtime.machine import processor
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def check_precision(precision: str, accepted: tuple[str, ...] = get_args(Precisi
             " a model that is used in this one's place."
         )
     if precision not in accepted:
-        hint = did_you_mean(str(precision), accepted)
-        raise UnknownNameError(f"There is no precision '{precision}'.{hint} Accepted: {quoted(accepted)}.")
+        raise unknown_name(f"There is no precision '{precision}'.", precision, accepted)
 
 
 def to_dtype(precision: Precision) -> torch.dtype:

@@ -220,9 +220,7 @@ def _decode(video: Video, spec: ClipSpec, views: Views, device: torch.device | N
     plan, pipeline = plan_clips(video, spec, views), pipeline_for(video, spec, views, device)
     wanted = np.unique(plan.indices).tolist()
     frames = pipeline.prepare_all((frame for _, frame in video.iter_frames(wanted)), len(wanted))
-    return Clips(
-        spec, video.name, plan.indices, plan.seconds, plan.padded, pipeline, frames, video.damaged_frames
-    )
+    return Clips(spec, video.name, *plan, pipeline, frames, video.damaged_frames)
 
 
 class ClipPlan(NamedTuple):

@@ -15,7 +15,7 @@ A rule is a class in ``rules``. Which frames of a clip the slow pathway sees bel
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Real
 from typing import TypeGuard
@@ -163,8 +163,7 @@ def key_indices(
     Raises:
         InputError: a spec without key frames, a time outside the video, or as ``clip_indices``.
     """
-    rule, video = _key_rule(spec), _timing(spec, num_frames, fps, stamps)
-    numbers = _key_numbers(spec, video, fps, seconds)
+    rule, video, numbers = _keyed(spec, num_frames, fps, seconds, stamps)
     rows = [rule.around(spec, video, number, rng) for number in numbers]
     return np.array(rows, np.int64).reshape(-1, spec.num_frames)
 
@@ -178,31 +177,27 @@ def key_frames(
     stamps: Stamps | None = None,
 ) -> list[int]:
     """The key frames themselves, where persons have their boxes; arguments and errors: ``key_indices``."""
-    _key_rule(spec)
-    video = _timing(spec, num_frames, fps, stamps)
+    _, video, numbers = _keyed(spec, num_frames, fps, seconds, stamps)
     last = resampled_count(spec, video) - 1
-    return [
-        source_frame(spec, video, min(number, last)) for number in _key_numbers(spec, video, fps, seconds)
-    ]
+    return [source_frame(spec, video, min(number, last)) for number in numbers]
 
 
-def _key_rule(spec: ClipSpec) -> KeyRule:
+def _keyed(
+    spec: ClipSpec, num_frames: int, fps: float | Fraction, seconds: Sequence[float], stamps: Stamps | None
+) -> tuple[KeyRule, Timing, list[int]]:
+    """The spec's rule, what it knows of the video, and the key frames' numbers at the spec's rate."""
     rule = RULES[spec.sampling]
     if not isinstance(rule, KeyRule):
         keyed = ", ".join(name for name, other in RULES.items() if isinstance(other, KeyRule))
         raise InputError(f"The sampling '{spec.sampling}' has no key frames; those that have: {keyed}.")
-    return rule
-
-
-def _key_numbers(
-    spec: ClipSpec, video: Timing, fps: float | Fraction, seconds: Sequence[float]
-) -> Iterator[int]:
-    """The key frames' numbers at the spec's rate."""
+    video = _timing(spec, num_frames, fps, stamps)
     rate = Fraction(fps if video.rate is None or spec.fps is None else spec.fps)
     end = end_seconds(video, Fraction(fps))
+    numbers = []
     for moment in seconds:
         check_moment(moment, end, fps)
-        yield round(Fraction(moment) * rate)
+        numbers.append(round(Fraction(moment) * rate))
+    return rule, video, numbers
 
 
 def check_moment(moment: float, end: float | Fraction, fps: float | Fraction) -> None:

@@ -252,7 +252,7 @@ class WindowReader:
         if self._look is not None:
             keys = {window.key_frame for window in windows if window.key_frame is not None}
             needed[[*keys]] = True
-        store = FrameStore(self._spec, self._pipeline)
+        store = FrameStore(self._pipeline)
         frames = video.iter_frames(np.flatnonzero(needed).tolist())
         coming = ((window, self._clips_of(window)) for window in windows)
         following = next(coming, None)
@@ -282,12 +282,11 @@ class FrameStore:
     """Prepared frames by number, as long as some window needs them.
 
     Args:
-        spec: the clip contract.
         pipeline: what prepared them.
     """
 
-    def __init__(self, spec: ClipSpec, pipeline: FramePipeline) -> None:
-        self._spec, self._pipeline = spec, pipeline
+    def __init__(self, pipeline: FramePipeline) -> None:
+        self._pipeline = pipeline
         self._frames: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -318,8 +317,7 @@ class FrameStore:
             frames = torch.from_numpy(np.stack([frame.numpy() for frame in kept]))
         else:  # where memory ran out, some are elsewhere
             frames = torch.stack([frame.to(self._pipeline.device) for frame in kept])
-        indices, seconds, padded = plan
-        return Clips(self._spec, name, indices, seconds, padded, self._pipeline, frames, damaged_frames)
+        return Clips(self._pipeline.spec, name, *plan, self._pipeline, frames, damaged_frames)
 
 
 def window_of(video: Video, number: int, first: int, stop: int) -> Window:

@@ -11,8 +11,8 @@ import numpy as np
 
 from slowfast_zoo.errors import counted
 from slowfast_zoo.inference.detect.detections import Detections, Person
+from slowfast_zoo.inference.segment_files import Timeline
 from slowfast_zoo.inference.stream.stream import StreamResult
-from slowfast_zoo.inference.timeline import Timeline
 from slowfast_zoo.web.studio import Answer
 
 COLORS = (

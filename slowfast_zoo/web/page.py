@@ -2,7 +2,6 @@
 
 import atexit
 import base64
-import contextlib
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ import torch
 
 from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.runtime.machine import environment
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.web.drawing import WELCOME, answer_html, calls_html, live_html
 from slowfast_zoo.web.examples import Example, copy_examples
@@ -80,7 +80,8 @@ def open_page(
     limits: dict[str, Any] = {"folder": folder, "most_bytes": most_bytes, "most_stored": 16 * most_bytes}
     guard = Middleware(Guard, **limits, local=is_loopback(host))
     try:
-        with _without_proxy():
+        # Meanwhile Gradio asks its own address whether it serves, which no proxy can reach.
+        with environment(NO_PROXY="*", no_proxy="*"):
             page.launch(
                 server_name=f"[{host}]" if ":" in host else host,
                 server_port=port,
@@ -356,18 +357,3 @@ def _refusal(host: str, port: int, error: Exception) -> InputError:
         f"{address}:{port} can't be listened on: {reason or 'the port is taken'}; give another port="
         " (0: a free one) or host=."
     )
-
-
-@contextlib.contextmanager
-def _without_proxy() -> Iterator[None]:
-    """While Gradio asks its own address whether it serves, which no proxy can reach."""
-    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
-    os.environ.update(dict.fromkeys(before, "*"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

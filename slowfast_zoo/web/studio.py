@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import shlex
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slowfast_zoo.data.persons.boxes import PersonBoxes
 from slowfast_zoo.errors import FAULTS, InputError, SlowFastZooError, counted, quoted
@@ -20,9 +21,10 @@ from slowfast_zoo.inference.detect.detections import Detections
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.predict import Prediction, predict, reason_of
 from slowfast_zoo.inference.render.render import contact_sheet
+from slowfast_zoo.inference.segment_files import Timeline
 from slowfast_zoo.inference.segments import SegmentRules
 from slowfast_zoo.inference.stream.stream import Stream, StreamResult
-from slowfast_zoo.inference.timeline import Timeline, TimelineMaker
+from slowfast_zoo.inference.timeline import TimelineMaker
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime import machine
 from slowfast_zoo.spec import views_name
@@ -31,6 +33,7 @@ from slowfast_zoo.video.windows import Grid
 from slowfast_zoo.web.offers import Models
 
 if TYPE_CHECKING:
+    from slowfast_zoo.inference.video_run import VideoRun
     from slowfast_zoo.video.clips import Views
     from slowfast_zoo.video.decoding.video import Frame
 
@@ -42,6 +45,8 @@ MOST_WINDOWS = 3000
 MOST_STREAMS = 4
 """Webcams at once: each keeps a network busy."""
 _LOGGER = logging.getLogger(__name__)
+_RUNS = {"timeline": ("Timeline", ("csv", "srt")), "detections": ("Persons", ("csv",))}
+"""What each run is called, and the endings of its files."""
 _STOPPED = "Stopped: what was known by then is shown."
 _UPDATE_SECONDS = 0.7
 _IDLE_SECONDS = 20.0
@@ -186,7 +191,15 @@ class Studio:
         answer = dataclasses.replace(answer, note="Looking at the video …", machine=here)
         yield answer
         if model.spec.roi is not None:
-            yield from self._persons(answer, model, video, asked, stop, results)
+            persons = DetectionMaker(
+                model,
+                detector="person" if self._boxes is None else None,
+                every_seconds=asked.hop_seconds,
+                engine=engine,
+                progress=False,
+            )
+            begun = functools.partial(persons.begin, video, self._boxes)
+            yield from _run(answer, begun, "detections", video, stop, results)
             return
         prediction = predict(model, video, views=views, topk=TOPK, engine=engine)
         prediction = dataclasses.replace(prediction, source=video.name)
@@ -195,90 +208,9 @@ class Studio:
         yield answer
         sheet = results / "pathways.png"
         contact_sheet(model, video, sheet, views="quick")
-        known = dataclasses.replace(answer, sheet=sheet)
-        for answer in self._timeline(known, model, video, grid, engine, stop):
-            yield answer
-        assert answer.timeline is not None
-        name = Path(video.stem[:80] or "timeline")
-        files = tuple(results / f"{name}.{form}" for form in ("csv", "srt"))
-        for path in files:
-            answer.timeline.save(path)
-        whole = "" if answer.timeline.complete else _STOPPED
-        yield dataclasses.replace(answer, files=files, note=whole, finished=True)
-
-    def _timeline(
-        self,
-        answer: Answer,
-        model: SlowFast,
-        video: Path,
-        grid: Grid,
-        engine: EngineName,
-        stop: threading.Event,
-    ) -> Iterator[Answer]:
+        answer = dataclasses.replace(answer, sheet=sheet)
         maker = TimelineMaker(model, grid, SegmentRules(), engine=engine)
-        before, begin, told = answer.seconds, time.monotonic(), 0.0
-        with maker.begin(video) as run:
-            _check_windows(run.total)
-            for _ in run:
-                now = time.monotonic()
-                if stop.is_set():
-                    break
-                if now - told >= _UPDATE_SECONDS:
-                    told = now
-                    yield dataclasses.replace(
-                        answer,
-                        note=f"Timeline: {run.answered} of {counted(run.total, 'window')}",
-                        done=run.answered / max(run.total, 1),
-                        timeline=_named(run.answer(), video),
-                        seconds=before + now - begin,
-                    )
-            timeline = _named(run.answer(), video)
-        yield dataclasses.replace(
-            answer, timeline=timeline, done=1.0, seconds=before + time.monotonic() - begin
-        )
-
-    def _persons(
-        self,
-        answer: Answer,
-        model: SlowFast,
-        video: Path,
-        asked: Asked,
-        stop: threading.Event,
-        results: Path,
-    ) -> Iterator[Answer]:
-        """Who does what, key frame after key frame."""
-        maker = DetectionMaker(
-            model,
-            detector="person" if self._boxes is None else None,
-            every_seconds=asked.hop_seconds,
-            engine=_engine(asked.engine),
-            progress=False,
-        )
-        begin, told = time.monotonic(), 0.0
-        with maker.begin(video, self._boxes) as run:
-            _check_windows(run.total)
-            for _ in run:
-                now = time.monotonic()
-                if stop.is_set():
-                    break
-                if now - told >= _UPDATE_SECONDS:
-                    told = now
-                    note = f"Persons: {run.answered} of {run.total} key frames"
-                    found = dataclasses.replace(run.answer(), source=video.name)
-                    yield dataclasses.replace(
-                        answer, note=note, done=run.answered / max(run.total, 1), detections=found
-                    )
-            found = dataclasses.replace(run.answer(), source=video.name)
-        path = results / f"{video.stem[:80] or 'persons'}.csv"
-        found.save(path)
-        yield dataclasses.replace(
-            answer,
-            detections=found,
-            files=(path,),
-            seconds=time.monotonic() - begin,
-            note="" if found.complete else _STOPPED,
-            finished=True,
-        )
+        yield from _run(answer, functools.partial(maker.begin, video), "timeline", video, stop, results)
 
     # A webcam --------------------------------------------------------------------------------------------
 
@@ -371,12 +303,50 @@ def as_command(argument: str, answer: Answer, asked: Asked) -> str:
     )
 
 
-def _check_windows(count: int) -> None:
-    if count > MOST_WINDOWS:
-        raise InputError(
-            f"This video has {count:,} windows, at most {MOST_WINDOWS:,} are accepted: take more seconds"
-            " between windows, or a shorter part of the video."
-        )
+def _run(
+    answer: Answer,
+    begin: Callable[[], VideoRun[Any, Any]],
+    field: Literal["timeline", "detections"],
+    video: Path,
+    stop: threading.Event,
+    results: Path,
+) -> Iterator[Answer]:
+    """What a run finds, window after window; at last all of it, as files too.
+
+    Args:
+        answer: what is known before.
+        begin: begins the run.
+        field: of the answer, for what it finds.
+        video: the upload, under whose name it stands, without where it lies on the server.
+        stop: ends the run after the window at hand.
+        results: the folder for files.
+    """
+    title, endings = _RUNS[field]
+    before, since, told = answer.seconds, time.monotonic(), 0.0
+    with begin() as run:
+        if run.total > MOST_WINDOWS:
+            raise InputError(
+                f"This video has {run.total:,} windows, at most {MOST_WINDOWS:,} are accepted: take more"
+                " seconds between windows, or a shorter part of the video."
+            )
+
+        def known(**facts: Any) -> Answer:
+            facts[field] = dataclasses.replace(run.answer(), source=video.name)
+            return dataclasses.replace(answer, seconds=before + time.monotonic() - since, **facts)
+
+        for _ in run:
+            if stop.is_set():
+                break
+            if time.monotonic() - told >= _UPDATE_SECONDS:
+                told = time.monotonic()
+                note = f"{title}: {run.answered} of {counted(run.total, run.unit)}"
+                yield known(note=note, done=run.answered / max(run.total, 1))
+        answer = known(done=1.0)
+    found: Timeline | Detections = getattr(answer, field)
+    files = tuple(results / f"{video.stem[:80] or title.lower()}.{ending}" for ending in endings)
+    for path in files:
+        found.save(path)
+    yield dataclasses.replace(answer, files=files, note="" if found.complete else _STOPPED, finished=True)
 
 
 def _engine(name: str) -> EngineName:
@@ -384,8 +354,3 @@ def _engine(name: str) -> EngineName:
         if engine == name:
             return engine  # type: ignore[no-any-return]
     raise InputError(f"engine is {name!r}; accepted: {quoted(get_args(EngineName))}.")
-
-
-def _named(timeline: Timeline, video: Path) -> Timeline:
-    """The timeline under the video's name, without where it lies on the server."""
-    return dataclasses.replace(timeline, source=video.name)

@@ -1,7 +1,8 @@
-"""``runtime.machine``: threads end with their generator, wherever Python finds it dropped."""
+"""``runtime.machine``: threads end with their generator, and what the environment had comes back."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Generator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from slowfast_zoo.inference.runner import read_ahead
-from slowfast_zoo.runtime.machine import threads
+from slowfast_zoo.runtime.machine import environment, threads
 
 
 @pytest.fixture
@@ -52,3 +53,12 @@ def test_reading_ahead_may_be_dropped_by_the_thread_that_reads(ignored: list[Any
     dropped.set()
     assert closed.wait(60)
     assert not ignored
+
+
+def test_the_environment_is_as_it_was_whatever_happens_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLOWFAST_A", "before")
+    monkeypatch.delenv("SLOWFAST_B", raising=False)
+    with pytest.raises(KeyError), environment(SLOWFAST_A="1", SLOWFAST_B="2"):
+        assert (os.environ["SLOWFAST_A"], os.environ["SLOWFAST_B"]) == ("1", "2")
+        raise KeyError
+    assert os.environ["SLOWFAST_A"] == "before" and "SLOWFAST_B" not in os.environ

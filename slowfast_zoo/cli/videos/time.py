@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,13 +17,10 @@ from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each, common_stems, opened_folder, stem_of
 from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.errors import InputError, counted
-from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, format_of, text_of
+from slowfast_zoo.inference.segment_files import SUFFIXES, SegmentFormat, Timeline, format_of, text_of
 from slowfast_zoo.naming import ModelRef
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.spec import LastWindow, views_name
-
-if TYPE_CHECKING:
-    from slowfast_zoo.inference.timeline import Timeline
 
 _ENDLESS = ("csv", "jsonl")
 """Formats in which one video's lines may follow another's."""

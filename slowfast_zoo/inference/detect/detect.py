@@ -211,20 +211,16 @@ class DetectionMaker:
         """
         if boxes is not None:
             return DetectionRun(self, source, boxes, None, alone)
-        detector = self._person_detector()
-        return DetectionRun(self, source, person_boxes(detector), detector.name, alone)
+        if self._detector is None:
+            assert self._detector_name is not None
+            self._detector = PersonDetector(self._detector_name, self._detector_on, progress=self._progress)
+        return DetectionRun(self, source, person_boxes(self._detector), self._detector.name, alone)
 
     def runner(self, clips: int | None) -> BatchRunner:
         """The network; how many clips will come decides about the engine, when the first ones come."""
         if self._runner is None:
             self._runner = self._new_runner(clips=clips)
         return self._runner
-
-    def _person_detector(self) -> PersonDetector:
-        if self._detector is None:
-            assert self._detector_name is not None
-            self._detector = PersonDetector(self._detector_name, self._detector_on, progress=self._progress)
-        return self._detector
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, counted, unknown_name
 from slowfast_zoo.files import write_bytes
 from slowfast_zoo.inference.aggregate import scores_text
 from slowfast_zoo.video.sampling import is_number
@@ -184,10 +184,7 @@ def format_of(path: str | PurePath, form: str | None = None) -> DetectionFormat:
     accepted = get_args(DetectionFormat)
     given = form or PurePath(path).suffix.lower().lstrip(".")
     if given not in accepted:
-        near = did_you_mean(given, accepted)
-        raise UnknownNameError(
-            f"Detections can't be written as '{given}'.{near} Accepted: {quoted(accepted)}."
-        )
+        raise unknown_name(f"Detections can't be written as '{given}'.", given, accepted)
     return given  # type: ignore[return-value]  # one of them
 
 

@@ -29,11 +29,8 @@ class _Use:
     """What a model was asked for, in one precision on one device."""
 
     owner: weakref.ref[SlowFast]
-    kind: type[SlowFast]
-    spec: ModelSpec
-    engine: EngineName
-    precision: Precision
-    device: torch.device
+    asked: _Asked
+    """For what, beside the model."""
     weights: object = None
     clips: int = 0
     """How many have been announced since the weights are these."""
@@ -42,11 +39,6 @@ class _Use:
     """The engine that "auto" was when ``fast`` was built."""
     built_for: int = 0
     """Clips that were announced then."""
-
-    @property
-    def asked(self) -> _Asked:
-        """For what, beside the model."""
-        return self.kind, self.spec, self.engine, self.precision, self.device
 
     def outgrown(self, chosen: str | None, announced: int | None) -> bool:
         """Whether "auto" is another engine than ``fast`` for more clips than that was built for.
@@ -118,7 +110,7 @@ def optimized(
 def _use(owner: SlowFast, asked: _Asked) -> _Use:
     """The record of such calls, made where there is none; it is the latest then."""
     same = (use for use in list(_uses) if use.owner() is owner and use.asked == asked)
-    use = next(same, None) or _Use(weakref.ref(owner, _forget), *asked)
+    use = next(same, None) or _Use(weakref.ref(owner, _forget), asked)
     # As a whole: the garbage collector may call _forget at any moment.
     _uses[:] = [*(each for each in _uses if each is not use), use]
     return use

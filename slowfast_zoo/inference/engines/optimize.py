@@ -31,14 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import (
-    ExportError,
-    InputError,
-    MissingDependencyError,
-    UnknownNameError,
-    did_you_mean,
-    quoted,
-)
+from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, unknown_name
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.auto.measuring import Candidate, Measured, best, measure
 from slowfast_zoo.inference.engines.auto.records import Case
@@ -156,10 +149,7 @@ def optimize(
         ExportError: int8 agrees less than is asked for.
     """
     if engine not in get_args(EngineName):
-        near = did_you_mean(str(engine), get_args(EngineName))
-        raise UnknownNameError(
-            f"There is no engine '{engine}'.{near} Accepted: {quoted(get_args(EngineName))}."
-        )
+        raise unknown_name(f"There is no engine '{engine}'.", engine, get_args(EngineName))
     check_precision(precision, get_args(EnginePrecision))
     check_model(model)
     _check_no_hooks(model)
@@ -188,7 +178,7 @@ def _in_int8(
     assert calibration is not None
     OPENVINO.refuse(device, "float32")
     folded = fold_batch_norms(model).to(device)
-    network = to_int8(folded, calibration, given=as_given(model).to(device), progress=True)
+    network = to_int8(folded, calibration, given=as_given(model).to(device))
     check_agreement(network.agreement, min_agreement)
     return OptimizedModel(model, folded, OPENVINO, "int8", device, replaceable=False, int8=network)
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.errors import ExportError, InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import ExportError, InputError, quoted, unknown_name
 from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import check_model, fold_batch_norms
@@ -210,7 +210,7 @@ def _in_int8(
         elif height == width == model.clip_spec.test_crop:
             way = "leave size= out; in Python calibration= may be clips (N, C, T, H, W) of that size, too"
         raise InputError(f"The calibration clips are {clips}, the file is for {shape}: {way}.")
-    network = to_int8(fold_batch_norms(model), calibration, given=model, progress=True)
+    network = to_int8(fold_batch_norms(model), calibration, given=model)
     check_agreement(network.agreement, min_agreement)
     return network
 
@@ -232,8 +232,7 @@ def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
             raise InputError(f"'{shown}' ends in none of {quoted(endings)}: give format= as well.")
         name = endings[path.suffix]
     if name not in FORMATS:
-        near = did_you_mean(str(name), FORMATS)
-        raise UnknownNameError(f"There is no format '{name}'.{near} Accepted: {quoted(FORMATS)}.")
+        raise unknown_name(f"There is no format '{name}'.", name, FORMATS)
     if path.suffix != FORMATS[name].suffixes[0]:
         raise InputError(f"The format '{name}' is for '{FORMATS[name].suffixes[0]}' files, got '{shown}'.")
     return name, FORMATS[name]

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, unknown_name
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.rules import Indices, linspace
 
@@ -121,11 +121,8 @@ def find_recipe(name: str) -> FeatureRecipe | None:
     Raises:
         UnknownNameError: there is none.
     """
-    names = get_args(RecipeName)
-    if name not in names:
-        raise UnknownNameError(
-            f"There is no recipe '{name}'.{did_you_mean(str(name), names)} Accepted: {quoted(names)}."
-        )
+    if name not in get_args(RecipeName):
+        raise unknown_name(f"There is no recipe '{name}'.", name, get_args(RecipeName))
     return RECIPES.get(name)
 
 

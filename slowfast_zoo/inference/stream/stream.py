@@ -189,7 +189,7 @@ class Stream:
             arrived = Arrived("<stream>", frame.shape[:2], self._fps, self._frames)
             self._pipeline = pipeline_for(arrived, self._clip_spec, self._views, self._frames_on)
             self._walk = Walk(self._grid, self._clip_spec, arrived)
-            self._store = FrameStore(self._clip_spec, self._pipeline)
+            self._store = FrameStore(self._pipeline)
         prepared = self._pipeline.prepare(frame)
         self._latest, self._shape = seconds, frame.shape
         self._walk.add(seconds, arrival)

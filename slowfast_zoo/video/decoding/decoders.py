@@ -83,13 +83,22 @@ class Decoder(abc.ABC):
             IndexMismatch: this decoder can't know.
         """
 
-    @abc.abstractmethod
     def step(self) -> tuple[int, VideoFrame] | None:
         """The next frame with its index; None after the last.
 
         Raises:
             IndexMismatch: it isn't what was promised.
         """
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        position = self.position
+        self.position += 1
+        if frame.is_corrupt:
+            if self._threads > 1:
+                raise IndexMismatch
+            self._damaged_frames.add(position)
+        return position, frame
 
     def rewind(self) -> None:
         """Frame 0 is the next, from a container that is opened again."""
@@ -158,18 +167,6 @@ class Decoder(abc.ABC):
         self._frames = self._decoded(source)
         self.position = position
 
-    def _next(self) -> tuple[int, VideoFrame] | None:
-        frame = next(self._frames, None)
-        if frame is None:
-            return None
-        position = self.position
-        self.position += 1
-        if frame.is_corrupt:
-            if self._threads > 1:
-                raise IndexMismatch
-            self._damaged_frames.add(position)
-        return position, frame
-
     def _decoded(self, source: Iterator[Packet]) -> Iterator[VideoFrame]:
         """The frames of these packets; what the decoder refuses is a surprise, or counted by one thread."""
         import av
@@ -224,9 +221,6 @@ class SequentialDecoder(Decoder):
             self.stamps = stamps if all(early < late for early, late in pairwise(stamps)) else None
         self.rewind()
         return count
-
-    def step(self) -> tuple[int, VideoFrame] | None:
-        return self._next()
 
 
 class PacketDecoder(Decoder):
@@ -285,7 +279,7 @@ class PacketDecoder(Decoder):
         return index.stamps is not None and frame.pts == index.stamps[0]
 
     def step(self) -> tuple[int, VideoFrame] | None:
-        item = self._next()
+        item = super().step()
         if item is None:
             if self.index is not None and self.position != self.index.count:
                 raise IndexMismatch

@@ -254,12 +254,9 @@ def _spooled(
                         f"'{name}' comes only as fast as it is shown, as a stream without an end does: give"
                         " it to watch or, if it has an end, write it to a file first."
                     )
-    except OSError as error:
+    except BaseException as error:
         file.close()
-        if isinstance(error, VideoError):
-            raise
-        raise VideoError(f"'{name}' can't be fetched: {one_line(error)}.") from error
-    except BaseException:
-        file.close()
+        if isinstance(error, OSError) and not isinstance(error, VideoError):
+            raise VideoError(f"'{name}' can't be fetched: {one_line(error)}.") from error
         raise
     return cast(BinaryIO, file)

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import unknown_name
 from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec, SlowSampling
 
 LayerKind = Literal["conv", "biased", "norm", "linear"]
@@ -244,8 +244,7 @@ def get_table(dialect: str) -> NameTable:
         UnknownNameError: no such dialect.
     """
     if dialect not in DIALECTS:
-        hint = did_you_mean(str(dialect), DIALECTS)
-        raise UnknownNameError(f"There is no dialect '{dialect}'.{hint} Accepted: {quoted(DIALECTS)}.")
+        raise unknown_name(f"There is no dialect '{dialect}'.", dialect, DIALECTS)
     return DIALECTS[dialect]
 
 

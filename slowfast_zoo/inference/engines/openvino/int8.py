@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_open
 from slowfast_zoo.inference.engines.openvino.calibration import JUDGING, Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_settings
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.machine import processor_features
+from slowfast_zoo.runtime.machine import environment, processor_features
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import TOLERANCES, float32_products
 from slowfast_zoo.runtime.progress import shown
@@ -159,16 +158,13 @@ def int8_settings() -> dict[str, Any]:
 
 
 @float32_products("float32", torch.device("cpu"))
-def to_int8(
-    folded: SlowFast, source: CalibrationSource, *, given: SlowFast | None = None, progress: bool = False
-) -> Int8Network:
+def to_int8(folded: SlowFast, source: CalibrationSource, *, given: SlowFast | None = None) -> Int8Network:
     """An int8 network, or the one kept from an earlier call with the same weights and videos.
 
     Args:
         folded: the network in float32, batch norms folded, on the CPU.
         source: videos or clips, as ``calibration_of`` takes them.
         given: the network that was folded, ``as_given``, whose answer to a clip float32 is held to.
-        progress: show how far it is.
 
     Raises:
         InputError: too few clips, or a network for boxes or without classes.
@@ -190,23 +186,15 @@ def to_int8(
     name = None if calibration.identity is None else artifacts.fingerprint(folded, *facts, suffix=".int8")
     if name is not None and (kept := _load(name)) is not None:
         return Int8Network(*kept, name)
-    graph, agreement = _made(given or folded, folded, calibration, shape, progress)
+    graph, agreement = _made(given or folded, folded, calibration, shape)
     _store(name, graph, agreement)
     return Int8Network(graph, shape, agreement, name)
 
 
 def require_quiet(package: str) -> Any:
     """The package; NNCF neither reports its use to its makers nor talks."""
-    variable = "NNCF_CI"  # read when it is imported: without it every call is reported
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
+    with environment(NNCF_CI="1"):  # read when it is imported: without it every call is reported
         module = require(package, *INT8_PACKAGES)
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return module
 
@@ -219,9 +207,7 @@ def _weight_bits() -> int:
     return 8 if vnni or not x86 else 7
 
 
-def _made(
-    given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Shape, progress: bool
-) -> tuple[Any, Agreement]:
+def _made(given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Shape) -> tuple[Any, Agreement]:
     clips = calibration.unseen()  # too few are refused before what takes minutes
     first = calibration.seen[0]()
     with torch.inference_mode():
@@ -241,7 +227,7 @@ def _made(
     _LOGGER.info("Quantized with %d clips in %.0f s.", len(calibration.seen), time.perf_counter() - before)
     parts = _put_back(plain, graph, folded, [make() for make in calibration.seen[:_WEIGHED]], reference)
     run = compiled(int8_settings(), None, lambda: graph)
-    agreement = compare(reference, run, shown(clips, "int8", JUDGING, show=progress))
+    agreement = compare(reference, run, shown(clips, "int8", JUDGING))
     return graph, dataclasses.replace(
         agreement, calibration_clips=len(calibration.seen), float32_parts=tuple(parts)
     )
