@@ -10,10 +10,8 @@ A file of boxes alone may leave out the action and what follows it.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -22,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.data.labels import mark_of, text_of
+from slowfast_zoo.data.labels import mark_of, rows_of, text_of
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.errors import DataError, InputError
 
@@ -176,17 +174,9 @@ def read_excluded(path: str | Path) -> frozenset[Moment]:
 
 
 def csv_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
-    """("file:line", fields without spaces around them) of every line that holds something."""
+    """``rows_of`` a file whose first line shows the mark."""
     text = text_of(path, "list")
-    mark = mark_of(text.lstrip().partition("\n")[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
-    try:
-        for row in reader:
-            fields = [field.strip() for field in row]
-            if any(fields):
-                yield f"{path}:{reader.line_num}", fields
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+    return rows_of(path, text, mark_of(text.lstrip().partition("\n")[0]))
 
 
 def _number(where: str, name: str, text: str, *, whole: bool = False) -> float:
