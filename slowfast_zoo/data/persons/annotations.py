@@ -139,17 +139,22 @@ class PersonAnnotations:
         Raises:
             DataError: the video has no such time; says what is accepted.
         """
-        counts = self.counts_frames
-        moment = time - self.begins_at
-        known = video.num_frames - 1 if counts else video.seconds_of(video.num_frames)
-        if not 0 <= moment <= known + (0 if counts else 0.5 / float(video.fps)):
+        counts, moment = self.counts_frames, time - self.begins_at
+        end, latest = self.ends(video)
+        if not 0 <= moment <= latest:
             unit = "frame" if counts else "second"
             raise DataError(
                 f"{self.path}: {unit} {time:g} isn't in '{video.name}', which goes from {self.begins_at:g} to"
-                f" {self.begins_at + known:g}; {self._way_out(time)} 'slowfast-zoo check' names all such"
-                " times."
+                f" {self.begins_at + end:g}; {self._way_out(time)} 'slowfast-zoo check' names all such times."
             )
-        return video.seconds_of(int(moment)) if counts else min(moment, video.seconds_of(video.num_frames))
+        return video.seconds_of(int(moment)) if counts else min(moment, end)
+
+    def ends(self, video: Video) -> tuple[float, float]:
+        """The last time of a video, from its beginning on, and up to where ``second`` takes times."""
+        if self.counts_frames:
+            return video.num_frames - 1, video.num_frames - 1
+        end = video.seconds_of(video.num_frames)
+        return end, end + 0.5 / float(video.fps)
 
     def _way_out(self, time: float) -> str:
         if self.counts_frames:

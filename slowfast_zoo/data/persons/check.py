@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def check_persons(parts: Mapping[str, PersonAnnotations], *, progress: bool = Tr
     found, told = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     sizes, classes = {}, {name: dict.fromkeys(parts, 0) for name in names}
     for part, given in parts.items():
-        looks = looked_at(_look, given.videos.values(), "video", progress)
+        looks = looked_at(partial(_look, annotations=given), given.videos.values(), "video", progress)
         beside = _Part(given, dict(zip(given.videos, looks, strict=True)))
         for kept, findings in ((found, beside.problems()), (told, _remarks(given))):
             for title, sentence in findings:
@@ -118,20 +119,19 @@ def _lost_classes(parts: Mapping[str, PersonAnnotations]) -> Iterator[str]:
 class _Look(NamedTuple):
     """What one video turned out to be."""
 
-    frames: int = 0
-    seconds: float = 0.0
-    half_frame: float = 0.0
-    """In seconds."""
+    end: float = 0.0
+    latest: float = 0.0
+    """See ``PersonAnnotations.ends``."""
     height: int = 0
     width: int = 0
     error: str | None = None
 
 
-def _look(sample: Sample) -> _Look:
+def _look(sample: Sample, annotations: PersonAnnotations) -> _Look:
     try:
         with sample.open() as video:
-            half, end = 0.5 / float(video.fps), video.seconds_of(video.num_frames)
-            return _Look(video.num_frames, end, half, video.height, video.width)
+            video.seconds_of(video.num_frames)  # refuses frames whose rate nothing says: a clip needs it
+            return _Look(*annotations.ends(video), video.height, video.width)
     except (VideoError, InputError) as error:
         return _Look(error=str(error))
 
@@ -162,14 +162,6 @@ class _Part:
             if look.error is not None:
                 yield f"'{video}': {look.error}"
 
-    def _end(self, look: _Look) -> float:
-        return look.frames - 1 if self.annotations.counts_frames else look.seconds
-
-    def _latest(self, video: str) -> float:
-        """Up to where ``PersonAnnotations.second`` takes times."""
-        look = self.looks[video]
-        return self._end(look) + (0 if self.annotations.counts_frames else look.half_frame)
-
     def _times(self) -> Iterator[str]:
         given, begin = self.annotations, self.annotations.begins_at
         times: dict[str, list[float]] = defaultdict(list)
@@ -177,7 +169,7 @@ class _Part:
             if self.looks[video].error is None and to_milliseconds((video, time)) not in given.excluded:
                 times[video].append(time)
         fits_film = begin == 0 and all(
-            _FILM <= time <= _FILM + self._latest(video)
+            _FILM <= time <= _FILM + self.looks[video].latest
             for video, all_times in times.items()
             for time in all_times
         )
@@ -188,9 +180,10 @@ class _Part:
         )
         unit = "frames" if given.counts_frames else "seconds"
         for video, all_times in times.items():
-            wrong = [time for time in all_times if not 0 <= time - begin <= self._latest(video)]
+            look = self.looks[video]
+            wrong = [time for time in all_times if not 0 <= time - begin <= look.latest]
             if wrong:
-                end = begin + self._end(self.looks[video])
+                end = begin + look.end
                 yield (
                     f"'{video}' goes from {begin:g} to {end:g} {unit}, and {len(wrong)} of"
                     f" {len(all_times)} key frames lie outside, such as {wrong[0]:g}; {way_out}"
