@@ -194,15 +194,11 @@ def overlaps(boxes: Values, others: Values) -> Values:
     """Intersection over union of each of (n, 4) boxes with each of (m, 4): float64 (n, m); 0 without area."""
     corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
     sides = np.clip(np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - corner, 0, None)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _areas(boxes)[:, None] + _areas(others)[None] - shared
+    shared = sides.prod(axis=-1)
+    areas, other_areas = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others))
+    union = areas[:, None] + other_areas - shared
     ratio: Values = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return ratio
-
-
-def _areas(boxes: Values) -> Values:
-    areas: Values = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
 
 
 def same_unit(predictions: PersonActions, annotations: PersonActions) -> None:
