@@ -119,15 +119,13 @@ class Evaluation:
             right = int(confusion[index, index])
             wrong = confusion[index].copy()
             wrong[index] = 0
-            between = (
-                {} if self.seen else dict(zip(("from", "to"), wilson_interval(right, videos), strict=True))
-            )
+            low, high = wilson_interval(right, videos)
             table.append(
                 {
                     "label": name,
                     "videos": videos,
                     "accuracy": right / videos if videos else math.nan,
-                    **between,
+                    **({} if self.seen else {"from": low, "to": high}),
                     "precision": right / named if named else math.nan,
                     "most_often_taken_for": names[int(wrong.argmax())] if wrong.any() else "",
                 }

@@ -124,7 +124,8 @@ def evaluate_persons(
     frames = tuple(("", float(row.index)) for row in rows)
     everything = [np.ones(row.probabilities.shape, bool) for row in rows]
     predictions = _actions(frames, [row.boxes for row in rows], everything, [r.probabilities for r in rows])
-    done = [row.truth if row.truth.ndim == 2 else _one_hot(row.truth, model.num_classes) for row in rows]
+    columns = np.arange(model.num_classes)
+    done = [row.truth if row.truth.ndim == 2 else row.truth[:, None] == columns for row in rows]
     annotations = _actions(frames, [row.annotated for row in rows], done, done)
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
@@ -153,12 +154,6 @@ class _Row:
     targets: npt.NDArray[Any]
     annotated: npt.NDArray[np.float32]
     truth: npt.NDArray[Any]
-
-
-def _one_hot(classes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
-    """Zeros and ones, bool (n, count), of classes int64 (n,)."""
-    rows: npt.NDArray[np.bool_] = classes[:, None] == np.arange(count)
-    return rows
 
 
 def _actions(
