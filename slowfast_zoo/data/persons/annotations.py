@@ -33,7 +33,7 @@ from slowfast_zoo.data.persons.actions import (
     read_excluded,
     to_milliseconds,
 )
-from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
+from slowfast_zoo.data.persons.boxes import NOBODY, PersonBoxes, boxes_by_video
 from slowfast_zoo.data.persons.cvat import Pictures, looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
 from slowfast_zoo.data.persons.tables import looks_like_row, read_person_table
@@ -126,10 +126,9 @@ class PersonAnnotations:
         """The frames that count and have nobody in them, where a detector looked: whom it found is wrong."""
         busy, found = set(self.actions.frame.tolist()), []
         for number, (video, time) in enumerate(self.actions.frames):
-            of_video = (self.proposals or {}).get(video)
-            if number in busy or of_video is None or to_milliseconds((video, time)) in self.excluded:
-                continue
-            if of_video.has(time - self.begins_at):
+            of_video = (self.proposals or {}).get(video, NOBODY)
+            counts = number not in busy and to_milliseconds((video, time)) not in self.excluded
+            if counts and of_video.has(time - self.begins_at):
                 found.append(KeyFrame(video, time, ()))
         return tuple(found)
 

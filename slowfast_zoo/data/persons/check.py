@@ -15,7 +15,7 @@ from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.check import MOST_LINES, looked_at, section
 from slowfast_zoo.data.persons.actions import Values, overlaps, to_milliseconds
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
-from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
+from slowfast_zoo.data.persons.boxes import NOBODY, SHARES_BELOW, shown
 from slowfast_zoo.errors import InputError, VideoError, counted, did_you_mean, quoted
 
 _FILM = 900.0
@@ -275,18 +275,17 @@ class _Part:
         if given.proposals is None:
             return
         for frame in given.key_frames:
-            look, of_video = self.looks[frame.video], given.proposals.get(frame.video)
+            look, of_video = self.looks[frame.video], given.proposals.get(frame.video, NOBODY)
             if look.error is not None:
                 continue
             boxes: Values = np.array([person.box for person in frame.persons])
             persons += len(boxes)
-            time = frame.time - given.begins_at
             try:
-                found = None if of_video is None else of_video.at(time, look.height, look.width)
+                found = of_video.at(frame.time - given.begins_at, look.height, look.width)
             except InputError as error:
                 yield f"{frame}: {error}"
                 return
-            if found is None or not len(found):
+            if not len(found):
                 without += 1
                 continue
             overlap = overlaps(found.normalized, given.shares(boxes, look.height, look.width))
