@@ -53,6 +53,11 @@ FORMS = {
     "header.tsv": "Label\tPath\njump\tjump/clip 0.mp4\njump\tjump/b.mp4\n\nrun\trun/c.mp4",
     "semicolon.csv": "\ufeffpath;label\r\njump/clip 0.mp4;jump\r\njump/b.mp4;jump\r\nrun/c.mp4;run\r\n",
     "pyslowfast.csv": "jump/clip 0.mp4,0\njump/b.mp4,0\nrun/c.mp4,1\n",
+    "mmaction2.txt": "jump/clip 0.mp4 0\njump/b.mp4 0\nrun/c.mp4 1\n",
+    "lines.jsonl": "".join(
+        json.dumps({"path": path, "label": label}) + "\n"
+        for path, label in (("jump/clip 0.mp4", 0), ("jump/b.mp4", 0), ("run/c.mp4", 1))
+    ),
 }
 
 
