@@ -194,10 +194,8 @@ def _for_small(
     spec: ClipSpec, model: ModelSpec, footage: Footage, seconds: float | None
 ) -> tuple[ClipSpec, str]:
     """Its clip, and why; ``seconds``: of the clips that the weights were trained with, where it is known."""
-    least = 2 * model.alpha
-    frames = max(SMALL_FRAMES // model.alpha * model.alpha, least)
-    while frames > least and frames > footage.frames:
-        frames -= model.alpha
+    alpha = model.alpha
+    frames = max(min(SMALL_FRAMES, footage.frames) // alpha * alpha, 2 * alpha)
     if spec.time_base == "frames" or footage.fps is None:
         near, why = footage.pace, f"half of what changes at all has changed within {footage.pace:.1f} of them"
         if seconds is not None:
