@@ -81,12 +81,11 @@ class DataReport:
         }.items():
             lines += section(title, found)
         counts = {"short": len(self.short), "damaged": len(self.damaged), "equal": len(self.duplicates)}
-        told = [f"{number} {what}" for what, number in counts.items() if number]
-        count = f"{counted(self.problems, 'problem')} found"
-        if told:
-            count += f"; worth a look, too: {', '.join(told)}" if self.problems else ""
-        if not self.problems:
-            count = f"Nothing wrong, but worth a look: {', '.join(told)}" if told else "No problems found"
+        told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        count = f"Nothing wrong, but worth a look: {told}" if told else "No problems found"
+        if self.problems:
+            also = f"; worth a look, too: {told}" if told else ""
+            count = f"{counted(self.problems, 'problem')} found{also}"
         return "\n".join([*lines, f"{count}."])
 
 

@@ -13,6 +13,7 @@ Numbers run from 0 or 1 without a gap, in any order.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import unicodedata
@@ -235,6 +236,24 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
 def mark_of(line: str) -> str:
     """What is between the fields of a line: a comma, a tab or a semicolon; a comma where none is."""
     return max(",\t;", key=line.count)
+
+
+def rows_of(path: Path, text: str, mark: str, *, blanks: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """("file:line", fields without spaces around them) of every row of CSV with something in it.
+
+    With ``blanks`` there may be some between a mark and a quote.
+
+    Raises:
+        DataError: no CSV.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=blanks)
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields):
+                yield f"{path}:{reader.line_num}", fields
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
 
 
 def parse_json(where: str, text: str) -> Any:

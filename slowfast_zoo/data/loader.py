@@ -340,10 +340,9 @@ def _without_signals(_: int) -> None:
 
 
 def _end_for_parent() -> None:
-    parent = (
-        multiprocessing.parent_process()
-    )  # where a server forks workers, the system calls that one theirs
+    parent = multiprocessing.parent_process()
     assert parent is not None
+    # Where a server forks workers, the system calls that one their parent.
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
         pass
     os._exit(0)

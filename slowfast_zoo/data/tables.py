@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.folders import SPLITS
-from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json, spelling
+from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json, rows_of, spelling
 from slowfast_zoo.data.splits import PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import write_bytes
@@ -426,28 +426,17 @@ def _is_span(value: object) -> bool:
 def _csv_records(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if separator is not None and len(separator) > 1:
         raise DataError(f"The separator {separator!r:.40} of the table '{path}' isn't one character.")
-    header = text.lstrip().partition("\n")[0]
-    mark = separator or _delimiter(header)
-    # Quotes may follow a comma and a blank.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=not mark.isspace())
+    mark = separator or _delimiter(text.lstrip().partition("\n")[0])
     names: list[str] = []
-    try:
-        for values in reader:
-            where = f"{path}:{reader.line_num}"
-            if not any(value.strip() for value in values):
-                continue
-            if not names:
-                names = [value.strip().lower() for value in values]
-                if isinstance(fault := _columns(tuple(names)), str):
-                    raise DataError(f"{where}: {fault}")
-                continue
-            if len(values) != len(names):
-                raise DataError(
-                    f"{where}: {len(values)} fields under a header of {len(names)}; quote commas."
-                )
-            yield where, {name: value.strip() for name, value in zip(names, values, strict=True)}
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+    for where, values in rows_of(path, text, mark, blanks=not mark.isspace()):
+        if not names:
+            names = [value.lower() for value in values]
+            if isinstance(fault := _columns(tuple(names)), str):
+                raise DataError(f"{where}: {fault}")
+        elif len(values) != len(names):
+            raise DataError(f"{where}: {len(values)} fields under a header of {len(names)}; quote commas.")
+        else:
+            yield where, dict(zip(names, values, strict=True))
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,9 +7,10 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -119,15 +120,13 @@ class Evaluation:
             right = int(confusion[index, index])
             wrong = confusion[index].copy()
             wrong[index] = 0
-            between = (
-                {} if self.seen else dict(zip(("from", "to"), wilson_interval(right, videos), strict=True))
-            )
+            low, high = wilson_interval(right, videos)
             table.append(
                 {
                     "label": name,
                     "videos": videos,
                     "accuracy": right / videos if videos else math.nan,
-                    **between,
+                    **({} if self.seen else {"from": low, "to": high}),
                     "precision": right / named if named else math.nan,
                     "most_often_taken_for": names[int(wrong.argmax())] if wrong.any() else "",
                 }
@@ -234,13 +233,17 @@ def evaluate(
     check_purpose(dataset, train=False)
     group = join(device)
     twin = eval_twin(model, group.device)
-    rows, failed = _score(twin, dataset, rule, batch_size, max_views, workers, group, precision, progress)
-    rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row[0])
-    failed = sorted(failure for part in group.gather(failed) for failure in part)
-    if not rows:
-        raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
+    compute = Halving(lambda clips: _logits(twin, clips, group.device, precision), max_views)
+
+    def score(batch: Batch) -> Iterator[_Row]:
+        views_of = torch.split(compute(batch.clips), batch.views)
+        for index, target, views in zip(batch.indices, batch.targets, views_of, strict=True):
+            scores = views if rule == "none" else average_views(views, model.spec.activation, rule)
+            yield index, target.numpy(), scores.numpy(), len(views)
+
+    rows, failed = scored_rows(twin, dataset, score, group, batch_size, workers, precision, progress, "batch")
     targets = np.stack([target for _, target, _, _ in rows])
-    scores = [score for _, _, score, _ in rows]
+    scores = [scores for _, _, scores, _ in rows]
     results, problem = dict[str, float](), ""
     if rule != "none":
         try:
@@ -254,7 +257,7 @@ def evaluate(
         targets=targets,
         names=[name_of(dataset, index) for index, _, _, _ in rows],
         labels=model.labels,
-        failed=[(name_of(dataset, index), error) for index, error in failed],
+        failed=failed,
         protocol={
             "average": rule,
             "views": views[0] if len(views) == 1 else views,
@@ -381,6 +384,8 @@ def _json(scores: npt.NDArray[np.float32]) -> Any:
 
 
 _Row = tuple[int, npt.NDArray[Any], npt.NDArray[np.float32], int]
+"""Index, target, scores and views of an item."""
+_Scored = TypeVar("_Scored", bound=tuple[Any, ...])
 
 
 def _average(average: str | None, model: SlowFast) -> Aggregate | Literal["none"]:
@@ -394,40 +399,44 @@ def _average(average: str | None, model: SlowFast) -> Aggregate | Literal["none"
     return AVERAGES[average]
 
 
-def _score(
+def scored_rows(
     model: SlowFast,
     dataset: ClipDataset,
-    rule: Aggregate | Literal["none"],
-    batch_size: int,
-    max_views: int,
-    workers: int,
+    score: Callable[[Batch], Iterable[_Scored]],
     group: Processes,
+    batch_size: int,
+    workers: int,
     precision: Precision,
     progress: bool,
-) -> tuple[list[_Row], list[tuple[int, str]]]:
-    """This process's share: (index, target, scores, views) of each item, and what couldn't be read."""
+    unit: str,
+) -> tuple[list[_Scored], list[tuple[str, str]]]:
+    """What ``score`` gives for items, on every process the same, and names and errors of unreadable ones.
+
+    Each item is read by one process. Rows begin with the item's index, which is their order.
+
+    Raises:
+        DataError: no item could be read; or as ``check_targets``.
+    """
     share = range(group.rank, len(dataset), group.world)
     starts = range(0, len(share), batch_size)
     shares = [share[start : start + batch_size] for start in starts]
     keys = [[ItemKey(EVALUATION, 0, index) for index in indices] for indices in shares]
-    rows: list[_Row] = []
-    failed: list[tuple[int, str]] = []
+    rows, failed = list[_Scored](), list[tuple[int, str]]()
     loader = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, group.device)
-    compute = Halving(lambda clips: _logits(model, clips, group.device, precision), max_views)
-    batches = shown(loader, "evaluate", len(keys), unit="batch", show=progress and group.first)
     with torch.inference_mode():
-        for batch in batches:
+        for batch in shown(loader, "evaluate", len(keys), unit=unit, show=progress and group.first):
             failed += batch.errors
             if not batch.indices:
                 continue
             check_targets(batch, model, dataset)
             if not rows:
                 check_clips(model, batch.clips, precision, group.device)
-            views_of = torch.split(compute(batch.clips), batch.views)
-            for index, target, views in zip(batch.indices, batch.targets, views_of, strict=True):
-                scores = views if rule == "none" else average_views(views, model.spec.activation, rule)
-                rows.append((index, target.numpy(), scores.numpy(), len(views)))
-    return rows, failed
+            rows += score(batch)
+    rows = sorted((row for part in group.gather(rows) for row in part), key=operator.itemgetter(0))
+    failed = sorted(failure for part in group.gather(failed) for failure in part)
+    if not rows:
+        raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
+    return rows, [(name_of(dataset, index), error) for index, error in failed]
 
 
 def check_clips(model: SlowFast, clips: Tensor, precision: Precision, device: torch.device) -> None:

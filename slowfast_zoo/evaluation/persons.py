@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, names_of, whole_of
-from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
+from slowfast_zoo.data.dataset import ClipDataset, check_purpose, names_of, whole_of
+from slowfast_zoo.data.loader import Batch, killed_readers, normalized
 from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.evaluation import DetectionRule
 from slowfast_zoo.evaluation.ava import DetectionScores, check_iou, evaluate_detections, rule_of
-from slowfast_zoo.evaluation.evaluate import check_classes, check_clips, check_targets
+from slowfast_zoo.evaluation.evaluate import check_classes, scored_rows
 from slowfast_zoo.evaluation.metrics import check_numbers
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_slowfast
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, sent
 from slowfast_zoo.runtime.distributed import join
 from slowfast_zoo.runtime.precision import Precision, autocast
-from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.spec import class_names
 
 
@@ -102,29 +102,15 @@ def evaluate_persons(
     check_purpose(dataset, train=False)
     group = join(device)
     twin = eval_twin(model, group.device)
-    keys = [[ItemKey(EVALUATION, 0, index)] for index in range(group.rank, len(dataset), group.world)]
-    loader = load(KeyedItems(dataset, 0, keep_errors=True), keys, workers, group.device)
-    rows: list[_Row] = []
-    failed: list[tuple[int, str]] = []
-    with torch.inference_mode():
-        for batch in shown(loader, "evaluate", len(keys), unit="frame", show=progress and group.first):
-            failed += batch.errors
-            if not batch.indices:
-                continue
-            check_targets(batch, model, dataset)
-            if not rows:
-                check_clips(model, batch.clips, precision, group.device)
-            rows.append(_scored(twin, batch, group.device, precision))
-    rows = sorted((row for part in group.gather(rows) for row in part), key=lambda row: row.index)
-    failed = sorted(failure for part in group.gather(failed) for failure in part)
-    if not rows:
-        raise DataError(f"None of the {len(dataset)} items could be read; the first: {failed[0][1]}")
+    score = functools.partial(_scored, twin, group.device, precision)
+    rows, failed = scored_rows(twin, dataset, score, group, 1, workers, precision, progress, "frame")
     probabilities = np.concatenate([row.probabilities for row in rows])
     check_numbers(probabilities)
-    frames = tuple(("", float(row.index)) for row in rows)
+    frames = tuple(("", float(row.item)) for row in rows)
     everything = [np.ones(row.probabilities.shape, bool) for row in rows]
     predictions = _actions(frames, [row.boxes for row in rows], everything, [r.probabilities for r in rows])
-    done = [row.truth if row.truth.ndim == 2 else _one_hot(row.truth, model.num_classes) for row in rows]
+    columns = np.arange(model.num_classes)
+    done = [row.truth if row.truth.ndim == 2 else row.truth[:, None] == columns for row in rows]
     annotations = _actions(frames, [row.annotated for row in rows], done, done)
     if not len(annotations):
         raise DataError("Nobody in the dataset does anything that is scored.")
@@ -138,27 +124,20 @@ def evaluate_persons(
         detections=evaluate_detections(predictions, annotations, rule=rule, classes=classes, iou=iou),
         probabilities=probabilities,
         targets=np.concatenate([row.targets for row in rows]),
-        failed=[(name_of(dataset, index), error) for index, error in failed],
+        failed=failed,
         frames=len(rows),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """One key frame: scores of its boxes, and what is so."""
 
-    index: int
+    item: int
     boxes: npt.NDArray[np.float32]
     probabilities: npt.NDArray[np.float32]
     targets: npt.NDArray[Any]
     annotated: npt.NDArray[np.float32]
     truth: npt.NDArray[Any]
-
-
-def _one_hot(classes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
-    """Zeros and ones, bool (n, count), of classes int64 (n,)."""
-    rows: npt.NDArray[np.bool_] = classes[:, None] == np.arange(count)
-    return rows
 
 
 def _actions(
@@ -180,7 +159,7 @@ def _actions(
     )
 
 
-def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Precision) -> _Row:
+def _scored(model: SlowFast, device: torch.device, precision: Precision, batch: Batch) -> list[_Row]:
     assert batch.boxes is not None
     clips = normalized(sent(batch.clips, device), model.clip_spec)
     clips = clips.to(next(model.parameters()).dtype)
@@ -191,4 +170,4 @@ def _scored(model: SlowFast, batch: Batch, device: torch.device, precision: Prec
     probabilities = (logits.softmax(dim=1) if softmax else logits.sigmoid()).numpy()
     boxes, targets = batch.boxes[:, 1:].numpy(), batch.targets.numpy()
     annotated, truth = (boxes, targets) if batch.annotated is None else (p.numpy() for p in batch.annotated)
-    return _Row(batch.indices[0], boxes, probabilities, targets, annotated, truth)
+    return [_Row(batch.indices[0], boxes, probabilities, targets, annotated, truth)]

@@ -17,7 +17,6 @@ import math
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.training.recipe import Recipe, TrainConfig
 from slowfast_zoo.weights.catalog import find_config, get_weights
-from slowfast_zoo.weights.catalog.entry import WeightEntry
 
 _KINETICS = TrainConfig()
 _KINETICS_1X = _KINETICS.replace(schedule_rule="openmmlab-1.x")
@@ -227,7 +226,9 @@ def _recipes() -> dict[str, Recipe]:
 def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
     entry = get_weights(model, tag)
     gpus = _GPUS.get(entry.publisher)
-    persons, start = entry.model_spec.roi is not None, None
+    persons, start, deviations = entry.model_spec.roi is not None, None, ""
+    if persons:
+        deviations = _PERSONS + (_IDLE if entry.model_spec.num_classes == 16 else "")
     if entry.initialized_from is not None:
         start = _PERSON_STARTS[entry.model_spec.alpha] if persons else _STARTS[entry.publisher]
     return Recipe(
@@ -243,11 +244,5 @@ def _published(model: str, tag: str, config: TrainConfig) -> Recipe:
         initialize_from=start,
         flip_pairs=_FLIP_PAIRS.get(entry.label_set, ()),
         validation_crop=_VALIDATION_CROPS.get(entry.label_set),
-        deviations=_deviations(entry),
+        deviations=deviations,
     )
-
-
-def _deviations(entry: WeightEntry) -> str:
-    if entry.model_spec.roi is None:
-        return ""
-    return _PERSONS + (_IDLE if entry.model_spec.num_classes == 16 else "")

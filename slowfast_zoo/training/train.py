@@ -136,15 +136,8 @@ def train(
         model.labels = names
     group = join(device)
     with contextlib.ExitStack() as stack:
-        folder, refusal = expanded(work_dir), ""
-        if group.first:
-            try:
-                folder = stack.enter_context(work_directory(work_dir, resume=resume))
-            except TrainingError as error:
-                refusal = str(error)
-        refusal = group.gather(refusal)[0]  # else the other processes would wait for the first
-        if refusal:
-            raise TrainingError(refusal)
+        folder = expanded(work_dir)
+        group.from_first(lambda: stack.enter_context(work_directory(folder, resume=resume)))
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(float32_products(config.precision, group.device))
         stack.callback(model.eval)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from collections.abc import Iterator, Sequence
@@ -93,26 +92,12 @@ def test_class_folders_called_by_numbers_are_names_in_natural_order(tmp_path: Pa
     assert [sample.labels[0] for sample in annotations.samples] == [2, 0, 1]
 
 
-LISTS = {  # one of each reader; their forms are in test_lists.py
-    "header.csv": "path,label\njump/clip 0.mkv,jump\njump/clip 1.mkv,jump\n"
-    "run/clip 2.mkv,run\nrun/clip 3.mkv,run\n",
-    "video_list.txt": "jump/clip 0.mkv 0\njump/clip 1.mkv 0\nrun/clip 2.mkv 1\nrun/clip 3.mkv 1\n",
-    "lines.jsonl": "\n".join(json.dumps({"path": path, "label": label}) for path, (label,) in EXPECTED),
-}
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_every_reader_of_lists_finds_the_same(clips: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text(LISTS[name], encoding="utf-8", newline="")
-    annotations = read_annotations(tmp_path / name, root=clips)
-    assert named(annotations, clips) == EXPECTED
-    assert annotations.num_classes == 2
-    assert annotations.labels in (None, ("jump", "run"))
+VIDEO_LIST = "jump/clip 0.mkv 0\njump/clip 1.mkv 0\nrun/clip 2.mkv 1\nrun/clip 3.mkv 1\n"
 
 
 def test_relative_paths_begin_at_the_lists_own_folder(clips: Path) -> None:
     path = clips / "list.txt"
-    path.write_text(LISTS["video_list.txt"])
+    path.write_text(VIDEO_LIST)
     try:
         assert read_annotations(path).samples[0].path.is_file()
     finally:
@@ -121,7 +106,7 @@ def test_relative_paths_begin_at_the_lists_own_folder(clips: Path) -> None:
 
 def test_separator_of_pyslowfast_may_be_anything(clips: Path, tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
-    path.write_text(LISTS["video_list.txt"].replace("mkv ", "mkv|"))
+    path.write_text(VIDEO_LIST.replace("mkv ", "mkv|"))
     assert named(read_annotations(path, root=clips, separator="|"), clips) == EXPECTED
 
 
@@ -462,7 +447,7 @@ def test_tables_come_back_as_they_were(clips: Path, tmp_path: Path) -> None:
 
 def test_labels_may_come_from_a_file(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "map.txt").write_text("run\njump\nwalk\n\n")
-    (tmp_path / "l.txt").write_text(LISTS["video_list.txt"])
+    (tmp_path / "l.txt").write_text(VIDEO_LIST)
     by_number = read_annotations(tmp_path / "l.txt", root=clips, labels=tmp_path / "map.txt")
     assert by_number.labels == ("run", "jump", "walk")
     assert [sample.labels for sample in by_number.samples] == [(0,), (0,), (1,), (1,)]

@@ -157,55 +157,25 @@ def test_names_that_only_look_like_tables_stay(tmp_path: Path, text: str, names:
     assert read_labels(tmp_path / "map").names == names
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["a", "b"],
-        ["1 a", "2 b"],
-        ["run 0", "jump 1"],
-        ["label", "b"],
-        ["activity", "none"],
-        ["a,", "b,"],
-        [" a", "b "],
-        ["1", "5"],
-        ["a,0", "b,1"],
-    ],
-)
+WRITTEN = ("a;b", "1 a;2 b", "run 0;jump 1", "label;b", "activity;none", "a,;b,", " a;b ", "1;5", "a,0;b,1")
+
+
+@pytest.mark.parametrize("names", [text.split(";") for text in WRITTEN])
 def test_label_maps_that_are_written_read_back(tmp_path: Path, names: list[str]) -> None:
     (tmp_path / "map").write_text(format_labels(names))
     assert list(read_labels(tmp_path / "map").names) == names
 
 
+SIDED = "turn left;turn_right;TurnLeft;LEFT-HAND;roll counterclockwise;rollClockwise;turnleft;TURNLEFT;"
+SIDED += "rightturn;lefthand punch;LEFTHand;look leftwards;righty;cw;turn_CCW;counter clock-wise;l2r;"
+SIDED += "slide R to L;swipeleft;turnLeft2;go2left3"
+UNSIDED = "bright light;copyright;leftovers;bright2;Upright_row;eat left-overs;fright;theft;playwright;"
+UNSIDED += "human rights;rightly;wave_L"
+
+
 @pytest.mark.parametrize(
     ("name", "mirrored"),
-    [
-        ("turn left", True),
-        ("turn_right", True),
-        ("TurnLeft", True),
-        ("LEFT-HAND", True),
-        ("roll counterclockwise", True),
-        ("rollClockwise", True),
-        *((name, True) for name in ("turnleft", "TURNLEFT", "rightturn", "lefthand punch", "LEFTHand")),
-        *((name, True) for name in ("look leftwards", "righty", "cw", "turn_CCW", "counter clock-wise")),
-        *((name, True) for name in ("l2r", "slide R to L", "swipeleft", "turnLeft2", "go2left3")),
-        ("bright light", False),
-        ("copyright", False),
-        ("leftovers", False),
-        *(
-            (name, False)
-            for name in (
-                "bright2",
-                "Upright_row",
-                "eat left-overs",
-                "fright",
-                "theft",
-                "playwright",
-                "human rights",
-                "rightly",
-                "wave_L",
-            )
-        ),
-    ],
+    [(name, mirrored) for names, mirrored in ((SIDED, True), (UNSIDED, False)) for name in names.split(";")],
 )
 def test_mirrored_classes(name: str, mirrored: bool) -> None:
     assert mirrored_classes([name]) == ([name] if mirrored else [])

@@ -319,20 +319,19 @@ invoke = functools.partial(click.testing.CliRunner().invoke, **main.context_sett
 def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(model, tmp_path / "best.safetensors", {})
     monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Videos(4, broken=3))
-    run = invoke
     args = ["some/folder", "--model", str(tmp_path / "best.safetensors"), "--device", "cpu"]
     spaced = [*args, "--eval", "top_k_accuracy", "mean_class_accuracy", "--average-clips", "score"]
     files = ["--out", str(tmp_path / "result.json"), "--confusion", str(tmp_path / "c.csv"), "--per-class"]
-    result = run(train_module.test_command, [*spaced, *files, "--workers", "0"])
+    result = invoke(train_module.test_command, [*spaced, *files, "--workers", "0"])
     assert result.exit_code == 0, result.output
     for part in ("3 of 4 decoded", "top1_acc: ", "top5_acc: 1.0000", "mean_class_accuracy: ", "run, fast  "):
         assert part in result.output
     assert "not decoded: vidéos/3.mp4" in result.output
     assert json.loads((tmp_path / "result.json").read_text())["protocol"]["average"] == "mean-logit"
-    one = run(train_module.test_command, [*args, "--eval=mean_class_accuracy", "--workers", "0"])
+    one = invoke(train_module.test_command, [*args, "--eval=mean_class_accuracy", "--workers", "0"])
     assert "mean_class_accuracy" in one.output and "top1_acc" not in one.output
-    assert run(train_module.test_command, [*args, "--eval", "top_1"]).exit_code == 2
-    bare = run(
+    assert invoke(train_module.test_command, [*args, "--eval", "top_1"]).exit_code == 2
+    bare = invoke(
         train_module.test_command, [*args, "--format", "mmaction2", "--out", str(tmp_path / "bare.json")]
     )
     assert "couldn't be read" in str(bare.exception) and "bare.named.json" in str(bare.exception)
@@ -347,9 +346,9 @@ def test_the_test_command(model: SlowFast, tmp_path: Path, monkeypatch: pytest.M
         ["--average-clips", "none", "--per-class"],
         ["--format", "mmaction2"],
     ):
-        refused = run(train_module.test_command, [*args, *wrong])
+        refused = invoke(train_module.test_command, [*args, *wrong])
         assert refused.exit_code and not isinstance(refused.exception, TypeError), wrong
-    missing = run(train_module.test_command, ["x", "--model", str(tmp_path / "no.pth")])
+    missing = invoke(train_module.test_command, ["x", "--model", str(tmp_path / "no.pth")])
     assert isinstance(missing.exception, SlowFastZooError)
 
 
@@ -361,26 +360,17 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             return torch.randn(3, 16, 32, 32), index % 2
 
     monkeypatch.setattr(train_module, "open_data", lambda *args, **options: Noise(6))
-    run = invoke
     args = ["camera-motion", "--work-dir", str(tmp_path / "w"), "--device", "cpu", "--workers", "0"]
     small = [*args, "--batch-size", "3", "--epochs", "1", "--deterministic", "--seed", "4"]
-    dry = run(train_module.train_command, [*small, "--dry-run", "--set", "lr_batch=32"])
+    dry = invoke(train_module.train_command, [*small, "--dry-run", "--set", "lr_batch=32"])
     assert dry.exit_code == 0 and "2 steps of 3 clips" in dry.output and "for 32 clips" in dry.output
     assert "The recipe has 18 epochs; in 1 there are 0.0556 epochs of warm-up." in dry.output
-    steps = [
-        "--epochs",
-        "9",
-        "--set",
-        "schedule=step",
-        "--set",
-        "milestones=(4, 7)",
-        "--set",
-        "warmup_epochs=2",
-    ]
-    dry = run(train_module.train_command, [*args, "--dry-run", *steps, "--set", "grad_clip=None"])
+    steps = ["--epochs", "9", "--set", "schedule=step", "--set", "milestones=(4, 7)"]
+    steps += ["--set", "warmup_epochs=2"]
+    dry = invoke(train_module.train_command, [*args, "--dry-run", *steps, "--set", "grad_clip=None"])
     assert "in 9 there are 2 epochs of warm-up, milestones 4, 7." in dry.output, "what is said counts"
     assert not (tmp_path / "w").exists()
-    result = run(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
+    result = invoke(train_module.train_command, [*small, "--validate", "--set", "validate_every=1"])
     assert result.exit_code == 0, result.output
     assert "Trained 2 steps" in result.output and "best.safetensors" in result.output
     assert result.output.count("top1_acc") <= 1  # as it was measured, not once more at the end
@@ -390,14 +380,14 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert training["settings"]["seed"] == 4 and 0 <= training["metrics"]["top1_acc"] <= 1
     saved = from_pretrained(tmp_path / "w" / "model")
     assert saved.labels == ("a", "b") and saved.spec == trained.spec
-    again = run(train_module.train_command, small)
+    again = invoke(train_module.train_command, small)
     assert "holds a training already" in str(again.exception)
     earlier: dict[str, Any] = {"best_metrics": {"epoch": 1.0, "top1_acc": 0.75}, "metrics": {"top1_acc": 0.5}}
     monkeypatch.setattr(
         "slowfast_zoo.training.train.train",
         lambda *args, **options: dataclasses.replace(train(*args, **options), **earlier),
     )
-    resumed = run(train_module.train_command, [*small, "--resume"])
+    resumed = invoke(train_module.train_command, [*small, "--resume"])
     assert resumed.exit_code == 0 and "Trained 2 steps" in resumed.output
     assert "Best validation, after epoch 1: top1_acc 0.7500" in resumed.output
     for text, value in (
@@ -419,16 +409,16 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["--lr", "0.1", "--set", "lr=0.2"], "lr is given twice, as 0.1 and as 0.2; give it once."),
         (["--set", "ema=0.5", "--set", "ema=0.9"], "ema is given twice"),
     ):
-        assert message in str(run(train_module.train_command, [*small, *wrong]).exception)
+        assert message in str(invoke(train_module.train_command, [*small, *wrong]).exception)
     assert (
         train_module._configured(
             TrainConfig(epochs=1), {"lr": 0.1}, ("lr=0.1", "deterministic=True"), True
         ).lr
         == 0.1
     )
-    unknown = run(train_module.train_command, ["slowfast_r50_4x16", "x"])
+    unknown = invoke(train_module.train_command, ["slowfast_r50_4x16", "x"])
     assert "slowfast_r50_4x16x1" in str(unknown.exception)
-    needs = run(train_module.train_command, ["slowfast_r50_4x16x1", "x", "--validate"])
+    needs = invoke(train_module.train_command, ["slowfast_r50_4x16x1", "x", "--validate"])
     assert needs.exit_code == 2 and "needs validation data" in needs.output
 
 
@@ -506,18 +496,8 @@ def test_a_training_refuses_numbers_of_fewer_classes_than_the_model_has(
 
 def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -> None:
     def run_train(*options: str) -> click.testing.Result:
-        given = [
-            "train",
-            "camera-motion",
-            data,
-            *options,
-            "--num-classes",
-            "2",
-            "--dry-run",
-            "--device",
-            "cpu",
-        ]
-        return click.testing.CliRunner().invoke(main, given)
+        given = ["train", "camera-motion", data, *options, "--num-classes", "2", "--dry-run"]
+        return click.testing.CliRunner().invoke(main, [*given, "--device", "cpu"])
 
     data = str(numbered / "list.txt")
     for wrong, message in (

@@ -10,10 +10,8 @@ A file of boxes alone may leave out the action and what follows it.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -22,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.data.labels import mark_of, text_of
+from slowfast_zoo.data.labels import mark_of, rows_of, text_of
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.errors import DataError, InputError
 
@@ -176,17 +174,9 @@ def read_excluded(path: str | Path) -> frozenset[Moment]:
 
 
 def csv_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
-    """("file:line", fields without spaces around them) of every line that holds something."""
+    """``rows_of`` a file whose first line shows the mark."""
     text = text_of(path, "list")
-    mark = mark_of(text.lstrip().partition("\n")[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
-    try:
-        for row in reader:
-            fields = [field.strip() for field in row]
-            if any(fields):
-                yield f"{path}:{reader.line_num}", fields
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+    return rows_of(path, text, mark_of(text.lstrip().partition("\n")[0]))
 
 
 def _number(where: str, name: str, text: str, *, whole: bool = False) -> float:
@@ -204,15 +194,11 @@ def overlaps(boxes: Values, others: Values) -> Values:
     """Intersection over union of each of (n, 4) boxes with each of (m, 4): float64 (n, m); 0 without area."""
     corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
     sides = np.clip(np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - corner, 0, None)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _areas(boxes)[:, None] + _areas(others)[None] - shared
+    shared = sides.prod(axis=-1)
+    areas, other_areas = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others))
+    union = areas[:, None] + other_areas - shared
     ratio: Values = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return ratio
-
-
-def _areas(boxes: Values) -> Values:
-    areas: Values = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
 
 
 def same_unit(predictions: PersonActions, annotations: PersonActions) -> None:

@@ -33,7 +33,7 @@ from slowfast_zoo.data.persons.actions import (
     read_excluded,
     to_milliseconds,
 )
-from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video
+from slowfast_zoo.data.persons.boxes import NOBODY, PersonBoxes, boxes_by_video
 from slowfast_zoo.data.persons.cvat import Pictures, looks_like_cvat, read_cvat
 from slowfast_zoo.data.persons.multisports import Part, read_multisports
 from slowfast_zoo.data.persons.tables import looks_like_row, read_person_table
@@ -126,10 +126,9 @@ class PersonAnnotations:
         """The frames that count and have nobody in them, where a detector looked: whom it found is wrong."""
         busy, found = set(self.actions.frame.tolist()), []
         for number, (video, time) in enumerate(self.actions.frames):
-            of_video = (self.proposals or {}).get(video)
-            if number in busy or of_video is None or to_milliseconds((video, time)) in self.excluded:
-                continue
-            if of_video.has(time - self.begins_at):
+            of_video = (self.proposals or {}).get(video, NOBODY)
+            counts = number not in busy and to_milliseconds((video, time)) not in self.excluded
+            if counts and of_video.has(time - self.begins_at):
                 found.append(KeyFrame(video, time, ()))
         return tuple(found)
 
@@ -139,17 +138,22 @@ class PersonAnnotations:
         Raises:
             DataError: the video has no such time; says what is accepted.
         """
-        counts = self.counts_frames
-        moment = time - self.begins_at
-        known = video.num_frames - 1 if counts else video.seconds_of(video.num_frames)
-        if not 0 <= moment <= known + (0 if counts else 0.5 / float(video.fps)):
+        counts, moment = self.counts_frames, time - self.begins_at
+        end, latest = self.ends(video)
+        if not 0 <= moment <= latest:
             unit = "frame" if counts else "second"
             raise DataError(
                 f"{self.path}: {unit} {time:g} isn't in '{video.name}', which goes from {self.begins_at:g} to"
-                f" {self.begins_at + known:g}; {self._way_out(time)} 'slowfast-zoo check' names all such"
-                " times."
+                f" {self.begins_at + end:g}; {self._way_out(time)} 'slowfast-zoo check' names all such times."
             )
-        return video.seconds_of(int(moment)) if counts else min(moment, video.seconds_of(video.num_frames))
+        return video.seconds_of(int(moment)) if counts else min(moment, end)
+
+    def ends(self, video: Video) -> tuple[float, float]:
+        """The last time of a video, from its beginning on, and up to where ``second`` takes times."""
+        if self.counts_frames:
+            return video.num_frames - 1, video.num_frames - 1
+        end = video.seconds_of(video.num_frames)
+        return end, end + 0.5 / float(video.fps)
 
     def _way_out(self, time: float) -> str:
         if self.counts_frames:

@@ -171,6 +171,10 @@ class PersonBoxes:
             )
 
 
+NOBODY = PersonBoxes("normalized", by_second={})
+"""Of a video without boxes."""
+
+
 def person_boxes(
     source: Any,
     *,

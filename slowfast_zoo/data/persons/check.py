@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.check import MOST_LINES, looked_at, section
 from slowfast_zoo.data.persons.actions import Values, overlaps, to_milliseconds
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
-from slowfast_zoo.data.persons.boxes import SHARES_BELOW, shown
+from slowfast_zoo.data.persons.boxes import NOBODY, SHARES_BELOW, shown
 from slowfast_zoo.errors import InputError, VideoError, counted, did_you_mean, quoted
 
 _FILM = 900.0
@@ -72,15 +73,14 @@ def check_persons(parts: Mapping[str, PersonAnnotations], *, progress: bool = Tr
         progress: show a bar when stderr is a terminal.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part.labels or ()))
-    found: dict[str, list[str]] = defaultdict(list)
-    told: dict[str, list[str]] = defaultdict(list)
+    found, told = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     sizes, classes = {}, {name: dict.fromkeys(parts, 0) for name in names}
     for part, given in parts.items():
-        looks = looked_at(_look, given.videos.values(), "video", progress)
-        for title, sentence in _Part(given, dict(zip(given.videos, looks, strict=True))).problems():
-            found[title].append(sentence)
-        for title, sentence in _remarks(given):
-            told[title].append(sentence)
+        looks = looked_at(partial(_look, annotations=given), given.videos.values(), "video", progress)
+        beside = _Part(given, dict(zip(given.videos, looks, strict=True)))
+        for kept, findings in ((found, beside.problems()), (told, _remarks(given))):
+            for title, sentence in findings:
+                kept[title].append(sentence)
         labels = given.labels or [f"action {n}" for n in given.columns]
         for name, count in zip(labels, given.counts(), strict=True):
             classes.setdefault(name, dict.fromkeys(parts, 0))[part] = count
@@ -119,20 +119,19 @@ def _lost_classes(parts: Mapping[str, PersonAnnotations]) -> Iterator[str]:
 class _Look(NamedTuple):
     """What one video turned out to be."""
 
-    frames: int = 0
-    seconds: float = 0.0
-    half_frame: float = 0.0
-    """In seconds."""
+    end: float = 0.0
+    latest: float = 0.0
+    """See ``PersonAnnotations.ends``."""
     height: int = 0
     width: int = 0
     error: str | None = None
 
 
-def _look(sample: Sample) -> _Look:
+def _look(sample: Sample, annotations: PersonAnnotations) -> _Look:
     try:
         with sample.open() as video:
-            half, end = 0.5 / float(video.fps), video.seconds_of(video.num_frames)
-            return _Look(video.num_frames, end, half, video.height, video.width)
+            video.seconds_of(video.num_frames)  # refuses frames whose rate nothing says: a clip needs it
+            return _Look(*annotations.ends(video), video.height, video.width)
     except (VideoError, InputError) as error:
         return _Look(error=str(error))
 
@@ -146,66 +145,63 @@ class _Part:
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(title, sentence) of each."""
+        for title, sentences in (
+            ("Videos that can't be read", self._unreadable()),
+            ("Times that the video doesn't have", self._times()),
+            ("Boxes", self._boxes()),
+            ("Action numbers", self._numbers()),
+            ("The same twice", self._twice()),
+            ("Excluded frames", self._excluded()),
+            ("Boxes of the detector", self._detected()),
+        ):
+            for sentence in sentences:
+                yield title, sentence
+
+    def _unreadable(self) -> Iterator[str]:
         for video, look in self.looks.items():
             if look.error is not None:
-                yield "Videos that can't be read", f"'{video}': {look.error}"
-        yield from self._times()
-        yield from self._boxes()
-        yield from self._numbers()
-        yield from self._twice()
-        yield from self._lists()
+                yield f"'{video}': {look.error}"
 
-    def _end(self, look: _Look) -> float:
-        return look.frames - 1 if self.annotations.counts_frames else look.seconds
-
-    def _latest(self, video: str) -> float:
-        """Up to where ``PersonAnnotations.second`` takes times."""
-        look = self.looks[video]
-        return self._end(look) + (0 if self.annotations.counts_frames else look.half_frame)
-
-    def _times(self) -> Iterator[tuple[str, str]]:
+    def _times(self) -> Iterator[str]:
         given, begin = self.annotations, self.annotations.begins_at
         times: dict[str, list[float]] = defaultdict(list)
         for video, time in given.actions.frames:
             if self.looks[video].error is None and to_milliseconds((video, time)) not in given.excluded:
                 times[video].append(time)
-        outside = {
-            video: [time for time in all_times if not 0 <= time - begin <= self._latest(video)]
-            for video, all_times in times.items()
-        }
         fits_film = begin == 0 and all(
-            _FILM <= time <= _FILM + self._latest(video)
+            _FILM <= time <= _FILM + self.looks[video].latest
             for video, all_times in times.items()
             for time in all_times
         )
-        way_out = "all times fit if videos begin at second 900, as AVA's: --begins-at 900 (begins_at=900)."
-        if not fits_film:
-            way_out = "is it another cut, or another time base? --begins-at says where videos begin."
+        way_out = (
+            "all times fit if videos begin at second 900, as AVA's: --begins-at 900 (begins_at=900)."
+            if fits_film
+            else "is it another cut, or another time base? --begins-at says where videos begin."
+        )
         unit = "frames" if given.counts_frames else "seconds"
-        for video, wrong in outside.items():
+        for video, all_times in times.items():
+            look = self.looks[video]
+            wrong = [time for time in all_times if not 0 <= time - begin <= look.latest]
             if wrong:
-                end = begin + self._end(self.looks[video])
+                end = begin + look.end
                 yield (
-                    "Times that the video doesn't have",
                     f"'{video}' goes from {begin:g} to {end:g} {unit}, and {len(wrong)} of"
-                    f" {len(times[video])} key frames lie outside, such as {wrong[0]:g}; {way_out}",
+                    f" {len(all_times)} key frames lie outside, such as {wrong[0]:g}; {way_out}"
                 )
 
-    def _boxes(self) -> Iterator[tuple[str, str]]:
+    def _boxes(self) -> Iterator[str]:
         rows = self.annotations.actions
-        boxes, title = rows.boxes, "Boxes"
+        boxes = rows.boxes
         for row in _some((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)):
             yield (
-                title,
                 f"{self._at(row)}: {shown(boxes[row])} has no area; accepted: x1, y1, x2, y2, the upper left"
-                " and the lower right corner (not x, y, width, height).",
+                " and the lower right corner (not x, y, width, height)."
             )
         small = np.abs(boxes).max(axis=1, initial=0) <= SHARES_BELOW
         if rows.unit == "pixels" and small.any():
             yield (
-                title,
                 f"{int(small.sum())} of {len(boxes)} boxes are shares of the picture among boxes in pixels,"
-                f" such as {shown(boxes[small][0])} of {self._at(_some(small)[0])}; write all alike.",
+                f" such as {shown(boxes[small][0])} of {self._at(_some(small)[0])}; write all alike."
             )
         looks = [self.looks[video] for video, _ in rows.frames]
         scale = np.array([[1.0, 1.0]] * len(looks))
@@ -219,105 +215,85 @@ class _Part:
         for row in _some(there & beyond & ~(small & (rows.unit == "pixels"))):
             look = looks[int(rows.frame[row])]
             yield (
-                title,
                 f"{self._at(row)}: {shown(boxes[row])} reaches outside of the picture of"
-                f" {look.width}x{look.height} pixels; was it made for another size?",
+                f" {look.width}x{look.height} pixels; was it made for another size?"
             )
 
-    def _numbers(self) -> Iterator[tuple[str, str]]:
+    def _numbers(self) -> Iterator[str]:
         given = self.annotations
         numbers = Counter(number for number in given.actions.labels.tolist() if number >= 0)
         if 0 in numbers and 0 not in given.columns:
             lowest, highest = min(given.columns), max(given.columns)
             off = highest not in numbers and max(numbers) == highest - 1
             yield (
-                "Action numbers",
                 f"{numbers[0]} rows have the action 0, and classes begin at {lowest}; "
                 + (
                     f"numbers go up to {max(numbers)}, classes to {highest}: all are one off; add 1 to them."
                     if off
                     else "AVA's numbers begin at 1: add 1 to all, if yours begin at 0."
-                ),
+                )
             )
         over = [number for number in numbers if number > max(given.columns)]
         if over:
             yield (
-                "Action numbers",
                 f"{sum(numbers[number] for number in over)} rows have actions up to {max(over)}, and the last"
-                f" of {given.num_classes} classes is {max(given.columns)}; is the label map of other data?",
+                f" of {given.num_classes} classes is {max(given.columns)}; is the label map of other data?"
             )
 
-    def _twice(self) -> Iterator[tuple[str, str]]:
+    def _twice(self) -> Iterator[str]:
         rows = self.annotations.actions
-        keys = list(
-            zip(
-                rows.frame.tolist(),
-                map(tuple, rows.boxes.tolist()),
-                rows.labels.tolist(),
-                rows.persons.tolist(),
-                strict=True,
-            )
-        )
+        boxes = map(tuple, rows.boxes.tolist())
+        columns = (rows.frame.tolist(), boxes, rows.labels.tolist(), rows.persons.tolist())
         seen: set[Any] = set()
-        boxes: dict[tuple[int, int], tuple[float, ...]] = {}
+        box_of: dict[tuple[int, int], tuple[float, ...]] = {}
         repeated, doubled = [], []
-        for row, key in enumerate(keys):
+        for row, key in enumerate(zip(*columns, strict=True)):
             repeated += [row] if key in seen else []
             seen.add(key)
             frame, box, _, person = key
-            if person >= 0 and boxes.setdefault((frame, person), box) != box:
+            if person >= 0 and box_of.setdefault((frame, person), box) != box:
                 doubled.append(row)
         if repeated:
-            yield (
-                "The same twice",
-                f"{len(repeated)} rows are there twice, such as {self._at(repeated[0])}; leave one out.",
-            )
+            yield f"{len(repeated)} rows are there twice, such as {self._at(repeated[0])}; leave one out."
         if doubled:
             yield (
-                "The same twice",
                 f"{len(doubled)} times a person has another box in the same frame, such as"
-                f" {self._at(doubled[0])}: is a track's number used for two people?",
+                f" {self._at(doubled[0])}: is a track's number used for two people?"
             )
 
-    def _lists(self) -> Iterator[tuple[str, str]]:
+    def _excluded(self) -> Iterator[str]:
         given = self.annotations
         if given.excluded and given.excluded.isdisjoint(map(to_milliseconds, given.actions.frames)):
-            one = next(iter(sorted(given.excluded)))
+            one = min(given.excluded)
             yield (
-                "Excluded frames",
                 f"None of the {len(given.excluded)} excluded frames, such as {one[0]} at {one[1]:g}, is"
-                " annotated; videos are called otherwise there, or times count from elsewhere.",
+                " annotated; videos are called otherwise there, or times count from elsewhere."
             )
-        if given.proposals is not None:
-            yield from self._detected(given.proposals)
 
-    def _detected(self, proposals: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        given, persons, shown, without = self.annotations, 0, 0, 0
+    def _detected(self) -> Iterator[str]:
+        given, persons, seen, without = self.annotations, 0, 0, 0
+        if given.proposals is None:
+            return
         for frame in given.key_frames:
-            look, of_video = self.looks[frame.video], proposals.get(frame.video)
+            look, of_video = self.looks[frame.video], given.proposals.get(frame.video, NOBODY)
             if look.error is not None:
                 continue
             boxes: Values = np.array([person.box for person in frame.persons])
             persons += len(boxes)
             try:
-                found = (
-                    None
-                    if of_video is None
-                    else of_video.at(frame.time - given.begins_at, look.height, look.width)
-                )
+                found = of_video.at(frame.time - given.begins_at, look.height, look.width)
             except InputError as error:
-                yield "Boxes of the detector", f"{frame}: {error}"
+                yield f"{frame}: {error}"
                 return
-            if found is None or not len(found):
+            if not len(found):
                 without += 1
                 continue
             overlap = overlaps(found.normalized, given.shares(boxes, look.height, look.width))
-            shown += int((overlap.max(axis=0) >= 0.5).sum())
-        if persons and shown < _FEW_FOUND * persons:
+            seen += int((overlap.max(axis=0) >= 0.5).sum())
+        if persons and seen < _FEW_FOUND * persons:
             yield (
-                "Boxes of the detector",
-                f"They show {shown} of {persons} annotated persons, and {without} of {len(given.key_frames)}"
-                " key frames have none: are they of the same videos and times?",
+                f"They show {seen} of {persons} annotated persons, and {without} of {len(given.key_frames)}"
+                " key frames have none: are they of the same videos and times?"
             )
 
     def _at(self, row: int) -> str:

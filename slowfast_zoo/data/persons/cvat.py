@@ -92,10 +92,10 @@ class _Reader:
         self.parser = expat.ParserCreate()
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._data
         self.parser.StartDoctypeDeclHandler = self._refuse
         self.stack: list[tuple[str, dict[str, str]]] = []
         self.text: list[str] = []
+        self.parser.CharacterDataHandler = self.text.append
         self.tasks: list[_Task] = [_Task()]
         self.label = ""
         self.attribute: dict[str, str] = {}
@@ -277,30 +277,27 @@ class _Reader:
     def _video(self, task: _Task) -> str:
         return task.source or task.name
 
-    def _data(self, text: str) -> None:
-        self.text.append(text)
-
     def _end(self, name: str) -> None:
         text = "".join(self.text).strip()
         self.text.clear()
         _, attributes = self.stack.pop()
-        parents = [parent for parent, _ in self.stack[-3:]]
-        if "meta" in (parent for parent, _ in self.stack):
-            if parents[-1] in ("task", "job") and text:
-                self.partial |= parents[-1] == "job" or name == "frame_filter"
+        parent, around = self.stack[-1] if self.stack else ("", {})
+        if "meta" in (outer for outer, _ in self.stack):
+            if parent in ("task", "job") and text:
+                self.partial |= parent == "job" or name == "frame_filter"
                 self.partial |= name == "start_frame" and text != "0"
-            if name in ("id", "name", "source") and parents[-1] in ("task", "job", "meta"):
+            if name in ("id", "name", "source") and parent in ("task", "job", "meta"):
                 if text or name != "source":
                     setattr(self.tasks[-1], name, text)
-            elif name == "name" and parents[-1] == "label":
+            elif name == "name" and parent == "label":
                 self.label = text
-            elif parents[-1] == "attribute":
+            elif parent == "attribute":
                 self.attribute[name] = text
             elif name == "attribute":
                 self._declared(self.attribute)
                 self.attribute = {}
-        elif name == "attribute" and parents[-1] == "box" and self.boxes:
-            self._value(attributes.get("name", ""), text)
+        elif (name, parent) == ("attribute", "box") and self.boxes and around.get("outside", "0") == "0":
+            self.boxes[-1].values[attributes.get("name", "")] = text
 
     def _declared(self, attribute: Mapping[str, str]) -> None:
         kind, name = attribute.get("input_type", ""), attribute.get("name", "")
@@ -309,10 +306,6 @@ class _Reader:
         elif kind in _CHOICES:
             values = (value.strip() for value in attribute.get("values", "").splitlines())
             self.naming[self.label, name] = frozenset(values) - set(_NOTHING)
-
-    def _value(self, name: str, text: str) -> None:
-        if self.stack[-1][1].get("outside", "0") == "0":
-            self.boxes[-1].values[name] = text
 
 
 def looks_like_cvat(head: str) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from slowfast_zoo.data.dataset import Persons, ReplacingDataset
 from slowfast_zoo.data.persons.actions import Values, overlaps
 from slowfast_zoo.data.persons.annotations import KeyFrame, PersonAnnotations
-from slowfast_zoo.data.persons.boxes import Boxes
+from slowfast_zoo.data.persons.boxes import NOBODY, Boxes
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.video import Video, with_true_count
@@ -99,8 +99,7 @@ class PersonDataset(ReplacingDataset):
         """Refuses a detector's boxes of other videos or times; training only shakes boxes by them."""
         detected, begin = self.annotations.proposals or {}, self.annotations.begins_at
         if not detected or any(
-            frame.video in detected and detected[frame.video].has(frame.time - begin)
-            for frame in self._frames
+            detected.get(frame.video, NOBODY).has(frame.time - begin) for frame in self._frames
         ):
             return
         frame, (other, given) = self._frames[0], next(iter(detected.items()))
@@ -196,12 +195,9 @@ class PersonDataset(ReplacingDataset):
         """The detector's boxes that are sure enough; None: there is no detector."""
         if self.annotations.proposals is None:
             return None
-        of_video = self.annotations.proposals.get(frame.video)
-        if of_video is None:
-            nobody = np.empty((0, 4))
-            return Boxes(nobody, np.empty(0), None, video.height, video.width)
+        of_video, time = self.annotations.proposals.get(frame.video, NOBODY), frame.time
         try:
-            found = of_video.at(frame.time - self.annotations.begins_at, video.height, video.width)
+            found = of_video.at(time - self.annotations.begins_at, video.height, video.width)
         except InputError as error:
             raise DataError(f"{frame}: {error}") from error
         return found.select(found.scores >= min(_SURE, found.scores.max())) if len(found) else found

@@ -180,25 +180,22 @@ def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
     """As many clips in time as cover most videos, side by side: 1 where they fit into one, else 3 to 10."""
     if spec.sampling == _SPREAD:
         return 1, 1
-    spans = footage.longest / _source_frames(spec, footage)
+    spans = footage.longest / (spec.span_frames * _at_rate(spec, footage))
     clips = 1 if spans <= _FITS else min(max(math.ceil(spans), 3), _MOST_CLIPS_IN_TIME)
     return clips, 1
 
 
-def _source_frames(spec: ClipSpec, footage: Footage) -> float:
-    """Frames of the files that a clip spans."""
-    at_rate = 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
-    return spec.span_frames * at_rate
+def _at_rate(spec: ClipSpec, footage: Footage) -> float:
+    """Frames of the files for each of a clip that has no stride."""
+    return 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
 
 
 def _for_small(
     spec: ClipSpec, model: ModelSpec, footage: Footage, seconds: float | None
 ) -> tuple[ClipSpec, str]:
     """Its clip, and why; ``seconds``: of the clips that the weights were trained with, where it is known."""
-    least = 2 * model.alpha
-    frames = max(SMALL_FRAMES // model.alpha * model.alpha, least)
-    while frames > least and frames > footage.frames:
-        frames -= model.alpha
+    alpha = model.alpha
+    frames = max(min(SMALL_FRAMES, footage.frames) // alpha * alpha, 2 * alpha)
     if spec.time_base == "frames" or footage.fps is None:
         near, why = footage.pace, f"half of what changes at all has changed within {footage.pace:.1f} of them"
         if seconds is not None:
@@ -233,12 +230,9 @@ def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:
     stride, why = spec.frame_stride, "as published"
     if spec.time_base == "frames" and footage.fps is not None:
         stride = max(round(spec.frame_stride * footage.fps / _USUAL_FPS), 1)
-        why += (
-            f" for {_USUAL_FPS:g} frames a second, and these have {footage.fps:g}"
-            if stride != spec.frame_stride
-            else ""
-        )
-    at_rate = 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
+        if stride != spec.frame_stride:
+            why += f" for {_USUAL_FPS:g} frames a second, and these have {footage.fps:g}"
+    at_rate = _at_rate(spec, footage)
     longest = max(int(footage.frames / at_rate) // spec.num_frames, 1)
     if stride > longest:
         stride, why = longest, f"three of four clips have {footage.frames} frames or more"

@@ -274,35 +274,30 @@ class _Bench:
 def _best(
     first: FinetuneRecipe, scores: Mapping[str, Any], groups: Sequence[str], each: int, training: int
 ) -> Choice:
-    chosen, why = first.name, "no other is better by more than chance"
-    best = -np.inf
+    chosen, why, best = first.name, "no other is better by more than chance", -math.inf
     base = np.asarray(scores[first.name]["scores"])  # of all folds that any was tried on
-    gains = {first.name: (math.nan, math.nan)}
-    for name, found in scores.items():
-        if name == first.name:
-            continue
-        count = len(found["scores"])
-        gain, error = mean_and_error(np.asarray(found["scores"]) - base[:count], groups[:count])
-        gains[name] = gain, error
-        if gain > errors_of_chance(len({*groups[:count]})) * error and gain > best:
-            best, chosen = gain, name
-            why = f"better than '{first.name}' by {gain:.3f}, standard error {error:.3f}"
     rows, one_label = [], all("right" in found for found in scores.values())
     for name, found in scores.items():
-        count = len(found["scores"])
-        mean, error = mean_and_error(found["scores"], groups[:count])
+        own, gain, gain_error = np.asarray(found["scores"]), math.nan, math.nan
+        sources = groups[: len(own)]
+        if name != first.name:
+            gain, gain_error = mean_and_error(own - base[: len(own)], sources)
+            if gain > errors_of_chance(len({*sources})) * gain_error and gain > best:
+                best, chosen = gain, name
+                why = f"better than '{first.name}' by {gain:.3f}, standard error {gain_error:.3f}"
+        mean, error = mean_and_error(own, sources)
         row = {
             "recipe": name,
-            "clips": count,
+            "clips": len(own),
             **({"right": found["right"]} if one_label else {}),
             "score": mean,
             "standard_error": error,
-            "gain": gains[name][0],
-            "gain_error": gains[name][1],
+            "gain": gain,
+            "gain_error": gain_error,
             "steps": 0 if name == "probe" else each,
-            "taken": "yes" if name == chosen else "",
         }
         rows.append(row)
+    table = tuple(row | {"taken": "yes" if row["recipe"] == chosen else ""} for row in rows)
     score = "half for the right class, half its probability"
     if not one_label:
         score = "the mean probability of what is true of each class"
@@ -312,4 +307,4 @@ def _best(
         f" clips, with its standard error; score: {score}.",
         f"Taken: {RECIPES[chosen]}; {why}.",
     )
-    return Choice(RECIPES[chosen], tuple(rows), notes)
+    return Choice(RECIPES[chosen], table, notes)

@@ -12,6 +12,7 @@ import torch
 from data.persons.test_cvat import TRACKS, written
 from data.persons.test_multisports import annotations as multisports
 from support.movies import moving_pattern, write_video
+from support.person_clips import PERSON_CLIPS
 
 from slowfast_zoo.data.loader import KeyedItems, StepKeys, load
 from slowfast_zoo.data.persons.annotations import PersonAnnotations, is_person_data, read_persons
@@ -23,22 +24,7 @@ from slowfast_zoo.video.transforms.boxes import scale_boxes, train_boxes
 from slowfast_zoo.video.transforms.resize import Box
 from slowfast_zoo.video.transforms.transforms import TrainTransform, TrainView
 
-SPEC = ClipSpec(
-    num_frames=4,
-    frame_stride=2,
-    time_base="seconds",
-    fps=30.0,
-    sampling="openmmlab-0.x-key",
-    size=32,
-    crop=32,
-    test_crop=32,
-    clips=1,
-    crops=1,
-    crop_rule="whole",
-    box_rule="openmmlab",
-    augmentation="short-side-jitter",
-    jitter=(32, 40),
-)
+SPEC = PERSON_CLIPS.replace(frame_stride=2, time_base="seconds", fps=30.0, sampling="openmmlab-0.x-key")
 TABLE = """video,second,x1,y1,x2,y2,action,person
 a.mp4,0.5,10,10,40,40,walk,ann
 a.mp4,0.5,10,10,40,40,talk,ann

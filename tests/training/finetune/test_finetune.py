@@ -56,14 +56,8 @@ from slowfast_zoo.weights.saved.config import read_config
 from slowfast_zoo.weights.saved.file import read_file
 from slowfast_zoo.weights.saved.hub import from_pretrained
 
-CONFIG: dict[str, Any] = {
-    "epochs": 2,
-    "batch_size": 4,
-    "lr": 0.4,
-    "workers": 0,
-    "deterministic": True,
-    "ema": 0.0,
-}
+CONFIG: dict[str, Any] = {"epochs": 2, "batch_size": 4, "lr": 0.4, "workers": 0}
+CONFIG |= {"deterministic": True, "ema": 0.0}
 SETTINGS = RECIPES["gentle"].config.replace(**CONFIG)
 
 
@@ -797,18 +791,7 @@ def test_class_table_says_what_is_taken_for_what() -> None:
     assert (table[1]["precision"], table[1]["most_often_taken_for"]) == (1 / 3, "")
     assert np.isnan(table[2]["accuracy"])
     lines = format_table(table).splitlines()
-    assert lines[0].split() == [
-        "label",
-        "videos",
-        "accuracy",
-        "from",
-        "to",
-        "precision",
-        "most",
-        "often",
-        "taken",
-        "for",
-    ]
+    assert " ".join(lines[0].split()) == "label videos accuracy from to precision most often taken for"
     assert lines[3].split() == ["c", "0", "-", "-", "-", "-"]
 
 
