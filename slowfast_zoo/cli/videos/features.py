@@ -28,7 +28,7 @@ from slowfast_zoo.inference.features.recipes import (
 from slowfast_zoo.naming import DEFAULT_MODEL, ModelRef, parse
 from slowfast_zoo.spec import LastWindow
 
-_SECONDS = click.FloatRange(0, min_open=True)
+_SECONDS: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar": "SECONDS"}
 
 
 @command(
@@ -52,11 +52,11 @@ _SECONDS = click.FloatRange(0, min_open=True)
 @opt.bundle(
     "wishes",
     {
-        "window": click.option(
-            "--window", type=_SECONDS, metavar="SECONDS", help="Of a window.  [default: a clip]"
+        "window_seconds": click.option(
+            "--window", "window_seconds", **_SECONDS, help="Of a window.  [default: a clip]"
         ),
-        "hop": click.option(
-            "--hop", type=_SECONDS, metavar="SECONDS", help="To the next window.  [default: a window]"
+        "hop_seconds": click.option(
+            "--hop", "hop_seconds", **_SECONDS, help="To the next window.  [default: a window]"
         ),
         "last": click.option(
             "--last",
