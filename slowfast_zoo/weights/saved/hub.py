@@ -24,6 +24,7 @@ from slowfast_zoo.errors import (
 )
 from slowfast_zoo.files import kind_of, read_text
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
+from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.weights.catalog import REPO_ID, list_weights
 from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.download.transfer import unusable_settings
@@ -212,6 +213,7 @@ def _snapshot(repo_id: str, revision: str | None) -> Path:
 @contextmanager
 def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
     """The Hub's client, whose errors become ours."""
+    require("huggingface_hub", "huggingface-hub")
     import httpx2
     from huggingface_hub import HfApi, constants, errors
 
