@@ -23,5 +23,5 @@ for (start, end), vector in zip(clips.seconds, pooled, strict=True):
     print(f"{start:.2f}-{end:.2f} s: {len(vector)} features, norm {vector.norm():.2f}")
 
 # The same on a grid of time, for a video of any length.
-features = zoo.extract_features(model, video, hop=0.5, progress=False)
+features = zoo.extract_features(model, video, hop_seconds=0.5, progress=False)
 print(features, "at", features.center_seconds.round(2))

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.errors import InputError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
-from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights
+from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights, nearest_models
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 from slowfast_zoo.weights.store import local_weights, open_file
 
@@ -133,8 +132,7 @@ def _row(name: str, weights: Weights) -> WeightEntry:
         return weights
     config = None if name in list_models() else find_config(name)
     if config is None and name not in list_models():
-        names = [*list_models(), *(entry.config_name for entry in list_weights())]
-        hint = did_you_mean(name, names) or f" The models are: {quoted(list_models())}."
+        hint = nearest_models(name, (entry.config_name for entry in list_weights()))
         raise UnknownNameError(f"There is no model '{name}'.{hint}")
     model = config.model if config else name
     if not isinstance(weights, str | Path | None):
@@ -150,12 +148,10 @@ def _tagged(model: str, tag: str) -> WeightEntry:
     try:
         return get_weights(model, tag)
     except UnknownNameError as error:
-        if Path(tag).suffix or kind_of(Path(tag)):
-            raise UnknownNameError(
-                f"{error} A str is always a tag: for a file give Path({tag!r}), for a saved folder or a Hub"
-                " repository call from_pretrained."
-            ) from None
-        raise
+        raise UnknownNameError(
+            f"{error} A str is always a tag: for a file give Path({tag!r}), for a saved folder or a Hub"
+            " repository call from_pretrained."
+        ) from None
 
 
 class Options(TypedDict, total=False):

@@ -114,6 +114,7 @@ def test_publishers_config_names_are_models_too(entry: slowfast_zoo.WeightEntry)
         ("slowfast_r50_4x16", "Did you mean 'slowfast_r50_4x16x1'"),
         ("SLOWFAST_R50_8X8X1", "Did you mean 'slowfast_r50_8x8x1'"),
         ("resnet", "The models are: 'slowfast_r50_4x16x1'"),
+        ("owner/net-1.0", r"from_pretrained\('owner/net-1\.0'\) loads a Hub repository"),
     ],
 )
 def test_unknown_models(name: str, says: str) -> None:
@@ -163,6 +164,8 @@ def test_wrong_calls_get_one_sentence(tmp_path: Path) -> None:
         create_model("slowfast_r50_4x16x1", weights="mmaction2/k400")
     with pytest.raises(UnknownNameError, match=r"always a tag: for a file give Path\('weights.pth'\)"):
         create_model("slowfast_r50_4x16x1", weights="weights.pth")
+    with pytest.raises(UnknownNameError, match="a Hub repository call from_pretrained"):
+        create_model("slowfast_r50_4x16x1", weights="owner/net")
     with pytest.raises(InputError, match="is a folder; from_pretrained reads folders"):
         create_model("slowfast_r50_4x16x1", weights=tmp_path)
     with pytest.raises(InputError, match="belong to 'slowfast_r101_8x8x1', not to 'slowfast_r50_4x16x1'"):

@@ -514,7 +514,7 @@ def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
     from slowfast_zoo.inference.features.features import FeatureExtractor
 
     extractor = FeatureExtractor(
-        model, window=settings["window_seconds"], hop=settings["hop_seconds"], **options
+        model, window_seconds=settings["window_seconds"], hop_seconds=settings["hop_seconds"], **options
     )
     extractor.runner(None)
 

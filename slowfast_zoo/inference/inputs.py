@@ -90,21 +90,20 @@ def check_single(source: object, advice: str = "predict_many answers for each of
     raise InputError(f"One video is expected, and {shown!r:.80} {kind}; {advice}")
 
 
-def check_clips(clips: int, seconds: float | None, name: str = "window_seconds") -> None:
+def check_clips(clips: int, window_seconds: float | None) -> None:
     """Refuses several clips of a window that is as long as one.
 
     Args:
         clips: that are taken of each window.
-        seconds: how long a window was asked to be; None: as long as a clip.
-        name: of the argument that says so.
+        window_seconds: how long a window was asked to be; None: as long as a clip.
 
     Raises:
         InputError: says so.
     """
-    if clips > 1 and seconds is None:
+    if clips > 1 and window_seconds is None:
         raise InputError(
-            f"views are {clips} clips, and a window is as long as one: give {name}= for longer windows, or"
-            " views='quick'."
+            f"views are {clips} clips, and a window is as long as one: give window_seconds= for longer"
+            " windows, or views='quick'."
         )
 
 

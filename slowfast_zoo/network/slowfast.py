@@ -27,6 +27,7 @@ from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quot
 from slowfast_zoo.network.heads import Acrn, head_of, init_classifier, last_layers
 from slowfast_zoo.network.pathway import STAGES, Bottleneck, Lateral, NonLocal, Pathway, checkpoint_block
 from slowfast_zoo.network.provenance import with_fresh_classifier
+from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.spec import ClipSpec, ModelSpec, SlowSampling
 
 PARTS = ("stem", *STAGES)
@@ -403,6 +404,7 @@ def check_boxes(boxes: Tensor | None, spec: ModelSpec, batch: Tensor | None = No
 
     Raises:
         InputError: says what was given and what is accepted.
+        MissingDependencyError: torchvision isn't there, whose RoIAlign takes them.
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return
@@ -418,7 +420,10 @@ def check_boxes(boxes: Tensor | None, spec: ModelSpec, batch: Tensor | None = No
         raise InputError(f"This model scores persons: model(clip, boxes) takes {what}, got {given}.")
     if boxes.ndim != 2 or boxes.shape[1] != 5 or not boxes.is_floating_point():
         raise InputError(f"This model takes {what}; got shape {tuple(boxes.shape)} of {boxes.dtype}.")
-    if not (batch is None or boxes.is_meta or torch.compiler.is_compiling()):
+    if torch.compiler.is_compiling():
+        return
+    require("torchvision")
+    if not (batch is None or boxes.is_meta):
         _check_box_values(boxes.detach().cpu().double(), batch.shape[0])
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, quoted
+from slowfast_zoo.errors import CheckpointError, DownloadError, InputError, MissingDependencyError, quoted
 from slowfast_zoo.files import expanded, hash_file, kind_of
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import get_weights, list_models, list_weights
@@ -49,7 +49,7 @@ def local_weights(entry: WeightEntry, *, progress: bool = True) -> LocalWeights:
         except DownloadError:
             try:
                 return _hub_copy(entry)
-            except (DownloadError, CheckpointError) as error:
+            except (DownloadError, CheckpointError, MissingDependencyError) as error:
                 _LOGGER.warning("The copy on the Hub isn't used: %s", error)
             fetched = fetch_weights(entry, progress=progress)
     config = _config(entry, fetched.sha256, fetched.verified)

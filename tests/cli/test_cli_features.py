@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_said(model: Path, films: Path, tmp_path: Path) -> 
     ran = run(films, "--out", tmp_path, "--model", model, "--recipe", "ego4d")
     assert ran.exit_code == 1 and "clips of 32 frames, and this model takes 8" in ran.stderr
     ran = run(films, "--out", tmp_path, "--model", model, "--recipe", "ego4d", "--hop", "1")
-    assert "decides about hop itself: leave --hop out" in ran.stderr
+    assert "decides about --hop itself: leave it out" in ran.stderr
     assert run(films, "--out", tmp_path, "--model", model, "--hop", "0").exit_code == 2
     if getattr(os, "getuid", int)():  # neither root, who may write everywhere, nor Windows
         tmp_path.chmod(0o500)

@@ -284,7 +284,7 @@ def test_mirrors_come_before_the_hub_copy(
     assert len(hub.requests) == asked
 
 
-@pytest.mark.parametrize("trouble", ["no repository", "another row's", "Hub down"])
+@pytest.mark.parametrize("trouble", ["no repository", "another row's", "Hub down", "no client"])
 def test_without_the_hub_copy_the_publisher_is_asked(
     trouble: str, copied: WeightEntry, publisher: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +295,8 @@ def test_without_the_hub_copy_the_publisher_is_asked(
     elif trouble == "another row's":
         other = get_weights("tiny_a", "gluoncv/x@01234567")
         entry = dataclasses.replace(other, hub_repo=copied.hub_repo, hub_revision=copied.hub_revision)
+    elif trouble == "no client":  # as with torch.hub, which needs none
+        monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     else:
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
         monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between huggingface_hub's attempts

@@ -89,6 +89,10 @@ def test_what_lies_in_a_forbidden_folder_isnt_there(monkeypatch: pytest.MonkeyPa
     [
         ("slowfast_r50", "no model, folder or file 'slowfast_r50'. Did you mean 'slowfast_r50_"),
         ("wd/model", "no model, folder or file 'wd/model'. The models are: 'slowfast_r50_4x16x1'"),
+        (
+            "wd/model",
+            "from_pretrained('wd/model') loads a Hub repository; on the command line, fetch it with 'hf",
+        ),
         ("slowfast_r50_8x8x1:pyslowfast/k40", "Did you mean 'pyslowfast/k400'"),
         (
             "slowfast_r50_8x8:pyslowfast/k400",
@@ -104,6 +108,12 @@ def test_what_is_nothing_gets_the_nearest(text: str, words: str) -> None:
     with pytest.raises(UnknownNameError) as error:
         parse(text)
     assert words in str(error.value)
+
+
+def test_a_file_is_no_hub_repository() -> None:
+    with pytest.raises(UnknownNameError) as error:
+        parse("work_dirs/best.safetensors")
+    assert "Hub" not in str(error.value)
 
 
 @pytest.mark.parametrize("source", ["model", "best.safetensors"])

@@ -195,7 +195,7 @@ def test_timeline_and_features(gpu: torch.device, model: SlowFast, videos: list[
     here = zoo.timeline(model, videos[1], **how)  # type: ignore[arg-type]
     np.testing.assert_allclose(there.windows.probabilities, here.windows.probabilities, atol=1e-5)
     vectors = [
-        zoo.extract_features(model, videos[1], hop=0.2, device=device, progress=False).values
+        zoo.extract_features(model, videos[1], hop_seconds=0.2, device=device, progress=False).values
         for device in (gpu, None)
     ]
     np.testing.assert_allclose(*vectors, atol=1e-4)

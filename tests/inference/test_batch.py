@@ -99,7 +99,7 @@ def test_segments_are_those_of_timeline(clips: list[str], folder: Path, model: S
 
 def test_features_are_those_of_extract_features(clips: list[str], folder: Path, model: SlowFast) -> None:
     columns = BatchPredictor(folder, task="features", hop_seconds=0.1)({"path": clips})
-    expected = extract_features(model, clips[0], hop=0.1)
+    expected = extract_features(model, clips[0], hop_seconds=0.1)
     assert np.array_equal(np.stack(columns["features"][0]), expected.values)
     assert columns["start_seconds"][0] == expected.start_seconds.tolist()
     assert columns["features"][1] == []
@@ -231,7 +231,7 @@ def test_arrays_have_the_rate_that_is_given(task: Task, folder: Path, tmp_path: 
     columns = pickle.loads(pickle.dumps(BatchPredictor(folder, task=task, **options)))({"video": [frames]})
     assert columns["error"].tolist() == [""]
     if task == "features":
-        expected = extract_features(create_model_of(folder), frames, hop=0.25, fps=rate)
+        expected = extract_features(create_model_of(folder), frames, hop_seconds=0.25, fps=rate)
         assert columns["end_seconds"][0] == expected.end_seconds.tolist()
     else:
         assert columns["duration_seconds"][0] == float(30 / rate)

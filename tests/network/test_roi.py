@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import slowfast_zoo
-from slowfast_zoo.errors import InputError, SpecError
+from slowfast_zoo.errors import InputError, MissingDependencyError, SpecError
 from slowfast_zoo.inference.engines.folding import fold_batch_norms, prepare
 from slowfast_zoo.network.heads import head_of
 from slowfast_zoo.network.slowfast import SlowFast
@@ -44,6 +45,13 @@ def clip() -> Tensor:
 def answers(model: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     with torch.inference_mode():
         return model(*inputs)
+
+
+def test_boxes_need_torchvision(clip: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(next(iter(ROI_NETWORKS.values())))
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install torchvision$"):
+        model(clip, BOXES)
 
 
 @each_network

@@ -534,6 +534,44 @@ def test_a_silent_server_is_given_up(server: FileServer) -> None:
     assert server.count(PATH) == SHORT.attempts
 
 
+def test_a_server_that_never_answered_gets_no_further_attempt(server: FileServer) -> None:
+    impatient = dataclasses.replace(SHORT, unanswered_seconds=0.0)
+    server.faults[PATH] = Fault(hang=True)
+    silent = dataclasses.replace(impatient, timeout_seconds=0.05)
+    with transfer.using(silent), pytest.raises(DownloadError, match=r"failed 1 time .*ReadTimeout"):
+        get()
+    assert server.count(PATH) == 1
+    for fault in (Fault(status=503), Fault(cut_after=0)):  # slow or broken, but there
+        server.faults[PATH] = fault
+        server.requests.clear()
+        with transfer.using(impatient), pytest.raises(DownloadError, match="failed 4 times"):
+            get()
+        assert server.count(PATH) == SHORT.attempts
+
+
+def test_a_slow_first_answer_is_waited_for(server: FileServer) -> None:
+    server.faults[PATH] = Fault(hang=True, times=1)
+    with transfer.using(dataclasses.replace(SHORT, timeout_seconds=1.0)):
+        assert get().path.read_bytes() == CONTENT
+
+
+def test_the_first_failed_attempt_is_a_warning(server: FileServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.faults[PATH] = Fault(status=503, times=3)
+    with caplog.at_level(logging.INFO):
+        get()
+    told = [each.levelname for each in caplog.records if "next attempt in" in each.message]
+    assert told == ["WARNING", "INFO", "INFO"]
+
+
+def test_connecting_has_a_patience_of_its_own() -> None:
+    """Where packets are dropped, or nobody accepts what the system has taken."""
+    hurried = dataclasses.replace(SHORT, connect_seconds=0.05, timeout_seconds=300.0)
+    with socket.create_server(("127.0.0.1", 0)) as deaf, transfer.using(hurried):
+        url = f"https://127.0.0.1:{deaf.getsockname()[1]}{PATH}"
+        with pytest.raises(DownloadError, match=r"failed \d times? .*ConnectTimeout"):
+            get(urls=(url,))
+
+
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -28,7 +28,7 @@ from slowfast_zoo.inference.features.recipes import (
 from slowfast_zoo.naming import DEFAULT_MODEL, ModelRef, parse
 from slowfast_zoo.spec import LastWindow
 
-_SECONDS = click.FloatRange(0, min_open=True)
+_SECONDS: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar": "SECONDS"}
 
 
 @command(
@@ -52,13 +52,13 @@ _SECONDS = click.FloatRange(0, min_open=True)
 @opt.bundle(
     "wishes",
     {
-        "window": click.option(
-            "--window", type=_SECONDS, metavar="SECONDS", help="Length of a window.  [default: a clip's]"
+        "window_seconds": click.option(
+            "--window", "window_seconds", **_SECONDS, help="Length of a window.  [default: a clip's]"
         ),
-        "hop": click.option(
+        "hop_seconds": click.option(
             "--hop",
-            type=_SECONDS,
-            metavar="SECONDS",
+            "hop_seconds",
+            **_SECONDS,
             help="From one window to the next.  [default: a window's length]",
         ),
         "last": click.option(

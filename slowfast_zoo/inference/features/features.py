@@ -1,6 +1,6 @@
 """Features: one vector per window of a video, with its times and with everything that decides about it.
 
-    features = extract_features(model, "film.mp4", window=2.0, hop=1.0)
+    features = extract_features(model, "film.mp4", window_seconds=2.0, hop_seconds=1.0)
     features.values              # float32 (windows, 2304): slow pathway, then fast
     features.center_seconds      # float64 (windows,)
     features.save("film.npz")
@@ -64,8 +64,8 @@ def extract_features(
     model: SlowFast | OptimizedModel,
     source: Source,
     *,
-    window: float | None = None,
-    hop: float | None = None,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
     layer: Layer = "pooled",
     last: LastWindow | None = None,
     dtype: FloatType | None = None,
@@ -86,9 +86,9 @@ def extract_features(
     Args:
         model: as for ``predict``; it may also be one without a classifier, and of ``optimize`` has to be.
         source: one video, as for ``predict``.
-        window: how many seconds a window is long; None: as long as one clip of the model's clip spec.
-        hop: seconds from one window's begin to the next one's; None: as ``window``, and without that as long
-            as the clip spec's frames with the last one's stride.
+        window_seconds: how long a window is; None: as long as one clip of the model's clip spec.
+        hop_seconds: from one window's begin to the next one's; None: as ``window_seconds``, and without that
+            as long as the clip spec's frames with the last one's stride.
         layer: "pooled": both pathways in front of the classifier, slow one first; "slow" or "fast" alone;
             "maps": both pathways' last maps, averaged over time only.
         last: what becomes of the window that reaches beyond the end: "move_back" (None) ends it there, "pad"
@@ -97,7 +97,7 @@ def extract_features(
         recipe: "clip", the model's own clip spec; or how a published set of features was made, to the frame:
             "qvhighlights" (HERO's, for Moment-DETR and its successors, with the slip of its frame rate) or
             "ego4d" (Ego4D's SlowFast set). Those decide window, hop, last and views themselves.
-        views: of each window, as for ``predict``; more than one clip needs ``window``.
+        views: of each window, as for ``predict``; more than one clip needs ``window_seconds``.
         fps: as for ``predict``.
         device: as for ``predict``.
         engine: as for ``predict``; maps are computed by "eager" alone.
@@ -113,8 +113,8 @@ def extract_features(
     check_single(source, "call extract_features for each of many.")
     extractor = FeatureExtractor(
         model,
-        window=window,
-        hop=hop,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
         layer=layer,
         last=last,
         dtype=dtype,
@@ -146,8 +146,8 @@ class FeatureExtractor:
         self,
         model: SlowFast | OptimizedModel,
         *,
-        window: float | None = None,
-        hop: float | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
         layer: Layer = "pooled",
         last: LastWindow | None = None,
         dtype: FloatType | None = None,
@@ -162,12 +162,15 @@ class FeatureExtractor:
         check_predictable(model, features=True)
         published = find_recipe(recipe)
         clips, _ = view_counts(model.clip_spec, views)
-        wishes = {"window": window, "hop": hop, "last": last, "views": None if views == "quick" else views}
+        times = {"window_seconds": window_seconds, "hop_seconds": hop_seconds}
+        wishes = times | {"last": last, "views": None if views == "quick" else views}
         _check_recipe(recipe, published, [name for name, value in wishes.items() if value is not None], model)
         _check_layer(layer, engine, precision, model)
-        check_clips(clips, window, "window")
-        self._window = None if window is None else checked_seconds("window", window, positive=True)
-        self._hop = None if hop is None else checked_seconds("hop", hop, positive=True)
+        check_clips(clips, window_seconds)
+        self._window, self._hop = (
+            None if value is None else checked_seconds(name, value, positive=True)
+            for name, value in times.items()
+        )
         self._last: LastWindow = "move_back" if last is None else last
         Grid(last=self._last)
         self._recipe, self._recipe_name, self._views, self._fps = published, recipe, views, fps
@@ -272,8 +275,8 @@ class FeatureExtractor:
             "window_seconds": self._window if recipe is None else float(recipe.window),
             "hop_seconds": self._hop if recipe is None else float(recipe.hop),
             "asked": {
-                "window": self._window,
-                "hop": self._hop or self._window,
+                "window_seconds": self._window,
+                "hop_seconds": self._hop or self._window,
                 "fps": None if self._fps is None else float(self._fps),
             },
             "resampled_fps": None if recipe is None else recipe.fps,
@@ -370,8 +373,7 @@ def _check_recipe(
         return
     if given:
         raise InputError(
-            f"The recipe '{name}' decides about {given[0]} itself: leave {given[0]}= out, or take the recipe"
-            " 'clip'."
+            f"The recipe '{name}' decides about {given[0]}= itself: leave it out, or take the recipe 'clip'."
         )
     frames = recipe.clip_spec.num_frames
     if model.spec.num_frames != frames:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
@@ -36,6 +38,9 @@ Of networks that score persons: the highest mAP on AVA without a map of the fram
 
 FINETUNE_TAGS: dict[str, str] = {"slowfast_tiny": "actions"}
 """What the command finetune starts from where only a model's name is given, if not the default weights."""
+
+REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+"""A Hub repository: owner/name."""
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -75,9 +80,15 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
 
 
 def nearest_models(name: str, beside: Iterable[str] = ()) -> str:
-    """A half sentence: the nearest of the models and of the names ``beside`` them, else all models."""
+    """The nearest of the models and of the names ``beside`` them, else all models; and the way to the Hub."""
     models = list_models()
-    return did_you_mean(name, [*models, *beside]) or f" The models are: {quoted(models)}."
+    near = did_you_mean(name, [*models, *beside]) or f" The models are: {quoted(models)}."
+    if REPO_ID.fullmatch(name) and not Path(name).suffix[1:].isalpha():  # a file's ending
+        near += (
+            f" from_pretrained('{name}') loads a Hub repository; on the command line, fetch it with"
+            f" 'hf download {name} --local-dir FOLDER' and give that folder."
+        )
+    return near
 
 
 def find_config(name: str) -> WeightEntry | None:

@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_zoo.errors import DownloadError, without_secrets
+from slowfast_zoo.errors import DownloadError, counted, without_secrets
 
 if TYPE_CHECKING:
     import httpx2
@@ -46,6 +46,10 @@ class Patience:
     """A server that asks for a longer pause than this is given up."""
     timeout_seconds: float = 30.0
     """Silence on the connection that counts as a failed attempt."""
+    connect_seconds: float = 5.0
+    """The same before there is a connection."""
+    unanswered_seconds: float = 10.0
+    """After this, a URL that has never answered is given up at its next failed attempt."""
     slowest_bytes_per_second: int = 1000
     """A server that sends less than this is given up, when it did so for"""
     window_seconds: float = 60.0
@@ -82,11 +86,12 @@ class _Interrupted(Exception):
 
     Attributes:
         wait_seconds: the pause that the server asked for, if it did.
+        answered: whether the server answered at all.
     """
 
-    def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
+    def __init__(self, reason: str, wait_seconds: float | None = None, *, answered: bool = True) -> None:
         super().__init__(reason)
-        self.wait_seconds = wait_seconds
+        self.wait_seconds, self.answered = wait_seconds, answered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +170,13 @@ def transfer(
     if any(path.exists() and not os.access(path, os.W_OK) for path in companions(part)):
         discard(part)  # another user's, who was interrupted
     earlier = _continuable_bytes(part)
-    longest, failures = earlier, 0
+    longest, failures, answered, level = earlier, 0, False, logging.WARNING
     with (
         _quiet_client(),
         _client(plain_http) as client,
         tqdm(desc=name, unit="B", unit_scale=True, disable=None if progress else True) as bar,
     ):
+        begun = time.monotonic()
         while True:
             try:
                 _attempt(client, url, part, bar, length_required)
@@ -178,8 +184,11 @@ def transfer(
             except _Interrupted as error:
                 arrived = part.stat().st_size if part.exists() else 0
                 failures = 1 if arrived > longest else failures + 1
-                longest = max(longest, arrived)
-                _pause(url, error, failures)
+                longest, answered = max(longest, arrived), answered or error.answered
+                late = time.monotonic() - begun > _patience.unanswered_seconds
+                bar.clear()
+                _pause(url, error, failures, last=late and not answered, level=level)
+                level = logging.INFO  # one line is enough for those who wait
     with part.open("rb") as file:
         head = file.read(512)
     if message := _no_weights(head, url):
@@ -218,7 +227,7 @@ def _client(plain_http: bool) -> httpx2.Client:
         return httpx2.Client(
             follow_redirects=True,
             max_redirects=_MAX_REDIRECTS,
-            timeout=_patience.timeout_seconds,
+            timeout=httpx2.Timeout(_patience.timeout_seconds, connect=_patience.connect_seconds),
             # A compressed body would make lengths and ranges count other bytes than the file's.
             headers={"User-Agent": "slowfast-zoo", "Accept-Encoding": "identity"},
             event_hooks={"request": [refuse_plain_http]},
@@ -245,10 +254,10 @@ def unusable_settings(error: Exception, *addresses: str) -> str:
     return f"the network can't be used as {says}: {why}"
 
 
-def _pause(url: str, error: _Interrupted, failures: int) -> None:
-    if failures >= _patience.attempts:
+def _pause(url: str, error: _Interrupted, failures: int, *, last: bool, level: int) -> None:
+    if last or failures >= _patience.attempts:
         raise DownloadError(
-            f"{without_secrets(url)} failed {failures} times without a new byte, last: {error}"
+            f"{without_secrets(url)} failed {counted(failures, 'time')} without a new byte, last: {error}"
         ) from error
     wait_seconds = error.wait_seconds
     if wait_seconds is None:
@@ -258,7 +267,7 @@ def _pause(url: str, error: _Interrupted, failures: int) -> None:
         raise DownloadError(
             f"{without_secrets(url)} asks to be left alone for {wait_seconds:.0f} s ({error})"
         ) from error
-    _LOGGER.info("%s: %s; next attempt in %.1f s", without_secrets(url), error, wait_seconds)
+    _LOGGER.log(level, "%s: %s; next attempt in %.1f s", without_secrets(url), error, wait_seconds)
     time.sleep(wait_seconds)
 
 
@@ -270,8 +279,10 @@ def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_requi
     if known and have == known.total:
         return
     headers = {"Range": f"bytes={have}-", "If-Range": known.validator} if known else {}
+    answered = False
     try:
         with client.stream("GET", url, headers=headers) as response:
+            answered = True
             _check_status(response, url, part)
             if response.status_code == 206:
                 start, total = have, _check_range(response, part, have, known, length_required)
@@ -288,8 +299,8 @@ def _attempt(client: httpx2.Client, url: str, part: Path, bar: Any, length_requi
             _receive(response, part, start, _Remote(_validator(response), total), bar)
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
         raise DownloadError(f"{without_secrets(url)} can't be followed: {reason(error)}") from None
-    except httpx2.RequestError as error:
-        raise _Interrupted(reason(error)) from None  # an address in its text may hold a secret
+    except httpx2.RequestError as error:  # an address in its text may hold a secret
+        raise _Interrupted(reason(error), answered=answered) from None
     except (ValueError, LookupError, TypeError) as error:  # headers that no client expects
         raise DownloadError(
             f"{without_secrets(url)} answers in a way that isn't understood: {reason(error)}"

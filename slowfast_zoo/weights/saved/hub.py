@@ -24,7 +24,8 @@ from slowfast_zoo.errors import (
 )
 from slowfast_zoo.files import kind_of, read_text
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
-from slowfast_zoo.weights.catalog import list_weights
+from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.weights.catalog import REPO_ID, list_weights
 from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.download.transfer import unusable_settings
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -41,7 +42,6 @@ from slowfast_zoo.weights.saved.folder import (
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _PATH = re.compile(r"\.{0,2}[/\\].*|\.{1,2}|~.*|[A-Za-z]:[/\\].*|.*\.safetensors", re.DOTALL)
 
 
@@ -168,7 +168,7 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
             name = text_without_secrets(str(source))
             raise InputError(f"A revision belongs to a Hub repository; '{name}' is a path.")
         return expanded_or_refused(source)
-    if not isinstance(source, str) or not _REPO_ID.fullmatch(source):
+    if not isinstance(source, str) or not REPO_ID.fullmatch(source):
         name, given = text_without_secrets(str(source)), text_without_secrets(repr(source))
         raise InputError(
             f"from_pretrained({given}) is no path and no Hub repository: give a folder or file as"
@@ -183,7 +183,7 @@ def check_repo_id(repo_id: str) -> None:
     Raises:
         InputError: it isn't "owner/name".
     """
-    if not isinstance(repo_id, str) or not _REPO_ID.fullmatch(repo_id):
+    if not isinstance(repo_id, str) or not REPO_ID.fullmatch(repo_id):
         given = text_without_secrets(repr(repo_id))
         raise InputError(f"A Hub repository is named 'owner/name', got {given}.")
 
@@ -213,6 +213,7 @@ def _snapshot(repo_id: str, revision: str | None) -> Path:
 @contextmanager
 def _client(repo_id: str, revision: str | None = None) -> Iterator[HfApi]:
     """The Hub's client, whose errors become ours."""
+    require("huggingface_hub", "huggingface-hub")
     import httpx2
     from huggingface_hub import HfApi, constants, errors
 

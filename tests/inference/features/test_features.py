@@ -64,7 +64,7 @@ def check(path: Path, model: SlowFast, **options: Any) -> Features:
     """Each row is the network with num_classes=0 on ``read_clips`` of that part."""
     features = extract_features(model, path, **options)
     network = without_classifier(model)
-    grid = Grid(hop_seconds=options["hop"], window_seconds=options.get("window"))
+    grid = Grid(hop_seconds=options["hop_seconds"], window_seconds=options.get("window_seconds"))
     with open_video(path) as video, torch.inference_mode():
         windows = grid.windows(video, model.clip_spec)
         assert len(features) == len(windows)
@@ -81,29 +81,33 @@ def check(path: Path, model: SlowFast, **options: Any) -> Features:
 @pytest.mark.parametrize("fps", [24, Fraction(30000, 1001), 60], ids=str)
 def test_a_row_is_the_network_without_a_classifier(name: str, fps: Fraction | int, tmp_path: Path) -> None:
     path = write_stamped(tmp_path / "film.mkv", [round(1000 * i / fps) for i in range(70)], frames=FRAMES)
-    features = check(path, small(SPECS[name]), hop=0.4)
+    features = check(path, small(SPECS[name]), hop_seconds=0.4)
     assert features.values.dtype == np.float32 and features.values.shape[1] == 288
     assert features.start_seconds[1] == pytest.approx(0.4, abs=0.5 / fps + 1e-3)
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_variable_frame_rates_and_short_videos(name: str, tmp_path: Path) -> None:
-    check(write_stamped(tmp_path / "variable.mkv", VARIABLE, frames=FRAMES), small(SPECS[name]), hop=0.5)
+    check(
+        write_stamped(tmp_path / "variable.mkv", VARIABLE, frames=FRAMES), small(SPECS[name]), hop_seconds=0.5
+    )
     for count in (1, 15, 16, 17):
         path = write_stamped(tmp_path / f"{count}.mkv", [40 * i for i in range(count)], frames=FRAMES)
-        assert len(check(path, small(SPECS[name]), hop=1.0)) in (1, 2)
+        assert len(check(path, small(SPECS[name]), hop_seconds=1.0)) in (1, 2)
 
 
 def test_windows_longer_than_a_clip_have_several_views(tmp_path: Path) -> None:
     path = write_video(tmp_path / "film.mkv", FRAMES, fps=25)
-    features = check(path, small(network="window-probs"), hop=0.5, window=1.2, views=(2, 3))
+    features = check(path, small(network="window-probs"), hop_seconds=0.5, window_seconds=1.2, views=(2, 3))
     assert features.meta["views"] == [2, 3] and features.meta["window_seconds"] == 1.2
 
 
 @pytest.mark.parametrize("layer", ["slow", "fast", "maps"])
 def test_other_layers_are_parts_of_the_same(layer: Layer, tmp_path: Path) -> None:
     path, model = write_video(tmp_path / "film.mkv", FRAMES, fps=25), small()
-    pooled, other = (extract_features(model, path, hop=1.0, layer=each).values for each in ("pooled", layer))
+    pooled, other = (
+        extract_features(model, path, hop_seconds=1.0, layer=each).values for each in ("pooled", layer)
+    )
     expected = {"slow": pooled[:, :256], "fast": pooled[:, 256:], "maps": pooled}[layer]
     if layer == "maps":
         assert other.shape == (len(pooled), 288, 1, 1)
@@ -113,7 +117,10 @@ def test_other_layers_are_parts_of_the_same(layer: Layer, tmp_path: Path) -> Non
 
 def test_the_last_window_moves_back_is_padded_or_dropped(tmp_path: Path) -> None:
     path, model = write_video(tmp_path / "film.mkv", FRAMES, fps=25), small()
-    rows = {last: extract_features(model, path, hop=0.5, last=last) for last in ("move_back", "pad", "drop")}
+    rows = {
+        last: extract_features(model, path, hop_seconds=0.5, last=last)
+        for last in ("move_back", "pad", "drop")
+    }
     assert [len(rows[last]) for last in rows] == [6, 6, 5]
     assert rows["move_back"].end_seconds[-1] == rows["pad"].end_seconds[-1] == pytest.approx(2.8)
     assert rows["pad"].start_seconds[-1] == pytest.approx(2.52)
@@ -123,18 +130,18 @@ def test_the_model_stays_as_it_is_and_engines_give_the_same(tmp_path: Path) -> N
     path, model = write_video(tmp_path / "film.mkv", FRAMES, fps=25), small()
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    plain = extract_features(model, path, hop=1.0)
+    plain = extract_features(model, path, hop_seconds=1.0)
     assert model.training and model.spec.num_classes == 6 and model.classifier.weight.shape[0] == 6
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()
-    assert extract_features(model, path, hop=1.0, engine="eager").values == pytest.approx(
+    assert extract_features(model, path, hop_seconds=1.0, engine="eager").values == pytest.approx(
         plain.values, abs=1e-5
     )
     bare = without_classifier(model)
     bare.clip_spec = model.clip_spec
-    assert np.array_equal(extract_features(bare, path, hop=1.0).values, plain.values)
+    assert np.array_equal(extract_features(bare, path, hop_seconds=1.0).values, plain.values)
     assert np.array_equal(np.asarray(plain), plain.values) and "288 float32" in repr(plain)
-    exact = extract_features(model.double(), path, hop=1.0)
+    exact = extract_features(model.double(), path, hop_seconds=1.0)
     assert (plain.meta["precision"], exact.meta["precision"]) == ("float32", "float64")
     assert exact.values == pytest.approx(plain.values, abs=1e-5)
 
@@ -226,8 +233,8 @@ def test_ego4d_features_are_those_of_its_windows(fps: int, count: int, rows: int
 
 def test_a_recipe_decides_itself_and_wants_its_frames(tmp_path: Path) -> None:
     model = published("ego4d")
-    for option in ({"window": 1.0}, {"hop": 1.0}, {"last": "pad"}, {"views": (1, 3)}):
-        with pytest.raises(InputError, match=f"'ego4d' decides about {next(iter(option))} itself"):
+    for option in ({"window_seconds": 1.0}, {"hop_seconds": 1.0}, {"last": "pad"}, {"views": (1, 3)}):
+        with pytest.raises(InputError, match=f"'ego4d' decides about {next(iter(option))}= itself"):
             FeatureExtractor(model, recipe="ego4d", **option)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="clips of 32 frames, and this model takes 8; it was made with"):
         FeatureExtractor(small(), recipe="qvhighlights")
@@ -243,7 +250,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
     path = write_video(tmp_path_factory.mktemp("film") / "film.mkv", FRAMES, fps=25)
     model = small()
     model.provenance = {"model": "slowfast_small", "tag": "test/random"}
-    return extract_features(model, path, hop=0.5)
+    return extract_features(model, path, hop_seconds=0.5)
 
 
 def test_the_facts_say_everything_that_decides(features: Features) -> None:
@@ -261,7 +268,7 @@ def test_a_fresh_classifier_leaves_the_features_those_of_the_weights() -> None:
     model = small()
     model.provenance = {"model": "slowfast_small", "tag": "test/random"}
     model.reset_classifier(3)
-    facts = extract_features(model, FRAMES, hop=0.5, fps=25).meta
+    facts = extract_features(model, FRAMES, hop_seconds=0.5, fps=25).meta
     assert [facts[name] for name in ("model", "weights")] == ["slowfast_small", "test/random"]
 
 
@@ -309,17 +316,24 @@ def test_a_finished_file_is_known_by_its_settings(features: Features, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "other", [{}, {"hop": 0.5}, {"window": 0.5, "hop": 0.25}, {"hop": 0.25, "fps": 30}], ids=str
+    "other",
+    [
+        {},
+        {"hop_seconds": 0.5},
+        {"window_seconds": 0.5, "hop_seconds": 0.25},
+        {"hop_seconds": 0.25, "fps": 30},
+    ],
+    ids=str,
 )
 def test_a_file_of_another_hop_window_or_rate_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
-    path, made = tmp_path / "film.npz", FeatureExtractor(small(), hop=0.25, fps=25)
+    path, made = tmp_path / "film.npz", FeatureExtractor(small(), hop_seconds=0.25, fps=25)
     made(FRAMES).save(path)
     assert is_finished(path, made.settings)
-    said = r"was made with (hop|window)_seconds 0|was made with asked .*'hop': 0.25, 'fps': 25.0"
+    said = r"was made with (hop|window)_seconds 0|was made with asked .*'hop_seconds': 0.25, 'fps': 25.0"
     with pytest.raises(InputError, match=said):
         is_finished(path, FeatureExtractor(small(), **{"fps": 25, **other}).settings)
-    FeatureExtractor(small(), window=0.5, fps=25)(FRAMES).save(tmp_path / "same.npz")
-    same = FeatureExtractor(small(), window=0.5, hop=0.5, fps=25).settings
+    FeatureExtractor(small(), window_seconds=0.5, fps=25)(FRAMES).save(tmp_path / "same.npz")
+    same = FeatureExtractor(small(), window_seconds=0.5, hop_seconds=0.5, fps=25).settings
     assert is_finished(tmp_path / "same.npz", same), "a hop is as long as a window where nothing is said"
     earlier = dict(np.load(path))
     meta = json.loads(str(earlier.pop("meta")))
@@ -333,20 +347,20 @@ def test_features_in_another_precision_than_was_asked_for_are_finished(
 ) -> None:
     """Where half precision isn't right on a machine, "auto" takes the model as it is."""
     film = write_video(tmp_path / "film.mkv", FRAMES, fps=25)
-    made = FeatureExtractor(small(), hop=1.0)
+    made = FeatureExtractor(small(), hop_seconds=1.0)
     monkeypatch.setitem(made.settings, "asked_precision", "bfloat16")
     made(film).save(tmp_path / "a.npz")
     assert read_features(tmp_path / "a.npz").meta["precision"] == "float32"
     assert is_finished(tmp_path / "a.npz", made.settings)
     with pytest.raises(InputError, match="was made with precision 'bfloat16', and this is 'float32'"):
-        is_finished(tmp_path / "a.npz", FeatureExtractor(small(), hop=1.0).settings)
+        is_finished(tmp_path / "a.npz", FeatureExtractor(small(), hop_seconds=1.0).settings)
 
 
 def test_seconds_are_those_of_the_grid_whatever_the_last_window_is() -> None:
     model = small()
     for frames, window, expected in ((75, 2.0, (2.0, 2.0)), (20, 2.0, (2.0, 2.0)), (5, None, (0.6, 0.64))):
         film = moving_pattern(frames, 40, 56)
-        meta = extract_features(model, film, fps=25, window=window).meta
+        meta = extract_features(model, film, fps=25, window_seconds=window).meta
         assert (meta["window_seconds"], meta["hop_seconds"]) == pytest.approx(expected)
 
 
@@ -417,8 +431,8 @@ def test_numbers_of_any_kind_are_written_down(tmp_path: Path) -> None:
     half = np.float32(0.5)
     wishes: dict[str, Any] = {
         "fps": np.float32(25),
-        "window": half,
-        "hop": half,
+        "window_seconds": half,
+        "hop_seconds": half,
         "dtype": np.dtype("float16"),
     }
     extract_features(small(), FRAMES, **wishes).save(tmp_path / "film.npz")
@@ -430,8 +444,8 @@ def test_numbers_of_any_kind_are_written_down(tmp_path: Path) -> None:
 def test_bad_arguments_are_refused_in_one_sentence() -> None:
     model = small()
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"hop": 0}, "hop is 0; accepted: seconds, a finite number above 0"),
-        ({"window": -1.0}, "window is -1.0"),
+        ({"hop_seconds": 0}, "hop_seconds is 0; accepted: seconds, a finite number above 0"),
+        ({"window_seconds": -1.0}, "window_seconds is -1.0"),
         ({"last": "wrap"}, "last is 'wrap'"),
         ({"last": []}, r"last is \[\]"),
         ({"dtype": ""}, "dtype is ''"),
@@ -439,7 +453,7 @@ def test_bad_arguments_are_refused_in_one_sentence() -> None:
         ({"layer": "pool"}, "layer is 'pool'.*Did you mean 'pooled'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"recipe": "hero"}, "no recipe 'hero'"),
-        ({"views": (2, 1)}, "give window="),
+        ({"views": (2, 1)}, "give window_seconds="),
         ({"layer": "maps", "precision": "bfloat16"}, "Maps are computed by"),
     ]
     for options, sentence in cases:
