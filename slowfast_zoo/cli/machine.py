@@ -117,7 +117,7 @@ def benchmark_command(
     """Times a model on this machine in videos per second; with a VIDEO, the reading too.
 
     Nothing is downloaded: a published model gets random weights, with which a network is as fast as with
-    any others, except in int8: what is left in float32 there depends on the weights. Those of slowfast_tiny
+    any others, except in int8: what isn't quantized there depends on the weights. Those of slowfast_tiny
     are in the package.
     """
     from slowfast_zoo.inference.benchmark import benchmark
