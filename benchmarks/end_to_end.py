@@ -8,13 +8,16 @@ R50 4x16 with the clips of MMAction2 1.x (10 clips x 3 crops of 256 pixels, scor
 same seeded weights on both sides. Without VIDEO two 10 s h264 files are made: 340x256 and 1280x720. Theirs
 is decord, their transforms, their recognizer (``inference_recognizer``). A round asks every process once,
 in turn, after a round that isn't counted. Start-up is reported apart. Memory is the peak of the process.
+int8 is calibrated with a third video made here, 340x256 with another texture, in a process before those that
+are measured: their start-up and memory are those of a network that was kept.
 
 Outside the network is what a prediction takes less the time spent in the calls of the network, both in the
 same run. The stages are then timed one at a time, as nothing overlaps: decoding; reading, which decodes,
 resizes and crops; and making the views, which cuts and normalizes them.
 
-``--memory-videos N`` predicts N videos in one call, with the same 10x3 clips but (unless ``--memory-network
-full``) a small network, and shows whether memory stays flat.
+``--network small`` tries this script in a minute. ``--memory-videos N`` predicts N videos in one call, with
+the same 10x3 clips but (unless ``--memory-network full``) a small network, and shows whether memory stays
+flat.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ class Ours:
         from slowfast_zoo.weights.checkpoint.loading import canonical_state_dict
 
         entry = zoo.get_weights(MODEL, TAG)
-        if options.memory_network == "full":
+        if options.network == "full":
             model = zoo.create_model(MODEL).eval()
             model.load_state_dict(canonical_state_dict(weights(), entry.model_spec, "openmmlab"))
         else:
@@ -64,7 +67,15 @@ class Ours:
                 zoo.ModelSpec(depth=14, base_width=8, fusion_kernel=5, num_classes=400)
             ).eval()
         model.clip_spec, model.labels = entry.clip_spec, tuple(f"{index}" for index in range(400))
-        self.fast = zoo.optimize(model, engine, precision, device=options.device)  # type: ignore[arg-type]
+        film = options.calibration
+        self.fast = zoo.optimize(
+            model,
+            engine,  # type: ignore[arg-type]
+            precision,  # type: ignore[arg-type]
+            device=options.device,
+            calibration=[film.read_bytes()] if precision == "int8" and film else None,
+            min_agreement=0,
+        )
         self.fast.warm_up()
         self.views = (options.clips, 3)
         self.network_seconds = 0.0
@@ -170,17 +181,32 @@ def worker(options: argparse.Namespace) -> Tasks:
     return {"video": ours.video, "stages": ours.stages, "memory": ours.memory}
 
 
-def start(candidate: str, options: argparse.Namespace, network: str = "full") -> Worker:
+def start(candidate: str, options: argparse.Namespace, network: str) -> Worker:
     """A process for one candidate."""
     python = options.peers_python if candidate == THEIRS else sys.executable
     arguments = ["--worker", candidate, "--threads", options.threads, "--device", options.device]
-    arguments += ["--clips", options.clips, "--memory-network", network]
+    arguments += ["--clips", options.clips, "--network", network]
+    arguments += ["--calibration", options.calibration] if options.calibration else []
     return Worker(__file__, *arguments, python=python)
+
+
+def is_int8(candidate: str) -> bool:
+    return candidate.endswith(":int8")
+
+
+def calibrated(candidate: str, options: argparse.Namespace) -> bool:
+    """Whether int8 could be set up, in a process of its own; what comes of it is kept for the others."""
+    try:
+        start(candidate, options, options.network).close()
+    except WorkerError as error:
+        print(f"{candidate} is left out. {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def measure(path: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every candidate on one video, in processes that have seen no other."""
-    workers = {candidate: start(candidate, options) for candidate in candidates(options)}
+    workers = {candidate: start(candidate, options, options.network) for candidate in candidates(options)}
     answers: dict[str, list[dict[str, Any]]] = {candidate: [] for candidate in workers}
     for number in range(options.rounds + 1):
         for candidate, process in workers.items():
@@ -276,7 +302,7 @@ def main() -> None:
     parser.add_argument(
         "--candidates",
         nargs="*",
-        default=["auto:float32", "compile:float32", "auto:bfloat16"],
+        default=["auto:float32", "compile:float32", "auto:bfloat16", "openvino:int8"],
         help="engine:precision",
     )
     parser.add_argument("--peers-python", help="a Python that can import mmaction and decord")
@@ -285,11 +311,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--network", choices=["small", "full"], default="full")
     parser.add_argument("--memory-videos", type=int, default=0, metavar="N")
     parser.add_argument("--memory-network", choices=["small", "full"], default="small")
     parser.add_argument("--memory-engine", default="eager:float32", help="engine:precision")
     parser.add_argument("--out", type=Path, help="write everything here, as JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--calibration", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         serve(lambda: worker(options))
@@ -299,11 +327,17 @@ def main() -> None:
         "benchmark": "end_to_end",
         "machine": machine,
         "clips": options.clips,
+        "network": options.network,
         "videos": {},
     }
     with tempfile.TemporaryDirectory() as folder:
         made = [] if options.videos else [(name, SIZES[name]) for name in options.sizes]
         videos = options.videos or [write_footage(Path(folder) / f"{name}.mp4", *size) for name, size in made]
+        if any(map(is_int8, (*options.candidates, options.memory_engine))):
+            options.calibration = write_footage(Path(folder) / "calibration.mp4", *SIZES["340x256"], seed=1)
+        options.candidates = [
+            each for each in options.candidates if not is_int8(each) or calibrated(each, options)
+        ]
         try:
             for path in videos if candidates(options) else ():
                 rows = result["videos"][path.stem] = measure(path, options)

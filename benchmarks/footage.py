@@ -19,15 +19,16 @@ def write_footage(
     seconds: float = 10,
     codec: str = "libx264",
     still: bool = False,
+    seed: int = 0,
 ) -> Path:
     """An h264 file of that many pixels and seconds, 30 frames per second, a key frame every 250.
 
     Easier for a codec than most films: 0.3 Mbit/s at 340x256. Give films of your own where decoding matters.
-    A ``still`` one is the same picture all the time.
+    A ``still`` one is the same picture all the time; another ``seed`` draws another texture.
     """
     import av
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     count = round(seconds * FPS)
     margin = 2 * count
     texture = _texture(rng, height + margin // 4, width + margin)

@@ -66,6 +66,8 @@ def has_kernels(precision: str, device: str = "cpu") -> bool:
     """Whether torch multiplies in that precision there by kernels of its own; else that takes minutes."""
     from slowfast_zoo.runtime.precision import has_bfloat16_kernels
 
+    if precision == "int8":
+        return False
     return precision == "float32" or device != "cpu" or has_bfloat16_kernels()
 
 

@@ -48,9 +48,9 @@ def seeded(model: Any) -> Any:
     return model.eval()
 
 
-def noise(frames: int, size: int, batch: int = 1) -> Tensor:
+def noise(frames: int, size: int, batch: int = 1, *, seed: int = 0) -> Tensor:
     """Seeded clips (batch, 3, frames, size, size)."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, 3, frames, size, size, generator=generator)
 
 

@@ -3,9 +3,10 @@
     python benchmarks/run_all.py my_machine --name "My machine" --peers-python venv/bin/python --quick
 
 ``--quick`` takes about a quarter of an hour on two cores: two networks at 224 pixels, one 10x3 test, the
-training step. Without it six networks at two sizes and everything else, in two to three hours.
-``--only`` runs some of them again; what is there already stays. With a GPU ``gpu`` runs too. Nothing else
-should use the processor meanwhile. Afterwards docs/speed.md has the figures, too.
+training step. Without it six networks at two sizes, int8 where NNCF is installed, imports, reading and how
+precise half precision is, in some hours. Other benchmarks (persons, layers, calls, timelines, clusters) run
+by themselves. ``--only`` runs some of these again; what is there already stays. With a GPU ``gpu`` runs
+too. Nothing else should use the processor meanwhile. Afterwards docs/speed.md has the figures, too.
 """
 
 from __future__ import annotations
@@ -28,10 +29,23 @@ QUICK = {
         "slowfast_r50_8x8x1",
         "--sizes",
         "224",
+        "--precisions",
+        "float32",
+        "bfloat16",
         "--rounds",
         "7",
     ],
-    "end_to_end": ["end_to_end.py", "--rounds", "3", "--sizes", "340x256"],
+    "end_to_end": [
+        "end_to_end.py",
+        "--candidates",
+        "auto:float32",
+        "compile:float32",
+        "auto:bfloat16",
+        "--rounds",
+        "3",
+        "--sizes",
+        "340x256",
+    ],
     "training_step": ["training_step.py", "--rounds", "7", "--device", "cpu"],
 }
 FULL = {

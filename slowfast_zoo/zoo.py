@@ -73,7 +73,7 @@ def create_model(
         in_channels: channels of the clips; the stems of RGB weights are adapted. None: those of the weights,
             else 3. ``clip_spec`` stays the weights': give it the mean and std of your channels.
         dropout: probability of dropping a pooled feature while training; None: as published.
-        progress: whether to show a bar on a terminal while downloading.
+        progress: whether to show a bar on a terminal and in notebooks while downloading.
 
     Raises:
         UnknownNameError: no such model or tag; the message has the nearest names.

@@ -125,7 +125,7 @@ def main() -> None:
             f"{name:28} same best class {row['same_top1']:7.2%} of {row['clips']} clips; logits off by"
             f" {row['mean_relative_error']:.1%} (mean), {row['relative_error']:.1%} (worst) of a clip's"
             f" largest, {row['of_largest_logit']:.1%} of the largest of all;"
-            f" in float32: {', '.join(row['agreement']['float32_parts']) or 'no part'}",
+            f" not in int8: {', '.join(row['agreement']['float32_parts']) or 'nothing'}",
             flush=True,
         )
         if options.out:

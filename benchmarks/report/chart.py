@@ -29,6 +29,7 @@ COLORS = {
     "eager bfloat16": "#f5c38b",
     "compile bfloat16": "#e99a4b",
     "openvino bfloat16": "#c8641b",
+    "openvino int8": "#4f9d69",
     "auto float32": "#1f5fa8",
     "auto bfloat16": "#c8641b",
 }

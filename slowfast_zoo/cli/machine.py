@@ -41,10 +41,16 @@ OPTIONAL = (
     "onnxruntime-gpu",
     "matplotlib",
     "torchmetrics",
+    "tensorboard",
     "hf-xet",
     "gradio",
+    "ray",
+    "pyspark",
+    "pandas",
+    "pyarrow",
 )
 
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _SETTINGS = (
     "SLOWFAST_ZOO_CACHE",
     "SLOWFAST_ZOO_OFFLINE",
@@ -56,7 +62,9 @@ _SETTINGS = (
     "HF_TOKEN",
     "TORCH_HOME",
     "XDG_CACHE_HOME",
-    "HTTPS_PROXY",
+    *_PROXIES,
+    *map(str.lower, _PROXIES),  # as they are mostly written
+    "SSL_CERT_FILE",
     "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
 )
@@ -117,7 +125,7 @@ def benchmark_command(
     """Times a model on this machine in videos per second; with a VIDEO, the reading too.
 
     Nothing is downloaded: a published model gets random weights, with which a network is as fast as with
-    any others, except in int8: what is left in float32 there depends on the weights. Those of slowfast_tiny
+    any others, except in int8: what isn't quantized there depends on the weights. Those of slowfast_tiny
     are in the package.
     """
     from slowfast_zoo.inference.benchmark import benchmark
@@ -355,8 +363,8 @@ def _setting(name: str) -> str:
     value = os.environ[name]
     if "TOKEN" in name:
         return "set" if value else "empty"
-    if name.endswith(("CACHE", "HOME")) and "://" not in value:
-        return value  # a folder, whatever its name
+    if name.endswith(("CACHE", "HOME", "FILE")) and "://" not in value:
+        return value  # a path, whatever its name
     if name != "SLOWFAST_ZOO_MIRROR":
         return _address(value)
     pairs = (re.split("=(?=https?://)", entry, maxsplit=1) for entry in value.split(","))

@@ -19,6 +19,7 @@ from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, VideoError
 from slowfast_zoo.files import expanded, kind_of, written_whole
+from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
 from slowfast_zoo.video.sampling import is_count, is_number
 from slowfast_zoo.video.transforms.resize import resize_bytes
@@ -64,7 +65,7 @@ def cache_data(
         form: "video": H.264 with many key frames (MP4); "frames": uint8 arrays (.npy), read without any
             decoding, some hundred times larger.
         quality: of the H.264 files (CRF, 0 to 51): 0 is lossless, 18 looks so.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Returns:
         The clips that couldn't be read, and why; the index leaves them out.
@@ -73,8 +74,6 @@ def cache_data(
         InputError: a shorter side, form or quality that is not accepted.
         DataError: OUT can't be written, or no clip could be read.
     """
-    from tqdm import tqdm
-
     if not is_count(short_side) or short_side < _SMALLEST_SIDE:
         raise InputError(
             f"short_side is {short_side!r:.60}; accepted: an integer of at least {_SMALLEST_SIDE}, in pixels."
@@ -88,11 +87,11 @@ def cache_data(
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
     failed: list[tuple[str, str]] = []
     done: list[Sample] = []
-    bar = tqdm(annotations.samples, "cache", unit="clip", disable=None if progress else True)
+    samples = shown(annotations.samples, "cache", len(annotations.samples), show=progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sizes = _sizes(folder / "index.csv")
-        for sample in bar:
+        for sample in samples:
             label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
                 name = f"{_file_name(_stem(sample))}~{_identity(sample, made)}{'.mp4' if video else '.npy'}"

@@ -14,6 +14,7 @@ from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unit
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
+from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.video import Video, with_true_count
@@ -105,7 +106,7 @@ def check_data(
         clip_spec: how long a clip has to be.
         group_by: as in ``splits.source_of``; decides what leaks between parts.
         decode: decode every frame as well, which finds damage inside of files.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         DataError: some parts name their classes, others don't; or as ``splits.source_of``.
@@ -169,11 +170,9 @@ def looked_at(
     look: Callable[[Sample], _Found], samples: Collection[Sample], unit: str, progress: bool
 ) -> Iterator[_Found]:
     """What a look at each of the samples finds, in their order; threads look, and a bar counts them."""
-    from tqdm import tqdm
-
     with ThreadPoolExecutor(_THREADS, "check") as pool:
         found = pool.map(look, samples)
-        yield from tqdm(found, "check", len(samples), unit=unit, disable=None if progress else True)
+        yield from shown(found, "check", len(samples), unit=unit, show=progress)
 
 
 def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:

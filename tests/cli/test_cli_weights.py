@@ -7,8 +7,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -357,6 +359,9 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("HTTPS_PROXY", "http://me:SECRET@proxy.corp:3128", "http://proxy.corp:3128"),
         ("HTTPS_PROXY", "http:/me:SECRET@proxy.corp:3128", "http:/proxy.corp:3128"),
         ("HTTPS_PROXY", "http://me:SEC/RET@proxy.corp:3128", "http://me"),
+        ("https_proxy", "http://me:SECRET@proxy.corp:3128", "http://proxy.corp:3128"),
+        ("ALL_PROXY", "socks5://me:SECRET@proxy.corp:1080", "socks5://proxy.corp:1080"),
+        ("SSL_CERT_FILE", "HOME/me@corp/certificates.pem", "~/me@corp/certificates.pem"),
         ("HF_ENDPOINT", "https://hub.corp/?token=SECRET", "https://hub.corp/"),
         ("SLOWFAST_ZOO_MIRROR", "https://a=https://b/?sig=SECRET", "https://a=https://b/"),
         ("SLOWFAST_ZOO_MIRROR", "/data/me,https://a=https://me:SEC,RET@b", "/data/me,https://a=https://me,b"),
@@ -383,6 +388,27 @@ def test_doctor_leaves_out_what_is_private(
     assert report["settings"][name] == shown.replace("HOME", str(home))
     assert report["engines measured"] == {"torch": f"missing (~{os.sep}lib.so)"}
     assert "SECRET" not in json.dumps(report)
+
+
+def test_doctor_shows_every_setting_of_the_docs_and_the_packages_of_every_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slowfast_zoo.cli import machine
+
+    monkeypatch.setattr(machine, "_self_test", dict)
+    monkeypatch.setattr("slowfast_zoo.runtime.machine.versions", lambda *names: dict.fromkeys(names, "1"))
+    root = Path(__file__).parents[2]
+    table = (root / "docs" / "weights.md").read_text(encoding="utf-8").partition("| setting |")[2]
+    settings = re.findall("`([A-Z_]+)[`=]", table.partition("\n\n")[0])
+    assert len(settings) == 13
+    for name in settings:
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [each for extra in extras.keys() - {"cluster", "docs", "test"} for each in extras[extra]]
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["settings"].keys() >= set(settings)
+    assert report["versions"].keys() >= {re.match(r"[\w-]+", each)[0] for each in needed}  # type: ignore[index]
 
 
 @pytest.mark.parametrize("endpoint", ["https://me:SECRET@127.0.0.1:9", "https://me:SECRET", "me:SECRET@h"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from support.small_nets import roi_model
 from torch import Tensor
 
 from slowfast_zoo import SlowFast, optimize
@@ -42,6 +43,17 @@ def test_eager(gpu: torch.device, model: SlowFast, precision: str) -> None:
     for batch in (1, 3, 8):
         clips = torch.randn(batch, *SHAPE)
         assert error(fast(clips), expected(model, clips)) < max(TOLERANCES[precision], 1e-4)
+
+
+def test_eager_with_boxes(gpu: torch.device) -> None:
+    model = roi_model()
+    fast = optimize(model, "eager", device=gpu)
+    boxes = torch.tensor([[1, 0.0, 0.0, 20.0, 47.0], [0, 2.0, 3.0, 30.0, 40.0], [1, 9.0, 9.0, 40.0, 30.0]])
+    for clips, asked in ((torch.randn(2, *SHAPE), boxes), (torch.randn(1, *SHAPE), boxes[1:2])):
+        with torch.inference_mode():
+            right = model(clips, asked)
+        found = fast(clips, asked)
+        assert found.device == gpu and error(found, right) < 1e-4
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,10 @@ CLIP = ClipSpec(num_frames=8, frame_stride=2, size=64, crop=48, test_crop=48, cl
 
 def scores(answer: zoo.Prediction) -> dict[str, float]:
     assert answer.error is None, answer.error
+    return by_label(answer)
+
+
+def by_label(answer: Any) -> dict[str, float]:
     return dict(zip(answer.labels, answer.scores, strict=True))
 
 
@@ -199,6 +204,57 @@ def test_timeline_and_features(gpu: torch.device, model: SlowFast, videos: list[
         for device in (gpu, None)
     ]
     np.testing.assert_allclose(*vectors, atol=1e-4)
+
+
+def test_stream(gpu: torch.device, model: SlowFast) -> None:
+    def streamed(device: torch.device | None) -> list[Any]:
+        results = []
+        with zoo.Stream(model, hop_seconds=0.2, topk=None, fps=30, device=device) as stream:
+            for number, frame in enumerate(moving_pattern(60, 96, 128)):
+                results += [stream.push(frame, number / 30), stream.wait()]
+            results += stream.finish()
+        return [result for result in results if result is not None]
+
+    for there, here in zip(streamed(gpu), streamed(None), strict=True):
+        assert there.window == here.window
+        assert by_label(there) == pytest.approx(by_label(here), abs=1e-5)
+
+
+def test_persons_of_a_film(gpu: torch.device) -> None:
+    found = []
+
+    def persons(frame: np.ndarray) -> list[list[float]]:
+        found.append(frame)
+        return [[4, 6, 30, 40], [20, 0, 64, 48]]
+
+    film = moving_pattern(70)
+    there, here = (
+        zoo.detect(roi_model(), film, boxes=persons, fps=30, topk=None, device=device, progress=False)
+        for device in (gpu, None)
+    )
+    assert there.key_seconds == here.key_seconds == (0, 1, 2) and len(found) == 6
+    for one, other in zip(there.persons, here.persons, strict=True):
+        assert (one.seconds, one.box) == (other.seconds, other.box)
+        assert by_label(one) == pytest.approx(by_label(other), abs=1e-5)
+
+
+def test_benchmark(gpu: torch.device, model: SlowFast, videos: list[Path]) -> None:
+    measured = zoo.benchmark(model, videos[0], views=(2, 1), repeats=2, device=gpu)
+    assert measured.machine.device.startswith(str(gpu)) and measured.predict is not None
+    assert len(measured.network.seconds) == len(measured.predict.seconds) == 2
+    assert (measured.peak_memory_bytes or 0) > 0
+    persons = zoo.benchmark(roi_model(), views=(1, 1), repeats=1, boxes=3, device=gpu)
+    assert persons.machine.device == measured.machine.device
+
+
+def test_export_of_a_model_that_is_there(gpu: torch.device, model: SlowFast, tmp_path: Path) -> None:
+    moved = copy.deepcopy(model).to(gpu)
+    written = zoo.export(moved, tmp_path / "net.pt2", repeats=1)
+    assert written.proof.ok and next(moved.parameters()).device == gpu
+    clips = torch.randn(3, 3, 8, 48, 48)
+    with torch.inference_mode():
+        found = torch.export.load(written.path).module()(clips)
+        torch.testing.assert_close(found, model(clips), atol=1e-4, rtol=1e-4)
 
 
 def test_boxes(gpu: torch.device) -> None:

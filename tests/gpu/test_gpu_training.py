@@ -11,15 +11,21 @@ from typing import Any
 
 import pytest
 import torch
+from support import finetune_clips
 from support.training_clips import CONFIG, SPEC, Clips, Fixed, log_of, make_model
 from torch import distributed
 
-from slowfast_zoo import train
+from slowfast_zoo import finetune, train
+from slowfast_zoo.data.dataset import VideoDataset
+from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.runtime.distributed import Processes, join
+from slowfast_zoo.training.finetune import recipes, search
+from slowfast_zoo.training.finetune.probe import probe_features
 from slowfast_zoo.training.state import LAST
 from slowfast_zoo.training.train import _distributed
 from slowfast_zoo.weights.saved.file import read_file
+from slowfast_zoo.weights.saved.hub import from_pretrained
 
 pytestmark = pytest.mark.gpu
 LEARNS = CONFIG.replace(epochs=6, batch_size=4, lr=0.05)
@@ -78,6 +84,37 @@ def test_deterministic_runs_agree(gpu: torch.device, tmp_path: Path) -> None:
     for one, other in zip(runs[0].parameters(), runs[1].parameters(), strict=True):
         torch.testing.assert_close(one.detach(), other.detach(), atol=1e-4, rtol=1e-4)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_finetune(gpu: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a few steps: two recipes are compared, batch norms are measured, and the better one learns."""
+    monkeypatch.setattr(recipes, "FEWEST_STEPS", 8)
+    compared = [recipes.RECIPES[name] for name in ("gentle", "measured")]
+    monkeypatch.setattr(search, "candidates", lambda _: compared)
+    monkeypatch.setattr(search, "_FEWEST_CLIPS", 8)
+    monkeypatch.setattr(search, "_FEWEST_STEPS", 1)
+    finetune_clips.without_probe(monkeypatch)
+    clips = finetune_clips.make_clips(tmp_path / "clips", {"dark": 6, "light": 6})
+    model = finetune_clips.make_model()
+    dataset = VideoDataset(read_annotations(clips), finetune_clips.CLIP_SPEC, train=False)
+    there, here = (probe_features(model, dataset, device=device, progress=False) for device in (gpu, "cpu"))
+    torch.testing.assert_close(there.features, here.features, atol=1e-4, rtol=1e-4)
+    result = finetune(
+        clips,
+        model,
+        work_dir=tmp_path / "w",
+        config={"batch_size": 4, "workers": 0},
+        everything=False,
+        keep_clip=True,
+        views="quick",
+        device=gpu,
+        progress=False,
+    )
+    assert len(result.tried) == 3 and result.probe_metrics["top1_acc"] == 1
+    assert result.model is model and next(model.parameters()).device == gpu
+    again = from_pretrained(result.model_dir)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor.cpu(), msg=name)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

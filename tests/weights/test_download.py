@@ -912,7 +912,7 @@ def test_read_only_cache(server: FileServer, filled: bool) -> None:
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
         code = f"""
             import os
-            import httpx2, filelock, tqdm, pathlib
+            import httpx2, filelock, tqdm.auto, pathlib
             folder = pathlib.Path({str(folder)!r})
             from slowfast_zoo.errors import DownloadError
             from slowfast_zoo.weights.download.download import fetch

@@ -70,7 +70,7 @@ def check_persons(parts: Mapping[str, PersonAnnotations], *, progress: bool = Tr
 
     Args:
         parts: annotations by the part's name, such as "train" and "val".
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part.labels or ()))
     found, told = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)

@@ -130,7 +130,7 @@ def optimize(
             "float16" is for GPUs, and so is "tf32": float32 with products that round their factors, to about
             0.1 %.
             "int8" (OpenVINO and NNCF, CPU only) is faster still and learns from ``calibration`` in what range
-            each layer's numbers lie: minutes, kept for the next time. What harms too much stays in float32,
+            each layer's numbers lie: minutes, kept for the next time. What harms too much isn't quantized,
             and ``agreement`` of the result is the proof on clips that it hasn't seen.
         device: where to compute; None: where the model is.
         clips: how many clips will come, where that is known; only "auto" looks at it. Many are measured.

@@ -35,6 +35,7 @@ from slowfast_zoo.inference.render.drawing import (
 )
 from slowfast_zoo.inference.render.persons import PersonsOverlay
 from slowfast_zoo.network.slowfast import SlowFast, slow_frames, type_of
+from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
@@ -93,15 +94,13 @@ def render(
         fps: frames per second, instead of what the source says; arrays and folders need it.
         seconds: part of the video to write: start and end; None means all of it. The answer is that of the
             whole video all the same.
-        progress: whether to show a bar on a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         InputError: another ending of the path, more than 30 seconds of GIF, the source itself as path,
             or what ``predict`` refuses.
         VideoError: the source can't be read, or the path can't be written.
     """
-    from tqdm import tqdm
-
     path = checked_path(path, tuple(_LARGEST))
     _refuse(model, topk)
     if hasattr(source, "read"):
@@ -113,11 +112,11 @@ def render(
     overlay = _overlay(answer, film.size, topk, film.times)
     with written(path) as file:
         pictures = _drawn(source, fps, overlay, film.part, film.times)
-        bar = tqdm(pictures, total=len(film.part), unit="frame", disable=None if progress else True)
+        pictures = shown(pictures, "render", len(film.part), unit="frame", show=progress)
         if path.suffix.lower() == ".gif":
-            _write_gif(file, iter(bar))
+            _write_gif(file, pictures)
         else:
-            _write_mp4(file, iter(bar), _ticks(film.times, film.part, film.rate), film.size)
+            _write_mp4(file, pictures, _ticks(film.times, film.part, film.rate), film.size)
     return answer
 
 

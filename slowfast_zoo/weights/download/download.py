@@ -122,7 +122,7 @@ def fetch(
             the publisher gives none: then what came first is recorded and checked ever after.
         folder: where to put it instead of the cache. A folder filled this way is a mirror folder.
         mirrors_only: whether to leave the URLs themselves unasked.
-        progress: whether to show a bar on a terminal.
+        progress: whether to show a bar on a terminal and in notebooks.
 
     Raises:
         DownloadError: no source gave the right file, it can't be stored, or ``filename`` isn't a plain name.

@@ -158,14 +158,14 @@ def transfer(
         name: what the progress bar calls the file.
         plain_http: whether the user chose a server without TLS; otherwise http is refused in redirects too.
         length_required: whether to refuse a body whose end can't be told from a cut connection.
-        progress: whether to show a bar; it stays off when stderr is no terminal.
+        progress: whether to show a bar on a terminal and in notebooks.
 
     Raises:
         DownloadError: the URL is no use: refused, missing, a web page or other text, or still failing after
             all attempts.
         OSError: the part can't be written.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     if any(path.exists() and not os.access(path, os.W_OK) for path in companions(part)):
         discard(part)  # another user's, who was interrupted

@@ -155,6 +155,13 @@ def agreement(**changes: Any) -> Agreement:
     return Agreement(**values | {"clips": 200, "float32_parts": (), "weight_bits": 8} | changes)
 
 
+def test_agreement_names_what_isnt_quantized_without_saying_in_what_it_is_computed() -> None:
+    assert "(mean 100.0%); not in int8: slow.stem, laterals.0\n" in str(
+        agreement(float32_parts=("slow.stem", "laterals.0"))
+    )
+    assert "not in int8" not in str(agreement())
+
+
 def test_agreement_that_is_just_enough_is_accepted() -> None:
     right, wrong = [9.0, 1], [1.0, 9]
     for same, asked in ((90, 0.9), (99, 0.99), (7, 0.07)):

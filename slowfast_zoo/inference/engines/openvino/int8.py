@@ -1,9 +1,10 @@
 """int8 networks: NNCF quantizes OpenVINO's graph, what that harms is put back, and the rest proves itself.
 
 Every convolution multiplies 8-bit weights (a scale for each output channel) by 8-bit maps (one scale each,
-from the clips that calibrate); the classifier stays in float32. Where the logits of these clips are too far
+from the clips that calibrate); the classifier isn't quantized. Where the logits of these clips are too far
 off, the parts of the network are put back one by one, those first that help most when they are measured
-alone. The result is compared with float32 on clips that it hasn't seen.
+alone. What isn't quantized is computed in float32, or in bfloat16 where the processor has it. The result is
+compared with float32 on clips that it hasn't seen.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Agreement:
 
     def __str__(self) -> str:
         few = f" (fewer than {JUDGING})" if self.clips < JUDGING else ""
-        parts = f"; in float32: {', '.join(self.float32_parts)}" if self.float32_parts else ""
+        parts = f"; not in int8: {', '.join(self.float32_parts)}" if self.float32_parts else ""
         return (
             f"int8 names float32's best class for {self.top1_agreement:.1%} of {self.clips} clips{few} that"
             f" calibration did not see, {self.top5_agreement:.1%} of its five best; logits differ by"
