@@ -121,11 +121,9 @@ def finetune_command(
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.finetune.finetune import finetune
     from slowfast_zoo.training.log import listening
+    from slowfast_zoo.training.recipe import TrainConfig
 
-    if optimizer is not None:
-        config["optimizer"] = optimizer
-    if thaw_at is not None:
-        config["thaw_at"] = thaw_at
+    config = opt.changes(config, optimizer=optimizer, thaw_at=thaw_at)
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     notes: list[str] = []
@@ -134,7 +132,7 @@ def finetune_command(
         if validation is not None:
             held_out, more = read_beside(validation, source["train"], **reading)
             notes += more
-    torch.manual_seed(config.get("seed", 0))
+    torch.manual_seed(TrainConfig().replace(**config).seed)
     network = model.untrained() if from_scratch else _start(model).load()
     if from_scratch:
         recipe = recipe or "learn"

@@ -3,10 +3,7 @@ procedural dataset."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -69,13 +66,6 @@ _METRICS = get_args(Metric)
 )
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @opt.device
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20; may be repeated.",
-)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
 @opt.reading
@@ -92,7 +82,6 @@ def train_command(
     config: dict[str, Any],
     deterministic: bool,
     device: str | None,
-    settings: tuple[str, ...],
     dry_run: bool,
     persons: dict[str, Any],
     reading: ReadOptions,
@@ -115,7 +104,7 @@ def train_command(
     from slowfast_zoo.training.train import train
 
     chosen = _recipe(recipe)
-    configured = _configured(chosen.config, config, settings, deterministic)
+    configured = _configured(chosen.config, opt.changes(config, deterministic=deterministic or None))
     if len(data) > 2:
         raise click.UsageError(
             f"DATA is training data, then validation data, and {len(data)} were given; make one list of each."
@@ -429,33 +418,14 @@ def _recipe(name: str) -> Recipe:
         raise UnknownNameError(f"There is no model or recipe '{name}'.{near}") from error
 
 
-def _configured(
-    config: TrainConfig, given: dict[str, Any], settings: tuple[str, ...], deterministic: bool
-) -> TrainConfig:
+def _configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     from slowfast_zoo.training.schedule import in_epochs
 
-    changes = {**given, "deterministic": True} if deterministic else dict(given)
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
-        if name in changes and changes[name] != _parsed(value):
-            raise SpecError(f"{name} is given twice, as {changes[name]} and as {value}; give it once.")
-        changes[name] = _parsed(value)
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
         raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
     if "epochs" in changes:
         config = in_epochs(config, changes["epochs"])
     return config.replace(**changes)
-
-
-def _parsed(value: str) -> Any:
-    """A value as JSON or Python writes it; else the text."""
-    for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            parsed = read(value)
-            return tuple(parsed) if isinstance(parsed, list) else parsed
-    return value
 
 
 def _check_numbers(
