@@ -62,7 +62,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
 @click.option(
     "--everything/--no-everything", default=True, show_default=True, help="Train on all clips at the end."
 )
-@click.option("--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4.")
+@opt.freeze
 @click.option("--thaw-at", type=float, help="From this part of the steps on it learns, too, such as 0.3.")
 @click.option("--norms", type=click.Choice(("kept", "measured", "learned")), help="What batch norms do.")
 @click.option("--no-balance", is_flag=True, help="Draw clips as they come, whatever their classes.")

@@ -379,6 +379,9 @@ work_dir = click.option(
     type=PATH,
     help="Folder for everything that is written.",
 )
+freeze = click.option(
+    "--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4."
+)
 tensorboard = click.option(
     "--tensorboard",
     is_flag=True,

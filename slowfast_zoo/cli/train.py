@@ -64,8 +64,10 @@ _METRICS = get_args(Metric)
     precision="Of the network's arithmetic.",
     workers="Processes that read clips, for each training process.",
 )
+@opt.freeze
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @opt.device
+@opt.tensorboard
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
 @opt.reading
@@ -80,8 +82,10 @@ def train_command(
     recipe_labels: bool,
     num_classes: int | None,
     config: dict[str, Any],
+    freeze_up_to: str | None,
     deterministic: bool,
     device: str | None,
+    tensorboard: bool,
     dry_run: bool,
     persons: dict[str, Any],
     reading: ReadOptions,
@@ -99,12 +103,14 @@ def train_command(
     import torch
 
     from slowfast_zoo.runtime.distributed import join
+    from slowfast_zoo.training.log import listening
     from slowfast_zoo.training.memory import smaller_steps_told
-    from slowfast_zoo.training.schedule import Plan
-    from slowfast_zoo.training.train import train
+    from slowfast_zoo.training.schedule import Plan, frozen_told
+    from slowfast_zoo.training.train import check_thawing, train
 
     chosen = _recipe(recipe)
     configured = _configured(chosen.config, opt.changes(config, deterministic=deterministic or None))
+    check_thawing(configured.thaw_at, freeze_up_to)
     if len(data) > 2:
         raise click.UsageError(
             f"DATA is training data, then validation data, and {len(data)} were given; make one list of each."
@@ -128,6 +134,8 @@ def train_command(
         start = "" if resume else "random weights" if from_scratch else model.text if model else ""
         echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder, start))
         echo(_named(chosen, training.labels, spec.num_classes))
+        if freeze_up_to is not None:
+            echo(frozen_told(freeze_up_to, configured))
         if reading.get("multi_label") is None and (several := _several(training)):
             echo(several)
         if len(data) == 2 and not validate:
@@ -137,9 +145,13 @@ def train_command(
     torch.manual_seed(configured.seed)
     fresh = from_scratch or resume
     network = _model(chosen, spec, training.labels, None if fresh else model, use_recipe=not fresh)
-    where: Any = {"work_dir": folder, "device": group.device}
-    with smaller_steps_told(configured.replace(batch_size=plan.micro_batch), folder):
-        result = train(network, training, configured, validation=validation, resume=resume, **where)
+    network.freeze(freeze_up_to)
+    where: Any = {"work_dir": folder, "device": group.device, "resume": resume}
+    with (
+        smaller_steps_told(configured.replace(batch_size=plan.micro_batch), folder),
+        listening(folder, tensorboard and group.first) as listener,
+    ):
+        result = train(network, training, configured, validation=validation, listener=listener, **where)
     if group.first:
         _finish(result, folder)
 

@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import json
 import shutil
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -533,6 +535,32 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
     left, seen = run_train("nowhere.txt"), run_train(data, "--validate")
     assert left.exit_code == seen.exit_code == 0, left.output + seen.output
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
+
+
+def test_what_train_freezes_and_who_hears_of_it(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def stop(model: SlowFast, *_: Any, **options: Any) -> None:
+        given.update(options, frozen=model.frozen)
+        raise InputError("so far")
+
+    monkeypatch.setattr("slowfast_zoo.training.train.train", stop)
+    for name in ("tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(SummaryWriter=None))  # type: ignore[misc]
+    command = ["train", "camera-motion", str(numbered / "list.txt"), "--num-classes", "2", "--device", "cpu"]
+    thawing = ["--set", "thaw_at=0.3"]
+    for options, said in (
+        (thawing, "thaw_at is 0.3, and no part of the network is frozen"),
+        (["--freeze", "stage9"], "There is no part 'stage9'"),
+        (
+            [*thawing, "--freeze", "stage3"],
+            "Frozen: both pathways up to stage3 until 30% of the steps",
+        ),
+        (["--freeze", "stage3", "--tensorboard"], "so far"),
+    ):
+        result = click.testing.CliRunner().invoke(main, [*command, *options])
+        assert result.exit_code == 1 and said in result.output, result.output
+    assert given["frozen"] == ("stage3", False) and callable(given["listener"])
 
 
 def test_what_says_how_a_list_is_written_is_refused_where_there_is_none(

@@ -69,7 +69,7 @@ from slowfast_zoo.training.finetune.search import Choice, Looks, Steps, affordab
 from slowfast_zoo.training.finetune.trials import Workshop, pooled
 from slowfast_zoo.training.log import Listener, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import Plan
+from slowfast_zoo.training.schedule import Plan, frozen_told
 from slowfast_zoo.training.state import LOG, replaced
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS
@@ -473,8 +473,7 @@ class _Run:
             why = ", whose batch norms learn from those alone" if apart else ""
             notes.append(f"{world} processes share a step, {counted(plan.micro_batch, 'clip')} each{why}.")
         if self.workshop.freeze_up_to:
-            until = f" until {config.thaw_at:.0%} of the steps are done" if config.thaw_at < 1 else ""
-            notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}{until}.")
+            notes.append(frozen_told(self.workshop.freeze_up_to, config))
         if self.workshop.uneven(clips):
             notes.append("Classes are drawn equally often, as their numbers of clips differ.")
         return notes
