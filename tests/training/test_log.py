@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.training_clips import Clips
 
 from slowfast_zoo.errors import MissingDependencyError
 from slowfast_zoo.runtime.distributed import Processes
@@ -25,7 +26,7 @@ def test_lines_are_json_also_where_numbers_are_none(tmp_path: Path) -> None:
 
 def test_torchs_default_device_has_no_part_in_the_means() -> None:
     with torch.device("meta"):
-        meter = Meter(Processes(0, 1, torch.device("cpu")))
+        meter = Meter(Processes(0, 1, torch.device("cpu")), Clips())
         meter.add(0.5, torch.eye(3, device="cpu"), torch.arange(3, device="cpu"), 1.0, 2.0)
         assert meter.read()["loss"] == 0.5
 
