@@ -62,12 +62,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
 @click.option(
     "--everything/--no-everything", default=True, show_default=True, help="Train on all clips at the end."
 )
-@click.option(
-    "--freeze",
-    "freeze_up_to",
-    metavar="PART",
-    help="The last part that doesn't learn: stem, stage1 ... stage4.",
-)
+@opt.freeze
 @click.option("--thaw-at", type=float, help="From this part of the steps on it learns, too, such as 0.3.")
 @click.option("--norms", type=click.Choice(("kept", "measured", "learned")), help="What batch norms do.")
 @click.option("--no-balance", is_flag=True, help="Draw clips as they come, whatever their classes.")
@@ -84,9 +79,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
     workers="Processes that read clips.  [default: 2]",
 )
 @click.option("--views", type=opt.ViewsType(), help="Of the scores.  [default: by the clips' lengths]")
-@click.option(
-    "--max-unreadable", default=0.1, show_default=True, help="Part of the clips that may be unreadable."
-)
+@opt.max_unreadable
 @click.option("--preview", is_flag=True, help="Write a sheet of training clips before the first step.")
 @opt.tensorboard
 @opt.device
@@ -128,11 +121,9 @@ def finetune_command(
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.finetune.finetune import finetune
     from slowfast_zoo.training.log import listening
+    from slowfast_zoo.training.recipe import TrainConfig
 
-    if optimizer is not None:
-        config["optimizer"] = optimizer
-    if thaw_at is not None:
-        config["thaw_at"] = thaw_at
+    config = opt.changes(config, optimizer=optimizer, thaw_at=thaw_at)
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     notes: list[str] = []
@@ -141,7 +132,7 @@ def finetune_command(
         if validation is not None:
             held_out, more = read_beside(validation, source["train"], **reading)
             notes += more
-    torch.manual_seed(config.get("seed", 0))
+    torch.manual_seed(TrainConfig().replace(**config).seed)
     network = model.untrained() if from_scratch else _start(model).load()
     if from_scratch:
         recipe = recipe or "learn"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import json
 import re
@@ -15,7 +17,7 @@ import click
 from slowfast_zoo import files
 from slowfast_zoo.data import Form
 from slowfast_zoo.data.persons import Unit
-from slowfast_zoo.errors import InputError, printable, text_without_secrets
+from slowfast_zoo.errors import InputError, SpecError, printable, text_without_secrets
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.precision import EnginePrecision, Precision
 from slowfast_zoo.spec import NamedViews
@@ -377,6 +379,16 @@ work_dir = click.option(
     type=PATH,
     help="Folder for everything that is written.",
 )
+freeze = click.option(
+    "--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4."
+)
+max_unreadable = click.option(
+    "--max-unreadable",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Part of the clips that may be.",
+)
 tensorboard = click.option(
     "--tensorboard",
     is_flag=True,
@@ -508,7 +520,7 @@ persons = bundle(
 def config(
     *, seed: str, epochs: str, batch_size: str, lr: str, precision: str, workers: str
 ) -> Callable[[F], F]:
-    """The common fields of a ``TrainConfig``, as ``config``: those that were given.
+    """Fields of a ``TrainConfig``, as ``config``: those that were given, which ``changes`` reads.
 
     Args:
         seed: its help, and so on.
@@ -522,6 +534,44 @@ def config(
             "lr": click.option("--lr", type=float, help=lr),
             "precision": click.option("--precision", type=choice(Precision), help=precision),
             "workers": click.option("--workers", type=int, help=workers),
+            "set": click.option(
+                "--set",
+                multiple=True,
+                metavar="FIELD=VALUE",
+                help="Any other field of TrainConfig: mixup=0.4, grad_clip=None, milestones=10,20; may be"
+                " repeated.",
+            ),
         },
         given_only=True,
     )
+
+
+def changes(config: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """Fields of a ``TrainConfig`` and their values.
+
+    Args:
+        config: what the options of ``config`` give.
+        others: fields that other options give; None: not given.
+
+    Raises:
+        SpecError: ``--set`` names no field and value, or a field that is given twice.
+    """
+    given = {name: value for name, value in others.items() if value is not None}
+    found = {name: value for name, value in config.items() if name != "set"} | given
+    for setting in config["set"]:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
+        value = _parsed(text)
+        if found.setdefault(name, value) != value:
+            raise SpecError(f"{name} is given twice, as {found[name]} and as {text}; give it once.")
+    return found
+
+
+def _parsed(value: str) -> Any:
+    """A value as JSON or Python writes it; else the text."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            parsed = read(value)
+            return tuple(parsed) if isinstance(parsed, list) else parsed
+    return value

@@ -3,10 +3,7 @@ procedural dataset."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -67,15 +64,11 @@ _METRICS = get_args(Metric)
     precision="Of the network's arithmetic.",
     workers="Processes that read clips, for each training process.",
 )
+@opt.freeze
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @opt.device
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Any other field of TrainConfig: nesterov=True, grad_clip=None, milestones=10,20; may be repeated.",
-)
+@opt.max_unreadable
+@opt.tensorboard
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
 @opt.reading
@@ -90,9 +83,11 @@ def train_command(
     recipe_labels: bool,
     num_classes: int | None,
     config: dict[str, Any],
+    freeze_up_to: str | None,
     deterministic: bool,
     device: str | None,
-    settings: tuple[str, ...],
+    max_unreadable: float,
+    tensorboard: bool,
     dry_run: bool,
     persons: dict[str, Any],
     reading: ReadOptions,
@@ -109,13 +104,16 @@ def train_command(
     """
     import torch
 
+    from slowfast_zoo.data.dataset import ReplacingDataset
     from slowfast_zoo.runtime.distributed import join
+    from slowfast_zoo.training.log import listening
     from slowfast_zoo.training.memory import smaller_steps_told
-    from slowfast_zoo.training.schedule import Plan
-    from slowfast_zoo.training.train import train
+    from slowfast_zoo.training.schedule import Plan, frozen_told
+    from slowfast_zoo.training.train import check_thawing, train
 
     chosen = _recipe(recipe)
-    configured = _configured(chosen.config, config, settings, deterministic)
+    configured = _configured(chosen.config, opt.changes(config, deterministic=deterministic or None))
+    check_thawing(configured.thaw_at, freeze_up_to)
     if len(data) > 2:
         raise click.UsageError(
             f"DATA is training data, then validation data, and {len(data)} were given; make one list of each."
@@ -131,6 +129,8 @@ def train_command(
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
     training, validation = _open_both(chosen, data, validate, reading, persons, num_classes)
+    if isinstance(training, ReplacingDataset):
+        training.max_unreadable = max_unreadable
     spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
@@ -139,6 +139,8 @@ def train_command(
         start = "" if resume else "random weights" if from_scratch else model.text if model else ""
         echo(_summary(chosen, configured, plan, data[0] if data else chosen.dataset, folder, start))
         echo(_named(chosen, training.labels, spec.num_classes))
+        if freeze_up_to is not None:
+            echo(frozen_told(freeze_up_to, configured))
         if reading.get("multi_label") is None and (several := _several(training)):
             echo(several)
         if len(data) == 2 and not validate:
@@ -148,22 +150,26 @@ def train_command(
     torch.manual_seed(configured.seed)
     fresh = from_scratch or resume
     network = _model(chosen, spec, training.labels, None if fresh else model, use_recipe=not fresh)
-    where: Any = {"work_dir": folder, "device": group.device}
-    with smaller_steps_told(configured.replace(batch_size=plan.micro_batch), folder):
-        result = train(network, training, configured, validation=validation, resume=resume, **where)
+    network.freeze(freeze_up_to)
+    where: Any = {"work_dir": folder, "device": group.device, "resume": resume}
+    with (
+        smaller_steps_told(configured.replace(batch_size=plan.micro_batch), folder),
+        listening(folder, tensorboard and group.first) as listener,
+    ):
+        result = train(network, training, configured, validation=validation, listener=listener, **where)
     if group.first:
         _finish(result, folder)
 
 
 def _finish(result: TrainResult, folder: Path) -> None:
     """Says what came of a training, and saves its model as a folder."""
-    from slowfast_zoo.training.log import waited
+    from slowfast_zoo.training.log import unread, waited
     from slowfast_zoo.training.state import LOG
     from slowfast_zoo.weights.saved.file import read_file
     from slowfast_zoo.weights.saved.folder import save_pretrained
 
     trained = f"Trained {counted(result.steps, 'step')}: {result.best or result.last}"
-    echo(f"{trained}\n{waited(folder / LOG)}".rstrip())
+    echo("\n".join(filter(None, (trained, waited(folder / LOG), unread(folder / LOG)))))
     best = {name: value for name, value in result.best_metrics.items() if name != "epoch"}
     if best != result.metrics:  # the last ones were said when they were measured
         said = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
@@ -400,7 +406,7 @@ def _open_both(
 
 
 def _refuse_reading(reading: ReadOptions, used: Sequence[str] = ()) -> None:
-    """Refuses options that say how a dataset is written down, where the data are procedural.
+    """Refuses options that say how a dataset is written down or read, where the data are procedural.
 
     Args:
         reading: has their names.
@@ -409,7 +415,7 @@ def _refuse_reading(reading: ReadOptions, used: Sequence[str] = ()) -> None:
     Raises:
         InputError: names the options.
     """
-    if given := opt.typed([*reading], but=used):
+    if given := opt.typed([*reading, "max_unreadable"], but=used):
         raise InputError(f"{given}: for a folder or a list, and {CAMERA_MOTION} makes its clips.")
 
 
@@ -429,33 +435,14 @@ def _recipe(name: str) -> Recipe:
         raise UnknownNameError(f"There is no model or recipe '{name}'.{near}") from error
 
 
-def _configured(
-    config: TrainConfig, given: dict[str, Any], settings: tuple[str, ...], deterministic: bool
-) -> TrainConfig:
+def _configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     from slowfast_zoo.training.schedule import in_epochs
 
-    changes = {**given, "deterministic": True} if deterministic else dict(given)
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise SpecError(f"--set {setting} isn't FIELD=VALUE, such as clips_per_epoch=1000.")
-        if name in changes and changes[name] != _parsed(value):
-            raise SpecError(f"{name} is given twice, as {changes[name]} and as {value}; give it once.")
-        changes[name] = _parsed(value)
     if changes.get("optimizer", config.optimizer) != config.optimizer and "lr" not in changes:
         raise SpecError(f"The recipe's rate {config.lr:g} is that of {config.optimizer}; give --lr with it.")
     if "epochs" in changes:
         config = in_epochs(config, changes["epochs"])
     return config.replace(**changes)
-
-
-def _parsed(value: str) -> Any:
-    """A value as JSON or Python writes it; else the text."""
-    for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            parsed = read(value)
-            return tuple(parsed) if isinstance(parsed, list) else parsed
-    return value
 
 
 def _check_numbers(

@@ -75,6 +75,12 @@ class Plan:
         )
 
 
+def frozen_told(up_to: str, config: TrainConfig) -> str:
+    """One sentence: up to which part nothing learns, and until when."""
+    until = f" until {config.thaw_at:.0%} of the steps are done" if config.thaw_at < 1 else ""
+    return f"Frozen: both pathways up to {up_to}{until}."
+
+
 def in_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
     """The same training in another number of epochs, with warm-up and milestones at the same parts of it.
 

@@ -96,7 +96,7 @@ def test_linear_probe_and_lists(folders: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_command_hands_on(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside an option of reading: the other classes of a folder with an empty one; the home of "~"."""
+    """Beside an option of reading: the other classes of a folder with an empty one; "~"; ``--set``."""
     given: dict[str, Any] = {}
 
     def stop(data: dict[str, Annotations], *_: Any, **options: Any) -> None:
@@ -106,11 +106,14 @@ def test_what_the_command_hands_on(folders: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.finetune", stop)
     monkeypatch.setenv("HOME", str(tmp_path))
     (folders / "clips" / "nothing").mkdir()
-    result = run(folders, "--work-dir=~/w", "--fps", "25")
+    settings = ["--set", "label_smoothing=0.1", "--set", "layer_decay=0.7", "--set", "seed=3"]
+    result = run(folders, "--work-dir=~/w", "--fps", "25", "--thaw-at", "0.3", *settings)
     (folders / "clips" / "nothing").rmdir()
     assert "Left out classes whose folders hold no clips: 'nothing'." in result.output
     assert result.output.endswith("so far\n")
     assert given["train"].labels == ("dark", "light") and given["work_dir"] == tmp_path / "w"
+    told = {"label_smoothing": 0.1, "layer_decay": 0.7, "seed": 3}
+    assert given["config"] == {"workers": 0, "thaw_at": 0.3} | told and torch.initial_seed() == 3
 
 
 def test_help_names_every_recipe() -> None:
@@ -131,6 +134,13 @@ def test_help_names_every_recipe() -> None:
         (["--budget", "soon"], "'soon' is no time; accepted: such as 90s, 10m or 2h"),
         (["--recipe", "lern"], "There is no recipe 'lern'. Did you mean 'learn'"),
         (["--linear-probe", "--recipe", "plain"], "--linear-probe is --recipe probe"),
+        (["--set", "mixup"], "--set mixup isn't FIELD=VALUE"),
+        (["--set", "mixupp=0.4"], "Did you mean 'mixup'"),
+        (["--set", "seed=no"], "seed is 'no'"),
+        (["--set", "thaw_at=0.5"], "no part of the network is frozen"),
+        (["--set", "optimizer=sgd"], "needs its own rate (lr, --lr)"),
+        (["--set", "epochs=3", "--budget", "1m"], "A budget decides how many steps there are, and so do"),
+        (["--set", "thaw_at=0.5", "--thaw-at", "0.3"], "thaw_at is given twice, as 0.3 and as 0.5"),
         (["--val", "1.5"], "val is 1.5"),
         (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
         (["--freeze", "stage9"], "There is no part 'stage9'"),

@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import json
 import shutil
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch.utils.data import Subset
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.cli import train as train_module
+from slowfast_zoo.cli.options import changes
 from slowfast_zoo.cli.train import open_data
 from slowfast_zoo.data.dataset import VideoDataset, open_dataset
 from slowfast_zoo.data.lists import read_annotations
@@ -401,7 +404,7 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("adamw", "adamw"),
         ("[" * 100_000, "[" * 100_000),
     ):
-        assert train_module._parsed(text) == value
+        assert changes({"set": [f"field={text}"]}) == {"field": value}
     for wrong, message in (
         (["--set", "epochs"], "isn't FIELD=VALUE"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),
@@ -410,12 +413,8 @@ def test_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["--set", "ema=0.5", "--set", "ema=0.9"], "ema is given twice"),
     ):
         assert message in str(invoke(train_module.train_command, [*small, *wrong]).exception)
-    assert (
-        train_module._configured(
-            TrainConfig(epochs=1), {"lr": 0.1}, ("lr=0.1", "deterministic=True"), True
-        ).lr
-        == 0.1
-    )
+    same = changes({"lr": 0.1, "set": ["lr=0.1", "deterministic=True"]}, deterministic=True)
+    assert same == {"lr": 0.1, "deterministic": True}
     unknown = invoke(train_module.train_command, ["slowfast_r50_4x16", "x"])
     assert "slowfast_r50_4x16x1" in str(unknown.exception)
     needs = invoke(train_module.train_command, ["slowfast_r50_4x16x1", "x", "--validate"])
@@ -516,6 +515,48 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
     left, seen = run_train("nowhere.txt"), run_train(data, "--validate")
     assert left.exit_code == seen.exit_code == 0, left.output + seen.output
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
+
+
+def test_train_says_how_many_clips_it_replaced_and_stops_where_it_is_told(numbered: Path) -> None:
+    (numbered / "clips" / "b" / "4.npy").write_bytes(b"")
+    (numbered / "more.txt").write_text((numbered / "list.txt").read_text() + "clips/b/4.npy 0\n")
+    command = ["train", "camera-motion", str(numbered / "more.txt"), "--num-classes", "2", "--device", "cpu"]
+    command += ["--fps", "10", "--epochs", "1", "--batch-size", "5", "--work-dir"]
+    told = click.testing.CliRunner().invoke(main, [*command, str(numbered / "w"), "--workers", "2"])
+    assert told.exit_code == 0, told.output
+    assert "\n1 clip couldn't be read, and others took their place; 'slowfast-zoo check'" in told.output
+    none = [*command, str(numbered / "v"), "--workers", "0", "--max-unreadable", "0"]
+    refused = click.testing.CliRunner().invoke(main, none)
+    assert refused.exit_code == 1 and "more than --max-unreadable 0; the last: " in refused.output
+    made = ["train", "camera-motion", "--max-unreadable", "0.2", "--dry-run"]
+    vain = click.testing.CliRunner().invoke(main, made)
+    assert "--max-unreadable: for a folder or a list, and camera-motion makes its clips" in vain.output
+
+
+def test_what_train_freezes_and_who_hears_of_it(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def stop(model: SlowFast, *_: Any, **options: Any) -> None:
+        given.update(options, frozen=model.frozen)
+        raise InputError("so far")
+
+    monkeypatch.setattr("slowfast_zoo.training.train.train", stop)
+    for name in ("tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(SummaryWriter=None))  # type: ignore[misc]
+    command = ["train", "camera-motion", str(numbered / "list.txt"), "--num-classes", "2", "--device", "cpu"]
+    thawing = ["--set", "thaw_at=0.3"]
+    for options, said in (
+        (thawing, "thaw_at is 0.3, and no part of the network is frozen"),
+        (["--freeze", "stage9"], "There is no part 'stage9'"),
+        (
+            [*thawing, "--freeze", "stage3"],
+            "Frozen: both pathways up to stage3 until 30% of the steps",
+        ),
+        (["--freeze", "stage3", "--tensorboard"], "so far"),
+    ):
+        result = click.testing.CliRunner().invoke(main, [*command, *options])
+        assert result.exit_code == 1 and said in result.output, result.output
+    assert given["frozen"] == ("stage3", False) and callable(given["listener"])
 
 
 def test_what_says_how_a_list_is_written_is_refused_where_there_is_none(

@@ -67,9 +67,9 @@ from slowfast_zoo.training.finetune.report import (
 )
 from slowfast_zoo.training.finetune.search import Choice, Looks, Steps, affordable, choose
 from slowfast_zoo.training.finetune.trials import Workshop, pooled
-from slowfast_zoo.training.log import Listener, waited, write_line
+from slowfast_zoo.training.log import Listener, unread, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
-from slowfast_zoo.training.schedule import Plan
+from slowfast_zoo.training.schedule import Plan, frozen_told
 from slowfast_zoo.training.state import LOG, replaced
 from slowfast_zoo.video.clips import Views
 from slowfast_zoo.weights.catalog import FINETUNE_TAGS
@@ -443,8 +443,10 @@ class _Run:
             listener=functools.partial(self.heard, folder),
         )
         _say(self.notes, *notes)
-        told = waited(folder / LOG) if recipe.config is not None else ""
-        _say(self.notes, *([told] if told else []))
+        if recipe.config is not None:
+            _say(self.notes, *filter(None, (waited(folder / LOG), unread(folder / LOG))))
+        if folder != self.folder:  # whose pictures come with the report
+            self.workshop.group.from_first(lambda: draw_report(folder))
         return model
 
     def noted(self, probe: Evaluation) -> dict[str, float]:
@@ -473,8 +475,7 @@ class _Run:
             why = ", whose batch norms learn from those alone" if apart else ""
             notes.append(f"{world} processes share a step, {counted(plan.micro_batch, 'clip')} each{why}.")
         if self.workshop.freeze_up_to:
-            until = f" until {config.thaw_at:.0%} of the steps are done" if config.thaw_at < 1 else ""
-            notes.append(f"Frozen: both pathways up to {self.workshop.freeze_up_to}{until}.")
+            notes.append(frozen_told(self.workshop.freeze_up_to, config))
         if self.workshop.uneven(clips):
             notes.append("Classes are drawn equally often, as their numbers of clips differ.")
         return notes
@@ -484,7 +485,7 @@ class _Run:
         if self.listener is not None:
             which = {} if folder == self.folder else {"training": folder.relative_to(self.folder).as_posix()}
             self.listener(line | which)
-        if line["mode"] == "val" and time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
+        if time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
             draw_report(folder)
             self.drawn = time.monotonic()
 

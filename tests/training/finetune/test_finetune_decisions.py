@@ -148,14 +148,19 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     assert fit_clip(model, footage, keep_clip=False, views=None)[0] == (views, 1)
     assert model.clip_spec == spec.replace(clips=views, crops=1), "what was scored is what is 'published'"
     _, notes = fit_clip(model, footage, keep_clip=True, views=(2, 3))
-    assert notes == ["Scores look at 2x3 views of each video, as predict does with the views 'published'."]
+    assert notes == [
+        "Pictures of 80x80, as the network's own clip has them.",
+        "Scores look at 2x3 views of each video, as predict does with the views 'published'.",
+    ]
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
 
 
 def test_a_quick_look_is_the_one_clip_that_the_model_keeps() -> None:
     model = SlowFast(LARGE)
     model.clip_spec = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
-    views, _ = fit_clip(model, Footage(300, 300, 30.0, 3.0), keep_clip=False, views="quick")
+    views, notes = fit_clip(model, Footage(300, 300, 30.0, 3.0), keep_clip=False, views="quick")
+    sizes = "Pictures of 224x224 to train with and 256x256 to score, as the network's own clip has them."
+    assert notes[-1] == sizes
     kept = clip_indices(model.clip_spec, 300, 30.0, model.clip_spec.clips)
     assert views == (1, 1) == (model.clip_spec.clips, model.clip_spec.crops)
     assert kept[0, 0] != center_indices(model.clip_spec, 300, 30.0)[0, 0]
@@ -348,7 +353,7 @@ def test_looks_are_those_of_probes_trainings_searches_and_scores() -> None:
     seen = {name: looks.of_trainings(RECIPES[name], 2, 5) for name in ("learn", "gentle", "measured")}
     plain = 2 * (10 + 4 + 4 + 5 * 3)
     assert seen == {"learn": plain, "gentle": plain + 8 * 25, "measured": plain + 9 * 25}
-    probe, scores = 2 * (10 + 10), 2 * 10
+    probe, scores = 2 * 10, 2 * 10  # the probe's features are those of the training that follows
     assert looks.of_searches([RECIPES["learn"], RECIPES["plain"]], 2) == probe + 2 * scores
     tried = [RECIPES["gentle"], RECIPES["measured"]]
     assert looks.of_searches(tried, 2) == probe + 2 * scores + (8 + 9) * 10
@@ -359,7 +364,7 @@ def test_looks_are_those_of_probes_trainings_searches_and_scores() -> None:
     [
         (500.0, 0.0, "pays for 209 steps to train."),
         (1_400.0, 0.0, "pays for 592 steps to train."),
-        (20_000.0, 0.0, "pays for 600 steps to train and 15759 to compare recipes."),
+        (20_000.0, 0.0, "pays for 600 steps to train and 15761 to compare recipes."),
         (100.0, 0.0, "pays for a linear probe; about 3 minutes would pay for a training."),
         (1_450.0, 50.0, "pays for 592 steps to train."),
         (100.0, 200.0, "pays for a linear probe; about 6 minutes would pay for a training."),
@@ -470,7 +475,7 @@ class Bench:
         return recipe.name, []
 
     def features(self, *_: Any) -> Any:
-        return search.ProbeFeatures(torch.zeros(0, 1), torch.zeros(0), [])
+        return trials.ProbeFeatures(torch.zeros(0, 1), torch.zeros(0), [])
 
     def fresh(self) -> str:
         return "probe"
@@ -646,7 +651,7 @@ def test_killed_in_each_stage_it_ends_in_the_same_model(
     assert {path.name for path in unbroken.work_dir.iterdir()} >= {"all", "plan.json", "search.json", "model"}
     stages = {stage: count for stage, count in Mortal.passes.items() if stage}
     assert [*stages][:3] == ["learn 0", "gentle 0", "probe 0"] and "learn 1" in stages
-    assert [*stages][-3:] == ["probe", "once", "all"]
+    assert [*stages][-2:] == ["once", "all"] and "probe" not in stages, "its features are known"
     for stage, count in stages.items():
         model = mortal()
         monkeypatch.setattr(Mortal, "last", (stage.replace("once", "killed"), -(-count // 2)))
