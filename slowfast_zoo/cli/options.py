@@ -380,14 +380,17 @@ work_dir = click.option(
     help="Folder for everything that is written.",
 )
 freeze = click.option(
-    "--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4."
+    "--freeze",
+    "freeze_up_to",
+    metavar="PART",
+    help="The last part that doesn't learn: stem, stage1 ... stage4.",
 )
 max_unreadable = click.option(
     "--max-unreadable",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Part of the clips that may be.",
+    help="Part of the clips that may be unreadable.",
 )
 tensorboard = click.option(
     "--tensorboard",
