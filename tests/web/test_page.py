@@ -7,6 +7,8 @@ import csv
 import dataclasses
 import json
 import os
+import re
+import runpy
 import shlex
 import signal
 import socket
@@ -14,16 +16,19 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, MutableMapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, create_autospec
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from slowfast_zoo import predict, save_pretrained, slowfast_tiny, timeline
 from slowfast_zoo.cli import main
@@ -45,10 +50,12 @@ from slowfast_zoo.web.examples import copy_examples
 from slowfast_zoo.web.guard import Guard
 from slowfast_zoo.web.offers import Models, Offer, published_offers
 from slowfast_zoo.web.studio import Answer, Asked, Studio, as_code, as_command
+from slowfast_zoo.weights.catalog import list_models
 from tests.support.movies import moving_pattern, write_video
 from tests.support.small_nets import block, make_model, roi_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
+SPACE = Path(__file__).parents[2] / "spaces"
 TINY = Asked("tiny", "own", engine="eager")
 HOSTILE = ["<img src=x onerror=alert(1)>", "${alert(1)}", "{{7*7}}", "\"'><script>alert(1)</script>"]
 
@@ -432,6 +439,29 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
     done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
     assert done.exit_code == 1 and 'pip install "slowfast-zoo[web]"' in done.output
+
+
+def test_the_space_opens_the_page_with_models_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``spaces/app.py`` as a Space runs it; what it gives the page is what the page takes."""
+    page = create_autospec(pages.open_page)
+    monkeypatch.setattr(pages, "open_page", page)
+    monkeypatch.setattr(pages, "exit_on_signals", lambda: None)
+    monkeypatch.setattr(time, "sleep", MagicMock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
+    (offers,), where = page.call_args
+    assert offers[0].model == "slowfast_tiny" and all(offer.model in list_models() for offer in offers)
+    assert (where["host"], where["port"]) == ("0.0.0.0", 7860)
+    page.return_value.close.assert_called_once_with()
+
+
+def test_the_card_of_the_space_names_releases_that_the_package_takes() -> None:
+    card = dict(re.findall(r'^(\w+): "?([^"\n]+)"?$', (SPACE / "README.md").read_text("utf-8"), re.MULTILINE))
+    project = tomllib.loads((SPACE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    (gradio,) = map(Requirement, project["optional-dependencies"]["web"])
+    assert card["sdk"] == gradio.name and card["sdk_version"] in gradio.specifier
+    assert card["python_version"] in SpecifierSet(project["requires-python"])
+    assert (SPACE / card["app_file"]).is_file()
 
 
 class Gradio:
