@@ -248,6 +248,10 @@ def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> 
         left = video["x"] + (video["width"] - wide) / 2 + 8 / 256 * wide
         assert abs(found["x"] - left) < 3 and abs(found["width"] - 22 / 256 * wide) < 5
         assert page.locator(".sfz-rows tr").count() >= 2
+        assert page.locator("#sfz-call").is_visible() and page.locator("#sfz-pathways").is_hidden()
+        assert page.locator("button[role=tab]:has-text('Webcam')").count() == 0
+        page.click("#sfz-video button[aria-label=Clear]")
+        page.wait_for_selector("#sfz-pathways")
     finally:
         context.close()
         served.close()
