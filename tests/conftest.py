@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the work share the processors, too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +21,9 @@ import torch
 import hatch_build
 from slowfast_zoo.runtime import precision
 from slowfast_zoo.video.transforms import compiled
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Files of each room that together take less than a minute on two cores: python -m pytest -m quick
 QUICK = """
@@ -103,6 +107,18 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def bfloat16_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor with bfloat16 kernels; small nets are right without them, too."""
     monkeypatch.setattr(precision, "has_bfloat16_kernels", lambda: True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for tests marked ``browser``: the system's, or playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ Needs the extra "web", playwright, and Chromium (the system's, or "playwright in
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,17 +37,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     page = pages.open_page(published_offers()[:1], device=torch.device("cpu"), port=0, most_bytes=8 * 2**20)
     yield page.local_url
     page.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -260,6 +248,10 @@ def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> 
         left = video["x"] + (video["width"] - wide) / 2 + 8 / 256 * wide
         assert abs(found["x"] - left) < 3 and abs(found["width"] - 22 / 256 * wide) < 5
         assert page.locator(".sfz-rows tr").count() >= 2
+        assert page.locator("#sfz-call").is_visible() and page.locator("#sfz-pathways").is_hidden()
+        assert page.locator("button[role=tab]:has-text('Webcam')").count() == 0
+        page.click("#sfz-video button[aria-label=Clear]")
+        page.wait_for_selector("#sfz-pathways")
     finally:
         context.close()
         served.close()

@@ -7,6 +7,8 @@ import csv
 import dataclasses
 import json
 import os
+import re
+import runpy
 import shlex
 import signal
 import socket
@@ -14,16 +16,19 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, MutableMapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, create_autospec
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from slowfast_zoo import predict, save_pretrained, slowfast_tiny, timeline
 from slowfast_zoo.cli import main
@@ -45,10 +50,12 @@ from slowfast_zoo.web.examples import copy_examples
 from slowfast_zoo.web.guard import Guard
 from slowfast_zoo.web.offers import Models, Offer, published_offers
 from slowfast_zoo.web.studio import Answer, Asked, Studio, as_code, as_command
+from slowfast_zoo.weights.catalog import list_models
 from tests.support.movies import moving_pattern, write_video
 from tests.support.small_nets import block, make_model, roi_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pan_right.mp4"
+SPACE = Path(__file__).parents[2] / "spaces"
 TINY = Asked("tiny", "own", engine="eager")
 HOSTILE = ["<img src=x onerror=alert(1)>", "${alert(1)}", "{{7*7}}", "\"'><script>alert(1)</script>"]
 
@@ -269,6 +276,13 @@ def test_everything_published_is_offered_the_one_without_a_download_first() -> N
     assert len({(offer.model, offer.weights) for offer in offers}) == len(offers)
 
 
+def test_a_webcam_is_offered_every_weights_of_models_that_need_no_boxes() -> None:
+    offers = Models(published_offers(), torch.device("cpu")).of_webcams()
+    assert {"slowfast_tiny:camera-motion", "slowfast_tiny:actions"} < set(offers)
+    assert len(offers) == sum(not offer.model.endswith("_roi") for offer in published_offers())
+    assert offers["slowfast_tiny:actions"].load().provenance["tag"] == "actions"
+
+
 def test_a_webcam_is_a_stream_of_its_own(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(studios.time, "monotonic", lambda: now[0])
@@ -409,7 +423,7 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("slowfast_zoo.cli.web.time.sleep", interrupted)
     own, *others = (tmp_path / name for name in ("mine", "a/model", "b/model"))
     for folder in (own, *others):
-        save_pretrained(make_model(), folder)
+        save_pretrained(roi_model() if folder == own else make_model(), folder)
     file, network = tmp_path / "checkpoint.pth", slowfast_tiny(pretrained=True)
     torch.save(network.state_dict(), file)
     given = [own, "slowfast_r50_8x8x1:pyslowfast/k400", *others, file]
@@ -421,9 +435,33 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
     assert models[1].code == "zoo.from_pretrained(Path('b/model'))"
     assert len(Models(told["offers"], torch.device("cpu")).names()) == 5
     assert checkpoint.code == "zoo.create_model(\"slowfast_tiny\", weights=Path('checkpoint.pth'))"
-    assert (mine.model, mine.weights) == ("mine", "its own") and mine.load().spec == make_model().spec
+    assert (mine.model, mine.weights) == ("mine", "its own") and mine.load().spec == roi_model().spec
+    assert [offer.persons for offer in told["offers"]] == [True, False, False, False, False]
     assert (published.model, published.weights) == ("slowfast_r50_8x8x1", "pyslowfast/k400")
     assert told["host"] == "127.0.0.1" and told["most_bytes"] == 5 * 2**20 and told["closed"]
+
+
+def test_the_space_opens_the_page_with_models_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``spaces/app.py`` as a Space runs it; what it gives the page is what the page takes."""
+    page = create_autospec(pages.open_page)
+    monkeypatch.setattr(pages, "open_page", page)
+    monkeypatch.setattr(pages, "exit_on_signals", lambda: None)
+    monkeypatch.setattr(time, "sleep", MagicMock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
+    (offers,), where = page.call_args
+    assert offers[0].model == "slowfast_tiny" and all(offer.model in list_models() for offer in offers)
+    assert (where["host"], where["port"]) == ("0.0.0.0", 7860)
+    page.return_value.close.assert_called_once_with()
+
+
+def test_the_card_of_the_space_names_releases_that_the_package_takes() -> None:
+    card = dict(re.findall(r'^(\w+): "?([^"\n]+)"?$', (SPACE / "README.md").read_text("utf-8"), re.MULTILINE))
+    project = tomllib.loads((SPACE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    (gradio,) = map(Requirement, project["optional-dependencies"]["web"])
+    assert card["sdk"] == gradio.name and card["sdk_version"] in gradio.specifier
+    assert card["python_version"] in SpecifierSet(project["requires-python"])
+    assert (SPACE / card["app_file"]).is_file()
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

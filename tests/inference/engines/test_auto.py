@@ -139,7 +139,8 @@ def test_what_is_known_is_not_measured_again() -> None:
 
 def onnxruntime_error(text: str) -> Exception:
     """One of its own, which derive from nothing but ``Exception``."""
-    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
     assert not issubclass(state.RuntimeException, RuntimeError)
     return state.RuntimeException(text)
 
