@@ -79,7 +79,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
     workers="Processes that read clips.  [default: 2]",
 )
 @click.option("--views", type=opt.ViewsType(), help="Of the scores.  [default: by the clips' lengths]")
-@click.option("--max-unreadable", default=0.1, show_default=True, help="Part of the clips that may be.")
+@opt.max_unreadable
 @click.option("--preview", is_flag=True, help="Write a sheet of training clips before the first step.")
 @opt.tensorboard
 @opt.device

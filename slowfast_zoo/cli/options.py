@@ -382,6 +382,13 @@ work_dir = click.option(
 freeze = click.option(
     "--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4."
 )
+max_unreadable = click.option(
+    "--max-unreadable",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Part of the clips that may be.",
+)
 tensorboard = click.option(
     "--tensorboard",
     is_flag=True,

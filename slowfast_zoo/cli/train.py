@@ -67,6 +67,7 @@ _METRICS = get_args(Metric)
 @opt.freeze
 @click.option("--deterministic", is_flag=True, help="Deterministic algorithms only.")
 @opt.device
+@opt.max_unreadable
 @opt.tensorboard
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @opt.persons
@@ -85,6 +86,7 @@ def train_command(
     freeze_up_to: str | None,
     deterministic: bool,
     device: str | None,
+    max_unreadable: float,
     tensorboard: bool,
     dry_run: bool,
     persons: dict[str, Any],
@@ -102,6 +104,7 @@ def train_command(
     """
     import torch
 
+    from slowfast_zoo.data.dataset import ReplacingDataset
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.log import listening
     from slowfast_zoo.training.memory import smaller_steps_told
@@ -126,6 +129,8 @@ def train_command(
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
     training, validation = _open_both(chosen, data, validate, reading, persons, num_classes)
+    if isinstance(training, ReplacingDataset):
+        training.max_unreadable = max_unreadable
     spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
@@ -158,13 +163,13 @@ def train_command(
 
 def _finish(result: TrainResult, folder: Path) -> None:
     """Says what came of a training, and saves its model as a folder."""
-    from slowfast_zoo.training.log import waited
+    from slowfast_zoo.training.log import unread, waited
     from slowfast_zoo.training.state import LOG
     from slowfast_zoo.weights.saved.file import read_file
     from slowfast_zoo.weights.saved.folder import save_pretrained
 
     trained = f"Trained {counted(result.steps, 'step')}: {result.best or result.last}"
-    echo(f"{trained}\n{waited(folder / LOG)}".rstrip())
+    echo("\n".join(filter(None, (trained, waited(folder / LOG), unread(folder / LOG)))))
     best = {name: value for name, value in result.best_metrics.items() if name != "epoch"}
     if best != result.metrics:  # the last ones were said when they were measured
         said = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
@@ -401,7 +406,7 @@ def _open_both(
 
 
 def _refuse_reading(reading: ReadOptions, used: Sequence[str] = ()) -> None:
-    """Refuses options that say how a dataset is written down, where the data are procedural.
+    """Refuses options that say how a dataset is written down or read, where the data are procedural.
 
     Args:
         reading: has their names.
@@ -410,7 +415,7 @@ def _refuse_reading(reading: ReadOptions, used: Sequence[str] = ()) -> None:
     Raises:
         InputError: names the options.
     """
-    if given := opt.typed([*reading], but=used):
+    if given := opt.typed([*reading, "max_unreadable"], but=used):
         raise InputError(f"{given}: for a folder or a list, and {CAMERA_MOTION} makes its clips.")
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -103,13 +103,16 @@ def names_of(dataset: ClipDataset) -> Sequence[str] | None:
 
 def name_of(dataset: ClipDataset, index: int) -> str:
     """What to call an item in messages and results: its own name, or its number in what was given."""
+    name = getattr(whole_of(dataset), "name_of", None)
+    return str(name(place_in_whole(dataset, index))) if callable(name) else f"item {index}"
+
+
+def place_in_whole(dataset: ClipDataset, index: int) -> int:
+    """Where an item is in ``whole_of`` the dataset."""
     part, whole = cast("Any", dataset), whole_of(dataset)
-    name = getattr(whole, "name_of", None)
-    if not callable(name):
-        return f"item {index}"
     while part is not whole:
-        part, index = part.dataset, part.indices[index]
-    return str(name(index))
+        part, index = part.dataset, int(part.indices[index])
+    return index
 
 
 def open_dataset(
@@ -154,7 +157,8 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
 
     Attributes:
         train: whether items are for training.
-        unreadable: what training had to replace in this process: index and reason.
+        unreadable: what training had to replace: index and reason.
+        replaced: why another clip has the place of the item that was read last; None: it hasn't.
 
     Args:
         max_unreadable: part of the clips that may be.
@@ -171,6 +175,7 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
         self.max_unreadable = max_unreadable
         self._tried: set[int] = set()
         self.unreadable: dict[int, str] = {}
+        self.replaced: str | None = None
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -180,19 +185,29 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
         raise NotImplementedError
 
     def _training_item(self, index: int) -> Any:
-        rng = item_rng()
+        rng, self.replaced = item_rng(), None
         while True:
             self._tried.add(index)
             try:
                 # Also what was unreadable before: which frames are asked for may decide, and so does chance.
                 return self._augmented(index, rng)
             except VideoError as error:
+                self.replaced = self.replaced or str(error)
                 if index not in self.unreadable:
-                    self.unreadable[index] = str(error)
-                    bad, tried = len(self.unreadable), len(self._tried)
-                    _LOGGER.warning("Replaced by another clip (%d of %d so far): %s", bad, tried, error)
-            self._check_readable()
+                    _LOGGER.warning("Replaced by another clip: %s", error)
+                self.count([], {index: str(error)})
             index = int(rng.integers(len(self)))
+
+    def count(self, tried: Iterable[int], unreadable: Mapping[int, str]) -> None:
+        """Counts items that were read here, or by another process for this one.
+
+        Raises:
+            DataError: more of them were unreadable than ``max_unreadable`` allows.
+        """
+        self._tried.update(tried)
+        self.unreadable.update(unreadable)
+        if unreadable:
+            self._check_readable()
 
     def _check_readable(self) -> None:
         """Refuses more unreadable clips than all of them may have, or than chance finds among those tried."""

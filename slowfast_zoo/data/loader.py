@@ -25,7 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast_zoo.data.dataset import ClipDataset, Persons, Target, whole_of
+from slowfast_zoo.data.dataset import (
+    ClipDataset,
+    Persons,
+    ReplacingDataset,
+    Target,
+    place_in_whole,
+    whole_of,
+)
 from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.sampling import is_count
@@ -59,7 +66,7 @@ class Batch(NamedTuple):
     views: list[int]
     """Clips per item; their sum is N."""
     errors: list[tuple[int, str]]
-    """Items that couldn't be read (evaluation only)."""
+    """Items that couldn't be read: absent in evaluation, replaced by other clips in training."""
     boxes: Tensor | None = None
     """float32 ``(P, 5)``: which clip, x1, y1, x2, y2 of each of P persons, whom ``targets`` belong to."""
 
@@ -98,7 +105,21 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
             finally:
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)  # noqa: NPY002
-        return key.item, clip, target, None
+        whole = whole_of(self.dataset)
+        replaced = isinstance(whole, ReplacingDataset) and not self.keep_errors
+        return key.item, clip, target, whole.replaced if replaced else None
+
+    def counted(self, batch: Batch) -> Batch:
+        """The batch, whose replaced clips count in the dataset here, whichever process has read them.
+
+        Raises:
+            DataError: too much; see ``ReplacingDataset.count``.
+        """
+        whole = whole_of(self.dataset)
+        if isinstance(whole, ReplacingDataset) and not self.keep_errors:
+            places = {index: place_in_whole(self.dataset, index) for index in batch.indices}
+            whole.count(places.values(), {places[index]: reason for index, reason in batch.errors})
+        return batch
 
 
 def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
@@ -107,7 +128,11 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
     Raises:
         DataError: clips of different shapes or of a wrong type, or targets of different kinds.
     """
-    good = [(index, _tensor(clip), target) for index, clip, target, error in items if error is None]
+    good = [
+        (index, _tensor(clip), target)
+        for index, clip, target, error in items
+        if error is None or clip is not None
+    ]
     errors = [(index, error) for index, _, _, error in items if error is not None]
     clips = [clip if clip.ndim == 5 else clip.unsqueeze(0) for _, clip, _ in good]
     for (index, clip, _), views in zip(good, clips, strict=True):
@@ -262,7 +287,7 @@ class _Batches(torch.utils.data.DataLoader[Any]):
             batches = super().__iter__()
         except (EOFError, ConnectionError) as error:  # one that is started anew, not forked
             raise DataError(f"A process that reads clips has ended as it started{_GUARD}") from error
-        return _in_one_sentence(batches)
+        return _in_one_sentence(map(self.dataset.counted, batches))
 
 
 def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.data.dataset import ClipDataset, ReplacingDataset, whole_of
+from slowfast_zoo.errors import TrainingError, counted
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.progress import Progress
@@ -121,6 +122,14 @@ def waited(path: Path) -> str:
     return f"Of the time of its steps {waiting / seconds:.0%} was waiting for clips." if seconds else ""
 
 
+def unread(path: Path) -> str:
+    """One sentence: how many clips a training replaced as they couldn't be read; "" for none."""
+    lines = read_log(path) if path.exists() else []
+    count = max((line.get("unreadable", 0) for line in lines), default=0)
+    told = "couldn't be read, and others took their place; 'slowfast-zoo check' names such clips."
+    return f"{counted(count, 'clip')} {told}" if count else ""
+
+
 def _is_known(value: Any) -> bool:
     return value is not None and (not isinstance(value, float) or math.isfinite(value))
 
@@ -130,10 +139,15 @@ def _short(value: Any) -> Any:
 
 
 class Meter:
-    """Means of losses, accuracies and times since the last reading, over all processes."""
+    """Means of losses, accuracies and times since the last reading, over all processes.
 
-    def __init__(self, group: Processes) -> None:
-        self.group = group
+    Attributes:
+        unreadable: clips that couldn't be read, as of the last reading.
+    """
+
+    def __init__(self, group: Processes, dataset: ClipDataset) -> None:
+        self.group, self._data = group, whole_of(dataset)
+        self.unreadable: set[int] = set()
         self.loss = math.nan
         self._clear()
 
@@ -158,6 +172,8 @@ class Meter:
             self._sums.float().to(device)
         ).tolist()
         self._clear()
+        bad = self._data.unreadable.keys() if isinstance(self._data, ReplacingDataset) else ()
+        self.unreadable.update(*self.group.gather({*bad} - self.unreadable))
         on_gpu = device.type == "cuda"
         known = clips > 0 and not math.isnan(top1)  # one label each, and somebody in the clips
         return {
@@ -167,6 +183,7 @@ class Meter:
             "top1_acc": top1 / clips if known else None,
             "top5_acc": top5 / clips if known else None,
             "loss": loss / passes,
+            "unreadable": len(self.unreadable) or None,
         }
 
 

@@ -239,7 +239,7 @@ class _Trainer:
         self.measured = True  # False: an epoch has ended, without its statistics and validation
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
-        self.progress = True
+        self.meter = Meter(group, dataset)
 
     def run(self, resume: bool, progress: bool, listener: Listener | None) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
@@ -258,17 +258,16 @@ class _Trainer:
                 self._end_epoch(log)
             network = self._network()
             batches = iter(self._load(range(self.done, plan.steps)))
-            meter = Meter(self.group)
             while self.done < plan.steps:
                 epoch, iteration = divmod(self.done, plan.steps_per_epoch)
                 lr = learning_rate(config, self.done, plan.steps_per_epoch, plan.lr)
-                grad_norm = self._step(network, batches, lr, meter)
+                grad_norm = self._step(network, batches, lr)
                 self.done += 1
                 self.average.update(self.done)
-                log.step(meter.loss)
+                log.step(self.meter.loss)
                 if (iteration + 1) % config.log_every == 0 or iteration + 1 == plan.steps_per_epoch:
                     where = {"epoch": epoch + 1, "iter": iteration + 1, "lr": lr}
-                    log.write("train", **where, **meter.read(), grad_norm=grad_norm)
+                    log.write("train", **where, **self.meter.read(), grad_norm=grad_norm)
                 if iteration + 1 == plan.steps_per_epoch:
                     self._end_epoch(log)
                 elif config.checkpoint_steps and (iteration + 1) % config.checkpoint_steps == 0:
@@ -279,10 +278,9 @@ class _Trainer:
         self.average.keep()
         self.group.share(self.model.state_dict().values())  # the model that was saved, batch norms included
         self.model.provenance = after_training(self.model.provenance, self._notes())
-        folder, steps = self.folder, self.done
-        last, best = folder / LAST, folder / BEST if self.best else None
-        measured: Any = {"best_metrics": self.best, "metrics": self.metrics}
-        return TrainResult(work_dir=folder, last=last, best=best, steps=steps, **measured)
+        measured: Any = {"best_metrics": self.best, "metrics": self.metrics, "steps": self.done}
+        measured["best"] = self.folder / BEST if self.best else None
+        return TrainResult(work_dir=self.folder, last=self.folder / LAST, **measured)
 
     def _network(self) -> nn.Module:
         """What the next steps go through: the model, frozen as it is at this step."""
@@ -306,7 +304,7 @@ class _Trainer:
         )
         raise SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in signals else KeyboardInterrupt()
 
-    def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float, meter: Meter) -> float:
+    def _step(self, network: nn.Module, batches: Iterator[Batch], lr: float) -> float:
         """One optimizer step; the L2 norm of its gradients before clipping."""
         config = self.config
         # Dropout depends on the position alone, so that a resumed run needs no generator state.
@@ -328,7 +326,7 @@ class _Trainer:
             value = loss.item()  # after both passes, for a GPU works on while it is told the next
             if not math.isfinite(value):
                 raise _not_finite(f"The loss is {value}", self, batch)
-            meter.add(value, logits, batch.targets, data_time, time.perf_counter() - started)
+            self.meter.add(value, logits, batch.targets, data_time, time.perf_counter() - started)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
@@ -427,6 +425,7 @@ class _Trainer:
             "best": self.best,
             "metrics": self.metrics,
             "validated": self.validated,
+            "unreadable": sorted(self.meter.unreadable),
         }
         write_resume(self.folder / RESUME, state)
 
@@ -448,6 +447,7 @@ class _Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
         self.validated, self.measured = state["validated"], state.get("measured", True)
+        self.meter.unreadable.update(state.get("unreadable", ()))
         _LOGGER.info("Resuming %s after step %d of %d.", self.folder, self.done, self.plan.steps)
 
     def _settings(self) -> dict[str, Any]:

@@ -336,6 +336,21 @@ def test_training_replaces_unreadable_clips_alike_in_every_run_and_counts_them(
     assert len(caplog.records) == 4
 
 
+@pytest.mark.parametrize("part", [False, True])
+def test_the_process_that_trains_counts_what_others_replaced(clips: Path, tmp_path: Path, part: bool) -> None:
+    """Of a part of the data, too; one of two processes meets two of the unreadable clips, the other one."""
+    whole = open_dataset(broken(clips, tmp_path, 40, 3), SPEC, train=True)
+    places = [2, 1, 0, *range(3, 43)] if part else range(43)
+    items = KeyedItems(torch.utils.data.Subset(whole, places) if part else whole, 0)
+    keys = [[ItemKey(0, epoch, index)] for epoch in (0, 1) for index in range(4)]
+    batches = list(load(items, keys, 2, torch.device("cpu")))
+    assert len(batches) == 8 and sorted(whole.unreadable) == [0, 1, 2]
+    assert all(f"bad{index}.mkv" in reason for index, reason in whole.unreadable.items())
+    few = open_dataset(tmp_path, SPEC, train=True, max_unreadable=0.05)
+    with pytest.raises(DataError, match=r"^3 of 3 clips can't be read, more than max_unreadable=0\.05;"):
+        list(load(KeyedItems(few, 0), keys, 2, torch.device("cpu")))
+
+
 def test_what_replaces_a_partly_unreadable_clip_depends_on_the_key_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -537,6 +537,22 @@ def test_nothing_that_train_is_given_is_dropped_without_a_word(numbered: Path) -
     assert left.stderr == "'nowhere.txt' isn't looked at: --validate scores it.\n"
 
 
+def test_train_says_how_many_clips_it_replaced_and_stops_where_it_is_told(numbered: Path) -> None:
+    (numbered / "clips" / "b" / "4.npy").write_bytes(b"")
+    (numbered / "more.txt").write_text((numbered / "list.txt").read_text() + "clips/b/4.npy 0\n")
+    command = ["train", "camera-motion", str(numbered / "more.txt"), "--num-classes", "2", "--device", "cpu"]
+    command += ["--fps", "10", "--epochs", "1", "--batch-size", "5", "--work-dir"]
+    told = click.testing.CliRunner().invoke(main, [*command, str(numbered / "w"), "--workers", "2"])
+    assert told.exit_code == 0, told.output
+    assert "\n1 clip couldn't be read, and others took their place; 'slowfast-zoo check'" in told.output
+    none = [*command, str(numbered / "v"), "--workers", "0", "--max-unreadable", "0"]
+    refused = click.testing.CliRunner().invoke(main, none)
+    assert refused.exit_code == 1 and "more than --max-unreadable 0; the last: " in refused.output
+    made = ["train", "camera-motion", "--max-unreadable", "0.2", "--dry-run"]
+    vain = click.testing.CliRunner().invoke(main, made)
+    assert "--max-unreadable: for a folder or a list, and camera-motion makes its clips" in vain.output
+
+
 def test_what_train_freezes_and_who_hears_of_it(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 

@@ -30,6 +30,7 @@ from support.training_clips import (
 from torch import Tensor, nn
 from training.processes import in_child, two_processes
 
+from slowfast_zoo.data.dataset import ReplacingDataset
 from slowfast_zoo.data.loader import StepKeys
 from slowfast_zoo.errors import CheckpointError, DataError, InputError, TrainingError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
@@ -40,6 +41,7 @@ from slowfast_zoo.runtime import precision
 from slowfast_zoo.runtime.convolutions import Convolution
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.training.finetune.asked import check_model
+from slowfast_zoo.training.log import unread
 from slowfast_zoo.training.state import LAST, RESUME, read_resume
 from slowfast_zoo.training.train import check_forward_is_right, train
 from slowfast_zoo.weights.saved.file import read_file
@@ -529,6 +531,19 @@ def test_frozen_parts_that_thaw_learn_from_there_on_and_resume_bit_by_bit(tmp_pa
         assert_same(weights_of(resumed), weights_of(model))
 
 
+def test_replaced_clips_are_counted_over_readers_and_interruptions(tmp_path: Path) -> None:
+    """Four steps an epoch; it is stopped after the fifth."""
+    config = CONFIG.replace(epochs=3)
+    with pytest.raises(KeyboardInterrupt):
+        data = Patchy({1, 2}, poison=9, act="SIGINT")
+        train(make_model(), data, config, work_dir=tmp_path)
+    counts = [line.get("unreadable") for line in log_of(tmp_path) if line["mode"] == "train"]
+    assert counts[3:] == [2, 2]
+    train(make_model(), Patchy({3}), config.replace(workers=2), work_dir=tmp_path, resume=True)
+    assert log_of(tmp_path)[-1]["unreadable"] == 3
+    assert unread(tmp_path / "log.jsonl").startswith("3 clips couldn't be read, and others took their place")
+
+
 def test_what_isnt_frozen_cant_thaw(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"thaw_at is 0\.5, and no part of the network is frozen: .*--freeze"
@@ -561,6 +576,25 @@ def _child(folder: Path) -> None:
         "scores": [row.tolist() for row in result.scores],
     }
     (folder / f"report{os.environ['RANK']}.json").write_text(json.dumps(report))
+
+
+class Patchy(ReplacingDataset):
+    """Eight clips, of which some can't be read; as ``Clips``."""
+
+    def __init__(self, bad: set[int], **how: Any) -> None:
+        super().__init__(0.5)
+        self.train, self.bad, self.clips = True, bad, Clips(**how)
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Any:
+        return self._training_item(index)
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> Any:
+        if index in self.bad:
+            raise VideoError(f"clip {index} is truncated")
+        return self.clips[index]
 
 
 class Seen(Fixed):

@@ -67,7 +67,7 @@ from slowfast_zoo.training.finetune.report import (
 )
 from slowfast_zoo.training.finetune.search import Choice, Looks, Steps, affordable, choose
 from slowfast_zoo.training.finetune.trials import Workshop, pooled
-from slowfast_zoo.training.log import Listener, waited, write_line
+from slowfast_zoo.training.log import Listener, unread, waited, write_line
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.schedule import Plan, frozen_told
 from slowfast_zoo.training.state import LOG, replaced
@@ -443,8 +443,8 @@ class _Run:
             listener=functools.partial(self.heard, folder),
         )
         _say(self.notes, *notes)
-        told = waited(folder / LOG) if recipe.config is not None else ""
-        _say(self.notes, *([told] if told else []))
+        if recipe.config is not None:
+            _say(self.notes, *filter(None, (waited(folder / LOG), unread(folder / LOG))))
         return model
 
     def noted(self, probe: Evaluation) -> dict[str, float]:
