@@ -445,6 +445,8 @@ class _Run:
         _say(self.notes, *notes)
         if recipe.config is not None:
             _say(self.notes, *filter(None, (waited(folder / LOG), unread(folder / LOG))))
+        if folder != self.folder:  # whose pictures come with the report
+            self.workshop.group.from_first(lambda: draw_report(folder))
         return model
 
     def noted(self, probe: Evaluation) -> dict[str, float]:
@@ -483,7 +485,7 @@ class _Run:
         if self.listener is not None:
             which = {} if folder == self.folder else {"training": folder.relative_to(self.folder).as_posix()}
             self.listener(line | which)
-        if line["mode"] == "val" and time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
+        if time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
             draw_report(folder)
             self.drawn = time.monotonic()
 

@@ -851,6 +851,22 @@ def test_a_report_is_drawn_later_from_what_is_in_the_folder(tmp_path: Path) -> N
         draw_report(tmp_path)
 
 
+@pytest.mark.usefixtures("pictures")
+def test_every_training_is_drawn_also_while_it_runs_and_without_validation(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(few, tmp_path / "v", everything=True)
+    assert (tmp_path / "v" / "all" / "curves.png").exists()
+    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune._DRAWN_EVERY_SECONDS", 0.0)
+    seen: list[bool] = []
+
+    def look(line: dict[str, Any]) -> None:
+        seen.append((tmp_path / "w" / line.get("training", "") / "curves.png").exists())
+
+    tune(few, tmp_path / "w", folds=2, everything=True, listener=look)
+    assert seen == [False, False, True] * 3, "a start and two steps"
+
+
 @pytest.fixture
 def many() -> Iterator[Evaluation]:
     classes = 70
