@@ -129,9 +129,10 @@ def fit_clip(
     """Gives the model the clip that fits the footage; the views of scores, and what to tell about it."""
     if footage is None:
         return views or "quick", []
-    notes: list[str] = []
+    notes: list[str] = [_pictures(model.clip_spec)]
     if not keep_clip:
-        model.clip_spec, notes = fitting_clip(model.clip_spec, model.spec, footage)
+        model.clip_spec, told = fitting_clip(model.clip_spec, model.spec, footage)
+        notes = [*told, *notes]
         model.spec = model.spec.replace(num_frames=model.clip_spec.num_frames)
     # "quick" is scored as the model keeps it, 1 x 1, which by some rules is another clip.
     clips, crops = views = view_counts(model.clip_spec, views or fitting_views(model.clip_spec, footage))
@@ -141,6 +142,13 @@ def fit_clip(
         )
     model.clip_spec = model.clip_spec.replace(clips=clips, crops=crops)
     return views, notes
+
+
+def _pictures(spec: ClipSpec) -> str:
+    trained = f"{spec.crop}x{spec.crop}"
+    scored = "whole ones" if spec.crop_rule == "whole" else f"{spec.test_crop}x{spec.test_crop}"
+    both = trained if scored == trained else f"{trained} to train with and {scored} to score"
+    return f"Pictures of {both}, as the network's own clip has them."
 
 
 def fitting_clip(spec: ClipSpec, model: ModelSpec, footage: Footage) -> tuple[ClipSpec, list[str]]:

@@ -148,14 +148,19 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     assert fit_clip(model, footage, keep_clip=False, views=None)[0] == (views, 1)
     assert model.clip_spec == spec.replace(clips=views, crops=1), "what was scored is what is 'published'"
     _, notes = fit_clip(model, footage, keep_clip=True, views=(2, 3))
-    assert notes == ["Scores look at 2x3 views of each video, as predict does with the views 'published'."]
+    assert notes == [
+        "Pictures of 80x80, as the network's own clip has them.",
+        "Scores look at 2x3 views of each video, as predict does with the views 'published'.",
+    ]
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
 
 
 def test_a_quick_look_is_the_one_clip_that_the_model_keeps() -> None:
     model = SlowFast(LARGE)
     model.clip_spec = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
-    views, _ = fit_clip(model, Footage(300, 300, 30.0, 3.0), keep_clip=False, views="quick")
+    views, notes = fit_clip(model, Footage(300, 300, 30.0, 3.0), keep_clip=False, views="quick")
+    sizes = "Pictures of 224x224 to train with and 256x256 to score, as the network's own clip has them."
+    assert notes[-1] == sizes
     kept = clip_indices(model.clip_spec, 300, 30.0, model.clip_spec.clips)
     assert views == (1, 1) == (model.clip_spec.clips, model.clip_spec.crops)
     assert kept[0, 0] != center_indices(model.clip_spec, 300, 30.0)[0, 0]
