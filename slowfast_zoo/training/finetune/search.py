@@ -18,7 +18,7 @@ from slowfast_zoo.errors import DataError, counted
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.folder import SEARCH, kept
 from slowfast_zoo.training.finetune.footage import is_small
-from slowfast_zoo.training.finetune.probe import ProbeFeatures, subset
+from slowfast_zoo.training.finetune.probe import subset
 from slowfast_zoo.training.finetune.recipes import (
     LOOK,
     PROBE,
@@ -130,8 +130,9 @@ class Looks(NamedTuple):
 
     def of_searches(self, tried: Sequence[FinetuneRecipe], views: int) -> int:
         """Views of the searches' clips: each is trained on once by every recipe, and scored once."""
-        # The probe's features, and its scores.
-        return self.searched * (2 * views + sum(views + looks_before(recipe) for recipe in tried))
+        # The probe's scores, and its features, of which those of ``probed`` count already.
+        probe = views * (2 * self.searched - self.probed)
+        return probe + self.searched * sum(views + looks_before(recipe) for recipe in tried)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +206,6 @@ class _Bench:
     folds: Sequence[tuple[Annotations, Annotations]]
     folder: Path
     steps: int
-    features: ProbeFeatures | None = None
-    """Of all clips, for the probe."""
 
     def compared(self, recipes: Sequence[FinetuneRecipe]) -> dict[str, dict[str, Any]]:
         """Scores of the held-out clips by recipe, in the order of the folds.
@@ -245,13 +244,12 @@ class _Bench:
 
     def _probe(self, train: Annotations) -> SlowFast:
         """A classifier on the network's features, which are computed once."""
-        if self.features is None:
-            self.features = self.workshop.features(self.workshop.start, self.clips)
+        features = self.workshop.features(self.clips)
         place = {sample: index for index, sample in enumerate(self.clips.samples)}
         wanted = {place[sample] for sample in train.samples}
-        own = [at for at, index in enumerate(self.features.indices) if index in wanted]
+        own = [at for at, index in enumerate(features.indices) if index in wanted]
         model = self.workshop.fresh()
-        self.workshop.fit(model, subset(self.features, own), self.clips)
+        self.workshop.fit(model, subset(features, own), self.clips)
         return model
 
     def _scored(self, model: SlowFast, held: Annotations) -> dict[str, Any]:

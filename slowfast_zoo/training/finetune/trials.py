@@ -67,6 +67,8 @@ class Workshop:
     freeze_up_to: str | None = None
     balance: bool = True
     group_by: str | None = None
+    seen: tuple[Annotations, ProbeFeatures] | None = None
+    """Clips whose features as evaluation has them were computed last, and these."""
 
     @property
     def seed(self) -> int:
@@ -164,7 +166,7 @@ class Workshop:
         """
         model = self.cropped(recipe)
         if recipe.config is None:
-            self.fit(model, self.features(model, clips), clips)
+            self.fit(model, self.features(clips), clips)
             model.provenance = after_training(model.provenance, {"recipe": recipe.name})
             return model.to(self.device), []
         watched = 0 if validation is None else len(validation.samples)
@@ -196,14 +198,19 @@ class Workshop:
             measure_batch_norms(model, self.dataset(model, clips, train=True), step, self.device)
             self.group.share(model.buffers())
         if recipe.from_probe:
-            self.fit(model, self.features(model, clips, train=True), clips)
+            self.fit(model, self.features(clips, drawn_for=model), clips)
             shrink_classifier(model)
 
-    def features(self, model: SlowFast, clips: Annotations, *, train: bool = False) -> ProbeFeatures:
-        """Features of clips as evaluation has them, or of the random clips that training shows."""
-        dataset = self.dataset(model, clips, train=train)
-        how = {"draws": _DRAWS if train else 1, "seed": self.seed, **self.reading()}
-        return self.group.from_first(lambda: probe_features(model, dataset, **how))
+    def features(self, clips: Annotations, drawn_for: SlowFast | None = None) -> ProbeFeatures:
+        """What ``start`` sees in clips as evaluation has them; or a model in random clips of its training."""
+        if drawn_for is None and self.seen is not None and self.seen[0] is clips:
+            return self.seen[1]
+        model = drawn_for or self.start
+        dataset = self.dataset(model, clips, train=drawn_for is not None)
+        how = {"draws": _DRAWS if drawn_for else 1, "seed": self.seed, **self.reading()}
+        found = self.group.from_first(lambda: probe_features(model, dataset, **how))
+        self.seen = self.seen if drawn_for else (clips, found)
+        return found
 
     def fit(self, model: SlowFast, features: ProbeFeatures, clips: Annotations) -> None:
         """Fits the classifier; clips of other sources than it is fitted to choose the penalty."""
