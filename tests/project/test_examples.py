@@ -78,4 +78,5 @@ def test_every_example_is_tested_and_short() -> None:
     )
     assert all(name in tests for name in clusters), "they run in -m cluster"
     for path in (*scripts.values(), *clusters.values()):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+        most = 40 if path.name == "finetune.py" else 60  # as README says
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= most
