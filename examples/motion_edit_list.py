@@ -2,7 +2,7 @@
 
 Run: python examples/motion_edit_list.py [VIDEO [OUT.csv]]
 
-Its columns are PySceneDetect's, with the motion behind them, so that "scenedetect -i VIDEO load-scenes -i
+Its columns are PySceneDetect's, with the motion after them, so that "scenedetect -i VIDEO load-scenes -i
 OUT.csv split-video" cuts the video there; spreadsheets and editors that import lists of cuts read it too.
 """
 

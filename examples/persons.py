@@ -1,6 +1,7 @@
 """Who does what? Boxes from a function of yours, actions from a network that scores persons.
 
-Run: python examples/persons.py VIDEO   (downloads weights; without VIDEO nothing is downloaded, or meant)
+Run: python examples/persons.py VIDEO   (downloads weights)
+Without VIDEO nothing is downloaded: a network with random weights looks at the clip beside this file.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What does the camera do? Predict one video, then say more about it.
+"""What does the camera do? The three best answers for each video.
 
 Run: python examples/predict.py [VIDEO ...]
 """

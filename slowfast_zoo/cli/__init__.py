@@ -34,7 +34,7 @@ COMMANDS = {
         "render": "Draws the answer for VIDEO into OUT.",
     },
     "videos.time": {
-        "timeline": "Says what happens when in videos: segments with begin and end, as a table, subtitles"
+        "timeline": "Says what happens when in videos: segments with start and end, as a table, subtitles"
         " or other files.",
         "watch": "Says what happens now in front of a camera, in a stream or in a pipe, until Ctrl-C.",
         "test-segments": "Scores segments by ActivityNet's rule: PREDICTIONS against ANNOTATIONS, both in its"

@@ -147,8 +147,8 @@ def split_command(
 def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **options: Any) -> None:
     """Copies DATA to OUT so that it reads fast: shorter side 256, many key frames.
 
-    OUT/index.csv lists it. Interrupted, the same command goes on. The exit status is 1 if a clip could not
-    be read.
+    OUT/index.csv lists it. After an interruption the same command continues. The exit status is 1 if a clip
+    could not be read.
     """
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.lists import read_filled

@@ -47,16 +47,16 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
 @model_option(default=None, required=True)
 @click.option("--from-scratch", is_flag=True, help="Start from random weights.")
 @opt.work_dir
-@click.option("--recipe", help="Without comparing: learn, plain, gentle, measured or probe.")
+@click.option("--recipe", help="Take this one without trials: learn, plain, gentle, measured or probe.")
 @click.option(
     "--budget",
     "budget_seconds",
     type=Duration(),
-    help="For everything, such as 10m or 2h.  [default: what the clips deserve]",
+    help="Time for everything, such as 10m or 2h.  [default: what the clips deserve]",
 )
-@click.option("--validation", type=PATH, help="Its own data to score with.")
-@click.option("--val", default=0.2, show_default=True, help="Else so much of DATA.")
-@click.option("--folds", type=int, default=0, help="Score all clips, by so many trainings on the others.")
+@click.option("--validation", type=PATH, help="Other data, to score with.")
+@click.option("--val", default=0.2, show_default=True, help="Else this part of DATA.")
+@click.option("--folds", type=int, default=0, help="Score all clips, by this many trainings on the others.")
 @opt.group_by
 @click.option("--linear-probe", is_flag=True, help="Only fit a classifier to the features: --recipe probe.")
 @click.option(
@@ -67,7 +67,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
 @click.option("--norms", type=click.Choice(("kept", "measured", "learned")), help="What batch norms do.")
 @click.option("--no-balance", is_flag=True, help="Draw clips as they come, whatever their classes.")
 @click.option("--flip/--no-flip", default=None, help="By default not for classes called left or right.")
-@click.option("--smallest-area", type=float, help="Random crops keep so much at least.")
+@click.option("--smallest-area", type=float, help="Part of the picture that random crops keep at least.")
 @click.option("--keep-clip", is_flag=True, help="Keep frames and rate of the model's own clip.")
 @click.option("--optimizer", type=click.Choice(("sgd", "adamw")), help="Another one needs its own --lr.")
 @opt.config(

@@ -261,7 +261,7 @@ device = click.option(
 
 
 def _precision(literal: Any) -> Callable[[F], F]:
-    text = "Of the network's arithmetic; the others are faster and rounded, tf32 and float16 for GPUs."
+    text = "What the network computes in; the others are faster and rounded, tf32 and float16 for GPUs."
     return click.option("--precision", type=choice(literal), default="float32", show_default=True, help=text)
 
 
@@ -380,14 +380,17 @@ work_dir = click.option(
     help="Folder for everything that is written.",
 )
 freeze = click.option(
-    "--freeze", "freeze_up_to", metavar="PART", help="What doesn't learn: up to stem, stage1-4."
+    "--freeze",
+    "freeze_up_to",
+    metavar="PART",
+    help="The last part that doesn't learn: stem, stage1 ... stage4.",
 )
 max_unreadable = click.option(
     "--max-unreadable",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Part of the clips that may be.",
+    help="Part of the clips that may be unreadable.",
 )
 tensorboard = click.option(
     "--tensorboard",
@@ -395,7 +398,7 @@ tensorboard = click.option(
     help="Write the log for TensorBoard too, to tensorboard in the work directory.",
 )
 resume = click.option(
-    "--resume", is_flag=True, help="Go on where the training in the work directory stopped."
+    "--resume", is_flag=True, help="Continue where the training in the work directory stopped."
 )
 
 

@@ -176,13 +176,19 @@ def _tell(scores: DetectionScores, *, per_class: bool) -> None:
 )
 @click.argument("predictions", type=opt.FILE)
 @click.argument("annotations", type=opt.FILE)
-@click.option("--rule", type=opt.choice(DetectionRule), default="official", show_default=True, help="Whose.")
+@click.option(
+    "--rule", type=opt.choice(DetectionRule), default="official", show_default=True, help="Whose program."
+)
 @click.option(
     "--classes", type=opt.FILE, help="The scored actions, such as AVA's pbtxt.  [default: all annotated]"
 )
 @click.option("--excluded", type=opt.FILE, help="Frames that don't count: video,second a line.")
 @click.option(
-    "--iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Overlap."
+    "--iou",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Overlap that counts.",
 )
 @opt.as_json
 def test_detections_command(

@@ -55,7 +55,7 @@ _METRICS = get_args(Metric)
 @model_option(default=None, help_text="Weights to start from instead of the recipe's: a MODEL")
 @click.option("--from-scratch", is_flag=True, help="Start from random weights, whatever the recipe says.")
 @click.option("--recipe-labels", is_flag=True, help="DATA's numbers are classes of the recipe's dataset.")
-@click.option("--num-classes", type=click.IntRange(1), help="Of DATA with numbers that nothing names.")
+@click.option("--num-classes", type=click.IntRange(1), help="How many, if nothing names DATA's numbers.")
 @opt.config(
     seed="Of weights, order, augmentation and dropout.",
     epochs="Passes over the data; the recipe's warm-up and milestones move with it.",
@@ -215,7 +215,7 @@ class _SpacedEval(Command):
     show_default=True,
     help="Of --out: names, targets, scores and protocol; or MMAction2's bare list of scores per video.",
 )
-@click.option("--average-clips", type=choice(Average), help="Of a video's views; by default as published.")
+@click.option("--average-clips", type=choice(Average), help="How to average views; else as published.")
 @click.option("--confusion", type=NEW_FILE, help="Confusion matrix (CSV); what is there is replaced.")
 @click.option("--per-class", is_flag=True, help="Also each class's accuracy.")
 @opt.count("--batch-size", 1, "Videos read together.")

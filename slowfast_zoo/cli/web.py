@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: a free one.")
-@opt.count("--max-mb", 256, "Megabytes of an upload.")
+@opt.count("--max-mb", 256, "Largest upload, in megabytes.")
 @opt.count("--jobs", 2, "Videos that are worked on at once; others wait.")
 @opt.device
 @click.option("--threads", type=click.IntRange(1), help="Processor threads.")

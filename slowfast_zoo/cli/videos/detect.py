@@ -51,7 +51,7 @@ persons = opt.bundle(
         ),
         "unit": click.option("--unit", type=opt.choice(Unit), help="Of --boxes.  [default: normalized]"),
         "video": click.option(
-            "--video", metavar="NAME", help="The video's in --boxes.  [default: the file's]"
+            "--video", metavar="NAME", help="The video's name in --boxes.  [default: the file's]"
         ),
         "begins_at": click.option(
             "--begins-at",

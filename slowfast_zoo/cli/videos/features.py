@@ -53,10 +53,13 @@ _SECONDS = click.FloatRange(0, min_open=True)
     "wishes",
     {
         "window": click.option(
-            "--window", type=_SECONDS, metavar="SECONDS", help="Of a window.  [default: a clip]"
+            "--window", type=_SECONDS, metavar="SECONDS", help="Length of a window.  [default: a clip's]"
         ),
         "hop": click.option(
-            "--hop", type=_SECONDS, metavar="SECONDS", help="To the next window.  [default: a window]"
+            "--hop",
+            type=_SECONDS,
+            metavar="SECONDS",
+            help="From one window to the next.  [default: a window's length]",
         ),
         "last": click.option(
             "--last",
@@ -64,7 +67,11 @@ _SECONDS = click.FloatRange(0, min_open=True)
             help="What becomes of a rest at the end.  [default: move_back]",
         ),
         "layer": click.option(
-            "--layer", type=opt.choice(Layer), default="pooled", show_default=True, help="Which."
+            "--layer",
+            type=opt.choice(Layer),
+            default="pooled",
+            show_default=True,
+            help="What a vector holds; maps aren't averaged over the picture.",
         ),
         "dtype": click.option(
             "--dtype", type=opt.choice(FloatType), help="Of the numbers.  [default: the recipe's]"

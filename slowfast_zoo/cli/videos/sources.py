@@ -242,5 +242,5 @@ _from = click.option(
 )
 _recursive = click.option("--recursive", "-r", is_flag=True, help="Also search the folders inside folders.")
 resume = click.option(
-    "--resume", is_flag=True, help="Go on with --out: only videos that it has no answer for are looked at."
+    "--resume", is_flag=True, help="Continue --out: answer the videos that have no answer there."
 )

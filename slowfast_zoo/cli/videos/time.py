@@ -58,7 +58,7 @@ grid = opt.bundle(
     {
         "hop_seconds": _seconds("--hop", "From one window to the next.", 1.0, positive=True),
         "window_seconds": _seconds(
-            "--window", "Of a window.  [default: of one clip of the model]", positive=True
+            "--window", "Length of a window.  [default: that of one clip of the model]", positive=True
         ),
         "start_seconds": _seconds("--start", "Look at the video from there on."),
         "end_seconds": _seconds("--end", "Look at the video up to there."),
@@ -67,8 +67,7 @@ grid = opt.bundle(
             type=opt.choice(LastWindow),
             default="move_back",
             show_default=True,
-            help="What becomes of the window that begins before the end and reaches beyond it; where --hop is"
-            " longer than a window, there may be none.",
+            help="What becomes of the window that begins before the end and reaches beyond it.",
         ),
     },
 )
@@ -108,12 +107,12 @@ rules = opt.bundle(
     help=f"For one video a file ({', '.join(SUFFIXES)}); for many, whatever a folder has, or a name"
     " without ending, a folder, and --format.",
 )
-@click.option("--format", "form", type=opt.choice(SegmentFormat), help="Of what is written.")
+@click.option("--format", "form", type=opt.choice(SegmentFormat), help="What to write.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with a folder --out: only videos that it has no answer for are looked at. One file that is"
-    " there is left as it is, whatever it holds.",
+    help="Continue a folder --out: answer the videos that have no timeline there. One file that is there is"
+    " left as it is, whatever it holds.",
 )
 def timeline_command(
     videos: Videos,
@@ -127,7 +126,7 @@ def timeline_command(
     form: str | None,
     resume: bool,
 ) -> None:
-    """Says what happens when in videos: segments with begin and end, as a table, subtitles or other files.
+    """Says what happens when in videos: segments with start and end, as a table, subtitles or other files.
 
     With a folder as --out every video gets a file of its own there, and timelines.jsonl says which. Ctrl-C
     keeps what is finished; what was answered of the video at hand goes into a file named "partial". The
@@ -297,7 +296,9 @@ def _table(answer: Timeline) -> str:
     multiple=True,
     help="FFmpeg's, for the source; may be repeated.",
 )
-@_seconds("--timeout", "Without anything new, after which a connection is opened again.", 10.0, positive=True)
+@_seconds(
+    "--timeout", "After this time without anything new a connection is opened again.", 10.0, positive=True
+)
 def watch_command(
     source: str, model: ModelRef, how: dict[str, Any], jsonl: bool, pairs: tuple[str, ...], **options: Any
 ) -> None:
