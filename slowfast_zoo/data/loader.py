@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +106,9 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)  # noqa: NPY002
         whole = whole_of(self.dataset)
-        replaced = isinstance(whole, ReplacingDataset) and not self.keep_errors
-        return key.item, clip, target, whole.replaced if replaced else None
+        if isinstance(whole, ReplacingDataset) and not self.keep_errors:
+            return key.item, clip, target, whole.replaced
+        return key.item, clip, target, None
 
     def counted(self, batch: Batch) -> Batch:
         """The batch, whose replaced clips count in the dataset here, whichever process has read them.
@@ -287,7 +288,7 @@ class _Batches(torch.utils.data.DataLoader[Any]):
             batches = super().__iter__()
         except (EOFError, ConnectionError) as error:  # one that is started anew, not forked
             raise DataError(f"A process that reads clips has ended as it started{_GUARD}") from error
-        return _in_one_sentence(map(self.dataset.counted, batches))
+        return _in_one_sentence(map(cast("KeyedItems", self.dataset).counted, batches))
 
 
 def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:

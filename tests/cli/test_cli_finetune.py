@@ -118,7 +118,7 @@ def test_what_the_command_hands_on(folders: Path, tmp_path: Path, monkeypatch: p
 
 def test_help_names_every_recipe() -> None:
     said = " ".join(invoke("finetune", "--help").stdout.split())
-    assert f"Without comparing: {', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}." in said
+    assert f"Take this one without trials: {', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}." in said
 
 
 @pytest.mark.parametrize(
