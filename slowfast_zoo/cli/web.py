@@ -72,7 +72,7 @@ def web_command(
 
 def _offers(models: Sequence[ModelRef]) -> list[Offer]:
     """What is offered; of one's own models the page tells no more of the path than tells them apart."""
-    from slowfast_zoo.web.offers import Offer, published_offer
+    from slowfast_zoo.web.offers import published_offer
 
     paths = [model.path.resolve() for model in models if model.path is not None]
     offers = []
@@ -81,8 +81,7 @@ def _offers(models: Sequence[ModelRef]) -> list[Offer]:
             offers.append(published_offer(model.entry))
             continue
         assert model.path is not None
-        name = _short(model.path.resolve(), paths)
-        offers.append(Offer(name, "its own", model.load, _call(model, name), name))
+        offers.append(_own(model, _short(model.path.resolve(), paths)))
     return offers
 
 
@@ -95,14 +94,19 @@ def _short(path: Path, others: Sequence[Path]) -> str:
     return str(path)
 
 
-def _call(model: ModelRef, name: str) -> str:
-    """The Python call that loads a folder or file of one's own."""
+def _own(model: ModelRef, name: str) -> Offer:
+    """A folder or file of one's own."""
+    from slowfast_zoo.web.offers import Offer
     from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
     from slowfast_zoo.weights.saved.config import config_in
+    from slowfast_zoo.weights.saved.folder import open_folder
     from slowfast_zoo.weights.store import open_file
 
     assert model.path is not None
-    if model.path.is_dir() or config_in(read_checkpoint(model.path)) is not None:
-        return f"zoo.from_pretrained(Path({name!r}))"
-    origin = open_file(model.path).config.provenance["model"]
-    return f'zoo.create_model("{origin}", weights=Path({name!r}))'
+    folder = model.path.is_dir()
+    config = open_folder(model.path).config if folder else config_in(read_checkpoint(model.path))
+    code = f"zoo.from_pretrained(Path({name!r}))"
+    if config is None:
+        config = open_file(model.path).config
+        code = f'zoo.create_model("{config.provenance["model"]}", weights=Path({name!r}))'
+    return Offer(name, "its own", model.load, code, name, config.model_spec.roi is not None)

@@ -29,6 +29,8 @@ class Offer:
     """The call that makes it."""
     argument: str
     """MODEL on the command line."""
+    persons: bool = False
+    """Whether it scores persons, for which a webcam has no boxes."""
 
 
 def published_offer(entry: WeightEntry) -> Offer:
@@ -39,6 +41,7 @@ def published_offer(entry: WeightEntry) -> Offer:
         lambda: create_model(entry.model, weights=entry, progress=False),
         f'zoo.create_model("{entry.model}", weights="{entry.tag}")',
         f"{entry.model}:{entry.tag}",
+        entry.model_spec.roi is not None,
     )
 
 
@@ -70,6 +73,10 @@ class Models:
     def weights_of(self, model: str) -> list[str]:
         """The weights that a model is offered with."""
         return [weights for name, weights in self._offers if name == model]
+
+    def of_webcams(self) -> dict[str, Offer]:
+        """What can watch a webcam, by its ``argument``."""
+        return {offer.argument: offer for offer in self._offers.values() if not offer.persons}
 
     def offer(self, model: str, weights: str) -> Offer:
         """What is offered under these names.

@@ -127,8 +127,9 @@ def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs
         gr.HTML('<div class="sfz-title"><h1>slowfast_zoo</h1><p>What happens in a video, and when.</p></div>')
         with gr.Tab("Video"):
             _video_tab(gr, studio, examples, in_words(most_bytes), jobs)
-        with gr.Tab("Webcam"):
-            _webcam_tab(gr, studio)
+        if offers := studio.models.of_webcams():
+            with gr.Tab("Webcam"):
+                _webcam_tab(gr, studio, offers)
 
         def leave(request: gr.Request) -> None:
             studio.forget(_session(request))
@@ -154,7 +155,7 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
             with gr.Row():
                 csv = gr.DownloadButton("Segments as CSV", interactive=False, elem_id="sfz-csv")
                 srt = gr.DownloadButton("Subtitles as SRT", interactive=False, elem_id="sfz-srt")
-    with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways"):
+    with gr.Accordion("What the two pathways saw", open=False, elem_id="sfz-pathways") as pathways:
         sheet = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"])
     with gr.Accordion("The same call", open=False, elem_id="sfz-call"):
         script = (_HERE / "copy.js").read_text(encoding="utf-8")
@@ -182,7 +183,8 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
 
     def anew() -> tuple[Any, ...]:
         """What is known of one video never stands beside another one."""
-        return WELCOME, None, *_files(gr, {}), calls_html({}), *_buttons(gr, busy=False)
+        seen = gr.Accordion(visible=True)
+        return WELCOME, None, seen, *_files(gr, {}), calls_html({}), *_buttons(gr, busy=False)
 
     def leave(request: gr.Request) -> tuple[Any, ...]:
         studio.leave(_session(request))
@@ -191,7 +193,7 @@ def _video_tab(gr: Any, studio: Studio, examples: list[Example], limit: str, job
     def pick(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         return str(examples[int(event.number)].path), *leave(request)
 
-    outputs = [shown, sheet, csv, srt, calls, run, stop]
+    outputs = [shown, sheet, pathways, csv, srt, calls, run, stop]
     # Several: a click counts while the answer that was left is still ending.
     run.click(
         look,
@@ -237,15 +239,13 @@ def _choices(gr: Any, models: Models) -> list[Any]:
     return [model, weights, engine, views, hop]
 
 
-def _webcam_tab(gr: Any, studio: Studio) -> None:
-    models = studio.models
+def _webcam_tab(gr: Any, studio: Studio, offers: dict[str, Offer]) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             picture = gr.Image(
                 sources=["webcam"], streaming=True, type="numpy", show_label=False, elem_id="sfz-webcam"
             )
-            first = models.names()[0]
-            model = gr.Dropdown(models.names(), value=first, label="Model")
+            model = gr.Dropdown(list(offers), value=next(iter(offers)), label="Model and weights")
             gr.HTML(
                 '<p class="sfz-dim">A browser sends about ten pictures a second; weights that were trained on'
                 " more see the motion faster than it is. Pictures are not kept.</p>"
@@ -257,7 +257,8 @@ def _webcam_tab(gr: Any, studio: Studio) -> None:
         if frame is None:
             return gr.skip()
         try:
-            result = studio.live(_session(request), frame, Asked(name, (models.weights_of(name) or [""])[0]))
+            asked = Asked(offers[name].model, offers[name].weights)
+            result = studio.live(_session(request), frame, asked)
         except SlowFastZooError as error:
             return f'<div class="sfz-error" role="alert">{escape(str(error))}</div>'
         return gr.skip() if result is None else live_html(result)
@@ -284,6 +285,7 @@ def _updates(gr: Any, studio: Studio, answer: Answer, asked: Asked) -> tuple[Any
     return (
         answer_html(answer),
         str(answer.sheet) if answer.finished and answer.sheet else None,
+        gr.Accordion(visible=answer.detections is None),  # of persons there is no such picture
         *_files(gr, files),
         calls,
         *_buttons(gr, busy=not answer.finished),

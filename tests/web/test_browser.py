@@ -222,7 +222,7 @@ def test_nothing_is_wider_than_a_telephone(visit: Any) -> None:
 
 def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> None:
     boxes = person_boxes(np.array([[8.0, 4, 30, 40], [34, 8, 60, 44]]))
-    offer = Offer("persons", "own", roi_model, "", "")
+    offer = Offer("persons", "own", roi_model, "", "", persons=True)
     studio = Studio(Models([offer], torch.device("cpu")), Path(os.environ["GRADIO_TEMP_DIR"]), boxes)
     served = pages.build_page(studio, [], most_bytes=2**20, jobs=1)
     served.launch(prevent_thread_lock=True, quiet=True, css=(HERE / "page.css").read_text(encoding="utf-8"))
@@ -248,6 +248,10 @@ def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> 
         left = video["x"] + (video["width"] - wide) / 2 + 8 / 256 * wide
         assert abs(found["x"] - left) < 3 and abs(found["width"] - 22 / 256 * wide) < 5
         assert page.locator(".sfz-rows tr").count() >= 2
+        assert page.locator("#sfz-call").is_visible() and page.locator("#sfz-pathways").is_hidden()
+        assert page.locator("button[role=tab]:has-text('Webcam')").count() == 0
+        page.click("#sfz-video button[aria-label=Clear]")
+        page.wait_for_selector("#sfz-pathways")
     finally:
         context.close()
         served.close()

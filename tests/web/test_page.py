@@ -276,6 +276,13 @@ def test_everything_published_is_offered_the_one_without_a_download_first() -> N
     assert len({(offer.model, offer.weights) for offer in offers}) == len(offers)
 
 
+def test_a_webcam_is_offered_every_weights_of_models_that_need_no_boxes() -> None:
+    offers = Models(published_offers(), torch.device("cpu")).of_webcams()
+    assert {"slowfast_tiny:camera-motion", "slowfast_tiny:actions"} < set(offers)
+    assert len(offers) == sum(not offer.model.endswith("_roi") for offer in published_offers())
+    assert offers["slowfast_tiny:actions"].load().provenance["tag"] == "actions"
+
+
 def test_a_webcam_is_a_stream_of_its_own(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(studios.time, "monotonic", lambda: now[0])
@@ -416,7 +423,7 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("slowfast_zoo.cli.web.time.sleep", interrupted)
     own, *others = (tmp_path / name for name in ("mine", "a/model", "b/model"))
     for folder in (own, *others):
-        save_pretrained(make_model(), folder)
+        save_pretrained(roi_model() if folder == own else make_model(), folder)
     file, network = tmp_path / "checkpoint.pth", slowfast_tiny(pretrained=True)
     torch.save(network.state_dict(), file)
     given = [own, "slowfast_r50_8x8x1:pyslowfast/k400", *others, file]
@@ -428,17 +435,10 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
     assert models[1].code == "zoo.from_pretrained(Path('b/model'))"
     assert len(Models(told["offers"], torch.device("cpu")).names()) == 5
     assert checkpoint.code == "zoo.create_model(\"slowfast_tiny\", weights=Path('checkpoint.pth'))"
-    assert (mine.model, mine.weights) == ("mine", "its own") and mine.load().spec == make_model().spec
+    assert (mine.model, mine.weights) == ("mine", "its own") and mine.load().spec == roi_model().spec
+    assert [offer.persons for offer in told["offers"]] == [True, False, False, False, False]
     assert (published.model, published.weights) == ("slowfast_r50_8x8x1", "pyslowfast/k400")
     assert told["host"] == "127.0.0.1" and told["most_bytes"] == 5 * 2**20 and told["closed"]
-
-
-def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    block(monkeypatch, "gradio")
-    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
-    monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
-    done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
-    assert done.exit_code == 1 and 'pip install "slowfast-zoo[web]"' in done.output
 
 
 def test_the_space_opens_the_page_with_models_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,6 +462,14 @@ def test_the_card_of_the_space_names_releases_that_the_package_takes() -> None:
     assert card["sdk"] == gradio.name and card["sdk_version"] in gradio.specifier
     assert card["python_version"] in SpecifierSet(project["requires-python"])
     assert (SPACE / card["app_file"]).is_file()
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    block(monkeypatch, "gradio")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+    monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
+    done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
+    assert done.exit_code == 1 and 'pip install "slowfast-zoo[web]"' in done.output
 
 
 class Gradio:
