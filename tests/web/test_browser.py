@@ -222,7 +222,7 @@ def test_nothing_is_wider_than_a_telephone(visit: Any) -> None:
 
 def test_boxes_follow_the_player(url: str, browser: Browser, tmp_path: Path) -> None:
     boxes = person_boxes(np.array([[8.0, 4, 30, 40], [34, 8, 60, 44]]))
-    offer = Offer("persons", "own", roi_model, "", "")
+    offer = Offer("persons", "own", roi_model, "", "", persons=True)
     studio = Studio(Models([offer], torch.device("cpu")), Path(os.environ["GRADIO_TEMP_DIR"]), boxes)
     served = pages.build_page(studio, [], most_bytes=2**20, jobs=1)
     served.launch(prevent_thread_lock=True, quiet=True, css=(HERE / "page.css").read_text(encoding="utf-8"))
