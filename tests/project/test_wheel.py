@@ -145,7 +145,16 @@ def test_the_sources_carry_what_the_tests_read(tmp_path: Path) -> None:
         "LICENSE",
         "pyproject.toml",
     } <= top
-    assert {"slowfast_zoo", "tests", "scripts", "benchmarks", "docs", "examples", "spaces", "hubconf.py"} <= top
+    assert {
+        "slowfast_zoo",
+        "tests",
+        "scripts",
+        "benchmarks",
+        "docs",
+        "examples",
+        "spaces",
+        "hubconf.py",
+    } <= top
 
 
 def test_the_command_line_runs(python: Path, tmp_path: Path) -> None:
