@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from footage import SIZES, write_footage
 from machine import description, finish, spread, use_checkout
-from peers import prepare_mmaction2
+from peers import prepare_mmaction2, seeded
 from workers import Tasks, Worker, WorkerError, resident_mib, serve
 
 MODEL, TAG, REFERENCE = "slowfast_r50_4x16x1", "mmaction2-1x/k400-256e", "mmaction2/r50_4x16x1"
@@ -63,9 +63,8 @@ class Ours:
             model = zoo.create_model(MODEL).eval()
             model.load_state_dict(canonical_state_dict(weights(), entry.model_spec, "openmmlab"))
         else:
-            model = zoo.SlowFast(
-                zoo.ModelSpec(depth=14, base_width=8, fusion_kernel=5, num_classes=400)
-            ).eval()
+            spec = zoo.ModelSpec(depth=14, base_width=8, fusion_kernel=5, num_classes=400)
+            model = seeded(zoo.SlowFast(spec))
         model.clip_spec, model.labels = entry.clip_spec, tuple(f"{index}" for index in range(400))
         film = options.calibration
         self.fast = zoo.optimize(
