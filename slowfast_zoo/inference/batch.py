@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from slowfast_zoo.data.persons import Unit
+from slowfast_zoo.data.persons.boxes import checked_begin
 from slowfast_zoo.errors import (
     FAULTS,
     NO_VIDEOS_FAULT,
@@ -36,10 +38,12 @@ from slowfast_zoo.errors import (
 )
 from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines import EngineName
+from slowfast_zoo.inference.features.recipes import Layer, RecipeName
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.runtime.machine import given_threads, usable_cpus
 from slowfast_zoo.runtime.precision import Precision
-from slowfast_zoo.video.sampling import checked_count, checked_seconds
+from slowfast_zoo.spec import LastWindow
+from slowfast_zoo.video.sampling import checked_count, checked_seconds, checked_share
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.detect import DetectorName
@@ -71,6 +75,16 @@ _NAME_COLUMNS = ("path", "__key__")
 
 _MODELS = 2
 """That a process keeps, the latest."""
+
+_TASKS_OF: dict[str, tuple[Task, ...]] = {  # arguments that are about some tasks only
+    **dict.fromkeys(("boxes", "detector", "begins_at", "unit", "box_score", "score"), ("detect",)),
+    **dict.fromkeys(("recipe", "layer"), ("features",)),
+    **dict.fromkeys(("window_seconds", "last"), ("timeline", "features")),
+    "hop_seconds": ("timeline", "features", "detect"),
+    "views": ("predict", "timeline", "features"),
+    "rules": ("timeline",),
+}
+_USUAL = {"views": "quick", "begins_at": 0.0, "score": 0.0, "recipe": "clip", "layer": "pooled"}  # else None
 
 _EMPTY: dict[str, Any] = {"string": "", "int": 0, "float": np.nan, "double": np.nan, "boolean": False}
 _DTYPES = {"int": np.int32, "float": np.float32, "double": np.float64, "boolean": np.bool_}
@@ -105,13 +119,13 @@ class BatchPredictor:
         topk: of "predict" and of each person: how many classes, best first.
         hop_seconds: from one window to the next, as for ``timeline`` and ``extract_features``; for "detect"
             from one key frame to the next.
-        window_seconds: of a window, as there.
+        window_seconds, last: of a window, and of the last one, as there.
         rules: when segments of "timeline" begin and end; None: as ``timeline`` does.
+        recipe, layer: of "features", as there; no "maps", and all values are float32.
         detector: of "detect": what finds persons, as there.
         boxes: of "detect", instead: a file of the persons' boxes, as there, that names the videos.
-        fps: as for ``predict``, of every video.
-        engine: as for ``predict``.
-        precision: as for ``predict``.
+        begins_at, unit, box_score, score: of "detect", as there.
+        fps, engine, precision: as for ``predict``, of every video.
         device: where to compute; None: on a GPU where the worker sees one.
         threads: of the processor, for torch in the worker's process; None: what the worker was given
             (``OMP_NUM_THREADS``, which Ray and Spark set, or Slurm's processors per task), one in a process
@@ -133,9 +147,16 @@ class BatchPredictor:
         topk: int = 5,
         hop_seconds: float | None = None,
         window_seconds: float | None = None,
+        last: LastWindow | None = None,
         rules: SegmentRules | None = None,
+        recipe: RecipeName = "clip",
+        layer: Layer = "pooled",
         detector: DetectorName | None = None,
         boxes: str | Path | None = None,
+        begins_at: float = 0.0,
+        unit: Unit | None = None,
+        box_score: float | None = None,
+        score: float = 0.0,
         fps: float | Fraction | None = None,
         engine: EngineName = "auto",
         precision: Precision = "float32",
@@ -155,6 +176,10 @@ class BatchPredictor:
             ("task", task, get_args(Task)),
             ("engine", engine, get_args(EngineName)),
             ("precision", precision, get_args(Precision)),
+            ("last", last or "move_back", get_args(LastWindow)),
+            ("recipe", recipe, get_args(RecipeName)),
+            ("layer", layer, [name for name in get_args(Layer) if name != "maps"]),
+            ("unit", unit or "pixels", get_args(Unit)),
         ):
             if value not in choices:
                 near = did_you_mean(str(value), choices)
@@ -162,18 +187,16 @@ class BatchPredictor:
         if isinstance(keep, str):
             raise InputError(f"keep is {keep!r:.60}; accepted: a list of column names.")
         hop = 1.0 if hop_seconds is None and task in ("timeline", "detect") else hop_seconds
-        settings = {
-            "task": task,
-            "views": views,
+        settings: dict[str, Any] = {"task": task, "views": views, "hop_seconds": hop, "fps": fps}
+        settings |= {"last": last, "recipe": recipe, "layer": layer, "detector": detector, "unit": unit}
+        settings |= {"window_seconds": window_seconds, "engine": engine, "precision": precision}
+        settings |= {
             "topk": checked_count("topk", topk),
-            "hop_seconds": hop,
-            "window_seconds": window_seconds,
             "rules": None if rules is None else dataclasses.asdict(rules),
-            "detector": detector,
             "boxes": None if boxes is None else str(expanded(boxes).absolute()),
-            "fps": fps,
-            "engine": engine,
-            "precision": precision,
+            "begins_at": checked_begin(begins_at),
+            "box_score": None if box_score is None else checked_share("box_score", box_score),
+            "score": checked_share("score", score),
             "device": None if device is None else str(device),
             "threads": None if threads is None else checked_count("threads", threads),
         }
@@ -262,7 +285,7 @@ class BatchPredictor:
 
 def _restored(text: str) -> BatchPredictor:
     predictor = BatchPredictor.__new__(BatchPredictor)
-    predictor._set({"fps": None} | json.loads(text))  # a text of before there was fps has none
+    predictor._set(dict.fromkeys(("fps", *_TASKS_OF)) | _USUAL | json.loads(text))  # older ones lack some
     return predictor
 
 
@@ -373,35 +396,28 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     for name in ("hop_seconds", "window_seconds"):
         if settings[name] is not None:
             settings[name] = checked_seconds(name, settings[name], positive=True)
-            if task == "predict":
-                raise InputError(f"{name} is about windows, which task='predict' hasn't.")
+    for name, tasks in _TASKS_OF.items():
+        if task not in tasks and settings[name] != _USUAL.get(name):
+            raise InputError(f"{name}= belongs to task={quoted(tasks)}, not to '{task}'.")
     if task == "detect":
-        if settings["window_seconds"] is not None or settings["views"] != "quick":
-            raise InputError(
-                "A clip around a key frame has no window_seconds= and no views=; leave them out."
-            )
         if (settings["boxes"] is None) == (settings["detector"] is None):
             raise InputError(
                 "Where are the persons? Give boxes= (a file), or detector='person' to have them found."
             )
-        if settings["boxes"] is not None:
+        if file := settings["boxes"]:
             try:
-                settings["boxes_sha256"] = hash_file(Path(settings["boxes"]))
+                settings["boxes_sha256"] = hash_file(Path(file))
             except (OSError, ValueError) as error:
-                raise InputError(
-                    f"The file of boxes '{settings['boxes']}' can't be read: {error}."
-                ) from error
-    elif settings["boxes"] is not None or settings["detector"] is not None:
-        raise InputError(f"boxes= and detector= belong to task='detect', not to '{task}'.")
-    if settings["rules"] is not None and task != "timeline":
-        raise InputError(f"rules are about segments, which task='timeline' finds, not '{task}'.")
+                raise InputError(f"The file of boxes '{file}' can't be read: {error}.") from error
+        elif settings["unit"] or settings["begins_at"]:
+            raise InputError("unit= and begins_at= say how boxes= are read, and detector= has none.")
     clips, crops = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
     if not isinstance(settings["views"], str):
         settings["views"] = [clips, crops]
     if task != "predict" and entry is not None:
         check_clips(clips, settings["window_seconds"])
     if entry is not None and task != "detect":
-        check_clip_head(entry.model_spec, f"task='{task}'")
+        check_clip_head(entry.model_spec, f"task='{task}'", "task='detect' takes it, with boxes=")
     if entry is not None and task == "detect" and entry.model_spec.roi is None:
         raise InputError(f"task='detect' takes models that score persons, named *_roi, not '{entry.model}'.")
 
@@ -496,7 +512,8 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
     from slowfast_zoo.inference.timeline import TimelineMaker
     from slowfast_zoo.video.windows import Grid
 
-    grid = Grid(hop_seconds=settings["hop_seconds"], window_seconds=settings["window_seconds"])
+    times = {name: settings[name] for name in ("hop_seconds", "window_seconds")}
+    grid = Grid(**times, last=settings["last"] or "move_back")
     maker = TimelineMaker(model, grid, SegmentRules(**settings["rules"] or {}), **options)
     maker.runner(None)  # what it refuses is no video's fault
 
@@ -513,9 +530,9 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
 def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:
     from slowfast_zoo.inference.features.features import FeatureExtractor
 
-    extractor = FeatureExtractor(
-        model, window=settings["window_seconds"], hop=settings["hop_seconds"], **options
-    )
+    options |= {name: settings[name] for name in ("last", "recipe", "layer")}
+    options |= {"window": settings["window_seconds"], "hop": settings["hop_seconds"], "dtype": "float32"}
+    extractor = FeatureExtractor(model, **options)
     extractor.runner(None)
 
     def answer(source: Any) -> Row:
@@ -533,11 +550,12 @@ def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) 
     from slowfast_zoo.video.sources.names import display_name
 
     options = {name: value for name, value in options.items() if name != "views"}
-    options |= {"topk": settings["topk"], "detector": settings["detector"], "progress": False}
-    maker = DetectionMaker(model, every_seconds=settings["hop_seconds"], **options)
+    options |= {name: settings[name] for name in ("topk", "detector", "box_score", "score")}
+    maker = DetectionMaker(model, every_seconds=settings["hop_seconds"], progress=False, **options)
     maker.runner(None)
     file = settings["boxes"]
-    known = None if file is None else boxes_by_video(file)
+    reading = {name: settings[name] for name in ("unit", "begins_at")}
+    known = None if file is None else boxes_by_video(file, **reading)
     if known is not None and hash_file(Path(file)) != settings["boxes_sha256"]:
         raise InputError(
             f"'{file}' holds other boxes on this worker than where the job was made, or has been written"

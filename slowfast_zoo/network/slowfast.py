@@ -290,16 +290,23 @@ def slow_frames(clip: Tensor, alpha: int, rule: SlowSampling) -> Tensor:
     return clip.index_select(2, torch.div(indices, max(slow - 1, 1), rounding_mode="floor"))
 
 
-def check_clip_head(spec: ModelSpec, what: str) -> None:
+def check_clip_head(
+    spec: ModelSpec, what: str, instead: str = "detect takes it, with a video and boxes"
+) -> None:
     """Refuses networks that answer for boxes where one answer for the clip is wanted.
+
+    Args:
+        spec: the network's.
+        what: takes other networks.
+        instead: what takes these.
 
     Raises:
         InputError: says what ``what`` takes.
     """
     if spec.roi is not None:
         raise InputError(
-            f"{what} takes models that classify whole clips; this one scores persons: detect takes it, with a"
-            " video and boxes, or call it as model(clip, boxes)."
+            f"{what} takes models that classify whole clips; this one scores persons: {instead}, or call it"
+            " as model(clip, boxes)."
         )
 
 

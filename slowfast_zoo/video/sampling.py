@@ -268,6 +268,17 @@ def checked_seconds(name: str, value: object, *, positive: bool = False) -> floa
     return float(value)
 
 
+def checked_share(name: str, value: object) -> float:
+    """A probability, or a share of something.
+
+    Raises:
+        InputError: no number from 0 to 1.
+    """
+    if not is_number(value) or not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r:.60}; accepted: a number from 0 to 1.")
+    return float(value)
+
+
 def checked_count(name: str, value: object, *, beside: str = "") -> int:
     """How many of something there are to be, as Python's integer.
 

@@ -141,6 +141,30 @@ def test_boxes_are_those_of_the_video_that_the_file_names(clips: list[str], tmp_
     assert [len(labels) for labels in columns["labels"]] == [0, 1]
 
 
+def test_boxes_in_avas_time_and_in_pixels_are_those_of_the_video(clips: list[str], tmp_path: Path) -> None:
+    boxes = boxes_beside_model(tmp_path, "0,900.2,4,4,20,30,1,0.9\n0,900.2,9,4,30,30,1,0.5")
+    how: dict[str, Any] = {"boxes": boxes, "begins_at": 900, "unit": "pixels"}
+    how |= {"box_score": 0.8, "score": 0.01}
+    predictor = BatchPredictor(tmp_path / "model", task="detect", topk=80, **how)
+    columns = pickle.loads(pickle.dumps(predictor))({"path": clips[:1]})
+    expected = detect(create_model_of(tmp_path / "model"), clips[0], topk=80, **how).to_columns()
+    assert columns["error"].tolist() == [""] and columns["seconds"][0][0] == pytest.approx(0.2)
+    assert columns["labels"][0] == expected["label"] and set(columns["x1"][0]) == {4.0}
+
+
+def test_windows_and_layers_are_the_functions_own(clips: list[str], folder: Path, model: SlowFast) -> None:
+    how: dict[str, Any] = {"hop_seconds": 0.1, "window_seconds": 0.25, "last": "drop"}
+    timed = BatchPredictor(folder, task="timeline", rules=SegmentRules(enter=0.1), **how)
+    expected = timeline(model, clips[0], enter=0.1, **how)
+    assert timed({"path": clips[:1]})["end_seconds"][0] == [part.end_seconds for part in expected.segments]
+    assert max(part.end_seconds for part in expected.segments) < expected.duration_seconds
+    slow = BatchPredictor(folder, task="features", layer="slow", **how)
+    found = extract_features(model, clips[0], hop=0.1, window=0.25, last="drop", layer="slow")
+    assert np.array_equal(np.stack(slow({"path": clips[:1]})["features"][0]), found.values)
+    with pytest.raises(InputError, match="'ego4d' makes clips of 32 frames, and this model takes"):
+        BatchPredictor(folder, task="features", recipe="ego4d")({"path": clips[:1]})
+
+
 def test_boxes_that_were_corrected_are_read_anew(clips: list[str], tmp_path: Path) -> None:
     boxes = boxes_beside_model(tmp_path, "0,0.2,0.1,0.1,0.6,0.9,1")
     first, unused = (BatchPredictor(tmp_path / "model", task="detect", boxes=boxes, topk=k) for k in (1, 2))
@@ -248,11 +272,12 @@ def test_types_are_the_same_when_everything_fails(clips: list[str], folder: Path
     assert list(good) == [part.split("`")[1] for part in predictor.schema.split(", ")]
 
 
-def test_what_was_pickled_before_there_was_fps_is_as_without(clips: list[str], folder: Path) -> None:
+def test_what_was_pickled_before_there_was_an_argument_is_as_without(clips: list[str], folder: Path) -> None:
     predictor = BatchPredictor(folder)
     restore, (text,) = predictor.__reduce__()
     settings = json.loads(text)
-    del settings["fps"]
+    for name in ("fps", "begins_at", "unit", "box_score", "score", "recipe", "layer", "last"):
+        del settings[name]
     older: Any = restore(json.dumps(settings))
     assert older == predictor and older({"path": clips[:1]})["error"].tolist() == [""]
 
@@ -377,13 +402,22 @@ def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: 
         ({"threads": 0}, "threads is 0"),
         ({"views": "slow"}, "views is 'slow'"),
         ({"views": 3}, "views is 3"),
-        ({"hop_seconds": 1.0}, "hop_seconds is about windows"),
+        ({"hop_seconds": 1.0}, "hop_seconds= belongs to task='timeline', 'features', 'detect', not to"),
         ({"task": "timeline", "hop_seconds": -1}, "hop_seconds"),
         ({"fps": 0}, "fps is 0; accepted: frames per second"),
         ({"task": "timeline", "views": (2, 1)}, "give window_seconds="),
-        ({"task": "features", "rules": SegmentRules()}, "rules are about segments"),
+        ({"task": "features", "rules": SegmentRules()}, "rules= belongs to task='timeline', not to 'fea"),
         ({"keep": "id"}, "keep is 'id'"),
-        ({"detector": "person"}, "belong to task='detect'"),
+        ({"detector": "person"}, "detector= belongs to task='detect'"),
+        ({"begins_at": 900}, "begins_at= belongs to task='detect', not to 'predict'"),
+        ({"task": "timeline", "recipe": "ego4d"}, "recipe= belongs to task='features'"),
+        ({"task": "features", "layer": "maps"}, "layer is 'maps'; accepted: 'pooled', 'slow', 'fast'"),
+        ({"task": "features", "last": "stay"}, "last is 'stay'; accepted: 'move_back'"),
+        ({"task": "detect", "detector": "person", "begins_at": 900}, "unit= and begins_at= say how"),
+        ({"task": "detect", "detector": "person", "views": (1, 3)}, "views= belongs to"),
+        ({"task": "detect", "unit": "shares"}, "unit is 'shares'; accepted: 'pixels', 'normalized'"),
+        ({"task": "detect", "box_score": 2}, "box_score is 2; accepted: a number from 0 to 1"),
+        ({"task": "detect", "begins_at": "900"}, "begins_at is '900'; accepted: a finite number"),
         ({"task": "detect", "detector": "person"}, "named *_roi"),
         ({"task": "detect"}, "Where are the persons"),
     ],
@@ -398,7 +432,7 @@ def test_models_are_named() -> None:
         BatchPredictor(make_model())  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="Did you mean 'slowfast_tiny'"):
         BatchPredictor("slowfast_tinny")
-    with pytest.raises(InputError, match="classify whole clips"):
+    with pytest.raises(InputError, match="scores persons: task='detect' takes it, with boxes="):
         BatchPredictor("slowfast_r50_4x16x1_roi")
 
 

@@ -196,7 +196,7 @@ def person_boxes(
     """
     if unit not in (None, "pixels", "normalized"):
         raise InputError(f"unit is {unit!r}; accepted: 'pixels' or 'normalized'.")
-    _check_begin(begins_at)
+    checked_begin(begins_at)
     if isinstance(source, (str, Path)):
         path = expanded(source)
         rows = _read_file(path)
@@ -222,7 +222,7 @@ def boxes_by_video(
     Raises:
         DataError: also where two files have the same second of a video.
     """
-    _check_begin(begins_at)
+    checked_begin(begins_at)
     by_video: _Rows = {}
     for path in paths:
         found = _read_file(expanded(path))
@@ -244,9 +244,15 @@ def boxes_by_video(
     }
 
 
-def _check_begin(begins_at: object) -> None:
+def checked_begin(begins_at: object) -> float:
+    """When videos begin in a file's time, in seconds.
+
+    Raises:
+        InputError: no finite number.
+    """
     if not is_number(begins_at):
         raise InputError(f"begins_at is {begins_at!r:.60}; accepted: a finite number of seconds.")
+    return float(begins_at)
 
 
 def _second(moment: object) -> float:

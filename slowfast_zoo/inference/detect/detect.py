@@ -35,7 +35,7 @@ from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.key_frames import EveryKeyFrame, KeyFrames
-from slowfast_zoo.video.sampling import checked_seconds, is_number
+from slowfast_zoo.video.sampling import checked_seconds, checked_share
 from slowfast_zoo.video.sources.names import display_name
 from slowfast_zoo.video.transforms.boxes import roi_boxes
 from slowfast_zoo.video.windows import Window, WindowReader
@@ -185,8 +185,8 @@ class DetectionMaker:
             detector_for(detector, torch.device("cpu"))
         self.every_seconds = checked_seconds("every_seconds", every_seconds, positive=True)
         sure = -math.inf if detector is None else _SURE
-        self.box_score = sure if box_score is None else _share("box_score", box_score)
-        self.score, self.topk, self.fps = _share("score", score), check_topk(topk), fps
+        self.box_score = sure if box_score is None else checked_share("box_score", box_score)
+        self.score, self.topk, self.fps = checked_share("score", score), check_topk(topk), fps
         # What the model's owner does to it later reaches no answer of this object.
         self.spec, self.clip_spec, self.given_labels = model.spec, model.clip_spec, model.labels
         self.frames_on = frames_on(model, device)
@@ -327,9 +327,3 @@ class DetectionRun(VideoRun[_KeyJob, Detections]):
                 Person(moment, tuple(pixels), tuple(shares), sure, track, labels[:count], best[:count])
             )
         return tuple(persons)
-
-
-def _share(name: str, value: object) -> float:
-    if not is_number(value) or not 0 <= value <= 1:
-        raise InputError(f"{name} is {value!r:.60}; accepted: a number from 0 to 1.")
-    return float(value)
