@@ -25,6 +25,27 @@ if TYPE_CHECKING:
 Reading = dict[str, Any]
 """Excluded frames, a detector's boxes and the time base: ``opt.persons``."""
 
+scoring = opt.bundle(
+    "scoring",
+    {
+        "rule": click.option(
+            "--rule",
+            type=opt.choice(DetectionRule),
+            default="official",
+            show_default=True,
+            help="Whose frame mAP of persons' actions.",
+        ),
+        "iou": click.option(
+            "--iou",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=0.5,
+            show_default=True,
+            help="Overlap that makes a person's box right.",
+        ),
+    },
+)
+"""How persons' actions are scored: arguments of ``evaluate_persons`` and ``evaluate_detections``."""
+
 
 def open_persons(
     source: str,
@@ -177,27 +198,17 @@ def _tell(scores: DetectionScores, *, per_class: bool) -> None:
 @click.argument("predictions", type=opt.FILE)
 @click.argument("annotations", type=opt.FILE)
 @click.option(
-    "--rule", type=opt.choice(DetectionRule), default="official", show_default=True, help="Whose program."
-)
-@click.option(
     "--classes", type=opt.FILE, help="The scored actions, such as AVA's pbtxt.  [default: all annotated]"
 )
 @click.option("--excluded", type=opt.FILE, help="Frames that don't count: video,second a line.")
-@click.option(
-    "--iou",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="Overlap that counts.",
-)
+@scoring
 @opt.as_json
 def test_detections_command(
     predictions: Path,
     annotations: Path,
-    rule: DetectionRule,
     classes: Path | None,
     excluded: Path | None,
-    iou: float,
+    scoring: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Scores persons' actions by AVA's frame mAP: PREDICTIONS against ANNOTATIONS, both in its CSV.
@@ -207,9 +218,7 @@ def test_detections_command(
     """
     from slowfast_zoo.evaluation.ava import evaluate_detections
 
-    scores = evaluate_detections(
-        predictions, annotations, rule=rule, classes=classes, excluded=excluded, iou=iou
-    )
+    scores = evaluate_detections(predictions, annotations, classes=classes, excluded=excluded, **scoring)
     if as_json:
         opt.echo_report(scores, as_json=True)
         return

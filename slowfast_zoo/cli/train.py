@@ -16,7 +16,7 @@ import click
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
-from slowfast_zoo.cli.persons import numbered_classes, open_persons, refuse, test_persons
+from slowfast_zoo.cli.persons import numbered_classes, open_persons, refuse, scoring, test_persons
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.files import expanded, kind_of
@@ -218,6 +218,7 @@ class _SpacedEval(Command):
 @opt.precision
 @opt.device
 @opt.persons
+@scoring
 @opt.reading
 def test_command(
     data: str,
@@ -230,6 +231,7 @@ def test_command(
     per_class: bool,
     device: str | None,
     persons: dict[str, Any],
+    scoring: dict[str, Any],
     reading: ReadOptions,
     **options: Any,
 ) -> None:
@@ -238,7 +240,7 @@ def test_command(
     A saved folder or a training's file brings its own network, classes and preprocessing. Under torchrun
     every video is scored by one process. Classes are matched by name, numbers are the model's; weights that
     don't say what their classes are called take the names from --labels, in their own order. Models named
-    *_roi take annotations of persons, as train does, and are scored by frame mAP, by the official rule.
+    *_roi take annotations of persons, as train does, and are scored by frame mAP.
     """
     from slowfast_zoo.data.labels import read_labels
     from slowfast_zoo.evaluation.evaluate import evaluate, format_table
@@ -269,7 +271,7 @@ def test_command(
                 "Key frames of persons are scored one by one, and the model says whether a person has several"
                 " classes: leave out --batch-size, --max-views, --multi-label and --single-label."
             )
-        how = {name: options[name] for name in ("workers", "precision")} | {"device": device}
+        how = {name: options[name] for name in ("workers", "precision")} | {"device": device} | scoring
         test_persons(network, data, reading, persons, out=out, per_class=per_class, **how)
         return
     if confusion is not None and network.spec.activation == "sigmoid":
@@ -282,7 +284,7 @@ def test_command(
     if reading.get("multi_label") is None:
         reading["multi_label"] = network.spec.activation == "sigmoid"
     dataset = open_data(data, network.clip_spec, "test", reading=reading, like=network)
-    refuse(persons, "the model is")
+    refuse(persons | {name: opt.typed([name]) for name in scoring}, "the model is")
     group = join(device)
     options |= {"metrics": metrics, "average": average_clips, "device": group.device}
     result = evaluate(network, dataset, **options)

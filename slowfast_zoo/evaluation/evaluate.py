@@ -221,7 +221,8 @@ def evaluate(
         ExportError: this processor computes the network wrongly in that precision.
     """
     check_slowfast(model, "evaluate")
-    check_clip_head(model.spec, "evaluate")
+    persons = "evaluate_persons of slowfast_zoo.evaluation.persons takes it, with a PersonDataset"
+    check_clip_head(model.spec, "evaluate", persons)
     batch_size, max_views = checked_count("batch_size", batch_size), checked_count("max_views", max_views)
     rule = _average(average, model)
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics or ())

@@ -19,6 +19,7 @@ from slowfast_zoo.cli import train as train_commands
 from slowfast_zoo.data.persons.annotations import read_persons
 from slowfast_zoo.data.persons.dataset import PersonDataset
 from slowfast_zoo.errors import DataError, InputError, OutOfMemoryError
+from slowfast_zoo.evaluation.evaluate import evaluate
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.spec import RoiSpec
@@ -169,6 +170,21 @@ def test_a_training_and_what_comes_out(data: Path, tiny: Recipe) -> None:
     run(*again)
     for name, tensor in weights_of(from_pretrained(data / "again" / "model")).items():
         assert torch.equal(tensor, weights_of(model)[name]), name
+
+
+def test_scores_are_those_of_the_rule_that_is_named(data: Path) -> None:
+    model = SlowFast(PERSON_SPEC.replace(activation="sigmoid"))
+    model.clip_spec, model.labels = PERSON_CLIPS, ("walk", "talk")
+    save_pretrained(model, data / "model")
+    test = ["test", data / "val.csv", "--model", data / "model", "--rule", "multisports", "--iou", "0.7"]
+    held_out = PersonDataset(read_persons(data / "val.csv", root=data), PERSON_CLIPS, train=False)
+    found = evaluate_persons(model, held_out, rule="multisports", iou=0.7, progress=False)
+    score = found.metrics["mean_average_precision"]
+    assert f"mAP at IoU 0.7 by the rule multisports: {score:.4f}" in run(*test)
+    with pytest.raises(InputError, match=r"evaluate_persons of slowfast_zoo\.evaluation\.persons"):
+        evaluate(model, held_out)
+    clips = ["test", "camera-motion", "--model", "slowfast_tiny", "--rule", "pyslowfast", "--iou", "0.5"]
+    run(*clips, says="--rule, --iou: for annotations of persons, and the model is of whole clips")
 
 
 def test_classes_that_nobody_annotated_take_no_places(data: Path) -> None:
