@@ -486,7 +486,10 @@ def test_command_line(tmp_path: Path) -> None:
 
     save_pretrained(small_model(), tmp_path / "model")
     arguments = ["render", source, str(tmp_path / "out.mp4"), "--topk", "2", "--seconds", "0", "0.5"]
-    run = CliRunner().invoke(main, [*arguments, "--model", str(tmp_path / "model"), "--device", "cpu"])
+    small = [*arguments, "--model", str(tmp_path / "model"), "--device", "cpu"]
+    refused = CliRunner().invoke(main, [*small, "--engine", "onnxruntime", "--precision", "bfloat16"])
+    assert refused.exit_code == 1 and "onnxruntime" in refused.output
+    run = CliRunner().invoke(main, [*small, "--engine", "eager"])
     assert run.exit_code == 0, run.output
     assert "Wrote" in run.output
     assert probe(tmp_path / "out.mp4").num_frames == 6

@@ -9,7 +9,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import NEW_FILE, command, echo
+from slowfast_zoo.cli.options import NEW_FILE, command, echo, prepared
 from slowfast_zoo.cli.videos.detect import persons, score
 from slowfast_zoo.cli.videos.sources import one_video
 from slowfast_zoo.errors import InputError
@@ -42,7 +42,7 @@ _OF_PERSONS = ("unit", "video", "begins_at", "every_seconds", "box_score", "scor
     metavar="START END",
     help="Draw only this part; the answer stays that of all of VIDEO.",
 )
-@opt.device
+@opt.how_in_floats
 def render_command(
     source: str,
     out: Path,
@@ -51,7 +51,7 @@ def render_command(
     persons: dict[str, Any],
     score: float,
     seconds: Any,
-    device: str | None,
+    how: dict[str, Any],
     views: Any,
     fps: float | None,
 ) -> None:
@@ -65,8 +65,8 @@ def render_command(
     line at the bottom shows where. What happens when is told by 'slowfast-zoo timeline'.
     """
     from slowfast_zoo.inference.detect.detect import detect
+    from slowfast_zoo.inference.predict import predict
     from slowfast_zoo.inference.render.render import check_drawable, contact_sheet, render
-    from slowfast_zoo.runtime.devices import to_device
 
     source = one_video(source)
     if out.suffix.lower() == ".png":
@@ -76,14 +76,16 @@ def render_command(
         echo(f"Wrote {out}")
         return
     check_drawable(source, out, seconds=seconds, fps=fps)
-    place = to_device(device)
-    network = model.load().to(place)
-    asked: Any = network
+    options = prepared(how)
+    network = model.load()
+    answer: Any
     if persons["boxes"] or persons["detector"] or network.spec.roi is not None:
         if opt.typed(["views"]):
             raise InputError("Leave out --views: persons are looked at once in each key frame.")
-        asked = detect(network, source, score=score, topk=topk, fps=fps, **persons)
+        answer = detect(network, source, score=score, topk=topk, fps=fps, **options, **persons)
     elif typed := opt.typed(_OF_PERSONS):
         raise InputError(f"Only with --boxes or --detector does render take {typed}: they are of persons.")
-    answer = render(asked, source, out, topk=topk, seconds=seconds, views=views, fps=fps)
+    else:
+        answer = predict(network, source, views=views, topk=topk, fps=fps, **options)
+    render(answer, source, out, topk=topk, seconds=seconds, fps=fps)
     echo(f"Wrote {out}: {answer!r}")
