@@ -296,22 +296,16 @@ def _ask(root: str) -> str:
 
 
 def _self_test() -> dict[str, str]:
-    """The convolutions of a published network in each precision, as modules and as engines compute them."""
+    """The published networks' convolutions in each precision, as modules and as engines compute them."""
     try:
         import torch
     except (ImportError, OSError) as error:
         return {"convolutions": f"failed: {error}"}
-    from slowfast_zoo.inference.engines.folding import use_products
-    from slowfast_zoo.network.slowfast import SlowFast
-    from slowfast_zoo.runtime.convolutions import recorded, try_convolutions
+    from slowfast_zoo.inference.engines.trial import published_convolutions
+    from slowfast_zoo.runtime.convolutions import try_convolutions
     from slowfast_zoo.runtime.precision import Precision, check_kernels
-    from slowfast_zoo.spec import ModelSpec
 
-    with torch.device("meta"):
-        network, clip = SlowFast(ModelSpec()).eval(), torch.empty(1, 3, 32, 64, 64)
-        as_modules = recorded(lambda: network(clip))
-        use_products(network)
-        as_engines = recorded(lambda: network(clip))
+    as_modules, as_engines = published_convolutions()
     report: dict[str, str] = {}
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     for precision in precisions:

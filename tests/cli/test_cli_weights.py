@@ -430,6 +430,8 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "cache folder can't be written" in problems
     assert "bfloat16 as engines compute failed: " in problems
     assert "stride (8, 1, 1), maps of 32x4x4: it gives NaN" in problems
+    assert "kernel (7, 1, 1), stride (4, 1, 1), maps of 16x4x4: it gives NaN" in problems
+    assert "stride (1, 1, 1), dilation (1, 2, 2), maps of 4x4x4: it gives NaN" in problems
 
 
 @pytest.mark.usefixtures("bfloat16_kernels")

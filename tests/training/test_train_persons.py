@@ -180,6 +180,8 @@ def test_half_precision_is_tried_with_boxes(monkeypatch: pytest.MonkeyPatch) -> 
     for roi in (RoiSpec(), RoiSpec(acrn=True)):
         trial.check_half_precision(make_person_model(roi=roi), (1, 3, 4, 32, 32), "bfloat16")
     assert len(tried[1]) > len(tried[0]) > 10
+    trial.check_published_half_precision("bfloat16", torch.device("cpu"))
+    assert (1, 2, 2) in {each.dilation for each in tried[2]}, "a network that a name builds"
 
 
 def test_data_of_the_other_kind_are_refused(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from slowfast_zoo.inference.engines.engine import Answer, Engine, Shape, example
 from slowfast_zoo.inference.engines.folding import Maps, use_products
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.network.twin import eval_twin
-from slowfast_zoo.runtime.convolutions import ACCIDENTS, NOT_TRIED, recorded, try_convolutions
+from slowfast_zoo.runtime.convolutions import ACCIDENTS, NOT_TRIED, Convolution, recorded, try_convolutions
 from slowfast_zoo.runtime.machine import processor, processor_features, versions
 from slowfast_zoo.runtime.precision import TOLERANCES, Precision, check_kernels, float32_products
-from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.spec import BLOCKS_PER_STAGE, ModelSpec
+from slowfast_zoo.weights.catalog import get_weights, list_models
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -103,6 +104,11 @@ def check_half_precision(
     scores_boxes = roi is not None and not isinstance(network, Maps)
     boxes = [torch.empty((1, 5), device=meta)] * scores_boxes
     convolutions = recorded(lambda: twin(torch.empty(clips, device=meta), *boxes))
+    _refuse_wrong(convolutions, precision, channels_last)
+
+
+def _refuse_wrong(convolutions: tuple[Convolution, ...], precision: Precision, channels_last: bool) -> None:
+    """Refuses convolutions that this processor gets wrong, or of which that couldn't be found out."""
     facts = (precision, channels_last, torch.__version__, *kernel_facts(torch.device("cpu")), convolutions)
     name = f"{artifacts.digest(facts)}.tried"
     kept = artifacts.load(name)
@@ -133,20 +139,55 @@ def check_half_precision(
 
 
 def check_published_half_precision(precision: Precision, device: torch.device) -> None:
-    """``check_half_precision`` of the published networks' layers, as engines compute them on a processor.
+    """As ``check_half_precision``, of the published networks' layers, as engines compute them on a processor.
 
     Args:
         precision: what engines would compute in.
         device: where; only a CPU is asked.
 
     Raises:
-        ExportError: names the convolution and what is wrong with it.
+        InputError, ExportError: as there.
     """
-    for alpha in (8, 4) if device.type == "cpu" else ():
+    if device.type == "cpu" and precision != "float32":
+        check_kernels(precision, device)
+        _refuse_wrong(published_convolutions()[1], precision, channels_last=True)
+
+
+def published_convolutions() -> tuple[tuple[Convolution, ...], tuple[Convolution, ...]]:
+    """The layers of the networks that models' names build, each once on small maps: as modules compute them,
+    and as engines do."""
+    specs = dict.fromkeys(_shallow(get_weights(name).model_spec) for name in list_models())
+    as_modules: _Layers = {}
+    as_engines: _Layers = {}
+    for spec in specs:
         with torch.device("meta"):
-            network = SlowFast(ModelSpec(alpha=alpha))
+            network, clip = SlowFast(spec).eval(), torch.empty(1, spec.in_channels, spec.num_frames, 64, 64)
+        as_modules = _layers(network, clip) | as_modules
         use_products(network)
-        check_half_precision(network, (1, 3, 32, 64, 64), precision)
+        as_engines = _layers(network, clip) | as_engines
+    return tuple(as_modules.values()), tuple(as_engines.values())
+
+
+def _shallow(spec: ModelSpec) -> ModelSpec:
+    """A small network with that one's layers: without a head, and without blocks that repeat others."""
+    headless = {"num_classes": 1, "head_pool": "global", "head_window": None, "roi": None}
+    small = spec.replace(num_frames=4 * spec.alpha, **headless)
+    if spec.depth <= 26:
+        return small
+    # Where only some blocks of a stage see several frames, one is of either kind.
+    blocks = zip(spec.temporal_blocks or (), BLOCKS_PER_STAGE[spec.depth], strict=False)
+    temporal = tuple(1 if few < every else 2 for few, every in blocks) or None
+    non_local = (1,) if spec.non_local else ()
+    return small.replace(depth=26, fast_depth=26, temporal_blocks=temporal, non_local=non_local)
+
+
+_Layers = dict[tuple[object, ...], Convolution]
+
+
+def _layers(network: SlowFast, clip: torch.Tensor) -> _Layers:
+    """A network's convolutions, one of each layer."""
+    convolutions = recorded(lambda: network.forward_features(clip))
+    return {(each.weight, each.stride, each.padding, each.dilation): each for each in convolutions}
 
 
 def kernel_facts(device: torch.device) -> tuple[object, ...]:
