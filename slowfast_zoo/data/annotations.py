@@ -21,6 +21,8 @@ from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
 CACHED_FROM = "cached_from"
 """Column of the file that a clip was copied from by ``cache``."""
+CACHED_SHA256 = "cached_sha256"
+"""Column of the hash that the copy had when it was written."""
 SHARE_THERE = 0.9
 """Part of the frames which a file or a list promises that has to be there."""
 CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
