@@ -195,6 +195,133 @@ def change_list(data: bytes, chance: random.Random) -> bytes:
     return damaged(data, np.random.default_rng(chance.getrandbits(64)))
 
 
+PERSON_XML = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><task><size>9</size><labels><label><name>person</name><attributes>
+<attribute><name>pose</name><input_type>select</input_type><values>sit
+walk</values></attribute></attributes></label></labels><source>a.mp4</source></task></meta>
+<track id="3" label="person"><box frame="0" outside="0" xtl="10" ytl="5" xbr="30" ybr="40">
+<attribute name="pose">walk</attribute></box><box frame="1" outside="1" xtl="9" ytl="5" xbr="30" ybr="40"/>
+</track></annotations>
+"""
+PERSON_ROW = {"video": "a.mp4", "second": 1.0, "box": [20, 10, 60, 90], "actions": ["walk", "talk"]}
+
+
+def make_persons(folder: Path) -> list[Path]:
+    """Annotations and boxes of persons in every form, and the video that they are of, which isn't decoded."""
+    import numpy as np
+
+    for name in ("a", "a.mp4"):
+        (folder / name).write_bytes(b"x")
+    boxes = np.array([[0.1, 0.1, 0.5, 0.9, 0.9], [0.2, 0.2, 0.6, 0.8, 0.8]], np.float32)
+    tube = np.array([[frame, 10, 10, 40, 50] for frame in range(1, 6)], np.float32)
+    sports = {
+        "labels": ["jump", "turn"],
+        "train_videos": [["a"]],
+        "test_videos": [["a"]],
+        "nframes": {"a": 9},
+        "resolution": {"a": (48, 64)},
+        "gttubes": {"a": {0: [tube], 1: [tube + 1]}},
+    }
+    rows, box = range(9), "0.1,0.1,0.5,0.9"
+    files = {
+        "ava.csv": "".join(f"a,{902 + row // 2:04d},{box},{1 + row % 5},{row % 3}\n" for row in rows),
+        "table.csv": "video,second,x1,y1,x2,y2,action,person\n"
+        + "".join(f"a.mp4,{row}.0,20,10,60,90,walk,ann\n" for row in rows),
+        "table.jsonl": "".join(json.dumps(PERSON_ROW | {"second": row}) + "\n" for row in rows),
+        "cvat.xml": PERSON_XML,
+        "sports.pkl": pickle.dumps(sports, protocol=2),
+        "sports 4.pkl": pickle.dumps(sports, protocol=4),
+        "excluded.csv": "a,0902\na,0905\n",
+        "boxes.csv": "".join(f"a,{902 + row:04d},{box},,0.{row}\n" for row in rows),
+        "proposals.pkl": pickle.dumps({"a,0902": boxes, "a,0903": boxes[:1]}, protocol=2),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return [folder / name for name in files]
+
+
+def read_person_file(path: Path) -> str:
+    """What annotations or boxes of persons are read as."""
+    from slowfast_zoo.data.persons.actions import read_excluded
+    from slowfast_zoo.data.persons.annotations import read_persons
+    from slowfast_zoo.data.persons.boxes import boxes_by_video
+
+    if path.name == "excluded.csv":
+        return repr(sorted(read_excluded(path)))
+    if path.name in ("boxes.csv", "proposals.pkl"):
+        found = boxes_by_video(path).items()
+        return repr([(video, at, boxes.at(at, 48, 64)) for video, boxes in found for at in boxes.seconds])
+    read = read_persons(path, root=path.parent)
+    return repr((read.labels, read.num_classes, read.key_frames))
+
+
+SEGMENT = {"label": "a", "segment": [0.1, 3.0]}
+SEGMENTS = {
+    "annotated.json": {"database": {"v": {"subset": "validation", "annotations": [SEGMENT]}}},
+    "predicted.json": {"results": {"v": [SEGMENT | {"score": 0.5}]}},
+}
+
+
+def results(path: Path) -> object:
+    """A result file, to go on with."""
+    from slowfast_zoo.cli.results import ResultFile, prediction_columns
+
+    settings = {"model": "m", "weights": "w", "views": "1x1", "topk": 1, "fps": None, "precision": "float32"}
+    return ResultFile(path, None, resume=True, columns=prediction_columns(1), settings=settings)
+
+
+def make_answers(folder: Path) -> list[Path]:
+    """Stored clips, features, segments and rows of results, as commands write them."""
+    import numpy as np
+
+    from slowfast_zoo.inference.features.files import Features
+
+    for name, content in SEGMENTS.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    names = [*SEGMENTS, "clip.npy", "packed.npz"]
+    values, times = np.random.default_rng(0).random((4, 8), np.float32), np.arange(4.0)
+    np.save(folder / "clip.npy", np.arange(8 * 6 * 5 * 3, dtype=np.uint8).reshape(8, 6, 5, 3))
+    np.savez_compressed(folder / "packed.npz", features=values)
+    found = Features(source="v", values=values, start_seconds=times, end_seconds=times + 1, meta={"hop": 1})
+    for form in ("npz", "npy", "pt", "safetensors"):
+        names.append(f"features.{form}")
+        found.save(folder / names[-1])
+    for form in ("csv", "jsonl", "json"):
+        names.append(f"rows.{form}")
+        with results(folder / names[-1]) as file:
+            for number in range(4):
+                file.write({"source": f"v{number}.mp4", "error": "" if number else "lost", "label_1": "a"})
+    return [folder / name for name in names]
+
+
+def read_answer_file(path: Path) -> str:
+    """What such a file is read as."""
+    from slowfast_zoo.data.annotations import Sample
+    from slowfast_zoo.evaluation.segments import read_annotated, read_predicted
+    from slowfast_zoo.inference.features.files import read_features
+
+    match path.stem:
+        case "annotated":
+            return repr(read_annotated(path))
+        case "predicted":
+            return repr(read_predicted(path))
+        case "rows":
+            with results(path) as file:
+                return repr(file.known)
+        case "clip":
+            with Sample(path=path, fps=10.0).open() as video:
+                return repr([frame.tobytes() for _, frame in video.iter_frames(range(video.num_frames))])
+    found = read_features(path)
+    return repr((found.values.tolist(), found.meta))
+
+
+def change_any(data: bytes, chance: random.Random) -> bytes:
+    """Bytes flipped, a value of JSON replaced, or, of text, what ``change_list`` does."""
+    if data[:1] == b"{" and data[-1:] == b"}" and chance.random() < 0.5:
+        return change_json(data, chance)
+    return chance.choice([flip, change_list])(data, chance)
+
+
 def make_videos(folder: Path) -> list[Path]:
     """A small video of every container that this machine can write."""
     from support.broken_videos import write_videos
@@ -225,6 +352,8 @@ KINDS: dict[str, Kind] = {
     ),
     "configs": Kind(make_configs, read_config_file, change_json, lambda path: True),
     "lists": Kind(make_lists, read_list_file, change_list),
+    "persons": Kind(make_persons, read_person_file, change_any),
+    "answers": Kind(make_answers, read_answer_file, change_any),
     "videos": Kind(make_videos, read_video_file, change_video),
 }
 """Name on the command line -> how to make, read and damage such files."""

@@ -9,18 +9,34 @@ import glob
 import hashlib
 import os
 import stat
+import tokenize
 import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, one_line
 
 TEMPORARY_SUFFIX = ".slowfast-tmp"
 """Ends the names of files that are being written; what a killed process left may be deleted."""
 
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What file systems that have no locks answer."""
+
+# NumPy reads the header of an array as Python's parser reads text; others look up what theirs names.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    tokenize.TokenError,
+    zlib.error,
+)
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -160,6 +176,16 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+@contextlib.contextmanager
+def damage_as_value_error() -> Iterator[None]:
+    """Around a foreign reader of arrays: whatever it ends in over a damaged file becomes a ValueError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = error.args[0] if isinstance(error, tokenize.TokenError) else error  # else with a place
+        raise ValueError(f"it is damaged, or of an unknown kind ({one_line(reason)})") from error
 
 
 def kind_of(path: Path) -> Literal["folder", "file", ""]:

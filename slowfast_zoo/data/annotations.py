@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from slowfast_zoo.data.labels import MOST_CLASSES, LabelMap, fault_of_name, spelling
-from slowfast_zoo.errors import DataError, InputError, VideoError, counted, did_you_mean, quoted
-from slowfast_zoo.files import kind_of
+from slowfast_zoo.errors import DataError, InputError, VideoError, counted, did_you_mean, one_line, quoted
+from slowfast_zoo.files import damage_as_value_error, kind_of
 from slowfast_zoo.spec import class_names
 from slowfast_zoo.video.decoding.part import VideoPart
 from slowfast_zoo.video.decoding.reader import open_video
@@ -21,6 +21,8 @@ from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
 CACHED_FROM = "cached_from"
 """Column of the file that a clip was copied from by ``cache``."""
+CACHED_SHA256 = "cached_sha256"
+"""Column of the hash that the copy had when it was written."""
 SHARE_THERE = 0.9
 """Part of the frames which a file or a list promises that has to be there."""
 CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
@@ -114,12 +116,13 @@ class Sample:
 
 def _stored_frames(path: Path) -> Frame:
     try:
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise VideoError(f"'{path}' can't be read as stored frames: {error}.") from error
+        with damage_as_value_error():
+            frames = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise VideoError(f"'{path}' can't be read as stored frames: {one_line(error)}.") from error
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise VideoError(f"'{path}' holds {frames.dtype} {frames.shape}; accepted: uint8 (T, H, W, 3).")
-    return frames  # type: ignore[no-any-return]
+    return frames
 
 
 class Listing(NamedTuple):

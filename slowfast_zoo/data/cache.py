@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
+from slowfast_zoo.data.annotations import CACHED_FROM, CACHED_SHA256, Annotations, Sample
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, VideoError
-from slowfast_zoo.files import expanded, kind_of, written_whole
+from slowfast_zoo.files import expanded, hash_file, kind_of, written_whole
 from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
 from slowfast_zoo.video.sampling import is_count, is_number
@@ -54,9 +54,9 @@ def cache_data(
 
     A file's name ends in a hash of what it was made from (path, size and time of the source, the part) and
     how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
-    changed is made anew; so are files that are empty, or have another size than the index says. Files that
-    the index doesn't name any more stay where they are. The index says in ``cached_from``, ``cached_part``
-    and ``cached_as`` what each clip is, copies of copies too.
+    changed is made anew; so are files that are empty, or have another size or hash than the index says. Files
+    that the index doesn't name any more stay where they are. The index says in ``cached_from``,
+    ``cached_part`` and ``cached_as`` what each clip is, copies of copies too.
 
     Args:
         annotations: what to copy.
@@ -90,13 +90,14 @@ def cache_data(
     samples = shown(annotations.samples, "cache", len(annotations.samples), show=progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sizes = _sizes(folder / "index.csv")
+        known = _known(folder / "index.csv")
         for sample in samples:
             label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
                 name = f"{_file_name(_stem(sample))}~{_identity(sample, made)}{'.mp4' if video else '.npy'}"
                 target = folder / _file_name(label) / name if label else folder / name
-                there = _is_whole(target, sizes.get(target.relative_to(folder).parts))
+                size, sha256 = known.get(target.relative_to(folder).parts, ("", ""))
+                there = _is_whole(target, size, sha256)
                 fps = _cached(sample, target, short_side, quality if video else None, there=there)
             except (VideoError, InputError) as error:
                 _LOGGER.warning("Left out: %s", error)
@@ -108,6 +109,7 @@ def cache_data(
             part = part or before.get(_CACHED_PART, "")
             columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
             columns[_CACHED_BYTES] = str(target.stat().st_size)
+            columns[CACHED_SHA256] = (there and sha256) or hash_file(target)
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
         raise DataError(f"The cache '{folder}' can't be written: {error.strerror or error}.") from error
@@ -119,26 +121,27 @@ def cache_data(
     return failed
 
 
-def _sizes(index: Path) -> dict[tuple[str, ...], int]:
-    """Bytes of the copies that an index lists, by folder and name; those of earlier versions don't say it."""
-    sizes: dict[tuple[str, ...], int] = {}
+def _known(index: Path) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Bytes and hash of the copies that an index lists, by folder and name; "" where an earlier version's
+    doesn't say it."""
+    known: dict[tuple[str, ...], tuple[str, str]] = {}
     with (
         contextlib.suppress(OSError, ValueError, csv.Error),
         index.open(encoding="utf-8-sig", newline="") as file,
     ):
         for row in csv.DictReader(file):
-            size = row.get(_CACHED_BYTES) or ""
-            if size.isdecimal() and (path := row.get("path")):
-                sizes[Path(path).parts[-2:]] = int(size)
-    return sizes
+            if path := row.get("path"):
+                known[Path(path).parts[-2:]] = (row.get(_CACHED_BYTES) or "", row.get(CACHED_SHA256) or "")
+    return known
 
 
-def _is_whole(path: Path, size: int | None) -> bool:
-    """Whether a copy is there, with as many bytes as are known of it."""
+def _is_whole(path: Path, size: str, sha256: str) -> bool:
+    """Whether a copy is there, with the bytes that are known of it."""
     if kind_of(path) != "file":
         return False
     there = path.stat().st_size
-    return there > 0 if size is None else there == size
+    right = str(there) == size if size.isdecimal() else there > 0
+    return right and sha256 in ("", hash_file(path))
 
 
 def _cached(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from slowfast_zoo.data.annotations import SHARE_THERE, Annotations, Sample, unite_classes
+from slowfast_zoo.data.annotations import CACHED_SHA256, SHARE_THERE, Annotations, Sample, unite_classes
 from slowfast_zoo.data.splits import leaks
 from slowfast_zoo.errors import InputError, VideoError, counted
 from slowfast_zoo.files import hash_file
@@ -105,7 +105,8 @@ def check_data(
             lacks are found.
         clip_spec: how long a clip has to be.
         group_by: as in ``splits.source_of``; decides what leaks between parts.
-        decode: decode every frame as well, which finds damage inside of files.
+        decode: decode every frame as well, which finds damage inside of files, and compare copies of
+            ``cache_data`` with the hashes in their index.
         progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
@@ -179,11 +180,22 @@ def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:
     try:
         with sample.open() as video:
             if decode:
+                _check_copy(sample)
                 with_true_count(lambda: deque(video.iter_frames(range(video.num_frames)), maxlen=0))
             rate = None if spec.time_base == "frames" else video.fps
             return _Look(video.num_frames, clip_span(spec, rate), _promised(sample, video))
-    except (VideoError, InputError) as error:
+    except (OSError, InputError) as error:
         return _Look(error=str(error))
+
+
+def _check_copy(sample: Sample) -> None:
+    """Refuses a copy of ``cache`` that isn't what was written."""
+    written = dict(sample.columns).get(CACHED_SHA256)
+    if written and hash_file(sample.path) != written:
+        raise VideoError(
+            f"'{sample.path}' isn't the copy that 'slowfast-zoo cache' wrote: its {CACHED_SHA256} is another;"
+            " the same 'cache' again makes a new one."
+        )
 
 
 def _promised(sample: Sample, video: Video) -> int:

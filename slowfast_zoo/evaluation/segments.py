@@ -250,7 +250,7 @@ def _segment(path: str | Path, row: Any, *, scored: bool) -> Segment:
     try:
         start, end = map(float, _field(path, row, "segment"))
         score = float(_field(path, row, "score")) if scored else 1.0
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.") from error

@@ -13,6 +13,7 @@ from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.data.cache import cache_data
+from slowfast_zoo.data.check import check_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of, suggest_groups
 from slowfast_zoo.errors import DataError, InputError
@@ -80,11 +81,10 @@ def test_cache_of_decoded_frames_is_exact_and_goes_on_where_it_stopped(wide: Pat
 
     paths = cached()
     np.testing.assert_array_equal(np.load(paths["one"]), shrunk)
-    kept = b"kept".ljust(paths["one"].stat().st_size)
-    paths["one"].write_bytes(kept)
+    kept = paths["one"].stat()
     paths["small"].unlink()
     assert cached() == paths
-    assert paths["one"].read_bytes() == kept
+    assert (paths["one"].stat().st_ino, paths["one"].stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
     assert paths["small"].exists()
     assert not list((tmp_path / "out").rglob(".*"))
 
@@ -104,7 +104,7 @@ def test_copies_that_were_cut_off_are_made_again(wide: Path, tmp_path: Path, for
     index = tmp_path / "out" / "index.csv"
     assert ",cached_bytes" in index.read_text()
     for text in (
-        index.read_text().replace("cached_bytes", "other"),
+        index.read_text().replace("cached_bytes", "other").replace("cached_sha256", "more"),
         "\0no table",
         "",
     ):  # as earlier ones were
@@ -113,6 +113,33 @@ def test_copies_that_were_cut_off_are_made_again(wide: Path, tmp_path: Path, for
         paths[1].write_bytes(b"believed")
         assert cached() == paths
         assert [path.read_bytes() for path in paths] == [whole[0], b"believed"]
+
+
+@pytest.mark.parametrize("form", ["video", "frames"])
+def test_copies_whose_content_changed_are_found_and_made_again(wide: Path, tmp_path: Path, form: Any) -> None:
+    def cached() -> Path:
+        cache_data(read_annotations(wide), tmp_path / "out", short_side=48, form=form)
+        return read_annotations(tmp_path / "out" / "index.csv").samples[0].path
+
+    def told(decode: bool) -> list[tuple[str, str]]:
+        clips = read_annotations(tmp_path / "out" / "index.csv")
+        return check_data({"train": clips}, ClipSpec(), decode=decode).unreadable
+
+    path = cached()
+    whole = path.read_bytes()
+    assert told(decode=True) == []
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert told(decode=False) == []
+    ((name, reason),) = told(decode=True)
+    assert name == str(path) and "isn't the copy that 'slowfast-zoo cache' wrote" in reason
+    assert cached() == path
+    assert path.read_bytes() == whole and told(decode=True) == []
+    index = tmp_path / "out" / "index.csv"
+    index.write_text(index.read_text().replace("cached_sha256", "other"))  # as earlier versions wrote it
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert cached() == path and path.read_bytes() != whole
+    assert told(decode=True) == []
 
 
 def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:

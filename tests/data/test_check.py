@@ -13,6 +13,7 @@ from PIL import Image
 from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.cli import main
+from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data, unreadable_clips
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.errors import VideoError
@@ -102,6 +103,23 @@ def test_unreadable_clips_are_named_by_their_place(parts: Path) -> None:
     found = unreadable_clips(read_annotations(parts / "train"))
     assert list(found) == [5]
     assert "empty.mp4" in found[5]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"}", b" "), (b"(30", b"[30"), (b"'|u1'", b"'(2,'"), (b"'|u1'", b"()   "), (b"{", b"(")]
+)
+def test_stored_frames_whose_header_is_damaged_are_named(tmp_path: Path, old: bytes, new: bytes) -> None:
+    np.save(tmp_path / "x.npy", moving_pattern(30, 32, 32))
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "y.npy").write_bytes(content.replace(old, new, 1))
+    np.savez(tmp_path / "archive", moving_pattern(30, 32, 32))
+    (tmp_path / "archive.npz").rename(tmp_path / "z.npy")
+    (tmp_path / "l.csv").write_text("path,label,fps\nx.npy,a,10\ny.npy,a,10\nz.npy,a,10\n")
+    clips = read_annotations(tmp_path / "l.csv")
+    found = check_data({"train": clips}, SPEC).unreadable
+    assert [Path(name).name for name, _ in found] == ["y.npy", "z.npy"]
+    assert all("can't be read as stored frames: " in told and told.isprintable() for _, told in found)
+    assert len(cache_data(clips, tmp_path / "out", form="frames")) == 2
 
 
 def test_folders_that_hold_less_than_their_list_says(tmp_path: Path) -> None:

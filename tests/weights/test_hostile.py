@@ -276,9 +276,9 @@ def test_a_torch_file_of_these_opcodes_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of the worker are Linux's")
-@pytest.mark.parametrize("kind", ["checkpoints", "configs"])
+@pytest.mark.parametrize("kind", ["checkpoints", "configs", "persons", "answers"])
 def test_damaged_files_are_no_fault(kind: str, tmp_path: Path) -> None:
-    """``scripts/fuzz.py`` tries thousands; each is refused, or is the same model."""
+    """``scripts/fuzz.py`` tries thousands; each is refused, or read as what it is now."""
     spec = importlib.util.spec_from_file_location("fuzz", FUZZ)
     assert spec is not None and spec.loader is not None
     fuzz = importlib.util.module_from_spec(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import expanded, written_whole
+from slowfast_zoo.files import damage_as_value_error, expanded, written_whole
 from slowfast_zoo.inference.features.recipes import FeatureFormat
 
 _KEYS = ("features", "feats", "values")
@@ -179,12 +180,13 @@ def read_features(path: Path) -> FeatureFile:
 
     Raises:
         DataError: it holds none, or is damaged.
+        UnknownNameError: its ending is none of these.
     """
+    read = _READERS[format_of(path)]
     try:
-        values, meta = _READERS[format_of(path)](path)
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, *_BROKEN) as error:
-        if isinstance(error, UnknownNameError):
-            raise
+        with damage_as_value_error():
+            values, meta = read(path)
+    except (OSError, ValueError, *_BROKEN) as error:
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__
         # NumPy takes for a pickle what doesn't begin as its files do; the disk's errors say nothing about it.
         other = isinstance(error, (OSError, pickle.UnpicklingError, _OtherContentError)) or (
@@ -325,7 +327,8 @@ def compare_features(first: Path, second: Path, bound: float = 0.999) -> Feature
             " are different layers or networks."
         )
     count = min(len(one.values), len(other.values))
-    left, right = (file.values[:count].reshape(count, -1).astype(np.float64) for file in (one, other))
+    size = math.prod(one.values.shape[1:])
+    left, right = (file.values[:count].reshape(count, size).astype(np.float64) for file in (one, other))
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     same = (left == right).all(axis=1)
     cosines = np.where(same, 1.0, (left * right).sum(axis=1) / np.maximum(lengths, 1e-300))

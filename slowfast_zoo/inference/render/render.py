@@ -9,7 +9,6 @@ A file that was there is replaced when all went well.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -40,7 +39,7 @@ from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.clips import Clips, Views, read_clips
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import EVEN_SECONDS, come_evenly
-from slowfast_zoo.video.sampling import checked_count
+from slowfast_zoo.video.sampling import checked_count, is_number
 from slowfast_zoo.video.sources.names import is_url, local_path
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
@@ -294,7 +293,7 @@ def _part(seconds: tuple[float, float] | None, times: Sequence[float]) -> range:
     if seconds is None:
         return range(len(times) - 1)
     pair = isinstance(seconds, (tuple, list)) and len(seconds) == 2
-    if not pair or not all(isinstance(s, (int, float)) and math.isfinite(s) for s in seconds):
+    if not pair or not all(map(is_number, seconds)):
         raise InputError(f"seconds is {seconds!r}; accepted: (start, end) in seconds.")
     start, end = seconds
     part = range(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,10 +22,13 @@ import slowfast_zoo.network.slowfast as network
 from slowfast_zoo.errors import counted
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import float32_products
-from slowfast_zoo.spec import ClipSpec, ModelSpec
+from slowfast_zoo.spec import ClipSpec, ModelSpec, RoiSpec
 from slowfast_zoo.video import sampling
 from slowfast_zoo.video.clips import read_clips
-from slowfast_zoo.video.transforms import functional
+from slowfast_zoo.video.decoding.reader import open_video
+from slowfast_zoo.video.key_frames import KeyFrames
+from slowfast_zoo.video.transforms import boxes, functional
+from slowfast_zoo.video.windows import WindowReader
 from slowfast_zoo.weights.catalog import list_weights
 from slowfast_zoo.weights.catalog.entry import WeightEntry
 
@@ -49,9 +52,24 @@ SMALL_NETS = {
     ),
     "window of softmax probabilities": _LINSPACE.replace(lateral_norm=True, temporal_blocks=(1, 0, 1, 0)),
     "window of sigmoid probabilities": _LINSPACE.replace(beta_inv=4, activation="sigmoid"),
+    "persons, context, non-local blocks": _SMALL.replace(
+        depth=26,
+        lateral_norm=True,
+        stage4_stride=(1, 1),
+        stage4_dilation=(2, 2),
+        non_local=(0, 1),
+        roi=RoiSpec(output_size=3, context=True, aligned=False),
+    ),
+    "persons, largest in time, ACRN": _SMALL.replace(
+        stage4_stride=(1, 1), roi=RoiSpec(output_size=3, temporal_pool="max", acrn=True)
+    ),
 }
 """Networks of a fraction of a second that together have every part of the published ones."""
 
+_BOXES = ((0, 10.5, 8.25, 60.75, 50.0), (0, 0, 0, 96, 64), (0, -8, -5, 20, 30), (0, 90, 60, 120, 90))
+"""Of persons in a clip of 64 x 96: inside, all of it, across two edges."""
+_SHARES = ((0.1, 0.2, 0.45, 0.9), (0.0, 0.0, 1.0, 1.0), (-0.05, -0.1, 0.3, 1.2))
+"""Of width and height."""
 _VIDEOS = ((300, 30), (250, 25), (997, Fraction(30000, 1001)), (97, 15), (40, 30), (7, 12), (1, 24))
 _FRAME_SIZES = ((37, 53), (128, 72), (300, 401), (256, 340))
 _SEED = 20191027
@@ -74,8 +92,6 @@ class Measurement:
 
 def decode() -> Iterator[Measurement]:
     """The carried video: its facts, all its frames, and two of them out of order."""
-    from slowfast_zoo.video.decoding.reader import open_video
-
     with open_video(MOVIE) as video:
         facts = np.array(
             [video.num_frames, video.width, video.height, video.fps.numerator, video.fps.denominator]
@@ -88,15 +104,22 @@ def decode() -> Iterator[Measurement]:
 
 
 def sample() -> Iterator[Measurement]:
-    """Frame numbers of the test clips and of the quick clip, for videos long, short and shorter."""
+    """Frame numbers of the test clips and of the quick clip, or of the clips around key frames, for videos
+    long, short and shorter."""
     for spec in _distinct(_sample_key):
-        rows = [sampling.clip_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
-        rows += [sampling.center_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
+        if spec.has_key_frames:
+            rows = [
+                sampling.key_indices(spec, frames, fps, _moments(frames, fps)).ravel()
+                for frames, fps in _VIDEOS
+            ]
+        else:
+            rows = [sampling.clip_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
+            rows += [sampling.center_indices(spec, frames, fps).ravel() for frames, fps in _VIDEOS]
         yield Measurement("sample", _sample_key(spec), np.concatenate(rows), _EXACT, "frames")
 
 
 def resize() -> Iterator[Measurement]:
-    """Every crop of resized frames, landscape, portrait and odd, without normalizing them."""
+    """Every crop of resized frames, landscape, portrait and odd, without normalizing them; persons' boxes."""
     for spec in _distinct(_resize_key):
         plain = spec.replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), pixel_range="0-255")
         parts = []
@@ -106,6 +129,10 @@ def resize() -> Iterator[Measurement]:
             parts += [pipeline.cut(frames, crop).numpy().ravel() for crop in range(spec.crops)]
         tolerance = _EXACT if spec.resize.startswith("uint8") else 0.01
         yield Measurement("resize", _resize_key(spec), np.concatenate(parts), tolerance, "levels")
+    for spec in _distinct(lambda spec: spec.box_rule):
+        if spec.has_key_frames:
+            scaled = [boxes.scale_boxes(np.array(_SHARES), spec, *size) for size in _FRAME_SIZES]
+            yield Measurement("resize", f"boxes ({spec.box_rule})", np.concatenate(scaled), 1e-6, "relative")
 
 
 def normalize() -> Iterator[Measurement]:
@@ -117,23 +144,32 @@ def normalize() -> Iterator[Measurement]:
 
 
 def clip() -> Iterator[Measurement]:
-    """First and last view of a generated video through the clip builder, for every kind of input."""
-    video = pattern(150, 60, 83)
+    """First and last view of a generated video through the clip builder, for every kind of input; for persons
+    the clips around two key frames."""
     seen = set()
-    for entry in _clip_rows():
+    for entry in list_weights():
         spec = entry.clip_spec
         key = (_sample_key(spec), _resize_key(spec), _normalize_key(spec), spec.view_order)
         if key in seen:
             continue
         seen.add(key)
-        built = read_clips(video, spec, views=(min(spec.clips, 2), spec.crops), fps=25)
-        ends = torch.stack([built[0], built[len(built) - 1]]).numpy()
-        yield Measurement("clip", f"input of {row_name(entry)}", ends, _RELATIVE, "relative")
+        yield Measurement("clip", f"input of {row_name(entry)}", _ends(spec).numpy(), _RELATIVE, "relative")
+
+
+def _ends(spec: ClipSpec) -> torch.Tensor:
+    """Two views of a generated video: float32 (2, C, T, H, W)."""
+    frames = pattern(150, 60, 83)
+    if spec.has_key_frames:
+        with open_video(frames, fps=25) as video:
+            reader = WindowReader(video, spec, KeyFrames([0.0, 3.0]))
+            return torch.cat([clips.tensor() for _, clips in reader])
+    built = read_clips(frames, spec, views=(min(spec.clips, 2), spec.crops), fps=25)
+    return torch.stack([built[0], built[len(built) - 1]])
 
 
 def slow_frames() -> Iterator[Measurement]:
     """Which frames the slow pathway gets, and which its spec says that it gets."""
-    specs = {_slow_key(entry.model_spec): entry.model_spec for entry in _clip_rows()}
+    specs = {_slow_key(entry.model_spec): entry.model_spec for entry in list_weights()}
     for key, spec in specs.items():
         numbers = torch.arange(spec.num_frames, device="cpu").view(1, 1, -1, 1, 1)
         in_network = network.slow_frames(numbers, spec.alpha, spec.slow_sampling).flatten().tolist()
@@ -147,7 +183,8 @@ def small_networks(device: torch.device) -> Iterator[Measurement]:
     numbers = torch.cat([part.flatten() for part in (*drawn, seeded_clip(1, 2, 3))]).numpy()
     yield Measurement("network", "numbers that NumPy draws from a seed", numbers, 1e-6, "relative")
     for name, spec in SMALL_NETS.items():
-        yield run_network(name, seeded_model(spec).to(device), seeded_clip(16, 64, 96))
+        given = None if spec.roi is None else _BOXES
+        yield run_network(name, seeded_model(spec).to(device), seeded_clip(16, 64, 96), given)
 
 
 def seeded_model(spec: ModelSpec) -> network.SlowFast:
@@ -163,7 +200,7 @@ def embedded_logits(device: torch.device) -> Iterator[Measurement]:
     """Logits of the weights that the library carries, on a generated video."""
     from slowfast_zoo.zoo import create_model
 
-    for entry in _clip_rows():
+    for entry in list_weights():
         if entry.urls:
             continue
         model = create_model(entry.model, weights=entry).to(device)
@@ -171,17 +208,21 @@ def embedded_logits(device: torch.device) -> Iterator[Measurement]:
         yield dataclasses.replace(run_network(row_name(entry), model, built.tensor()), stage="logits")
 
 
-def run_network(name: str, model: network.SlowFast, clips: torch.Tensor) -> Measurement:
+def run_network(
+    name: str, model: network.SlowFast, clips: torch.Tensor, persons: Sequence[Sequence[float]] | None = None
+) -> Measurement:
     """The model's logits in eval mode, on the device where it is.
 
     Args:
         name: what is being run.
         model: any model.
         clips: float32 (B, C, T, H, W).
+        persons: boxes, for a model that scores persons: clip, x1, y1, x2, y2 in its pixels.
     """
     device = next(model.parameters()).device
+    given = () if persons is None else (torch.tensor(persons, dtype=torch.float32, device=device),)
     with torch.inference_mode(), float32_products("float32", device):
-        logits = eval_twin(model)(clips.to(device)).float().cpu().numpy()
+        logits = eval_twin(model)(clips.to(device), *given).float().cpu().numpy()
     tolerance = _NETWORK if device.type == "cpu" else _REDUCED
     return Measurement("network", name, logits, tolerance, "relative")
 
@@ -193,14 +234,14 @@ def pattern(frames: int, height: int, width: int) -> npt.NDArray[np.uint8]:
     return (values // 16 % 256).astype(np.uint8)
 
 
-def seeded_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+def seeded_weights(shapes: Mapping[str, tuple[int, ...]], gain: float = 1) -> dict[str, torch.Tensor]:
     """A state dict drawn from a generator that each tensor's name seeds.
 
     Batch norms get weights and variances from 0.5 to 1.5, biases and means around 0; convolutions
-    and the classifier are normal with variance 1 / fan-in. A publisher's network gets the same
+    and the classifier are normal with variance ``gain`` / fan-in. A publisher's network gets the same
     numbers, seeded by its own names.
     """
-    return {name: _seeded(name, shape) for name, shape in shapes.items()}
+    return {name: _seeded(name, shape, gain) for name, shape in shapes.items()}
 
 
 def seeded_clip(frames: int, height: int, width: int) -> torch.Tensor:
@@ -214,7 +255,7 @@ def row_name(entry: WeightEntry) -> str:
     return f"{entry.model} {entry.tag}"
 
 
-def _seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def _seeded(name: str, shape: tuple[int, ...], gain: float) -> torch.Tensor:
     generator = np.random.default_rng(zlib.crc32(name.encode("utf-8")))
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64, device="cpu")
@@ -223,19 +264,19 @@ def _seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     elif len(shape) == 1:
         values = generator.uniform(0.5, 1.5, shape)
     else:
-        values = generator.normal(0, math.sqrt(1 / math.prod(shape[1:])), shape)
+        values = generator.normal(0, math.sqrt(gain / math.prod(shape[1:])), shape)
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _clip_rows() -> list[WeightEntry]:
-    """The catalog's rows that classify clips; what those for persons read isn't among the references."""
-    return [entry for entry in list_weights() if entry.model_spec.roi is None]
+def _moments(frames: int, fps: float | Fraction) -> list[float]:
+    """The times of a video's first, middle and last frame."""
+    return [float(number / Fraction(fps)) for number in (0, frames // 2, frames - 1)]
 
 
 def _distinct(key: Callable[[ClipSpec], str]) -> list[ClipSpec]:
     """One clip spec of the catalog for each value of ``key``."""
     kinds: dict[str, ClipSpec] = {}
-    for entry in _clip_rows():
+    for entry in list_weights():
         kinds.setdefault(key(entry.clip_spec), entry.clip_spec)
     return list(kinds.values())
 

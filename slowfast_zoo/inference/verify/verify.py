@@ -31,7 +31,7 @@ from slowfast_zoo.runtime import machine
 from slowfast_zoo.runtime.devices import to_device
 from slowfast_zoo.spec import ModelSpec
 from slowfast_zoo.weights.catalog import get_weights
-from slowfast_zoo.weights.checkpoint.dialects import names_between
+from slowfast_zoo.weights.checkpoint.dialects import CLASSIFIER, get_table, names_between
 from slowfast_zoo.weights.checkpoint.loading import canonical_state_dict
 
 REFERENCES = Path(__file__).with_name("references.json")
@@ -70,8 +70,8 @@ def verify(
 ) -> Report:
     """Every stage from a video to logits, replayed here and compared with stored references.
 
-    Decoding, sampling, resizing, normalizing and slow frames are replayed for every kind of input in
-    the catalog, networks with seeded weights, and the weights that the library carries with their true
+    Decoding, sampling, resizing (boxes, too), normalizing and slow frames are replayed for every kind of
+    input in the catalog, networks with seeded weights, and the weights that the library carries with true
     logits; class lists, the averaging of views and this machine's engines are checked. That takes about
     a minute of one core and no network connection. The engine "compile" alone takes two: it is checked
     where ``stages`` names "engines", and proves itself before it answers in any case.
@@ -165,8 +165,10 @@ def seeded_twin(model: SlowFast, entry: dict[str, Any]) -> SlowFast:
         twin.reset_classifier(spec.num_classes)
     twin.spec = twin.spec.replace(head_window=entry["window"])
     ours = {name: tuple(value.shape) for name, value in twin.state_dict().items()}
+    before = get_table(entry["dialect"]).rows_before(spec)
+    ours |= {name: (ours[name][0] + before, *ours[name][1:]) for name in CLASSIFIER}
     theirs = {their: ours[name] for name, their in names_between(spec, entry["dialect"]).items() if their}
-    weights = replay.seeded_weights(theirs)
+    weights = replay.seeded_weights(theirs, entry.get("gain", 1))
     twin.load_state_dict(canonical_state_dict(weights, spec, entry["dialect"]), assign=True)
     return twin
 
@@ -230,7 +232,8 @@ def _network_check(model: SlowFast, device: torch.device) -> Check:
         return Check(stage="network", what="the model's network", ok=None, detail=detail)
     name, entry = found
     clip = replay.seeded_clip(entry["frames"], entry["height"], entry["width"])
-    measured = replay.run_network(f"as {name} ({entry['peer']})", seeded_twin(model, entry).to(device), clip)
+    twin = seeded_twin(model, entry).to(device)
+    measured = replay.run_network(f"as {name} ({entry['peer']})", twin, clip, entry.get("boxes"))
     return compare(measured, entry["output"])
 
 

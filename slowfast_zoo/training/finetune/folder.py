@@ -18,6 +18,7 @@ from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.training.state import replaced, work_directory
+from slowfast_zoo.weights.saved.config import RECORD_CHECKSUM, record_checksum
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -151,7 +152,8 @@ def kept(path: Path, name: str, make: Callable[[], Any], group: Processes, way_o
         found[name] = make()
         if group.first:
             with replaced(path) as temporary:
-                temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+                whole = found | {RECORD_CHECKSUM: record_checksum(found)}
+                temporary.write_text(json.dumps(whole, indent=1), encoding="utf-8")
     return found[name]
 
 
@@ -160,6 +162,11 @@ def _read(path: Path, way_out: str) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(found, dict):
             raise ValueError("it holds something else")
+        if found.pop(RECORD_CHECKSUM, None) not in (
+            None,
+            record_checksum(found),
+        ):  # earlier versions had none
+            raise ValueError("it isn't what was written, the checksum says")
     except ValueError as error:
         raise TrainingError(f"{path} is damaged ({error}); {way_out}.") from error
     return found

@@ -29,7 +29,7 @@ HEADER = "slowfast_zoo"
 FORMAT_VERSION = 1
 """Counted up when older libraries would misread what is written."""
 
-_RECORD_CHECKSUM = "record_checksum"
+RECORD_CHECKSUM = "record_checksum"
 """The entry that covers all others."""
 
 _LARGEST = 1 << 22  # characters; 400 labels take about 10,000
@@ -118,7 +118,7 @@ class SavedConfig:
         """
         try:
             values = self.to_dict()
-            values[_RECORD_CHECKSUM] = _record_checksum(values)
+            values[RECORD_CHECKSUM] = record_checksum(values)
             text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
             text.encode("utf-8")
         except (TypeError, ValueError, RecursionError) as error:
@@ -148,10 +148,10 @@ class SavedConfig:
             )
         except (SpecError, InputError, TypeError, RecursionError) as error:
             raise CheckpointError(f"'{path}': {error}") from error
-        if values.get(_RECORD_CHECKSUM) not in (None, _record_checksum(values)):
+        if values.get(RECORD_CHECKSUM) not in (None, record_checksum(values)):
             raise CheckpointError(
                 f"'{path}' is damaged: its config isn't what was written, the checksum says. Save or fetch it"
-                f" again; a config.json that you edited is read without its entry '{_RECORD_CHECKSUM}'."
+                f" again; a config.json that you edited is read without its entry '{RECORD_CHECKSUM}'."
             )
         return config
 
@@ -190,9 +190,9 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _record_checksum(values: Mapping[str, Any]) -> str:
+def record_checksum(values: Mapping[str, Any]) -> str:
     """SHA-256 of a config's entries as JSON has them, in whatever order and layout."""
-    record = json.loads(json.dumps({name: values[name] for name in values if name != _RECORD_CHECKSUM}))
+    record = json.loads(json.dumps({name: values[name] for name in values if name != RECORD_CHECKSUM}))
     return f"sha256:{hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()}"
 
 
@@ -215,18 +215,18 @@ def _entries(text: str, path: Path) -> dict[str, Any]:
             f"'{path}' has format {version}, written by slowfast_zoo {values.get('library_version')!s:.40};"
             f" this is slowfast_zoo {__version__}, which reads formats up to {FORMAT_VERSION}. Update it."
         )
-    known = {"format_version", _RECORD_CHECKSUM, *(field.name for field in dataclasses.fields(SavedConfig))}
+    known = {"format_version", RECORD_CHECKSUM, *(field.name for field in dataclasses.fields(SavedConfig))}
     for name in values:
         if name not in known:
             raise CheckpointError(f"'{path}' has the unknown entry '{name:.80}'.{did_you_mean(name, known)}")
-    if missing := known - values.keys() - {"checksum", _RECORD_CHECKSUM}:
+    if missing := known - values.keys() - {"checksum", RECORD_CHECKSUM}:
         raise CheckpointError(f"'{path}' lacks {quoted(sorted(missing))}.")
     for name, kinds in (
         ("provenance", dict),
         ("metrics", dict | None),
         ("labels", list | None),
         ("checksum", str | None),
-        (_RECORD_CHECKSUM, str | None),
+        (RECORD_CHECKSUM, str | None),
     ):
         if not isinstance(values.get(name), kinds):
             raise CheckpointError(f"'{path}': '{name}' is {values[name]!r:.80}, another kind of value.")

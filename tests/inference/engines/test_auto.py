@@ -323,6 +323,7 @@ def rewritten(values: object) -> Callable[[Any], None]:
         rewritten({"measured": {"eager": 3}}),
         rewritten({"measured": {"eager": FINE | {"seconds_per_clip": -1}}}),
         rewritten({"measured": {"eager": FINE | {"start_seconds": "1"}}}),
+        rewritten({"measured": {"eager": FINE | {"start_seconds": 10**400}}}),
         rewritten({"measured": {"eager": FINE | {"memory_bytes": []}}}),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -384,6 +385,8 @@ def test_two_files_are_compared_row_by_row(features: Features, tmp_path: Path) -
     np.save(other, changed[:, :5])
     with pytest.raises(DataError, match=r"rows of \(288,\) and '.*' of \(5,\)"):
         compare_features(one, other)
+    np.save(other, changed[:0])
+    assert compare_features(one, other).rows == (len(features), 0)
 
 
 def test_what_holds_no_features_is_said(tmp_path: Path) -> None:
@@ -391,9 +394,26 @@ def test_what_holds_no_features_is_said(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", np.arange(5))
     np.savez(tmp_path / "c.npz", x=np.zeros((2, 2)), y=np.zeros((2, 2)))
     (tmp_path / "d.pt").write_bytes(b"\x80\x02cos\nsystem\n(S'touch /tmp/x'\ntR.")
-    for name in ("a.npz", "b.npy", "c.npz", "d.pt", "missing.npy"):
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.float32))
+    header = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "brace.npy").write_bytes(header.replace(b"}", b" "))
+    (tmp_path / "huge.npy").write_bytes(header.replace(b"(4, 8)", b"(10000000000000, 8)"))
+    (tmp_path / "type.npy").write_bytes(header.replace(b"'<f4'", b"'(2,'"))
+    values = np.random.default_rng(0).random((40, 8))
+    np.savez_compressed(tmp_path / "packed.npz", features=values)
+    content = (tmp_path / "packed.npz").read_bytes()
+    (tmp_path / "packed.npz").write_bytes(content[:60] + b"\xff" * 600 + content[660:])
+    with zipfile.ZipFile(tmp_path / "member.npz", "w") as archive:
+        archive.writestr("features.npy", header.replace(b"}", b" "))
+    half = {"features": {"dtype": "BF16", "shape": [4, 2], "data_offsets": [0, 16]}}
+    text = json.dumps(half).encode()
+    (tmp_path / "half.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    torch.save(torch.zeros(4, 8).to_sparse(), tmp_path / "sparse.pt")
+    damaged = ("brace.npy", "huge.npy", "type.npy", "packed.npz", "member.npz")
+    for name in ("a.npz", "b.npy", "c.npz", "d.pt", "missing.npy", "half.safetensors", "sparse.pt", *damaged):
         with pytest.raises(DataError, match=f"{name}' holds no features"):
             read_features(tmp_path / name)
+    assert not any(is_finished(tmp_path / name, {}) for name in damaged)
     with pytest.raises(UnknownNameError, match="'mat' isn't one of"):
         read_features(tmp_path / "x.mat")
 

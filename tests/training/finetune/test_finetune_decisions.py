@@ -582,9 +582,15 @@ def test_what_cant_be_compared_is_said(tmp_path: Path) -> None:
 def test_a_plan_is_made_once(tmp_path: Path) -> None:
     assert decided_once(tmp_path, "step_seconds", lambda: 1.5, ALONE) == 1.5
     assert decided_once(tmp_path, "step_seconds", lambda: 9.0, ALONE) == 1.5
-    (tmp_path / "plan.json").write_text("[]")
-    with pytest.raises(TrainingError, match=r"plan\.json is damaged"):
-        decided_once(tmp_path, "step_seconds", 1, ALONE)
+    plan = tmp_path / "plan.json"
+    assert decided_once(tmp_path, "more", {"fold": (1, float("nan"))}, ALONE)
+    assert decided_once(tmp_path, "more", 0, ALONE)["fold"][0] == 1
+    for text in ("[]", plan.read_text().replace("1.5", "7.5")):
+        plan.write_text(text)
+        with pytest.raises(TrainingError, match=r"plan\.json is damaged"):
+            decided_once(tmp_path, "step_seconds", 1, ALONE)
+    plan.write_text('{"step_seconds": 1.5}')  # as earlier versions wrote it
+    assert decided_once(tmp_path, "step_seconds", 1, ALONE) == 1.5
 
 
 @pytest.fixture

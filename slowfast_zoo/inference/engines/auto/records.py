@@ -19,6 +19,7 @@ from slowfast_zoo.inference.engines.trial import kernel_facts
 from slowfast_zoo.runtime.machine import description, versions
 from slowfast_zoo.runtime.precision import Precision
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.video.sampling import is_number
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _read(values: Mapping[str, Any]) -> dict[str, Measured]:
 
 
 def _positive(value: Any) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if not is_number(value) or value < 0:
         raise ValueError(f"{value!r} is no time and no size")
     return float(value)
 
