@@ -121,6 +121,12 @@ class _Reader:
             ) from error
         except expat.ExpatError as error:
             raise DataError(f"The annotations '{self.path}' are no XML: {error}.") from error
+        except (LookupError, ValueError) as error:  # encodings that the parser doesn't have
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"The annotations '{self.path}' can't be read: {error}; save them as UTF-8."
+            ) from error
         known = {name: number for number, name in (classes or {}).items()}
         found, persons, first_at = RowList(), dict[tuple[str, str], int](), dict[str, str]()
         there = pictures([*self.pictures]) if self.pictures else {}

@@ -163,6 +163,8 @@ def test_projects_name_the_task_of_a_track(tmp_path: Path) -> None:
         ("<annotations><track>", "are no XML: no element found"),
         ("<svg><annotations/></svg>", "<svg> isn't CVAT's <annotations>"),
         ("", "are no XML"),
+        ('<?xml version="1.0" encoding="ut-8"?><annotations/>', "unknown encoding: ut-8; save them as UTF-8"),
+        ('<?xml version="1.0" encoding="gbk"?><annotations/>', "are not supported; save them as UTF-8"),
         (TRACKS.replace('"10.5"', '"nan"'), "xtl of the box is 'nan'; accepted: a number"),
         (TRACKS.replace('ybr="40" z', 'z="40" z'), "ybr of the box is None"),
         (TRACKS.replace('frame="0"', ""), "frame of the box is None"),
