@@ -162,10 +162,8 @@ def _read(path: Path, way_out: str) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(found, dict):
             raise ValueError("it holds something else")
-        if found.pop(RECORD_CHECKSUM, None) not in (
-            None,
-            record_checksum(found),
-        ):  # earlier versions had none
+        written = found.pop(RECORD_CHECKSUM, None)
+        if written not in (None, record_checksum(found)):
             raise ValueError("it isn't what was written, the checksum says")
     except ValueError as error:
         raise TrainingError(f"{path} is damaged ({error}); {way_out}.") from error
