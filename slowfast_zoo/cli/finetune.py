@@ -75,10 +75,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
     epochs="Passes over the data.  [default: by the number of clips]",
     batch_size="Clips per step; scales the rate.  [default: 8]",
     lr="Instead of the recipe's, for as many clips per step as there.",
-    precision="Of the network.  [default: float32]",
+    precision="What the network computes in.  [default: float32]",
     workers="Processes that read clips.  [default: 2]",
 )
-@click.option("--views", type=opt.ViewsType(), help="Of the scores.  [default: by the clips' lengths]")
+@click.option(
+    "--views", type=opt.ViewsType(), help="Views that scores look at.  [default: by the clips' lengths]"
+)
 @opt.max_unreadable
 @click.option("--preview", is_flag=True, help="Write a sheet of training clips before the first step.")
 @opt.tensorboard

@@ -61,7 +61,7 @@ _METRICS = get_args(Metric)
     epochs="Passes over the data; the recipe's warm-up and milestones move with it.",
     batch_size="Clips per forward pass in each process; scales the rate.",
     lr="Learning rate for the batch that the recipe names.",
-    precision="Of the network's arithmetic.",
+    precision="What the network computes in.",
     workers="Processes that read clips, for each training process.",
 )
 @opt.freeze

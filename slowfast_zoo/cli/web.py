@@ -98,13 +98,13 @@ def _own(model: ModelRef, name: str) -> Offer:
     """A folder or file of one's own."""
     from slowfast_zoo.web.offers import Offer
     from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
-    from slowfast_zoo.weights.saved.config import config_in
-    from slowfast_zoo.weights.saved.folder import open_folder
+    from slowfast_zoo.weights.saved.config import config_in, read_config
+    from slowfast_zoo.weights.saved.folder import CONFIG
     from slowfast_zoo.weights.store import open_file
 
     assert model.path is not None
     folder = model.path.is_dir()
-    config = open_folder(model.path).config if folder else config_in(read_checkpoint(model.path))
+    config = read_config(model.path / CONFIG) if folder else config_in(read_checkpoint(model.path))
     code = f"zoo.from_pretrained(Path({name!r}))"
     if config is None:
         config = open_file(model.path).config

@@ -209,7 +209,7 @@ def evaluate(
         workers: processes that read items.
         device: None: the GPU of this process, or the CPU where there is none.
         precision: of the network's arithmetic.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         DataError: an empty dataset, none of its items readable, a target that is no class, or a worker that

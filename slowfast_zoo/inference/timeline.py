@@ -84,7 +84,7 @@ def timeline(
         engine: as for ``predict``.
         precision: as for ``predict``.
         batch_size: as for ``predict_many``; views of several windows share a batch.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         InputError: an argument or source that is not accepted.

@@ -114,7 +114,7 @@ def train(
         resume: go on where the training in ``work_dir`` was interrupted.
         sample_weights: chance of each training clip, drawn with replacement; None: every clip once.
         device: None: the GPU of this process, or the CPU where there is none.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
         listener: called in the first process with every line of the log, as a dictionary whose "mode" says
             what it is: "start", "train" or "val"; for TensorBoard and the like.
 

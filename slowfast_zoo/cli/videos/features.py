@@ -74,7 +74,7 @@ _SECONDS: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar
             help="What a vector holds; maps aren't averaged over the picture.",
         ),
         "dtype": click.option(
-            "--dtype", type=opt.choice(FloatType), help="Of the numbers.  [default: the recipe's]"
+            "--dtype", type=opt.choice(FloatType), help="Type of the numbers.  [default: the recipe's]"
         ),
     },
 )
@@ -82,7 +82,10 @@ _SECONDS: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar
 @opt.fps
 @opt.how_in_floats
 @click.option(
-    "--format", "form", type=opt.choice(FeatureFormat), help="Of the files.  [default: the recipe's; npz]"
+    "--format",
+    "form",
+    type=opt.choice(FeatureFormat),
+    help="Format of the files.  [default: the recipe's; npz]",
 )
 @opt.overwrite
 @click.option("--compare", nargs=2, type=FILE, metavar="A B", help="Compare two files instead, row by row.")

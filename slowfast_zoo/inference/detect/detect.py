@@ -104,7 +104,7 @@ def detect(
         precision: as for ``predict``, of the actions' network.
         batch_size: key frames that go through the network at once, with all their boxes; None: as many as the
             device gains from.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         InputError: an argument, source or box that is not accepted.

@@ -103,7 +103,7 @@ def extract_features(
         engine: as for ``predict``; maps are computed by "eager" alone.
         precision: as for ``predict``.
         batch_size: as for ``predict_many``.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         InputError: an argument or source that is not accepted.
@@ -274,9 +274,9 @@ class FeatureExtractor:
             "layer": self._layer,
             "window_seconds": self._window if recipe is None else float(recipe.window),
             "hop_seconds": self._hop if recipe is None else float(recipe.hop),
-            "asked": {
-                "window_seconds": self._window,
-                "hop_seconds": self._hop or self._window,
+            "asked": {  # compared with those of files that are there, which have always had these names
+                "window": self._window,
+                "hop": self._hop or self._window,
                 "fps": None if self._fps is None else float(self._fps),
             },
             "resampled_fps": None if recipe is None else recipe.fps,

@@ -189,7 +189,7 @@ def finetune(
         preview: write preview.png, a sheet of cropped and flipped training clips, before the first step.
         resume: go on where the fine-tuning in ``work_dir`` was interrupted: same split, same result.
         device: None: the GPU, or the CPU where there is none.
-        progress: show bars when stderr is a terminal.
+        progress: show bars on a terminal and in notebooks, else a line every 30 seconds.
         listener: as in ``train``; of the trainings that are scored or handed over. "training" says which,
             where it isn't that of the work directory itself: "all", "folds/1".
 

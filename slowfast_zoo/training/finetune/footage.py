@@ -194,7 +194,7 @@ def fitting_views(spec: ClipSpec, footage: Footage) -> Views:
 
 
 def _at_rate(spec: ClipSpec, footage: Footage) -> float:
-    """Frames of the files for each of a clip that has no stride."""
+    """How many frames of a file pass for each frame of a clip with stride 1."""
     return 1.0 if spec.fps is None or footage.fps is None else footage.fps / spec.fps
 
 

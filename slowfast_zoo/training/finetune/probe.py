@@ -65,7 +65,7 @@ def probe_features(
         workers: processes that read clips.
         device: None: the GPU, or the CPU where there is none.
         precision: of the network's arithmetic.
-        progress: show a bar when stderr is a terminal.
+        progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
         DataError: none of the clips could be read.
