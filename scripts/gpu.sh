@@ -52,7 +52,7 @@ print(versions(*packages), "CUDA", torch.version.cuda, "cuDNN", torch.backends.c
 END
 if [ "$wheels" != --dry-run ]; then
     nvidia-smi >> "$out/versions.txt" 2>&1
-    timeout 30 "$python" -m slowfast_zoo doctor >> "$out/versions.txt" 2>&1
+    timeout 60 "$python" -m slowfast_zoo doctor >> "$out/versions.txt" 2>&1
 fi
 timeout 190 "$python" -m pytest -q -p no:cacheprovider -m gpu "${tests[@]}" \
     tests/gpu/test_gpu_inference.py tests/gpu/test_gpu_training.py tests/gpu/test_gpu_engines.py \

@@ -103,7 +103,10 @@ class OutOfMemoryError(SlowFastZooError, MemoryError):
 
 
 class ExportError(SlowFastZooError, RuntimeError):
-    """A model can't be exported, or its exported twin gives other answers."""
+    """A model can't be exported, or its exported twin gives other answers. Addresses lose their secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(text_without_secrets(message))
 
 
 class MissingDependencyError(SlowFastZooError, ImportError):

@@ -14,7 +14,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import DownloadError, InputError, SlowFastZooError, UnknownNameError
+from slowfast_zoo.errors import (
+    DownloadError,
+    InputError,
+    SlowFastZooError,
+    UnknownNameError,
+    did_you_mean,
+    quoted,
+)
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights, nearest_models
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -129,7 +136,8 @@ def parse(text: str, like: str | None = None) -> ModelRef:
         raise InputError(f"--like says whose network a checkpoint file has; '{text}' says that itself.")
     row = _named(like)
     if row is None:
-        near = nearest_models(like.partition(":")[0])
+        models = list_models()
+        near = did_you_mean(like.partition(":")[0], models) or f" The models are: {quoted(models)}."
         raise UnknownNameError(f"--like is a model's NAME or NAME:TAG, got '{like}'.{near}")
     return ModelRef(text, path=path, like=like if like in list_models() else row)
 

@@ -490,7 +490,7 @@ class ClipSpec(Spec):
 
 
 def _are_integers(values: object, low: int, high: int, *, count: int | None = None) -> bool:
-    """Whether it is a tuple of integers from ``low`` to ``high``; of so many, where ``count`` is given."""
+    """Whether it is a tuple of integers from ``low`` to ``high``: exactly ``count``, where that is given."""
     if not isinstance(values, tuple) or count not in (None, len(values)):
         return False
     return all(type(value) is int and low <= value <= high for value in values)

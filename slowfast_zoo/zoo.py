@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from slowfast_zoo.errors import InputError, UnknownNameError
+from slowfast_zoo.files import kind_of
 from slowfast_zoo.network.slowfast import SlowFast, as_labels, check_labels
 from slowfast_zoo.weights.catalog import find_config, get_weights, list_models, list_weights, nearest_models
 from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -148,6 +149,8 @@ def _tagged(model: str, tag: str) -> WeightEntry:
     try:
         return get_weights(model, tag)
     except UnknownNameError as error:
+        if "Did you mean" in str(error) and not kind_of(Path(tag)):
+            raise
         raise UnknownNameError(
             f"{error} A str is always a tag: for a file give Path({tag!r}), for a saved folder or a Hub"
             " repository call from_pretrained."

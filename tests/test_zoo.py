@@ -114,7 +114,8 @@ def test_publishers_config_names_are_models_too(entry: slowfast_zoo.WeightEntry)
         ("slowfast_r50_4x16", "Did you mean 'slowfast_r50_4x16x1'"),
         ("SLOWFAST_R50_8X8X1", "Did you mean 'slowfast_r50_8x8x1'"),
         ("resnet", "The models are: 'slowfast_r50_4x16x1'"),
-        ("owner/net-1.0", r"from_pretrained\('owner/net-1\.0'\) loads a Hub repository"),
+        ("owner/net-1.0", r"If it is a Hub repository, from_pretrained\('owner/net-1\.0'\)"),
+        ("pyslowfast/k400", r"is a tag: MODEL:pyslowfast/k400, or in Python create_model\(MODEL, weights="),
     ],
 )
 def test_unknown_models(name: str, says: str) -> None:
@@ -135,7 +136,11 @@ def test_addresses_are_no_names_and_their_secrets_are_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["https", "s3", "sftp", "hf"])
-def test_addresses_made_paths_do_not_repeat_their_secrets(scheme: str) -> None:
+def test_addresses_made_paths_do_not_repeat_their_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"{scheme}:").touch()
     path, model = Path(f"{scheme}://me:SECRET@host/m.pth?signature=SECRET"), create_model("slowfast_tiny")
     for call in (
         lambda: create_model("slowfast_tiny", weights=path),
@@ -145,6 +150,7 @@ def test_addresses_made_paths_do_not_repeat_their_secrets(scheme: str) -> None:
         lambda: slowfast_zoo.push_to_hub(model, str(path)),
         lambda: slowfast_zoo.export(model, path),
         lambda: slowfast_zoo.export(model, path, format="onnx"),
+        lambda: slowfast_zoo.save_pretrained(model, path),
     ):
         with pytest.raises(SlowFastZooError) as caught:
             call()

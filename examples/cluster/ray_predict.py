@@ -1,4 +1,4 @@
-"""Names what happens in many videos with Ray: actors that keep the model, Parquet out, and it can continue.
+"""Names what happens in many videos with Ray: actors keep the model; started again, it continues.
 
 python ray_predict.py videos/ answers/ --model slowfast_r50_4x16x1 --actors 8
 Needs: pip install "slowfast-zoo[ray]". Every worker sees the videos at the same path. Started again after

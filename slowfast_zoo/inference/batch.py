@@ -84,6 +84,7 @@ _TASKS_OF: dict[str, tuple[Task, ...]] = {  # arguments that are about some task
     "views": ("predict", "timeline", "features"),
     "rules": ("timeline",),
 }
+_OF_RECIPES = ("window_seconds", "hop_seconds", "last", "views")
 _USUAL = {"views": "quick", "begins_at": 0.0, "score": 0.0, "recipe": "clip", "layer": "pooled"}  # else None
 
 _EMPTY: dict[str, Any] = {"string": "", "int": 0, "float": np.nan, "double": np.nan, "boolean": False}
@@ -384,6 +385,7 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
     Raises:
         InputError: says what.
     """
+    from slowfast_zoo.inference.features.recipes import check_recipe
     from slowfast_zoo.inference.inputs import check_clips
     from slowfast_zoo.network.slowfast import check_clip_head
     from slowfast_zoo.spec import ClipSpec
@@ -401,9 +403,7 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
             raise InputError(f"{name}= belongs to task={quoted(tasks)}, not to '{task}'.")
     if task == "detect":
         if (settings["boxes"] is None) == (settings["detector"] is None):
-            raise InputError(
-                "Where are the persons? Give boxes= (a file), or detector='person' to have them found."
-            )
+            raise InputError("Where are the persons? Give boxes= (a file), or detector='person'.")
         if file := settings["boxes"]:
             try:
                 settings["boxes_sha256"] = hash_file(Path(file))
@@ -411,6 +411,8 @@ def _check(task: Task, settings: dict[str, Any], reference: ModelRef) -> None:
                 raise InputError(f"The file of boxes '{file}' can't be read: {error}.") from error
         elif settings["unit"] or settings["begins_at"]:
             raise InputError("unit= and begins_at= say how boxes= are read, and detector= has none.")
+    frames = None if entry is None else entry.model_spec.num_frames
+    check_recipe(settings["recipe"], frames, {name: settings[name] for name in _OF_RECIPES})
     clips, crops = view_counts(ClipSpec() if entry is None else entry.clip_spec, settings["views"])
     if not isinstance(settings["views"], str):
         settings["views"] = [clips, crops]
@@ -530,8 +532,7 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
 def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:
     from slowfast_zoo.inference.features.features import FeatureExtractor
 
-    wishes = ("window_seconds", "hop_seconds", "last", "recipe", "layer")
-    options |= {name: settings[name] for name in wishes} | {"dtype": "float32"}
+    options |= {name: settings[name] for name in (*_OF_RECIPES, "recipe", "layer")} | {"dtype": "float32"}
     extractor = FeatureExtractor(model, **options)
     extractor.runner(None)
 
@@ -554,8 +555,7 @@ def _detect(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) 
     maker = DetectionMaker(model, every_seconds=settings["hop_seconds"], progress=False, **options)
     maker.runner(None)
     file = settings["boxes"]
-    reading = {name: settings[name] for name in ("unit", "begins_at")}
-    known = None if file is None else boxes_by_video(file, **reading)
+    known = file and boxes_by_video(file, unit=settings["unit"], begins_at=settings["begins_at"])
     if known is not None and hash_file(Path(file)) != settings["boxes_sha256"]:
         raise InputError(
             f"'{file}' holds other boxes on this worker than where the job was made, or has been written"

@@ -342,6 +342,7 @@ def _run(
                 note = f"{title}: {run.answered} of {counted(run.total, run.unit)}"
                 yield known(note=note, done=run.answered / max(run.total, 1))
         answer = known(done=1.0)
+        yield answer
     found: Timeline | Detections = getattr(answer, field)
     files = tuple(results / f"{video.stem[:80] or title.lower()}.{ending}" for ending in endings)
     for path in files:

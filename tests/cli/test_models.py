@@ -91,7 +91,7 @@ def test_what_lies_in_a_forbidden_folder_isnt_there(monkeypatch: pytest.MonkeyPa
         ("wd/model", "no model, folder or file 'wd/model'. The models are: 'slowfast_r50_4x16x1'"),
         (
             "wd/model",
-            "from_pretrained('wd/model') loads a Hub repository; on the command line, fetch it with 'hf",
+            "If it is a Hub repository, from_pretrained('wd/model') loads it; on the command line, fetch it",
         ),
         ("slowfast_r50_8x8x1:pyslowfast/k40", "Did you mean 'pyslowfast/k400'"),
         (

@@ -159,7 +159,7 @@ def test_windows_and_layers_are_the_functions_own(clips: list[str], folder: Path
     assert timed({"path": clips[:1]})["end_seconds"][0] == [part.end_seconds for part in expected.segments]
     assert max(part.end_seconds for part in expected.segments) < expected.duration_seconds
     slow = BatchPredictor(folder, task="features", layer="slow", **how)
-    found = extract_features(model, clips[0], hop=0.1, window=0.25, last="drop", layer="slow")
+    found = extract_features(model, clips[0], layer="slow", **how)
     assert np.array_equal(np.stack(slow({"path": clips[:1]})["features"][0]), found.values)
     with pytest.raises(InputError, match="'ego4d' makes clips of 32 frames, and this model takes"):
         BatchPredictor(folder, task="features", recipe="ego4d")({"path": clips[:1]})

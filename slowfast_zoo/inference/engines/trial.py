@@ -6,6 +6,7 @@ so that it is proven once.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 
@@ -153,6 +154,7 @@ def check_published_half_precision(precision: Precision, device: torch.device) -
         _refuse_wrong(published_convolutions()[1], precision, channels_last=True)
 
 
+@functools.cache
 def published_convolutions() -> tuple[tuple[Convolution, ...], tuple[Convolution, ...]]:
     """The layers of the networks that models' names build, each once on small maps: as modules compute them,
     and as engines do."""

@@ -20,6 +20,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -50,7 +51,7 @@ from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import EnginePrecision, check_precision, float32_products
 from slowfast_zoo.spec import ClipSpec, ModelSpec
 from slowfast_zoo.video.sampling import checked_count
-from slowfast_zoo.video.sources.names import display_name
+from slowfast_zoo.video.sources.names import display_name, path_text
 from slowfast_zoo.video.transforms.functional import normalize
 from slowfast_zoo.weights.saved.config import SavedConfig
 
@@ -136,8 +137,7 @@ def export(
     repeats = checked_count("repeats", repeats)
     for package in kind.packages:
         require(package, *kind.packages)
-    if not overwrite and (there := [file for file in files_of(target, format) if file.exists()]):
-        raise InputError(f"'{there[0]}' exists; give overwrite=True to write over it, or another name.")
+    _check_free([] if overwrite else files_of(target, format))
     check_calibration(precision, calibration, min_agreement)
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
@@ -222,6 +222,13 @@ def _own_logits(network: Int8Network, exported: Exported, clips: Tensor) -> Tens
     if not (logits - expected).abs().max() <= _SAME_INT8 * expected.abs().max():
         raise ExportError("The int8 file gives other answers than the network that it was made of.")
     return logits
+
+
+def _check_free(files: Iterable[Path]) -> None:
+    for file in files:
+        if file.exists():
+            name = path_text(file)
+            raise InputError(f"'{name}' exists; give overwrite=True to write over it, or another name.")
 
 
 def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:

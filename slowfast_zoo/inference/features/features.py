@@ -29,11 +29,11 @@ from slowfast_zoo.inference.features.recipes import (
     EGO4D_WINDOW,
     QVHIGHLIGHTS_FPS,
     QVHIGHLIGHTS_SIDE,
-    FeatureRecipe,
     FloatType,
     Layer,
     RecipeName,
     at_rate,
+    check_recipe,
     ego4d_clips,
     ego4d_starts,
     find_recipe,
@@ -163,8 +163,7 @@ class FeatureExtractor:
         published = find_recipe(recipe)
         clips, _ = view_counts(model.clip_spec, views)
         times = {"window_seconds": window_seconds, "hop_seconds": hop_seconds}
-        wishes = times | {"last": last, "views": None if views == "quick" else views}
-        _check_recipe(recipe, published, [name for name, value in wishes.items() if value is not None], model)
+        check_recipe(recipe, model.spec.num_frames, times | {"last": last, "views": views})
         _check_layer(layer, engine, precision, model)
         check_clips(clips, window_seconds)
         self._window, self._hop = (
@@ -363,24 +362,6 @@ def _feature_network(model: SlowFast, layer: Layer) -> SlowFast:
     if layer == "maps":
         network.__class__ = _MapNetwork
     return network
-
-
-def _check_recipe(
-    name: RecipeName, recipe: FeatureRecipe | None, given: list[str], model: SlowFast | OptimizedModel
-) -> None:
-    """Refuses what a published recipe decides itself, and clips that the model doesn't take."""
-    if recipe is None:
-        return
-    if given:
-        raise InputError(
-            f"The recipe '{name}' decides about {given[0]}= itself: leave it out, or take the recipe 'clip'."
-        )
-    frames = recipe.clip_spec.num_frames
-    if model.spec.num_frames != frames:
-        raise InputError(
-            f"The recipe '{name}' makes clips of {frames} frames, and this model takes"
-            f" {model.spec.num_frames}; it was made with {recipe.model}."
-        )
 
 
 def _check_layer(

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +124,34 @@ def find_recipe(name: str) -> FeatureRecipe | None:
     if name not in get_args(RecipeName):
         raise unknown_name(f"There is no recipe '{name}'.", name, get_args(RecipeName))
     return RECIPES.get(name)
+
+
+def check_recipe(name: str, frames: int | None, wishes: Mapping[str, Any]) -> None:
+    """Refuses what a published recipe decides itself, and clips that the model doesn't take.
+
+    Args:
+        name: the recipe's.
+        frames: that the model takes; None: nobody knows yet.
+        wishes: arguments that a recipe decides about, by name; None, and "quick" for views, is no wish.
+
+    Raises:
+        InputError: says which.
+        UnknownNameError: there is no such recipe.
+    """
+    recipe = find_recipe(name)
+    if recipe is None:
+        return
+    for wish, value in wishes.items():
+        if value is not None and not (wish == "views" and value == "quick"):
+            raise InputError(
+                f"The recipe '{name}' decides about {wish}= itself: leave it out, or take the recipe 'clip'."
+            )
+    taken = recipe.clip_spec.num_frames
+    if frames is not None and frames != taken:
+        raise InputError(
+            f"The recipe '{name}' makes clips of {taken} frames, and this model takes {frames}; it was made"
+            f" with {recipe.model}."
+        )
 
 
 def at_rate(begins: npt.ArrayLike, end: float, fps: int) -> Indices:

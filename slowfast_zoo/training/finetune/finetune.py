@@ -78,7 +78,7 @@ from slowfast_zoo.weights.saved.folder import save_pretrained
 _LOGGER = logging.getLogger(__name__)
 
 PREVIEW = "preview.png"
-_DRAWN_EVERY_SECONDS = 20.0
+DRAWN_EVERY_SECONDS = 20.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -485,7 +485,7 @@ class _Run:
         if self.listener is not None:
             which = {} if folder == self.folder else {"training": folder.relative_to(self.folder).as_posix()}
             self.listener(line | which)
-        if time.monotonic() - self.drawn > _DRAWN_EVERY_SECONDS:
+        if time.monotonic() - self.drawn > DRAWN_EVERY_SECONDS:
             draw_report(folder)
             self.drawn = time.monotonic()
 

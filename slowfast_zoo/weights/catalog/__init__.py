@@ -83,10 +83,12 @@ def nearest_models(name: str, beside: Iterable[str] = ()) -> str:
     """The nearest of the models and of the names ``beside`` them, else all models; and the way to the Hub."""
     models = list_models()
     near = did_you_mean(name, [*models, *beside]) or f" The models are: {quoted(models)}."
-    if REPO_ID.fullmatch(name) and not Path(name).suffix[1:].isalpha():  # a file's ending
+    if any(row.tag == name for row in list_weights()):
+        near += f" '{name}' is a tag: MODEL:{name}, or in Python create_model(MODEL, weights='{name}')."
+    elif REPO_ID.fullmatch(name) and not Path(name).suffix[1:].isalpha():  # a file's ending
         near += (
-            f" from_pretrained('{name}') loads a Hub repository; on the command line, fetch it with"
-            f" 'hf download {name} --local-dir FOLDER' and give that folder."
+            f" If it is a Hub repository, from_pretrained('{name}') loads it; on the command line, fetch it"
+            f" with 'hf download {name} --local-dir FOLDER' and give that folder."
         )
     return near
 

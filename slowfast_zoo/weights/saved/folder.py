@@ -18,6 +18,7 @@ from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
 from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.network.structure import hooked
+from slowfast_zoo.video.sources.names import path_text
 from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers, own_forward
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -68,7 +69,8 @@ def save_pretrained(
             for name in (WEIGHTS, CARD, CONFIG):
                 Path(new, name).replace(folder / name)
     except OSError as error:
-        raise DownloadError(f"The model can't be saved in '{folder}': {error.strerror or error}.") from error
+        name = path_text(folder)
+        raise DownloadError(f"The model can't be saved in '{name}': {error.strerror or error}.") from error
 
 
 def open_folder(folder: Path) -> LocalWeights:

@@ -67,6 +67,7 @@ def from_pretrained(
 
     Raises:
         InputError: a source that is none of these, or arguments that contradict each other or the classes.
+        MissingDependencyError: a repository is named, and huggingface-hub isn't installed.
         DownloadError: the Hub doesn't give the files.
         OfflineError: they aren't in the Hub's cache, and the network may not be used.
         CheckpointError: a file is missing, damaged, of a newer format, or doesn't fit the others.
@@ -100,6 +101,7 @@ def push_to_hub(
 
     Raises:
         InputError: a model that can't be saved, or no repository name.
+        MissingDependencyError: huggingface-hub isn't installed.
         DownloadError: the Hub doesn't take it.
         OfflineError: the network may not be used.
     """
@@ -128,7 +130,7 @@ def push_folder(
     Raises:
         CheckpointError: the folder isn't a whole saved model.
         InputError: as in ``push_to_hub``; or the card can't be read as text.
-        DownloadError, OfflineError: as in ``push_to_hub``.
+        MissingDependencyError, DownloadError, OfflineError: as in ``push_to_hub``.
     """
     check_repo_id(repo_id)
     config = open_folder(folder).config
@@ -161,7 +163,7 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     """The local folder or file that ``from_pretrained`` reads for a source.
 
     Raises:
-        InputError, DownloadError, OfflineError: as in ``from_pretrained``.
+        InputError, MissingDependencyError, DownloadError, OfflineError: as in ``from_pretrained``.
     """
     if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:

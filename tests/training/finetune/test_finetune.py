@@ -840,7 +840,7 @@ def test_every_training_is_drawn_also_while_it_runs_and_without_validation(
 ) -> None:
     tune(few, tmp_path / "v", everything=True)
     assert (tmp_path / "v" / "all" / "curves.png").exists()
-    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune._DRAWN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.DRAWN_EVERY_SECONDS", 0.0)
     seen: list[bool] = []
 
     def look(line: dict[str, Any]) -> None:
