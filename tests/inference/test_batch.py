@@ -163,6 +163,14 @@ def test_windows_and_layers_are_the_functions_own(clips: list[str], folder: Path
     assert np.array_equal(np.stack(slow({"path": clips[:1]})["features"][0]), found.values)
     with pytest.raises(InputError, match="'ego4d' makes clips of 32 frames, and this model takes"):
         BatchPredictor(folder, task="features", recipe="ego4d")({"path": clips[:1]})
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"hop_seconds": 1.0}, "decides about hop_seconds= itself"),
+        ({"views": (2, 1)}, "decides about views= itself"),
+        ({}, "'ego4d' makes clips of 32 frames, and this model takes 8"),
+    ]
+    for given, words in wrong:
+        with pytest.raises(InputError, match=words):  # before the job
+            BatchPredictor("slowfast_tiny", task="features", recipe="ego4d", **given)
 
 
 def test_boxes_that_were_corrected_are_read_anew(clips: list[str], tmp_path: Path) -> None:

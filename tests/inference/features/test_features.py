@@ -330,7 +330,7 @@ def test_a_file_of_another_hop_window_or_rate_is_refused(other: dict[str, Any], 
     path, made = tmp_path / "film.npz", FeatureExtractor(small(), hop_seconds=0.25, fps=25)
     made(FRAMES).save(path)
     assert is_finished(path, made.settings)
-    said = r"was made with (hop|window)_seconds 0|was made with asked .*'hop_seconds': 0.25, 'fps': 25.0"
+    said = r"was made with (hop|window)_seconds 0|was made with asked .*'hop': 0.25, 'fps': 25.0"
     with pytest.raises(InputError, match=said):
         is_finished(path, FeatureExtractor(small(), **{"fps": 25, **other}).settings)
     FeatureExtractor(small(), window_seconds=0.5, fps=25)(FRAMES).save(tmp_path / "same.npz")
