@@ -17,7 +17,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -282,9 +282,20 @@ def _say(notes: list[str], *texts: str) -> None:
         _LOGGER.info("%s", text)
 
 
-def _passed_seconds(began: float, group: Processes) -> float:
-    """Since the fine-tuning began, in the process that has been at it for longest."""
-    return float(max(group.gather(time.monotonic() - began)))
+def _timed(
+    folder: Path, step_seconds: Callable[[], float], began: float, group: Processes
+) -> tuple[float, float]:
+    """Seconds of a step, and those from the beginning until it was measured, in the slowest process."""
+    passed: list[float] = []
+
+    def measured_now() -> float:
+        seconds = step_seconds()
+        passed.append(max(group.gather(time.monotonic() - began)))
+        return seconds
+
+    seconds = decided_once(folder, "step_seconds", measured_now, group)
+    # Plans of earlier versions have the time of a step alone, and spent all of the budget on what followed.
+    return seconds, decided_once(folder, "prepared_seconds", sum(passed), group)
 
 
 @dataclasses.dataclass
@@ -327,9 +338,7 @@ class _Run:
         if budget_seconds is None or recipe.config is None:
             return Steps.of(count, 0.0, None, trainings)
         step = functools.partial(workshop.step_seconds, clips, recipe)
-        seconds = decided_once(self.folder, "step_seconds", step, workshop.group)
-        passed = functools.partial(_passed_seconds, self.began, workshop.group)
-        prepared = decided_once(self.folder, "prepared_seconds", passed, workshop.group)
+        seconds, prepared = _timed(self.folder, step, self.began, workshop.group)
         searches = 0 if self.forced else searches
         views = workshop.views_each
         size = Plan.of(workshop.settings(recipe, count, 1), count, workshop.group.world).step_clips

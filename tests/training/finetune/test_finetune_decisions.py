@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -388,6 +389,26 @@ def test_a_plan_says_what_it_pays_for(tmp_path: Path, budget: float, prepared: f
     choice = choose(bench, clips, tmp_path, steps)
     assert bool(choice.table) == bool(steps.search)
     assert ("too short to compare" in choice.notes[0]) == bool(steps.training and not steps.search)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_what_came_before_is_measured_with_the_first_step_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    """A plan of an earlier version has the time of a step alone, and paid for 592 steps."""
+    clips = read_annotations(make_clips(tmp_path / "d", {"dark": 12, "light": 12}, frames=1))
+    monkeypatch.setattr(trials.Workshop, "step_seconds", lambda *_: 1.0)
+    workshop = trials.Workshop(make_model(), "quick", ALONE, 0.1, False, {})
+    if old:
+        decided_once(tmp_path, "step_seconds", 1.0, ALONE)
+    found: list[Steps] = []
+    for ago in (40, 400):
+        began = time.monotonic() - ago
+        run = _Run(workshop, None, make_model(), tmp_path, [], None, None, began)  # type: ignore[arg-type]
+        found.append(run.steps(clips, 1_400.0, 2, 1, search.Looks(24, 6, 6, 54, 24)))
+    assert found[0] == found[1] and (found[0].training == 592) == old
+    prepared = decided_once(tmp_path, "prepared_seconds", None, ALONE)
+    assert prepared == 0 if old else 40 <= prepared < 400
 
 
 def test_a_budget_knows_how_many_clips_are_in_a_step(tmp_path: Path) -> None:
