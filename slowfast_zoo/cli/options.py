@@ -541,8 +541,8 @@ def config(
                 "--set",
                 multiple=True,
                 metavar="FIELD=VALUE",
-                help="Any other field of TrainConfig: mixup=0.4, grad_clip=None, milestones=10,20; may be"
-                " repeated.",
+                help="Any other field of TrainConfig: mixup=0.4, grad_clip=None; may be repeated:"
+                " schedule=step with milestones=10,20.",
             ),
         },
         given_only=True,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, SpecError, UnknownNameError, did_you_mean, quoted
 from slowfast_zoo.network.slowfast import SlowFast, check_slowfast
 from slowfast_zoo.training.finetune.recipes import (
     WEIGHT_DECAY,
@@ -93,6 +93,7 @@ def forced_recipe(
 
     Raises:
         UnknownNameError: no such recipe, or nothing that batch norms do.
+        SpecError: fields and values that are none, or that a recipe doesn't go with.
         InputError: another optimizer without a rate, or what doesn't go with a probe.
     """
     TrainConfig().replace(**changes)  # refuses fields and values that are none
@@ -101,6 +102,8 @@ def forced_recipe(
         raise UnknownNameError(f"norms is {norms!r}.{near} Accepted: {quoted(get_args(Norms))}.")
     own = {"optimizer", "lr"} & set(changes)
     if recipe is None and not own and norms is None:
+        for one in candidates(model.spec):
+            _check_changes(one, changes)
         return None
     base = recipe_named(recipe) if recipe is not None else candidates(model.spec)[0]
     if base.config is None:
@@ -118,4 +121,14 @@ def forced_recipe(
                 " rate (lr, --lr)."
             )
         base = dataclasses.replace(base, config=base.config.replace(weight_decay=WEIGHT_DECAY[optimizer]))
+    _check_changes(base, changes)
     return base if norms is None else dataclasses.replace(base, norms=norms)
+
+
+def _check_changes(recipe: FinetuneRecipe, changes: Mapping[str, Any]) -> None:
+    assert recipe.config is not None
+    try:
+        recipe.config.replace(**changes)
+    except SpecError as error:
+        told = f"With the recipe '{recipe.name}', {error} Take another one (recipe, --recipe)."
+        raise SpecError(told) from error

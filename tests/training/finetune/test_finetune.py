@@ -682,6 +682,8 @@ def test_data_and_arguments_that_dont_hold_together(clips: Path, tmp_path: Path)
         *((None, {"folds": f}, rf"folds is {f!r}; accepted: 0, or from 2") for f in ("5", 2.5)),
         (None, {"max_unreadable": 10}, r"max_unreadable is 10; accepted: a part of the clips"),
         (None, {"config": {"precision": "float16"}, "device": "cpu"}, r"float16 needs a GPU"),
+        (None, {"config": {"nesterov": True}, "recipe": None}, r"With the recipe 'learn', TrainConfig\.nest"),
+        (None, {"config": {"nesterov": True}, "recipe": "plain"}, r"'plain', .* Take another one \(recipe"),
         ({}, {}, r"The data are the parts \(none\); accepted: 'train', and beside it 'val' and 'test'"),
         ({"train": None, "validation": None}, {}, r"the parts 'train', 'validation'; accepted: 'train', and"),
         ({"train": "d"}, {}, r"The part 'train' of the data is a str; accepted: "),

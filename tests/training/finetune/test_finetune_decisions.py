@@ -20,7 +20,7 @@ from torch import Tensor
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import fold_annotations, source_of
-from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.errors import DataError, InputError, SpecError, TrainingError
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
@@ -850,6 +850,17 @@ def test_another_optimizer_has_its_own_weight_decay(
     forced = forced_recipe(None, changes, None, model)
     assert forced is not None and forced.config is not None
     assert scheduled(forced.config, 60, 600, changes).weight_decay == decay
+
+
+def test_settings_have_to_go_with_every_recipe_that_may_be_compared() -> None:
+    """A published network tries SGD first, and AdamW, which has no momentum, after it."""
+    with torch.device("meta"):
+        model = SlowFast(LARGE)
+    with pytest.raises(SpecError, match=r"With the recipe 'measured', .*False without SGD's momentum\. Take"):
+        forced_recipe(None, {"nesterov": True}, None, model)
+    assert forced_recipe("gentle", {"nesterov": True}, None, model) == RECIPES["gentle"]
+    assert forced_recipe(None, {"nesterov": True, "optimizer": "sgd", "lr": 0.1}, None, model)
+    assert forced_recipe("probe", {"nesterov": True}, None, model) == RECIPES["probe"]
 
 
 def test_a_rate_of_ones_own_is_not_compared(tmp_path: Path) -> None:
