@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_zoo.data.dataset import ClipDataset, ReplacingDataset, whole_of
+from slowfast_zoo.data.loader import Batch
 from slowfast_zoo.errors import TrainingError, counted
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.runtime.packages import require
@@ -142,18 +142,29 @@ class Meter:
     """Means of losses, accuracies and times since the last reading, over all processes.
 
     Attributes:
-        unreadable: clips that couldn't be read, as of the last reading.
+        unreadable: clips of this training that couldn't be read, as of the last reading.
     """
 
-    def __init__(self, group: Processes, dataset: ClipDataset) -> None:
-        self.group, self._data = group, whole_of(dataset)
+    def __init__(self, group: Processes) -> None:
+        self.group = group
         self.unreadable: set[int] = set()
+        self._replaced: set[int] = set()
         self.loss = math.nan
         self._clear()
 
     def _clear(self) -> None:
         # passes, loss, clips, clips with the right class first, with it among five, seconds waiting, seconds
         self._sums = torch.zeros(7, dtype=torch.float64, device="cpu")
+
+    def replaced(self, batch: Batch) -> Batch:
+        """The batch, whose clips that others took the place of are counted."""
+        self._replaced.update(index for index, _ in batch.errors)
+        return batch
+
+    def gathered(self) -> list[int]:
+        """Clips that couldn't be read in any process so far; every process asks."""
+        self.unreadable.update(*self.group.gather(self._replaced - self.unreadable))
+        return sorted(self.unreadable)
 
     def add(self, loss: float, logits: Tensor, targets: Tensor, data_seconds: float, seconds: float) -> None:
         """Counts one forward pass: logits (B, classes) and targets, which have one axis for single labels."""
@@ -172,8 +183,6 @@ class Meter:
             self._sums.float().to(device)
         ).tolist()
         self._clear()
-        bad = self._data.unreadable.keys() if isinstance(self._data, ReplacingDataset) else ()
-        self.unreadable.update(*self.group.gather({*bad} - self.unreadable))
         on_gpu = device.type == "cuda"
         known = clips > 0 and not math.isnan(top1)  # one label each, and somebody in the clips
         return {
@@ -183,7 +192,7 @@ class Meter:
             "top1_acc": top1 / clips if known else None,
             "top5_acc": top5 / clips if known else None,
             "loss": loss / passes,
-            "unreadable": len(self.unreadable) or None,
+            "unreadable": len(self.gathered()) or None,
         }
 
 

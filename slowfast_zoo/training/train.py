@@ -232,7 +232,7 @@ class _Trainer:
         self.measured = True  # False: an epoch has ended, without its statistics and validation
         self.best: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
-        self.meter = Meter(group, dataset)
+        self.meter = Meter(group)
 
     def run(self, resume: bool, progress: bool, listener: Listener | None) -> TrainResult:
         """From the first step, or the one after the last checkpoint, to the last."""
@@ -250,7 +250,7 @@ class _Trainer:
                 self._freeze(self.done - 1)
                 self._end_epoch(log)
             network = self._network()
-            batches = iter(self._load(range(self.done, plan.steps)))
+            batches = self._load(range(self.done, plan.steps))
             while self.done < plan.steps:
                 epoch, iteration = divmod(self.done, plan.steps_per_epoch)
                 lr = learning_rate(config, self.done, plan.steps_per_epoch, plan.lr)
@@ -397,10 +397,11 @@ class _Trainer:
             sample_weights=self.sample_weights,
         )
         items = KeyedItems(self.dataset, self.config.seed)
-        return load(items, keys, self.config.workers, self.group.device)
+        return map(self.meter.replaced, load(items, keys, self.config.workers, self.group.device))
 
     def _save(self) -> None:
         """Everything that is needed to go on, and weights to use, unless they are still to be measured."""
+        unreadable = self.meter.gathered()
         if not self.group.first:
             return
         if self.measured:
@@ -418,7 +419,7 @@ class _Trainer:
             "best": self.best,
             "metrics": self.metrics,
             "validated": self.validated,
-            "unreadable": sorted(self.meter.unreadable),
+            "unreadable": unreadable,
         }
         write_resume(self.folder / RESUME, state)
 

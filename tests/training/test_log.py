@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.training_clips import Clips
 
-from slowfast_zoo.data.dataset import ReplacingDataset
+from slowfast_zoo.data.loader import Batch
 from slowfast_zoo.errors import MissingDependencyError
 from slowfast_zoo.runtime.distributed import Processes
 from slowfast_zoo.training.log import Meter, listening, write_line
@@ -27,7 +26,7 @@ def test_lines_are_json_also_where_numbers_are_none(tmp_path: Path) -> None:
 
 def test_torchs_default_device_has_no_part_in_the_means() -> None:
     with torch.device("meta"):
-        meter = Meter(Processes(0, 1, torch.device("cpu")), Clips())
+        meter = Meter(Processes(0, 1, torch.device("cpu")))
         meter.add(0.5, torch.eye(3, device="cpu"), torch.arange(3, device="cpu"), 1.0, 2.0)
         assert meter.read()["loss"] == 0.5
 
@@ -40,11 +39,11 @@ def test_unreadable_clips_count_once_whichever_process_met_them() -> None:
         def gather(self, value: set[int]) -> list[set[int]]:
             return [value, {5, 7}]
 
-    data = ReplacingDataset(0.1)
-    meter = Meter(Two(0, 2, torch.device("cpu")), data)
-    data.unreadable = {1: "cut", 5: "cut"}
-    meter.add(0.5, torch.eye(3), torch.arange(3), 1.0, 2.0)
-    assert meter.read()["unreadable"] == 3
+    meter = Meter(Two(0, 2, torch.device("cpu")))
+    targets = torch.arange(3)
+    meter.replaced(Batch(torch.eye(3), targets, [1, 2, 5], [1, 1, 1], [(1, "cut"), (5, "cut")]))
+    meter.add(0.5, torch.eye(3), targets, 1.0, 2.0)
+    assert meter.read()["unreadable"] == 3 and meter.gathered() == [1, 5, 7]
 
 
 def test_numbers_reach_tensorboard_at_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

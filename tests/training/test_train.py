@@ -544,6 +544,20 @@ def test_replaced_clips_are_counted_over_readers_and_interruptions(tmp_path: Pat
     assert unread(tmp_path / "log.jsonl").startswith("3 clips couldn't be read, and others took their place")
 
 
+def test_a_training_counts_the_clips_that_it_met_itself_also_since_its_last_line(tmp_path: Path) -> None:
+    """Two parts of one dataset; then three of eight clips, of which two steps of three have met one."""
+    whole = Patchy({1, 2})
+    for places, unreadable in ((range(4), 2), (range(4, 8), None)):
+        work = tmp_path / str(places.start)
+        train(make_model(), torch.utils.data.Subset(whole, places), CONFIG, work_dir=work)
+        assert log_of(work)[-1].get("unreadable") == unreadable
+    config = CONFIG.replace(epochs=1, log_every=20)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_model(), Patchy({1, 2, 3}, poison=6, act="SIGINT"), config, work_dir=tmp_path)
+    train(make_model(), Patchy(set()), config, work_dir=tmp_path, resume=True)
+    assert log_of(tmp_path)[-1].get("unreadable", 0) > 0
+
+
 def test_what_isnt_frozen_cant_thaw(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"thaw_at is 0\.5, and no part of the network is frozen: .*--freeze"
