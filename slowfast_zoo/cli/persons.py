@@ -54,6 +54,7 @@ def open_persons(
     persons: Reading,
     *,
     like: PersonDataset | None = None,
+    max_unreadable: float = 0.1,
 ) -> PersonDataset:
     """Annotated persons as that recipe trains on them, or, like the training data, as it validates.
 
@@ -63,6 +64,7 @@ def open_persons(
         reading: where videos are, and what classes are called.
         persons: excluded frames, a detector's boxes, the time base.
         like: the training data; None: these are.
+        max_unreadable: of key frames to train with, as in ``PersonDataset``.
 
     Raises:
         DataError: no such file, or it doesn't hold together.
@@ -82,7 +84,9 @@ def open_persons(
     clip_spec = recipe.clip_spec
     if mirrored_classes(annotations.labels or ()):
         clip_spec = clip_spec.replace(flip=0.0)
-    return PersonDataset(annotations, clip_spec, train=like is None, multi_label=multi_label)
+    return PersonDataset(
+        annotations, clip_spec, train=like is None, multi_label=multi_label, max_unreadable=max_unreadable
+    )
 
 
 def refuse(persons: Reading, what: str) -> None:

@@ -104,7 +104,6 @@ def train_command(
     """
     import torch
 
-    from slowfast_zoo.data.dataset import ReplacingDataset
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.training.log import listening
     from slowfast_zoo.training.memory import smaller_steps_told
@@ -128,9 +127,7 @@ def train_command(
         if reading["labels"] is not None:
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
-    training, validation = _open_both(chosen, data, validate, reading, persons, num_classes)
-    if isinstance(training, ReplacingDataset):
-        training.max_unreadable = max_unreadable
+    training, validation = _open_both(chosen, data, validate, reading, persons, num_classes, max_unreadable)
     spec = _spec(chosen, training)
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
@@ -319,6 +316,7 @@ def open_data(
     reading: ReadOptions | None = None,
     like: ClipDataset | SlowFast | None = None,
     recipe: Recipe | None = None,
+    max_unreadable: float = 0.1,
 ) -> VideoDataset | MotionClips:
     """The dataset of that name or path.
 
@@ -329,6 +327,7 @@ def open_data(
         reading: how it is written down.
         like: training data or a model, whose classes it has to have; None: its own.
         recipe: says more about training clips.
+        max_unreadable: of training clips, as in ``open_dataset``.
 
     Raises:
         DataError: there is no such data, or it doesn't hold together.
@@ -376,7 +375,7 @@ def open_data(
     pairs = () if recipe is None else recipe.flip_pairs
     if recipe is not None and _unflipped(recipe, annotations.labels):
         pairs, clip_spec = (), clip_spec.replace(flip=0.0)
-    return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs)
+    return open_dataset(annotations, clip_spec, train=True, flip_pairs=pairs, max_unreadable=max_unreadable)
 
 
 def _open_both(
@@ -386,20 +385,23 @@ def _open_both(
     reading: ReadOptions,
     persons: dict[str, Any],
     num_classes: int | None,
+    max_unreadable: float,
 ) -> tuple[VideoDataset | MotionClips | PersonDataset, ClipDataset | None]:
     """What to train on, and what to validate with, as the recipe takes them, of the same classes."""
     names = [data[place] if len(data) > place else CAMERA_MOTION for place in range(2)]
     if recipe.model_spec.roi is not None:
         if reading.get("labels") == recipe.labels:
             reading["labels"] = numbered_classes(recipe.labels)
-        people = open_persons(names[0], recipe, reading, persons)
+        people = open_persons(names[0], recipe, reading, persons, max_unreadable=max_unreadable)
         _check_numbers(recipe, people, num_classes)
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
-    if {names[0], names[validate]} == {CAMERA_MOTION}:
-        _refuse_reading(reading)
+    if names[0] == CAMERA_MOTION:  # a list to validate with is read, and nothing of it replaced
+        _refuse_reading(reading if names[validate] == CAMERA_MOTION else {})
     if recipe.model_spec.activation == "sigmoid" and reading.get("multi_label") is None:
         reading["multi_label"] = True
-    training = open_data(names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe)
+    training = open_data(
+        names[0], recipe.clip_spec, "train", reading=reading, recipe=recipe, max_unreadable=max_unreadable
+    )
     refuse(persons, f"the recipe {recipe.name} is")
     _check_numbers(recipe, training, num_classes)
     if not validate:

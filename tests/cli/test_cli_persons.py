@@ -92,16 +92,16 @@ def test_what_would_be_done(data: Path) -> None:
 
 def test_validation_has_as_many_classes_as_were_said(data: Path, tiny: Recipe) -> None:
     ava, how = str(data / "ava.csv"), {"begins_at": 900}
-    both = train_commands._open_both(tiny, (ava, ava), True, {"root": data}, how, 90)
+    both = train_commands._open_both(tiny, (ava, ava), True, {"root": data}, how, 90, 0.1)
     assert [part.annotations.num_classes for part in both] == [90, 90]  # type: ignore[union-attr]
     clips = get_recipe("slowfast_r50_4x16x1_256e_kinetics400_rgb")
     for name, row in (("t", "a.mp4 0\nb.mp4 1"), ("v", "b.mp4 4")):
         (data / f"{name}.txt").write_text(row)
     names = str(data / "t.txt"), str(data / "v.txt")
-    both = train_commands._open_both(clips, names, True, {}, {}, 5)
+    both = train_commands._open_both(clips, names, True, {}, {}, 5, 0.1)
     assert [part.annotations.num_classes for part in both] == [5, 5]  # type: ignore[union-attr]
     with pytest.raises(DataError, match="label 4 is out of range; the training data has 4 classes"):
-        train_commands._open_both(clips, names, True, {}, {}, 4)
+        train_commands._open_both(clips, names, True, {}, {}, 4, 0.1)
 
 
 def test_sides_are_not_mirrored(data: Path, tiny: Recipe) -> None:
@@ -117,6 +117,8 @@ def test_the_other_kind_of_data_is_refused(data: Path) -> None:
     run("train", BIG, data / "clips.csv", "--dry-run", says="doesn't annotate any; accepted: a table with")
     run("train", "slowfast_r50_8x8x1", data / "train.csv", "--dry-run", says="recipes named *_roi take them")
     run("train", BIG, data / "ava.csv", "--begins-at", "-1", "--dry-run", says="begins_at is -1.0")
+    says = "max_unreadable is nan; accepted: a part of the clips"
+    run("train", BIG, data / "train.csv", "--root", data, "--max-unreadable", "nan", "--dry-run", says=says)
     for without in (["--decode"], ["--group-by", "auto"], ["--model", "slowfast_tiny"], ["--single-label"]):
         says = f"are checked without {without[0]}: leave that out"
         run("check", data / "train.csv", *without, says=says)

@@ -528,9 +528,12 @@ def test_train_says_how_many_clips_it_replaced_and_stops_where_it_is_told(number
     none = [*command, str(numbered / "v"), "--workers", "0", "--max-unreadable", "0"]
     refused = click.testing.CliRunner().invoke(main, none)
     assert refused.exit_code == 1 and "more than --max-unreadable 0; the last: " in refused.output
+    no_part = click.testing.CliRunner().invoke(main, [*command, str(numbered), "--max-unreadable", "nan"])
+    assert "max_unreadable is nan; accepted: a part of the clips, 0 to 1." in no_part.output
     made = ["train", "camera-motion", "--max-unreadable", "0.2", "--dry-run"]
-    vain = click.testing.CliRunner().invoke(main, made)
-    assert "--max-unreadable: for a folder or a list, and camera-motion makes its clips" in vain.output
+    for beside in ([], ["camera-motion", str(numbered / "more.txt"), "--validate"]):
+        vain = click.testing.CliRunner().invoke(main, [*made, *beside])
+        assert "--max-unreadable: for a folder or a list, and camera-motion makes its clips" in vain.output
 
 
 def test_what_train_freezes_and_who_hears_of_it(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
