@@ -126,6 +126,8 @@ def finetune_command(
     from slowfast_zoo.training.recipe import TrainConfig
 
     config = opt.changes(config, optimizer=optimizer, thaw_at=thaw_at)
+    if from_scratch and not options["resume"]:
+        opt.check_random(options["freeze_up_to"], config.get("thaw_at", 1.0))
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     notes: list[str] = []

@@ -119,6 +119,8 @@ def train_command(
         )
     if from_scratch and model is not None:
         raise click.UsageError("--from-scratch starts from random weights, --model from its own: give one.")
+    if not resume and (from_scratch or (model is None and chosen.initialize_from is None)):
+        opt.check_random(freeze_up_to, configured.thaw_at)
     if validate and len(data) < 2 and (data or chosen.name != CAMERA_MOTION):
         raise click.UsageError("--validate needs validation data after the training data.")
     if not data and chosen.name != CAMERA_MOTION:

@@ -144,6 +144,7 @@ def test_help_names_every_recipe() -> None:
         (["--val", "1.5"], "val is 1.5"),
         (["--smallest-area", "2"], "smallest_area is 2.0; accepted: a number above 0 to 1"),
         (["--freeze", "stage9"], "There is no part 'stage9'"),
+        (["--freeze", "stem", "--from-scratch"], "would leave random weights as they are: start"),
         (["--views", "some"], "'some' is neither quick nor published"),
         (["--work-dir", str(Path(__file__, "w"))], "can't be written"),
         (["--validation", "nowhere"], "There is no dataset at 'nowhere'"),

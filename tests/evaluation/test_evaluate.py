@@ -555,7 +555,9 @@ def test_what_train_freezes_and_who_hears_of_it(numbered: Path, monkeypatch: pyt
             [*thawing, "--freeze", "stage3"],
             "Frozen: both pathways up to stage3 until 30% of the steps",
         ),
-        (["--freeze", "stage3", "--tensorboard"], "so far"),
+        (["--freeze", "stage3"], "would leave random weights as they are: start from trained ones (--model,"),
+        (["--freeze", "stage3", "--resume"], "so far"),
+        (["--freeze", "stage3", "--model", "slowfast_tiny", "--tensorboard"], "so far"),
     ):
         result = click.testing.CliRunner().invoke(main, [*command, *options])
         assert result.exit_code == 1 and said in result.output, result.output
