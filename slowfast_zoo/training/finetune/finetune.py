@@ -494,7 +494,7 @@ class _Run:
         if self.listener is not None:
             which = {} if folder == self.folder else {"training": folder.relative_to(self.folder).as_posix()}
             self.listener(line | which)
-        if time.monotonic() - self.drawn > DRAWN_EVERY_SECONDS:
+        if line["mode"] != "start" and time.monotonic() - self.drawn > DRAWN_EVERY_SECONDS:
             draw_report(folder)
             self.drawn = time.monotonic()
 

@@ -840,15 +840,18 @@ def test_a_report_is_drawn_later_from_what_is_in_the_folder(tmp_path: Path) -> N
 def test_every_training_is_drawn_also_while_it_runs_and_without_validation(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tune(few, tmp_path / "v", everything=True)
-    assert (tmp_path / "v" / "all" / "curves.png").exists()
-    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.DRAWN_EVERY_SECONDS", 0.0)
     seen: list[bool] = []
+    work = tmp_path / "v"
 
     def look(line: dict[str, Any]) -> None:
-        seen.append((tmp_path / "w" / line.get("training", "") / "curves.png").exists())
+        seen.append((work / line.get("training", "") / "curves.png").exists())
 
-    tune(few, tmp_path / "w", folds=2, everything=True, listener=look)
+    tune(few, work, everything=True, listener=look)
+    assert seen[:3] == [False, False, True], "the first step doesn't wait"
+    assert (work / "all" / "curves.png").exists()
+    monkeypatch.setattr("slowfast_zoo.training.finetune.finetune.DRAWN_EVERY_SECONDS", 0.0)
+    seen, work = [], tmp_path / "w"
+    tune(few, work, folds=2, everything=True, listener=look)
     assert seen == [False, False, True] * 3, "a start and two steps"
 
 
