@@ -36,7 +36,6 @@ def ours(options: argparse.Namespace, model: Any = None) -> Tasks:
     from slowfast_zoo.runtime.devices import deterministic
     from slowfast_zoo.runtime.distributed import join
     from slowfast_zoo.runtime.precision import float32_products
-    from slowfast_zoo.training.log import Meter
     from slowfast_zoo.training.train import _Trainer
 
     precision, _, layout = options.worker.partition(" ")
@@ -48,11 +47,11 @@ def ours(options: argparse.Namespace, model: Any = None) -> Tasks:
     group = join(options.device)
     trainer = _Trainer(model or zoo.create_model(MODEL), items, config, Path(), None, group, None)
     batch = Batch(pixels, targets, list(range(options.batch)), [1] * options.batch, [])
-    batches, meter = itertools.repeat(batch), Meter(group)
+    batches = itertools.repeat(batch)
 
     def step() -> None:
         with deterministic(False), float32_products(config.precision, group.device):
-            trainer._step(trainer.model, batches, trainer.plan.lr / 10, meter)
+            trainer._step(trainer.model, batches, trainer.plan.lr / 10)
 
     return {"step": timed(step, options.device)}
 

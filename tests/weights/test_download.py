@@ -557,7 +557,7 @@ def test_a_slow_first_answer_is_waited_for(server: FileServer) -> None:
 
 def test_the_first_failed_attempt_is_a_warning(server: FileServer, caplog: pytest.LogCaptureFixture) -> None:
     server.faults[PATH] = Fault(status=503, times=3)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="slowfast_zoo"):
         get()
     told = [each.levelname for each in caplog.records if "next attempt in" in each.message]
     assert told == ["WARNING", "INFO", "INFO"]
