@@ -47,14 +47,18 @@ def test_the_number_of_checkpoints_is_the_catalogs() -> None:
 
 def test_the_page_on_training_tells_what_was_measured() -> None:
     kept = ROOT / "benchmarks" / "accuracy" / "results" / "weizmann.json"
-    figures = json.loads(kept.read_text(encoding="utf-8")).values()
-    folds = [each for each in figures if "probe" in each]
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    folds, more = (
+        [each for name, each in figures.items() if name.endswith(seed)] for seed in ("seed 0", "seed 1")
+    )
     right, clips = (sum(each[what] for each in folds) for what in ("right", "clips"))
+    further = [sum(each[what] for each in more) for what in ("right", "clips")]
     probe = sum(each["probe"] * each["clips"] for each in folds)
     low, high = wilson_interval(right, clips)
     told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
     interval = f"(95% interval {100 * low:.0f} to {high:.0%}; seed 0)"
     assert f"{right} of {clips} clips, {right / clips:.1%} {interval}".replace("%", " %") in told
+    assert len(more) == 5 and "five actors were run so far: {} of {} clips".format(*further) in told
     taken = Counter(each["recipe"] for each in folds)
     assert f"took `learn` {taken['learn']} times and `plain` once" in told and taken["plain"] == 1
     assert f"The probe got {100 * probe / clips:.1f} %; a fold takes 14 minutes" in told
