@@ -58,7 +58,7 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
     interval = f"(95% interval {100 * low:.0f} to {high:.0%}; seed 0)"
     assert f"{right} of {clips} clips, {right / clips:.1%} {interval}".replace("%", " %") in told
-    assert len(more) == 5 and "five actors were run so far: {} of {} clips".format(*further) in told
+    assert len(more) == 6 and "six actors were run so far: {} of {} clips".format(*further) in told
     taken = Counter(each["recipe"] for each in folds)
     assert f"took `learn` {taken['learn']} times and `plain` once" in told and taken["plain"] == 1
     assert f"The probe got {100 * probe / clips:.1f} %; a fold takes 14 minutes" in told
