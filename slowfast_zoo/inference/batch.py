@@ -177,10 +177,10 @@ class BatchPredictor:
             ("task", task, get_args(Task)),
             ("engine", engine, get_args(EngineName)),
             ("precision", precision, get_args(Precision)),
-            ("last", last or "move_back", get_args(LastWindow)),
+            ("last", "move_back" if last is None else last, get_args(LastWindow)),
             ("recipe", recipe, get_args(RecipeName)),
             ("layer", layer, [name for name in get_args(Layer) if name != "maps"]),
-            ("unit", unit or "pixels", get_args(Unit)),
+            ("unit", "pixels" if unit is None else unit, get_args(Unit)),
         ):
             if value not in choices:
                 near = did_you_mean(str(value), choices)
@@ -532,8 +532,8 @@ def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]
 def _features(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:
     from slowfast_zoo.inference.features.features import FeatureExtractor
 
-    options |= {name: settings[name] for name in (*_OF_RECIPES, "recipe", "layer")} | {"dtype": "float32"}
-    extractor = FeatureExtractor(model, **options)
+    wishes = {name: settings[name] for name in (*_OF_RECIPES, "recipe", "layer")} | options
+    extractor = FeatureExtractor(model, dtype="float32", **wishes)
     extractor.runner(None)
 
     def answer(source: Any) -> Row:

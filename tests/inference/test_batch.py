@@ -421,6 +421,7 @@ def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: 
         ({"task": "timeline", "recipe": "ego4d"}, "recipe= belongs to task='features'"),
         ({"task": "features", "layer": "maps"}, "layer is 'maps'; accepted: 'pooled', 'slow', 'fast'"),
         ({"task": "features", "last": "stay"}, "last is 'stay'; accepted: 'move_back'"),
+        ({"task": "features", "last": ""}, "last is ''; accepted: 'move_back'"),
         ({"task": "detect", "detector": "person", "begins_at": 900}, "unit= and begins_at= say how"),
         ({"task": "detect", "detector": "person", "views": (1, 3)}, "views= belongs to"),
         ({"task": "detect", "unit": "shares"}, "unit is 'shares'; accepted: 'pixels', 'normalized'"),
