@@ -26,8 +26,8 @@ from torch import Tensor
 
 from slowfast_zoo.errors import ExportError, InputError
 from slowfast_zoo.inference.engines import artifacts
-from slowfast_zoo.inference.engines.engine import Run, Shape
-from slowfast_zoo.inference.engines.folding import lower
+from slowfast_zoo.inference.engines.engine import Run, Shape, onednn_is_fast
+from slowfast_zoo.inference.engines.folding import FoldedNetwork, lower
 from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_openvino
 from slowfast_zoo.inference.engines.openvino.calibration import JUDGING, Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_settings
@@ -214,7 +214,7 @@ def _made(given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Sh
     with torch.inference_mode():
         expected = given(first)
     _check_numbers(expected)  # OpenVINO would hide what the weights lack
-    network = lower(folded, "float32")
+    network = lower(folded, "float32", paired=onednn_is_fast(torch.device("cpu")))
     plain = to_openvino(capture(network, shape), shape, batch=1)
     reference = compiled(openvino_settings("float32"), None, lambda: plain)
     difference = float((reference(first) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
@@ -226,7 +226,7 @@ def _made(given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Sh
     before = time.perf_counter()
     graph = _quantized(plain, calibration)
     _LOGGER.info("Quantized with %d clips in %.0f s.", len(calibration.seen), time.perf_counter() - before)
-    parts = _put_back(plain, graph, folded, [make() for make in calibration.seen[:_WEIGHED]], reference)
+    parts = _put_back(plain, graph, network, [make() for make in calibration.seen[:_WEIGHED]], reference)
     run = compiled(int8_settings(), None, lambda: graph)
     agreement = compare(reference, run, shown(clips, "int8", JUDGING))
     return graph, dataclasses.replace(
@@ -266,7 +266,9 @@ def _quantized(plain: Any, calibration: Calibration) -> Any:
         )
 
 
-def _put_back(plain: Any, graph: Any, folded: SlowFast, clips: Sequence[Tensor], reference: Run) -> list[str]:
+def _put_back(
+    plain: Any, graph: Any, network: FoldedNetwork, clips: Sequence[Tensor], reference: Run
+) -> list[str]:
     """Puts parts of the network back to float32 until its logits are near enough, and gives their names.
 
     Where half of the parts isn't enough nothing is put back: the judging clips have the last word.
@@ -278,7 +280,7 @@ def _put_back(plain: Any, graph: Any, folded: SlowFast, clips: Sequence[Tensor],
 
     if error() <= _WANTED_ERROR:
         return []
-    parts = _parts(plain, graph, folded)
+    parts = _parts(plain, graph, network)
     helped: dict[str, float] = {}
     for name, convolutions in parts.items():
         undo = [each.to_float() for each in convolutions]
@@ -320,13 +322,13 @@ class _Convolution:
         return undo
 
 
-def _parts(plain: Any, graph: Any, folded: SlowFast) -> dict[str, list[_Convolution]]:
+def _parts(plain: Any, graph: Any, network: FoldedNetwork) -> dict[str, list[_Convolution]]:
     """The convolutions by the part of the network that they are in: a stem, a stage, a lateral connection."""
     from openvino import opset13
 
     names = {
         tensor.numpy().tobytes(): ".".join(name.split(".")[:2])
-        for name, tensor in folded.state_dict().items()
+        for name, tensor in network.state_dict().items()
         if tensor.ndim == 5
     }
     quantized = {node.get_friendly_name(): node for node in graph.get_ops()}
