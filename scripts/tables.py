@@ -78,7 +78,9 @@ def report() -> str:
         "Written by `scripts/tables.py` from the folders beside this page, one a machine.",
     ]
     blocks.append(
-        "Times are medians, quartiles in brackets; in parentheses how many times as fast as the first."
+        "Times are medians, quartiles in brackets; in parentheses how many times as fast as the first. A"
+        " matrix product is the faster of MKL's and oneDNN's; before 2026-11-30 it was MKL's alone, which"
+        " reaches half of oneDNN's rate on Zen 5."
     )
     for machine in tables.machines(RESULTS):
         blocks += [f"## {machine.name}", machine.words, tables.report(machine.results, level=3)]

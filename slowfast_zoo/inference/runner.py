@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import threading
@@ -18,7 +19,7 @@ from slowfast_zoo.inference.aggregate import activated, probabilities
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.folding import check_model
 from slowfast_zoo.inference.engines.kept import optimized
-from slowfast_zoo.inference.engines.optimize import OptimizedModel
+from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_clip_head, type_of
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.devices import Halving, is_out_of_memory, sent, to_device
@@ -173,6 +174,12 @@ class BatchRunner:
             return self.model.precision
         return str(self._dtype).removeprefix("torch.")
 
+    @property
+    def own_threads(self) -> bool:
+        """Whether an engine computes that has other threads than torch's."""
+        engine = ENGINES.get(self.model.engine) if isinstance(self.model, OptimizedModel) else None
+        return engine is not None and not engine.torch_kernels
+
     def __call__(self, clips: Tensor, boxes: Sequence[Tensor] = ()) -> Tensor:
         """Logits float32 on the CPU of clips (n, C, T, H, W): a row a clip, or a row a box.
 
@@ -306,22 +313,40 @@ class _Queue:
         self._runner = runner
         self._keep_errors = keep_errors
         self._jobs: list[Job] = []
-        self._batch = torch.empty(0, device="cpu")
+        self._batch = self._following = torch.empty(0, device="cpu")
 
     def add(self, job: Job) -> None:
         """Takes a video's views, and runs the batches that they fill."""
-        for view in range(0 if job.clips is None else len(job.clips)):
-            assert job.clips is not None
-            if self._batch.shape[1:] != job.clips.view_shape:  # whole frames have the aspect of their video
-                self.flush()
-                # Every view is written here, batch after batch: fresh memory costs as much as the writing.
-                self._batch = self._empty((self._runner.batch_size, *job.clips.view_shape), job.clips.device)
-            job.clips.put(view, self._batch[len(self._jobs)])
-            self._jobs.append(job)
-            if len(self._jobs) >= self._runner.batch_size:
-                self.flush()
-            if job.error is not None:
-                return
+        clips = job.clips
+        if clips is None:
+            return
+        if self._batch.shape[1:] != clips.view_shape:  # whole frames have the aspect of their video
+            self.flush()
+            # Every view is written here, batch after batch: fresh memory costs as much as the writing.
+            shape = (self._runner.batch_size, *clips.view_shape)
+            self._batch = self._empty(shape, clips.device)
+            self._following = self._empty(shape, clips.device) if self._runner.own_threads else self._batch
+        written = self._written(clips)
+        # An engine with threads of its own leaves torch's asleep: one thread makes each view meanwhile.
+        ahead = self._following is not self._batch and len(clips) > 1
+        views = read_ahead(written, 1) if ahead else written
+        with contextlib.closing(views):
+            for _ in views:
+                self._jobs.append(job)
+                if len(self._jobs) == len(self._batch):
+                    self.flush()
+                if job.error is not None:
+                    return
+
+    def _written(self, clips: Clips) -> Generator[None, None, None]:
+        """Writes view after view where the next one belongs."""
+        batches = (self._batch, self._following)
+        size, before = len(self._batch), len(self._jobs)
+        alone = self._runner.own_threads
+        for view in range(len(clips)):
+            batch, place = divmod(before + view, size)
+            clips.put(view, batches[batch % 2][place], alone=alone)
+            yield
 
     def _empty(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Room for a batch where its views are made; where there is no room, in the processor's memory."""
@@ -338,7 +363,9 @@ class _Queue:
         """Runs what is left."""
         jobs, self._jobs = self._jobs, []
         if jobs:
-            self._run(jobs, self._batch[: len(jobs)])
+            views = self._batch[: len(jobs)]
+            self._batch, self._following = self._following, self._batch
+            self._run(jobs, views)
 
     def _run(self, jobs: Sequence[Job], views: Tensor) -> None:
         boxes = [job.boxes for job in jobs if job.boxes is not None]

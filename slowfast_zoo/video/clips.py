@@ -157,8 +157,13 @@ class Clips:
         box = self._pipeline.boxes[0]
         return self._frames.shape[1], self.indices.shape[1], box.height, box.width
 
-    def put(self, view: int, out: torch.Tensor) -> torch.Tensor:
+    def put(self, view: int, out: torch.Tensor, *, alone: bool = False) -> torch.Tensor:
         """Writes one view into ``out``, float32 of ``view_shape``, which comes back.
+
+        Args:
+            view: its number.
+            out: where the views are made, or elsewhere.
+            alone: in this thread alone, without torch's others; the numbers are the same.
 
         Raises:
             InputError: ``out`` has another shape.
@@ -170,7 +175,7 @@ class Clips:
         if out.device != self.device:
             return out.copy_(self[view])
         clip, crop = self.views[view]
-        return self._pipeline.view(self._frames, crop, self._rows[clip], out)
+        return self._pipeline.view(self._frames, crop, self._rows[clip], out, alone=alone)
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """The views in order, float32 of shape (n, C, T, H, W), n at most ``size``, made one by one.

@@ -68,6 +68,20 @@ def test_views_are_the_transform_of_their_frames(spec: ClipSpec) -> None:
         assert torch.equal(clips[number], eval_transform(spec)(frames[row]))
 
 
+@pytest.mark.parametrize(
+    "spec", [SMALL, SMALL.replace(pixel_range="0-1"), FLOATS], ids=["bytes", "shares", "floats"]
+)
+def test_a_view_made_in_one_thread_is_the_same_to_the_bit(spec: ClipSpec) -> None:
+    clips = read_clips(film(), spec, views=(3, 1), fps=25)
+    for view in range(len(clips)):
+        out = torch.full(clips.view_shape, torch.nan)
+        with torch.profiler.profile() as profile:
+            clips.put(view, out, alone=True)
+        assert torch.equal(out, clips[view])
+        computed = {event.key for event in profile.key_averages()}
+        assert computed.isdisjoint({"aten::sub", "aten::sub_", "aten::div_", "aten::copy_"})
+
+
 @pytest.mark.parametrize("spec", [SMALL, FLOATS], ids=["bytes", "floats"])
 def test_crops_and_their_order(spec: ClipSpec) -> None:
     clips = read_clips(film(), spec, views="published", fps=30)

@@ -427,6 +427,17 @@ def test_a_clip_that_is_not_finite_has_no_finite_logits(
             assert relative(logits[1:], model(clip)[1:]) <= 1e-5
 
 
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_engines_with_threads_of_their_own_leave_torchs_asleep(name: EngineName) -> None:
+    """Once awake, they wait for more to do for milliseconds, on the cores that the engine needs."""
+    fast, clip = optimize(make_model(), name), clips(1)
+    fast(clip)
+    with torch.profiler.profile() as profile:
+        fast(clip)
+    computed = {event.key for event in profile.key_averages()} & {"aten::sum", "aten::isfinite", "aten::abs"}
+    assert not computed
+
+
 EAGER = ENGINES["eager"]
 
 

@@ -118,11 +118,11 @@ def test_it_is_exported_with_its_proof(
 
 def test_what_harms_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph whose fast stem was ruined: that part alone is measured to be the harm."""
-    folded = fold_batch_norms(make_model())
-    plain = to_openvino(capture(lower(folded, "float32"), SHAPE), SHAPE, batch=1)
+    network = lower(fold_batch_norms(make_model()), "float32", paired=True)
+    plain = to_openvino(capture(network, SHAPE), SHAPE, batch=1)
     ruined = plain.clone()
     convolutions = [node for node in ruined.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    part = int8._parts(plain, ruined, folded)["fast.stem"][0].node
+    part = int8._parts(plain, ruined, network)["fast.stem"][0].node
     assert part in convolutions
     from openvino import opset13
 
@@ -130,8 +130,8 @@ def test_what_harms_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     part.input(1).replace_source_output(opset13.constant(weights).output(0))
     clips = list(pictures(3).split(1))  # type: ignore[no-untyped-call]
     reference = int8.compiled(int8.int8_settings(), None, lambda: plain)
-    assert int8._put_back(plain, ruined, folded, clips, reference) == ["fast.stem"]
-    assert int8._put_back(plain, ruined, folded, clips, reference) == [], "it is right now"
+    assert int8._put_back(plain, ruined, network, clips, reference) == ["fast.stem"]
+    assert int8._put_back(plain, ruined, network, clips, reference) == [], "it is right now"
 
 
 def answers(*rows: list[float]) -> Callable[[Tensor], Tensor]:

@@ -183,7 +183,7 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, given: SlowFast | No
     calibration = calibration_of(source, folded.clip_spec)
     shape = calibration.shape
     versions = (require("nncf").__version__, require("openvino").__version__)
-    facts = ("int8", *versions, shape, calibration.identity, _weight_bits(), int8_settings())
+    facts = ("int8, stems paired", *versions, shape, calibration.identity, _weight_bits(), int8_settings())
     name = None if calibration.identity is None else artifacts.fingerprint(folded, *facts, suffix=".int8")
     if name is not None and (kept := _load(name)) is not None:
         return Int8Network(*kept, name)
