@@ -3,7 +3,7 @@
     python benchmarks/accuracy/grid.py DATA [--out grid.json] [--settings defaults learn ...] [--seeds 0]
         [--column actor --hold-out daria denis eli] [--budget 600] [--weights actions]
 
-DATA is a folder divided into train and test (``made_sets.py`` draws two), or a list with a column whose
+DATA is a folder divided into train and test (``made_sets.py`` draws two), or a list (.csv) with a column whose
 values --hold-out names: those clips are scored and choose nothing. Interrupted, it goes on with what OUT
 lacks. Frame differences (frame_differences.py) need scikit-learn.
 """
@@ -57,6 +57,10 @@ def parts_of(arguments: argparse.Namespace) -> tuple[Annotations, Annotations]:
     if parts:
         return parts["train"], parts.get("test") or parts["val"]
     clips = read_annotations(arguments.data)
+    if any(arguments.column not in dict(sample.columns) for sample in clips.samples):
+        raise SystemExit(
+            f"{arguments.data} is not divided into train and test: name a list (.csv) and its --column."
+        )
     values = np.array([dict(sample.columns)[arguments.column] for sample in clips.samples])
     held = np.isin(values, arguments.hold_out)
     return clips.subset(np.flatnonzero(~held).tolist()), clips.subset(np.flatnonzero(held).tolist())
