@@ -3,9 +3,9 @@
     python benchmarks/accuracy/grid.py DATA [--out grid.json] [--settings defaults learn ...] [--seeds 0]
         [--column actor --hold-out daria denis eli] [--budget 600] [--weights actions]
 
-DATA is a folder divided into train and test (``made_sets.py`` draws two), or a list (.csv) with a column whose
-values --hold-out names: those clips are scored and choose nothing. Interrupted, it goes on with what OUT
-lacks. Frame differences (frame_differences.py) need scikit-learn.
+DATA is a folder divided into train and test (``made_sets.py`` draws two), or a list (.csv) with a column
+whose values --hold-out names: those clips are scored and choose nothing. Interrupted, it goes on with what
+OUT lacks. Frame differences (frame_differences.py) need scikit-learn.
 """
 
 from __future__ import annotations

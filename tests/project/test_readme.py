@@ -48,20 +48,22 @@ def test_the_number_of_checkpoints_is_the_catalogs() -> None:
 def test_the_page_on_training_tells_what_was_measured() -> None:
     kept = ROOT / "benchmarks" / "accuracy" / "results" / "weizmann.json"
     figures = json.loads(kept.read_text(encoding="utf-8"))
-    folds, more = (
-        [each for name, each in figures.items() if name.endswith(seed)] for seed in ("seed 0", "seed 1")
-    )
-    right, clips = (sum(each[what] for each in folds) for what in ("right", "clips"))
-    further = [sum(each[what] for each in more) for what in ("right", "clips")]
-    probe = sum(each["probe"] * each["clips"] for each in folds)
-    low, high = wilson_interval(right, clips)
-    told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
-    interval = f"(95% interval {100 * low:.0f} to {high:.0%}; seed 0)"
-    assert f"{right} of {clips} clips, {right / clips:.1%} {interval}".replace("%", " %") in told
-    assert len(more) == 6 and "six actors were run so far: {} of {} clips".format(*further) in told
-    taken = Counter(each["recipe"] for each in folds)
-    assert f"took `learn` {taken['learn']} times and `plain` once" in told and taken["plain"] == 1
-    assert f"The probe got {100 * probe / clips:.1f} %; a fold takes 14 minutes" in told
+    seeds = [[each for name, each in figures.items() if name.endswith(f"seed {seed}")] for seed in range(3)]
+    assert [len(folds) for folds in seeds] == [9, 9, 9]
+    assert all(each["clips"] == 10 for folds in seeds for each in folds)
+    right = [sum(each["right"] for each in folds) for folds in seeds]
+    mean = sum(right) / 3
+    low, high = wilson_interval(round(mean), 90)
+    told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split()).replace(" %", "%")
+    first, second, third = right
+    assert f"got {first}, {second} and {third} of 90 clips with the seeds 0, 1 and 2" in told
+    assert f"{mean / 90:.1%} in the mean (95% interval of {mean:.0f} of 90" in told
+    assert f"clips {100 * low:.0f} to {high:.0%})" in told
+    taken = Counter(each["recipe"] for folds in seeds for each in folds)
+    assert taken.keys() == {"learn", "plain"}
+    assert f"took `learn` {taken['learn']} times and `plain` {taken['plain']} times" in told
+    first, second, third = (f"{100 * sum(each['probe'] for each in folds) / 9:.1f}" for folds in seeds)
+    assert f"The probe got {first}, {second} and {third}%" in told
 
 
 def test_the_page_on_training_tells_what_the_made_sets_showed() -> None:
