@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 MODELS, SPEED = ROOT / "docs" / "models.md", ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results"
 REPORT = RESULTS / "README.md"
-CHART_OF = "zen4"
+CHART_OF = "zen5"
 """The machine whose chart is in README."""
 HEADER = ("Model", "Weights", "Trained on", "Top-1 / mAP", "Top-5", "Views", "Parameters")
 
