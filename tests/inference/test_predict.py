@@ -426,18 +426,16 @@ def test_what_is_read_is_given_out_while_a_generators_next_film_is_read(model: S
     assert len(list(jobs)) == 2 and waited == [True]
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
-def test_views_made_while_an_engine_computes_keep_their_order(
-    model: SlowFast, folder: Path, batch_size: int
-) -> None:
+def test_views_made_while_an_engine_computes_keep_their_order(model: SlowFast, folder: Path) -> None:
     """Each of two batches is written while the other is computed."""
-    wide = moving_pattern(24, 48, 80, seed=5)
-    films = [*sorted(folder.glob("clip*.mkv")), wide, folder / "clip 0.mkv"]
+    films = sorted(folder.glob("clip*.mkv"))
+    expected = [scores(predict(model, film, views=(3, 1))) for film in films]
     fast = optimize(model, "openvino")
     assert BatchRunner(fast).own_threads and not BatchRunner(model).own_threads
-    answers = list(predict_many(fast, films, views=(3, 1), batch_size=batch_size, fps=30))
-    for film, answer in zip(films, answers, strict=True):
-        assert scores(answer) == pytest.approx(scores(predict(model, film, views=(3, 1), fps=30)), abs=1e-5)
+    for batch_size in (1, 2, 4):
+        answers = predict_many(fast, films, views=(3, 1), batch_size=batch_size)
+        for answer, right in zip(answers, expected, strict=True):
+            assert scores(answer) == pytest.approx(right, abs=1e-5)
 
 
 def test_out_of_memory_halves_the_batch(model: SlowFast, folder: Path) -> None:
