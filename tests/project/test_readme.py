@@ -66,6 +66,23 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     assert f"The probe got {first}, {second} and {third}%" in told
 
 
+def test_the_page_on_training_tells_what_one_split_showed() -> None:
+    kept = ROOT / "benchmarks" / "accuracy" / "results" / "weizmann_grid.json"
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    right = {name: row["right"] for name, row in figures.items() if name != "asked"}
+    assert all(row["clips"] == 30 for name, row in figures.items() if name != "asked")
+    told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    names = ("defaults", "learn, whole pictures", "plain", "probe", "no network: frame differences")
+    defaults, *two, probe, nothing = (right.pop(name) for name in names)
+    others = sorted(right.values())
+    assert two == [26, 26] and defaults == 25 and len(others) == 8
+    assert (
+        f"got 25 of these 30 clips, `plain` and whole pictures 26, eight others {others[0]} to {others[-1]}"
+        in told
+    )
+    assert f"the probe {probe}, frame differences {nothing}" in told
+
+
 def test_the_page_on_training_tells_what_the_made_sets_showed() -> None:
     kept = ROOT / "benchmarks" / "accuracy" / "results" / "made_sets.json"
     figures = json.loads(kept.read_text(encoding="utf-8"))
