@@ -63,6 +63,8 @@ def parts_of(arguments: argparse.Namespace) -> tuple[Annotations, Annotations]:
         )
     values = np.array([dict(sample.columns)[arguments.column] for sample in clips.samples])
     held = np.isin(values, arguments.hold_out)
+    if held.all() or not held.any():
+        raise SystemExit(f"--hold-out takes some of: {' '.join(sorted(set(values)))}.")
     return clips.subset(np.flatnonzero(~held).tolist()), clips.subset(np.flatnonzero(held).tolist())
 
 

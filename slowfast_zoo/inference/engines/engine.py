@@ -138,21 +138,21 @@ def in_pieces(call: Run, size: int) -> Run:
     return lambda clips: torch.cat([call(piece) for piece in torch.split(clips, size)])
 
 
-def keeping_nan(call: Run, *, own_threads: bool) -> Run:
+def keeping_nan(call: Run, *, torch_kernels: bool) -> Run:
     """NaN for a clip that isn't finite: compiled engines' ReLU and max pool would hide it, unlike torch's.
 
     Args:
         call: the engine.
-        own_threads: it doesn't compute in torch's. Then NumPy adds up, in this thread alone: torch's others
+        torch_kernels: the engine's own. Without them NumPy adds up, in this thread alone: torch's others
             would wait for more to do for milliseconds, on the cores that the engine needs.
     """
 
     def checked(clip: Tensor) -> Tensor:
-        if own_threads:
-            with np.errstate(over="ignore", invalid="ignore"):
-                finite = np.isfinite(clip.numpy().sum())
+        if torch_kernels:
+            finite = bool(clip.sum().isfinite())
         else:
-            finite = clip.sum().isfinite()
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = bool(np.isfinite(clip.numpy().sum()))
         return call(clip) if finite else call(clip).fill_(torch.nan)
 
     return checked

@@ -40,7 +40,7 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
         artifacts.store(name, graph)
     session = onnxruntime_session(graph)
     call: Run = lambda clip: torch.from_numpy(session.run(None, {"clip": clip.numpy()})[0])  # noqa: E731
-    return in_pieces(keeping_nan(call, own_threads=True), 1)
+    return in_pieces(keeping_nan(call, torch_kernels=False), 1)
 
 
 ONNXRUNTIME = Engine(

@@ -17,6 +17,7 @@ from slowfast_zoo.inference.engines import eager
 from slowfast_zoo.inference.engines.folding import (
     GatheredConv3d,
     Lowered,
+    Maps,
     OneDnnConv3d,
     PairedStem,
     Precision,
@@ -108,12 +109,19 @@ def test_no_convolution_strides_through_time_in_half_precision() -> None:
         logits = fast(clip)
     assert strides.seen and all(stride[0] == 1 for stride in strides.seen)
     assert relative(logits, expected) <= 3e-2
+    network = prepare(model, "bfloat16")
+    use_products(network)
+    traced = inductor.traced_copy(network)  # what compile gives to the compiler
+    assert not any(isinstance(m, nn.Conv3d) and m.stride[0] > 1 for m in traced.modules())
+    with torch.no_grad():
+        assert torch.equal(traced(clip), network(clip))
 
 
-@pytest.mark.parametrize("spec", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("spec", (NETWORKS | ROI_NETWORKS).values(), ids=NETWORKS | ROI_NETWORKS)
 def test_compile_traces_networks_of_half_precision(spec: ModelSpec) -> None:
     """Computed in float32, so that every processor has the kernels."""
-    lowered = Lowered(fold_batch_norms(make_model(spec)), torch.float32)
+    lowered: Lowered | Maps = Lowered(fold_batch_norms(make_model(spec)), torch.float32)
+    lowered = lowered if spec.roi is None else Maps(lowered)
     use_products(lowered)
     traced = inductor.traced_copy(lowered)
     assert not any("check" in str(node.target) for node in traced.graph.nodes)

@@ -71,7 +71,7 @@ def compiled(settings: dict[str, Any], name: str | None, graph: Callable[[], Any
             request.infer([clip.contiguous().numpy()], share_inputs=True)
             return torch.from_numpy(request.get_output_tensor(0).data.copy())
 
-    return in_pieces(keeping_nan(call, own_threads=True), 1)
+    return in_pieces(keeping_nan(call, torch_kernels=False), 1)
 
 
 OPENVINO = Engine(

@@ -46,7 +46,7 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
         return logits
 
     if device.type == "cpu":
-        return in_pieces(keeping_nan(call, own_threads=False), 1)
+        return in_pieces(keeping_nan(call, torch_kernels=True), 1)
     return FewSizes(
         Recorder(call, device, shape) if device.type == "cuda" else lambda size: padded(call, size)
     )
