@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import errno
 import glob
 import hashlib
+import io
 import os
 import stat
 import tokenize
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -87,6 +89,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of a CSV file, with its end. Cells with any kind of line break are quoted; zero bytes, which make
+    most readers take a file for binary, are left out."""
+    line = io.StringIO(newline="")
+    # Python quotes those kinds alone that are in the end of a line.
+    csv.writer(line, lineterminator="\r\n").writerow(str(cell).replace("\0", "") for cell in cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def lacks_locks(error: BaseException) -> bool:

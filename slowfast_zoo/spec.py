@@ -40,6 +40,7 @@ LARGEST: dict[str, int] = {
     "crop": 4096,
     "test_crop": 4096,
     "jitter": 4096,
+    "rand_augment": 30,
     "clips": 1000,
     "output_size": 64,
     "sampling_ratio": 64,

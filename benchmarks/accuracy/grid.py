@@ -1,5 +1,7 @@
 """Are finetune's defaults good? The defaults, a grid of settings, a linear probe and no network, on one set.
 
+CutMix is a setting of the grid alone: the library has none, as it didn't pay on drawn sets.
+
     python benchmarks/accuracy/grid.py DATA [--out grid.json] [--settings defaults learn ...] [--seeds 0]
         [--column actor --hold-out daria denis eli] [--budget 600] [--weights actions]
 
@@ -11,19 +13,50 @@ OUT lacks. Frame differences (frame_differences.py) need scikit-learn.
 from __future__ import annotations
 
 import argparse
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from frame_differences import predicted, tabulated, told
 from trained import BASELINE, begin, counted, finetuned, kept
 
+import slowfast_zoo.training.train as train_module
 from slowfast_zoo.data.annotations import Annotations
+from slowfast_zoo.data.dataset import item_rng
 from slowfast_zoo.data.lists import read_annotations, read_splits
+from slowfast_zoo.data.loader import Batch, normalized
+from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.training.augmentation import Mix, augmented
 from slowfast_zoo.training.finetune.recipes import scheduled, wanted_steps
 from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.zoo import slowfast_tiny
+
+
+def cut_mixed(
+    batch: Batch, config: TrainConfig, spec: ClipSpec, device: torch.device
+) -> tuple[Batch, Mix | None]:
+    """What the recipe does, then CutMix in every other step: a box of all frames comes from a partner.
+
+    Source: Yun et al. 2019, https://arxiv.org/abs/1905.04899.
+    """
+    batch, _ = augmented(batch, config, spec, device)
+    rng = item_rng()
+    side = math.sqrt(1 - rng.beta(1, 1))
+    partners = torch.from_numpy(rng.permutation(len(batch.clips)))
+    clips = normalized(batch.clips, spec).clone()
+    if rng.random() < 0.5:
+        return batch._replace(clips=clips), None
+    places = []
+    for pixels in clips.shape[-2:]:
+        half, middle = int(pixels * side) // 2, int(rng.integers(pixels))
+        places.append(slice(max(middle - half, 0), min(middle + half, pixels)))
+    box = clips[partners][..., places[0], places[1]]
+    clips[..., places[0], places[1]] = box
+    return batch._replace(clips=clips), Mix(1 - box[0, 0, 0].numel() / clips[0, 0, 0].numel(), partners)
+
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -48,6 +81,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "learn, stage 1 frozen": {"recipe": "learn", "freeze_up_to": "stage1"},
     "learn, norms kept": {"recipe": "learn", "norms": "kept"},
     "learn, the weights' own clip": {"recipe": "learn", "keep_clip": True},
+    "learn, no RandAugment": {"recipe": "learn", "config": {"rand_augment": 0}},
+    "plain, RandAugment": {"recipe": "plain", "config": {"rand_augment": 9}},
+    "learn, CutMix": {"recipe": "learn", "change": cut_mixed},
+    "plain, CutMix": {"recipe": "plain", "change": cut_mixed},
 }
 
 
@@ -80,6 +117,7 @@ def measured(
         config["epochs"] = scheduled(TrainConfig(epochs=1, batch_size=8), count, steps, {}).epochs
     group_by = f"column:{arguments.column}" if arguments.column else arguments.group_by
     model = slowfast_tiny(weights=arguments.weights)
+    train_module.augmented = setting.pop("change", augmented)
     budget = None if "epochs" in config else arguments.budget
     how: dict[str, Any] = {"group_by": group_by, "budget_seconds": budget, "config": config}
     return finetuned(train, test, model, **how, **setting)

@@ -110,7 +110,7 @@ def in_options(sentence: str, command: click.Command | None) -> str:
 
     call = r"\w\((?:[^()]|\([^()]*\))*\)"
     argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
-    return re.sub(f"{call}|{argument}", spell, sentence)
+    return re.sub(f"{call}|(?:--set )?{argument}", spell, sentence)
 
 
 class Command(click.Command):
@@ -278,17 +278,18 @@ min_agreement = click.option(
     show_default=True,
     help="For int8: refused below this share of clips with float32's best class.",
 )
+threads = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Processor threads.  [default: what this process may use]",
+)
 _RUNS: dict[str, Callable[[Any], Any]] = {
     "device": device,
     "engine": click.option(
         "--engine", type=choice(EngineName), default="auto", show_default=True, help="What runs the network."
     ),
     "precision": precision,
-    "threads": click.option(
-        "--threads",
-        type=click.IntRange(1),
-        help="Processor threads.  [default: what this process may use]",
-    ),
+    "threads": threads,
 }
 how_in_floats = bundle("how", _RUNS)
 """As ``how``, where there is no int8."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.errors import InputError, counted, printable, printable_line
-from slowfast_zoo.files import written_whole
+from slowfast_zoo.files import csv_line, written_whole
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.predict import Prediction
@@ -296,8 +296,5 @@ def _damage(prediction: Prediction) -> str:
 
 
 def _csv_line(cells: Any) -> str:
-    line = io.StringIO()
     # A line break inside a cell would make a row that is half there look whole.
-    whole = ["" if cell is None else printable_line(str(cell)) for cell in cells]
-    csv.writer(line, lineterminator="\n").writerow(whole)
-    return line.getvalue()
+    return csv_line("" if cell is None else printable_line(str(cell)) for cell in cells)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @opt.count("--max-mb", 256, "Largest upload, in megabytes.")
 @opt.count("--jobs", 2, "Videos that are worked on at once; others wait.")
 @opt.device
-@click.option("--threads", type=click.IntRange(1), help="Processor threads.")
+@opt.threads
 @click.option("--open/--no-open", "browser", default=False, help="Open it in this machine's browser.")
 def web_command(
     models: tuple[str, ...],

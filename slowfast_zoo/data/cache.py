@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -195,16 +195,16 @@ def _store(video: Video, target: Path, short_side: int, quality: float | None) -
         if quality is not None:
             _encode(video, temporary, short_side, quality)
             return
-        stored: Any = None
-        try:
+        with temporary.open("wb") as file:  # not mapped: a full disk would end the process
             for index, frame in enumerate(_resized(video, short_side, even=False)):
-                if stored is None:
-                    shape = (video.num_frames, *frame.shape)
-                    stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-                stored[index] = frame
-            stored.flush()
-        finally:
-            del stored  # Windows moves and deletes no file that is mapped
+                if index == 0:
+                    header = {
+                        "descr": "|u1",
+                        "fortran_order": False,
+                        "shape": (video.num_frames, *frame.shape),
+                    }
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(frame).data)
 
 
 def _resized(video: Video, short_side: int, *, even: bool) -> Iterator[Frame]:

@@ -21,6 +21,9 @@ from slowfast_zoo.data.folders import SPLITS
 from slowfast_zoo.errors import DataError, InputError, counted, quoted
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
+ABSENT = ("", "nan", "NaN")
+"""How tables write that a cell has no text."""
+
 _PARTS = (
     re.compile(r"(?P<source>.{11})_\d{6}_\d{6}"),
     re.compile(r"(?P<source>v_.+_g\d+)_c\d+"),
@@ -84,7 +87,8 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
             raise DataError(
                 f"'{sample.name}' has no column '{name}'; it has: {', '.join(columns) or 'none'}."
             )
-        return columns[name.casefold()] or alone
+        text = columns[name.casefold()]
+        return alone if text in ABSENT else text
     try:
         match = re.search(group_by, path.as_posix())
     except re.error as error:

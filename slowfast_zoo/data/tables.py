@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import io
 import json
 import math
 import os
@@ -17,9 +16,9 @@ from typing import Any, NamedTuple
 from slowfast_zoo.data.annotations import CACHED_FROM, CLIP_SUFFIXES, Annotations, Listing, Sample
 from slowfast_zoo.data.folders import SPLITS
 from slowfast_zoo.data.labels import format_labels, lines_of, mark_of, parse_json, rows_of, spelling
-from slowfast_zoo.data.splits import PART_COLUMNS
+from slowfast_zoo.data.splits import ABSENT, PART_COLUMNS
 from slowfast_zoo.errors import DataError, InputError, quoted
-from slowfast_zoo.files import write_bytes
+from slowfast_zoo.files import csv_line, write_bytes
 from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
 
 # What a column is called here, and what else. The first name decides; of the others a table may have one.
@@ -203,22 +202,19 @@ def write_table(path: Path, annotations: Annotations) -> None:
     )
     label = ("label_name" if unclear else "label") + "s" * annotations.multi_label
     others = _harmless(samples, used, label)
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["path", label, *(_FIELDS[field][0] for field in used), *others])
+    lines = [csv_line(["path", label, *(_FIELDS[field][0] for field in used), *others])]
     for sample in samples:
         labels = [str(index) if names is None else names[index] for index in sample.labels]
         columns = dict(sample.columns)
         values = [getattr(sample, field) for field in used]
-        writer.writerow(
-            [
-                _relative(sample.path, path.parent),
-                _joined(labels) if annotations.multi_label else labels[0],
-                *("" if value is None else str(value) for value in values),
-                *(columns.get(name, "") for name in others),
-            ]
-        )
-    write_text(path, lines.getvalue())
+        cells = [
+            _relative(sample.path, path.parent),
+            _joined(labels) if annotations.multi_label else labels[0],
+            *("" if value is None else str(value) for value in values),
+            *(columns.get(name, "") for name in others),
+        ]
+        lines.append(csv_line(cells))
+    write_text(path, "".join(lines))
 
 
 def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> list[str]:
@@ -305,9 +301,11 @@ def _relative(path: Path, folder: Path) -> str:
     try:
         # ".." leads out of what a link points to.
         path = path.parent.resolve() / path.name if ".." in path.parts else path
-        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+        text = Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # another drive
-        return path.absolute().as_posix()
+        text = path.absolute().as_posix()
+    # Whoever reads a cell takes spaces around it away, which may be those of a name.
+    return f"{'./' * text[0].isspace()}{text}{'/' * text[-1].isspace()}"
 
 
 def _normal(name: str) -> str:
@@ -502,7 +500,7 @@ def _labels(where: str, value: Any, multi_label: bool, named: bool) -> tuple[str
     labels = []
     for label in value:
         text = str(label).strip() if type(label) in (str, int) else ""
-        if text in ("", "nan", "NaN"):
+        if text in ABSENT:
             raise DataError(
                 f"{where}: a clip without a label."
                 if label in ("", None)

@@ -35,6 +35,8 @@ _BATCH_SIZES = {"cpu": 1, "cuda": 32}
 """Views that go through the network at once: a CPU gains nothing from more, and so gives a view the same bits
 in every company; a GPU gains little from more."""
 
+_MOST_VIEWS = 2**16
+
 
 def check_predictable(model: object, *, features: bool = False, boxes: bool = False) -> None:
     """Refuses what ``predict`` can't use.
@@ -153,6 +155,8 @@ class BatchRunner:
         self._any_classes = any_classes
         if batch_size is not None:
             batch_size = checked_count("batch_size", batch_size, beside=", or None")
+            if batch_size > _MOST_VIEWS:
+                raise InputError(f"batch_size is {batch_size:.3g}; accepted: at most {_MOST_VIEWS}.")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             target = device_of(model, device)
@@ -322,10 +326,7 @@ class _Queue:
             return
         if self._batch.shape[1:] != clips.view_shape:  # whole frames have the aspect of their video
             self.flush()
-            # Every view is written here, batch after batch: fresh memory costs as much as the writing.
-            shape = (self._runner.batch_size, *clips.view_shape)
-            self._batch = self._empty(shape, clips.device)
-            self._following = self._empty(shape, clips.device) if self._runner.own_threads else self._batch
+            self._make_room(clips)
         written = self._written(clips)
         # An engine with threads of its own leaves torch's asleep: one thread makes each view meanwhile.
         ahead = self._following is not self._batch and len(clips) > 1
@@ -347,6 +348,23 @@ class _Queue:
             batch, place = divmod(before + view, size)
             clips.put(view, batches[batch % 2][place], alone=alone)
             yield
+
+    def _make_room(self, clips: Clips) -> None:
+        """Every view is written there, batch after batch: fresh memory costs as much as the writing."""
+        while True:
+            shape = (self._runner.batch_size, *clips.view_shape)
+            try:
+                self._batch = self._empty(shape, clips.device)
+                self._following = (
+                    self._empty(shape, clips.device) if self._runner.own_threads else self._batch
+                )
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if shape[0] == 1:
+                    raise OutOfMemoryError(f"Memory doesn't suffice for one clip {shape[1:]}.") from error
+            self._runner.batch_size = shape[0] // 2
 
     def _empty(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Room for a batch where its views are made; where there is no room, in the processor's memory."""

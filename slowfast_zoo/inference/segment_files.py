@@ -3,7 +3,6 @@ tools, a benchmark, a picture."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -18,7 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import write_bytes
+from slowfast_zoo.files import csv_line, write_bytes
 from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.video.sampling import checked_count, is_number
@@ -173,13 +172,11 @@ def text_of(timeline: Timeline, form: SegmentFormat) -> str:
 
 
 def _csv(timeline: Timeline) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("source", "start_seconds", "end_seconds", "label", "score"))
+    rows = [csv_line(("source", "start_seconds", "end_seconds", "label", "score"))]
     for segment in timeline.segments:
         times = (_seconds(segment.start_seconds), _seconds(segment.end_seconds))
-        rows.writerow((timeline.source, *times, _line(segment.label), f"{segment.score:.6f}"))
-    return text.getvalue()
+        rows.append(csv_line((timeline.source, *times, _line(segment.label), f"{segment.score:.6f}")))
+    return "".join(rows)
 
 
 def _json(timeline: Timeline) -> str:

@@ -386,6 +386,8 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
             f"The number of frames must be a multiple of alpha ({spec.alpha}), got {frames} in shape {shape};"
             f" the weights were made with {spec.num_frames}."
         )
+    if height < 1 or width < 1:
+        raise InputError(f"Clips (B, C, T, H, W) have pixels, got shape {shape}.")
     if spec.non_local and (frames < 2 * spec.alpha or height <= 16 or width <= 16):
         raise InputError(
             f"The non-local blocks of this model need at least {2 * spec.alpha} frames of 17 x 17 pixels, got"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import weakref
+import zlib
 from collections.abc import Callable
 from typing import TypeGuard, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -128,7 +130,8 @@ def _computes_as(module: nn.Module | None, wanted: nn.Module) -> bool:
 
 
 class _Object:
-    """Stands for a setting that is no plain value: equal is the same object and, of a tensor, its version."""
+    """Stands for a setting that is no plain value: equal is the same object and, of a tensor, an array or a
+    set, the same content. What other objects hold isn't seen."""
 
     def __init__(self, value: object) -> None:
         self._value: Callable[[], object]
@@ -136,15 +139,27 @@ class _Object:
             self._value = weakref.ref(value)
         except TypeError:  # not every class can be
             self._value = lambda: value
-        counted = isinstance(value, Tensor) and not value.is_inference()
-        self._version = value._version if counted else 0  # type: ignore[attr-defined]
+        self._content = _content(value)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Object) or self._version != other._version:
+        if not isinstance(other, _Object) or self._content != other._content:
             return False
         return self._value() is not None and self._value() is other._value()
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _content(value: object) -> object:
+    if isinstance(value, (set, bytearray)):
+        return frozenset(value) if isinstance(value, set) else bytes(value)
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return zlib.crc32(np.ascontiguousarray(value).data)
+    if not isinstance(value, Tensor):
+        return None
+    if value.layout != torch.strided or value.device.type == "meta":
+        return None if value.is_inference() else value._version
+    numbers = value.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten()
+    return zlib.crc32(numbers.view(torch.uint8).numpy().data)
 
 
 def _hooks(module: nn.Module) -> tuple[int, ...]:

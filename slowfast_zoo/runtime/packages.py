@@ -7,6 +7,11 @@ import importlib.util
 from types import ModuleType
 
 from slowfast_zoo.errors import MissingDependencyError
+from slowfast_zoo.runtime.machine import environment
+
+UNREPORTED = {"CI": "true", "NNCF_CI": "1"}
+"""Variables of the environment with which OpenVINO and NNCF report no use to their makers. Both read them
+when they are imported, and OpenVINO does when it converts a network."""
 
 
 def installed(package: str) -> bool:
@@ -20,7 +25,7 @@ def _in_shells(requirement: str) -> str:
 
 
 def require(package: str, *needed: str) -> ModuleType:
-    """An optional package.
+    """An optional package, imported so that it reports no use to its makers.
 
     Args:
         package: its import name.
@@ -30,7 +35,8 @@ def require(package: str, *needed: str) -> ModuleType:
         MissingDependencyError: says what to install.
     """
     try:
-        return importlib.import_module(package)
+        with environment(**UNREPORTED):
+            return importlib.import_module(package)
     except ImportError as error:
         raise MissingDependencyError(
             f"This needs the package '{package}', which can't be imported ({error}):"

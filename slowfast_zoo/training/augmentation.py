@@ -1,5 +1,5 @@
-"""What is done to the clips of a step before the network sees them: colors change and stills are mixed in, by
-chance, and pairs are mixed, which the loss has to know."""
+"""What is done to the clips of a step before the network sees them: pictures and colors change and stills are
+mixed in, by chance, and pairs are mixed, which the loss has to know."""
 
 from __future__ import annotations
 
@@ -22,6 +22,29 @@ class Mix(NamedTuple):
     """Of each clip that is its own."""
     partners: Tensor
     """int64 (N,): whose the rest is."""
+
+
+_CHANGES = 2
+"""By RandAugment, of each clip."""
+
+
+def randomly_changed(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
+    """Each RGB clip changed by torchvision's RandAugment, all of its frames alike: turned, moved, sheared,
+    made brighter and the like, as bytes. Not clips with boxes of persons, who would be elsewhere then."""
+    if not config.rand_augment or batch.boxes is not None or len(clip_spec.mean) != 3:
+        return batch
+    from torchvision.transforms import v2
+
+    seed = int(item_rng().integers(2**62))
+    change = v2.RandAugment(_CHANGES, config.rand_augment, interpolation=v2.InterpolationMode.BILINEAR)
+    clips = normalized(sent(batch.clips, device), clip_spec)
+    mean, std = (clips.new_tensor(values).view(-1, 1, 1, 1) for values in (clip_spec.mean, clip_spec.std))
+    white = 255 if clip_spec.pixel_range == "0-1" else 1
+    pixels = ((clips * std + mean) * white).round().clamp(0, 255).to(torch.uint8).transpose(1, 2)
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the processor's generator
+        torch.default_generator.manual_seed(seed)
+        changed = torch.stack([change(clip) for clip in pixels])
+    return batch._replace(clips=(changed.transpose(1, 2) / white - mean) / std)
 
 
 def recolored(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device) -> Batch:
@@ -81,7 +104,7 @@ def without_effect(config: TrainConfig, *, clips: int, persons: bool) -> str:
     """One sentence: what the config asks for in vain; "" where all of it does something.
 
     Args:
-        config: ``mixup`` and ``still_mix`` are read.
+        config: ``mixup``, ``still_mix`` and ``rand_augment`` are read.
         clips: that a pass has.
         persons: whether they are scored, not whole clips.
     """
@@ -89,13 +112,18 @@ def without_effect(config: TrainConfig, *, clips: int, persons: bool) -> str:
     if clips < 2 and pairs:
         verb = "do" if len(pairs) > 1 else "does"
         return f"{' and '.join(pairs)} {verb} nothing with one clip at a time: take batch_size=2 or more."
-    return "mixup does nothing with boxes of persons." if persons and config.mixup else ""
+    idle = [name for name in ("mixup", "rand_augment") if persons and getattr(config, name)]
+    return (
+        f"{' and '.join(idle)} {'do' if len(idle) > 1 else 'does'} nothing with boxes of persons."
+        if idle
+        else ""
+    )
 
 
 def augmented(
     batch: Batch, config: TrainConfig, clip_spec: ClipSpec, device: torch.device
 ) -> tuple[Batch, Mix | None]:
-    """The clips recolored, with stills, then mixed in pairs, as far as the config asks for it."""
-    for change in (recolored, with_stills):
+    """The clips changed, recolored, with stills, then mixed in pairs, as far as the config asks for it."""
+    for change in (randomly_changed, recolored, with_stills):
         batch = change(batch, config, clip_spec, device)
     return mixed(batch, config, clip_spec, device)

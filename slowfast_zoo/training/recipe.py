@@ -70,6 +70,10 @@ class TrainConfig(Spec):
     Source: Li et al. 2023, https://arxiv.org/abs/2211.12883; here any clip's stills, not chosen ones."""
     color_jitter: float = 0.0
     """How much brightness, contrast, saturation and colors of each clip change by chance; 0: not at all."""
+    rand_augment: int = 0
+    """Magnitude, of 30, of two changes of each clip by torchvision's RandAugment: it is turned, moved,
+    sheared, brighter and the like, all frames alike. 0: none, nor for clips of persons.
+    Source: Cubuk et al. 2019, https://arxiv.org/abs/1909.13719."""
     layer_decay: float = 1.0
     """Part of the rate above it that each earlier stage learns at; 1: all alike."""
     thaw_at: float = 1.0
@@ -131,7 +135,14 @@ class TrainConfig(Spec):
             "log_every",
         ):
             self._require_int(field, 1)
-        for field in ("warmup_iterations", "precise_bn_batches", "checkpoint_steps", "workers", "seed"):
+        for field in (
+            "warmup_iterations",
+            "precise_bn_batches",
+            "checkpoint_steps",
+            "workers",
+            "seed",
+            "rand_augment",
+        ):
             self._require_int(field, 0)
         self._require_int("checkpoint_every", 1)
         for field in ("clips_per_epoch", "lr_batch"):

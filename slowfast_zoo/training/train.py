@@ -286,10 +286,10 @@ class _Trainer:
             self.model.freeze(up_to if step < self.thaw_step else None, norms=norms)
 
     def _stop_if_asked(self, signals: list[int]) -> None:
-        """Saves what is done and ends the training; all processes stop after the same step."""
+        """Saves what is done and ends the training, at its end too, all processes after the same step."""
         done, steps = self.done, self.plan.steps
         asked = torch.tensor(float(len(signals)), device=self.group.device)
-        if done == steps or not (self.group.sum(asked) if self.group.world > 1 else signals):
+        if not (self.group.sum(asked) if self.group.world > 1 else signals):
             return
         self._save()
         _LOGGER.warning(

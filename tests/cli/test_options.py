@@ -203,6 +203,7 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     expected = "Say load(name, at=Path('x'), fps='9', n=3), predict() with --fps 9; leave out --fps."
     assert in_options(sentence, command) == expected
     assert in_options("Take fps='2' or '3', or format=.", command) == "Take --fps 2 or 3, or --format."
+    assert in_options("Later (--set fps=3, --set at=3).", command) == "Later (--fps 3, --set at=3)."
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -609,6 +611,28 @@ def test_folders_whose_names_hold_other_names_come_back(clips: Path) -> None:
     # As earlier versions wrote it into a cache.
     index = "path,label,cached_from\nrun/c.mp4,run,x\nrun/c.mp4,run|jump,y\n"
     assert read(clips, index).labels == ("run", "run|jump")
+
+
+@pytest.mark.parametrize("note", ["a\rb", "a\r\nb", "a\nb", 'a,"b'])
+def test_cells_with_any_line_break_come_back(clips: Path, note: str) -> None:
+    found = read_annotations(clips)
+    samples = tuple(dataclasses.replace(each, columns=(("note", note),)) for each in found.samples)
+    write_split(clips / "out", {"train": dataclasses.replace(found, samples=samples)})
+    again = read_annotations(clips / "out" / "train.csv")
+    assert {dict(each.columns)["note"] for each in again.samples} == {note}
+    nothing = dataclasses.replace(samples[0], columns=(("note", "a\0b"),))
+    write_split(clips / "none", {"train": dataclasses.replace(found, samples=(nothing, *samples[1:]))})
+    first = read_annotations(clips / "none" / "train.csv").samples[0]
+    assert dict(first.columns)["note"] == "ab"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows drops spaces at the end of names")
+def test_spaces_around_names_come_back(clips: Path) -> None:
+    (clips / "run" / "c.mp4").rename(clips / " c.mp4 ")
+    found = read(clips, "path,label\n./ c.mp4 /,run\n")
+    assert found.samples[0].path.exists()
+    write_split(clips, {"train": found})
+    assert read_annotations(clips / "train.csv").samples[0].path.samefile(clips / " c.mp4 ")
 
 
 def test_what_may_be_several_labels_is_one_where_a_map_says_so(clips: Path) -> None:

@@ -61,8 +61,10 @@ def test_sources(name: str, group_by: str | None, source: str) -> None:
     assert Path(source_of(sample, group_by)) == Path(source)
 
 
-def test_clips_of_nobody_belong_together_with_none() -> None:
-    parts = {part: annotated({f"{part}/a.mp4": 0, f"{part}/b.mp4": 1}, actor="") for part in ("train", "val")}
+@pytest.mark.parametrize("text", ["", "nan", "NaN"])
+def test_clips_of_nobody_belong_together_with_none(text: str) -> None:
+    names = {part: {f"{part}/a.mp4": 0, f"{part}/b.mp4": 1} for part in ("train", "val")}
+    parts = {part: annotated(clips, actor=text) for part, clips in names.items()}
     assert leaks(parts, "column:actor") == []
     assert {source_of(sample, "column:actor") for sample in parts["val"].samples} == {
         os.path.normpath(sample.path.absolute()) for sample in parts["val"].samples

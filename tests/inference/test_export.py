@@ -183,6 +183,16 @@ def test_a_file_that_differs_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert export(model, tmp_path / "net.pt2", repeats=1, overwrite=True).proof.ok
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("name", [f"{'a' * 300}.onnx", "a\0b.onnx"])
+def test_names_that_no_file_has_are_refused_before_the_work(
+    name: str, overwrite: bool, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"can't be written: (File name too long|embedded null)"):
+        export(make_model(), tmp_path / name, repeats=1, overwrite=overwrite)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["net.bin", "net.xml.json", "net.xml.reference.npz"])
 def test_nobody_elses_file_is_written_over(name: str, saved: Path, tmp_path: Path) -> None:
     other = tmp_path / name

@@ -26,7 +26,7 @@ from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.inputs import list_videos, source_hash
 from slowfast_zoo.inference.predict import Prediction, Predictor, predict_many
-from slowfast_zoo.inference.runner import BatchRunner
+from slowfast_zoo.inference.runner import BatchRunner, _Queue
 from slowfast_zoo.inference.timeline import timeline
 from slowfast_zoo.video.clips import Clips, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
@@ -467,6 +467,27 @@ def test_what_another_thread_halved_stays_halved(model: SlowFast) -> None:
     runner._logits = halved_meanwhile  # type: ignore[method-assign]
     assert len(runner(torch.zeros(4, 3, 8, 32, 32))) == 4
     assert runner.batch_size == 2
+
+
+def test_a_batch_that_has_no_room_is_halved_before_it_is_written(
+    model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, sizes = _Queue._empty, []
+
+    def scarce(queue: _Queue, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        sizes.append(shape[0])
+        if shape[0] > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate much")
+        return make(queue, shape, device)
+
+    monkeypatch.setattr(_Queue, "_empty", scarce)
+    sources = sorted(folder.iterdir())[:3]
+    answers = list(predict_many(model, sources, batch_size=8))
+    assert sizes == [8, 4, 2]
+    wanted = predict_many(model, sources, batch_size=2)
+    assert [each.scores for each in answers] == [each.scores for each in wanted]
+    with pytest.raises(InputError, match="batch_size is 1e\\+30; accepted: at most 65536"):
+        predict_many(model, sources, batch_size=10**30)
 
 
 def test_out_of_memory_with_one_view_is_an_error(model: SlowFast, folder: Path) -> None:

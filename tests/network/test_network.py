@@ -373,6 +373,7 @@ class TestTools:
         (SMALL, clip(channels=1), "takes 3 channels, got 1"),
         (SMALL, clip(frames=10), r"a multiple of alpha \(4\), got 10"),
         (SMALL, clip(frames=0), r"a multiple of alpha \(4\), got 0"),
+        (SMALL, clip(height=0), r"have pixels, got shape \("),
         (SMALL.replace(**HEADS["logits"]), clip(frames=4), "at least 8 frames of 33 x 33 pixels, got 4 of"),
         (SMALL.replace(**HEADS["probs"]), clip(height=32), "33 x 33 pixels, got 8 of 32 x 64"),
     ],

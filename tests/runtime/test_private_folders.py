@@ -120,6 +120,16 @@ def test_artifacts_never_come_from_a_shared_cache(
     assert artifacts.load("other.blob") == b"of this process"
 
 
+def test_an_artifact_that_leads_nowhere_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that another process removes just now."""
+    monkeypatch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path / "cache"))
+    artifacts.store("net.blob", b"mine")
+    (tmp_path / "cache" / "engines" / "gone.blob").symlink_to(tmp_path / "gone")
+    assert artifacts.names(".blob") == ["net.blob"]
+
+
 def test_a_shared_folder_for_inductor_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slowfast_zoo.inference.engines.torch_compile import inductor
 

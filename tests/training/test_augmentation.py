@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from slowfast_zoo.data.loader import Batch
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.training.augmentation import mixed, recolored, with_stills, without_effect
+from slowfast_zoo.training.augmentation import mixed, randomly_changed, recolored, with_stills, without_effect
 from slowfast_zoo.training.loss import loss_of
 
 
@@ -94,3 +94,28 @@ def test_a_still_of_the_step_is_mixed_into_all_frames_of_a_clip() -> None:
     assert not (whose == torch.arange(32))[part.flatten() > 0.05].any()
     alone = Batch(clips[:1], torch.arange(1), [0], [1], [])
     assert with_stills(alone, config, ClipSpec(), cpu) is alone
+
+
+@pytest.mark.parametrize("pixel_range", ["0-255", "0-1"])
+def test_all_frames_of_a_clip_are_turned_and_moved_alike(pixel_range: str) -> None:
+    white = 255 if pixel_range == "0-255" else 1
+    spec = ClipSpec(mean=(0.0,) * 3, std=(float(white),) * 3, pixel_range=pixel_range)  # type: ignore[arg-type]
+    clips = torch.rand(32, 3, 1, 16, 16).mul(255).round().div(255).expand(-1, -1, 3, -1, -1)
+    batch = Batch(clips, torch.zeros(32, dtype=torch.int64), [*range(32)], [1] * 32, [])
+    cpu, config = torch.device("cpu"), CONFIG.replace(rand_augment=9)
+    torch.manual_seed(0)
+    found = randomly_changed(batch, config, spec, cpu).clips
+    following = torch.rand(4)
+    assert torch.equal(found[:, :, 0], found[:, :, 2])
+    assert found.shape == clips.shape and found.dtype == torch.float32
+    assert found.min() >= 0 and found.max() <= 1
+    assert sum(not torch.equal(*pair) for pair in zip(found, clips, strict=True)) > 16
+    bytes_ = clips.mul(255).to(torch.uint8).permute(0, 2, 3, 4, 1)
+    torch.manual_seed(0)
+    again = randomly_changed(batch._replace(clips=bytes_), config, spec, cpu).clips
+    torch.testing.assert_close(again, found)
+    assert torch.equal(torch.rand(4), following), "what is drawn afterwards doesn't depend on it"
+    assert randomly_changed(batch, CONFIG, spec, cpu) is batch
+    persons = batch._replace(boxes=torch.zeros(1, 5))
+    assert randomly_changed(persons, config, spec, cpu) is persons
+    assert without_effect(config, clips=2, persons=True) == "rand_augment does nothing with boxes of persons."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
@@ -12,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from slowfast_zoo.errors import InputError, counted, unknown_name
-from slowfast_zoo.files import write_bytes
+from slowfast_zoo.files import csv_line, write_bytes
 from slowfast_zoo.inference.aggregate import scores_text
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.weights.catalog.datasets import label_set_names
@@ -133,12 +131,11 @@ class Detections:
                 (*corners, numbers[label], f"{score:.6g}")
                 for label, score in zip(person.labels, person.scores, strict=True)
             ]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        lines = list[str]()
         for moment, rows in by_second.items():
             second = f"{moment + begins_at:08.3f}".removesuffix(".000")
-            writer.writerows((name, second, *row) for row in rows or [()])
-        return text.getvalue()
+            lines += (csv_line((name, second, *row)) for row in rows or [()])
+        return "".join(lines)
 
     def save(
         self,

@@ -139,4 +139,9 @@ def _prune(folder: Path) -> None:
 
 
 def _by_age(folder: Path, suffix: str) -> list[Path]:
-    return sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """The latest first; what another process removes meanwhile is left out."""
+    found = []
+    for path in folder.glob(f"*{suffix}"):
+        with contextlib.suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found, reverse=True)]

@@ -15,7 +15,8 @@ from torch import Tensor
 from slowfast_zoo.errors import ExportError
 from slowfast_zoo.inference.engines.engine import Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import FoldedNetwork, Maps
-from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.runtime.machine import environment
+from slowfast_zoo.runtime.packages import UNREPORTED, require
 
 _MANY = 2**31 - 1  # torch 2.6 takes no open end
 
@@ -101,7 +102,7 @@ def to_openvino(program: torch.export.ExportedProgram, shape: Shape, batch: int 
     openvino, frontend = require("openvino"), require("openvino.frontend", "openvino")
     failures = (frontend.GeneralFailure, frontend.OpConversionFailure, frontend.OpValidationFailure)
     try:
-        with _converting():
+        with _converting(), environment(**UNREPORTED):
             model = openvino.convert_model(program)
         sizes = [[-1 if batch is None else batch, *shape], [-1, 5]]
         model.reshape(dict(zip(range(len(model.inputs)), sizes, strict=False)))

@@ -76,6 +76,7 @@ from slowfast_zoo.runtime.precision import (
     float32_products,
 )
 from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.video.sampling import checked_count
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.engines.openvino.calibration import CalibrationSource
@@ -362,8 +363,8 @@ class OptimizedModel:
             height: in pixels; None: the clip spec's test crop.
             width: in pixels; None: as the height.
         """
-        height = self.clip_spec.test_crop if height is None else height
-        width = height if width is None else width
+        height = checked_count("height", self.clip_spec.test_crop if height is None else height)
+        width = checked_count("width", height if width is None else width)
         before = time.perf_counter()
         shape = (self.spec.in_channels, self.spec.num_frames, height, width)
         self(torch.zeros(1, *shape, device="cpu"), *example_boxes(self.spec, shape))

@@ -63,6 +63,7 @@ _LOGGER = logging.getLogger(__name__)
 CONTRACT_VERSION = 1
 """Counted up when older readers would misread the JSON beside an export."""
 
+_LARGEST_SIDE = 4096
 _REFERENCE_CLIPS = 3
 
 _BOXES = {
@@ -137,7 +138,7 @@ def export(
     repeats = checked_count("repeats", repeats)
     for package in kind.packages:
         require(package, *kind.packages)
-    _check_free([] if overwrite else files_of(target, format))
+    _check_free(files_of(target, format), overwrite)
     check_calibration(precision, calibration, min_agreement)
     shape = _shape(model, size)
     original = copy.deepcopy(model).cpu().float().eval()
@@ -224,9 +225,16 @@ def _own_logits(network: Int8Network, exported: Exported, clips: Tensor) -> Tens
     return logits
 
 
-def _check_free(files: Iterable[Path]) -> None:
+def _check_free(files: Iterable[Path], overwrite: bool) -> None:
     for file in files:
-        if file.exists():
+        try:
+            file.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # too long a name, or one that holds a zero byte
+            reason = getattr(error, "strerror", None) or error
+            raise ExportError(f"'{path_text(file):.80}' can't be written: {reason}.") from error
+        if not overwrite:
             name = path_text(file)
             raise InputError(f"'{name}' exists; give overwrite=True to write over it, or another name.")
 
@@ -249,8 +257,10 @@ def _shape(model: SlowFast, size: int | tuple[int, int] | None) -> Shape:
     check_model(model)
     size = model.clip_spec.test_crop if size is None else size
     sides = size if isinstance(size, tuple) else (size, size)
-    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
-        raise InputError(f"size is {size!r}; accepted: a side in pixels, or (height, width).")
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in sides):
+        raise InputError(
+            f"size is {size!r:.60}; accepted: a side of at most {_LARGEST_SIDE} pixels, or (height, width)."
+        )
     shape = (model.spec.in_channels, model.spec.num_frames, *sides)
     check_clip(torch.empty(1, *shape, device="meta"), model.spec)
     return shape

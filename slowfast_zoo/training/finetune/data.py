@@ -83,10 +83,12 @@ def collect(
     notes += note
     if not val:
         if len(parts) > 1:
-            raise DataError(
-                f"The data come divided ({quoted(parts)}), and folds divide them anew; give the clips"
-                " undivided or leave out folds."
+            what = (
+                "The clips of validation are given"
+                if validation
+                else f"The data come divided ({quoted(parts)})"
             )
+            raise DataError(f"{what}, and folds divide the clips anew; give all in one, or leave out folds.")
         notes += grouping_notes(parts["train"], group_by)
     elif shared := _shared(parts, group_by):
         first = next(iter(shared))
@@ -262,14 +264,22 @@ def _without_unreadable(
     if not bad:
         return annotations, []
     first = next(iter(bad.values()))
-    # One bad file among a handful stops nothing.
-    if len(bad) > max(limit * total, 1) or len(bad) == total:
-        raise DataError(
-            f"{len(bad)} of {total} clips can't be read, more than max_unreadable={limit:g}"
-            f" (--max-unreadable); the first: {first} 'slowfast-zoo check' names all of them."
-        )
+    check_unreadable(len(bad), total, limit, first)
     kept = annotations.subset([index for index in range(total) if index not in bad])
     return kept, [f"Left out {len(bad)} of {total} clips that can't be read; the first: {first}"]
+
+
+def check_unreadable(bad: int, total: int, limit: float, first: str) -> None:
+    """Refuses so many clips that can't be read; one bad file among a handful stops nothing.
+
+    Raises:
+        DataError: they are more than that share, or all.
+    """
+    if bad > max(limit * total, 1) or bad == total:
+        raise DataError(
+            f"{bad} of {total} clips can't be read, more than max_unreadable={limit:g}"
+            f" (--max-unreadable); the first: {first} 'slowfast-zoo check' names all of them."
+        )
 
 
 def _check_rates(parts: Parts, keep_clip: bool) -> None:
@@ -303,7 +313,7 @@ def _counted(parts: dict[str, Annotations]) -> list[str]:
     smallest = min(range(len(counts)), key=counts.__getitem__)
     sizes = " and ".join(f"{len(part.samples)} in {name}" for name, part in parts.items())
     lines = [
-        f"{train.num_classes} classes; clips: {sizes}. The smallest class to train with, '"
+        f"{counted(train.num_classes, 'class')}; clips: {sizes}. The smallest class to train with, '"
         f"{train.class_names[smallest]}', has {counts[smallest]}."
     ]
     once = sum(count == 1 for count in counts)

@@ -13,10 +13,10 @@ from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of
-from slowfast_zoo.errors import InputError, VideoError, counted
+from slowfast_zoo.errors import DataError, InputError, VideoError, counted
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.spec import ClipSpec
-from slowfast_zoo.training.finetune.data import FinetuneData
+from slowfast_zoo.training.finetune.data import FinetuneData, check_unreadable
 from slowfast_zoo.training.finetune.folder import CACHE
 from slowfast_zoo.training.finetune.footage import Footage
 
@@ -28,11 +28,19 @@ _LARGEST_SIDE = 10**6  # no picture is made smaller: scores are those of the vid
 
 
 def decoded(
-    data: FinetuneData, footage: Footage | None, spec: ClipSpec, folder: Path, *, progress: bool
+    data: FinetuneData,
+    footage: Footage | None,
+    spec: ClipSpec,
+    folder: Path,
+    max_unreadable: float,
+    progress: bool,
 ) -> tuple[FinetuneData, list[str]]:
     """The same clips with every frame stored, as far as there is room, and what there is to say about it.
 
     Stored frames have no time stamps, so that a clip counted in seconds keeps its videos.
+
+    Raises:
+        DataError: more than that share of the clips can't be decoded, or none of a class to train with.
     """
     parts = {"train": data.train, "val": data.val, "test": data.test}
     samples = [sample for part in parts.values() if part is not None for sample in part.samples]
@@ -64,6 +72,12 @@ def decoded(
         notes.append(f"{told}; 'slowfast-zoo cache' makes smaller copies that read fast.")
     if failed:
         notes.append(f"Left out {counted(len(failed), 'clip')} without a frame; the first: {failed[0][1]}")
+        check_unreadable(len(failed), len(samples), max_unreadable, failed[0][1])
+        left = zip(data.train.class_names, data.train.counts(), stored["train"].counts(), strict=True)
+        if lost := [name for name, before, now in left if before and not now]:
+            raise DataError(
+                f"No clip of '{lost[0]}' is left to train with; the first that can't be read: {failed[0][1]}"
+            )
     return dataclasses.replace(data, **stored, group_by=f"column:{_SOURCE}"), notes
 
 

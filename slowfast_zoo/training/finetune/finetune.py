@@ -242,7 +242,7 @@ def finetune(
         footage = group.from_first(lambda: Footage.of(found.train, in_time=how["in_time"]))
         fitting, told = fit_clip(start, footage, keep_clip=keep_clip, views=views)
         clip = start.clip_spec
-        data_read = group.from_first(lambda: decoded(found, footage, clip, folder, progress=progress))
+        data_read = group.from_first(lambda: decoded(found, footage, clip, folder, max_unreadable, progress))
         _say(notes, *told, *data_read[1])
         workshop = Workshop(
             start=start.cpu(),
@@ -474,6 +474,7 @@ class _Run:
         text = f"{plan.describe(config)}, {how}, batch norms {recipe.norms}"
         if self.workshop.start.clip_spec.augmentation.startswith("random-resized-crop"):
             text += f", random crops of at least {area:.0%} of the picture"
+        text += f", RandAugment of magnitude {config.rand_augment}" if config.rand_augment else ""
         text += f", colors that change by up to {config.color_jitter:.0%}" if config.color_jitter else ""
         text += f", stills mixed in by up to {config.still_mix:.0%}" if config.still_mix else ""
         text += f", MixUp {config.mixup:g}" if config.mixup else ""
@@ -514,6 +515,8 @@ class _Run:
         model.load_state_dict(trained.state_dict())
         model.spec, model.clip_spec, model.provenance = trained.spec, trained.clip_spec, trained.provenance
         model.eval()
+        names = set(evaluation.names)
+        sources = {source_of(each, data.group_by) for each in scored.samples if each.name in names}
         evaluation = dataclasses.replace(under_own_names(evaluation, data), seen=data.seen)
         values = ", ".join(f"{name} {value:.4f}" for name, value in probed.items())
         _say(self.notes, f"Linear probe on the same clips: {values}.")
@@ -528,7 +531,7 @@ class _Run:
             sure=how_sure(
                 evaluation,
                 folds=data.made and data.test is None and bool(data.val.samples),
-                sources=len({source_of(sample, data.group_by) for sample in scored.samples}),
+                sources=len(sources),
             ),
             probe_metrics=probed,
             notes=tuple(dict.fromkeys(self.notes)),

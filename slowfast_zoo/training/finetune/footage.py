@@ -222,7 +222,7 @@ def _for_small(
     usual = frames * (spec.fps or footage.fps) / spec.span_frames
     fitting = frames * footage.fps / max(footage.frames, 1)
     near = min(max(wanted, usual / _NEAR), usual * _NEAR)
-    rate = round(min(max(near, fitting), footage.fps), 2)
+    rate = _rounded(min(max(near, fitting), footage.fps))
     why = f"half of what changes at all has changed within {footage.pace / footage.fps:.2f} s"
     if near != wanted:
         why += f", and the weights were trained with clips of {frames / usual:.1f} s"
@@ -246,11 +246,16 @@ def _for_published(spec: ClipSpec, footage: Footage) -> tuple[ClipSpec, str]:
         stride, why = longest, f"three of four clips have {footage.frames} frames or more"
     if spec.fps and footage.fps and at_rate > 1 and at_rate * spec.num_frames > footage.frames:
         # A stride of 1 is too long as well.
-        rate = round(min(spec.num_frames * footage.fps / max(footage.frames, 1), footage.fps), 2)
+        rate = _rounded(min(spec.num_frames * footage.fps / max(footage.frames, 1), footage.fps))
         why = f"three of four clips last {footage.frames / footage.fps:.1f} s or longer"
         told = f"Clips of {spec.num_frames} frames, {rate:g} a second: {why}."
         return spec.replace(frame_stride=1, fps=rate), told
     return spec.replace(frame_stride=stride), f"Clips of {spec.num_frames} frames, {_every(stride)}: {why}."
+
+
+def _rounded(rate: float) -> float:
+    """Frames a second in a few digits, within what a clip spec takes."""
+    return min(max(round(rate, 2) if rate >= 1 else float(f"{rate:.2g}"), 0.001), 1000.0)
 
 
 def _every(stride: int) -> str:

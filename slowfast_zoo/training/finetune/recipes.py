@@ -61,9 +61,9 @@ RECIPES: Mapping[str, FinetuneRecipe] = {
     for recipe in (
         FinetuneRecipe(
             name="learn",
-            why="AdamW at a high rate, batch norms learn, colors change, stills are mixed in: for motions"
-            " that the weights don't know, in places that tell nothing",
-            config=_ADAMW.replace(still_mix=0.5, color_jitter=0.5),
+            why="AdamW at a high rate, batch norms learn, pictures and colors change, stills are mixed in:"
+            " for motions that the weights don't know, in places that tell nothing",
+            config=_ADAMW.replace(still_mix=0.5, color_jitter=0.5, rand_augment=9),
             norms="learned",
             from_probe=False,
             smallest_area=0.7,

@@ -151,6 +151,15 @@ def test_what_fails_is_known_too() -> None:
     assert found["broken"] == taking(math.inf, 3) and runs == {}
 
 
+def told_otherwise(error: Exception) -> ExportError:
+    """As torch.compile and this library tell it."""
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    told = ExportError("torch.compile can't build this model")
+    told.__cause__ = BackendCompilerFailed(lambda: None, error, None)  # type: ignore[arg-type]
+    return told
+
+
 @pytest.mark.parametrize(
     ("error", "kept"),
     [
@@ -158,6 +167,9 @@ def test_what_fails_is_known_too() -> None:
         (torch.OutOfMemoryError("CUDA out of memory"), False),
         (MemoryError(), False),
         (OSError(28, "No space left on device"), False),
+        (told_otherwise(OSError(28, "No space left on device")), False),
+        (told_otherwise(ImportError("main.so: file too short")), False),
+        (told_otherwise(ValueError("no such kernel")), True),
         (onnxruntime_error("Node() Status Message: no such kernel"), True),
         (onnxruntime_error("Failed to allocate memory for requested buffer of size 9"), False),
     ],

@@ -75,7 +75,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[SlowFast, Optimi
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLOWFAST_ZOO_CACHE", str(tmp_path_factory.mktemp("compiled")))
         assert_same(fast, model)
-        folder = artifacts.engine_folder()
+        folder, sums = artifacts.engine_folder(), artifacts.load("inductor.sealed")
+    assert sums is not None and b".so" in sums, "kernels are held to checksums"
     assert counters["stats"]["unique_graphs"] == 1, "one graph serves every batch size"
     assert folder is not None and list((folder / "inductor").rglob("*.so")), "kernels are kept for next time"
     return model, fast

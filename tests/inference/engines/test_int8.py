@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,10 @@ def test_too_little_agreement_is_refused(caplog: pytest.LogCaptureFixture) -> No
         (
             {"calibration": torch.zeros(64, 8, 48, 48)},
             r"accepted: videos, or normalized clips, float \(N, C,",
+        ),
+        (
+            {"calibration": torch.full((16, 3, 8, 48, 48), math.nan)},
+            "calibration has NaN or infinite numbers",
         ),
         ({"calibration": videos(1, 9)}, "1 and 0 different ones were found"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.small_nets import heavy, make_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from slowfast_zoo import SlowFast, optimize, predict
 from slowfast_zoo.inference.engines import kept
@@ -122,6 +122,35 @@ def test_changed_weights_are_noticed(change: object) -> None:
     answer = predict(model, video, engine="eager", topk=None, fps=25)
     alone = predict(optimize(model, "eager"), video, topk=None, fps=25)
     assert (answer.labels, answer.scores) == (alone.labels, alone.scores)
+
+
+class Scaled(nn.Module):
+    """Code of a user's, with numbers that no list of parameters has."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.array, self.tensor, self.several = inner, np.ones(2), torch.ones(2), {1}
+
+    def forward(self, clip: Tensor) -> Tensor:
+        given: Tensor = self.inner(clip)
+        return given * float(self.array.sum()) * float(self.tensor.sum()) * len(self.several)
+
+
+def test_changes_of_what_a_users_module_holds_are_noticed(built: list[object]) -> None:
+    model = make_model()
+    scaled = Scaled(model.slow.stem.conv)
+    model.slow.stem.conv = scaled  # type: ignore[assignment]
+    named(model)
+    named(model)
+    assert len(built) == 1
+    scaled.array[1] = 2
+    named(model)
+    scaled.tensor.data[1] = 2
+    named(model)
+    scaled.several.add(2)
+    named(model)
+    named(model)
+    assert len(built) == 4
 
 
 def test_an_engine_of_a_model_that_changes_while_it_is_built_is_not_found_again(

@@ -156,6 +156,17 @@ def test_clips_of_small_networks(footage: Footage, frames: int, fps: float, view
     assert (model.clip_spec.clips, model.clip_spec.crops) == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("rate", "frames", "fps"),
+    [(1 / 300, 8, 0.0033), (0.004, 8, 0.004), (2000.0, 40, 800.0), (48000.0, 40, 1000.0)],
+)
+def test_clips_of_time_lapses_and_of_the_fastest_cameras(rate: float, frames: int, fps: float) -> None:
+    spec, _ = fitting_clip(TINY, SMALL, Footage(frames, frames, rate, 1.0))
+    assert spec.fps == pytest.approx(fps, rel=0.02)
+    spec, _ = fitting_clip(TINY.replace(fps=30.0), LARGE, Footage(frames, frames, rate, 1.0))
+    assert spec.fps is not None and 0.001 <= spec.fps <= 1000
+
+
 def test_a_quick_look_is_the_one_clip_that_the_model_keeps() -> None:
     model = SlowFast(LARGE)
     model.clip_spec = get_weights("slowfast_r50_8x8x1", "pyslowfast/k400").clip_spec
@@ -713,6 +724,19 @@ def test_folds_score_every_clip_by_a_training_that_saw_nothing_of_its_source(tmp
     make_clips(tmp_path / "p" / "val", {"dark": 1, "light": 1})
     with pytest.raises(DataError, match="The data come divided"):
         tune(tmp_path / "p", tmp_path / "x", folds=2)
+
+
+def test_sources_of_clips_that_nobody_scored_make_nothing_surer(tmp_path: Path) -> None:
+    for label in ("dark", "light"):
+        make_clips(tmp_path / "d", {label: 6})
+        for place in range(6):
+            path = tmp_path / "d" / label / f"{place}.npy"
+            path.rename(path.with_name(f"{('ann', 'bob', 'eve')[place % 3]}_{place}.npy"))
+    make_clips(tmp_path / "d", {"red": 1})
+    groups = r"(?:dark|light|red)/([a-z]*\d?)"
+    result = tune(tmp_path / "d", tmp_path / "w", folds=3, recipe="probe", group_by=groups)
+    assert len(result.evaluation.names) == 12 and "12 of 13 clips" in result.evaluated
+    assert "(these come from 3 sources: for new ones it is less sure)" in result.sure
 
 
 def test_folds_keep_sources_together_and_a_class_with_one_source_in_training(tmp_path: Path) -> None:

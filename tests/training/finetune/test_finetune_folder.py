@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from support.finetune_clips import CLIP_SPEC, make_clips, make_model
-from support.movies import write_video
+from support.movies import moving_pattern, write_video
 
+import slowfast_zoo.training.finetune.finetune as finetune_module
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of, suggest_groups
@@ -292,6 +293,34 @@ def test_one_long_video_among_short_ones_is_counted(tmp_path: Path) -> None:
     frame = 36 * 48 * 3
     assert _bytes_of(samples, 10**9) == 110 * frame
     assert 20 * frame < _bytes_of(samples, 20 * frame) < 110 * frame
+
+
+@pytest.mark.parametrize(("broken", "limit"), [(3, 0.1), (1, 0.1), (3, 0.9)])
+def test_clips_that_cant_be_decoded_any_more_end_no_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int, limit: float
+) -> None:
+    """They were sound when the data were looked at."""
+    folder = make_clips(tmp_path / "d", {"dark": 6, "light": 5})
+    write_video(folder / "light" / "video.mkv", moving_pattern(8, 36, 36))
+    find = finetune_module.Footage.of
+
+    def meanwhile(clips: Annotations, **how: Any) -> Any:
+        for sample in [each for each in clips.samples if clips.class_names[each.labels[0]] == "dark"][
+            :broken
+        ]:
+            sample.path.with_suffix(".npy").write_bytes(b"no")
+        return find(clips, **how)
+
+    monkeypatch.setattr(finetune_module.Footage, "of", meanwhile)
+    told = {(3, 0.1): "3 of 12 clips can't be read", (3, 0.9): "No clip of 'dark' is left"}.get(
+        (broken, limit)
+    )
+    how: dict[str, Any] = {"val": 0.5, "max_unreadable": limit}
+    if told is None:
+        assert "Left out 1 clip without a frame" in " ".join(tune(folder, tmp_path / "w", **how).notes)
+        return
+    with pytest.raises(DataError, match=told):
+        tune(folder, tmp_path / "w", **how)
 
 
 def test_a_clip_that_fails_takes_none_of_its_own_name_with_it(tmp_path: Path) -> None:

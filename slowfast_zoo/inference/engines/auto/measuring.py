@@ -147,12 +147,19 @@ def _tried(
     except Exception as error:  # noqa: BLE001  # onnxruntime's are no RuntimeError
         _LOGGER.info("%s isn't taken: %s", candidate.name, error)
         refused = Measured(seconds_per_clip=math.inf, start_seconds=clock() - begin)
-        return (None if is_out_of_memory(error) or isinstance(error, OSError) else refused), None
+        return (None if is_out_of_memory(error) or _is_of_disk(error) else refused), None
     start_seconds = max(started - seconds * len(batch), 0.0)
     after = memory()
     unknown = before is None or after is None or idle_bytes is None
     own = None if unknown else idle_bytes + max(after - before, 0)  # type: ignore[operator]
     return Measured(seconds_per_clip=seconds, start_seconds=start_seconds, memory_bytes=own), run
+
+
+def _is_of_disk(error: BaseException | None) -> bool:
+    """Whether a file or folder is behind it, also where torch or this library tells it in other words."""
+    while error is not None and not isinstance(error, (OSError, ImportError)):
+        error = getattr(error, "inner_exception", None) or error.__cause__
+    return error is not None
 
 
 def _timed(run: Run, batch: Tensor, clock: Callable[[], float], rival: float) -> float:

@@ -160,6 +160,8 @@ def _check_batch(clips: Tensor) -> None:
             f"calibration is a tensor {tuple(clips.shape)} of {clips.dtype}; accepted: videos, or normalized"
             " clips, float (N, C, T, H, W)."
         )
+    if not (clips.is_meta or torch.isfinite(clips).all()):
+        raise InputError("calibration has NaN or infinite numbers: give clips as read_clips makes them.")
 
 
 def _of_batch(clips: Tensor) -> Calibration:

@@ -32,7 +32,7 @@ from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_open
 from slowfast_zoo.inference.engines.openvino.calibration import JUDGING, Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_settings
 from slowfast_zoo.network.slowfast import SlowFast
-from slowfast_zoo.runtime.machine import environment, processor_features
+from slowfast_zoo.runtime.machine import processor_features
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.runtime.precision import TOLERANCES, float32_products
 from slowfast_zoo.runtime.progress import shown
@@ -179,7 +179,7 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, given: SlowFast | No
             "This network has no classes (num_classes=0), by which int8 is judged: take float32 or bfloat16."
         )
     for package in INT8_PACKAGES:
-        require_quiet(package)
+        require(package, *INT8_PACKAGES)
     calibration = calibration_of(source, folded.clip_spec)
     shape = calibration.shape
     versions = (require("nncf").__version__, require("openvino").__version__)
@@ -190,14 +190,6 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, given: SlowFast | No
     graph, agreement = _made(given or folded, folded, calibration, shape)
     _store(name, graph, agreement)
     return Int8Network(graph, shape, agreement, name)
-
-
-def require_quiet(package: str) -> Any:
-    """The package; NNCF neither reports its use to its makers nor talks."""
-    with environment(NNCF_CI="1"):  # read when it is imported: without it every call is reported
-        module = require(package, *INT8_PACKAGES)
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    return module
 
 
 def _weight_bits() -> int:
@@ -235,7 +227,8 @@ def _made(given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Sh
 
 
 def _quantized(plain: Any, calibration: Calibration) -> Any:
-    nncf = require_quiet("nncf")
+    nncf = require("nncf", *INT8_PACKAGES)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 

@@ -19,6 +19,7 @@ from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, keeping_nan, onednn_is_fast
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.inference.engines.torch_compile.cuda_graphs import FewSizes, Recorder, padded
+from slowfast_zoo.inference.engines.torch_compile.sealed import sealed
 from slowfast_zoo.inference.engines.winograd.winograd import use_winograd
 from slowfast_zoo.network.slowfast import check_clip
 from slowfast_zoo.runtime.packages import installed
@@ -110,6 +111,7 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
         except (KeyError, OSError):  # older releases ask for the user's name, and not every user has one
             default = ""
         before = os.environ.get(variable, default)  # Inductor itself sets its default
+        whole: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if before == default or not artifacts.is_ours(Path(before)):
             folder = artifacts.engine_folder()
             if folder is None:
@@ -118,8 +120,9 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
                     " or take engine='openvino' or 'eager'."
                 )
             os.environ[variable] = str(folder / "inductor")
+            whole = sealed(folder / "inductor")
         try:
-            with config.patch(freezing=frozen):
+            with whole, config.patch(freezing=frozen):
                 yield
         except TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0]
