@@ -23,7 +23,14 @@ from slowfast_zoo.inference.aggregate import best_classes, check_topk, scores_te
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
 from slowfast_zoo.inference.inputs import check_single, expand_sources
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on
+from slowfast_zoo.inference.runner import (
+    BatchRunner,
+    Job,
+    answered,
+    check_predictable,
+    frames_on,
+    until_failure,
+)
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import threads
 from slowfast_zoo.runtime.precision import Precision
@@ -227,12 +234,14 @@ class Predictor:
         return read_clips(source, self._clip_spec, views=self._views, fps=self._fps, device=self._frames_on)
 
     def _read_ahead(self, sources: Iterable[Source]) -> Generator[Job, None, None]:
-        """The videos in order, read by a thread of their own, never more than a few ahead."""
+        """The videos in order, read by a thread of their own, never more than a few ahead; what the sources
+        raise comes behind those that they gave before."""
         lasting = isinstance(sources, Sequence)
         pending: deque[tuple[str, Future[Clips]]] = deque()
+        failures: list[Exception] = []
         with threads(1, "slowfast-read") as reader:
             try:
-                for source in sources:
+                for source in until_failure(sources, failures):
                     future = reader.submit(self.read, source)
                     pending.append((display_name(source), future))
                     if not lasting and not isinstance(source, (str, Path, bytes)):
@@ -243,6 +252,8 @@ class Predictor:
                         yield _job(*pending.popleft())
                 while pending:
                     yield _job(*pending.popleft())
+                for failure in failures:
+                    raise failure
             finally:
                 for _, future in pending:
                     future.cancel()

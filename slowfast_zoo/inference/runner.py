@@ -268,18 +268,35 @@ def answered(runner: BatchRunner, jobs: Iterable[AnyJob], *, keep_errors: bool) 
 
     Args:
         runner: the network.
-        jobs: taken as the network needs them.
+        jobs: taken as the network needs them; what they raise comes behind those that they gave before.
         keep_errors: whether a job that fails says so in ``error`` and ends nothing.
     """
     waiting: deque[AnyJob] = deque()
     queue = _Queue(runner, keep_errors=keep_errors)
-    for job in jobs:
+    failures: list[Exception] = []
+    for job in until_failure(jobs, failures):
         waiting.append(job)
         queue.add(job)
         while waiting and waiting[0].done:
             yield waiting.popleft()
     queue.flush()
     yield from waiting
+    for failure in failures:
+        raise failure
+
+
+def until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
+    """The items up to the one that can't be had; why not is in ``failures`` then."""
+    coming = iter(items)
+    while True:
+        try:
+            item = next(coming)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001  # whatever a caller's own code raises
+            failures.append(error)
+            return
+        yield item
 
 
 def read_ahead(items: Generator[Item, Any, Any], count: int) -> Generator[Item, None, None]:

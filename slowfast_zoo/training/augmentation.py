@@ -41,7 +41,8 @@ def randomly_changed(batch: Batch, config: TrainConfig, clip_spec: ClipSpec, dev
     mean, std = (clips.new_tensor(values).view(-1, 1, 1, 1) for values in (clip_spec.mean, clip_spec.std))
     white = 255 if clip_spec.pixel_range == "0-1" else 1
     pixels = ((clips * std + mean) * white).round().clamp(0, 255).to(torch.uint8).transpose(1, 2)
-    with torch.random.fork_rng(devices=[]):  # torchvision draws from the processor's generator
+    # torchvision draws from the generator of torch's default device.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         changed = torch.stack([change(clip) for clip in pixels])
     return batch._replace(clips=(changed.transpose(1, 2) / white - mean) / std)

@@ -469,6 +469,20 @@ def test_what_another_thread_halved_stays_halved(model: SlowFast) -> None:
     assert runner.batch_size == 2
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_what_was_given_before_a_failure_is_answered(model: SlowFast, folder: Path, batch_size: int) -> None:
+    paths = sorted(folder.iterdir())[:3]
+
+    def listed() -> Iterator[Path]:
+        yield from paths
+        raise LookupError("the database is gone")
+
+    answers: list[str] = []
+    with pytest.raises(LookupError, match="the database is gone"):
+        answers.extend(answer.source for answer in predict_many(model, listed(), batch_size=batch_size))
+    assert answers == [str(path) for path in paths]
+
+
 def test_a_batch_that_has_no_room_is_halved_before_it_is_written(
     model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,9 @@ def test_all_frames_of_a_clip_are_turned_and_moved_alike(pixel_range: str) -> No
     torch.manual_seed(0)
     found = randomly_changed(batch, config, spec, cpu).clips
     following = torch.rand(4)
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        assert torch.equal(randomly_changed(batch, config, spec, cpu).clips, found)
     assert torch.equal(found[:, :, 0], found[:, :, 2])
     assert found.shape == clips.shape and found.dtype == torch.float32
     assert found.min() >= 0 and found.max() <= 1
