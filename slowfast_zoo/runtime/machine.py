@@ -123,19 +123,34 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=threading.get_ident() not in own)
 
 
+_CHANGING = threading.RLock()
+_changed: dict[str, tuple[int, str | None]] = {}
+"""How many are inside ``environment`` with a variable, and what it was before the first."""
+
+
 @contextlib.contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Variables of the environment have these values inside, and what they had before afterwards."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    """Variables of the environment have these values inside, and what they had before afterwards.
+
+    Several threads may be inside at once, with the same values: the last one to leave restores them.
+    """
+    with _CHANGING:
+        for name in values:
+            inside, before = _changed.get(name, (0, os.environ.get(name)))
+            _changed[name] = inside + 1, before
+        os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _CHANGING:
+            for name in values:
+                inside, before = _changed.pop(name)
+                if inside > 1:
+                    _changed[name] = inside - 1, before
+                elif before is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = before
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -62,3 +62,10 @@ def test_the_environment_is_as_it_was_whatever_happens_inside(monkeypatch: pytes
         assert (os.environ["SLOWFAST_A"], os.environ["SLOWFAST_B"]) == ("1", "2")
         raise KeyError
     assert os.environ["SLOWFAST_A"] == "before" and "SLOWFAST_B" not in os.environ
+    first, second = (environment(SLOWFAST_A="1", SLOWFAST_B="2") for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert os.environ["SLOWFAST_B"] == "2", "another thread is still inside"
+    second.__exit__(None, None, None)
+    assert os.environ["SLOWFAST_A"] == "before" and "SLOWFAST_B" not in os.environ
