@@ -82,7 +82,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "learn, norms kept": {"recipe": "learn", "norms": "kept"},
     "learn, the weights' own clip": {"recipe": "learn", "keep_clip": True},
     "learn, no RandAugment": {"recipe": "learn", "config": {"rand_augment": 0}},
-    "plain, RandAugment": {"recipe": "plain", "config": {"rand_augment": 9}},
+    "plain, no RandAugment": {"recipe": "plain", "config": {"rand_augment": 0}},
     "learn, CutMix": {"recipe": "learn", "change": cut_mixed},
     "plain, CutMix": {"recipe": "plain", "change": cut_mixed},
 }

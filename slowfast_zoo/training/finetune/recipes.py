@@ -63,15 +63,15 @@ RECIPES: Mapping[str, FinetuneRecipe] = {
             name="learn",
             why="AdamW at a high rate, batch norms learn, pictures and colors change, stills are mixed in:"
             " for motions that the weights don't know, in places that tell nothing",
-            config=_ADAMW.replace(still_mix=0.5, color_jitter=0.5, rand_augment=9),
+            config=_ADAMW.replace(rand_augment=9, still_mix=0.5, color_jitter=0.5),
             norms="learned",
             from_probe=False,
             smallest_area=0.7,
         ),
         FinetuneRecipe(
             name="plain",
-            why="as learn, with the clips as they are: for classes that colors, things and places tell",
-            config=_ADAMW,
+            why="as learn, without stills and changed colors: for classes that things and places tell",
+            config=_ADAMW.replace(rand_augment=9),
             norms="learned",
             from_probe=False,
             smallest_area=0.7,
