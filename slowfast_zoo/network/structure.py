@@ -153,13 +153,14 @@ def _content(value: object) -> object:
     if isinstance(value, (set, bytearray)):
         return frozenset(value) if isinstance(value, set) else bytes(value)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return zlib.crc32(np.ascontiguousarray(value).data)
+        return zlib.crc32(value.tobytes())
     if not isinstance(value, Tensor):
         return None
-    if value.layout != torch.strided or value.device.type == "meta":
+    try:
+        numbers = value.detach().cpu().contiguous().flatten()
+        return zlib.crc32(numbers.view(torch.uint8).numpy().tobytes())
+    except (RuntimeError, TypeError, NotImplementedError):  # of a kind that has no such bytes
         return None if value.is_inference() else value._version
-    numbers = value.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten()
-    return zlib.crc32(numbers.view(torch.uint8).numpy().data)
 
 
 def _hooks(module: nn.Module) -> tuple[int, ...]:
