@@ -276,6 +276,16 @@ def precision_tables(result: dict[str, Any]) -> list[Table]:
     return [(["network", "", "largest relative error", "same top-1"], body)]
 
 
+def epoch_tables(result: dict[str, Any]) -> list[Table]:
+    rows = {name: result[name] for name in ("videos", "frames")}
+    what = f"an epoch of {result['clips']} clips of {result['size']}, {rounds_of(rows.values())}"
+    body = [
+        [name, times(row["seconds"]), f"{row['waited']['median'] / row['seconds']['median']:.0%}"]
+        for name, row in rows.items()
+    ]
+    return [([what, "", "of that waiting for clips"], body)]
+
+
 def reading_tables(result: dict[str, Any]) -> list[Table]:
     head = ["reading", "", "", "median", "of the first's time", "of its processor time"]
     body = [
@@ -339,6 +349,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "training_step": training_step_tables,
     "imports": imports_tables,
     "precision": precision_tables,
+    "epoch": epoch_tables,
     "reading": reading_tables,
     "gpu": gpu_tables,
 }

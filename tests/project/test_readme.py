@@ -62,6 +62,12 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     taken = Counter(each["recipe"] for folds in seeds for each in folds)
     assert taken.keys() == {"learn", "plain"}
     assert f"took `learn` {taken['learn']} times and `plain` {taken['plain']} times" in told
+    again = {name.split(",")[0]: each for name, each in figures.items() if name.endswith("RandAugment")}
+    assert f"({', '.join([*again][:-1])} and {[*again][-1]}, seed 0, on Zen 5)" in told
+    before = [sum(figures[f"{actor}, seed {seed}"]["right"] for actor in again) for seed in range(3)]
+    now = sum(each["right"] for each in again.values())
+    first, second, third = before
+    assert f"got {now} of {10 * len(again)} clips, and before {first}, {second} and {third} with" in told
     first, second, third = (f"{100 * sum(each['probe'] for each in folds) / 9:.1f}" for folds in seeds)
     assert f"The probe got {first}, {second} and {third}%" in told
 
@@ -73,7 +79,11 @@ def test_the_page_on_training_tells_what_one_split_showed() -> None:
     assert all(row["clips"] == 30 for name, row in figures.items() if name != "asked")
     told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
     names = ("defaults", "learn, whole pictures", "plain", "probe", "no network: frame differences")
+    changed = [right.pop(f"{name}, RandAugment") for name in ("learn", "plain")]
     defaults, *two, probe, nothing = (right.pop(name) for name in names)
+    assert (
+        changed == [25, 25] and "With RandAugment `learn` and `plain` got 25 clips of that split each" in told
+    )
     others = sorted(right.values())
     assert two == [26, 26] and defaults == 25 and len(others) == 8
     assert (
