@@ -26,7 +26,7 @@ from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.openvino import engine as openvino
 from slowfast_zoo.inference.inputs import list_videos, source_hash
 from slowfast_zoo.inference.predict import Prediction, Predictor, predict_many
-from slowfast_zoo.inference.runner import BatchRunner, _Queue
+from slowfast_zoo.inference.runner import BatchRunner
 from slowfast_zoo.inference.timeline import timeline
 from slowfast_zoo.video.clips import Clips, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
@@ -486,15 +486,16 @@ def test_what_was_given_before_a_failure_is_answered(model: SlowFast, folder: Pa
 def test_a_batch_that_has_no_room_is_halved_before_it_is_written(
     model: SlowFast, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, sizes = _Queue._empty, []
+    make, sizes = torch.empty, list[int]()
 
-    def scarce(queue: _Queue, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-        sizes.append(shape[0])
-        if shape[0] > 2:
+    def scarce(*shape: Any, **how: Any) -> torch.Tensor:
+        if "pin_memory" in how:
+            sizes.append(shape[0][0])
+        if "pin_memory" in how and shape[0][0] > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate much")
-        return make(queue, shape, device)
+        return make(*shape, **how)
 
-    monkeypatch.setattr(_Queue, "_empty", scarce)
+    monkeypatch.setattr(torch, "empty", scarce)
     sources = sorted(folder.iterdir())[:3]
     answers = list(predict_many(model, sources, batch_size=8))
     assert sizes == [8, 4, 2]
