@@ -70,7 +70,7 @@ RECIPES: Mapping[str, FinetuneRecipe] = {
         ),
         FinetuneRecipe(
             name="plain",
-            why="as learn, without stills and changed colors: for classes that things and places tell",
+            why="as learn, without stills and color jitter: for classes that colors, things and places tell",
             config=_ADAMW.replace(rand_augment=9),
             norms="learned",
             from_probe=False,

@@ -707,12 +707,15 @@ def test_killed_in_each_stage_it_ends_in_the_same_model(
         tune(tmp_path / "d", work, mortal(), **{**options, "budget_seconds": 5.0}, resume=True)
 
 
+def clips_of_three_persons(folder: Path) -> None:
+    """Two of each in both classes."""
+    make_clips(folder, {"dark": 6, "light": 6})
+    for path in sorted(folder.glob("*/*.npy")):
+        path.rename(path.with_name(f"{('ann', 'bob', 'eve')[int(path.stem) % 3]}_{path.name}"))
+
+
 def test_folds_score_every_clip_by_a_training_that_saw_nothing_of_its_source(tmp_path: Path) -> None:
-    for label in ("dark", "light"):
-        make_clips(tmp_path / "d", {label: 6})
-        for place in range(6):
-            path = tmp_path / "d" / label / f"{place}.npy"
-            path.rename(path.with_name(f"{('ann', 'bob', 'eve')[place % 3]}_{place}.npy"))
+    clips_of_three_persons(tmp_path / "d")
     result = tune(tmp_path / "d", tmp_path / "w", folds=3, recipe="probe", group_by="auto", keep_clip=True)
     assert "Groups: 3 groups across classes (ann, bob, eve)." in result.notes
     assert len(result.evaluation.names) == 12
@@ -727,11 +730,7 @@ def test_folds_score_every_clip_by_a_training_that_saw_nothing_of_its_source(tmp
 
 
 def test_sources_of_clips_that_nobody_scored_make_nothing_surer(tmp_path: Path) -> None:
-    for label in ("dark", "light"):
-        make_clips(tmp_path / "d", {label: 6})
-        for place in range(6):
-            path = tmp_path / "d" / label / f"{place}.npy"
-            path.rename(path.with_name(f"{('ann', 'bob', 'eve')[place % 3]}_{place}.npy"))
+    clips_of_three_persons(tmp_path / "d")
     make_clips(tmp_path / "d", {"red": 1})
     groups = r"(?:dark|light|red)/([a-z]*\d?)"
     result = tune(tmp_path / "d", tmp_path / "w", folds=3, recipe="probe", group_by=groups)
