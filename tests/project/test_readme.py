@@ -121,6 +121,21 @@ def test_the_page_on_training_tells_what_the_made_sets_showed() -> None:
     assert f"without RandAugment {share(first, without)} and {share(second, without)}" in told
 
 
+def test_the_page_on_training_tells_how_long_an_epoch_takes() -> None:
+    kept = ROOT / "benchmarks" / "results" / "zen5" / "epoch.json"
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    videos, frames = (figures[name]["seconds"]["median"] for name in ("videos", "frames"))
+    share = figures["frames"]["waited"]["median"] / frames
+    told = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    assert (
+        f"takes `slowfast_tiny` {frames:.1f} s on two Zen 5 cores, {100 * share:.0f} % of it waiting" in told
+    )
+    assert (
+        f"which takes {figures['storing']:.1f} s once. If each pass decodes them, it takes {videos:.1f} s"
+        in told
+    )
+
+
 def test_the_page_on_speed_tells_what_int8_differs_in() -> None:
     kept = ROOT / "benchmarks" / "accuracy" / "results" / "int8.json"
     models = json.loads(kept.read_text(encoding="utf-8"))["models"]

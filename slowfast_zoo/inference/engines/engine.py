@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,10 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.packages import installed, require
 from slowfast_zoo.runtime.precision import Precision, check_kernels
 from slowfast_zoo.spec import ModelSpec
+
+TRACING = threading.RLock()
+"""For one thread at a time that traces or compiles: torch changes the methods of all modules, and settings of
+the process, meanwhile. Two at once would leave them changed."""
 
 Run = Callable[[Tensor], Tensor]
 """Clips float32 ``(B, C, T, H, W)`` on the engine's device to logits float32, B at least 1; of a network that

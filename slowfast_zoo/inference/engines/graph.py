@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import ExportError
-from slowfast_zoo.inference.engines.engine import Shape, example_boxes
+from slowfast_zoo.inference.engines.engine import TRACING, Shape, example_boxes
 from slowfast_zoo.inference.engines.folding import FoldedNetwork, Maps
 from slowfast_zoo.runtime.machine import environment
 from slowfast_zoo.runtime.packages import UNREPORTED, require
@@ -142,7 +142,7 @@ def _converting() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), on_cpu():
+        with TRACING, warnings.catch_warnings(), on_cpu():
             warnings.simplefilter("ignore")
             yield
     finally:

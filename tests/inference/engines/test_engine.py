@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -703,3 +704,39 @@ def test_engines_are_compared_with_float32(monkeypatch: pytest.MonkeyPatch) -> N
     fast(clips(1))
     assert (fast.engine, fast.precision) == ("module", "float32")
     assert set(answers) == {"bfloat16"} and set(modules) == {"float32"}
+
+
+def test_threads_trace_beside_each_other_and_beside_modules_that_run() -> None:
+    """While torch traces in one thread, the methods of all modules are changed."""
+    from slowfast_zoo.inference.engines.torch_compile.inductor import traced_copy
+
+    pytest.importorskip("openvino")
+    plain, *models = (make_model().eval() for _ in range(5))
+    clip = clips(1)
+    expected, call = plain(clip).detach(), torch.nn.Module.__call__
+    wrong: list[object] = []
+
+    def watched(work: Callable[[], Tensor], times: int) -> threading.Thread:
+        def repeated() -> None:
+            try:
+                wrong.extend(None for _ in range(times) if relative(work(), expected) > 1e-5)
+            except Exception as error:  # noqa: BLE001  # whatever torch makes of it
+                wrong.append(error)
+
+        return threading.Thread(target=repeated)
+
+    def by_openvino(model: SlowFast) -> Tensor:
+        return optimize(model, "openvino")(clip)
+
+    def traced(model: SlowFast) -> Tensor:
+        answer: Tensor = traced_copy(model)(clip)
+        return answer.detach()
+
+    threads = [watched(lambda: plain(clip).detach(), 60)]
+    threads += [watched(functools.partial(by_openvino, model), 3) for model in models[:2]]
+    threads += [watched(functools.partial(traced, model), 10) for model in models[2:]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and torch.nn.Module.__call__ is call

@@ -8,15 +8,24 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from slowfast_zoo.errors import ExportError, MissingDependencyError
 from slowfast_zoo.inference.engines import artifacts
-from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, keeping_nan, onednn_is_fast
+from slowfast_zoo.inference.engines.engine import (
+    TRACING,
+    Engine,
+    Run,
+    Shape,
+    in_pieces,
+    keeping_nan,
+    onednn_is_fast,
+)
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.inference.engines.torch_compile.cuda_graphs import FewSizes, Recorder, padded
 from slowfast_zoo.inference.engines.torch_compile.sealed import sealed
@@ -24,9 +33,6 @@ from slowfast_zoo.inference.engines.winograd.winograd import use_winograd
 from slowfast_zoo.network.slowfast import check_clip
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import Precision
-
-_SETTINGS = threading.RLock()
-"""Of torch's settings, which are the whole process's: who compiles with some has them to itself."""
 
 
 def _build(module: FoldedNetwork, precision: Precision, device: torch.device, shape: Shape) -> Run:
@@ -53,6 +59,26 @@ def _build(module: FoldedNetwork, precision: Precision, device: torch.device, sh
     )
 
 
+class _Tracer(fx.Tracer):
+    """Records what its own thread calls: those of others come along, as all modules are changed meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
 def traced_copy(module: nn.Module) -> fx.GraphModule:
     """A copy with code of its own, because torch.compile counts and limits recompilations by code object.
 
@@ -62,7 +88,10 @@ def traced_copy(module: nn.Module) -> fx.GraphModule:
         ExportError: code that looks at numbers, or at what only is known when clips come.
     """
     try:
-        traced = fx.symbolic_trace(module)
+        with TRACING:
+            tracer = _Tracer()
+            graph = tracer.trace(module)
+            traced = fx.GraphModule(tracer.root, graph, type(module).__name__)
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError) as error:
         raise ExportError(
             f"engine='compile' can't trace this model ({error}): take engine='openvino' or 'eager'."
@@ -105,7 +134,7 @@ def inductor_settings(*, frozen: bool) -> Iterator[None]:
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     variable = "TORCHINDUCTOR_CACHE_DIR"
-    with _SETTINGS:
+    with TRACING:
         try:
             default = default_cache_dir()
         except (KeyError, OSError):  # older releases ask for the user's name, and not every user has one
