@@ -85,6 +85,9 @@ _BACKLOG_SECONDS, _DRIFT_SECONDS = 5.0, 60.0
 _REFUSED_PACKETS = 1000
 """In a row; more is no video."""
 
+_END = object()
+"""Comes after the last packet."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class LiveFrame:
@@ -306,10 +309,11 @@ class LiveVideo:
         import av
 
         packets, idle, waited, refused = container.demux(track), 0.0, 0.0, 0
-        while True:
+        broken: Exception | None = None
+        while broken is None:
             asked = self._now()
             try:
-                packet = next(packets, None)
+                packet = next(packets, _END)
             except BlockingIOError:  # a Mac's camera has nothing new yet, and doesn't wait for it
                 time.sleep(_POLL_SECONDS)
                 waited += self._now() - asked
@@ -318,7 +322,9 @@ class LiveVideo:
                     raise _LostError("nothing new came") from None
                 packets = container.demux(track)
                 continue
-            if packet is None:
+            except (av.FFmpegError, OSError) as error:  # also of streams that end, by FFmpeg 8.1
+                broken, packet = error, None  # empties the decoder
+            if packet is _END:
                 return
             idle, waited = idle + self._now() - asked, 0.0
             try:
@@ -331,6 +337,7 @@ class LiveVideo:
             for frame in frames:
                 refused = 0
                 yield frame, idle
+        raise broken
 
     def _keep_pace(self, idle: float) -> None:
         """Waits where a file is faster than its own time; sees to it that frames don't come later and later.

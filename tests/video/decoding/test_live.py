@@ -22,6 +22,7 @@ from support.servers import Fault, FileServer
 from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.video.decoding import live
 from slowfast_zoo.video.decoding.live import LiveClock, LiveFrame, LiveVideo
+from slowfast_zoo.video.decoding.reader import open_video
 
 FAST = {"timeout_seconds": 5.0, "retry_seconds": (0.05, 0.2)}
 
@@ -132,6 +133,25 @@ def test_stamps_that_run_slow_are_not_believed(tmp_path: Path, caplog: pytest.Lo
     assert "run slow" in caplog.text
     steps = np.diff([frame.seconds for frame in found])
     assert steps[:500] == pytest.approx(0.04) and steps[-100:] == pytest.approx(0.08)
+
+
+def test_the_last_frames_before_a_stream_breaks_off_are_given(tmp_path: Path) -> None:
+    """A decoder holds back frames that later ones might come in front of."""
+    with served(tmp_path, 100, 25, endless=True) as server:
+        film = (tmp_path / "film.ts").read_bytes()
+        there = film[: len(film) // 2]
+        fault = server.faults["/film.ts"]
+        fault.chunked, fault.cut_after = False, len(there)  # with a length: that isn't the end, FFmpeg sees
+        found = []
+        for frame in LiveVideo(f"{server.url}/film.ts", clock=Ticking(0.02), **FAST):
+            if frame.gap:
+                break
+            found.append(frame.pixels)
+    with av.open(io.BytesIO(there)) as container:
+        count = sum(not frame.is_corrupt for frame in container.decode(video=0))
+    assert 30 < count < 70 and len(found) >= count
+    with open_video(film) as whole:
+        assert (np.stack(found[: count - 1]) == whole.frames(range(count - 1))).all()
 
 
 def test_a_pipe_gives_its_frames_and_ends(tmp_path: Path) -> None:
