@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import threading
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,9 @@ SHARE_THERE = 0.9
 """Part of the frames which a file or a list promises that has to be there."""
 CLIP_SUFFIXES = VIDEO_SUFFIXES | {".npy"}
 """Endings of what is one clip: videos, and frames stored by ``cache``."""
+
+_HEADERS = threading.Lock()
+"""For one at a time: where threads parse literals, Python 3.11 now and then refuses one that is right."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,7 @@ class Sample:
 
 def _stored_frames(path: Path) -> Frame:
     try:
-        with damage_as_value_error():
+        with damage_as_value_error(), _HEADERS:
             frames = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         raise VideoError(f"'{path}' can't be read as stored frames: {one_line(error)}.") from error

@@ -43,7 +43,7 @@ class DataReport:
     short: list[tuple[str, int, int]]
     """Clip, its frames, and the frames that a clip of the model covers."""
     damaged: list[tuple[str, int, int]]
-    """Clip, its frames that are there, and the frames that its file or its list promises."""
+    """Clip, its sound frames, and the frames that its file or its list promises."""
     duplicates: list[tuple[str, ...]]
     """Clips with the same bytes."""
     leaks: list[tuple[str, tuple[str, ...]]]
@@ -123,8 +123,8 @@ def check_data(
         if look.error is not None:
             unreadable.append((sample.name, look.error))
             continue
-        if look.frames < look.promised:
-            damaged.append((sample.name, look.frames, look.promised))
+        if look.sound < look.promised:
+            damaged.append((sample.name, look.sound, look.promised))
         if look.frames < look.span:
             short.append((sample.name, look.frames, look.span))
     same = same_content(samples)
@@ -161,6 +161,8 @@ class _Look(NamedTuple):
     frames: int = 0
     span: int = 0
     """Frames that a clip of the model covers."""
+    sound: int = 0
+    """Frames that no decoder marked as damaged."""
     promised: int = 0
     """Frames that its file, its list or the bounds of its part promise."""
     error: str | None = None
@@ -183,7 +185,9 @@ def _look(sample: Sample, spec: ClipSpec, decode: bool) -> _Look:
                 _check_copy(sample)
                 with_true_count(lambda: deque(video.iter_frames(range(video.num_frames)), maxlen=0))
             rate = None if spec.time_base == "frames" else video.fps
-            return _Look(video.num_frames, clip_span(spec, rate), _promised(sample, video))
+            span, whole = clip_span(spec, rate), sample.start_seconds is None
+            sound = video.num_frames - (video.marked_frames if whole else 0)
+            return _Look(video.num_frames, span, sound, _promised(sample, video))
     except (OSError, InputError) as error:
         return _Look(error=str(error))
 
@@ -206,7 +210,8 @@ def _promised(sample: Sample, video: Video) -> int:
         return video.num_frames if there >= SHARE_THERE * wanted else round(video.num_frames * wanted / there)
     if sample.num_frames is not None:
         return sample.num_frames
-    return video.num_frames + (video.damaged_frames if sample.start_seconds is None else 0)
+    lost = video.damaged_frames - video.marked_frames
+    return video.num_frames + (lost if sample.start_seconds is None else 0)
 
 
 def same_content(samples: list[tuple[str, Sample]]) -> list[list[tuple[str, Sample]]]:

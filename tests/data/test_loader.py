@@ -45,11 +45,12 @@ def test_workers_don_t_change_what_is_read(tmp_path: Path) -> None:
             assert one.indices == other.indices and torch.equal(one.clips, other.clips)
 
 
-def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
-    class Ignoring(Fixed):
-        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-            return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+class Ignoring(Fixed):
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
 
+
+def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # what runs in the background ignores it
@@ -116,13 +117,14 @@ with killed_readers(DataError):
 """
 
 
+class People(Fixed):
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        boxes, targets = torch.full((1, 4), float(index)), torch.tensor([index])
+        return torch.zeros(3, 4, 8, 8), Persons(boxes, targets, (boxes, targets))
+
+
 def test_what_is_kept_of_many_batches_holds_no_files_open() -> None:
     resource = pytest.importorskip("resource")  # Windows has none, nor this limit
-
-    class People(Fixed):
-        def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-            boxes, targets = torch.full((1, 4), float(index)), torch.tensor([index])
-            return torch.zeros(3, 4, 8, 8), Persons(boxes, targets, (boxes, targets))
 
     keys = [[ItemKey(EVALUATION, 0, index)] for index in range(100)]
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

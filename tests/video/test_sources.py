@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import sys
 import threading
@@ -324,7 +325,7 @@ def test_a_pipe_of_text_is_refused_at_its_first_piece() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"\0", "it came too slowly"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1", "it came too slowly"),
         (b"HTTP/1.1 200 OK\r\n", b"x", "it came too slowly"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 9999, "head of the answer has no end"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 9999, "head of the answer has no end|interim responses"),
         (b"HTTP/1.1 302 Found\r\nLocation: /live\r\n\r\n", b"\0" * 9999, "infinite loop"),
         (b"ICY 200 OK\r\n\r\n", b"\0", "it is a stream without an end"),
         (b"\r\n", b"\r\n", "can't be fetched: BadStatusLine"),
@@ -335,7 +336,7 @@ def test_answers_without_an_end(
 ) -> None:
     monkeypatch.setattr(fetch, "MAX_UNSIZED_SECONDS", 0.2)
     with Endless(begin, piece) as address:
-        assert reason in refusal(address)
+        assert re.search(reason, refusal(address))
 
 
 class Endless:

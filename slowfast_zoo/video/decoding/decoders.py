@@ -73,7 +73,12 @@ class Decoder(abc.ABC):
 
     @property
     def damaged(self) -> int:
-        return len(self._damaged_frames) + len(self._refused_packets)
+        return self.marked + len(self._refused_packets)
+
+    @property
+    def marked(self) -> int:
+        """Frames marked as damaged so far, which were given."""
+        return len(self._damaged_frames)
 
     @abc.abstractmethod
     def count(self) -> int:

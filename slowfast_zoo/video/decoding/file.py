@@ -85,6 +85,10 @@ class FileVideo(Video):
         # Where fields have packets of their own, or packets lead nowhere, nothing is damaged.
         return self._index.missing + (max(known, lost) if known or not self._index.sound else 0)
 
+    @property
+    def marked_frames(self) -> int:
+        return self._decoder.marked
+
     def scale(self, short_side: int) -> None:
         self._rgb.scale(short_side)
         self.width, self.height = self._rgb.width, self._rgb.height

@@ -85,6 +85,10 @@ class VideoPart(Video):
     def damaged_frames(self) -> int:
         return self._whole.damaged_frames
 
+    @property
+    def marked_frames(self) -> int:
+        return self._whole.marked_frames
+
     def _own_fps(self) -> Fraction | None:
         return self._whole.info.fps
 

@@ -105,6 +105,11 @@ class Video(abc.ABC):
         return 0
 
     @property
+    def marked_frames(self) -> int:
+        """Those of them that are there all the same, marked as damaged by the decoder."""
+        return 0
+
+    @property
     def pixel_aspect(self) -> Fraction:
         """How much wider than high a player shows a pixel of the upright frame; frames come as coded."""
         return Fraction(1)
