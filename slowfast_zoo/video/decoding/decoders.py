@@ -124,13 +124,12 @@ class Decoder(abc.ABC):
     @property
     def rate(self) -> Fraction | None:
         """Frames per second as the container has it; None where it has nothing."""
-        rate = self.track.average_rate or self.track.guessed_rate
-        return Fraction(rate) if rate and rate <= packets.FASTEST else None
+        return rate_of(self.track)
 
     @property
     def stamps_follow_frames(self) -> bool:
-        """Whether time stamps are decoded with the frames that they belong to; AVI's have their order."""
-        return self.family != "avi" or not self.track.codec_context.has_b_frames
+        """Whether time stamps are decoded with the frames that they belong to."""
+        return stamps_follow_frames(self.family, self.track)
 
     def start_seconds(self, stamp: int) -> float:
         """How much later than the file (its first sound, mostly) a player shows the frame of that stamp."""
@@ -350,6 +349,17 @@ class PacketDecoder(Decoder):
             yield frame
         if countable and due:
             raise IndexMismatch
+
+
+def rate_of(track: Any) -> Fraction | None:
+    """Frames per second of a video stream as the container has it; None where it has nothing."""
+    rate = track.average_rate or track.guessed_rate
+    return Fraction(rate) if rate and rate <= packets.FASTEST else None
+
+
+def stamps_follow_frames(family: str, track: Any) -> bool:
+    """Whether time stamps are decoded with the frames that they belong to; AVI's have their order."""
+    return family != "avi" or not track.codec_context.has_b_frames
 
 
 def _most_threads() -> int:

@@ -20,7 +20,8 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from slowfast_zoo.errors import InputError, VideoError, one_line
-from slowfast_zoo.video.decoding.decoders import best_track
+from slowfast_zoo.video.decoding import packets
+from slowfast_zoo.video.decoding.decoders import best_track, rate_of, stamps_follow_frames
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.sampling import checked_seconds
@@ -122,13 +123,16 @@ class LiveClock:
         """The next frame's stamp has nothing to do with those before."""
         self._stamp, self.trusts_stamps = None, True
 
-    def step(self, stamp: float | None, arrival: float, *, paused: bool = False) -> bool:
+    def step(
+        self, stamp: float | None, arrival: float, *, paused: bool = False, every: float | None = None
+    ) -> bool:
         """Takes the next frame; whether its stamp jumped, by more than time can have passed.
 
         Args:
             stamp: seconds by the stream; None where it says nothing.
             arrival: seconds by any clock that doesn't jump.
             paused: whether stamps tell of pauses that nobody has waited for yet.
+            every: seconds from one frame without a stamp to the next; None: their arrival tells.
         """
         passed = arrival - self._arrival
         most = _LONGEST_PAUSE_SECONDS if paused else passed + _LARGEST_STEP_SECONDS
@@ -136,7 +140,8 @@ class LiveClock:
         by_stamp = told is not None and 0 < told <= most
         jumped = told is not None and not by_stamp and abs(told) > _LARGEST_STEP_SECONDS
         if not self._first:
-            self.seconds += told if told is not None and by_stamp else max(passed, _SMALLEST_STEP_SECONDS)
+            unknown = passed if every is None or stamp is not None else every
+            self.seconds += told if told is not None and by_stamp else max(unknown, _SMALLEST_STEP_SECONDS)
         lead = self.seconds - arrival
         # Where the time of arrival counts, the frame is as new as it can be.
         self._lead = max(self._lead, lead) if by_stamp else lead
@@ -270,13 +275,17 @@ class LiveVideo:
                 paused = self._opening.paced and not container.format.flags & Flags.ts_discont.value
                 self._clock.restart()
                 self._clock.trusts_stamps = container.format.name not in _WITHOUT_CLOCK
+                follow, rate = stamps_follow_frames(packets.family(container), track), rate_of(track)
+                # What can be read faster than it is played has no time of arrival.
+                every = float(1 / rate) if rate and (self._paced or not follow) else None
                 for frame, idle in self._decoded(container, track):
                     if convert is None and frame.is_corrupt:  # it refers to frames from before
                         continue
                     if convert is None or convert.coded_size != (frame.width, frame.height):
                         gap, convert = gap or convert is not None, RgbConverter(self.name, frame)
-                    stamp = None if frame.pts is None else float(frame.pts * track.time_base)
-                    gap |= self._clock.step(stamp, self._now(), paused=paused)
+                    known = follow and frame.pts is not None
+                    stamp = float(frame.pts * track.time_base) if known else None
+                    gap |= self._clock.step(stamp, self._now(), paused=paused, every=every)
                     if not self._seen:
                         self._begun, self._seen = self._now(), True
                     self._keep_pace(idle)
@@ -308,19 +317,19 @@ class LiveVideo:
         """Every frame, and how many seconds were spent waiting for packets so far."""
         import av
 
-        packets, idle, waited, refused = container.demux(track), 0.0, 0.0, 0
+        coming, idle, waited, refused = container.demux(track), 0.0, 0.0, 0
         broken: Exception | None = None
         while broken is None:
             asked = self._now()
             try:
-                packet = next(packets, _END)
+                packet = next(coming, _END)
             except BlockingIOError:  # a Mac's camera has nothing new yet, and doesn't wait for it
                 time.sleep(_POLL_SECONDS)
                 waited += self._now() - asked
                 idle += self._now() - asked
                 if waited > self._timeout:
                     raise _LostError("nothing new came") from None
-                packets = container.demux(track)
+                coming = container.demux(track)
                 continue
             except (av.FFmpegError, OSError) as error:  # also of streams that end, by FFmpeg 8.1
                 broken, packet = error, None  # empties the decoder

@@ -191,6 +191,21 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "how"),
+    [("film.avi", "path"), ("film.avi", "pipe"), ("film.avi", "address"), ("film.h264", "path")],
+)
+def test_where_stamps_are_not_the_frames_own_the_rate_counts(tmp_path: Path, name: str, how: str) -> None:
+    """AVI's have the order of decoding, raw streams have none; both are read faster than they are played."""
+    film = write_video(tmp_path / name, moving_pattern(40), fps=25, codec="libx264", pixels="yuv420p")
+    with FileServer({f"/{name}": film}) as server, film.open("rb") as file:
+        source = {"path": film, "pipe": file, "address": f"{server.url}/{name}"}[how]
+        # So late that nothing has to be waited for, and nothing is late enough to count as a backlog.
+        found = list(LiveVideo(source, clock=Ticking(0.05), **FAST))
+    check_clock(found, [])
+    assert [frame.seconds for frame in found] == pytest.approx([index / 25 for index in range(40)])
+
+
+@pytest.mark.parametrize(
     ("name", "codec", "shown", "gaps"),
     [
         ("film.mkv", "ffv1", [0.0, 0.1, 0.2, 20.0, 20.1], []),
