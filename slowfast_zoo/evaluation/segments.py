@@ -24,6 +24,7 @@ import numpy.typing as npt
 from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean
 from slowfast_zoo.evaluation.ava import average_precision
 from slowfast_zoo.files import expanded, kind_of, read_text
+from slowfast_zoo.inference.inputs import is_partial
 from slowfast_zoo.inference.segments import Segment
 from slowfast_zoo.video.sampling import is_number
 
@@ -203,7 +204,7 @@ def read_annotated(path: str | Path, subset: str | None = None) -> dict[str, lis
 def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
     """The segments of a result file in ActivityNet's JSON, or of a folder of such files, by video.
 
-    Files of a folder that hold a part of a timeline, named "partial", are left out.
+    Files of a folder that hold a part of a timeline, named ``.partial-`` and a hash, are left out.
 
     Raises:
         DataError: a file isn't in that format.
@@ -211,7 +212,7 @@ def read_predicted(path: str | Path) -> dict[str, list[Segment]]:
     path = expanded(path)
     files = [path]
     if kind_of(path) == "folder":
-        files = sorted(file for file in path.glob("*.json") if not file.name.endswith(".partial.json"))
+        files = sorted(file for file in path.glob("*.json") if not is_partial(file.stem))
     if not files:
         raise DataError(f"The folder '{path}' holds no .json files.")
     found: dict[str, list[Segment]] = {}

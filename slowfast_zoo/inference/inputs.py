@@ -113,6 +113,16 @@ def source_hash(source: object) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
+def partial_path(path: Path, source: object) -> Path:
+    """Where a part of the answer for a source is kept, beside the file of the whole; no video's own name."""
+    return path.with_name(f"{path.stem}.partial-{source_hash(source)[:8]}{path.suffix}")
+
+
+def is_partial(stem: str) -> bool:
+    """Whether a file of that name, without ending, holds a part of an answer."""
+    return re.search(r"\.partial-[0-9a-f]{8}$", stem, re.IGNORECASE) is not None
+
+
 def _lasting(url: str) -> str:
     """An address as it is called tomorrow, too, when it is signed anew."""
     address, _, query = re.sub("(?<=://)[^/?#]*@", "", url, count=1).partition("?")

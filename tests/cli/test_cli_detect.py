@@ -225,10 +225,13 @@ def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path, monkeypatch: p
     assert result.exit_code == 130 and "1 of 2 key frames are in" in result.output
     assert "--resume goes on" in result.output
     assert {row[0] for row in read_ava(out, scored=True).frames} == {"a"}
-    assert read_ava(tmp_path / "x.partial.csv", scored=True).frames == (("b", 900.0),)
+    (partial,) = tmp_path.glob("x.partial-*.csv")
+    assert read_ava(partial, scored=True).frames == (("b", 900.0),)
+    (tmp_path / "x.partial.csv").write_text("of somebody else")
     monkeypatch.undo()
     result = run(folder, folder / "a.mkv", folder / "b.mkv", *boxes(folder), "--out", out, "--resume")
-    assert result.exit_code == 0 and not (tmp_path / "x.partial.csv").exists()
+    assert result.exit_code == 0 and not partial.exists()
+    assert (tmp_path / "x.partial.csv").read_text() == "of somebody else"
     assert {row[0] for row in read_ava(out, scored=True).frames} == {"a", "b"}
 
 

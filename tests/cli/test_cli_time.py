@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from support.servers import FileServer
 
 from slowfast_zoo.cli.videos.answers import common_stems, stem_of
 from slowfast_zoo.cli.videos.time import LEDGER
+from slowfast_zoo.evaluation.segments import read_predicted
 from slowfast_zoo.inference.inputs import source_hash
 from slowfast_zoo.inference.timeline import Timeline
 
@@ -121,6 +123,16 @@ main()
 """
 
 
+def test_names_that_look_like_parts_of_answers(videos: Path, tmp_path: Path) -> None:
+    """No video's answer is taken for what Ctrl-C left of another one, nor removed with it."""
+    names = ["x", "x.partial", "x.partial-0123abcd"]
+    for name in names:
+        shutil.copy(videos / "a.mkv", tmp_path / f"{name}.mkv")
+    out = tmp_path / "out"
+    assert timeline(tmp_path, "--format", "activitynet", "--out", out).exit_code == 0
+    assert len([*out.glob("*.json")]) == 3 and sorted(read_predicted(out)) == names
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     for name in "abc":
@@ -140,9 +152,9 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert process.returncode == 130 and "--resume goes on" in told
     done = json.loads((out / "a.json").read_text())
     assert done["complete"] and len(done["windows"]) > 100
-    (partial,) = out.glob("*.partial.json")
+    (partial,) = out.glob("b.partial-*.json")
     begun = json.loads(partial.read_text())
-    assert partial.name == "b.partial.json" and not begun["complete"] and len(begun["windows"]) == 5
+    assert not begun["complete"] and len(begun["windows"]) == 5
     rows = [json.loads(line) for line in (out / LEDGER).read_text().splitlines()]
     assert [row["file"] for row in rows] == ["a.json"]
 
@@ -184,7 +196,7 @@ def test_segments_are_scored(videos: Path, tmp_path: Path) -> None:
     assert "mAP at IoU 1.00: 1.0000\naverage mAP: 1.0000" in result.output
     result = invoke("test-segments", tmp_path / "a.json", truth, "--subset", "test", "--json")
     assert json.loads(result.output)["average_map"] == 1.0
-    (tmp_path / "a.partial.json").write_text((tmp_path / "a.json").read_text())
+    (tmp_path / "a.partial-0123abcd.json").write_text((tmp_path / "a.json").read_text())
     result = invoke("test-segments", tmp_path, truth, "--iou", "0.5")
     assert result.exit_code == 0 and "mAP at IoU 0.50: " in result.output
     assert "videos without annotations: b\n" in result.stderr

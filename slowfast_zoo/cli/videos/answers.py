@@ -72,11 +72,13 @@ class Target:
 
     def write(self, source: Any, answer: Any) -> None:
         """A finished answer; what was kept of it before is no longer needed."""
+        from slowfast_zoo.inference.inputs import partial_path
+
         path = self.path_of(source)
         self.put(source, answer, path)
         self.answered += 1
         if path:
-            _partial(path).unlink(missing_ok=True)
+            partial_path(path, source).unlink(missing_ok=True)
 
     def failed(self, source: Any, error: str) -> None:
         """A video without an answer, or the name of one."""
@@ -92,10 +94,13 @@ class Target:
 
     def interrupted(self, source: Any, run: VideoRun[Any, Any]) -> None:
         """Keeps what was answered of a video before Ctrl-C."""
+        from slowfast_zoo.inference.inputs import partial_path
+
         path = self.path_of(source)
         if path and run.answered:
-            self.save(run.answer(), _partial(path))
-            echo(f"\n{run.answered} of {run.total} {run.unit}s are in '{_partial(path)}'.", err=True)
+            part = partial_path(path, source)
+            self.save(run.answer(), part)
+            echo(f"\n{run.answered} of {run.total} {run.unit}s are in '{part}'.", err=True)
 
     def summary(self) -> str:
         """What became of all the videos, in one line."""
@@ -180,16 +185,17 @@ def stem_of(source: Any, *, hashed: bool = False) -> str:
     Args:
         source: the video.
         hashed: with the hash of what was given, where others have that name; so are names that are too long,
-            or that Windows doesn't take.
+            that Windows doesn't take, or that stand for a part of an answer.
     """
-    from slowfast_zoo.inference.inputs import source_hash
+    from slowfast_zoo.inference.inputs import is_partial, source_hash
     from slowfast_zoo.video.sources.names import display_name
 
     stem = Path(display_name(source)).stem or "video"
     short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
     if sys.platform == "win32":
         short = "".join("_" if mark in '<>:"/\\|?*' else mark for mark in short)
-    return f"{short}-{source_hash(source)[:8]}" if hashed or short != stem else stem
+    hashed |= short != stem or is_partial(stem)
+    return f"{short}-{source_hash(source)[:8]}" if hashed else stem
 
 
 def common_stems(sources: Iterable[Any]) -> frozenset[str]:
@@ -198,7 +204,3 @@ def common_stems(sources: Iterable[Any]) -> frozenset[str]:
     alike = [unicodedata.normalize("NFC", stem.casefold()) for stem in stems]
     counts = Counter(alike)
     return frozenset(stem for stem, name in zip(stems, alike, strict=True) if counts[name] > 1)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
