@@ -25,6 +25,9 @@ from slowfast_zoo.video.sampling import check_moment, checked_seconds, key_frame
 from slowfast_zoo.video.windows import Window, window_of
 
 
+_SHORTEST_SECONDS = 1e-3
+
+
 class KeyFrames:
     """A window around each key frame: the plan that a ``WindowReader`` follows.
 
@@ -97,7 +100,7 @@ class EveryKeyFrame(KeyFrames):
     """
 
     def __init__(self, every_seconds: float) -> None:
-        self._every = checked_seconds("every_seconds", every_seconds, positive=True)
+        self._every = _checked_every(every_seconds)
         super().__init__([0.0])
 
     def windows(self, video: Video, spec: ClipSpec) -> list[Window]:
@@ -114,8 +117,15 @@ def every(video: Video, seconds: float) -> list[float]:
     Raises:
         InputError: no length of time, or the frame rate isn't known.
     """
-    seconds = checked_seconds("every_seconds", seconds, positive=True)
+    seconds = _checked_every(seconds)
     begin, end = video.seconds_of(0), video.seconds_of(video.num_frames)
     end -= float(1 / video.fps / 2)  # time stamps are rounded: no key frame where the last frame ends
     first = max(round(begin / seconds), 0)
     return [number * seconds for number in range(first, math.ceil(end / seconds))] or [begin]
+
+
+def _checked_every(seconds: float) -> float:
+    seconds = checked_seconds("every_seconds", seconds, positive=True)
+    if seconds < _SHORTEST_SECONDS:
+        raise InputError(f"every_seconds is {seconds:g}; accepted: at least {_SHORTEST_SECONDS:g}.")
+    return seconds

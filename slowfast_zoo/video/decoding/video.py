@@ -217,7 +217,7 @@ class Video(abc.ABC):
         times = self._seconds() if self._given_fps is None else None
         moment = float(seconds) + SAME_SECONDS
         if times is None:
-            number = math.floor(moment * self.fps)
+            number = math.floor(min(max(moment * self.fps, 0), self.num_frames))
         else:
             number = int(np.searchsorted(times, moment, side="right")) - 1
         return min(max(number, 0), self.num_frames - 1)

@@ -271,6 +271,7 @@ class Evil:
         ({"boxes": lambda frame: "a person"}, "can't be read"),
         ({"boxes": lambda frame: [[0.1, 0.1, 0.5, 0.9]]}, "given as pixels"),
         ({"boxes": ONE, "every_seconds": 0}, "every_seconds"),
+        ({"boxes": ONE, "every_seconds": 1e-6}, "every_seconds is 1e-06; accepted: at least 0.001"),
         ({"boxes": ONE, "score": 1.5}, "score is 1.5"),
         ({"boxes": ONE, "box_score": "high"}, "box_score is 'high'"),
         ({"boxes": ONE, "topk": 0}, "topk is 0"),

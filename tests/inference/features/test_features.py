@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import os
 import signal
 import zipfile
 from fractions import Fraction
@@ -491,3 +493,26 @@ def test_the_users_folder(features: Features, tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv(variable, str(tmp_path))
     features.save("~/film.npy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.npy", "film.npy.json"]
+
+
+@pytest.mark.parametrize("kind", ["npy", "pt"])
+def test_old_values_never_lie_beside_what_is_said_of_new_ones(
+    features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Killed after its .json has been replaced, a file is no finished one."""
+    path = tmp_path / f"film.{kind}"
+    dataclasses.replace(features, values=features.values[:1]).save(path)
+    synced: list[int] = []
+
+    def killed(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 1:
+            raise SystemExit("killed")
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(SystemExit):
+        features.save(path)
+    monkeypatch.undo()
+    assert sidecar(path).exists() and not path.exists() and not is_finished(path, features.meta)
+    features.save(path)
+    assert is_finished(path, features.meta) and len(read_features(path).values) == len(features)

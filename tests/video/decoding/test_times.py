@@ -49,6 +49,7 @@ def test_a_frame_rate_that_is_given_counts(tmp_path: Path) -> None:
     path = write_stamped(tmp_path / "variable.mkv", VARIABLE, frames=FRAMES)
     with open_video(path, fps=10) as video:
         assert video.seconds_of(7) == 0.7 and video.index_at(0.7) == 7
+        assert [video.index_at(moment) for moment in (-1e308, -1, 1e308)] == [0, 0, len(VARIABLE) - 1]
 
 
 def test_a_picture_that_comes_behind_the_sound_is_late(tmp_path: Path) -> None:
