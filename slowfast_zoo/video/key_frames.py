@@ -24,7 +24,6 @@ from slowfast_zoo.video.rules import Indices, Random, Stamps
 from slowfast_zoo.video.sampling import check_moment, checked_seconds, key_frames, key_indices
 from slowfast_zoo.video.windows import Window, window_of
 
-
 _SHORTEST_SECONDS = 1e-3
 
 

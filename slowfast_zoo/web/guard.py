@@ -48,14 +48,15 @@ class Guard:
         app: what answers.
         folder: where uploads and results of the page lie; no request may name a file elsewhere.
         most_bytes: of an upload.
-        most_stored: bytes that may lie in the folder; while there are more, uploads are refused.
+        most_stored: bytes that may lie in the folder; while there are more, or more are on their way, uploads
+            are refused.
         local: whether only this machine's own names are answered to, so that no other page can reach this one
             by a name that it points here.
     """
 
     def __init__(self, app: App, *, folder: Path, most_bytes: int, most_stored: int, local: bool) -> None:
         self._app, self._folder, self._local = app, folder.resolve(), local
-        self._most_bytes, self._most_stored = most_bytes, most_stored
+        self._most_bytes, self._most_stored, self._coming = most_bytes, most_stored, 0
         policy = _CONTENT_POLICY + ("; frame-ancestors 'self'" if local else "")
         self._headers = [
             (b"content-security-policy", policy.encode()),
@@ -81,7 +82,12 @@ class Guard:
             body, receive = await _read(receive, MOST_JSON_BYTES)
             refusal = self._refusal_of_body(body)
         if refusal is None:
-            await self._app(scope, receive, send_guarded)
+            length = int(headers["content-length"]) if _is_form(headers) and scope["method"] == "POST" else 0
+            self._coming += length
+            try:
+                await self._app(scope, receive, send_guarded)
+            finally:
+                self._coming -= length
             return
         status, sentence = refusal
         content = json.dumps({"detail": sentence, "error": sentence}).encode()
@@ -110,7 +116,7 @@ class Guard:
             if not length.isdecimal() or int(length) > self._most_bytes + _FORM_BYTES:
                 return 413, f"The file is too large: this page takes up to {in_words(self._most_bytes)}."
             _forget_broken_off(self._folder)
-            if _stored(self._folder) + int(length) > self._most_stored:
+            if _stored(self._folder) + self._coming + int(length) > self._most_stored:
                 return 507, "There is no room for further uploads at the moment; try again in some minutes."
         return None
 

@@ -18,6 +18,7 @@ from slowfast_zoo.errors import InputError, SlowFastZooError
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.runtime.machine import environment
 from slowfast_zoo.runtime.packages import require
+from slowfast_zoo.video.sources.contents import MAX_PIXELS
 from slowfast_zoo.web.drawing import WELCOME, answer_html, calls_html, live_html
 from slowfast_zoo.web.examples import Example, copy_examples
 from slowfast_zoo.web.guard import FORGOTTEN_SECONDS, Guard, in_words, is_loopback
@@ -67,6 +68,7 @@ def open_page(
     # Before Gradio is imported: nothing of what visitors do is reported to anybody.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     gradio = require("gradio", "slowfast-zoo[web]")
+    from PIL import Image
     from starlette.middleware import Middleware
 
     host = host.removeprefix("[").removesuffix("]")
@@ -75,6 +77,7 @@ def open_page(
     atexit.register(room.cleanup)
     folder = Path(room.name).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # where Gradio puts uploads, and what it serves
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # of a webcam's pictures Pillow refuses those with twice as many
     studio = Studio(Models(offers, device), folder)
     page = build_page(studio, copy_examples(folder / "examples"), most_bytes=most_bytes, jobs=jobs)
     limits: dict[str, Any] = {"folder": folder, "most_bytes": most_bytes, "most_stored": 16 * most_bytes}

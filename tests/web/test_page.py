@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
@@ -29,6 +30,7 @@ import torch
 from click.testing import CliRunner
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from PIL import Image
 
 from slowfast_zoo import predict, save_pretrained, slowfast_tiny, timeline
 from slowfast_zoo.cli import main
@@ -484,6 +486,7 @@ class Gradio:
         monkeypatch.setattr(pages, "build_page", lambda *_, **__: self)
         monkeypatch.setattr(pages, "exit_on_signals", lambda: None)
         monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # the page changes it
 
     def launch(self, **options: Any) -> None:
         if self.error:
@@ -525,6 +528,17 @@ def test_the_address_is_listened_on_and_guarded(
     assert [gradio.told[each] for each in ("server_name", "server_port", "local")] == [name, 7000, local]
     assert gradio.told["proxies"] == {"NO_PROXY": "*", "no_proxy": "*"}  # Gradio asks its own address
     assert os.environ["NO_PROXY"] == "intranet" and "no_proxy" not in os.environ
+
+
+def test_a_webcam_s_picture_is_no_larger_than_a_frame(gradio: Gradio) -> None:
+    """A picture of one color takes little to send, and three bytes a pixel once it is there."""
+    picture = io.BytesIO()
+    Image.new("1", (8192, 4330)).save(picture, "png")
+    assert len(picture.getvalue()) < 10_000
+    Image.open(picture)
+    opened(port=0)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(picture)
 
 
 def test_an_address_that_can_t_be_listened_on_is_named(gradio: Gradio, tmp_path: Path) -> None:
@@ -743,6 +757,36 @@ def test_uploads_end_when_there_is_no_room(ask: Any, tmp_path: Path) -> None:
     (tmp_path / "uploads" / "much").write_bytes(bytes(9500))
     status, said, _ = ask("/gradio_api/upload", body=b"", content_type=kind, content_length="900")
     assert status == 507 and b"no room" in said
+
+
+def test_uploads_on_their_way_need_room_too(tmp_path: Path) -> None:
+    async def statuses() -> list[list[int]]:
+        arrived = asyncio.Event()
+
+        async def take(scope: Message, receive: Any, send: Any) -> None:
+            await arrived.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        guard = Guard(take, folder=tmp_path, most_bytes=1000, most_stored=2500, local=False)
+
+        async def upload() -> int:
+            told: list[int] = []
+
+            async def send(message: Message) -> None:
+                told.append(message.get("status", 0))
+
+            headers = {"content-type": "multipart/form-data; boundary=B", "content-length": "1000"}
+            named = [(name.encode(), value.encode()) for name, value in headers.items()]
+            scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": named}
+            await guard(scope, upload, send)
+            return told[0]
+
+        together = [asyncio.create_task(upload()) for _ in range(4)]
+        await asyncio.sleep(0)
+        arrived.set()
+        return [await asyncio.gather(*together), [await upload()]]
+
+    assert asyncio.run(statuses()) == [[200, 200, 507, 507], [200]]
 
 
 def test_what_a_broken_off_upload_left_is_deleted(ask: Any, tmp_path: Path) -> None:

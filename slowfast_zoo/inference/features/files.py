@@ -120,9 +120,7 @@ def _write(features: Features, path: Path, format: str | None) -> None:  # noqa:
                 times = {name: array.tolist() for name, array in arrays.items() if name != "features"}
                 with written_whole(sidecar(path)) as beside:
                     beside.write_text(json.dumps(features.meta | times, indent=1), encoding="utf-8")
-                    path.resolve().unlink(
-                        missing_ok=True
-                    )  # older values never lie beside what is said of these
+                    path.resolve().unlink(missing_ok=True)  # what is said of these isn't of older values
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"'{path}' can't be written: {reason}. Finished files are kept.") from error
