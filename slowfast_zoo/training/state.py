@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from slowfast_zoo.data.annotations import CACHED_FROM, Annotations
+from slowfast_zoo.data.dataset import ClipDataset, place_in_whole, whole_of
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, hash_file, kind_of, lacks_locks, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
@@ -183,7 +186,11 @@ def read_resume(path: Path) -> dict[str, Any]:
 
 
 def learned_by(
-    model: SlowFast, frozen: tuple[str | None, bool], sample_weights: Sequence[float] | None
+    model: SlowFast,
+    frozen: tuple[str | None, bool],
+    sample_weights: Sequence[float] | None,
+    dataset: ClipDataset,
+    validation: ClipDataset | None,
 ) -> dict[str, Any]:
     """What learns, what the rows of its classifier learn and from which clips.
 
@@ -191,7 +198,10 @@ def learned_by(
         model: what is trained.
         frozen: what ``model.frozen`` was when the training began.
         sample_weights: how often each clip is drawn; only their hash is kept.
+        dataset, validation: the clips; only the hash of their names is kept, where they have some.
     """
+    parts = {"clips to train with": dataset, "clips to validate with": validation}
+    hashes = {name: None if part is None else _hash_of_names(part) for name, part in parts.items()}
     weights = None if sample_weights is None else np.asarray(sample_weights, np.float64).tobytes()
     names = class_names(model.labels, model.spec.num_classes)
     clip = model.clip_spec.to_dict()
@@ -202,8 +212,20 @@ def learned_by(
         "frozen norms": frozen[1],
         **_flat({"clip": clip}),
         "sample_weights": None if weights is None else hashlib.sha256(weights).hexdigest()[:8],
+        **{name: told for name, told in hashes.items() if told is not None},
         **{f"class {index}": name for index, name in enumerate(names)},
     }
+
+
+def _hash_of_names(dataset: ClipDataset) -> str | None:
+    """Of the files of annotated clips and the folders that they are in, wherever those have been moved."""
+    annotations = getattr(whole_of(dataset), "annotations", None)
+    if not isinstance(annotations, Annotations):
+        return None
+    samples = (annotations.samples[place_in_whole(dataset, index)] for index in range(len(dataset)))
+    paths = (Path(dict(sample.columns).get(CACHED_FROM, sample.path)) for sample in samples)
+    names = json.dumps([path.parts[-2:] for path in paths])
+    return hashlib.sha256(names.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def _flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:

@@ -409,7 +409,7 @@ class _Trainer:
                 save_weights(self.model, self.folder / LAST, self._notes())
         state = {
             "settings": self._settings(),
-            "learned": learned_by(self.model, self.frozen, self.sample_weights),
+            "learned": _learned(self),
             "step": self.done,
             "measured": self.measured,
             "model": self.model.state_dict(),
@@ -430,8 +430,7 @@ class _Trainer:
             TrainingError: nothing to resume, or another training.
         """
         state = read_resume(self.folder / RESUME)
-        learned = learned_by(self.model, self.frozen, self.sample_weights)
-        check_same(self.folder, state, self._settings(), learned)
+        check_same(self.folder, state, self._settings(), _learned(self))
         try:
             self.model.load_state_dict(state["model"])
             self.average.load(state["average"])
@@ -452,6 +451,11 @@ class _Trainer:
         measured = self.metrics if self.validated == self.done else {}
         metrics = {name: value for name, value in measured.items() if math.isfinite(value)}
         return {"settings": self._settings(), "step": self.done, "metrics": metrics}
+
+
+def _learned(trainer: _Trainer) -> dict[str, Any]:
+    data = trainer.dataset, trainer.validation
+    return learned_by(trainer.model, trainer.frozen, trainer.sample_weights, *data)
 
 
 def _not_finite(what: str, trainer: _Trainer, batch: Batch) -> TrainingError:

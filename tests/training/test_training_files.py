@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.finetune_clips import make_clips
 from support.small_nets import weights_of
 from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model
 
+from slowfast_zoo.data.dataset import open_dataset
+from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.state import (
@@ -121,6 +124,31 @@ def test_resuming_under_other_classes_or_weights_is_refused(tmp_path: Path) -> N
     del state["learned"]  # which older versions didn't keep
     write_resume(tmp_path / RESUME, state)
     assert train(renamed, Clips(), config, work_dir=tmp_path, resume=True).steps == 4
+
+
+def test_resuming_with_other_clips_is_refused(tmp_path: Path) -> None:
+    """Wherever the same ones lie now: they have their names and their folders' names."""
+    config, made = CONFIG.replace(epochs=1), make_clips(tmp_path / "one", {"dark": 4, "light": 4})
+    held_out = make_clips(tmp_path / "val", {"dark": 1, "light": 1})
+    model = make_model(SPEC.replace(num_classes=2))
+
+    def resumed(clips: Path, validation: Path, *, resume: bool = True) -> int:
+        data = [
+            open_dataset(read_annotations(each, labels=("dark", "light")), model.clip_spec, train=learned)
+            for each, learned in ((clips, True), (validation, False))
+        ]
+        work = tmp_path / "work"
+        return train(model, data[0], config, work_dir=work, validation=data[1], resume=resume).steps
+
+    assert resumed(made, held_out, resume=False) == 4
+    others = made.rename(tmp_path / "moved")
+    assert resumed(others, held_out) == 4
+    (others / "dark" / "0.npy").rename(others / "dark" / "9.npy")
+    with pytest.raises(TrainingError, match=r"\(clips to train with [0-9a-f]{8} -> [0-9a-f]{8}\)"):
+        resumed(others, held_out)
+    (others / "dark" / "9.npy").rename(others / "dark" / "0.npy")
+    with pytest.raises(TrainingError, match=r"\(clips to validate with [0-9a-f]{8} -> [0-9a-f]{8}\)"):
+        resumed(others, others)
 
 
 def test_resuming_another_network_input_or_freezing_of_equal_shapes_is_refused(tmp_path: Path) -> None:
