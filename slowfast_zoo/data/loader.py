@@ -40,6 +40,9 @@ from slowfast_zoo.video.transforms.functional import normalize
 
 TRAINING, PRECISE_BN, EVALUATION = range(3)
 
+_LOOK_SECONDS = 1.0
+"""From one look to the next of a worker whether its parent is still there."""
+
 
 class ItemKey(NamedTuple):
     """Which item of the dataset, and which of its random variants."""
@@ -368,7 +371,9 @@ def _without_signals(_: int) -> None:
 def _end_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # Where a server forks workers, the system calls that one their parent.
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
-        pass
+    # Where a server forks workers, the system calls that one their parent. Nobody tells that it has ended.
+    while parent.is_alive():
+        told = signal.sigtimedwait({signal.SIGTERM}, _LOOK_SECONDS)
+        if told is not None and told.si_pid == parent.pid:
+            break
     os._exit(0)

@@ -70,6 +70,13 @@ def test_a_program_that_ends_with_an_error_ends_its_workers(method: str, tmp_pat
     assert ended.returncode == 1 and ended.stderr.endswith("RuntimeError: mine\n"), ended.stderr
 
 
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="nothing tells here who sends a signal")
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_workers_end_with_a_program_that_is_killed(method: str, tmp_path: Path) -> None:
+    """In the middle of a clip; as long as one is there, it holds the program's output open."""
+    assert run_program(tmp_path, _IS_KILLED, method).returncode == -signal.SIGKILL
+
+
 def run_program(folder: Path, text: str, method: str) -> subprocess.CompletedProcess[str]:
     """A program with a dataset of four clips, whose processes begin by that method."""
     program = folder / "program.py"
@@ -106,6 +113,22 @@ def test_a_script_that_workers_run_again_is_told_to_guard_itself(method: str, tm
     last = ended.stderr.splitlines()[-1]
     assert "DataError: A process that reads clips has ended" in last and "if __name__ == '__main__':" in last
 
+
+_IS_KILLED = """
+import os, signal, time
+
+class Endless(Fixed):
+    def __getitem__(self, index):
+        open(sys.argv[0] + ".read", "w").close()
+        time.sleep(1000)
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    batches = iter(load(KeyedItems(Endless(), 0), [[ItemKey(TRAINING, 0, 0)]], 1, torch.device("cpu")))
+    while not os.path.exists(sys.argv[0] + ".read"):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 _WITHOUT_GUARD = """
 if sys.argv[1] == "forkserver":  # before Python 3.14 the server itself doesn't run the script
