@@ -293,6 +293,9 @@ class _Batches(torch.utils.data.DataLoader[Any]):
             raise DataError(f"A process that reads clips has ended as it started{_GUARD}") from error
         return _in_one_sentence(map(cast("KeyedItems", self.dataset).counted, batches))
 
+    def check_worker_number_rationality(self) -> None:
+        """No warning on a machine with fewer processors: the same number is to do everywhere."""
+
 
 def _in_one_sentence(batches: Iterator[Batch]) -> Iterator[Batch]:
     try:

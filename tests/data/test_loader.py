@@ -50,6 +50,16 @@ class Ignoring(Fixed):
         return torch.zeros(3, 4, 8, 8), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="nothing says how many processors there are")
+def test_two_workers_on_one_processor_are_no_reason_to_warn(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    keys = [[ItemKey(TRAINING, 0, index)] for index in range(2)]
+    assert len(list(load(KeyedItems(Clips(), 0), keys, 2, torch.device("cpu")))) == 2
+    assert not [str(each.message) for each in recwarn if "worker" in str(each.message)]
+
+
 def test_workers_leave_ctrl_c_to_the_process_that_trains() -> None:
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
