@@ -16,6 +16,7 @@ import click
 
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import SlowFastZooError, printable
+from slowfast_zoo.runtime.machine import exiting_on_signals
 
 COMMANDS = {
     "weights": {
@@ -83,7 +84,8 @@ class _Group(click.Group):
         Output that can't be written, as on a full disk, becomes one sentence and exit status 1.
         """
         try:
-            return super().main(*args, **{"windows_expand_args": False, **options})
+            with exiting_on_signals():
+                return super().main(*args, **{"windows_expand_args": False, **options})
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise

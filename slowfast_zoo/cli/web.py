@@ -48,9 +48,8 @@ def web_command(
     """
     from slowfast_zoo.runtime.devices import to_device
     from slowfast_zoo.web.offers import published_offers
-    from slowfast_zoo.web.page import exit_on_signals, open_page
+    from slowfast_zoo.web.page import open_page
 
-    exit_on_signals()
     opt.use_threads(threads)
     offers = _offers([parse(text) for text in dict.fromkeys(models)]) or published_offers()
     page = open_page(

@@ -7,6 +7,7 @@ import functools
 import os
 import platform
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -121,6 +122,23 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=threading.get_ident() not in own)
+
+
+@contextlib.contextmanager
+def exiting_on_signals() -> Iterator[None]:
+    """Inside, SIGTERM, and a terminal that closes, are an exit, so that nothing half written stays behind."""
+    changed = []
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(number, lambda number, _: sys.exit(128 + number))
+                changed.append(number)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 _CHANGING = threading.RLock()

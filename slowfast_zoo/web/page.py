@@ -3,9 +3,7 @@
 import atexit
 import base64
 import os
-import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -105,14 +103,6 @@ def open_page(
         room.cleanup()
         raise _refusal(host, port, error) from error
     return page
-
-
-def exit_on_signals() -> None:
-    """From now on SIGTERM, and a terminal that closes, end the process so that uploads are deleted."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def build_page(studio: Studio, examples: list[Example], *, most_bytes: int, jobs: int) -> "gr.Blocks":

@@ -11,7 +11,6 @@ import os
 import re
 import runpy
 import shlex
-import signal
 import socket
 import sys
 import tempfile
@@ -421,7 +420,6 @@ def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr("slowfast_zoo.web.page.open_page", serve)
-    monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
     monkeypatch.setattr("slowfast_zoo.cli.web.time.sleep", interrupted)
     own, *others = (tmp_path / name for name in ("mine", "a/model", "b/model"))
     for folder in (own, *others):
@@ -447,7 +445,6 @@ def test_the_space_opens_the_page_with_models_of_the_catalog(monkeypatch: pytest
     """``spaces/app.py`` as a Space runs it; what it gives the page is what the page takes."""
     page = create_autospec(pages.open_page)
     monkeypatch.setattr(pages, "open_page", page)
-    monkeypatch.setattr(pages, "exit_on_signals", lambda: None)
     monkeypatch.setattr(time, "sleep", MagicMock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
@@ -469,7 +466,6 @@ def test_the_card_of_the_space_names_releases_that_the_package_takes() -> None:
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     block(monkeypatch, "gradio")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
-    monkeypatch.setattr("slowfast_zoo.web.page.exit_on_signals", lambda: None)
     done = CliRunner().invoke(main, ["web", "--model", "slowfast_tiny", "--port", "0"])
     assert done.exit_code == 1 and 'pip install "slowfast-zoo[web]"' in done.output
 
@@ -484,7 +480,6 @@ class Gradio:
             monkeypatch.setitem(sys.modules, name, MagicMock())
         sys.modules["starlette.middleware"].Middleware = lambda _, **limits: limits
         monkeypatch.setattr(pages, "build_page", lambda *_, **__: self)
-        monkeypatch.setattr(pages, "exit_on_signals", lambda: None)
         monkeypatch.setattr(tempfile, "tempdir", None)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # the page changes it
 
@@ -559,25 +554,6 @@ def test_an_address_that_can_t_be_listened_on_is_named(gradio: Gradio, tmp_path:
     gradio.error = None
     opened(port=0)
     assert gradio.told["server_port"] > 0
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_signals_end_the_page_as_an_exit(name: str) -> None:
-    if not hasattr(signal, name):
-        pytest.skip("Windows has no SIGHUP")
-    number = getattr(signal, name)
-    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, number)}
-    try:
-        pages.exit_on_signals()
-        with pytest.raises(SystemExit) as ended:
-            signal.raise_signal(number)
-        assert ended.value.code == 128 + number
-        signal.signal(number, signal.SIG_IGN)
-        pages.exit_on_signals()  # as under nohup
-        assert signal.getsignal(number) is signal.SIG_IGN
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 # What the network may ask for ------------------------------------------------------------------------------
