@@ -185,8 +185,10 @@ class BatchPredictor:
             if value not in choices:
                 near = did_you_mean(str(value), choices)
                 raise UnknownNameError(f"{name} is {value!r:.60}; accepted: {quoted(choices)}.{near}")
-        if isinstance(keep, str):
-            raise InputError(f"keep is {keep!r:.60}; accepted: a list of column names.")
+        if isinstance(keep, str) or not isinstance(keep, Sequence) or not isinstance(prefix, str):
+            raise InputError(f"keep is {keep!r:.40}, prefix {prefix!r:.40}; accepted: names, a text.")
+        if not (rules is None or dataclasses.is_dataclass(rules)):
+            raise InputError(f"rules is {rules!r:.60}; accepted: SegmentRules.")
         hop = 1.0 if hop_seconds is None and task in ("timeline", "detect") else hop_seconds
         settings: dict[str, Any] = {"task": task, "views": views, "hop_seconds": hop, "fps": fps}
         settings |= {"last": last, "recipe": recipe, "layer": layer, "detector": detector, "unit": unit}
@@ -255,15 +257,13 @@ class BatchPredictor:
                 " 'predicted_', for the names of those that are made."
             )
         values = _listed(column, columns[column])
-        called: Sequence[Any] = [None] * len(values)
         name = next((name for name in _NAME_COLUMNS if name in names and name != column), None)
-        if name is not None:
-            called = _listed(name, columns[name])
-            if len(called) != len(values):
-                raise InputError(
-                    f"The columns of a batch are of one length; '{column}' has {len(values)} and '{name}'"
-                    f" {len(called)}."
-                )
+        called = [None] * len(values) if name is None else _listed(name, columns[name])
+        counts = {name: len(called)} | {kept: len(columns[kept]) for kept in self._settings["keep"]}
+        for other, count in counts.items():
+            if count != len(values):
+                sizes = f"'{column}' has {len(values)} and '{other}' {count}"
+                raise InputError(f"The columns of a batch are of one length; {sizes}.")
         return [_source(value, label) for value, label in zip(values, called, strict=True)]
 
     def __reduce__(self) -> tuple[Callable[[str], BatchPredictor], tuple[str]]:

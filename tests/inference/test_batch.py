@@ -415,7 +415,10 @@ def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: 
         ({"fps": 0}, "fps is 0; accepted: frames per second"),
         ({"task": "timeline", "views": (2, 1)}, "give window_seconds="),
         ({"task": "features", "rules": SegmentRules()}, "rules= belongs to task='timeline', not to 'fea"),
-        ({"keep": "id"}, "keep is 'id'"),
+        ({"keep": "id"}, "keep is 'id', prefix ''; accepted: names, a text."),
+        ({"keep": 5}, "keep is 5"),
+        ({"prefix": 5}, "prefix 5"),
+        ({"task": "timeline", "rules": 5}, "rules is 5; accepted: SegmentRules."),
         ({"detector": "person"}, "detector= belongs to task='detect'"),
         ({"begins_at": 900}, "begins_at= belongs to task='detect', not to 'predict'"),
         ({"task": "timeline", "recipe": "ego4d"}, "recipe= belongs to task='features'"),
@@ -459,6 +462,17 @@ def test_models_are_named() -> None:
 def test_what_is_no_batch_raises(batch: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         BatchPredictor("slowfast_tiny")(batch)
+
+
+def test_a_folder_of_videos_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (told,) = BatchPredictor("slowfast_tiny")({"path": [str(tmp_path)]})["error"]
+    assert told.endswith(". It holds videos: name one of them.")
+
+
+def test_columns_that_are_kept_have_a_row_per_video() -> None:
+    with pytest.raises(InputError, match="'path' has 1 and 'id' 2"):
+        BatchPredictor("slowfast_tiny", keep=["id"])({"path": ["a"], "id": [1, 2]})
 
 
 def test_columns_of_other_names(clips: list[str], folder: Path) -> None:

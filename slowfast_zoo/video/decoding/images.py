@@ -16,7 +16,7 @@ import numpy as np
 from slowfast_zoo.errors import InputError, VideoError, counted, one_line
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 from slowfast_zoo.video.sources.contents import MAX_PIXELS, too_large
-from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, display_name, mode_of
+from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES, display_name, mode_of
 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError, struct.error)
 """What Pillow raises over damaged files."""
@@ -188,7 +188,11 @@ def _pictures(folder: Path) -> list[Path]:
     ]
     if not paths:
         accepted = ", ".join(sorted(PICTURE_SUFFIXES))
-        raise VideoError(f"The folder '{display_name(folder)}' holds no pictures; accepted: {accepted}.")
+        videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in _listed(folder))
+        raise VideoError(
+            f"The folder '{display_name(folder)}' holds no pictures; accepted: {accepted}."
+            f"{' It holds videos: name one of them.' if videos else ''}"
+        )
     _check_one_series(folder, paths)
     return sorted(paths, key=lambda path: _natural(path.name))
 
