@@ -249,7 +249,10 @@ def _segments(path: str | Path, video: str, rows: Any, *, scored: bool) -> list[
 
 def _segment(path: str | Path, row: Any, *, scored: bool) -> Segment:
     try:
-        start, end = map(float, _field(path, row, "segment"))
+        span, label = _field(path, row, "segment"), _field(path, row, "label")
+        if not isinstance(span, list) or not isinstance(label, (str, int)):
+            raise TypeError
+        start, end = map(float, span)
         score = float(_field(path, row, "score")) if scored else 1.0
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
@@ -257,4 +260,4 @@ def _segment(path: str | Path, row: Any, *, scored: bool) -> Segment:
         raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.") from error
     if not all(map(math.isfinite, (start, end, score))):
         raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.")
-    return Segment(start, end, str(_field(path, row, "label")), score)
+    return Segment(start, end, str(label), score)

@@ -113,6 +113,8 @@ def test_files_in_the_benchmarks_format(tmp_path: Path) -> None:
         {"results": {"v": [row | {"score": float("nan")}]}},
         {"results": {"v": [row | {"score": 10**400}]}},
         {"results": {"v": [{"label": "a", "score": 1, "segment": [1]}]}},
+        {"results": {"v": [{"label": "a", "score": 1, "segment": "01"}]}},
+        {"results": {"v": [{"label": ["a"], "score": 1, "segment": [0, 1]}]}},
         {"results": {"v": None}},
         {"results": {"v": {"label": "a"}}},
     ):
