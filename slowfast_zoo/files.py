@@ -219,6 +219,16 @@ def expanded(path: str | Path) -> Path:
         return path
 
 
+def is_same(path: str | Path, other: str | Path) -> bool:
+    """Whether two names mean one file, through links too, and also where nothing is yet."""
+    path, other = expanded(path), expanded(other)
+    with contextlib.suppress(OSError, ValueError):
+        if path.exists():
+            return path.samefile(other)
+        return os.path.normcase(os.path.realpath(path)) == os.path.normcase(os.path.realpath(other))
+    return False
+
+
 def pattern_of(path: Path) -> str | None:
     """A path as a glob pattern; None where it names one thing.
 

@@ -11,8 +11,8 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.models import model_option
-from slowfast_zoo.cli.options import NEW_FOLDER, check_absent, command, echo, echo_report
-from slowfast_zoo.cli.persons import refuse
+from slowfast_zoo.cli.options import NEW_FOLDER, check_absent, check_apart, command, echo, echo_report
+from slowfast_zoo.cli.persons import of_persons, refuse
 from slowfast_zoo.errors import DataError, InputError, counted
 from slowfast_zoo.files import expanded, pattern_of
 from slowfast_zoo.naming import ModelRef
@@ -63,7 +63,7 @@ def check_command(
     if all(is_person_data(path) for path in given.values()):
         if typed := opt.typed(("model", "group_by", "decode", "multi_label")):
             raise InputError(f"Annotations of persons are checked without {typed}: leave that out.")
-        how = persons | opt.of_persons(reading)
+        how = persons | of_persons(reading)
         people = {name: read_persons(path, **how) for name, path in given.items()}
         if [part.form for part in people.values()] == ["multisports"]:
             (path,) = given.values()
@@ -155,6 +155,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     from slowfast_zoo.data.persons.annotations import refuse_persons
 
     refuse_persons(data, "a cache holds whole clips, made smaller")
+    check_apart(out / "index.csv")
     annotations, notes = read_filled(data, **reading)
     for note in notes:
         echo(note, err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import itertools
 import json
 import re
 import sys
@@ -416,12 +417,28 @@ def check_random(freeze_up_to: str | None, thaw_at: float) -> None:
         )
 
 
-def check_absent(*paths: Path, overwrite: bool) -> None:
-    """Refuses to write over files, unless that is wanted.
+def check_apart(*paths: Path) -> None:
+    """Refuses to write a file that another argument of the command names, to be read or to be written.
 
     Raises:
-        InputError: one of them exists.
+        InputError: says which argument.
     """
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.params.get(option.name or "") if option.name != "out" else None
+        for path, value in itertools.product(paths, given if isinstance(given, tuple) else (given,)):
+            if isinstance(value, (str, Path)) and value is not path and files.is_same(path, value):
+                name = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+                raise InputError(f"'{path}' would be written, and {name} is the same file; name another one.")
+
+
+def check_absent(*paths: Path, overwrite: bool) -> None:
+    """Refuses to write over files, unless that is wanted, and over what the command reads.
+
+    Raises:
+        InputError: one of them exists, or another argument names it.
+    """
+    check_apart(*paths)
     if not overwrite and (there := next((path for path in paths if path.exists()), None)):
         raise InputError(f"'{there}' exists; give --overwrite to write over it, or another name.")
 
@@ -449,8 +466,9 @@ def check_writable(path: Path) -> None:
     """Refuses a file that can't be written, before the work whose result goes there.
 
     Raises:
-        InputError: it can't.
+        InputError: it can't, or another argument names it.
     """
+    check_apart(path)
     try:
         files.check_writable(path)
     except OSError as error:
@@ -492,18 +510,6 @@ reading = bundle(
     },
 )
 """How a dataset is written down: ``reading``, a ``ReadOptions``."""
-
-
-def of_persons(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``reading`` annotations of persons have, too.
-
-    Raises:
-        InputError: what they haven't was given.
-    """
-    given = [f"--{name}" for name in ("form", "separator") if reading.get(name) is not None]
-    if given:
-        raise InputError(f"Annotations of persons have no {' and '.join(given)}: lists of clips have them.")
-    return {name: reading.get(name) for name in ("root", "labels", "frame_pattern", "fps")}
 
 
 persons = bundle(

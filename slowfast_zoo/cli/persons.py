@@ -89,6 +89,18 @@ def open_persons(
     )
 
 
+def of_persons(reading: ReadOptions) -> dict[str, Any]:
+    """What of ``reading`` annotations of persons have, too.
+
+    Raises:
+        InputError: what they haven't was given.
+    """
+    given = [f"--{name}" for name in ("form", "separator") if reading.get(name) is not None]
+    if given:
+        raise InputError(f"Annotations of persons have no {' and '.join(given)}: lists of clips have them.")
+    return {name: reading.get(name) for name in ("root", "labels", "frame_pattern", "fps")}
+
+
 def refuse(persons: Reading, what: str) -> None:
     """Refuses what only annotations of persons have, where something else is read.
 
@@ -165,7 +177,7 @@ def _read(
             f"{wanted}, and '{source}' doesn't annotate any; accepted: a table with video, second, x1, y1,"
             " x2, y2, action, AVA's CSV, CVAT's XML, MultiSports' pickle."
         )
-    return read_persons(source, **persons, **opt.of_persons(reading), part=part)
+    return read_persons(source, **persons, **of_persons(reading), part=part)
 
 
 def _with_avas_numbers(annotations: PersonAnnotations, labels: Sequence[str]) -> PersonAnnotations:

@@ -259,8 +259,6 @@ def test_command(
             f"--out is JSON, and '{out.name}' isn't called so: end it in .json (--format mmaction2 writes"
             " the list that tools/test.py keeps in a .pkl)."
         )
-    if out is not None and confusion is not None and out.absolute() == confusion.absolute():
-        raise InputError(f"--out and --confusion are both '{out}'; give two files.")
     if file_form != "named" and out is None:
         raise InputError("--format says how --out is written, and there is no --out: add --out FILE.")
     if average_clips == "none" and (confusion is not None or per_class):

@@ -257,3 +257,44 @@ def test_a_folder_that_isn_t_there_is_known_before_the_work() -> None:
     result = invoke("benchmark", "--out", "no/such/result.json")
     assert result.exit_code == 2
     assert re.search(r"there is no folder '.*such'", " ".join(result.stderr.split()))
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("test list.json --model slowfast_tiny --out list.json", "DATA"),
+        ("test x --model slowfast_tiny --labels list.json --out link.json", "--labels"),
+        ("test x --model list.json --confusion list.json", "--model"),
+        ("test x --model slowfast_tiny --excluded list.json --out list.json", "--excluded"),
+        ("test x --model slowfast_tiny --out new.json --confusion ./new.json", "--confusion"),
+        ("test x --model slowfast_tiny --out ahead.json --confusion new.json", "--confusion"),
+        ("check x list.json --out link.json", "DATA"),
+        ("benchmark list.json --out list.json", "VIDEO"),
+        ("render list.json list.json", "VIDEO"),
+        ("predict list.json --out list.json --resume", "PATHS"),
+        ("detect x --boxes list.json --out link.json --resume", "--boxes"),
+        ("export x/model.pt2 --model x/model.pt2 --overwrite", "--model"),
+        ("convert x/model.safetensors x --overwrite", "MODEL"),
+        ("split x/train.csv x --overwrite", "DATA"),
+        ("split list.json x --labels x/labels.txt --overwrite", "--labels"),
+        ("cache x/index.csv x", "DATA"),
+    ],
+)
+def test_what_the_command_names_twice_isnt_written(
+    line: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x").mkdir()
+    inside = (
+        f"x/{name}" for name in ("model.pt2", "model.safetensors", "train.csv", "labels.txt", "index.csv")
+    )
+    files = [*map(Path, ("list.json", *inside))]
+    for file in files:
+        file.write_text("0.5,0.5")
+    Path("link.json").symlink_to("list.json")
+    Path("ahead.json").symlink_to("new.json")
+    result = invoke(*line.split())
+    assert result.exit_code == 1
+    assert f"would be written, and {named} is the same file; name another one." in result.stderr
+    assert {file.read_text() for file in files} == {"0.5,0.5"}
+    assert not Path("new.json").exists()

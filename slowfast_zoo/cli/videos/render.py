@@ -68,6 +68,7 @@ def render_command(
     from slowfast_zoo.inference.predict import predict
     from slowfast_zoo.inference.render.render import check_drawable, contact_sheet, render
 
+    opt.check_apart(out)
     source = one_video(source)
     if out.suffix.lower() == ".png":
         if typed := opt.typed(but=_OF_SHEETS):
