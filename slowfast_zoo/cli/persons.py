@@ -158,13 +158,13 @@ def test_persons(
     result = evaluate_persons(network, dataset, **options | {"device": group.device})
     if not group.first:
         return
-    if out is not None:
-        failed = [{"frame": name, "error": error} for name, error in result.failed]
-        write_text(out, json.dumps({**result.detections.to_dict(), "failed": failed}))
     echo(f"{result.frames} of {counted(len(dataset), 'key frame')} read")
     _tell(result.detections, per_class=per_class)
     for name, error in result.failed:
         echo(f"not read: {name}: {error}", err=True)
+    if out is not None:
+        failed = [{"frame": name, "error": error} for name, error in result.failed]
+        write_text(out, json.dumps({**result.detections.to_dict(), "failed": failed}))
 
 
 def _read(

@@ -293,10 +293,6 @@ def test_command(
     result = evaluate(network, dataset, **options)
     if not group.first:
         return
-    if out is not None:
-        _save(result, out, file_form)
-    if confusion is not None and not result.error:
-        result.save_confusion(confusion)
     echo(f"{len(result.names)} of {len(dataset)} decoded")
     for name, value in result.metrics.items():
         echo(f"{name}: {value:.4f}")
@@ -304,6 +300,12 @@ def test_command(
         echo(format_table(result.class_table()))
     for name, error in result.failed:
         echo(f"not decoded: {name}: {error}", err=True)
+    try:
+        if out is not None:
+            _save(result, out, file_form)
+    finally:
+        if confusion is not None and not result.error:
+            result.save_confusion(confusion)
     if result.error:
         raise InputError(result.error)
 
@@ -582,7 +584,9 @@ def _moved(epochs: int, config: TrainConfig) -> str:
 def _save(result: Evaluation, path: Path, form: Any) -> None:
     try:
         result.save(path, form)
-    except InputError as error:  # MMAction2's form can't say that videos are missing
+    except InputError as error:
+        if form != "mmaction2" or not result.failed:  # that form can't say that videos are missing
+            raise
         named = path.with_name(f"{path.stem}.named{path.suffix}")
         result.save(named)
         raise InputError(f"{error} The scores are in {named}.") from error

@@ -669,6 +669,28 @@ def test_classes_of_data_and_weights_are_matched_by_name_or_refused(
         train(network, other, TrainConfig(epochs=1, batch_size=2), work_dir=numbered / "t")
 
 
+@pytest.mark.parametrize("form", ["named", "mmaction2"])
+def test_a_full_disk_leaves_the_metrics_of_a_test(numbered: Path, form: str) -> None:
+    resource = pytest.importorskip("resource", reason="POSIX limits stand in for a full disk")
+    network = SlowFast(SPEC)
+    network.clip_spec = ClipSpec(num_frames=4, frame_stride=1, size=36, crop=32, test_crop=32)
+    save_weights(network, numbered / "w.safetensors", {})
+    command = ["test", str(numbered / "clips"), "--model", str(numbered / "w.safetensors"), "--device", "cpu"]
+    command += ["--labels", str(numbered / "three.txt"), "--workers", "0", "--format", form]
+    command += ["--out", str(numbered / "r.json"), "--confusion", str(numbered / "c.csv")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))  # bytes: enough for the matrix
+    try:
+        result = click.testing.CliRunner().invoke(main, command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.exit_code == 1
+    assert "4 of 4 decoded\ntop1_acc: " in result.stdout
+    assert result.stderr.endswith(f"Error: '{numbered / 'r.json'}' can't be written: File too large.\n")
+    assert (numbered / "c.csv").read_text().count("\n") == 4
+    assert not [*numbered.glob("r.*")]
+
+
 def test_a_part_of_a_dataset_has_its_classes_and_names(numbered: Path) -> None:
     torch.manual_seed(0)
     network = SlowFast(SPEC.replace(num_classes=2))
