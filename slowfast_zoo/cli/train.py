@@ -527,6 +527,7 @@ def _model(
     use_recipe: bool,
 ) -> SlowFast:
     """The network for those classes, and the weights to start from."""
+    from slowfast_zoo.network.provenance import as_start
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.weights.checkpoint.loading import take_weights
     from slowfast_zoo.zoo import create_model
@@ -546,6 +547,7 @@ def _model(
         loaded = create_model(name, weights=tag, num_classes=spec.num_classes)
     if loaded is not None:
         take_weights(model, loaded)
+        model.provenance |= as_start(loaded.provenance, recipe.model)
     return model
 
 

@@ -6,10 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def as_start(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of weights that began as others: all that was said of those is ``initialized_from``."""
-    kept = {key: provenance[key] for key in ("model", "license") if provenance.get(key) is not None}
+def as_start(provenance: Mapping[str, Any], model: str | None = None) -> dict[str, Any]:
+    """The provenance of weights that began as others: all that was said of those is ``initialized_from``.
+
+    Args:
+        provenance: of the others.
+        model: which model they are in now; None: the same one.
+    """
+    same = model in (None, provenance.get("model"))
+    names = ("model", "license") if same else ("license",)
+    kept = {key: provenance[key] for key in names if provenance.get(key) is not None}
     start = {key: value for key, value in provenance.items() if key not in kept and value is not None}
+    kept |= {} if same else {"model": model}
     # What only began as others already did so before.
     return kept | (start if start.keys() <= {"initialized_from"} else {"initialized_from": start})
 

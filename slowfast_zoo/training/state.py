@@ -1,8 +1,9 @@
 """Files of a training: written whole or not at all, and what is needed to go on exactly.
 
-``resume.pt`` holds weights, optimizer, loss scaler, position and what the classes are. Data order,
-augmentation and dropout are drawn from (seed, position), so they need no further state. ``last.safetensors``
-and ``best.safetensors`` are saved files, which every public way of loading a model reads.
+``resume.pt`` holds weights, their origin, optimizer, loss scaler, position and what the classes are. Data
+order, augmentation and dropout are drawn from (seed, position), so they need no further state.
+``last.safetensors`` and ``best.safetensors`` are saved files, which every public way of loading a model
+reads.
 """
 
 from __future__ import annotations

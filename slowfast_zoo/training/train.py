@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import math
 import signal
@@ -62,7 +63,7 @@ from slowfast_zoo.training.state import (
     write_resume,
 )
 from slowfast_zoo.weights.checkpoint.layers import check_trained_classifier, unread_layers
-from slowfast_zoo.weights.saved.config import after_training
+from slowfast_zoo.weights.saved.config import SavedConfig, after_training
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ def train(
     names = names_of(dataset)
     if model.labels is None and names is not None and len(names) == model.num_classes:
         model.labels = names
+    SavedConfig.of(model).to_json()  # refused before the work, not at the first checkpoint
     group = join(device)
     with contextlib.ExitStack() as stack:
         folder = expanded(work_dir)
@@ -410,16 +412,14 @@ class _Trainer:
         state = {
             "settings": self._settings(),
             "learned": _learned(self),
+            "provenance": json.dumps(self.model.provenance),
             "step": self.done,
-            "measured": self.measured,
             "model": self.model.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "best": self.best,
-            "metrics": self.metrics,
-            "validated": self.validated,
             "unreadable": unreadable,
+            **{name: getattr(self, name) for name in ("best", "measured", "metrics", "validated")},
         }
         write_resume(self.folder / RESUME, state)
 
@@ -438,6 +438,8 @@ class _Trainer:
         except (LookupError, RuntimeError, ValueError) as error:
             raise TrainingError(f"The training in {self.folder} is of another model: {error}") from error
         self.scaler.load_state_dict(state["scaler"])
+        if "provenance" in state:
+            self.model.provenance = json.loads(state["provenance"])
         self.done, self.best, self.metrics = state["step"], state["best"], state["metrics"]
         self.validated, self.measured = state["validated"], state.get("measured", True)
         self.meter.unreadable.update(state.get("unreadable", ()))

@@ -54,7 +54,9 @@ from slowfast_zoo.training.recipe import TrainConfig
 from slowfast_zoo.training.state import save_weights
 from slowfast_zoo.training.train import train
 from slowfast_zoo.weights.saved.file import read_file
+from slowfast_zoo.weights.saved.folder import save_pretrained
 from slowfast_zoo.weights.saved.hub import from_pretrained
+from slowfast_zoo.zoo import create_model
 
 SPEC = ModelSpec(
     depth=14, base_width=8, beta_inv=4, alpha=2, fusion_kernel=3, num_frames=4, num_classes=3, dropout=0.5
@@ -461,6 +463,33 @@ def test_a_training_takes_number_and_names_of_its_classes_from_the_data(numbered
         trained = from_pretrained(work / "model")
         assert (trained.labels, trained.spec.num_classes) == (labels, classes)
         shutil.rmtree(work)
+
+
+def test_a_training_says_what_it_started_from(numbered: Path) -> None:
+    def trained(folder: str, *options: str) -> dict[str, Any]:
+        command = ["train", "camera-motion", str(numbered / "list.txt"), "--num-classes", "2", "--fps", "10"]
+        command += ["--device", "cpu", "--workers", "0", "--epochs", "1", "--batch-size", "2", *options]
+        command += ["--set", "channels_last=false", "--work-dir", str(numbered / folder)]
+        result = click.testing.CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
+        provenance = from_pretrained(numbered / folder / "model").provenance
+        assert provenance["training"]["recipe"] == "camera-motion" and provenance["training"]["step"] == 1
+        return provenance
+
+    assert trained("random", "--from-scratch").keys() == {"model", "training"}
+    published = create_model("slowfast_tiny", pretrained=True).provenance
+    start = {name: fact for name, fact in published.items() if fact is not None}
+    known = {name: start.pop(name) for name in ("model", "license")}
+    first = trained("first", "--model", "slowfast_tiny")
+    assert first == known | {"initialized_from": start, "training": first["training"]}
+    model = from_pretrained(numbered / "first" / "model")
+    model.provenance["model"] = "mine"
+    save_pretrained(model, numbered / "mine")
+    second = trained("second", "--model", str(numbered / "mine"))
+    assert second == known | {
+        "initialized_from": {"model": "mine", "initialized_from": start, "training": first["training"]},
+        "training": second["training"],
+    }
 
 
 def test_classes_called_left_and_right_are_not_flipped(

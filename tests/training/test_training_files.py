@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -106,6 +107,22 @@ def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
     assert result.steps == 4, "a finished training has nothing left to do"
     finished = read_file(result.last)
     assert_same(weights_of(model), weights_of(finished))
+
+
+def test_what_a_training_started_from_is_still_known_when_it_is_resumed(tmp_path: Path) -> None:
+    def stop(line: dict[str, Any]) -> None:
+        if line["mode"] == "train" and line["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    model, again = make_model(), make_model()
+    model.provenance = {"model": "its name", "license": "MIT", "tag": "published"}
+    with pytest.raises(KeyboardInterrupt):
+        train(model, Clips(), CONFIG.replace(epochs=2), work_dir=tmp_path, listener=stop)
+    again.provenance = {"model": "its name"}
+    result = train(again, Clips(), CONFIG.replace(epochs=2), work_dir=tmp_path, resume=True)
+    assert again.provenance == read_file(result.last).provenance
+    assert again.provenance["initialized_from"] == {"tag": "published"}
+    assert again.provenance["license"] == "MIT" and again.provenance["training"]["step"] == result.steps
 
 
 def test_resuming_under_other_classes_or_weights_is_refused(tmp_path: Path) -> None:

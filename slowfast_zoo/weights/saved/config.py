@@ -39,10 +39,12 @@ def after_training(provenance: Mapping[str, Any], training: Mapping[str, Any]) -
     """What the provenance of a model becomes: these are no longer the weights that the training began with.
 
     Args:
-        provenance: of the model before.
+        provenance: of the model before. Its "recipe" is the one that the training followed.
         training: how it was trained; JSON values.
     """
-    return as_start(provenance) | {"training": training}
+    before = dict(provenance)
+    recipe = {"recipe": before.pop("recipe")} if "recipe" in before else {}
+    return as_start(before) | {"training": recipe | dict(training)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
