@@ -25,8 +25,7 @@ from slowfast_zoo.weights.download.digest import Digest
 from slowfast_zoo.weights.download.download import fetch_weights
 from slowfast_zoo.weights.saved.config import SavedConfig, config_in
 from slowfast_zoo.weights.saved.file import LocalWeights, converted
-from slowfast_zoo.weights.saved.folder import open_folder
-from slowfast_zoo.weights.saved.hub import locate
+from slowfast_zoo.weights.saved.hub import open_repository
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -194,7 +193,7 @@ def _embedded(entry: WeightEntry) -> LocalWeights:
 
 def _hub_copy(entry: WeightEntry) -> LocalWeights:
     """The converted copy at the commit that the row names; refused when it is damaged, or another row's."""
-    copy = open_folder(locate(str(entry.hub_repo), entry.hub_revision))
+    copy = open_repository(str(entry.hub_repo), entry.hub_revision)
     config, made_from = copy.config, copy.config.provenance
     same_row = (made_from.get("model"), made_from.get("tag")) == (entry.model, entry.tag)
     digest = entry.digest and Digest.parse(entry.digest)

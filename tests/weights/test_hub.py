@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -695,6 +696,66 @@ def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(OfflineError, match="can't be written"):
         push_to_hub(model, "someone/tiny")
     assert len(hub.requests) == before
+
+
+def damage_cached(folder: Path) -> Path:
+    """Flips a bit of the weights in the Hub's cache; the folder of their repository."""
+    (weights,) = folder.rglob("model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.resolve().write_bytes(content)
+    return weights.parents[2]
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_damaged_copy_in_the_hubs_cache_is_fetched_again(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, pinned: bool
+) -> None:
+    model = tiny()
+    commit = push_to_hub(model, "someone/tiny")
+    revision = commit if pinned else None
+    from_pretrained("someone/tiny", revision=revision)
+    damage_cached(tmp_path / "hf")
+    assert_same(model, from_pretrained("someone/tiny", revision=revision))
+    assert "The copy of 'someone/tiny' in the Hub's cache can't be used: " in caplog.text
+    before = len(hub.requests)
+    assert_same(model, from_pretrained("someone/tiny", revision=revision))
+    assert not any("resolve" in line for line in hub.requests[before:]), "the cache is mended"
+
+
+@pytest.mark.parametrize("why", ["offline", "down"])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_damaged_copy_that_no_hub_replaces_is_to_be_deleted(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pinned: bool, why: str
+) -> None:
+    model = tiny()
+    commit = push_to_hub(model, "someone/tiny")
+    revision = commit if pinned else None
+    from_pretrained("someone/tiny", revision=revision)
+    folder = damage_cached(tmp_path / "hf")
+    with monkeypatch.context() as without:
+        name, value = (
+            ("SLOWFAST_ZOO_OFFLINE", "1") if why == "offline" else ("HF_ENDPOINT", "http://127.0.0.1:9")
+        )
+        without.setenv(name, value)
+        without.setattr(time, "sleep", lambda seconds: None)  # between the client's attempts
+        with pytest.raises(CheckpointError, match=f"delete '{re.escape(str(folder))}', and load it"):
+            from_pretrained("someone/tiny", revision=revision)
+    shutil.rmtree(folder)
+    assert_same(model, from_pretrained("someone/tiny", revision=revision))
+
+
+def test_a_file_that_is_damaged_on_the_hub_is_fetched_once(hub: HubServer) -> None:
+    push_to_hub(tiny(), "someone/tiny")
+    files = hub.repositories["someone/tiny"].commits[hub.repositories["someone/tiny"].refs["main"]]
+    hub.repositories["someone/bad"] = Repository()
+    hub.repositories["someone/bad"].commit({**files, "model.safetensors": files["model.safetensors"][:-100]})
+    with pytest.raises(CheckpointError, match="damaged safetensors"):
+        from_pretrained("someone/bad")
+    fetched = [
+        line for line in hub.requests if "GET" in line and "bad/resolve" in line and "safetensors" in line
+    ]
+    assert len(fetched) == 1
 
 
 def test_hub_that_is_down_falls_back_to_its_cache(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

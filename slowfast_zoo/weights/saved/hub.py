@@ -6,6 +6,7 @@ Settings are those of the Hub's own client: ``HF_ENDPOINT``, ``HF_HOME``, ``HF_T
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from slowfast_zoo import __version__
 from slowfast_zoo.errors import (
+    CheckpointError,
     DownloadError,
     InputError,
     OfflineError,
@@ -29,7 +31,7 @@ from slowfast_zoo.weights.catalog import REPO_ID, list_weights
 from slowfast_zoo.weights.download.download import is_offline
 from slowfast_zoo.weights.download.transfer import unusable_settings
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
-from slowfast_zoo.weights.saved.file import open_saved
+from slowfast_zoo.weights.saved.file import LocalWeights, open_saved
 from slowfast_zoo.weights.saved.folder import (
     CARD,
     CONFIG,
@@ -41,6 +43,8 @@ from slowfast_zoo.weights.saved.folder import (
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+_LOGGER = logging.getLogger(__name__)
 
 _PATH = re.compile(r"\.{0,2}[/\\].*|\.{1,2}|~.*|[A-Za-z]:[/\\].*|.*\.safetensors", re.DOTALL)
 
@@ -76,7 +80,10 @@ def from_pretrained(
     if num_classes is not None:
         check_labels(labels, num_classes)
     path = locate(source, revision)
-    weights = open_saved(path) if kind_of(path) == "file" else open_folder(path)
+    if path is None:
+        weights = open_repository(str(source), revision)
+    else:
+        weights = open_saved(path) if kind_of(path) == "file" else open_folder(path)
     return weights.build(num_classes=num_classes, labels=labels)
 
 
@@ -159,11 +166,35 @@ def push_folder(
     return str(commit.oid)
 
 
-def locate(source: str | Path, revision: str | None = None) -> Path:
-    """The local folder or file that ``from_pretrained`` reads for a source.
+def open_repository(repo_id: str, revision: str | None = None) -> LocalWeights:
+    """A saved model in a Hub repository, read. A copy in the Hub's cache that is damaged is fetched again.
 
     Raises:
-        InputError, MissingDependencyError, DownloadError, OfflineError: as in ``from_pretrained``.
+        MissingDependencyError, DownloadError, OfflineError, CheckpointError: as in ``from_pretrained``.
+    """
+    known = _is_cached(repo_id, revision)
+    folder = _snapshot(repo_id, revision)
+    try:
+        return open_folder(folder)
+    except CheckpointError as error:
+        if not known:
+            raise
+        damage = error.saying(str(error))  # which keeps no file open
+    _LOGGER.warning("The copy of '%s' in the Hub's cache can't be used: %s", repo_id, damage)
+    try:
+        return open_folder(_snapshot(repo_id, revision, anew=True))
+    except (CheckpointError, DownloadError) as error:
+        raise damage.saying(
+            f"{damage} It is a copy of '{repo_id}' in the Hub's cache, and no better one was fetched:"
+            f" delete '{folder.parents[1]}', and load it again online."
+        ) from error
+
+
+def locate(source: str | Path, revision: str | None = None) -> Path | None:
+    """The local folder or file that a source of ``from_pretrained`` names; None: it is a Hub repository.
+
+    Raises:
+        InputError: it is none of these, or a path with a revision.
     """
     if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:
@@ -176,7 +207,7 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
             f"from_pretrained({given}) is no path and no Hub repository: give a folder or file as"
             f" Path({name!r}) or './{name}', a Hub repository as 'owner/name'."
         )
-    return _snapshot(source, revision)
+    return None
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -199,14 +230,24 @@ def _text_of(card: Path) -> str:
         raise InputError(f"'{card}' can't be read: {error.strerror or error}.") from error
 
 
-def _snapshot(repo_id: str, revision: str | None) -> Path:
-    """The folder in the Hub's cache with the files of one commit."""
+def _is_cached(repo_id: str, revision: str | None) -> bool:
+    """Whether the Hub's cache has the files already."""
+    with _client(repo_id, revision):
+        from huggingface_hub import try_to_load_from_cache
+
+        files = [try_to_load_from_cache(repo_id, name, revision=revision) for name in (CONFIG, WEIGHTS)]
+    return all(isinstance(file, str) for file in files)
+
+
+def _snapshot(repo_id: str, revision: str | None, *, anew: bool = False) -> Path:
+    """The folder in the Hub's cache with the files of one commit, ``anew``: fetched whatever is there."""
     with _client(repo_id, revision) as api:
         return Path(
             api.snapshot_download(
                 repo_id,
                 revision=revision,
                 allow_patterns=[CONFIG, WEIGHTS],
+                force_download=anew,
                 local_files_only=is_offline(),
             )
         )
