@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_MOST_ORIGINS = 16
+"""That a provenance names, one in another, which JSON can't nest without end."""
+
 
 def as_start(provenance: Mapping[str, Any], model: str | None = None) -> dict[str, Any]:
     """The provenance of weights that began as others: all that was said of those is ``initialized_from``.
@@ -18,8 +21,25 @@ def as_start(provenance: Mapping[str, Any], model: str | None = None) -> dict[st
     kept = {key: provenance[key] for key in names if provenance.get(key) is not None}
     start = {key: value for key, value in provenance.items() if key not in kept and value is not None}
     kept |= {} if same else {"model": model}
-    # What only began as others already did so before.
-    return kept | (start if start.keys() <= {"initialized_from"} else {"initialized_from": start})
+    if not start.keys() <= {"initialized_from"}:  # else they already began as others before
+        start = {"initialized_from": start}
+    return kept | _bounded(start)
+
+
+def _bounded(start: Mapping[str, Any]) -> dict[str, Any]:
+    """The start with its latest origins and the first one, where trainings upon trainings have too many."""
+    origins: list[dict[str, Any]] = []
+    origin: Any = start.get("initialized_from")
+    while isinstance(origin, Mapping):
+        origins.append({key: value for key, value in origin.items() if key != "initialized_from"})
+        origin = origin.get("initialized_from")
+    if len(origins) <= _MOST_ORIGINS:
+        return dict(start)
+    gap = {"left_out": "the trainings between this one and the first weights"}
+    nested: dict[str, Any] = {}
+    for facts in reversed([*origins[: _MOST_ORIGINS - 2], gap, origins[-1]]):
+        nested = {"initialized_from": facts | nested}
+    return nested
 
 
 def with_fresh_classifier(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -389,6 +389,20 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
         save_pretrained(tiny(), tmp_path / "file")
 
 
+@pytest.mark.parametrize("letter", ["a", "ä"])
+def test_a_config_is_as_long_as_can_be_read_back(tmp_path: Path, letter: str) -> None:
+    model = tiny()
+    bare = len(SavedConfig.of(model).to_json().encode()) - len(LABELS[2].encode())
+    fits = (4 * 1024 * 1024 - bare - 100) // len(letter.encode())  # the tensors' checksum comes, too
+    model.labels = (*LABELS[:2], letter * fits)
+    save_pretrained(model, tmp_path / "fits")
+    assert from_pretrained(tmp_path / "fits").labels == model.labels
+    model.labels = (*LABELS[:2], letter * (fits + 101))
+    with pytest.raises(InputError, match="at most 4194304 can be read back: shorten the class names"):
+        save_pretrained(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def _linear(model: SlowFast) -> None:
     model.classifier = torch.nn.Linear(model.num_features, 5)
 

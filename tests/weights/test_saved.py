@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -191,6 +192,23 @@ def test_what_was_trained_on_is_not_called_published(tmp_path: Path) -> None:
     assert after["model"] == "slowfast_tiny" and "tag" not in after and "sha256" not in after
     assert after["initialized_from"] == {key: value for key, value in start.items() if value is not None}
     assert after["training"] == {"epochs": 1}
+
+
+def test_trainings_upon_trainings_say_the_latest_and_the_first(tmp_path: Path) -> None:
+    model = trained()
+    model.provenance = {"model": "its name", "license": "MIT", "tag": "published"}
+    for number in range(700):
+        model.provenance = after_training(model.provenance, {"number": number})
+    save_pretrained(model, tmp_path)
+    origin: Any = from_pretrained(tmp_path).provenance
+    assert (origin["model"], origin["license"]) == ("its name", "MIT")
+    told = []
+    while "initialized_from" in origin:
+        origin = origin["initialized_from"]
+        told.append({name: fact for name, fact in origin.items() if name != "initialized_from"})
+    latest = [{"training": {"number": number}} for number in range(698, 684, -1)]
+    gap = {"left_out": "the trainings between this one and the first weights"}
+    assert told == [*latest, gap, {"tag": "published"}]
 
 
 def test_what_a_file_says_of_its_training_is_still_said_of_adapted_stems(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ FORMAT_VERSION = 1
 RECORD_CHECKSUM = "record_checksum"
 """The entry that covers all others."""
 
-_LARGEST = 1 << 22  # characters; 400 labels take about 10,000
+_LARGEST = 1 << 22  # characters of a header, bytes of a config.json; 400 labels take about 10,000
 
 
 def after_training(provenance: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,17 +116,22 @@ class SavedConfig:
         """The text of ``config.json`` and of a file's header.
 
         Raises:
-            InputError: the provenance or the metrics hold what JSON can't.
+            InputError: the provenance or the metrics hold what JSON can't, or all is longer than can be read.
         """
         try:
             values = self.to_dict()
             values[RECORD_CHECKSUM] = record_checksum(values)
             text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-            text.encode("utf-8")
+            size = len(text.encode("utf-8"))
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(
                 f"Provenance, metrics and labels are saved as JSON, which can't hold them: {error}."
             ) from error
+        if size > _LARGEST:
+            raise InputError(
+                f"Provenance, metrics and labels take {size} bytes as JSON, and at most {_LARGEST} can be"
+                " read back: shorten the class names, or what you added to the provenance."
+            )
         return text
 
     @staticmethod
