@@ -136,11 +136,11 @@ def plural(what: str) -> str:
     return f"{what}{'es' if what.endswith(('tch', 's', 'x')) else 's'}"
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
     """A half sentence with the nearest choices, three at most: " Did you mean 'a' or 'b'?", or ""."""
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), list(choices), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(name).lower(), list(choices), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(quoted([near_name]) for near_name in near)}?" if near else ""
 
 
@@ -148,7 +148,7 @@ def unknown_name(said: str, name: object, accepted: Iterable[str]) -> UnknownNam
     """The error for a name that isn't accepted: a sentence, the nearest of the accepted ones, and all of
     them."""
     names = list(accepted)
-    return UnknownNameError(f"{said}{did_you_mean(str(name), names)} Accepted: {quoted(names)}.")
+    return UnknownNameError(f"{said}{did_you_mean(name, names)} Accepted: {quoted(names)}.")
 
 
 def printable(text: str) -> str:

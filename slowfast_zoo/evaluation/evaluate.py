@@ -224,7 +224,9 @@ def evaluate(
     check_clip_head(model.spec, "evaluate", persons)
     batch_size, max_views = checked_count("batch_size", batch_size), checked_count("max_views", max_views)
     rule = _average(average, model)
-    metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics or ())
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable | None):
+        metrics = (metrics,)
+    metrics = tuple(metrics or ())
     check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")
     if metrics and rule == "none":
         raise InputError("Scores of single views have no metrics; average them, or ask for no metric.")
@@ -392,7 +394,7 @@ _Scored = TypeVar("_Scored", bound=tuple[Any, ...])
 def _average(average: str | None, model: SlowFast) -> Aggregate | Literal["none"]:
     if average is None:
         return model.clip_spec.aggregate
-    if average not in AVERAGES:
+    if average not in [*AVERAGES]:  # a list isn't hashable
         raise UnknownNameError(
             f"Views can't be averaged by '{average}'.{did_you_mean(average, AVERAGES)}"
             f" Accepted: {quoted(AVERAGES)}."

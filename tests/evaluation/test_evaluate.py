@@ -274,6 +274,12 @@ def test_result_files(model: SlowFast, tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused(model: SlowFast) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'prob'"):
         evaluate(model, Videos(1), average="probs", device="cpu")
+    for wrong in (5, ["prob"]):
+        with pytest.raises(UnknownNameError, match=r"Views can't be averaged by .* Accepted: 'prob'"):
+            evaluate(model, Videos(2), average=wrong)  # type: ignore[arg-type]
+    for wrong in (5, [5], [["top_k_accuracy"]]):
+        with pytest.raises(UnknownNameError, match=r"There is no metric .* Accepted: 'top_k_accuracy'"):
+            evaluate(model, Videos(2), metrics=wrong)  # type: ignore[arg-type]
     for name, value in (("batch_size", 0), ("batch_size", -1), ("batch_size", "2"), ("max_views", 0)):
         with pytest.raises(InputError, match=rf"{name} is '?{value}'?; accepted: an integer of at least 1"):
             evaluate(model, Videos(1), device="cpu", **{name: value})

@@ -383,7 +383,15 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             save_pretrained(model, tmp_path / "new")  # type: ignore[arg-type]
-    assert not (tmp_path / "new").exists()
+    for metrics in ([1], "acc", 5):
+        with pytest.raises(
+            InputError, match=rf"metrics is {re.escape(repr(metrics))}; accepted: a dictionary"
+        ):
+            save_pretrained(tiny(), tmp_path / "new", metrics=metrics)  # type: ignore[arg-type]
+    for load in (lambda name: save_pretrained(tiny(), name), from_pretrained):
+        with pytest.raises(InputError, match=r"new.*b' has a NUL byte"):
+            load(str(tmp_path / "new\0b"))
+    assert not [*tmp_path.iterdir()]
     (tmp_path / "file").touch()
     with pytest.raises(DownloadError, match="can't be saved in"):
         save_pretrained(tiny(), tmp_path / "file")
@@ -621,6 +629,12 @@ def test_source_that_is_a_folder(source: str | Path) -> None:
     assert locate(source) == Path(source).expanduser()
     with pytest.raises(InputError, match="A revision belongs to a Hub repository"):
         locate(source, "main")
+
+
+@pytest.mark.parametrize("revision", [5, "", b"main"])
+def test_a_revision_is_a_name(revision: Any) -> None:
+    with pytest.raises(InputError, match=f"revision is {re.escape(repr(revision))}; accepted: a commit, tag"):
+        from_pretrained("owner/name", revision=revision)
 
 
 def test_home_of_nobody() -> None:

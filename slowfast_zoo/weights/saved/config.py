@@ -80,6 +80,9 @@ class SavedConfig:
             model: the model.
             metrics: what was measured with it; None: what its training says.
             training: how the weights were trained; JSON values. None: what the provenance says.
+
+        Raises:
+            InputError: metrics that are no mapping, or labels that don't fit the classes.
         """
         provenance = dict(model.provenance)
         if training is not None:
@@ -87,6 +90,10 @@ class SavedConfig:
         trained = provenance.get("training")
         if metrics is None and isinstance(trained, Mapping):
             metrics = trained.get("metrics")
+        if not isinstance(metrics, Mapping | None):
+            raise InputError(
+                f"metrics is {metrics!r:.60}; accepted: a dictionary of names and what was measured."
+            )
         return SavedConfig(
             model_spec=model.spec,
             clip_spec=model.clip_spec,

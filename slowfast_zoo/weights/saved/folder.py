@@ -18,7 +18,7 @@ from slowfast_zoo.errors import CheckpointError, DownloadError, InputError
 from slowfast_zoo.files import expanded, kind_of, written_whole
 from slowfast_zoo.network.slowfast import SlowFast, type_of
 from slowfast_zoo.network.structure import hooked
-from slowfast_zoo.video.sources.names import path_text
+from slowfast_zoo.video.sources.names import display_name, path_text
 from slowfast_zoo.weights.checkpoint.layers import check_code, check_layers, own_forward
 from slowfast_zoo.weights.checkpoint.reading import read_checkpoint
 from slowfast_zoo.weights.saved.card import FOLDER_SOURCE, model_card
@@ -48,7 +48,8 @@ def save_pretrained(
 
     Raises:
         InputError: no SlowFast, or one that can't be saved: without numbers, with NaN, with layers that its
-            spec doesn't describe or whose settings are others, with provenance that JSON can't hold.
+            spec doesn't describe or whose settings are others, with provenance that JSON can't hold; a name
+            that no folder can have; metrics that are no dictionary.
         DownloadError: the folder can't be written.
     """
     if directory == "":
@@ -102,8 +103,11 @@ def expanded_or_refused(path: str | Path) -> Path:
     """The path as ``expanded`` has it.
 
     Raises:
-        InputError: it begins with "~" and a name, and neither a user nor anything here is called that.
+        InputError: it has a NUL byte, or begins with "~" and a name, and neither a user nor anything here is
+            called that.
     """
+    if "\0" in str(path):
+        raise InputError(f"'{display_name(path)}' has a NUL byte, which no folder's or file's name can have.")
     path = expanded(path)
     if str(path).startswith("~") and not os.path.lexists(path.parts[0]):
         raise InputError(f"'{path}' has no home folder: nobody is called '{path.parts[0][1:]}' here.")

@@ -194,8 +194,13 @@ def locate(source: str | Path, revision: str | None = None) -> Path | None:
     """The local folder or file that a source of ``from_pretrained`` names; None: it is a Hub repository.
 
     Raises:
-        InputError: it is none of these, or a path with a revision.
+        InputError: it is none of these, or a path with a revision; or the revision is no name of one.
     """
+    if revision is not None and (not isinstance(revision, str) or not revision):
+        raise InputError(
+            f"revision is {revision!r:.60}; accepted: a commit, tag or branch as a str, or None for the main"
+            " branch."
+        )
     if isinstance(source, Path) or (isinstance(source, str) and _PATH.fullmatch(source)):
         if revision is not None:
             name = text_without_secrets(str(source))
