@@ -7,6 +7,8 @@ from typing import Any
 
 _MOST_ORIGINS = 16
 """That a provenance names, one in another, which JSON can't nest without end."""
+_DEEPEST = 1000
+"""Origins to look at: what JSON nests is less deep, and what contains itself has no end."""
 
 
 def as_start(provenance: Mapping[str, Any], model: str | None = None) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def _bounded(start: Mapping[str, Any]) -> dict[str, Any]:
     """The start with its latest origins and the first one, where trainings upon trainings have too many."""
     origins: list[dict[str, Any]] = []
     origin: Any = start.get("initialized_from")
-    while isinstance(origin, Mapping):
+    while isinstance(origin, Mapping) and len(origins) < _DEEPEST:
         origins.append({key: value for key, value in origin.items() if key != "initialized_from"})
         origin = origin.get("initialized_from")
     if len(origins) <= _MOST_ORIGINS:

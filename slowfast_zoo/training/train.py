@@ -124,8 +124,8 @@ def train(
             killed.
         DataError: no clips, other or not all classes of the model, or a clip or target that doesn't fit.
         InputError: no SlowFast, one without classifier or with one that its spec doesn't describe, without
-            anything to train or to thaw, whose weights aren't float32, a wrong number of weights, or data
-            opened for evaluation, with several views of a video.
+            anything to train or to thaw, whose weights aren't float32, whose record can't be saved, a wrong
+            number of weights, or data opened for evaluation, with several views of a video.
     """
     check_trainable(model, dataset, validation, sample_weights, config)
     for data, learned in ((dataset, True), (validation, False)):

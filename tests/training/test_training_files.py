@@ -18,7 +18,7 @@ from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model
 
 from slowfast_zoo.data.dataset import open_dataset
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.errors import TrainingError
+from slowfast_zoo.errors import InputError, TrainingError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.state import (
     LAST,
@@ -107,6 +107,14 @@ def test_resuming_another_training_is_refused(tmp_path: Path) -> None:
     assert result.steps == 4, "a finished training has nothing left to do"
     finished = read_file(result.last)
     assert_same(weights_of(model), weights_of(finished))
+
+
+def test_what_could_not_be_saved_isnt_trained(tmp_path: Path) -> None:
+    model = make_model()
+    model.provenance = {"model": "its name", "callback": print}
+    with pytest.raises(InputError, match="JSON, which can't hold them"):
+        train(model, Clips(), CONFIG.replace(epochs=1), work_dir=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
 
 
 def test_what_a_training_started_from_is_still_known_when_it_is_resumed(tmp_path: Path) -> None:
