@@ -57,7 +57,7 @@ def cache_data(
     how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
     changed is made anew; so are files that are empty, or have another size or hash than the index says. Files
     that the index doesn't name any more stay where they are. The index says in ``cached_from``,
-    ``cached_part`` and ``cached_as`` what each clip is, copies of copies too.
+    ``cached_part`` and ``cached_as`` what each clip is, copies of copies too; ``cached_from`` is absolute.
 
     Args:
         annotations: what to copy.
@@ -106,7 +106,7 @@ def cache_data(
                 continue
             part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
             before = dict(sample.columns)
-            origin = before.get(CACHED_FROM) or str(sample.path)
+            origin = before.get(CACHED_FROM) or str(sample.path.absolute())
             part = part or before.get(_CACHED_PART, "")
             columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
             columns[_CACHED_BYTES] = str(target.stat().st_size)

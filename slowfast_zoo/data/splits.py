@@ -79,7 +79,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         found = next((match for rule in _PARTS if (match := rule.fullmatch(path.stem))), None)
         return found["source"] if found else alone
     if group_by == "folder":
-        return str(path.parent)
+        return str(Path(alone).parent)
     if group_by.startswith("column:"):
         columns = {column.casefold(): text for column, text in sample.columns}
         name = group_by.removeprefix("column:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from slowfast_zoo.cli import main
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.data.splits import source_of, suggest_groups
+from slowfast_zoo.data.splits import leaks, source_of, suggest_groups
 from slowfast_zoo.errors import DataError, InputError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import plan_clips
@@ -202,6 +203,30 @@ def test_cached_copies_belong_together_as_their_originals_do(tmp_path: Path) -> 
         for group_by in (None, "folder", r"/\w+_(\w+)\.mkv$"):
             groups = [[source_of(s, group_by) for s in part.samples] for part in (copies, originals)]
             assert groups[0] == groups[1]
+
+
+def test_copies_of_files_with_the_same_name_are_told_apart_wherever_they_were_cached(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (wide / "a" / "zero.mkv").unlink()
+    shutil.copytree(wide / "a", tmp_path / "other" / "a")
+    (tmp_path / "other" / "a" / "small.mkv").unlink()
+    copies = {}
+    for name, folder, source in (
+        ("train", wide, "."),
+        ("val", tmp_path / "other", "."),
+        ("test", wide, "a/.."),
+    ):
+        monkeypatch.chdir(folder)
+        cache_data(read_annotations(source), tmp_path / name, form="frames", progress=False)
+        (tmp_path / name).rename(tmp_path / f"{name} moved")
+        copies[name] = read_annotations(tmp_path / f"{name} moved" / "index.csv")
+    monkeypatch.chdir(tmp_path)
+    originals = [dict(sample.columns)["cached_from"] for sample in copies["val"].samples]
+    assert originals == [str(tmp_path / "other" / "a" / "one.mkv")]
+    shared = [str(wide / "a" / name) for name in ("one.mkv", "small.mkv")]
+    assert leaks(copies) == [(source, ("train", "test")) for source in shared]
+    assert leaks(copies, "folder") == [(str(wide / "a"), ("train", "test"))]
 
 
 def test_class_names_never_lead_out_of_the_cache(wide: Path, tmp_path: Path) -> None:
