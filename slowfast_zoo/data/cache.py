@@ -32,6 +32,9 @@ _LOGGER = logging.getLogger(__name__)
 
 _CACHED_PART, _CACHED_BYTES = "cached_part", "cached_bytes"
 
+_SUMS = "SHA256SUMS"
+"""The file with a line, as sha256sum writes it, for each copy that was made, whichever dataset it is of."""
+
 _KEYFRAME_EVERY = 16
 """Frames between key frames: a clip anywhere costs at most so many frames in front of it."""
 
@@ -55,8 +58,9 @@ def cache_data(
 
     A file's name ends in a hash of what it was made from (path, size and time of the source, the part) and
     how. What OUT has already under that name is left as it is, so that an interrupted run goes on, and what
-    changed is made anew; so are files that are empty, or have another size or hash than the index says. Files
-    that the index doesn't name any more stay where they are. The index says in ``cached_from``,
+    changed is made anew. So are copies that are empty, that have another size or hash than was written down,
+    or of which nothing was. Hashes are in the index and in OUT/SHA256SUMS, which gets a line for each copy.
+    Files that the index doesn't name any more stay where they are. The index says in ``cached_from``,
     ``cached_part`` and ``cached_as`` what each clip is, copies of copies too; ``cached_from`` is absolute.
 
     Args:
@@ -91,15 +95,20 @@ def cache_data(
     samples = shown(annotations.samples, "cache", len(annotations.samples), show=progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = _known(folder / "index.csv")
+        known = _known(folder)
         for sample in samples:
             label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
                 name = f"{_file_name(_stem(sample))}~{_identity(sample, made)}{'.mp4' if video else '.npy'}"
                 target = folder / _file_name(label) / name if label else folder / name
-                size, sha256 = known.get(target.relative_to(folder).parts, ("", ""))
-                there = _is_whole(target, size, sha256)
+                place = target.relative_to(folder)
+                size, sha256 = known.get(place.parts, ("", ""))
+                there = place.parts in known and _is_whole(target, size, sha256)
                 fps = _cached(sample, target, short_side, quality if video else None, there=there)
+                sha256 = (there and sha256) or hash_file(target)
+                if not there:
+                    with (folder / _SUMS).open("a", encoding="utf-8", newline="") as sums:
+                        sums.write(f"{sha256}  {place.as_posix()}\n")
             except (VideoError, InputError) as error:
                 _LOGGER.warning("Left out: %s", error)
                 failed.append((sample.name, str(error)))
@@ -110,7 +119,7 @@ def cache_data(
             part = part or before.get(_CACHED_PART, "")
             columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
             columns[_CACHED_BYTES] = str(target.stat().st_size)
-            columns[CACHED_SHA256] = (there and sha256) or hash_file(target)
+            columns[CACHED_SHA256] = sha256
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
     except OSError as error:
         raise DataError(f"The cache '{folder}' can't be written: {error.strerror or error}.") from error
@@ -122,17 +131,21 @@ def cache_data(
     return failed
 
 
-def _known(index: Path) -> dict[tuple[str, ...], tuple[str, str]]:
-    """Bytes and hash of the copies that an index lists, by folder and name; "" where an earlier version's
-    doesn't say it."""
+def _known(folder: Path) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Bytes and hash of the copies that a cache lists, by folder and name; "" where an earlier version's
+    index doesn't say it."""
     known: dict[tuple[str, ...], tuple[str, str]] = {}
     with (
         contextlib.suppress(OSError, ValueError, csv.Error),
-        index.open(encoding="utf-8-sig", newline="") as file,
+        (folder / "index.csv").open(encoding="utf-8-sig", newline="") as file,
     ):
         for row in csv.DictReader(file):
             if path := row.get("path"):
                 known[Path(path).parts[-2:]] = (row.get(_CACHED_BYTES) or "", row.get(CACHED_SHA256) or "")
+    with contextlib.suppress(OSError, ValueError):
+        for line in (folder / _SUMS).read_text(encoding="utf-8").split("\n"):
+            sha256, _, path = line.partition("  ")
+            known[Path(path).parts] = ("", sha256)
     return known
 
 

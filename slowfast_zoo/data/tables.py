@@ -300,7 +300,10 @@ def _joined(labels: Sequence[str]) -> str:
 def _relative(path: Path, folder: Path) -> str:
     try:
         # ".." leads out of what a link points to.
-        path = path.parent.resolve() / path.name if ".." in path.parts else path
+        path = path.parent.resolve() / path.name if ".." in path.parts else path.absolute()
+        # Links above both lead to one place, those inside of the path stay.
+        above = Path(os.path.commonpath([path, folder.absolute()]))
+        path = above.resolve() / path.relative_to(above)
         text = Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # another drive
         text = path.absolute().as_posix()

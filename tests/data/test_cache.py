@@ -103,18 +103,16 @@ def test_copies_that_were_cut_off_are_made_again(wide: Path, tmp_path: Path, for
         paths[0].write_bytes(whole[0][:left])
         assert cached() == paths
         assert [path.read_bytes() for path in paths] == whole
-    index = tmp_path / "out" / "index.csv"
+    index, sums = tmp_path / "out" / "index.csv", tmp_path / "out" / "SHA256SUMS"
     assert ",cached_bytes" in index.read_text()
-    for text in (
-        index.read_text().replace("cached_bytes", "other").replace("cached_sha256", "more"),
-        "\0no table",
-        "",
-    ):  # as earlier ones were
+    earlier = index.read_text().replace("cached_bytes", "other").replace("cached_sha256", "more")
+    for text, second in ((earlier, b"believed"), ("\0no table", whole[1]), ("", whole[1])):
         index.write_text(text)
+        sums.unlink(missing_ok=True)  # which earlier versions don't write
         paths[0].write_bytes(b"")
         paths[1].write_bytes(b"believed")
         assert cached() == paths
-        assert [path.read_bytes() for path in paths] == [whole[0], b"believed"]
+        assert [path.read_bytes() for path in paths] == [whole[0], second]
 
 
 @pytest.mark.parametrize("form", ["video", "frames"])
@@ -139,9 +137,51 @@ def test_copies_whose_content_changed_are_found_and_made_again(wide: Path, tmp_p
     assert path.read_bytes() == whole and told(decode=True) == []
     index = tmp_path / "out" / "index.csv"
     index.write_text(index.read_text().replace("cached_sha256", "other"))  # as earlier versions wrote it
+    (tmp_path / "out" / "SHA256SUMS").unlink(missing_ok=True)
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     assert cached() == path and path.read_bytes() != whole
     assert told(decode=True) == []
+
+
+def test_copies_are_known_while_the_index_lists_another_dataset_or_isnt_written_yet(
+    wide: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one.csv").write_text("path,label\ndata/a/one.mkv,a\n")
+    (tmp_path / "small.csv").write_text("path,label\ndata/a/small.mkv,b\n")
+
+    def cached(name: str) -> Path:
+        cache_data(read_annotations(tmp_path / name), tmp_path / "out", form="frames", progress=False)
+        return read_annotations(tmp_path / "out" / "index.csv").samples[0].path
+
+    one, _ = cached("one.csv"), cached("small.csv")
+    whole, made = np.load(one), one.stat().st_ino
+    assert cached("one.csv").stat().st_ino == made
+    for forget in (lambda: cached("small.csv"), (tmp_path / "out" / "index.csv").unlink):
+        forget()
+        np.save(one, 255 - whole)
+        np.testing.assert_array_equal(np.load(cached("one.csv")), whole)
+    made = one.stat().st_ino
+    (tmp_path / "out" / "index.csv").unlink()  # as an interrupted run leaves it
+    assert cached("one.csv").stat().st_ino == made
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_cache_in_a_linked_folder_notices_damage_and_may_be_moved(
+    wide: Path, tmp_path: Path, multi_label: bool
+) -> None:
+    (tmp_path / "deep" / "real").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "real", target_is_directory=True)
+    clips = read_annotations(wide, multi_label=multi_label)
+    for folder in (tmp_path / "link", tmp_path / "link" / "inner"):
+        for _ in range(2):
+            cache_data(clips, folder, form="frames", progress=False)
+            (folder / "SHA256SUMS").unlink(missing_ok=True)  # as in caches of earlier versions
+            one = next(folder.rglob("one~*.npy"))
+            np.testing.assert_array_equal(np.load(one), moving_pattern(20, 96, 130, 1))
+            np.save(one, 255 - np.load(one))
+        where = one.relative_to(folder).as_posix()
+        assert (folder / "index.csv").read_text().splitlines()[1].startswith(f"{where},")
 
 
 def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:
