@@ -91,12 +91,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         raise InputError(f"'{path}' can't be written: {error.strerror or error}.") from error
 
 
-def csv_line(cells: Iterable[object]) -> str:
+def csv_line(cells: Iterable[object], *, quote_all: bool = False) -> str:
     """A row of a CSV file, with its end. Cells with any kind of line break are quoted; zero bytes, which make
     most readers take a file for binary, are left out."""
     line = io.StringIO(newline="")
     # Python quotes those kinds alone that are in the end of a line.
-    csv.writer(line, lineterminator="\r\n").writerow(str(cell).replace("\0", "") for cell in cells)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+    csv.writer(line, lineterminator="\r\n", quoting=quoting).writerow(
+        str(cell).replace("\0", "") for cell in cells
+    )
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 

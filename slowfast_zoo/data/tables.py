@@ -30,6 +30,8 @@ _LABELS += ("classname", "category", "action", "activity")
 _NUMBERS = ("class_id", "label_id", "label_index", "class_index", "label_idx", "class_idx", "target")
 _MULTI_LABEL = {"labels", "label_names", "classes"}
 _NAMED = {"label_name", "label_names", "class_name", "classname"}
+_WRITTEN = (["label"], ["labels"], ["label_name"], ["label_names"])
+"""What ``write_table`` calls the column of labels."""
 _STARTS: tuple[str, ...] = ("start", "start_seconds", "start_secs", "start_sec", "start_s", "time_start")
 _STARTS += ("t_start", "start_time", "begin")
 _ENDS: tuple[str, ...] = ("end", "end_seconds", "end_secs", "end_sec", "end_s", "time_end", "t_end")
@@ -110,6 +112,8 @@ def is_table(line: str, separator: str | None) -> bool:
     if line.lstrip()[:1] in ("{", "["):
         return True
     names = [name.strip().lower() for name in _split(line, separator)]
+    if names[:1] == ["path"] and names[1:2] in _WRITTEN:  # as ``write_table`` begins
+        return True
     if len(names) < 2 or not {*_PATHS, *_IDS, *_LABELS, *_NUMBERS} & {*map(_normal, names)}:
         return False
     clips = (Path(word).suffix in CLIP_SUFFIXES for name in names for word in name.split())
@@ -172,7 +176,7 @@ def _refuse_other_names(samples: Sequence[Sample]) -> None:
     first: dict[tuple[str, tuple[str, ...]], str] = {}
     for sample in samples:
         for name, text in sample.columns:
-            if name in columns and text:
+            if name in columns and text and sample.written:
                 other = first.setdefault((name, sample.written), text)
                 if spelling(other) != spelling(text):
                     raise DataError(
@@ -195,14 +199,13 @@ def write_table(path: Path, annotations: Annotations) -> None:
         for field in _FIELDS
         if any(getattr(sample, field) != getattr(_PLAIN, field) for sample in samples)
     ]
-    unclear = names is not None and (
-        all(name.isdigit() for name in names)
-        or any(re.fullmatch(_OTHER_NUMBER, name) for name in names)
-        or (not annotations.multi_label and any(re.search("[;|]", name) for name in names))
-    )
+    # Of any class: what one part of a divided set has is read by itself.
+    unclear = any(_is_unclear(name, annotations.multi_label) for name in names or ())
     label = ("label_name" if unclear else "label") + "s" * annotations.multi_label
     others = _harmless(samples, used, label)
-    lines = [csv_line(["path", label, *(_FIELDS[field][0] for field in used), *others])]
+    header = ["path", label, *(_FIELDS[field][0] for field in used), *others]
+    first_line = csv_line(header).partition("\n")[0]
+    lines = [csv_line(header, quote_all=_delimiter(first_line) != ",")]
     for sample in samples:
         labels = [str(index) if names is None else names[index] for index in sample.labels]
         columns = dict(sample.columns)
@@ -215,6 +218,12 @@ def write_table(path: Path, annotations: Annotations) -> None:
         ]
         lines.append(csv_line(cells))
     write_text(path, "".join(lines))
+
+
+def _is_unclear(name: str, multi_label: bool) -> bool:
+    """Whether a class name means something else than a name in a column of labels."""
+    other = name in ABSENT or name.isdigit() or re.fullmatch(_OTHER_NUMBER, name) or _LIST.fullmatch(name)
+    return bool(other or (not multi_label and re.search("[;|]", name)))
 
 
 def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> list[str]:
@@ -326,7 +335,7 @@ def _split(line: str, separator: str | None) -> list[str]:
 
 
 def _delimiter(header: str) -> str:
-    bare = re.sub('"[^"]*"', "", header)  # names may hold any of them
+    bare = re.sub('"[^"]*("|$)', "", header)  # names may hold any of them
     mark = mark_of(bare)
     return mark if mark in bare else " "
 
@@ -470,7 +479,7 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
             f"{where}: a row per frame, as in PySlowFast's lists of Charades; accepted: a row per clip, whose"
             " path is a video or a folder of frames."
         )
-    labels = _labels(where, record[columns.label], columns.multi_label, columns.named)
+    labels = _labels(where, record[columns.label], columns)
     values = {field: record.get(column) for field, column in columns.fields.items()}
     numbers = ("start_seconds", "end_seconds", "fps", "first_frame", "num_frames")
     start, end, fps, first, frames = (_number(where, field, values.get(field)) for field in numbers)
@@ -494,22 +503,23 @@ def _parse(where: str, record: Mapping[str, Any], columns: _Columns) -> Sample:
     )
 
 
-def _labels(where: str, value: Any, multi_label: bool, named: bool) -> tuple[str, ...]:
+def _labels(where: str, value: Any, columns: _Columns) -> tuple[str, ...]:
     """Labels as they are written: one, or where there may be more a list, or text with marks between them."""
-    if isinstance(value, str) and (multi_label or _LIST.fullmatch(value)):
-        value = _several(where, value, multi_label)
+    any_name = _normal(columns.label).startswith("label_name")  # as ``write_table`` writes them
+    if isinstance(value, str) and (columns.multi_label or (not any_name and _LIST.fullmatch(value))):
+        value = _several(where, value, columns.multi_label)
     elif not isinstance(value, list):
         value = [value]
     labels = []
     for label in value:
         text = str(label).strip() if type(label) in (str, int) else ""
-        if text in ABSENT:
+        if not text or (not any_name and text in ABSENT):
             raise DataError(
                 f"{where}: a clip without a label."
                 if label in ("", None)
                 else f"{where}: {label!r:.40} is no label."
             )
-        if not named and re.fullmatch(_OTHER_NUMBER, text):
+        if not columns.named and re.fullmatch(_OTHER_NUMBER, text):
             fault = "below 0" if text.startswith("-") else "no whole number"
             raise DataError(f"{where}: label {text:.20} is {fault}.")
         labels.append(text)

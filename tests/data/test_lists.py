@@ -648,6 +648,8 @@ def test_numbers_beside_their_own_names_stay(clips: Path) -> None:
     assert read(clips, table, labels=["normal", "fall"]).counts() == [1, 2]
     with pytest.raises(DataError, match="leave out the column"):
         read(clips, table)
+    nothing = "path,labels,class_name\njump/a.mp4,;,Jump\nrun/c.mp4,;,run\njump/b.mp4,0,run\n"
+    assert [sample.labels for sample in read(clips, nothing).samples] == [(), (), (0,)]
 
 
 def test_long_lines_and_lists_take_linear_time(clips: Path) -> None:
@@ -922,6 +924,45 @@ def test_names_that_are_numbers_and_unnamed_classes_come_back_from_their_files(c
             parts = read_splits(clips / "out", **options)  # type: ignore[arg-type]
             assert parts["train"].class_names == written.class_names
             assert [s.labels for s in parts["val"].samples] == [s.labels for s in written.samples]
+
+
+@pytest.mark.parametrize(
+    "names", [("NaN", "nap"), ("nan", "run"), ("1", "jump"), ("[1]", "['x']"), ("-1", "a;b"), ("2", "\u00b2")]
+)
+@pytest.mark.parametrize("column", ["label_name", "labels"])
+def test_each_part_that_is_written_has_the_same_classes_by_itself(
+    clips: Path, names: tuple[str, str], column: str
+) -> None:
+    rows = [
+        {"path": path, column: name if column == "label_name" else [name]}
+        for path, name in zip(("jump/a.mp4", "run/c.mp4"), names, strict=True)
+    ]
+    text = "\n".join(json.dumps(row).replace('"labels"', '"label_names"') for row in rows)
+    whole = read(clips, text)
+    write_split(clips / "out", {"train": whole.subset([0]), "val": whole.subset([1])})
+    for part, name in zip(("train", "val"), names, strict=True):
+        again = read_annotations(clips / "out" / f"{part}.csv")
+        assert (again.labels, again.samples[0].labels) == ((name,), (0,))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "remark (who; where; when; how)",
+        "a\tb\tc\td",
+        'x";y;z;w"',
+        "1",
+        "7.mp4",
+        "a;b;c;d\ne",
+        "label;path;x;y",
+    ],
+)
+def test_other_columns_come_back_whatever_they_are_called(clips: Path, name: str) -> None:
+    whole = read(clips, json.dumps({"path": "jump/a.mp4", "label": "jump", name: "y"}))
+    write_split(clips / "out", {"train": whole})
+    again = read_annotations(clips / "out" / "train.csv")
+    assert again.labels == ("jump",)
+    assert dict(again.samples[0].columns) == {name: "y"}
 
 
 @pytest.mark.parametrize(
