@@ -355,7 +355,9 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
                     " one, names in a list name themselves."
                 )
     samples = tuple(
-        dataclasses.replace(sample, labels=tuple(known[text] for text in sample.written), written=())
+        dataclasses.replace(
+            sample, labels=tuple(dict.fromkeys(known[text] for text in sample.written)), written=()
+        )
         for sample in listing.samples
     )
     return Annotations(

@@ -522,6 +522,8 @@ def _labels(where: str, value: Any, columns: _Columns) -> tuple[str, ...]:
         if not columns.named and re.fullmatch(_OTHER_NUMBER, text):
             fault = "below 0" if text.startswith("-") else "no whole number"
             raise DataError(f"{where}: label {text:.20} is {fault}.")
+        if text in labels:
+            raise DataError(f"{where}: the class {text!r:.80} twice for one clip; write it once.")
         labels.append(text)
     return tuple(labels)
 

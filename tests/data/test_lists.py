@@ -547,6 +547,14 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
         "path;labels\njump/a.mp4;['x', 'y']\n",
         r"list.txt:2: labels .* no JSON; accepted: a column",
     ),
+    "a class twice": (
+        "path,labels\nrun/c.mp4,run\njump/a.mp4,jump;jump\n",
+        r"list.txt:3: the class 'jump' twice for one clip; write it once",
+    ),
+    "a number twice in JSON": (
+        '{"path": "jump/a.mp4", "label": [0, 2, 0]}',
+        r"list.txt:1: the class '0' twice",
+    ),
     "commas between labels": (
         'path,labels\njump/a.mp4,"x,y"\nrun/c.mp4,y\n',
         r"list.txt:2: 'x,y' could be one class or several, as 'y' \(.*list.txt:3\) is one; write several as",
@@ -638,7 +646,9 @@ def test_spaces_around_names_come_back(clips: Path) -> None:
 def test_what_may_be_several_labels_is_one_where_a_map_says_so(clips: Path) -> None:
     rows = "path,label\njump/a.mp4,x;y\nrun/c.mp4,y\n"
     assert read(clips, rows, labels=["x;y", "y"]).counts() == [1, 1]
-    assert read(clips, "jump/a.mp4 0 2 0\nrun/c.mp4 1\n", multi_label=True).samples[0].labels == (0, 2, 0)
+    numbers = read(clips, "jump/a.mp4 0 2 0\nrun/c.mp4 1\n", multi_label=True)
+    assert (numbers.samples[0].labels, numbers.counts()) == ((0, 2), [1, 1, 1])
+    assert read(clips, "path,labels\njump/a.mp4,1;01;2\n").counts() == [0, 1, 1]
 
 
 def test_numbers_beside_their_own_names_stay(clips: Path) -> None:
