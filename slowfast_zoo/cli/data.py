@@ -14,7 +14,7 @@ from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FOLDER, check_absent, check_apart, command, echo, echo_report
 from slowfast_zoo.cli.persons import of_persons, refuse
 from slowfast_zoo.errors import DataError, InputError, counted
-from slowfast_zoo.files import expanded, pattern_of
+from slowfast_zoo.files import expanded, kind_of, pattern_of
 from slowfast_zoo.naming import ModelRef
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def check_command(
         report = check_persons(people)
     else:
         refuse(persons, "DATA is")
+        refuse_for_folders(*given.values())
         parts = {name: read_annotations(path, skip_empty=True, **reading) for name, path in given.items()}
         known = {name for part in parts.values() for name in part.labels or ()}
         for path in given.values():
@@ -123,6 +124,7 @@ def split_command(
     from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
+    refuse_for_folders(data)
     annotations, notes = read_filled(data, **reading)
     group_by, told = resolved(annotations, group_by)
     train, held_out = split_annotations(annotations, val, group_by=group_by, seed=seed)
@@ -154,6 +156,9 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     from slowfast_zoo.data.lists import read_filled
     from slowfast_zoo.data.persons.annotations import refuse_persons
 
+    if decoded and (given := opt.typed(["quality"])):
+        raise InputError(f"{given}: for videos, and --decoded stores frames.")
+    refuse_for_folders(data)
     refuse_persons(data, "a cache holds whole clips, made smaller")
     check_apart(out / "index.csv")
     annotations, notes = read_filled(data, **reading)
@@ -164,6 +169,19 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     echo(f"{out / 'index.csv'}: {total - len(failed)} of {counted(total, 'clip')}")
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def refuse_for_folders(*sources: str | Path) -> None:
+    """Refuses options that say how a list is read, where all data are folders of classes.
+
+    Raises:
+        InputError: names the options.
+    """
+    from slowfast_zoo.data.folders import find_splits
+
+    paths = [path for source in map(expanded, sources) for path in find_splits(source).values() or [source]]
+    if all(kind_of(path) == "folder" for path in paths) and (given := opt.typed(["root", "separator"])):
+        raise InputError(f"{given}: for a list, and '{sources[0]}' is a folder of classes.")
 
 
 def _matching(path: Path) -> list[Path]:

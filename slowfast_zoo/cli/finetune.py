@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.data import refuse_for_folders
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import PATH, command, echo
 from slowfast_zoo.errors import InputError, TrainingError
@@ -132,6 +133,7 @@ def finetune_command(
     held_out: Path | Annotations | None = validation
     notes: list[str] = []
     if any(option is not None for option in reading.values()):
+        refuse_for_folders(data, *filter(None, [validation]))
         source, notes = read_parts(data, anew=bool(options["folds"]), **reading)
         if validation is not None:
             held_out, more = read_beside(validation, source["train"], **reading)

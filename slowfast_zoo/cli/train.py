@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from slowfast_zoo.cli import options as opt
+from slowfast_zoo.cli.data import refuse_for_folders
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, refuse, scoring, test_persons
@@ -282,6 +283,7 @@ def test_command(
     labels = reading.get("labels")
     if data == CAMERA_MOTION:
         _refuse_reading(reading, used=["labels"] if network.labels is None else [])
+    refuse_for_folders(data)
     if network.labels is None and labels is not None:
         network.labels = read_labels(labels).names
     if reading.get("multi_label") is None:
@@ -399,6 +401,7 @@ def _open_both(
         return people, open_persons(names[1], recipe, reading, persons, like=people) if validate else None
     if names[0] == CAMERA_MOTION:  # a list to validate with is read, and nothing of it replaced
         _refuse_reading(reading if names[validate] == CAMERA_MOTION else {})
+    refuse_for_folders(*names[: 1 + validate])
     if recipe.model_spec.activation == "sigmoid" and reading.get("multi_label") is None:
         reading["multi_label"] = True
     training = open_data(

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from cli.commands import invoke
 from click.testing import CliRunner
@@ -184,6 +185,41 @@ def test_errors_are_clean_and_set_the_status() -> None:
     assert len(result.stderr.splitlines()) == 1
     assert invoke("predict").exit_code == 2
     assert invoke("export", "a.onnx", "--format", "tflite").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "data"],
+        ["split", "data", "out"],
+        ["cache", "data", "out"],
+        ["train", "camera-motion", "data", "data", "--validate", "--dry-run"],
+        ["test", "data", "--model", "slowfast_tiny", "--device", "cpu"],
+        ["finetune", "data", "--model", "slowfast_tiny", "--device", "cpu"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_options_of_lists_are_refused_for_folders_of_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("data/jump/a.npy", "data/run/b.npy"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        np.save(tmp_path / path, np.zeros((4, 32, 32, 3), np.uint8))
+    refused = invoke(*command, "--root", "elsewhere", "--separator", "|")
+    assert refused.exit_code == 1, refused.output
+    said = "--root, --separator: for a list, and 'data' is a folder of classes."
+    assert refused.stderr.splitlines()[-1].endswith(said)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "work_dirs").exists()
+    Path("data/list.csv").write_text("path;label\njump/a.npy;jump\nrun/b.npy;run\n")
+    mixed = invoke("check", "data", "data/list.csv", "--root", "data", "--separator", ";")
+    assert "2 clips in data/list.csv" in mixed.output
+
+
+def test_the_quality_of_videos_is_refused_where_frames_are_stored(tmp_path: Path) -> None:
+    refused = invoke("cache", tmp_path, tmp_path / "out", "--decoded", "--quality", "3")
+    assert refused.exit_code == 1
+    assert "--quality: for videos, and --decoded stores frames." in refused.stderr
 
 
 def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
