@@ -292,7 +292,10 @@ def unite_classes(parts: Mapping[str, Annotations]) -> dict[str, Annotations]:
 
     Raises:
         DataError: some parts have names, others numbers.
+        InputError: there are no parts.
     """
+    if not parts:
+        raise InputError("parts is empty; accepted: annotations by the part's name, such as {'train': ...}.")
     named = [name for name, part in parts.items() if part.labels is not None]
     if not named:
         count = max(part.num_classes for part in parts.values())

@@ -77,7 +77,7 @@ def cache_data(
 
     Raises:
         InputError: a shorter side, form or quality that is not accepted.
-        DataError: OUT can't be written, or no clip could be read.
+        DataError: OUT can't be written, no clip could be read, or there is none.
     """
     if not is_count(short_side) or short_side < _SMALLEST_SIDE:
         raise InputError(
@@ -87,6 +87,8 @@ def cache_data(
         raise InputError(f"form is {form!r:.60}; accepted: 'video', 'frames'.")
     if not is_number(quality) or not 0 <= quality <= 51:
         raise InputError(f"quality is {quality!r:.60}; accepted: 0 (lossless) to 51.")
+    if not annotations.samples:
+        raise DataError("There are no clips to cache; give annotations with at least one.")
     folder = expanded(out)
     video = form == "video"
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")

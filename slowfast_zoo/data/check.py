@@ -110,8 +110,8 @@ def check_data(
         progress: show a bar on a terminal and in notebooks, else a line every 30 seconds.
 
     Raises:
-        DataError: some parts name their classes, others don't; or as ``splits.source_of``.
-        InputError: as ``splits.source_of``.
+        DataError: as ``unite_classes`` and ``splits.source_of``.
+        InputError: likewise.
     """
     parts = unite_classes(parts)
     shared = leaks(parts, group_by)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
 from slowfast_zoo.data.folders import SPLITS
 from slowfast_zoo.errors import DataError, InputError, counted, quoted
+from slowfast_zoo.video.sampling import is_count, is_number
 
 # Kinetics: video id, first and last second. UCF101: group and clip. Anyone: a counted part of something.
 ABSENT = ("", "nan", "NaN")
@@ -268,11 +269,12 @@ def split_annotations(
         seed: decides between equal choices.
 
     Raises:
-        InputError: ``val`` isn't such a part.
+        InputError: ``val`` isn't such a part, or the seed is below 0.
         DataError: there is no such split, because everything comes from one source.
     """
-    if not 0 < val < 1:
-        raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
+    if not is_number(val) or not 0 < val < 1:
+        raise InputError(f"val is {val!r:.60}; accepted: a part of the clips, above 0 and below 1.")
+    _check_seed(seed)
     members: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(annotations.samples):
         members[source_of(sample, group_by)].append(index)
@@ -299,7 +301,7 @@ def _largest(annotations: Annotations, members: Mapping[str, Sequence[int]], gro
 
     "" where they are of one file, which no path divides, and where the user said what a source is.
     """
-    source, group = max(members.items(), key=lambda item: len(item[1]))
+    source, group = max(members.items(), key=lambda item: len(item[1]), default=("", ()))
     paths = {_original(annotations.samples[index]): None for index in group}
     if len(paths) < 2 or group_by not in (None, *_WORDS):
         return ""
@@ -324,11 +326,12 @@ def fold_annotations(
         seed: decides between equal choices.
 
     Raises:
-        InputError: less than two folds.
+        InputError: less than two folds, or the seed is below 0.
         DataError: not two sources can be held out.
     """
-    if folds < 2:
-        raise InputError(f"folds is {folds}; accepted: a number from 2.")
+    if not is_count(folds) or folds < 2:
+        raise InputError(f"folds is {folds!r:.60}; accepted: an integer from 2.")
+    _check_seed(seed)
     members: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(annotations.samples):
         members[source_of(sample, group_by)].append(index)
@@ -365,6 +368,11 @@ def fold_annotations(
         rest = [index for index in range(len(annotations.samples)) if index not in out]
         parts.append((annotations.subset(rest), annotations.subset(sorted(out))))
     return [part for part in parts if part[1].samples]
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"seed is {seed!r:.60}; accepted: an integer of at least 0.")
 
 
 def _choose(counts: Sequence[Sequence[int]], val: float, seed: int) -> list[bool]:

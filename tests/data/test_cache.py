@@ -327,6 +327,12 @@ def test_what_a_copy_cannot_be_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_without_clips_there_is_no_cache(wide: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There are no clips to cache; give annotations with at least one"):
+        cache_data(read_annotations(wide).subset([]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX systems")
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(wide: Path, tmp_path: Path) -> None:
     import resource

@@ -20,7 +20,7 @@ from slowfast_zoo.data.annotations import Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.check import check_data, unreadable_clips
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.errors import VideoError
+from slowfast_zoo.errors import InputError, VideoError
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import with_true_count
@@ -60,6 +60,11 @@ def test_lines_of_a_clip_that_may_have_several_labels_are_no_conflict(tmp_path: 
         problems[several] = (len(report.duplicates), len(report.conflicts), report.problems)
         assert check_data({"train": part, "val": part}, SPEC).conflicts
     assert problems == {True: (1, 0, 0), False: (0, 1, 1)}
+
+
+def test_without_parts_nothing_is_checked() -> None:
+    with pytest.raises(InputError, match=r"parts is empty; accepted: annotations by the part's name"):
+        check_data({}, SPEC)
 
 
 def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:

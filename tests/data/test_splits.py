@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,25 @@ def test_wrong_groups_are_refused() -> None:
         source_of(sample, r"actor\d")
     with pytest.raises(DataError, match="no column 'actor'"):
         source_of(sample, "column:actor")
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
+        ({"seed": -1}, "seed is -1; accepted: an integer of at least 0"),
+        ({"seed": 1.5}, "seed is 1.5; accepted: an integer"),
+        ({"val": "x"}, "val is 'x'; accepted: a part of the clips"),
+        ({"folds": 2.5}, "folds is 2.5; accepted: an integer from 2"),
+        ({"folds": 2, "seed": -1}, "seed is -1; accepted"),
+    ],
+)
+def test_what_cannot_divide_clips_is_refused(given: dict[str, Any], accepted: str) -> None:
+    clips = annotated({f"{label}/{name}.mp4": label for label in range(2) for name in "xyz"})
+    divide: Any = fold_annotations if "folds" in given else split_annotations
+    with pytest.raises(InputError, match=accepted):
+        divide(clips, **given)
+    with pytest.raises(DataError, match="0 clips from 0 sources can't be"):
+        divide(clips.subset([]), **{"folds": 2} if "folds" in given else {})
 
 
 def test_splits_keep_sources_apart_and_shares_even() -> None:
