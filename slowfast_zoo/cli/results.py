@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slowfast_zoo.cli.options import echo
 from slowfast_zoo.errors import InputError, counted, printable, printable_line
 from slowfast_zoo.files import csv_line, written_whole
 
 if TYPE_CHECKING:
+    from slowfast_zoo.evaluation.evaluate import Evaluation
     from slowfast_zoo.inference.predict import Prediction
 
 FORMATS = ("table", "json", "csv", "jsonl")
@@ -283,6 +285,19 @@ def _objects(rows: list[Any]) -> list[dict[str, Any]]:
 def _has_file(folder: Path, row: Mapping[str, Any]) -> bool:
     """Whether the file is there that a row names, where it names one."""
     return not row.get("file") or (folder / row["file"]).exists()
+
+
+def show_scores(result: Evaluation, videos: int, *, per_class: bool) -> None:
+    """Prints what a model's scores are, and which of so many videos have none."""
+    from slowfast_zoo.evaluation.evaluate import format_table
+
+    echo(f"{len(result.names)} of {videos} decoded")
+    for name, value in result.metrics.items():
+        echo(f"{name}: {value:.4f}")
+    if per_class and not result.error:
+        echo(format_table(result.class_table()))
+    for name, error in result.failed:
+        echo(f"not decoded: {name}: {error}", err=True)
 
 
 def _failure(prediction: Prediction) -> str:

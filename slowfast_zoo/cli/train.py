@@ -15,6 +15,7 @@ from slowfast_zoo.cli.data import refuse_for_folders
 from slowfast_zoo.cli.models import model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, refuse, scoring, test_persons
+from slowfast_zoo.cli.results import show_scores
 from slowfast_zoo.errors import DataError, InputError, SpecError, UnknownNameError, counted, did_you_mean
 from slowfast_zoo.evaluation import Average, Metric
 from slowfast_zoo.files import expanded, kind_of
@@ -249,7 +250,7 @@ def test_command(
     *_roi take annotations of persons, as train does, and are scored by frame mAP.
     """
     from slowfast_zoo.data.labels import read_labels
-    from slowfast_zoo.evaluation.evaluate import evaluate, format_table
+    from slowfast_zoo.evaluation.evaluate import evaluate
     from slowfast_zoo.runtime.distributed import join
 
     for path in (out, confusion):
@@ -295,13 +296,7 @@ def test_command(
     result = evaluate(network, dataset, **options)
     if not group.first:
         return
-    echo(f"{len(result.names)} of {len(dataset)} decoded")
-    for name, value in result.metrics.items():
-        echo(f"{name}: {value:.4f}")
-    if per_class and not result.error:
-        echo(format_table(result.class_table()))
-    for name, error in result.failed:
-        echo(f"not decoded: {name}: {error}", err=True)
+    show_scores(result, len(dataset), per_class=per_class)
     try:
         if out is not None:
             _save(result, out, file_form)
