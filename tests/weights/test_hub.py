@@ -391,6 +391,8 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
     for load in (lambda name: save_pretrained(tiny(), name), from_pretrained):
         with pytest.raises(InputError, match=r"new.*b' has a NUL byte"):
             load(str(tmp_path / "new\0b"))
+    with pytest.raises(InputError, match="5 is no path; accepted: a str or Path"):
+        save_pretrained(tiny(), 5)  # type: ignore[arg-type]
     assert not [*tmp_path.iterdir()]
     (tmp_path / "file").touch()
     with pytest.raises(DownloadError, match="can't be saved in"):

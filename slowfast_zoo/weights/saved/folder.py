@@ -103,9 +103,11 @@ def expanded_or_refused(path: str | Path) -> Path:
     """The path as ``expanded`` has it.
 
     Raises:
-        InputError: it has a NUL byte, or begins with "~" and a name, and neither a user nor anything here is
-            called that.
+        InputError: it is no path, has a NUL byte, or begins with "~" and a name, and neither a user nor
+            anything here is called that.
     """
+    if not isinstance(path, (str, Path)):
+        raise InputError(f"{path!r:.60} is no path; accepted: a str or Path.")
     if "\0" in str(path):
         raise InputError(f"'{display_name(path)}' has a NUL byte, which no folder's or file's name can have.")
     path = expanded(path)
