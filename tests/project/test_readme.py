@@ -62,12 +62,17 @@ def test_the_page_on_training_tells_what_was_measured() -> None:
     taken = Counter(each["recipe"] for folds in seeds for each in folds)
     assert taken.keys() == {"learn", "plain"}
     assert f"took `learn` {taken['learn']} times and `plain` {taken['plain']} times" in told
-    again = {name.split(",")[0]: each for name, each in figures.items() if name.endswith("RandAugment")}
-    assert f"({', '.join([*again][:-1])} and {[*again][-1]}, seed 0, on Zen 5)" in told
-    before = [sum(figures[f"{actor}, seed {seed}"]["right"] for actor in again) for seed in range(3)]
-    now = sum(each["right"] for each in again.values())
-    first, second, third = before
-    assert f"got {now} of {10 * len(again)} clips, and before {first}, {second} and {third} with" in told
+    again = [
+        [each for name, each in figures.items() if name.endswith(f"seed {seed}, RandAugment")]
+        for seed in range(2)
+    ]
+    assert [len(folds) for folds in again] == [9, 9]
+    assert {each["recipe"] for folds in again for each in folds} == {"learn"}
+    now = [sum(each["right"] for each in folds) for folds in again]
+    low, high = wilson_interval(round(sum(now) / 2), 90)
+    assert f"{now[0]} and {now[1]} of 90 clips with the seeds 0 and 1 (before: {first} and {second})" in told
+    assert f"{sum(now) / 180:.1%} in the mean (95% interval of {sum(now) / 2:.0f} of 90" in told
+    assert f"clips {100 * low:.0f} to {high:.0%}). They took `learn` each time" in told
     first, second, third = (f"{100 * sum(each['probe'] for each in folds) / 9:.1f}" for folds in seeds)
     assert f"The probe got {first}, {second} and {third}%" in told
 
