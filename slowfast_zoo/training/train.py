@@ -224,6 +224,7 @@ class _Trainer:
         model.to(group.device).to(memory_format=self.layout).train()
         model.set_grad_checkpointing(config.activation_checkpointing or model._grad_checkpointing)
         self.frozen = model.frozen
+        self.learned = learned_by(model, self.frozen, sample_weights, dataset, validation)
         self.thaw_step = max(round(config.thaw_at * self.plan.steps), 1)
         if config.thaw_at < 1:  # the optimizer has what learns later, too, and leaves it alone until then
             model.freeze(None, norms=self.frozen[1])
@@ -411,7 +412,7 @@ class _Trainer:
                 save_weights(self.model, self.folder / LAST, self._notes())
         state = {
             "settings": self._settings(),
-            "learned": _learned(self),
+            "learned": self.learned,
             "provenance": json.dumps(self.model.provenance),
             "step": self.done,
             "model": self.model.state_dict(),
@@ -430,7 +431,7 @@ class _Trainer:
             TrainingError: nothing to resume, or another training.
         """
         state = read_resume(self.folder / RESUME)
-        check_same(self.folder, state, self._settings(), _learned(self))
+        check_same(self.folder, state, self._settings(), self.learned)
         try:
             self.model.load_state_dict(state["model"])
             self.average.load(state["average"])
@@ -453,11 +454,6 @@ class _Trainer:
         measured = self.metrics if self.validated == self.done else {}
         metrics = {name: value for name, value in measured.items() if math.isfinite(value)}
         return {"settings": self._settings(), "step": self.done, "metrics": metrics}
-
-
-def _learned(trainer: _Trainer) -> dict[str, Any]:
-    data = trainer.dataset, trainer.validation
-    return learned_by(trainer.model, trainer.frozen, trainer.sample_weights, *data)
 
 
 def _not_finite(what: str, trainer: _Trainer, batch: Batch) -> TrainingError:

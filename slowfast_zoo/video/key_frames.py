@@ -25,6 +25,7 @@ from slowfast_zoo.video.sampling import check_moment, checked_seconds, key_frame
 from slowfast_zoo.video.windows import Window, window_of
 
 _SHORTEST_SECONDS = 1e-3
+"""From one key frame to the next, where there are some all over a video: far below a frame's length."""
 
 
 class KeyFrames:
@@ -95,7 +96,7 @@ class EveryKeyFrame(KeyFrames):
         seconds: of the video that was asked about last.
 
     Raises:
-        InputError: no length of time.
+        InputError: no length of time, or less than a millisecond.
     """
 
     def __init__(self, every_seconds: float) -> None:
