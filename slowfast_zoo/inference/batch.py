@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -259,11 +260,10 @@ class BatchPredictor:
         values = _listed(column, columns[column])
         name = next((name for name in _NAME_COLUMNS if name in names and name != column), None)
         called = [None] * len(values) if name is None else _listed(name, columns[name])
-        counts = {name: len(called)} | {kept: len(columns[kept]) for kept in self._settings["keep"]}
+        counts = {name: len(called)} | {kept: length_hint(columns[kept]) for kept in self._settings["keep"]}
         for other, count in counts.items():
             if count != len(values):
-                sizes = f"'{column}' has {len(values)} and '{other}' {count}"
-                raise InputError(f"The columns of a batch are of one length; {sizes}.")
+                raise InputError(f"'{column}' has {len(values)} and '{other}' {count} cells; give as many.")
         return [_source(value, label) for value, label in zip(values, called, strict=True)]
 
     def __reduce__(self) -> tuple[Callable[[str], BatchPredictor], tuple[str]]:
@@ -346,7 +346,7 @@ def _listed(name: str, column: Any) -> list[Any]:
     Raises:
         InputError: a single cell, or an array that has lost bytes.
     """
-    if isinstance(column, (str, bytes, bytearray, memoryview, Path, Mapping)):
+    if isinstance(column, (str, bytes, bytearray, memoryview, Path, Mapping, int, float, type(None))):
         raise InputError(
             f"Column '{name}' is one {type(column).__name__}; accepted: a list or array, a cell per video"
             " (with datasets.map: batched=True)."

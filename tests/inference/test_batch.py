@@ -453,6 +453,7 @@ def test_models_are_named() -> None:
     [
         ({"file": ["a"]}, "has no column 'video', 'bytes', 'path'; it has 'file': name the one with column="),
         ({"path": "a.mp4"}, "batched=True"),
+        ({"path": 5}, "Column 'path' is one int"),
         ({"path": ["a", "b"], "bytes": [b""]}, "'bytes' has 1 and 'path' 2"),
         ({"path": ["a"], "start": [0.0]}, "a column 'start' already, which would be lost: give prefix="),
         ({"bytes": np.array([b"a\0"])}, "cuts zeros"),
@@ -471,8 +472,9 @@ def test_a_folder_of_videos_is_no_video(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_kept_have_a_row_per_video() -> None:
-    with pytest.raises(InputError, match="'path' has 1 and 'id' 2"):
-        BatchPredictor("slowfast_tiny", keep=["id"])({"path": ["a"], "id": [1, 2]})
+    for cells, count in (([1, 2], 2), (5, 0), (None, 0)):
+        with pytest.raises(InputError, match=f"'path' has 1 and 'id' {count} cells"):
+            BatchPredictor("slowfast_tiny", keep=["id"])({"path": ["a"], "id": cells})
 
 
 def test_columns_of_other_names(clips: list[str], folder: Path) -> None:
