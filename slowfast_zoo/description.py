@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor, nn
@@ -160,13 +161,13 @@ def multiply_adds(spec: ModelSpec, side: int) -> int:
     with torch.device("meta"):
         model = SlowFast(spec.replace(head_pool="global", head_window=None)).eval()
         clip = torch.empty(1, spec.in_channels, spec.num_frames, side, side)
-    for module in model.modules():
-        if isinstance(module, (nn.Conv3d, nn.Linear)):
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv3d, nn.Linear)) and name != "acrn.conv1":
             module.register_forward_hook(count)
     boxes = None if spec.roi is None else torch.empty(1, 5, device="meta")
     model(clip, boxes)
     if spec.roi is not None and spec.roi.acrn:  # its first convolution is computed in two parts, by no module
-        total += ((side // spec.pixels_per_cell) ** 2 + 1) * spec.map_features**2
+        total += (math.ceil(side / spec.pixels_per_cell) ** 2 + 1) * spec.map_features**2
     return total
 
 

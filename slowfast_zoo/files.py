@@ -212,7 +212,16 @@ def kind_of(path: Path) -> Literal["folder", "file", ""]:
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with "~" as the user's folder, where nothing is called that and somebody is."""
+    """The path with "~" as the user's folder, where nothing is called that and somebody is.
+
+    Raises:
+        InputError: it is no path, or has a NUL byte.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{path!r:.60} is no path; accepted: a str or Path.")
+    if "\0" in os.fspath(path):
+        name = str(path).replace("\0", "\\0")
+        raise InputError(f"'{name:.200}' has a NUL byte, which no folder's or file's name can have.")
     path = Path(path)
     if not str(path).startswith("~") or os.path.lexists(path):
         return path

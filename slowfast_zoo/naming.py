@@ -125,6 +125,8 @@ def parse(text: str, like: str | None = None) -> ModelRef:
         UnknownNameError: there is no such model, weights, folder or file; the message has the nearest.
         InputError: ``like`` beside a MODEL that is no file.
     """
+    if not text.strip():
+        raise UnknownNameError("The name of the model is empty; the current folder is '.'.")
     entry = _named(text)
     path = expanded(text)
     if entry is None and not kind_of(path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import numbers
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args, get_type_hints
@@ -40,6 +41,7 @@ LARGEST: dict[str, int] = {
     "crop": 4096,
     "test_crop": 4096,
     "jitter": 4096,
+    "epochs": 1_000_000,
     "rand_augment": 30,
     "clips": 1000,
     "output_size": 64,
@@ -98,11 +100,11 @@ class Spec:
             value = getattr(self, field)
             if value not in choices:
                 near = did_you_mean(str(value), choices)
-                raise self._error(field, f"one of {quoted(choices)}.{near}".rstrip("."))
+                raise self._error(field, f"one of {quoted(choices)}.{near}")
 
     def _error(self, field: str, accepted: str) -> SpecError:
         given = f"{type(self).__name__}.{field} is {getattr(self, field)!r:.80}"
-        return SpecError(f"{given}; accepted: {accepted.rstrip('.')}.")
+        return SpecError(f"{given}; accepted: {accepted}{'' if accepted[-1] in '.?' else '.'}")
 
     def _require_int(self, field: str, minimum: int) -> None:
         value, most = getattr(self, field), LARGEST.get(field, math.inf)
@@ -156,7 +158,7 @@ def _choices(kind: type[Spec]) -> dict[str, tuple[str, ...]]:
 
 
 def _as_python(value: Any) -> Any:
-    """Integers of NumPy and the like as Python's, as JSON wants them; all else as it is."""
+    """Numbers of NumPy and the like as Python's, as JSON wants them; all else as it is."""
     if isinstance(value, tuple):
         return tuple(map(_as_python, value))
     if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
@@ -164,7 +166,7 @@ def _as_python(value: Any) -> Any:
     try:
         return operator.index(value)
     except TypeError:
-        return value
+        return float(value) if isinstance(value, numbers.Real) else value
 
 
 def _to_json(value: Any) -> Any:
@@ -455,7 +457,7 @@ class ClipSpec(Spec):
             values = getattr(self, field)
             numbers = isinstance(values, tuple) and all(_is_number(value) for value in values)
             if not numbers or not 1 <= len(values) <= LARGEST["in_channels"] or max(map(abs, values)) > 1e6:
-                raise self._error(field, "one finite number per channel, at most a million")
+                raise self._error(field, "a tuple of one finite number per channel, at most a million")
         if len(self.mean) != len(self.std):
             raise self._error("std", f"as many numbers as mean has ({len(self.mean)})")
         if min(self.std) < 1e-6:

@@ -37,6 +37,7 @@ def test_a_network_without_a_name_is_called_what_it_is() -> None:
 
 def test_multiply_adds_of_a_net_that_can_be_counted_by_hand() -> None:
     from slowfast_zoo import ModelSpec
+    from slowfast_zoo.spec import RoiSpec
 
     spec = ModelSpec(depth=14, base_width=8, beta_inv=8, alpha=8, num_frames=8, num_classes=2)
     # One block a stage. Each line: numbers that a convolution gives out times products for each of them.
@@ -57,6 +58,11 @@ def test_multiply_adds_of_a_net_that_can_be_counted_by_hand() -> None:
     laterals = (2 * 8**2 * 5, 8 * 8**2 * (5 * 4), 16 * 4**2 * (5 * 8), 32 * 2**2 * (5 * 16))
     classifier = (256 + 32) * 2
     assert multiply_adds(spec, 32) == sum(slow) + 8 * sum(fast) + sum(laterals) + classifier == 2_565_824
+    relating = spec.replace(roi=RoiSpec(acrn=True))
+    for side, cells in ((32, 1), (36, 2)):  # at stride 32: the person once, the frame at each place
+        first, second = 288**2 * (cells**2 + 1), 288**2 * 9 * cells**2
+        plain = multiply_adds(relating.replace(roi=RoiSpec()), side)
+        assert multiply_adds(relating, side) - plain == first + second
     assert multiply_adds(spec.replace(num_classes=12), 32) - multiply_adds(spec, 32) == 10 * spec.num_features
 
 

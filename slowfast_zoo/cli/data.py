@@ -153,6 +153,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     could not be read.
     """
     from slowfast_zoo.data.cache import cache_data
+    from slowfast_zoo.data.folders import check_outside
     from slowfast_zoo.data.lists import read_filled
     from slowfast_zoo.data.persons.annotations import refuse_persons
 
@@ -161,6 +162,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     refuse_for_folders(data)
     refuse_persons(data, "a cache holds whole clips, made smaller")
     check_apart(out / "index.csv")
+    check_outside(out, data)
     annotations, notes = read_filled(data, **reading)
     for note in notes:
         echo(note, err=True)

@@ -119,6 +119,7 @@ def finetune_command(
         raise InputError(f"A linear probe needs trained features: leave out --from-scratch or {probe}.")
     import torch
 
+    from slowfast_zoo.data.folders import check_outside
     from slowfast_zoo.data.lists import read_beside, read_parts
     from slowfast_zoo.evaluation.evaluate import format_table
     from slowfast_zoo.runtime.distributed import join
@@ -129,6 +130,8 @@ def finetune_command(
     config = opt.changes(config, optimizer=optimizer, thaw_at=thaw_at)
     if from_scratch and not options["resume"]:
         opt.check_random(options["freeze_up_to"], config.get("thaw_at", 1.0))
+    folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
+    check_outside(folder, data, *filter(None, [validation]))
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     notes: list[str] = []
@@ -150,7 +153,6 @@ def finetune_command(
         logging.getLogger("slowfast_zoo.training.finetune.finetune").setLevel(logging.INFO)
         for note in notes:
             echo(note, err=True)
-    folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
     with listening(folder, tensorboard and first) as listener:
         result = finetune(
             source,
@@ -184,8 +186,8 @@ def report_command(folder: Path) -> None:
     FOLDER is the work directory of train or finetune. The report of a fine-tuning is printed as well.
     """
     from slowfast_zoo.runtime.packages import require
-    from slowfast_zoo.training.finetune.folder import REPORT
-    from slowfast_zoo.training.finetune.report import CONFUSION, draw_report
+    from slowfast_zoo.training.finetune.folder import CONFUSION, REPORT
+    from slowfast_zoo.training.finetune.report import draw_report
     from slowfast_zoo.training.state import LOG
 
     require("matplotlib")

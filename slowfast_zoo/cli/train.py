@@ -106,7 +106,9 @@ def train_command(
     """
     import torch
 
+    from slowfast_zoo.data.folders import check_outside
     from slowfast_zoo.runtime.distributed import join
+    from slowfast_zoo.training.finetune.folder import check_own
     from slowfast_zoo.training.log import listening
     from slowfast_zoo.training.memory import smaller_steps_told
     from slowfast_zoo.training.schedule import Plan, frozen_told
@@ -131,9 +133,10 @@ def train_command(
         if reading["labels"] is not None:
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
+    folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
+    check_outside(folder, *data)
     training, validation = _open_both(chosen, data, validate, reading, persons, num_classes, max_unreadable)
     spec = _spec(chosen, training)
-    folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
     group = join(device)
     plan = Plan.of(configured, len(training), group.world)
     if group.first:
@@ -148,6 +151,8 @@ def train_command(
             echo(f"'{data[1]}' isn't looked at: --validate scores it.", err=True)
     if dry_run:
         return
+    if not resume:
+        check_own(folder)
     torch.manual_seed(configured.seed)
     fresh = from_scratch or resume
     network = _model(chosen, spec, training.labels, None if fresh else model, use_recipe=not fresh)

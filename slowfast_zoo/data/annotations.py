@@ -20,7 +20,7 @@ from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
-CACHED_FROM = "cached_from"
+CACHED_FROM, CACHED_PART = "cached_from", "cached_part"
 """Column of the file that a clip was copied from by ``cache``."""
 CACHED_SHA256 = "cached_sha256"
 """Column of the hash that the copy had when it was written."""
@@ -70,9 +70,14 @@ class Sample:
             count = "" if self.num_frames is None else f"{self.num_frames} frames "
             part.append(f"{count}from frame {self.first_frame}")
         if self.start_seconds is not None or self.end_seconds is not None:
-            end = "end" if self.end_seconds is None else f"{self.end_seconds:g}"
-            part.append(f"{self.start_seconds or 0:g}-{end} s")
+            end = "end" if self.end_seconds is None else f"{self.end_seconds:.12g}"
+            part.append(f"{self.start_seconds or 0:.12g}-{end} s")
         return f"{path_text(path)} [{', '.join(part)}]" if part else path_text(path)
+
+    @property
+    def original(self) -> Path:
+        """Its path; of a cached copy that of what it was made from."""
+        return Path(dict(self.columns).get(CACHED_FROM) or self.path)
 
     @property
     def part(self) -> tuple[int, int | None, float | None, float | None]:
@@ -347,8 +352,9 @@ def number_classes(listing: Listing, labels: LabelMap | None, source: str) -> An
                     f" {first + count - 1}, as {count} classes have names."
                 )
     else:
-        known = {name: index for index, name in enumerate(labels.names)}
-        count = len(known)
+        # Whoever reads a list takes spaces around a name away.
+        known = {text: i for i, name in enumerate(labels.names) for text in (name, name.strip())}
+        count = len(labels.names)
         for text, where in first_at.items():
             if text not in known:
                 also = " Labels are numbers, or names; not both." if numeric else ""

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from slowfast_zoo.data.annotations import CACHED_FROM, CACHED_SHA256, Annotations, Sample
+from slowfast_zoo.data.annotations import CACHED_FROM, CACHED_PART, CACHED_SHA256, Annotations, Sample
 from slowfast_zoo.data.tables import write_table
-from slowfast_zoo.errors import DataError, InputError, VideoError
+from slowfast_zoo.errors import DataError, InputError, VideoError, counted
 from slowfast_zoo.files import expanded, hash_file, kind_of, written_whole
 from slowfast_zoo.runtime.machine import processor_features
 from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
 from slowfast_zoo.video.sampling import is_count, is_number
+from slowfast_zoo.video.sources.names import path_text
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_CACHED_PART, _CACHED_BYTES = "cached_part", "cached_bytes"
+_CACHED_BYTES = "cached_bytes"
 
 _SUMS = "SHA256SUMS"
 """The file with a line, as sha256sum writes it, for each copy that was made, whichever dataset it is of."""
@@ -98,9 +99,11 @@ def cache_data(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         known = _known(folder)
+        listed = {origin for row in _index(folder) if (origin := row.get(CACHED_FROM))}
         for sample in samples:
             label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
+                _check_name(sample.original)
                 name = f"{_file_name(_stem(sample))}~{_identity(sample, made)}{'.mp4' if video else '.npy'}"
                 target = folder / _file_name(label) / name if label else folder / name
                 place = target.relative_to(folder)
@@ -117,9 +120,9 @@ def cache_data(
                 continue
             part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
             before = dict(sample.columns)
-            origin = before.get(CACHED_FROM) or str(sample.path.absolute())
-            part = part or before.get(_CACHED_PART, "")
-            columns = before | {CACHED_FROM: origin, _CACHED_PART: part, "cached_as": made}
+            origin = str(sample.original.absolute())
+            part = part or before.get(CACHED_PART, "")
+            columns = before | {CACHED_FROM: origin, CACHED_PART: part, "cached_as": made}
             columns[_CACHED_BYTES] = str(target.stat().st_size)
             columns[CACHED_SHA256] = sha256
             done.append(Sample(path=target, labels=sample.labels, fps=fps, columns=tuple(columns.items())))
@@ -129,26 +132,51 @@ def cache_data(
         raise DataError(
             f"None of the {len(annotations.samples)} clips could be read; the first: {failed[0][1]}"
         )
+    if lost := listed - {dict(sample.columns)[CACHED_FROM] for sample in done}:
+        _LOGGER.warning(
+            "%s doesn't list %s any more that it listed before, such as '%s'; the copies stay.",
+            *(folder / "index.csv", counted(len(lost), "clip"), min(lost)),
+        )
     write_table(folder / "index.csv", dataclasses.replace(annotations, samples=tuple(done)))
     return failed
+
+
+def _index(folder: Path) -> list[dict[str, str | None]]:
+    """The rows of a cache's index, as far as it can be read."""
+    rows: list[dict[str, str | None]] = []
+    with (
+        contextlib.suppress(OSError, ValueError, csv.Error),
+        (folder / "index.csv").open(encoding="utf-8-sig", newline="") as file,
+    ):
+        rows.extend(csv.DictReader(file))
+    return rows
 
 
 def _known(folder: Path) -> dict[tuple[str, ...], tuple[str, str]]:
     """Bytes and hash of the copies that a cache lists, by folder and name; "" where an earlier version's
     index doesn't say it."""
-    known: dict[tuple[str, ...], tuple[str, str]] = {}
-    with (
-        contextlib.suppress(OSError, ValueError, csv.Error),
-        (folder / "index.csv").open(encoding="utf-8-sig", newline="") as file,
-    ):
-        for row in csv.DictReader(file):
-            if path := row.get("path"):
-                known[Path(path).parts[-2:]] = (row.get(_CACHED_BYTES) or "", row.get(CACHED_SHA256) or "")
+    known = {
+        Path(path).parts[-2:]: (row.get(_CACHED_BYTES) or "", row.get(CACHED_SHA256) or "")
+        for row in _index(folder)
+        if (path := row.get("path"))
+    }
     with contextlib.suppress(OSError, ValueError):
         for line in (folder / _SUMS).read_text(encoding="utf-8").split("\n"):
             sha256, _, path = line.partition("  ")
             known[Path(path).parts] = ("", sha256)
     return known
+
+
+def _check_name(path: Path) -> None:
+    """Refuses what no index can name.
+
+    Raises:
+        VideoError: the path isn't UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise VideoError(f"'{path_text(path)}' has a name that isn't UTF-8; rename it.") from error
 
 
 def _is_whole(path: Path, size: str, sha256: str) -> bool:

@@ -38,7 +38,7 @@ from slowfast_zoo.errors import DataError, InputError, VideoError, counted
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Views, read_clips, view_counts
 from slowfast_zoo.video.decoding.video import Frame, Video, with_true_count
-from slowfast_zoo.video.sampling import train_indices
+from slowfast_zoo.video.sampling import is_number, train_indices
 from slowfast_zoo.video.transforms.transforms import train_transform
 
 _LOGGER = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
     train: bool
 
     def __init__(self, max_unreadable: float) -> None:
-        if not 0 <= max_unreadable <= 1:
+        if not is_number(max_unreadable) or not 0 <= max_unreadable <= 1:
             raise InputError(f"max_unreadable is {max_unreadable!r}; accepted: a part of the clips, 0 to 1.")
         self.max_unreadable = max_unreadable
         self._tried: set[int] = set()
@@ -218,6 +218,27 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
                 f"{bad} of {tried} clips can't be read, more than max_unreadable={part:g};"
                 f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
             )
+
+
+def check_dataset(dataset: object, what: str) -> None:
+    """Refuses what is no map-style dataset, such as the path of one, and one without items.
+
+    Args:
+        dataset: to check.
+        what: it is called in the message: "training dataset".
+
+    Raises:
+        InputError: says what is accepted.
+        DataError: it is empty.
+    """
+    kind = type(dataset)
+    if isinstance(dataset, (str, Mapping)) or not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
+        raise InputError(
+            f"The {what} is a {kind.__name__}; accepted: what open_dataset(data, model.clip_spec) makes of"
+            " data, or another map-style dataset."
+        )
+    if len(cast("ClipDataset", dataset)) == 0:
+        raise DataError(f"The {what} is empty.")
 
 
 def check_purpose(dataset: ClipDataset, *, train: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Listing, Sample
-from slowfast_zoo.errors import DataError, quoted
+from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
 
@@ -53,6 +53,26 @@ def find_splits(folder: Path) -> dict[str, Path]:
             f"'{folder}' has {quoted(path.name for path in found.values())} but no training data."
         )
     return found if len(found) > 1 else {}
+
+
+def check_outside(place: str | Path, *sources: str | Path) -> None:
+    """Refuses to write into a folder of classes, where what is written would be read as a class.
+
+    Args:
+        place: folder to write to.
+        sources: what is read: folders of classes or of parts, or lists.
+
+    Raises:
+        InputError: names both.
+    """
+    written = expanded(place).resolve()
+    for source in map(expanded, sources):
+        for part in find_splits(source).values() or [source]:
+            if kind_of(part) == "folder" and written.is_relative_to(part.resolve()):
+                raise InputError(
+                    f"'{place}' is in the data folder '{part}', where its files would be read as a class;"
+                    " name a folder outside of the data."
+                )
 
 
 def _parts_called(names: Mapping[str, str], folder: Path) -> dict[str, Path]:

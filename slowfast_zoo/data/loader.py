@@ -181,13 +181,19 @@ def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:
 def _targets(targets: Sequence[Target]) -> Tensor:
     if all(isinstance(target, (int, np.integer)) and not isinstance(target, bool) for target in targets):
         return torch.tensor(targets, dtype=torch.int64, device="cpu")
-    tensors = [_tensor(target) for target in targets]
+    accepted = "accepted: ints, or multi-hot tensors (num_classes,)."
+    try:
+        tensors = [_tensor(target) for target in targets]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"Targets such as {targets[0]!r:.80} are no classes; {accepted}") from error
     if len({tensor.shape for tensor in tensors}) != 1 or tensors[0].ndim > 1:
-        raise DataError(
-            "Targets of one batch differ in kind; accepted: ints, or multi-hot tensors (num_classes,)."
-        )
+        raise DataError(f"Targets of one batch differ in kind; {accepted}")
     stacked = torch.stack(tensors)
-    return stacked.float() if stacked.ndim == 2 else stacked.long()
+    if stacked.ndim == 2:
+        return stacked.float()
+    if (parts := stacked != stacked.long()).any():
+        raise DataError(f"The target {stacked[parts][0].item()} is no class; {accepted}")
+    return stacked.long()
 
 
 def normalized(clips: Tensor, spec: ClipSpec) -> Tensor:

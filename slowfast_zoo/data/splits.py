@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_zoo.data.annotations import CACHED_FROM, Annotations, Sample
+from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.folders import SPLITS
 from slowfast_zoo.errors import DataError, InputError, counted, quoted
 from slowfast_zoo.video.sampling import is_count, is_number
@@ -74,7 +74,7 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         InputError: no regular expression.
         DataError: a clip without that column, or whose path doesn't match.
     """
-    path = _original(sample)
+    path = sample.original
     alone = os.path.normpath(path.absolute())
     if group_by is None:
         found = next((match for rule in _PARTS if (match := rule.fullmatch(path.stem))), None)
@@ -92,18 +92,13 @@ def source_of(sample: Sample, group_by: str | None = None) -> str:
         return alone if text in ABSENT else text
     try:
         match = re.search(group_by, path.as_posix())
-    except re.error as error:
-        raise InputError(f"group_by={group_by!r} is no regular expression: {error}.") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(f"group_by={group_by!r:.200} is no regular expression: {error}.") from error
     if group_by in _WORDS and (match is None or _NUMBERS.fullmatch(match[1])):
         return alone
     if match is None:
         raise DataError(f"'{path}' doesn't match group_by={group_by!r}, so it belongs to no group.")
     return match[1] if match.re.groups and match[1] is not None else match[0]
-
-
-def _original(sample: Sample) -> Path:
-    """The path that tells what belongs together: of a cached copy that of what it was made from."""
-    return Path(dict(sample.columns).get(CACHED_FROM) or sample.path)
 
 
 class Groups(NamedTuple):
@@ -161,7 +156,7 @@ def _grouped(annotations: Annotations, word: str) -> Groups | None:
     found: Counter[tuple[str, int]] = Counter()
     sources: dict[int, list[str]] = defaultdict(list)
     for sample in samples:
-        match = re.search(word, _original(sample).as_posix())
+        match = re.search(word, sample.original.as_posix())
         name, label = match[1] if match else "", sample.labels[0]
         sources[label].append(source_of(sample, word))
         if name and not _NUMBERS.fullmatch(name) and name.lower() not in own[label]:
@@ -302,7 +297,7 @@ def _largest(annotations: Annotations, members: Mapping[str, Sequence[int]], gro
     "" where they are of one file, which no path divides, and where the user said what a source is.
     """
     source, group = max(members.items(), key=lambda item: len(item[1]), default=("", ()))
-    paths = {_original(annotations.samples[index]): None for index in group}
+    paths = {annotations.samples[index].original: None for index in group}
     if len(paths) < 2 or group_by not in (None, *_WORDS):
         return ""
     names = " and ".join([f"'{name}'" for name in {path.name: None for path in paths}][:2])

@@ -160,7 +160,7 @@ def read_table(path: Path, text: str, separator: str | None, *, mapped: bool) ->
         if isinstance(text := record[columns.label], str) and not text.startswith("[") and not one:
             marks = "," if columns.multi_label else "[;|]"
             joined.update(name for name in samples[-1].written if re.search(marks, name))
-    if not mapped:
+    if not mapped and not named:
         _refuse_other_names(samples)
     return Listing(samples, multi_label, named, frozenset(joined)), ids
 
@@ -230,7 +230,7 @@ def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> lis
     """The other columns that mean nothing to ``read_table`` beside these fields and that label."""
     names = sorted({name for sample in samples for name, _ in sample.columns})
     read = {name for field, choices in _FIELDS.items() if field not in used for name in choices}
-    read |= {"path", *(_LABELS if label.startswith("label_name") else [label])}
+    read |= {"path", label}
     others = {name.strip().lower(): name for name in names if _normal(name) not in read}.values()
     bounds, spans = _unread_bounds(others, used)
     told = {
@@ -351,9 +351,10 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
     ):
         return f"the header {shown} has a name twice."
     found: dict[str, str | None] = {}
+    own = plain[1] if [names[0].strip().lower()] == ["path"] and plain[1:2] in _WRITTEN else None
     for what, choices in (("path", (_PATHS, _IDS)), ("label", (("labels",), _LABELS, _NUMBERS))):
-        found[what] = None
-        for group in choices:
+        found[what] = own if what == "label" else None
+        for group in choices if found[what] is None else ():
             there = [name for name in group if name in known]
             if len(there) > 1 and there[0] != group[0]:
                 return f"{quoted(known[name] for name in there)} could each be the {what}; call one '{what}'."
@@ -465,8 +466,12 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def _record(where: str, record: Any) -> tuple[str, Mapping[str, Any]]:
-    if not isinstance(record, dict) or isinstance(_columns(tuple(record)), str):
-        raise DataError(f"{where}: this is no object with path and label (or labels), such as {_OBJECT}.")
+    fault = _columns(tuple(record)) if isinstance(record, dict) else ""
+    if isinstance(fault, str):
+        told = f": {fault}" if fault else "."
+        raise DataError(
+            f"{where}: this is no object with path and label (or labels), such as {_OBJECT}{told}"
+        )
     return where, record
 
 

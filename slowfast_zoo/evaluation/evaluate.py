@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.data.annotations import Annotations
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, names_of, whole_of
+from slowfast_zoo.data.dataset import ClipDataset, check_dataset, check_purpose, name_of, names_of, whole_of
 from slowfast_zoo.data.loader import EVALUATION, Batch, ItemKey, KeyedItems, killed_readers, load, normalized
 from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -230,8 +230,7 @@ def evaluate(
     check_metrics(metrics, multi_label=model.spec.activation == "sigmoid")
     if metrics and rule == "none":
         raise InputError("Scores of single views have no metrics; average them, or ask for no metric.")
-    if len(dataset) == 0:
-        raise DataError("The dataset to evaluate is empty.")
+    check_dataset(dataset, "dataset to evaluate")
     check_classes(model, dataset)
     check_purpose(dataset, train=False)
     group = join(device)
@@ -375,7 +374,7 @@ def check_targets(batch: Batch, model: SlowFast, dataset: ClipDataset, *, train:
         raise DataError(
             f"Targets are {tuple(targets.shape)}; a model with {model.spec.activation} takes {wanted}."
         )
-    wrong = ((targets < 0) | (targets > (1 if multi_label else classes - 1))).nonzero()
+    wrong = (~((targets >= 0) & (targets <= (1 if multi_label else classes - 1)))).nonzero()  # NaN, too
     if len(wrong):
         item, target = batch.item_of(int(wrong[0, 0])), targets[int(wrong[0, 0])]
         accepted = "zeros and ones" if multi_label else f"0 to {classes - 1}"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, names_of, whole_of
+from slowfast_zoo.data.dataset import ClipDataset, check_dataset, check_purpose, names_of, whole_of
 from slowfast_zoo.data.loader import Batch, killed_readers, normalized
 from slowfast_zoo.data.persons.actions import Moment, PersonActions
 from slowfast_zoo.data.persons.dataset import PersonDataset
@@ -96,8 +96,7 @@ def evaluate_persons(
         raise InputError("evaluate_persons takes models that score boxes, named *_roi; this one takes clips.")
     rule_of(rule)
     check_iou(iou)
-    if len(dataset) == 0:
-        raise DataError("The dataset to evaluate is empty.")
+    check_dataset(dataset, "dataset to evaluate")
     check_classes(model, dataset)
     check_purpose(dataset, train=False)
     group = join(device)

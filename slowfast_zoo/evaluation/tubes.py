@@ -153,7 +153,10 @@ def tube_iou(one: Tube, other: Tube) -> float:
     whole = max(one.frames[-1], other.frames[-1]) - min(one.frames[0], other.frames[0])
     if last < first or not whole:
         return 0.0
-    boxes, others = (tube.boxes[first - tube.frames[0] : last - tube.frames[0] + 1] for tube in (one, other))
+    _, *rows = np.intersect1d(one.frames, other.frames, return_indices=True)
+    if not len(rows[0]):
+        return 0.0
+    boxes, others = one.boxes[rows[0]], other.boxes[rows[1]]
     corner = np.maximum(boxes[:, :2], others[:, :2])
     sides = np.clip(np.minimum(boxes[:, 2:], others[:, 2:]) - corner, 0, None)
     shared = sides.prod(axis=1)

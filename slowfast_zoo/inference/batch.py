@@ -40,6 +40,7 @@ from slowfast_zoo.errors import (
 from slowfast_zoo.files import expanded, hash_file
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.features.recipes import Layer, RecipeName
+from slowfast_zoo.inference.segments import SegmentRules
 from slowfast_zoo.naming import ModelRef, parse
 from slowfast_zoo.runtime.machine import given_threads, usable_cpus
 from slowfast_zoo.runtime.precision import Precision
@@ -48,7 +49,6 @@ from slowfast_zoo.video.sampling import checked_count, checked_seconds, checked_
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.detect import DetectorName
-    from slowfast_zoo.inference.segments import SegmentRules
     from slowfast_zoo.network.slowfast import SlowFast
     from slowfast_zoo.video.clips import Views
 
@@ -188,7 +188,7 @@ class BatchPredictor:
                 raise UnknownNameError(f"{name} is {value!r:.60}; accepted: {quoted(choices)}.{near}")
         if isinstance(keep, str) or not isinstance(keep, Sequence) or not isinstance(prefix, str):
             raise InputError(f"keep is {keep!r:.40}, prefix {prefix!r:.40}; accepted: names, a text.")
-        if not (rules is None or dataclasses.is_dataclass(rules)):
+        if not isinstance(rules, SegmentRules | None):
             raise InputError(f"rules is {rules!r:.60}; accepted: SegmentRules.")
         hop = 1.0 if hop_seconds is None and task in ("timeline", "detect") else hop_seconds
         settings: dict[str, Any] = {"task": task, "views": views, "hop_seconds": hop, "fps": fps}
@@ -510,7 +510,6 @@ def _predict(model: SlowFast, settings: dict[str, Any], options: dict[str, Any])
 
 
 def _timeline(model: SlowFast, settings: dict[str, Any], options: dict[str, Any]) -> Answer:
-    from slowfast_zoo.inference.segments import SegmentRules
     from slowfast_zoo.inference.timeline import TimelineMaker
     from slowfast_zoo.video.windows import Grid
 

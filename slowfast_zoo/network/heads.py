@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.network.pathway import Block
+from slowfast_zoo.network.structure import is_plain
 from slowfast_zoo.spec import Activation, ModelSpec, RoiSpec
 
 _BOXES_AT_ONCE = {"plain": 256, "acrn": 32}
@@ -169,10 +170,15 @@ class Acrn(Block):
 
     def forward(self, persons: Tensor, frame: Tensor, index: Tensor) -> Tensor:
         """``(N, C, h, w)`` of persons ``(N, C)``, frames ``(B, C, h, w)`` and each one's frame ``(N,)``."""
-        of_person, of_frame = self.conv1.weight.chunk(2, dim=1)
-        seen = F.conv3d(frame.unsqueeze(2), of_frame, self.conv1.bias).index_select(0, index)
-        both = seen + F.linear(persons, of_person.flatten(1))[:, :, None, None, None]
-        out = self.relu(self.norm1(both))
+        if is_plain(self.conv1, nn.Conv3d):
+            of_person, of_frame = self.conv1.weight.chunk(2, dim=1)
+            seen = F.conv3d(frame.unsqueeze(2), of_frame, self.conv1.bias).index_select(0, index)
+            related = seen + F.linear(persons, of_person.flatten(1))[:, :, None, None, None]
+        else:  # an adapter, or hooks
+            frames = frame.index_select(0, index)
+            everywhere = persons[:, :, None, None].expand_as(frames)
+            related = self.conv1(torch.cat([everywhere, frames], dim=1).unsqueeze(2))
+        out = self.relu(self.norm1(related))
         out = self.relu(self.norm2(self.conv2(out)))
         return out.squeeze(2)  # type: ignore[no-any-return]
 

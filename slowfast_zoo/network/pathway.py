@@ -250,7 +250,11 @@ def checkpoint_block(block: nn.Module, x: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _statistics_held(block: nn.Module) -> Iterator[None]:
     """Batch norms use, but don't record, the statistics of the batch: recomputing must not count twice."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
+    norms = [
+        module
+        for module in block.modules()
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+    ]
     held = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

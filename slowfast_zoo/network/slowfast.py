@@ -191,7 +191,7 @@ class SlowFast(nn.Module):
         """
         spec = self.spec.replace(num_classes=num_classes)
         labels = check_labels(labels, num_classes)
-        example = self.slow.stem.conv.weight
+        example = next(self.slow.parameters())
         with torch.device("cpu"):  # whatever the default is: nothing can be moved from meta
             classifier = last_layers(spec)["classifier"].to(device=example.device, dtype=example.dtype)
         init_classifier(classifier)

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from slowfast_zoo.data.annotations import CACHED_FROM, Annotations
+from slowfast_zoo.data.annotations import CACHED_PART, Annotations, Sample
 from slowfast_zoo.data.dataset import ClipDataset, place_in_whole, whole_of
+from slowfast_zoo.data.persons.annotations import PersonAnnotations
 from slowfast_zoo.errors import TrainingError
 from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, hash_file, kind_of, lacks_locks, written_whole
 from slowfast_zoo.network.slowfast import SlowFast
@@ -72,16 +73,21 @@ def new_directory(path: str | Path, *, resume: bool) -> Path:
     """The folder, made, for a training that starts or goes on there.
 
     Raises:
-        TrainingError: it can't be made, or holds a training already.
+        TrainingError: it can't be made, holds a training already, or none is there to go on with.
     """
     folder = expanded(path)
     if not resume and kind_of(folder / RESUME):
         raise TrainingError(
             f"{folder} holds a training already; resume it, or choose another work directory."
         )
+    if resume and not kind_of(folder):
+        raise TrainingError(
+            f"There is nothing to resume in {folder}: it doesn't exist; leave out --resume (resume=True) to"
+            " begin there."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise TrainingError(f"The work directory {folder} can't be written: {error}.") from error
     return folder
 
@@ -199,10 +205,10 @@ def learned_by(
         model: what is trained.
         frozen: what ``model.frozen`` was when the training began.
         sample_weights: how often each clip is drawn; only their hash is kept.
-        dataset, validation: the clips; only the hash of their names is kept, where they have some.
+        dataset, validation: the clips; only the hash of their annotations is kept, where they have some.
     """
-    parts = {"clips to train with": dataset, "clips to validate with": validation}
-    hashes = {name: None if part is None else _hash_of_names(part) for name, part in parts.items()}
+    parts = {"training clips": dataset, "validation clips": validation}
+    hashes = {name: None if part is None else _hash_of_clips(part) for name, part in parts.items()}
     weights = None if sample_weights is None else np.asarray(sample_weights, np.float64).tobytes()
     names = class_names(model.labels, model.spec.num_classes)
     clip = model.clip_spec.to_dict()
@@ -218,15 +224,27 @@ def learned_by(
     }
 
 
-def _hash_of_names(dataset: ClipDataset) -> str | None:
-    """Of the files of annotated clips and the folders that they are in, wherever those have been moved."""
+def _hash_of_clips(dataset: ClipDataset) -> str | None:
+    """Of what annotations say: files and the folders that they are in, wherever those have been moved, parts
+    and classes; or persons, boxes and actions."""
     annotations = getattr(whole_of(dataset), "annotations", None)
-    if not isinstance(annotations, Annotations):
+    places = [place_in_whole(dataset, index) for index in range(len(dataset))]
+    if isinstance(annotations, Annotations):
+        told: Any = [_identity(annotations.samples[place]) for place in places]
+    elif isinstance(annotations, PersonAnnotations):
+        rows = annotations.actions
+        arrays = (rows.frame, rows.boxes, rows.labels, rows.persons)
+        hashes = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
+        told = [places, rows.frames, hashes, sorted(annotations.columns.items())]
+    else:
         return None
-    samples = (annotations.samples[place_in_whole(dataset, index)] for index in range(len(dataset)))
-    paths = (Path(dict(sample.columns).get(CACHED_FROM, sample.path)) for sample in samples)
-    names = json.dumps([path.parts[-2:] for path in paths])
-    return hashlib.sha256(names.encode(errors="surrogatepass")).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(told).encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def _identity(sample: Sample) -> list[Any]:
+    whole = sample.part == Sample(path=sample.path).part
+    part = dict(sample.columns).get(CACHED_PART, "") if whole else json.dumps(sample.part)
+    return [sample.original.parts[-2:], part, sample.labels]
 
 
 def _flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_zoo.data.dataset import ClipDataset, check_purpose, name_of, names_of
+from slowfast_zoo.data.dataset import ClipDataset, check_dataset, check_purpose, name_of, names_of
 from slowfast_zoo.data.loader import (
     PRECISE_BN,
     TRAINING,
@@ -31,7 +31,7 @@ from slowfast_zoo.data.loader import (
     load,
     normalized,
 )
-from slowfast_zoo.errors import DataError, ExportError, InputError, TrainingError
+from slowfast_zoo.errors import ExportError, InputError, TrainingError
 from slowfast_zoo.evaluation.evaluate import check_classes, check_targets, evaluate
 from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.files import expanded
@@ -176,16 +176,22 @@ def check_trainable(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Every parameter of the model is frozen; there is nothing to train.")
     check_weights(model)
+    if not isinstance(config, TrainConfig):
+        raise InputError(f"config is a {type(config).__name__}; accepted: a TrainConfig.")
     check_thawing(config.thaw_at, model.frozen[0])
-    for name, data in (("training", dataset), ("validation", validation)):
-        if data is not None and len(data) == 0:
-            raise DataError(f"The {name} dataset is empty.")
+    check_dataset(dataset, "training dataset")
+    if validation is not None:
+        check_dataset(validation, "validation dataset")
     if sample_weights is not None:
-        usable = len(sample_weights) == len(dataset) and min(sample_weights) >= 0 and sum(sample_weights) > 0
-        if not usable or not math.isfinite(sum(sample_weights)):
+        try:
+            weights = np.asarray(sample_weights, np.float64)
+        except (TypeError, ValueError):
+            weights = np.array([])
+        usable = weights.shape == (len(dataset),) and weights.min() >= 0
+        if not usable or not 0 < weights.sum() < math.inf:
             raise InputError(
-                f"sample_weights are {len(sample_weights)} numbers for {len(dataset)} clips; accepted: one"
-                " number of at least 0 per clip, not all of them 0."
+                f"sample_weights aren't accepted; accepted for {len(dataset)} clips: one number of at least 0"
+                " for each, not all of them 0."
             )
 
 

@@ -18,7 +18,7 @@ import torch
 
 from slowfast_zoo.errors import InputError, counted, did_you_mean
 from slowfast_zoo.runtime.devices import to_device
-from slowfast_zoo.spec import ClipSpec, NamedViews
+from slowfast_zoo.spec import LARGEST, ClipSpec, NamedViews
 from slowfast_zoo.video.decoding.video import Video, with_true_count
 from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.sampling import center_indices, check_clip_spec, clip_indices, clip_span, is_count
@@ -84,11 +84,12 @@ def view_counts(clip_spec: ClipSpec, views: Views) -> tuple[int, int]:
         return clip_spec.clips, clip_spec.crops
     if isinstance(views, (tuple, list)) and len(views) == 2:
         clips, crops = views
-        if is_count(clips) and is_count(crops) and crops in (1, 3):
+        if is_count(clips) and clips <= LARGEST["clips"] and is_count(crops) and crops in (1, 3):
             return int(clips), int(crops)
     near = did_you_mean(views, ("quick", "published")) if isinstance(views, str) else ""
     raise InputError(
-        f"views is {views!r:.60}; accepted: 'quick', 'published' or (clips, crops) with 1 or 3 crops.{near}"
+        f"views is {views!r:.60}; accepted: 'quick', 'published' or (clips, crops) with up to"
+        f" {LARGEST['clips']} clips and 1 or 3 crops.{near}"
     )
 
 

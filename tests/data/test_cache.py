@@ -190,9 +190,29 @@ def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 1, result.output
     assert "2 of 3 clips" in result.output
-    blocked = CliRunner().invoke(main, ["cache", str(wide), str(wide / "a" / "one.mkv" / "x")])
-    assert blocked.exit_code == 1
-    assert "can't be written" in blocked.output
+    (tmp_path / "file").write_text("")
+    for out, told in ((tmp_path / "file" / "x", "can't be written"), (wide / "x", "is in the data folder")):
+        blocked = CliRunner().invoke(main, ["cache", str(wide), str(out)])
+        assert blocked.exit_code == 1 and told in blocked.output
+    assert not (wide / "x").exists()
+
+
+def test_an_index_says_what_it_lists_no_more(
+    wide: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = read_annotations(wide)
+    for part in (clips, clips.subset([0])):
+        cache_data(part, tmp_path / "out", form="frames", progress=False)
+    assert "index.csv doesn't list 1 clip any more that it listed before, such as '" in caplog.text
+    assert len([*(tmp_path / "out").rglob("*.npy")]) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_clip_whose_name_no_index_can_hold_is_left_out(wide: Path, tmp_path: Path) -> None:
+    (wide / "a" / "one.mkv").rename(wide / "a" / "on\udce9.mkv")
+    failed = cache_data(read_annotations(wide), tmp_path / "out", form="frames", progress=False)
+    assert any("has a name that isn't UTF-8; rename it." in error for _, error in failed)
+    assert len(read_annotations(tmp_path / "out" / "index.csv").samples) == 1
 
 
 def test_a_cached_clip_is_kept_only_where_source_part_and_settings_are_the_same(

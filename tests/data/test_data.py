@@ -19,7 +19,7 @@ from support.movies import moving_pattern, write_stamped, write_video
 from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.dataset import ReplacingDataset, VideoDataset, open_dataset
 from slowfast_zoo.data.lists import read_annotations
-from slowfast_zoo.data.loader import ItemKey, KeyedItems, load, normalized
+from slowfast_zoo.data.loader import ItemKey, KeyedItems, collate, load, normalized
 from slowfast_zoo.data.tables import write_split, write_table
 from slowfast_zoo.errors import DataError, FrameCountError, InputError, UnknownNameError, VideoError
 from slowfast_zoo.evaluation.evaluate import evaluate
@@ -564,3 +564,27 @@ def test_clips_are_drawn_anew_when_decoding_shows_another_number_of_frames() -> 
 )
 def test_a_clip_is_called_by_its_part(part: dict[str, Any], name: str) -> None:
     assert Sample(path=Path("/d/x"), **part).name == str(Path("/d/x")) + name.removeprefix("/d/x")
+
+
+@pytest.mark.parametrize("given", ["clips", Path("clips"), {"train": []}, 5])
+def test_what_is_no_dataset_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^The dataset to evaluate is a \w+; accepted: what open_dataset\("):
+        evaluate(SlowFast(ModelSpec(num_classes=2)), given)
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ([1.5, 0.0], "The target 1.5 is no class; accepted: ints"),
+        ([None, 0], "Targets such as None are no classes; accepted: ints"),
+        (["a", "b"], "Targets such as 'a' are no classes; accepted: ints"),
+    ],
+)
+def test_targets_that_are_no_classes_are_refused(targets: list[Any], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        collate([(index, torch.zeros(3, 4, 32, 32), target, None) for index, target in enumerate(targets)])
+
+
+def test_a_clip_of_a_long_video_is_called_by_more_than_six_digits() -> None:
+    names = {Sample(path=Path("a.mp4"), start_seconds=12345.67 + part).name for part in (0, 0.04)}
+    assert names == {"a.mp4 [12345.67-end s]", "a.mp4 [12345.71-end s]"}

@@ -337,7 +337,9 @@ def test_a_rare_name_is_a_part_where_nothing_else_is(
 def test_what_the_system_cant_look_at_isnt_there(
     clips: Path, monkeypatch: pytest.MonkeyPatch, forbidden: bool
 ) -> None:
-    paths: list[Path] = [clips / ("a" * 300), Path("~nobody at all/data"), clips / "a\0b"]
+    paths: list[Path] = [clips / ("a" * 300), Path("~nobody at all/data")]
+    with pytest.raises(InputError, match=r"a\\0b' has a NUL byte"):
+        read_annotations(clips / "a\0b")
     if forbidden:
 
         def refused(path: Path, **how: object) -> None:
@@ -1017,3 +1019,27 @@ def test_one_label_in_two_spellings_is_refused_unless_a_map_names_both(
         read_annotations(tmp_path / "t.csv")
     if names[0] != "caf\u00e9":
         assert read_annotations(tmp_path / "t.csv", labels=names).labels == names
+
+
+def test_a_list_whose_classes_are_digits_keeps_a_column_that_groups(clips: Path) -> None:
+    text = "path,label,category\njump/a.mp4,0,ann\njump/b.mp4,0,bob\nrun/c.mp4,1,ann\n"
+    found = read(clips, text, labels=("7", "8"))
+    for _ in range(2):
+        write_split(clips / "split", {"train": found}, group_by="column:category")
+        found = read_annotations(clips / "split" / "train.csv")
+        assert found.labels == ("7", "8")
+        assert [dict(sample.columns)["category"] for sample in found.samples] == ["ann", "bob", "ann"]
+
+
+@pytest.mark.parametrize("name", [" jump", "jump\u00a0"])
+def test_spaces_around_the_names_of_classes_are_the_maps_own(clips: Path, name: str) -> None:
+    found = read(clips, "path,label\njump/a.mp4,jump\nrun/c.mp4,run\n", labels=(name, "run"))
+    write_split(clips / "split", {"train": found})
+    again = read_annotations(clips / "split" / "train.csv", labels=found.labels)
+    assert again.labels == found.labels == (name, "run")
+    assert [sample.labels for sample in again.samples] == [(0,), (1,)]
+
+
+def test_what_is_wrong_with_an_object_is_said(clips: Path) -> None:
+    with pytest.raises(DataError, match=r"list.txt:1: this is no object .*: the header .* has a name twice"):
+        read(clips, '{"path": "jump/a.mp4", "Path": "jump/b.mp4", "label": "jump"}\n')

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
+import types
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +18,7 @@ from support.small_nets import SMALL, make_model
 from torch import Tensor, nn
 
 from slowfast_zoo import SlowFast, evaluate, predict, predict_many
+from slowfast_zoo.errors import InputError
 from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.inference.verify.stages import run_network
 from slowfast_zoo.network.twin import eval_twin
@@ -188,6 +191,70 @@ def test_a_model_compiled_in_place_is_read_in_eval_mode(model: SlowFast) -> None
     model.train()
     model.compile(backend="eager")
     assert torch.equal(eval_twin(model)(clip), expected)
+
+
+def compiled(module: nn.Module) -> None:
+    module.forward = torch.compile(module.forward, backend="eager")
+
+
+def bound(module: nn.Module) -> None:
+    inner = type(module).forward
+    module.forward = types.MethodType(lambda self, *given: inner(self, *given), module)
+
+
+def partial(module: nn.Module) -> None:
+    module.forward = functools.partial(type(module).forward, module)
+
+
+@pytest.mark.parametrize("place", ["", "slow.stem", "fast.stage2.0"])
+@pytest.mark.parametrize("put", [compiled, bound, partial])
+def test_a_forward_put_in_its_place_is_read_in_eval_mode(
+    model: SlowFast, place: str, put: Callable[[nn.Module], None]
+) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    expected = model(clip)
+    put(model.train().get_submodule(place))
+    before = copy.deepcopy(model.state_dict())
+    torch.testing.assert_close(eval_twin(model)(clip), expected, atol=1e-5, rtol=1e-5)
+    assert {value.device.type for value in eval_twin(model, torch.device("meta")).parameters()} == {"meta"}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Listed(nn.Module):
+    """Keeps modules where torch doesn't see them."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.steps = [nn.Dropout(0.9), {"last": (nn.BatchNorm1d(1).eval(), classifier)}]
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.steps[1]["last"][1](self.steps[1]["last"][0](self.steps[0](features)))
+
+
+def test_modules_in_lists_are_read_in_eval_mode(model: SlowFast) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    norm = model.classifier = Listed(model.classifier)
+    norm.steps[0].eval()
+    expected = model(clip)
+    for module in (model, norm.steps[0], norm.steps[1]["last"][0]):
+        module.train()
+    twin = eval_twin(model)
+    assert torch.equal(twin(clip), expected)
+    assert twin.classifier.steps[1]["last"][1] is twin.classifier.classifier
+    assert norm.steps[1]["last"][0].num_batches_tracked == 0 and norm.steps[0].training
+
+
+def test_a_forward_that_calls_the_model_itself_is_refused_where_that_would_train(model: SlowFast) -> None:
+    clip, forward = torch.randn(1, 3, 8, 32, 32), model.slow.stage3.forward
+    model.slow.stage3.forward = lambda maps: forward(maps) * 2
+    expected = model(clip)
+    assert torch.equal(eval_twin(model)(clip), expected)
+    with pytest.raises(InputError, match=r"has at 'slow.stage3' a forward .*: move it to the device"):
+        eval_twin(model, torch.device("meta"))
+    model.train()
+    with pytest.raises(InputError, match=r"apart from the model: call its eval\(\) first, or derive a class"):
+        eval_twin(model)
 
 
 def test_ctrl_c_while_the_reading_thread_starts_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:

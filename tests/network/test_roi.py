@@ -79,6 +79,33 @@ def test_any_number_of_boxes(name: str, clip: Tensor) -> None:
     assert torch.allclose(answers(model, clip, many), few.repeat(60, 1), rtol=0, atol=1e-5 * few.abs().max())
 
 
+class Adapted(torch.nn.Module):
+    """A convolution with what learns beside it, whose weight is the convolution's."""
+
+    def __init__(self, base: torch.nn.Conv3d) -> None:
+        super().__init__()
+        self.base, self.beside = base, torch.nn.Conv3d(base.in_channels, base.out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.beside(x)
+
+
+def test_relations_are_what_their_first_convolution_gives(clip: Tensor) -> None:
+    model, called = make_model(ROI_NETWORKS["acrn"]), []
+    expected = answers(model, clip, BOXES)
+    hook = model.acrn.conv1.register_forward_hook(lambda *_: called.append(1))
+    assert torch.allclose(answers(model, clip, BOXES), expected, rtol=0, atol=1e-5 * expected.abs().max())
+    assert called
+    hook.remove()
+    adapted = Adapted(model.acrn.conv1)
+    model.acrn.conv1 = adapted
+    assert not torch.allclose(answers(model, clip, BOXES), expected, rtol=0, atol=1e-3 * expected.abs().max())
+    torch.nn.init.zeros_(adapted.beside.weight)
+    assert torch.allclose(answers(model, clip, BOXES), expected, rtol=0, atol=1e-5 * expected.abs().max())
+    model(clip, BOXES).sum().backward()
+    assert adapted.beside.weight.grad is not None and adapted.beside.weight.grad.abs().max() > 0
+
+
 @each_network
 def test_train_and_eval_give_gradients_to_every_part(name: str, clip: Tensor) -> None:
     model = make_model(ROI_NETWORKS[name].replace(dropout=0.0))

@@ -16,6 +16,7 @@ from support.finetune_clips import make_clips
 from support.small_nets import weights_of
 from support.training_clips import CONFIG, SPEC, Clips, assert_same, make_model
 
+from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.dataset import open_dataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.errors import InputError, TrainingError
@@ -67,6 +68,8 @@ def test_a_work_directory_that_can_t_be_used_is_refused(tmp_path: Path) -> None:
         train(make_model(), Clips(), CONFIG, work_dir=file / "inside")
     with pytest.raises(TrainingError, match="nothing to resume"):
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").mkdir()
     (tmp_path / "new" / RESUME).write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(TrainingError, match="is damaged"):
         train(make_model(), Clips(), CONFIG, work_dir=tmp_path / "new", resume=True)
@@ -169,11 +172,22 @@ def test_resuming_with_other_clips_is_refused(tmp_path: Path) -> None:
     others = made.rename(tmp_path / "moved")
     assert resumed(others, held_out) == 4
     (others / "dark" / "0.npy").rename(others / "dark" / "9.npy")
-    with pytest.raises(TrainingError, match=r"\(clips to train with [0-9a-f]{8} -> [0-9a-f]{8}\)"):
+    with pytest.raises(TrainingError, match=r"\(training clips [0-9a-f]{8} -> [0-9a-f]{8}\)"):
         resumed(others, held_out)
     (others / "dark" / "9.npy").rename(others / "dark" / "0.npy")
-    with pytest.raises(TrainingError, match=r"\(clips to validate with [0-9a-f]{8} -> [0-9a-f]{8}\)"):
+    with pytest.raises(TrainingError, match=r"\(validation clips [0-9a-f]{8} -> [0-9a-f]{8}\)"):
         resumed(others, others)
+    cached = tmp_path / "cached" / "one"
+    cache_data(read_annotations(others), cached, form="frames", progress=False)
+    assert resumed(cached / "index.csv", held_out) == 4
+    table = (cached / "index.csv").read_text()
+    for changed in (
+        table.replace(",dark,", ",x,").replace(",light,", ",dark,").replace(",x,", ",light,"),
+        "\n".join(f"{line},{'start' if line.startswith('path') else 0.1}" for line in table.splitlines()),
+    ):
+        (cached / "other.csv").write_text(changed)
+        with pytest.raises(TrainingError, match=r"\(training clips [0-9a-f]{8} -> [0-9a-f]{8}\)"):
+            resumed(cached / "other.csv", held_out)
 
 
 def test_resuming_another_network_input_or_freezing_of_equal_shapes_is_refused(tmp_path: Path) -> None:

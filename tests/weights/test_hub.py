@@ -368,6 +368,15 @@ def test_a_folder_around_a_saved_one_names_it(tmp_path: Path) -> None:
     assert str(tmp_path / "model") in str(caught.value)
 
 
+def test_a_tensor_in_two_places_is_saved_in_both(tmp_path: Path) -> None:
+    model = tiny()
+    block = model.slow.stage2[0]
+    block.norm2.weight = block.norm1.weight
+    block.norm2.bias = torch.nn.Parameter(block.norm1.bias.detach())
+    save_pretrained(model, tmp_path / "new")
+    assert_same(model, from_pretrained(tmp_path / "new"))
+
+
 def test_what_can_not_be_saved(tmp_path: Path) -> None:
     with torch.device("meta"):
         empty = SlowFast(TINY)
@@ -375,11 +384,14 @@ def test_what_can_not_be_saved(tmp_path: Path) -> None:
     failed.classifier.bias.data[1] = float("nan")
     strange = tiny()
     strange.provenance["callback"] = print
+    large = tiny().double()
+    large.classifier.bias.data[0] = 1e300  # infinite in float32, as it is read
     for model, message in (
         (torch.nn.Linear(2, 2), "got Linear"),
         (empty, "meta device"),
         (failed, "'classifier.bias' holds NaN"),
         (strange, "JSON, which can't hold them"),
+        (large, "'classifier.bias' holds NaN or infinite numbers"),
     ):
         with pytest.raises(InputError, match=message):
             save_pretrained(model, tmp_path / "new")  # type: ignore[arg-type]
@@ -726,6 +738,27 @@ def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(OfflineError, match="can't be written"):
         push_to_hub(model, "someone/tiny")
     assert len(hub.requests) == before
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_download_that_was_interrupted_is_no_saved_folder(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: bool
+) -> None:
+    model = tiny()
+    push_to_hub(model, "someone/tiny")
+    from_pretrained("someone/tiny")
+    (weights,) = (tmp_path / "hf" / "hub").rglob("model.safetensors")
+    weights.unlink()
+    if offline:
+        monkeypatch.setenv("SLOWFAST_ZOO_OFFLINE", "1")
+        with pytest.raises(OfflineError, match="'someone/tiny' is not complete in the Hub's cache"):
+            from_pretrained("someone/tiny")
+        return
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError, match="'someone/tiny' could not be fetched from"):
+        from_pretrained("someone/tiny")
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    assert_same(model, from_pretrained("someone/tiny"))
 
 
 def damage_cached(folder: Path) -> Path:

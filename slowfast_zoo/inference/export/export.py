@@ -128,7 +128,7 @@ def export(
         InputError: arguments that don't go together, no SlowFast, a classifier that isn't the spec's, or a
             file is there already.
         MissingDependencyError: what the format needs isn't installed.
-        ExportError: it can't be exported or written, or gives other answers; nothing is left behind.
+        ExportError: it can't be exported or written, or gives other answers; no file is left behind.
     """
     target = expanded(path)
     name, kind = _format(target, format)

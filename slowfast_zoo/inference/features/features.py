@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -269,7 +271,7 @@ class FeatureExtractor:
             "recipe": self._recipe_name,
             "model": model.provenance.get("model"),
             "weights": of_pathways(model.provenance).get("tag"),
-            "provenance": model.provenance,
+            "provenance": _as_json(model.provenance),
             "layer": self._layer,
             "window_seconds": self._window if recipe is None else float(recipe.window),
             "hop_seconds": self._hop if recipe is None else float(recipe.hop),
@@ -353,6 +355,13 @@ class _MapNetwork(SlowFast):
         return torch.cat([slow.mean(dim=2), fast.mean(dim=2)], dim=1)
 
 
+def _map_class(kind: type[SlowFast]) -> type[SlowFast]:
+    """The class of networks of that class which give maps, with all else that it does."""
+    if kind is SlowFast:
+        return _MapNetwork
+    return type(kind.__name__, (kind,), {"forward": _MapNetwork.forward, "__module__": kind.__module__})
+
+
 def _feature_network(model: SlowFast, layer: Layer) -> SlowFast:
     """The model with the same weights and without a classifier; the model stays as it is."""
     network = eval_twin(model)
@@ -360,8 +369,20 @@ def _feature_network(model: SlowFast, layer: Layer) -> SlowFast:
     network._labels = None
     network.classifier = nn.Identity()
     if layer == "maps":
-        network.__class__ = _MapNetwork
+        network.__class__ = _map_class(type(network))
     return network
+
+
+def _as_json(provenance: Mapping[str, Any]) -> Any:
+    """What files will say of it, which its owner doesn't change any more.
+
+    Raises:
+        InputError: JSON can't hold it.
+    """
+    try:
+        return json.loads(json.dumps(provenance))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The model's provenance is saved as JSON, which can't hold it: {error}.") from error
 
 
 def _check_layer(

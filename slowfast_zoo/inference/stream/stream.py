@@ -30,7 +30,7 @@ from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.inference.aggregate import best_classes, check_topk, scores_text
 from slowfast_zoo.inference.engines import EngineName
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.runner import BatchRunner, Job, answered, frames_on
+from slowfast_zoo.inference.runner import BatchRunner, Job, answered, check_predictable, frames_on
 from slowfast_zoo.inference.stream.arrived import Arrived, Walk
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import gpu_streams
@@ -136,6 +136,7 @@ class Stream:
         precision: Precision = "float32",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_predictable(model)
         self._grid = Grid(hop_seconds=hop_seconds)
         if max_lag_seconds is not None:
             max_lag_seconds = checked_seconds("max_lag_seconds", max_lag_seconds, positive=True)

@@ -12,7 +12,7 @@ import copy
 import functools
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ def _wanted(stages: Sequence[str] | None, model: SlowFast | None, demo_clip: str
     possible = [stage for stage in STAGES if stage not in needs or needs[stage] is not None]
     if stages is None:
         return possible
-    stages = [stages] if isinstance(stages, str) else stages
+    stages = [stages] if isinstance(stages, str) or not isinstance(stages, Iterable) else [*stages]
     if not stages:
         raise InputError(f"No stages are named; the stages are: {quoted(STAGES)}, or None for all of them.")
     for stage in stages:

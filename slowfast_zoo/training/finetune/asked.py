@@ -52,9 +52,9 @@ def changes_of(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """The fields to change, as a dictionary of its own.
 
     Raises:
-        InputError: no mapping, such as a whole ``TrainConfig``.
+        InputError: no mapping of names, such as a whole ``TrainConfig``.
     """
-    if config is not None and not isinstance(config, Mapping):
+    if config is not None and not (isinstance(config, Mapping) and all(isinstance(k, str) for k in config)):
         raise InputError(
             f"config is a {type(config).__name__}; accepted: the fields to change, such as {{'epochs': 20}}."
         )
@@ -68,6 +68,7 @@ def check_extent(
     val: float,
     changes: Mapping[str, Any],
     freeze_up_to: str | None,
+    validated: bool,
 ) -> None:
     """Refuses numbers of trainings and seconds that are none, or contradict each other, and parts to freeze.
 
@@ -80,10 +81,24 @@ def check_extent(
         raise InputError(f"val is {val!r}; accepted: a part of the clips, above 0 and below 1.")
     if folds and not (is_count(folds) and folds > 1 and everything):
         raise InputError(f"folds is {folds!r}; accepted: 0, or from 2, with a training on everything.")
+    if folds and validated:
+        raise InputError("Folds divide the clips anew, and clips of validation are given; give one of both.")
     if budget_seconds is not None and not (is_number(budget_seconds) and budget_seconds > 0):
         raise InputError(f"budget_seconds is {budget_seconds!r}; accepted: a number above 0.")
     if budget_seconds is not None and "epochs" in changes:
         raise InputError("A budget decides how many steps there are, and so do epochs: give one of both.")
+
+
+def check_choices(group_by: str | None, flip: bool | None) -> None:
+    """Refuses choices of another kind.
+
+    Raises:
+        InputError: says what is accepted.
+    """
+    if not isinstance(group_by, str | None):
+        raise InputError(f"group_by is {group_by!r:.60}; accepted: a text, or None.")
+    if flip not in (None, True, False):
+        raise InputError(f"flip is {flip!r:.60}; accepted: True, False or None.")
 
 
 def forced_recipe(

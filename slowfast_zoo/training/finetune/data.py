@@ -15,7 +15,7 @@ from slowfast_zoo.data.dataset import ReplacingDataset
 from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, source_of, split_annotations
 from slowfast_zoo.data.tables import write_split
-from slowfast_zoo.errors import DataError, counted, quoted
+from slowfast_zoo.errors import DataError, InputError, counted, quoted
 from slowfast_zoo.files import hash_file, kind_of
 from slowfast_zoo.training.state import replaced
 
@@ -83,12 +83,10 @@ def collect(
     notes += note
     if not val:
         if len(parts) > 1:
-            what = (
-                "The clips of validation are given"
-                if validation
-                else f"The data come divided ({quoted(parts)})"
+            raise DataError(
+                f"The data come divided ({quoted(parts)}), and folds divide the clips anew; give all in one,"
+                " or leave out folds."
             )
-            raise DataError(f"{what}, and folds divide the clips anew; give all in one, or leave out folds.")
         notes += grouping_notes(parts["train"], group_by)
     elif shared := _shared(parts, group_by):
         first = next(iter(shared))
@@ -148,14 +146,18 @@ def _check_unchanged(folder: Path) -> dict[str, Any]:
     return dict(kept)
 
 
-def check_parts(data: Data | Parts, max_unreadable: float) -> None:
-    """Refuses parts that aren't to train, validate or test with, and a wrong share of unreadable clips.
+def check_parts(data: Data | Parts, validation: Data | None, max_unreadable: float) -> None:
+    """Refuses what is no data, parts of other names, and a wrong share of unreadable clips.
 
     Raises:
         DataError: says which parts are accepted.
-        InputError: that is no share.
+        InputError: that is no share, or those are no data.
     """
     ReplacingDataset(max_unreadable)
+    for name, source, also in (("data", data, Mapping), ("validation", validation, type(None))):
+        if not isinstance(source, (str, Path, Annotations, also)):
+            kind = type(source).__name__
+            raise InputError(f"{name} is a {kind}; accepted: a path, or what read_annotations returned.")
     if not isinstance(data, Mapping):
         return
     parts = "'train', and beside it 'val' and 'test', each of what read_annotations returned"

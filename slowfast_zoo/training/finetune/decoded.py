@@ -101,7 +101,8 @@ def _stored(part: Annotations, folder: Path, progress: bool, failed: list[tuple[
 
 
 def _with_source(sample: Sample, group_by: str | None) -> Sample:
-    columns = dict(sample.columns) | {_SOURCE: source_of(sample, group_by), _NAME: sample.name}
+    # The mark keeps a group called "nan" from being read as none.
+    columns = dict(sample.columns) | {_SOURCE: f"={source_of(sample, group_by)}", _NAME: sample.name}
     return dataclasses.replace(sample, columns=tuple(columns.items()))
 
 

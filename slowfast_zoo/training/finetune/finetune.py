@@ -14,7 +14,6 @@ import copy
 import dataclasses
 import functools
 import itertools
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 
 from slowfast_zoo.data.annotations import Annotations, several_classes
+from slowfast_zoo.data.folders import check_outside
 from slowfast_zoo.data.labels import mirrored_classes, why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
@@ -34,7 +34,13 @@ from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import check_kernels
-from slowfast_zoo.training.finetune.asked import changes_of, check_extent, check_model, forced_recipe
+from slowfast_zoo.training.finetune.asked import (
+    changes_of,
+    check_choices,
+    check_extent,
+    check_model,
+    forced_recipe,
+)
 from slowfast_zoo.training.finetune.data import FinetuneData, check_parts, collect
 from slowfast_zoo.training.finetune.decoded import decoded, removed, under_own_names
 from slowfast_zoo.training.finetune.folder import (
@@ -42,7 +48,9 @@ from slowfast_zoo.training.finetune.folder import (
     DATA,
     FOLDS,
     MODEL,
+    PREVIEW,
     REPORT,
+    as_planned,
     begun,
     check_same,
     data_of,
@@ -77,7 +85,6 @@ from slowfast_zoo.weights.saved.folder import save_pretrained
 
 _LOGGER = logging.getLogger(__name__)
 
-PREVIEW = "preview.png"
 DRAWN_EVERY_SECONDS = 20.0
 
 
@@ -203,8 +210,10 @@ def finetune(
     began, changes = time.monotonic(), changes_of(config)
     check_model(model, views, smallest_area)
     forced = forced_recipe(recipe, changes, norms, model)
-    check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to)
-    check_parts(data, max_unreadable)
+    check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to, validation is not None)
+    check_choices(group_by, flip)
+    check_parts(data, validation, max_unreadable)
+    check_outside(work_dir, *(source for source in (data, validation) if isinstance(source, (str, Path))))
     asked = {
         "start": start_of(model),
         "data": data_of(data, work_dir),
@@ -223,7 +232,7 @@ def finetune(
         "views": views,
         "config": {name: value for name, value in changes.items() if name != "workers"},
     }
-    asked = json.loads(json.dumps(asked))  # as the plan has it: tuples are lists
+    asked = as_planned(asked)
     group, notes = join(device), list[str]()
     check_kernels(changes.get("precision", "float32"), group.device)
     with contextlib.ExitStack() as stack:

@@ -11,19 +11,25 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.errors import TrainingError, quoted
-from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded, kind_of
+from slowfast_zoo.errors import InputError, TrainingError, quoted
+from slowfast_zoo.files import TEMPORARY_SUFFIX, expanded
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.distributed import Processes
-from slowfast_zoo.training.state import replaced, work_directory
+from slowfast_zoo.training.state import BEST, LAST, LOG, RESUME, replaced, work_directory
 from slowfast_zoo.weights.saved.config import RECORD_CHECKSUM, record_checksum
 
 _LOGGER = logging.getLogger(__name__)
 
 PLAN, REPORT = "plan.json", "report.txt"
 MODEL, ALL, DATA, CACHE, SEARCH, FOLDS = "model", "all", "data", "cache", "search", "folds"
+PER_CLASS, CONFUSION, CONFUSION_PICTURE = "per_class.csv", "confusion.csv", "confusion.png"
+CURVES, PREVIEW = "curves.png", "preview.png"
+_FILES = (PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES, PREVIEW, RESUME, LAST, BEST, LOG)
+_UNFINISHED = "The fine-tuning isn't finished."
 _OWN = {"train.csv", "val.csv", "test.csv", "labels.txt", "checksums.json"}
 """Files in the folder of data."""
 _NEW = "start a new fine-tuning in another work directory"
@@ -42,10 +48,8 @@ def begun(path: str | Path, asked: Mapping[str, Any], *, resume: bool) -> Iterat
         TrainingError: nothing to resume or something else, no permission, or somebody is at it.
     """
     folder = expanded(path)
-    if resume and not kind_of(folder):
-        raise TrainingError(f"There is nothing to resume: {folder} doesn't exist.")
     with work_directory(folder, resume=resume, lock=".finetune.lock"):
-        if resume:
+        if resume and (folder / PLAN).exists():
             before = _read(folder / PLAN, _NEW).get("asked")
             if before is not None and "everything" not in before:
                 _LOGGER.warning(
@@ -57,9 +61,9 @@ def begun(path: str | Path, asked: Mapping[str, Any], *, resume: bool) -> Iterat
             check_same(before, asked, folder)
         else:
             _check_unused(folder)
-        if not (resume and (folder / REPORT).exists()):  # what is done stays reported
+        if not (folder / REPORT).exists():  # what is done stays reported
             with replaced(folder / REPORT) as temporary:
-                temporary.write_text("The fine-tuning isn't finished.\n", encoding="utf-8")
+                temporary.write_text(_UNFINISHED + "\n", encoding="utf-8")
         yield folder
 
 
@@ -69,7 +73,9 @@ def _check_unused(folder: Path) -> None:
             f"{folder} holds a training already; resume it, or choose another work directory."
         )
     # What is written there, and partly removed, must be one's own.
-    taken = [name for name in (MODEL, ALL, CACHE, SEARCH, FOLDS) if (folder / name).exists()]
+    taken = [name for name in (MODEL, ALL, CACHE, SEARCH, FOLDS, *_FILES) if (folder / name).exists()]
+    if (folder / REPORT).exists() and (folder / REPORT).read_bytes().strip() != _UNFINISHED.encode():
+        taken.append(REPORT)
     lists = list((folder / DATA).glob("*"))
     if any(path.name not in _OWN and not path.name.endswith(TEMPORARY_SUFFIX) for path in lists):
         taken.append(DATA)
@@ -79,6 +85,33 @@ def _check_unused(folder: Path) -> None:
         )
     for path in lists:  # of one that was interrupted while it began
         path.unlink(missing_ok=True)
+
+
+def as_planned(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for as the plan has it: tuples are lists, and NumPy's numbers Python's.
+
+    Raises:
+        InputError: a value that is no number, text or sequence of them.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        raise InputError(f"{value!r:.80} is a {type(value).__name__}; accepted: numbers, texts and tuples.")
+
+    return dict(json.loads(json.dumps(asked, default=plain)))
+
+
+def check_own(folder: Path) -> None:
+    """Refuses a folder with a fine-tuning or a model for a training, whose own model would replace it.
+
+    Raises:
+        TrainingError: says what is there.
+    """
+    if there := [name for name in (PLAN, MODEL) if (folder / name).exists()]:
+        raise TrainingError(
+            f"{folder} holds {quoted(there)} of another training; choose another work directory (--work-dir)."
+        )
 
 
 def check_same(before: Mapping[str, Any] | None, asked: Mapping[str, Any], folder: Path) -> None:
@@ -165,6 +198,6 @@ def _read(path: Path, way_out: str) -> dict[str, Any]:
         written = found.pop(RECORD_CHECKSUM, None)
         if written not in (None, record_checksum(found)):
             raise ValueError("it isn't what was written, the checksum says")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{path} is damaged ({error}); {way_out}.") from error
     return found

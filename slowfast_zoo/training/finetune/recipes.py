@@ -113,7 +113,7 @@ def recipe_named(name: str) -> FinetuneRecipe:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         near = did_you_mean(name, RECIPES)
         raise UnknownNameError(f"There is no recipe '{name}'.{near} Accepted: {quoted(RECIPES)}.")
     return RECIPES[name]

@@ -21,6 +21,7 @@ from slowfast_zoo.errors import TrainingError, counted
 from slowfast_zoo.evaluation.evaluate import Evaluation
 from slowfast_zoo.evaluation.metrics import wilson_interval
 from slowfast_zoo.runtime.packages import installed
+from slowfast_zoo.training.finetune.folder import CONFUSION, CONFUSION_PICTURE, CURVES, PER_CLASS
 from slowfast_zoo.training.finetune.trials import right_ones
 from slowfast_zoo.training.log import read_log, steps_before
 from slowfast_zoo.training.state import LOG, replaced
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     from slowfast_zoo.data.dataset import VideoDataset
 
-PER_CLASS, CONFUSION = "per_class.csv", "confusion.csv"
-CONFUSION_PICTURE, CURVES = "confusion.png", "curves.png"
 _MOST_NAMED = 60
 """Classes whose names still fit beside a confusion matrix."""
 _MOST_COUNTED = 25

@@ -90,6 +90,7 @@ class Workshop:
         """A sentence about what the user has decided and a linear probe has no use for."""
         names = [*self.changes.keys() - {"seed", "workers", "batch_size", "precision", "deterministic"}]
         names += ["freeze_up_to"] * bool(self.freeze_up_to) + ["smallest_area"] * bool(self.smallest_area)
+        names += ["balance"] * (not self.balance)
         if recipe.config is not None or not names:
             return []
         return [

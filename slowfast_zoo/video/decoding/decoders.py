@@ -122,6 +122,14 @@ class Decoder(abc.ABC):
         return frame
 
     @property
+    def told_seconds(self) -> Fraction | None:
+        """How long the video is, as its header says; None where it doesn't."""
+        if self.track.duration:
+            return self.track.duration * Fraction(self.track.time_base)
+        duration = self._container.duration if self._container is not None else None
+        return Fraction(duration, 10**6) if duration and duration > 0 else None
+
+    @property
     def rate(self) -> Fraction | None:
         """Frames per second as the container has it; None where it has nothing."""
         return rate_of(self.track)

@@ -148,7 +148,7 @@ class FileVideo(Video):
         """Frames per second by the time stamps; None without any, or where they say nothing sensible."""
         track, base = self._decoder.track, Fraction(self._decoder.track.time_base)
         if stamps := self._decoder.stamps:
-            return measured_rate(stamps[-1] - stamps[0], len(stamps), base)
+            return measured_rate(stamps[-1] - stamps[0], len(stamps), base, self._decoder.told_seconds)
         # Some repeat: better than a guess, but not than what the header says.
         ticks = None if track.average_rate else self._decoder.ticks
         return None if ticks is None else measured_rate(ticks, self._count or 0, base)
@@ -167,7 +167,8 @@ class FileVideo(Video):
             unbroken = measured_rate(rest, len(steps), Fraction(self._decoder.track.time_base))
             if unbroken is not None and _agree(claimed, unbroken):
                 return claimed
-        return measured.limit_denominator(1001)
+        slow = measured < 1
+        return 1 / (1 / measured).limit_denominator(1001) if slow else measured.limit_denominator(1001)
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
         stamps = self._decoder.stamps

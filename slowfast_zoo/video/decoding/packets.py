@@ -36,7 +36,9 @@ CODED_BY_FIELDS = frozenset(("h264", "hevc", "mpeg2video", "vc1"))
 """Decoders that may take two packets for a frame whose fields are coded apart."""
 
 FASTEST = 10**5  # frames per second; more is a damaged header or stamp
-_SLOWEST = Fraction(1, 60)  # frames per second; stamps that say less are damaged, or count no seconds
+_SLOWEST, _SLOWEST_TOLD = Fraction(1, 60), Fraction(1, 7 * 24 * 3600)
+"""Frames per second. Stamps that say less are damaged, or count no seconds; the second, where the header has
+the same length."""
 
 _SMALLEST_MPEG4_FRAME = 16
 """Bytes. A shorter MPEG-4 packet is a "not coded" place holder."""
@@ -159,16 +161,24 @@ def rising_ticks(stamps: Iterable[int]) -> int:
     return sum(max(late - early, 0) for early, late in pairwise(stamps))
 
 
-def measured_rate(ticks: int, frames: int, base: Fraction) -> Fraction | None:
+def measured_rate(
+    ticks: int, frames: int, base: Fraction, told_seconds: Fraction | None = None
+) -> Fraction | None:
     """Frames per second of so many that begin within so many ticks; None where that is nothing sensible.
 
     Args:
         ticks: from the begin of the first frame to that of the last.
         frames: how many.
         base: seconds of a tick.
+        told_seconds: the video's length by its header.
     """
-    rate = (frames - 1) / (ticks * base) if ticks and base else Fraction(0)
-    return rate if _SLOWEST <= rate <= FASTEST else None
+    seconds = ticks * base
+    if not seconds or frames < 2:
+        return None
+    rate = (frames - 1) / seconds
+    pause = seconds / (frames - 1)  # the last frame may be shown as long
+    told = told_seconds is not None and -seconds / 10 <= told_seconds - seconds <= seconds / 10 + pause
+    return rate if (_SLOWEST_TOLD if told else _SLOWEST) <= rate <= FASTEST else None
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:

@@ -125,7 +125,7 @@ def _catalog() -> Mapping[str, Mapping[str, WeightEntry]]:
 
 
 def _known(model: str) -> str:
-    if model not in _catalog():
+    if not isinstance(model, str) or model not in _catalog():
         raise UnknownNameError(f"There is no model '{model}'.{nearest_models(str(model))}")
     return model
 

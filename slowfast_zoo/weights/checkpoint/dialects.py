@@ -243,7 +243,7 @@ def get_table(dialect: str) -> NameTable:
     Raises:
         UnknownNameError: no such dialect.
     """
-    if dialect not in DIALECTS:
+    if not isinstance(dialect, str) or dialect not in DIALECTS:
         raise unknown_name(f"There is no dialect '{dialect}'.", dialect, DIALECTS)
     return DIALECTS[dialect]
 

@@ -134,7 +134,11 @@ def fill(path: Path, tensors: Mapping[str, Tensor], config: SavedConfig) -> Save
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        shared = any(own.data_ptr() == other.data_ptr() for other in plain.values()) if own.numel() else False
+        plain[name] = own.clone() if shared else own
     config = dataclasses.replace(config, checksum=checksum(plain))
     try:
         save_file(plain, path, {HEADER: config.to_json()})  # a second entry would come in any order

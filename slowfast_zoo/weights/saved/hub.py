@@ -246,16 +246,30 @@ def _is_cached(repo_id: str, revision: str | None) -> bool:
 
 def _snapshot(repo_id: str, revision: str | None, *, anew: bool = False) -> Path:
     """The folder in the Hub's cache with the files of one commit, ``anew``: fetched whatever is there."""
+    offline = is_offline()
     with _client(repo_id, revision) as api:
-        return Path(
+        from huggingface_hub import errors
+
+        folder = Path(
             api.snapshot_download(
                 repo_id,
                 revision=revision,
                 allow_patterns=[CONFIG, WEIGHTS],
                 force_download=anew,
-                local_files_only=is_offline(),
+                local_files_only=offline,
             )
         )
+        for name in (CONFIG, WEIGHTS):
+            if kind_of(folder / name) == "file":
+                continue
+            # Without a network the client takes what an interrupted download left for the whole.
+            try:
+                api.hf_hub_download(repo_id, name, revision=revision, local_files_only=offline)
+            except errors.LocalEntryNotFoundError:
+                raise
+            except errors.EntryNotFoundError:
+                break  # the repository hasn't got it, as whoever opens the folder says
+    return folder
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import pytest
 import torch
 from support.movies import moving_pattern, write_stamped, write_video
 from support.small_nets import NETWORKS, SMALL, make_model
+from torch import Tensor
 
 from slowfast_zoo import ClipSpec, SlowFast, open_video, read_clips
 from slowfast_zoo.errors import DataError, InputError, UnknownNameError
@@ -116,6 +117,34 @@ def test_other_layers_are_parts_of_the_same(layer: Layer, tmp_path: Path) -> Non
         assert other.shape == (len(pooled), 288, 1, 1)
         other = other.mean(axis=(2, 3))
     assert other == pytest.approx(expected, abs=1e-6)
+
+
+class Doubled(SlowFast):
+    """Maps twice as large."""
+
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        slow, fast = super().forward_features(clip)
+        return 2 * slow, 2 * fast
+
+
+@pytest.mark.parametrize("layer", ["pooled", "maps"])
+def test_what_a_class_of_ones_own_does_is_in_every_layer(layer: Layer) -> None:
+    model = small()
+    plain = extract_features(model, FRAMES, fps=25, layer=layer).values
+    model.__class__ = Doubled
+    doubled = extract_features(model, FRAMES, fps=25, layer=layer).values
+    np.testing.assert_allclose(doubled, 2 * plain, rtol=1e-5)
+
+
+def test_what_features_say_of_the_model_is_as_it_was(tmp_path: Path) -> None:
+    model = small()
+    model.provenance = {"model": "mine", "training": {"epochs": 3}}
+    features = extract_features(model, FRAMES, fps=25)
+    model.provenance["training"]["epochs"] = 4
+    assert features.meta["provenance"] == {"model": "mine", "training": {"epochs": 3}}
+    model.provenance["folder"] = tmp_path
+    with pytest.raises(InputError, match="The model's provenance is saved as JSON, which can't hold it: "):
+        extract_features(model, FRAMES, fps=25)
 
 
 def test_the_last_window_moves_back_is_padded_or_dropped(tmp_path: Path) -> None:
@@ -471,6 +500,7 @@ def test_bad_arguments_are_refused_in_one_sentence() -> None:
         ({"last": "wrap"}, "last is 'wrap'"),
         ({"last": []}, r"last is \[\]"),
         ({"dtype": ""}, "dtype is ''"),
+        ({"views": (10**30, 1)}, r"views is .*; accepted: .* up to 1000 clips and 1 or 3 crops"),
         ({"views": np.ones(2)}, "views is array.*; accepted: 'quick'"),
         ({"layer": "pool"}, "layer is 'pool'.*Did you mean 'pooled'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),

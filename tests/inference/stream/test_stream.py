@@ -352,6 +352,11 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         stream.push(FRAMES[2], 9.0)
 
 
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(InputError, match="takes a SlowFast model, got"):
+        Stream("slowfast_tiny")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_one_frame_needs_no_frame_rate(name: str) -> None:
     model = make_model(SMALL)

@@ -19,10 +19,10 @@ from slowfast_zoo.data.annotations import Annotations, Sample
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of, suggest_groups
 from slowfast_zoo.data.tables import write_table
-from slowfast_zoo.errors import DataError, InputError, TrainingError
+from slowfast_zoo.errors import DataError, InputError, TrainingError, UnknownNameError
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.training.finetune.data import FinetuneData, collect
-from slowfast_zoo.training.finetune.decoded import _bytes_of, _stored
+from slowfast_zoo.training.finetune.decoded import _bytes_of, _stored, _with_source
 from slowfast_zoo.training.finetune.finetune import FinetuneResult, finetune
 from slowfast_zoo.training.finetune.folder import begun, start_of
 from slowfast_zoo.zoo import slowfast_tiny
@@ -242,8 +242,17 @@ def test_one_at_a_time_in_a_folder_and_nothing_of_others_is_touched(clips: Path,
         own = make_clips(tmp_path / "home" / name, {"dark": 3, "light": 3})
         with pytest.raises(TrainingError, match=f"holds '{name}', where a fine-tuning writes; choose an em"):
             tune(own, tmp_path / "home")
+        with pytest.raises(TrainingError, match=f"holds '{name}', where a fine-tuning writes; choose an em"):
+            tune(own, tmp_path / "home", resume=True)
         assert len(list(own.rglob("*.npy"))) == 6
         shutil.rmtree(own)
+    for name in ("report.txt", "per_class.csv", "log.jsonl"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("mine")
+        for resume in (False, True):
+            with pytest.raises(TrainingError, match=f"holds '{name}', where a fine-tuning writes; choose an"):
+                tune(tmp_path / "nothing", tmp_path / name, resume=resume)
+        assert (tmp_path / name / name).read_text() == "mine"
 
 
 def test_a_start_that_failed_can_be_tried_again_in_the_same_folder(clips: Path, tmp_path: Path) -> None:
@@ -334,3 +343,49 @@ def test_a_clip_that_fails_takes_none_of_its_own_name_with_it(tmp_path: Path) ->
     kept = _stored(part, tmp_path / "cache", False, failed)
     assert [sample.labels for sample in kept.samples] == [(0,), (2,)]
     assert [name for name, _ in failed] == [bad.name] == [good.name]
+
+
+def test_a_group_that_reads_like_a_missing_value_stays_one_when_frames_are_stored() -> None:
+    clips = [Sample(path=Path(f"/d/{name}_{act}.avi")) for name in ("bob", "nan") for act in ("run", "bend")]
+    stored = [_with_source(clip, "/([a-z]+)_") for clip in clips]
+    sources = [source_of(clip, "column:finetune_source") for clip in stored]
+    assert sources[0] == sources[1] != sources[2] == sources[3]
+
+
+def test_a_work_directory_is_outside_of_the_data(clips: Path, tmp_path: Path) -> None:
+    inside = clips / "work_dirs" / "w"
+    with pytest.raises(InputError, match=r"is in the data folder '.*', where its files would be"):
+        tune(clips, inside)
+    (tmp_path / "links").symlink_to(clips, target_is_directory=True)
+    with pytest.raises(InputError, match="is in the data folder"):
+        tune(tmp_path / "links", inside)
+    assert not inside.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"flip": "no"}, "flip is 'no'; accepted: True, False or None."),
+        ({"group_by": Path("x")}, r"group_by is .*Path\('x'\); accepted: a text, or None."),
+        ({"recipe": ["learn", "plain"]}, r"There is no recipe '\['learn', 'plain'\]'"),
+        ({"config": {1: 2}}, "config is a dict; accepted: the fields to change"),
+        ({"validation": {"val": None}}, "validation is a dict; accepted: a path, or what read_annotations"),
+        (
+            {"folds": 3, "everything": True, "validation": "x"},
+            "Folds divide the clips anew, and",
+        ),
+        ({"max_unreadable": "x"}, "max_unreadable is 'x'; accepted: a part of the clips"),
+        ({"group_by": "a{99999999999999}"}, "is no regular expression"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_a_sentence(
+    clips: Path, tmp_path: Path, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises((InputError, UnknownNameError), match=told):
+        tune(clips, tmp_path / "w", **options)
+
+
+def test_numbers_of_numpy_are_numbers(clips: Path, tmp_path: Path) -> None:
+    numbers: dict[str, Any] = {"val": np.float32(0.34), "views": (np.int64(1), 1)}
+    assert tune(clips, tmp_path / "w", **numbers).recipe == "probe"
+    assert tune(clips, tmp_path / "w", **numbers, resume=True).recipe == "probe"

@@ -252,3 +252,31 @@ def test_a_recording_without_a_size_has_lost_nothing() -> None:
     for cut in (content, content[: len(content) * 6 // 10]):
         with open_video(cut) as video:
             assert video.num_frames > 2 and video.damaged_frames == 0
+
+
+BURST = [40 * number for number in range(20)]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+@pytest.mark.parametrize(
+    "milliseconds",
+    [
+        [120_000 * number for number in range(12)],
+        [*BURST, *(760 + 90_000 * number for number in range(1, 11))],
+        [*BURST, *(4_000_000 + moment for moment in BURST)],
+        [7_200_000 * number for number in range(4)],
+    ],
+    ids=["lapse", "slides", "pause", "two hours"],
+)
+def test_frames_that_are_minutes_apart_have_their_times(
+    tmp_path: Path, milliseconds: list[int], name: str
+) -> None:
+    """Where the header has the same length: else stamps that far apart are damaged."""
+    frames = moving_pattern(len(milliseconds), 32, 48)
+    path = write_stamped(tmp_path / name, milliseconds, "mpeg4", frames=frames)
+    with open_video(path) as video:
+        times = [video.seconds_of(index) for index in range(len(milliseconds))]
+        assert times == pytest.approx([moment / 1000 for moment in milliseconds], abs=0.01)
+        assert [seconds for _, seconds, _ in stream(path)] == pytest.approx(times, abs=1e-6)
+        assert video.index_at(milliseconds[-2] / 1000) == len(milliseconds) - 2
+        assert 0 < video.fps < 60 and video.seconds_of(len(milliseconds)) > times[-1]
