@@ -5,6 +5,7 @@ Run: python examples/highlights.py [VIDEO LABEL [COUNT]]
 With a model of Kinetics, "scoring goal" or "clapping" are classes; the one that ships names camera motions.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,4 +32,4 @@ for index in np.argsort(-scores):
 for number, index in enumerate(best[:count], 1):
     start, end = windows.start_seconds[index], windows.end_seconds[index]
     print(f"{label} {scores[index]:.0%} at {start:.2f}-{end:.2f} s:", end=" ")
-    print(f"ffmpeg -ss {start:.2f} -to {end:.2f} -i '{video}' highlight{number}.mp4")
+    print(f"ffmpeg -ss {start:.2f} -to {end:.2f} -i {shlex.quote(video)} highlight{number}.mp4")

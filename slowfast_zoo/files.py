@@ -10,6 +10,7 @@ import glob
 import hashlib
 import io
 import os
+import re
 import stat
 import tokenize
 import uuid
@@ -238,6 +239,16 @@ def is_same(path: str | Path, other: str | Path) -> bool:
         if path.exists():
             return path.samefile(other)
         return os.path.normcase(os.path.realpath(path)) == os.path.normcase(os.path.realpath(other))
+    return False
+
+
+def is_inside(path: str | Path, folder: str | Path) -> bool:
+    """Whether a file is, or would be, somewhere in a folder; a pattern of frames stands for its folder."""
+    path, folder = expanded(path), expanded(folder)
+    if kind_of(folder) != "folder" and (glob.has_magic(folder.name) or re.search(r"%\d*d|\{", folder.name)):
+        folder = folder.parent
+    with contextlib.suppress(OSError, ValueError):
+        return kind_of(folder) == "folder" and path.resolve().is_relative_to(folder.resolve())
     return False
 
 

@@ -118,6 +118,7 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             given = ctx.obj or {}
             can_resume = "resume" in given and given.get("out", "") is not None
+            can_resume = can_resume and "-" not in (given.get("paths") or ())
             hint = " The same command with --resume goes on." if can_resume else ""
             click.echo(f"\nInterrupted.{hint}", err=True)
             raise click.exceptions.Exit(130) from None

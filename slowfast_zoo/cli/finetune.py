@@ -12,7 +12,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.data import refuse_for_folders
-from slowfast_zoo.cli.models import model_option
+from slowfast_zoo.cli.models import check_random, model_option
 from slowfast_zoo.cli.options import PATH, command, echo
 from slowfast_zoo.errors import InputError, TrainingError
 from slowfast_zoo.naming import ModelRef
@@ -129,7 +129,9 @@ def finetune_command(
 
     config = opt.changes(config, optimizer=optimizer, thaw_at=thaw_at)
     if from_scratch and not options["resume"]:
-        opt.check_random(options["freeze_up_to"], config.get("thaw_at", 1.0))
+        check_random(options["freeze_up_to"], config.get("thaw_at", 1.0))
+    if (given := opt.typed(["val"])) and (validation is not None or options["folds"]):
+        raise InputError(f"{given}: for a part held out of DATA; leave out it, or --validation and --folds.")
     folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
     check_outside(folder, data, *filter(None, [validation]))
     source: Path | dict[str, Annotations] = data

@@ -94,6 +94,10 @@ def verify_command(
 
     if no_weights and model is None:
         raise click.UsageError("--no-weights says how --model is checked: give --model as well.")
+    if options["demo_clip"] is not None and stages and "demo clip" not in stages:
+        raise click.UsageError(
+            "--demo-clip is for the stage 'demo clip': name it, too, or leave out --stage."
+        )
     network = None if model is None else model.untrained() if no_weights else model.load()
     report = verify(network, stages=stages or None, **options)
     echo_report(report, as_json)

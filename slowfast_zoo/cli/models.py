@@ -79,3 +79,16 @@ def _joined(command: F) -> F:
         return command(model=None if model is None else parse(model, like), **options)
 
     return with_model  # type: ignore[return-value]  # click calls it by names
+
+
+def check_random(freeze_up_to: str | None, thaw_at: float) -> None:
+    """Refuses to freeze parts of a training that starts from random weights, unless they learn later.
+
+    Raises:
+        InputError: says what to start from.
+    """
+    if freeze_up_to is not None and thaw_at == 1:
+        raise InputError(
+            f"--freeze {freeze_up_to} would leave random weights as they are: start from trained ones"
+            " (--model, without --from-scratch), or let them learn later (--set thaw_at=0.3)."
+        )

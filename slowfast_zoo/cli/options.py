@@ -55,7 +55,7 @@ class NewFolderType(PathType):
 
 _FILE_ENDINGS = (
     *(".npz", ".npy", ".pt", ".pth", ".pyth", ".pkl", ".safetensors", ".onnx"),
-    *(".csv", ".json", ".jsonl", ".txt"),
+    *(".csv", ".json", ".jsonl", ".txt", ".srt", ".vtt", ".eaf"),
 )
 PATH = PathType(path_type=Path)
 NEW_FILE = PathType(path_type=Path, dir_okay=False)
@@ -111,7 +111,8 @@ def in_options(sentence: str, command: click.Command | None) -> str:
 
     call = r"\w\((?:[^()]|\([^()]*\))*\)"
     argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
-    return re.sub(f"{call}|(?:--set )?{argument}", spell, sentence)
+    name = r"(?<!=)'[^']*'(?!\w)"  # of a file or the like, which stays what it is
+    return re.sub(f"{call}|{name}|(?:--set )?{argument}", spell, sentence)
 
 
 class Command(click.Command):
@@ -322,7 +323,7 @@ def calibrated(how: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
+def prepared(how: Mapping[str, Any], *, in_int8: bool = False) -> dict[str, Any]:
     """``device``, ``engine`` and ``precision`` as functions take them, with torch's threads set.
 
     Raises:
@@ -330,8 +331,8 @@ def prepared(how: Mapping[str, Any]) -> dict[str, Any]:
     """
     from slowfast_zoo.runtime.devices import to_device
 
-    if how.get("calibration") is not None:
-        raise InputError(f"--calibration is for --precision int8, which is '{how['precision']}'.")
+    if not in_int8 and (given := typed(["calibration", "min_agreement"])):
+        raise InputError(f"{given}: for --precision int8, which is '{how['precision']}'.")
     use_threads(how["threads"])
     return {"device": to_device(how["device"]), "engine": how["engine"], "precision": how["precision"]}
 
@@ -355,8 +356,7 @@ def made_fast(
     from slowfast_zoo.inference.engines.optimize import optimize
 
     check_calibration("int8", how["calibration"], how["min_agreement"])
-    others = {"precision": "float32", "calibration": None, "device": how["device"] or "cpu"}
-    options = prepared({**how, **others})
+    options = prepared({**how, "precision": "float32", "device": how["device"] or "cpu"}, in_int8=True)
     fast = optimize(
         load(),
         options["engine"],
@@ -404,32 +404,28 @@ resume = click.option(
 )
 
 
-def check_random(freeze_up_to: str | None, thaw_at: float) -> None:
-    """Refuses to freeze parts of a training that starts from random weights, unless they learn later.
-
-    Raises:
-        InputError: says what to start from.
-    """
-    if freeze_up_to is not None and thaw_at == 1:
-        raise InputError(
-            f"--freeze {freeze_up_to} would leave random weights as they are: start from trained ones"
-            " (--model, without --from-scratch), or let them learn later (--set thaw_at=0.3)."
-        )
-
-
 def check_apart(*paths: Path) -> None:
-    """Refuses to write a file that another argument of the command names, to be read or to be written.
+    """Refuses to write a file that another argument of the command names, to be read or to be written, and
+    what would be a clip or a frame in a folder that one names.
 
     Raises:
         InputError: says which argument.
     """
+    from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+
     context = click.get_current_context()
     for option in context.command.params:
         given = context.params.get(option.name or "") if option.name != "out" else None
         for path, value in itertools.product(paths, given if isinstance(given, tuple) else (given,)):
-            if isinstance(value, (str, Path)) and value is not path and files.is_same(path, value):
-                name = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+            if not isinstance(value, (str, Path)) or value is path:
+                continue
+            name = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+            if files.is_same(path, value):
                 raise InputError(f"'{path}' would be written, and {name} is the same file; name another one.")
+            kind = path.suffix.lower()
+            spoils = kind in PICTURE_SUFFIXES or (kind in VIDEO_SUFFIXES and files.kind_of(path))
+            if spoils and files.is_inside(path, value):
+                raise InputError(f"'{path}' would be one of the clips or frames of {name}; write elsewhere.")
 
 
 def check_absent(*paths: Path, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ import click
 
 from slowfast_zoo.cli import options as opt
 from slowfast_zoo.cli.data import refuse_for_folders
-from slowfast_zoo.cli.models import model_option
+from slowfast_zoo.cli.models import check_random, model_option
 from slowfast_zoo.cli.options import NEW_FILE, Command, choice, command, echo
 from slowfast_zoo.cli.persons import numbered_classes, open_persons, refuse, scoring, test_persons
 from slowfast_zoo.cli.results import show_scores
@@ -124,7 +124,7 @@ def train_command(
     if from_scratch and model is not None:
         raise click.UsageError("--from-scratch starts from random weights, --model from its own: give one.")
     if not resume and (from_scratch or (model is None and chosen.initialize_from is None)):
-        opt.check_random(freeze_up_to, configured.thaw_at)
+        check_random(freeze_up_to, configured.thaw_at)
     if validate and len(data) < 2 and (data or chosen.name != CAMERA_MOTION):
         raise click.UsageError("--validate needs validation data after the training data.")
     if not data and chosen.name != CAMERA_MOTION:
@@ -261,6 +261,7 @@ def test_command(
     for path in (out, confusion):
         if path is not None:
             opt.check_writable(path)
+    opt.check_ending(confusion, "csv", {"csv": ".csv", "json": ".json"})
     if out is not None and out.suffix.lower() != ".json":
         raise InputError(
             f"--out is JSON, and '{out.name}' isn't called so: end it in .json (--format mmaction2 writes"

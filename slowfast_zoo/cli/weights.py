@@ -169,6 +169,8 @@ def export_command(out: Path, model: ModelRef, form: Any, overwrite: bool, **opt
     from slowfast_zoo.inference.engines.openvino.calibration import check_calibration
     from slowfast_zoo.inference.export.export import export, files_of
 
+    if options["precision"] != "int8" and (given := opt.typed(["min_agreement"])):
+        raise InputError(f"{given}: for --precision int8, which is '{options['precision']}'.")
     check_calibration(*(options[name] for name in ("precision", "calibration", "min_agreement")))
     check_absent(*files_of(out, form), overwrite=overwrite)
     logging.getLogger("slowfast_zoo.inference.export").setLevel(logging.INFO)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from slowfast_zoo.errors import InputError, SlowFastZooError, TrainingError
+from slowfast_zoo.errors import InputError, SlowFastZooError, TrainingError, quoted
 from slowfast_zoo.runtime.devices import to_device
 
 _Value = TypeVar("_Value")
@@ -96,10 +96,10 @@ def join(device: str | torch.device | None = None) -> Processes:
             none.
 
     Raises:
-        TrainingError: there is no such device, or more processes than GPUs.
+        TrainingError: there is no such device, more processes than GPUs, or half of what torchrun sets.
     """
     chosen = _device(device)
-    alone = int(os.environ.get("WORLD_SIZE", "1")) <= 1 and not distributed.is_initialized()
+    alone = not distributed.is_initialized() and not _is_launched()
     if chosen.type == "cuda" and not alone:  # NCCL takes the current GPU; who is alone keeps theirs
         torch.cuda.set_device(chosen)
     if not (alone or distributed.is_initialized()):
@@ -108,6 +108,25 @@ def join(device: str | torch.device | None = None) -> Processes:
     if distributed.is_initialized():
         return Processes(distributed.get_rank(), distributed.get_world_size(), chosen)
     return Processes(0, 1, chosen)
+
+
+def _is_launched() -> bool:
+    """Whether the environment describes several processes.
+
+    Raises:
+        TrainingError: it lacks what each of them has to know.
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world.isdecimal() and int(world) <= 1:
+        return False
+    wrong = [name for name in ("WORLD_SIZE", "RANK") if not os.environ.get(name, "").isdecimal()]
+    wrong += [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if wrong:
+        raise TrainingError(
+            f"WORLD_SIZE is '{world}' in the environment, and {quoted(wrong)} isn't set, or no number: start"
+            " with torchrun, which sets them all, or unset WORLD_SIZE."
+        )
+    return True
 
 
 def _leave() -> None:

@@ -183,12 +183,10 @@ def check_trainable(
     if validation is not None:
         check_dataset(validation, "validation dataset")
     if sample_weights is not None:
-        try:
+        weights = np.array([])
+        with contextlib.suppress(TypeError, ValueError):
             weights = np.asarray(sample_weights, np.float64)
-        except (TypeError, ValueError):
-            weights = np.array([])
-        usable = weights.shape == (len(dataset),) and weights.min() >= 0
-        if not usable or not 0 < weights.sum() < math.inf:
+        if weights.shape != (len(dataset),) or weights.min() < 0 or not 0 < weights.sum() < math.inf:
             raise InputError(
                 f"sample_weights aren't accepted; accepted for {len(dataset)} clips: one number of at least 0"
                 " for each, not all of them 0."

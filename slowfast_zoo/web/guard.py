@@ -113,7 +113,7 @@ class Guard:
             length = headers.get("content-length")
             if length is None or "transfer-encoding" in headers:  # in pieces, of which nobody knows the sum
                 return 411, "An upload has to say how large it is, by Content-Length."
-            if not length.isdecimal() or int(length) > self._most_bytes + _FORM_BYTES:
+            if not length.isdecimal() or len(length) > 18 or int(length) > self._most_bytes + _FORM_BYTES:
                 return 413, f"The file is too large: this page takes up to {in_words(self._most_bytes)}."
             _forget_broken_off(self._folder)
             if _stored(self._folder) + self._coming + int(length) > self._most_stored:

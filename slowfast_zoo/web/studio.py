@@ -179,7 +179,7 @@ class Studio:
         self, answer: Answer, video: Path, asked: Asked, stop: threading.Event, results: Path
     ) -> Iterator[Answer]:
         engine = _engine(asked.engine)
-        if asked.views not in VIEWS:
+        if asked.views not in [*VIEWS]:  # a list isn't hashable
             raise InputError(f"views is {asked.views!r}; accepted: {quoted(VIEWS)}.")
         views = VIEWS[asked.views]
         grid = Grid(hop_seconds=asked.hop_seconds)

@@ -145,6 +145,18 @@ def test_avas_csv_has_the_name_that_boxes_have(folder: Path, tmp_path: Path) -> 
     assert out.read_text() == before
 
 
+def test_a_name_with_line_breaks_is_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    name, out = "b\nc\u2028d", tmp_path / "x.csv"
+    listed = (folder / "boxes.csv").read_text().replace("b,", f'"{name}",')
+    (tmp_path / "boxes.csv").write_text(listed, encoding="utf-8", newline="")
+    command = (folder / "a.mkv", "--boxes", tmp_path / "boxes.csv", "--begins-at", 900, "--video", name)
+    result = run(folder, *command, "--out", out)
+    assert result.exit_code == 0, result.output
+    before = out.read_bytes()
+    assert "Nothing to do" in run(folder, *command, "--out", out, "--resume").output
+    assert out.read_bytes() == before
+
+
 def test_nothing_said_is_another_setting_than_zero(folder: Path, tmp_path: Path) -> None:
     command = (folder / "a.mkv", *boxes(folder), "--out", tmp_path / "x.jsonl")
     for first, then, sentence in (

@@ -244,7 +244,10 @@ def test_what_a_folder_has_goes_into_a_folder(videos: Path, tmp_path: Path) -> N
         "ending": (videos / "a.mkv",),
     }
     for name, arguments in given.items():
-        out = tmp_path / (name if name == "ending" else f"{name}.csv")
+        out = tmp_path / name
+        if name != "ending":
+            result = timeline(*arguments, "--out", out.with_suffix(".srt"), "--format", "srt")
+            assert result.exit_code == 2 and "is named as a file, and a folder is written" in result.output
         result = timeline(*arguments, "--out", out, "--format", "csv")
         assert result.exit_code == 0, result.output
         assert {path.name for path in out.iterdir()} == {"a.csv", LEDGER}

@@ -240,6 +240,8 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     assert in_options(sentence, command) == expected
     assert in_options("Take fps='2' or '3', or format=.", command) == "Take --fps 2 or 3, or --format."
     assert in_options("Later (--set fps=3, --set at=3).", command) == "Later (--fps 3, --set at=3)."
+    for name in ("'fps=25.mp4' failed.", "'it, fps=3 or fps=4.mp4' failed.", "In 'x fps=2' fps= is needed."):
+        assert in_options(name, command) == name.replace("' fps= is", "' --fps is")
 
 
 @pytest.mark.parametrize(
@@ -334,3 +336,62 @@ def test_what_the_command_names_twice_isnt_written(
     assert f"would be written, and {named} is the same file; name another one." in result.stderr
     assert {file.read_text() for file in files} == {"0.5,0.5"}
     assert not Path("new.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("check clips --out clips/a/one.mkv", "DATA"),
+        ("test clips --model slowfast_tiny --out new.json --confusion clips/a/one.mkv", "DATA"),
+        ("render frames frames/1.png --model slowfast_tiny --fps 5", "VIDEO"),
+        ("render frames frames/new.png --model slowfast_tiny --fps 5", "VIDEO"),
+        ("render frames/%d.png frames/new.png --model slowfast_tiny --fps 5", "VIDEO"),
+    ],
+)
+def test_no_clip_or_frame_of_what_is_read_is_written(
+    line: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = [Path("clips/a/one.mkv"), Path("frames/1.png")]
+    for path in there:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+    result = invoke(*line.split())
+    assert result.exit_code == 1
+    assert f"would be one of the clips or frames of {named}; write elsewhere." in result.stderr
+    assert {path.read_text() for path in there} == {"mine"} and not Path("frames/new.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "predict x.mkv --model slowfast_tiny --min-agreement 0.5",
+            "--min-agreement: for --precision int8",
+        ),
+        (
+            "timeline x.mkv --model slowfast_tiny --min-agreement 0.5",
+            "--min-agreement: for --precision int8",
+        ),
+        ("predict x.mkv --model slowfast_tiny --calibration x", "--calibration: for --precision int8, which"),
+        (
+            "export x.onnx --model slowfast_tiny --min-agreement 0.5",
+            "--min-agreement: for --precision int8",
+        ),
+        ("finetune x --model slowfast_tiny --val 0.3 --validation y", "--val: for a part held out of DATA"),
+        ("finetune x --model slowfast_tiny --val 0.3 --folds 3", "--val: for a part held out of DATA"),
+        ("verify --stage decode --demo-clip x", "--demo-clip is for the stage 'demo clip'"),
+        ("predict - --from - --model slowfast_tiny", "Standard input holds the names (--from -), so"),
+        ("test x --model slowfast_tiny --confusion x.json", "'x.json' ends in .json, and --format is csv"),
+        ("predict x.mkv --model=", "The name of the model is empty"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(
+    line: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("x", "x.mkv"):
+        Path(name).write_text("")
+    result = invoke(*line.split())
+    assert result.exit_code in (1, 2) and told in result.stderr, result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "x.mkv"}

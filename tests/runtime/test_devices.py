@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from slowfast_zoo.errors import InputError
+from slowfast_zoo.errors import InputError, TrainingError
 from slowfast_zoo.inference.runner import read_ahead
 from slowfast_zoo.runtime import distributed
 from slowfast_zoo.runtime.devices import deterministic, is_out_of_memory, sent, to_device
@@ -297,3 +297,26 @@ def test_who_asked_torch_for_determinism_keeps_it() -> None:
 )
 def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool) -> None:
     assert is_out_of_memory(error) is memory
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"WORLD_SIZE": "2"}, r"'RANK', 'MASTER_ADDR', 'MASTER_PORT' isn't set"),
+        (
+            {"WORLD_SIZE": "many", "RANK": "0"},
+            "WORLD_SIZE is 'many' in the environment, and 'WORLD_SIZE', ",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": "x", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "and 'RANK' isn't set"),
+    ],
+)
+def test_half_of_what_torchrun_sets_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], told: str
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert distributed.join("cpu").world == 1
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match=told):
+        distributed.join("cpu")

@@ -24,7 +24,7 @@ from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.data.persons import Unit
 from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_video
 from slowfast_zoo.errors import InputError, counted
-from slowfast_zoo.files import hash_file, written_whole
+from slowfast_zoo.files import csv_line, hash_file, written_whole
 from slowfast_zoo.inference.detect import DetectorName
 from slowfast_zoo.inference.detect.detections import DetectionFormat, format_of, video_name
 from slowfast_zoo.naming import ModelRef
@@ -310,9 +310,8 @@ class _AvaFile(_Target):
         try:
             content = self.path.read_bytes()
             text = content.decode("utf-8-sig")
-            lines = text.splitlines(keepends=True)
             rows = csv.reader(io.StringIO(text, newline=""))
-            whole = "".join(line for line, row in zip(lines, rows, strict=True) if row and row[0] in names)
+            whole = "".join(csv_line(row) for row in rows if row and row[0] in names)
             if whole.encode() != content:
                 with written_whole(self.path) as part:
                     part.write_bytes(whole.encode())

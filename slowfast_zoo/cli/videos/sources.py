@@ -96,6 +96,10 @@ class Videos:
         named = (*self.arguments, *(line for line in lines if line.strip()))
         if not named:
             raise InputError(f"'{self.names}' names no video: give the name of one on each line.")
+        if self.names == "-" and "-" in named:
+            raise InputError(
+                "Standard input holds the names (--from -), so it is no video (-); give one of both."
+            )
         return named
 
     @property

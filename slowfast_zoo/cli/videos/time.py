@@ -142,6 +142,7 @@ def timeline_command(
     settings |= {"views": views_name(views), "fps": fps, "precision": how["precision"], **opt.calibrated(how)}
     target: Target
     if out and (into_folder or out.is_dir()):
+        opt.NEW_FOLDER.convert(out, None, click.get_current_context())
         target = _folder(out, form, resume, settings, videos, found.sources)
         found = videos.left(target.known)
     else:

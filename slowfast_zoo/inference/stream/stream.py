@@ -158,8 +158,7 @@ class Stream:
         self._results: deque[StreamResult] = deque()
         self._busy = self._closed = False
         self._error: BaseException | None = None
-        self._answered = -1
-        self._gaps_answered = 0
+        self._answered, self._gaps_answered = -1, 0
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from typing import Any
 from slowfast_zoo.data.annotations import Annotations, with_known_classes
 from slowfast_zoo.data.check import same_content, unreadable_clips
 from slowfast_zoo.data.dataset import ReplacingDataset
+from slowfast_zoo.data.folders import check_outside
 from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, source_of, split_annotations
 from slowfast_zoo.data.tables import write_split
@@ -146,18 +147,23 @@ def _check_unchanged(folder: Path) -> dict[str, Any]:
     return dict(kept)
 
 
-def check_parts(data: Data | Parts, validation: Data | None, max_unreadable: float) -> None:
-    """Refuses what is no data, parts of other names, and a wrong share of unreadable clips.
+def check_parts(
+    data: Data | Parts, validation: Data | None, work_dir: str | Path, max_unreadable: float
+) -> None:
+    """Refuses what is no data, parts of other names, a wrong share of unreadable clips, and a work directory
+    inside of the data.
 
     Raises:
         DataError: says which parts are accepted.
-        InputError: that is no share, or those are no data.
+        InputError: that is no share, those are no data, or the directory is in them.
     """
     ReplacingDataset(max_unreadable)
     for name, source, also in (("data", data, Mapping), ("validation", validation, type(None))):
         if not isinstance(source, (str, Path, Annotations, also)):
             kind = type(source).__name__
             raise InputError(f"{name} is a {kind}; accepted: a path, or what read_annotations returned.")
+        if isinstance(source, (str, Path)):
+            check_outside(work_dir, source)
     if not isinstance(data, Mapping):
         return
     parts = "'train', and beside it 'val' and 'test', each of what read_annotations returned"

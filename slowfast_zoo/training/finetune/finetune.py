@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 from slowfast_zoo.data.annotations import Annotations, several_classes
-from slowfast_zoo.data.folders import check_outside
 from slowfast_zoo.data.labels import mirrored_classes, why_unflipped
 from slowfast_zoo.data.loader import killed_readers
 from slowfast_zoo.data.splits import fold_annotations, source_of
@@ -212,9 +211,8 @@ def finetune(
     forced = forced_recipe(recipe, changes, norms, model)
     check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to, validation is not None)
     check_choices(group_by, flip)
-    check_parts(data, validation, max_unreadable)
-    check_outside(work_dir, *(source for source in (data, validation) if isinstance(source, (str, Path))))
-    asked = {
+    check_parts(data, validation, work_dir, max_unreadable)
+    given = {
         "start": start_of(model),
         "data": data_of(data, work_dir),
         "validation": data_of(validation, work_dir),
@@ -232,14 +230,12 @@ def finetune(
         "views": views,
         "config": {name: value for name, value in changes.items() if name != "workers"},
     }
-    asked = as_planned(asked)
+    asked = as_planned(given)
     group, notes = join(device), list[str]()
     check_kernels(changes.get("precision", "float32"), group.device)
     with contextlib.ExitStack() as stack:
         folder = group.from_first(lambda: stack.enter_context(begun(work_dir, asked, resume=resume)))
-        if not installed("matplotlib"):
-            later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
-            _say(notes, f"No pictures in the report: they need matplotlib; {later}.")
+        _say(notes, *_without_pictures(folder))
         how: Any = {"resume": resume, "val": 0.0 if folds else val, "group_by": group_by}
         how |= {"seed": changes.get("seed", 0), "max_unreadable": max_unreadable, "progress": progress}
         how |= {"in_time": model.clip_spec.time_base != "frames", "keep_clip": keep_clip}
@@ -269,6 +265,13 @@ def finetune(
         if preview:
             run.preview()
         return run.folds(folds, budget_seconds) if folds else run.held_out(everything, budget_seconds)
+
+
+def _without_pictures(folder: Path) -> list[str]:
+    """A sentence where the report will have no pictures."""
+    later = f"pip install matplotlib, and 'slowfast-zoo report {folder}' draws them later"
+    missing = not installed("matplotlib")
+    return [f"No pictures in the report: they need matplotlib; {later}."] if missing else []
 
 
 def _told_start(model: SlowFast) -> str:

@@ -125,7 +125,7 @@ class Decoder(abc.ABC):
     def told_seconds(self) -> Fraction | None:
         """How long the video is, as its header says; None where it doesn't."""
         if self.track.duration:
-            return self.track.duration * Fraction(self.track.time_base)
+            return Fraction(self.track.duration) * Fraction(self.track.time_base)
         duration = self._container.duration if self._container is not None else None
         return Fraction(duration, 10**6) if duration and duration > 0 else None
 
