@@ -16,7 +16,7 @@ from slowfast_zoo.inference.detect.detections import Detections, Person
 from slowfast_zoo.inference.predict import Prediction
 from slowfast_zoo.inference.segment_files import Timeline
 from slowfast_zoo.runtime.packages import require
-from slowfast_zoo.video.sampling import is_number
+from slowfast_zoo.video.sampling import checked_share, is_number
 
 if TYPE_CHECKING:
     import fiftyone
@@ -132,6 +132,7 @@ def to_label_studio(
         InputError: an answer that failed, or of another kind, or a frame rate that is missing.
     """
     _check(answer)
+    threshold = checked_share("threshold", threshold)
     if isinstance(answer, Prediction):
         best = [*zip(answer.labels, answer.scores, strict=True)][:1]
         found = [

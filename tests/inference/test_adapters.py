@@ -110,6 +110,8 @@ def test_what_is_no_answer_is_refused() -> None:
         to_label_studio(Prediction(source="b.mp4", error="'b.mp4' is empty."))
     with pytest.raises(InputError, match="not of a dict"):
         to_label_studio({})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="threshold is 'a'; accepted: a number from 0 to 1"):
+        to_label_studio(TIMELINE, fps=25, threshold="a")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="fps is None"):
         to_label_studio(TIMELINE)
     with pytest.raises(InputError, match="what detect returns"):

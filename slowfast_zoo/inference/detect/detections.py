@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from slowfast_zoo.data.persons.boxes import checked_begin
 from slowfast_zoo.errors import InputError, counted, unknown_name
 from slowfast_zoo.files import csv_line, write_bytes
 from slowfast_zoo.inference.aggregate import scores_text
@@ -123,6 +124,7 @@ class Detections:
             video: its name there; None: the source's, without folder and ending.
             begins_at: the second at which the video begins there: 900 for AVA's 15 minutes.
         """
+        begins_at = checked_begin(begins_at)
         name, numbers = video or video_name(self.source), _numbers(self.labels)
         by_second: dict[float, list[tuple[Any, ...]]] = {moment: [] for moment in self.key_seconds}
         for person in self.persons:

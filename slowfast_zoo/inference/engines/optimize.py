@@ -75,7 +75,7 @@ from slowfast_zoo.runtime.precision import (
     check_precision,
     float32_products,
 )
-from slowfast_zoo.spec import ModelSpec
+from slowfast_zoo.spec import LARGEST, ModelSpec
 from slowfast_zoo.video.sampling import checked_count
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def optimize(
     if engine not in get_args(EngineName):
         raise unknown_name(f"There is no engine '{engine}'.", engine, get_args(EngineName))
     check_precision(precision, get_args(EnginePrecision))
+    if not isinstance(clips, int | None):
+        raise InputError(f"clips is {clips!r:.60}; accepted: how many will come, or None.")
     check_model(model)
     _check_no_hooks(model)
     target = to_device(device) if device is not None else next(model.parameters()).device
@@ -365,6 +367,9 @@ class OptimizedModel:
         """
         height = checked_count("height", self.clip_spec.test_crop if height is None else height)
         width = checked_count("width", height if width is None else width)
+        if max(height, width) > LARGEST["size"]:
+            given = f"{height!r:.20} x {width!r:.20}"
+            raise InputError(f"Pictures of {given} are too large; accepted: up to {LARGEST['size']} each.")
         before = time.perf_counter()
         shape = (self.spec.in_channels, self.spec.num_frames, height, width)
         self(torch.zeros(1, *shape, device="cpu"), *example_boxes(self.spec, shape))

@@ -246,7 +246,7 @@ def _format(path: Path, name: str | None) -> tuple[str, FileFormat]:
         if path.suffix not in endings:
             raise InputError(f"'{shown}' ends in none of {quoted(endings)}: give format= as well.")
         name = endings[path.suffix]
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise unknown_name(f"There is no format '{name}'.", name, FORMATS)
     if path.suffix != FORMATS[name].suffixes[0]:
         raise InputError(f"The format '{name}' is for '{FORMATS[name].suffixes[0]}' files, got '{shown}'.")

@@ -186,6 +186,8 @@ def test_start_up_is_reported_and_kept_on_disk(monkeypatch: pytest.MonkeyPatch) 
         first = optimize(model, name)  # type: ignore[arg-type]
         assert first.engine == name and first.startup_seconds == 0
         assert first.warm_up() >= first.startup_seconds > 0
+        with pytest.raises(InputError, match="are too large; accepted: up to 4096 each"):
+            first.warm_up(10**30)
     folder = artifacts.engine_folder()
     assert folder is not None
     assert sorted(path.suffix for path in folder.iterdir()) == [".blob", ".onnx", ".proven", ".proven"]
