@@ -6,6 +6,7 @@ imports nothing heavy, so that catalogs and command lines answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -166,7 +167,9 @@ def _as_python(value: Any) -> Any:
     try:
         return operator.index(value)
     except TypeError:
-        return float(value) if isinstance(value, numbers.Real) else value
+        with contextlib.suppress(OverflowError):
+            return float(value) if isinstance(value, numbers.Real) else value
+        return value
 
 
 def _to_json(value: Any) -> Any:

@@ -120,10 +120,12 @@ def split_command(
     Every class has about the same share in both. OUT/labels.txt names the classes in order.
     """
     check_absent(*(out / name for name in ("train.csv", "val.csv", "labels.txt")), overwrite=overwrite)
+    from slowfast_zoo.data.folders import check_outside
     from slowfast_zoo.data.lists import read_filled
     from slowfast_zoo.data.splits import grouping_notes, resolved, source_of, split_annotations
     from slowfast_zoo.data.tables import write_split
 
+    check_outside(out, data)
     refuse_for_folders(data)
     annotations, notes = read_filled(data, **reading)
     group_by, told = resolved(annotations, group_by)

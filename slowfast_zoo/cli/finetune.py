@@ -130,10 +130,12 @@ def finetune_command(
     config = opt.changes(config, optimizer=optimizer, thaw_at=thaw_at)
     if from_scratch and not options["resume"]:
         check_random(options["freeze_up_to"], config.get("thaw_at", 1.0))
-    if (given := opt.typed(["val"])) and (validation is not None or options["folds"]):
-        raise InputError(f"{given}: for a part held out of DATA; leave out it, or --validation and --folds.")
+    beside = validation is not None or options["folds"]
+    if beside and (given := opt.typed(["val"])) and not options["resume"]:
+        raise InputError(f"{given}: for a part held out of DATA; leave it out, or --validation and --folds.")
     folder = work_dir or Path("work_dirs") / f"finetune-{data.resolve().stem}"
-    check_outside(folder, data, *filter(None, [validation]))
+    if not options["resume"]:
+        check_outside(folder, data, *filter(None, [validation]))
     source: Path | dict[str, Annotations] = data
     held_out: Path | Annotations | None = validation
     notes: list[str] = []

@@ -111,7 +111,7 @@ def in_options(sentence: str, command: click.Command | None) -> str:
 
     call = r"\w\((?:[^()]|\([^()]*\))*\)"
     argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
-    name = r"(?<!=)'[^']*'(?!\w)"  # of a file or the like, which stays what it is
+    name = r"(?<![=\w])'[^']*'(?!\w)"  # of a file or the like, which stays what it is
     return re.sub(f"{call}|{name}|(?:--set )?{argument}", spell, sentence)
 
 
@@ -422,10 +422,12 @@ def check_apart(*paths: Path) -> None:
             name = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
             if files.is_same(path, value):
                 raise InputError(f"'{path}' would be written, and {name} is the same file; name another one.")
-            kind = path.suffix.lower()
-            spoils = kind in PICTURE_SUFFIXES or (kind in VIDEO_SUFFIXES and files.kind_of(path))
-            if spoils and files.is_inside(path, value):
-                raise InputError(f"'{path}' would be one of the clips or frames of {name}; write elsewhere.")
+            argument, folder = isinstance(option, click.Argument), files.kind_of(files.expanded(value))
+            kind, there = path.suffix.lower(), files.kind_of(path) == "file"
+            if argument and folder == "folder" and files.is_inside(path, value):
+                beside = files.is_same(path.parent, value)
+                if (there and kind in VIDEO_SUFFIXES) or (beside and kind in PICTURE_SUFFIXES):
+                    raise InputError(f"'{path}' would be a clip or a frame of {name}; write elsewhere.")
 
 
 def check_absent(*paths: Path, overwrite: bool) -> None:

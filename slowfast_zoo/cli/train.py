@@ -134,7 +134,8 @@ def train_command(
             raise click.UsageError("--labels and --recipe-labels both name the classes; give one of them.")
         reading["labels"] = chosen.labels
     folder = work_dir or Path("work_dirs") / chosen.name.replace("/", "-")
-    check_outside(folder, *data)
+    if not resume:
+        check_outside(folder, *data)
     training, validation = _open_both(chosen, data, validate, reading, persons, num_classes, max_unreadable)
     spec = _spec(chosen, training)
     group = join(device)

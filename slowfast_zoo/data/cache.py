@@ -23,7 +23,7 @@ from slowfast_zoo.runtime.machine import processor_features
 from slowfast_zoo.runtime.progress import shown
 from slowfast_zoo.video.decoding.video import come_evenly, with_true_count
 from slowfast_zoo.video.sampling import is_count, is_number
-from slowfast_zoo.video.sources.names import path_text
+from slowfast_zoo.video.sources.names import display_name
 from slowfast_zoo.video.transforms.resize import resize_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def cache_data(
                 continue
             part = "" if sample.part == Sample(path=target).part else json.dumps(sample.part)
             before = dict(sample.columns)
-            origin = str(sample.original.absolute())
+            origin = before.get(CACHED_FROM) or str(sample.path.absolute())
             part = part or before.get(CACHED_PART, "")
             columns = before | {CACHED_FROM: origin, CACHED_PART: part, "cached_as": made}
             columns[_CACHED_BYTES] = str(target.stat().st_size)
@@ -176,7 +176,7 @@ def _check_name(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise VideoError(f"'{path_text(path)}' has a name that isn't UTF-8; rename it.") from error
+        raise VideoError(f"'{display_name(path)}' has a name that isn't UTF-8; rename it.") from error
 
 
 def _is_whole(path: Path, size: str, sha256: str) -> bool:

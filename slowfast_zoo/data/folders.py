@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Listing, Sample
 from slowfast_zoo.errors import DataError, InputError, quoted
-from slowfast_zoo.files import expanded, kind_of
+from slowfast_zoo.files import expanded, is_inside, kind_of
 from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
 
 _USUAL = {
@@ -65,14 +65,17 @@ def check_outside(place: str | Path, *sources: str | Path) -> None:
     Raises:
         InputError: names both.
     """
-    written = expanded(place).resolve()
     for source in map(expanded, sources):
         for part in find_splits(source).values() or [source]:
-            if kind_of(part) == "folder" and written.is_relative_to(part.resolve()):
+            if is_inside(place, part) and not any(name.startswith(".") for name in _names_below(place, part)):
                 raise InputError(
                     f"'{place}' is in the data folder '{part}', where its files would be read as a class;"
-                    " name a folder outside of the data."
+                    " name a folder outside of the data (--work-dir, work_dir)."
                 )
+
+
+def _names_below(place: str | Path, folder: Path) -> tuple[str, ...]:
+    return expanded(place).resolve().relative_to(folder.resolve()).parts
 
 
 def _parts_called(names: Mapping[str, str], folder: Path) -> dict[str, Path]:

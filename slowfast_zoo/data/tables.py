@@ -230,7 +230,7 @@ def _harmless(samples: Sequence[Sample], used: Sequence[str], label: str) -> lis
     """The other columns that mean nothing to ``read_table`` beside these fields and that label."""
     names = sorted({name for sample in samples for name, _ in sample.columns})
     read = {name for field, choices in _FIELDS.items() if field not in used for name in choices}
-    read |= {"path", label}
+    read |= {"path", "label", "labels", label}
     others = {name.strip().lower(): name for name in names if _normal(name) not in read}.values()
     bounds, spans = _unread_bounds(others, used)
     told = {
@@ -351,7 +351,8 @@ def _columns(names: tuple[str, ...]) -> _Columns | str:
     ):
         return f"the header {shown} has a name twice."
     found: dict[str, str | None] = {}
-    own = plain[1] if [names[0].strip().lower()] == ["path"] and plain[1:2] in _WRITTEN else None
+    named_so = plain[:1] == ["path"] and plain[1:2] in _WRITTEN and not {"label", "labels"} & {*plain[2:]}
+    own = plain[1] if named_so else None
     for what, choices in (("path", (_PATHS, _IDS)), ("label", (("labels",), _LABELS, _NUMBERS))):
         found[what] = own if what == "label" else None
         for group in choices if found[what] is None else ():

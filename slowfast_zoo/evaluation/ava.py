@@ -52,6 +52,7 @@ from slowfast_zoo.data.persons.actions import (
 )
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
 from slowfast_zoo.evaluation import DetectionRule
+from slowfast_zoo.video.sampling import is_number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,7 +198,7 @@ def check_iou(iou: object) -> None:
     Raises:
         InputError: no number above 0, at most 1.
     """
-    if not isinstance(iou, (int, float)) or not 0 < iou <= 1:
+    if not is_number(iou) or not 0 < iou <= 1:
         raise InputError(f"iou is {iou!r}; accepted: a number above 0, at most 1.")
 
 
@@ -209,7 +210,7 @@ def rule_of(rule: DetectionRule | Rule) -> Rule:
     """
     if isinstance(rule, Rule):
         return rule
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         near = did_you_mean(str(rule), RULES)
         raise UnknownNameError(f"There is no rule '{rule}'.{near} Accepted: {quoted(RULES)}.")
     return RULES[rule]

@@ -161,7 +161,9 @@ def tube_iou(one: Tube, other: Tube) -> float:
     sides = np.clip(np.minimum(boxes[:, 2:], others[:, 2:]) - corner, 0, None)
     shared = sides.prod(axis=1)
     areas = [(tube[:, 2:] - tube[:, :2]).prod(axis=1) for tube in (boxes, others)]
-    return float(np.mean(shared / (areas[0] + areas[1] - shared)) * (last - first) / whole)
+    union = areas[0] + areas[1] - shared
+    overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return float(np.mean(overlap) * (last - first) / whole)
 
 
 def evaluate_tubes(
@@ -212,7 +214,12 @@ def tubes_of(annotations: PersonActions) -> dict[str, dict[int, list[Tube]]]:
 
     Args:
         annotations: as ``read_multisports`` gives them: "seconds" are frame numbers.
+
+    Raises:
+        InputError: rows that don't say which person they are about.
     """
+    if (annotations.persons < 0).any():
+        raise InputError("Tubes need to know which person each box shows, and some have no person.")
     groups: dict[tuple[str, int, int], list[int]] = defaultdict(list)
     columns = (annotations.frame, annotations.labels, annotations.persons)
     for row, (frame, label, person) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):

@@ -64,12 +64,10 @@ def to_fiftyone(answer: Answer, *, fps: float | None = None) -> Any:
             for segment in answer.segments
         ]
         return fo.TemporalDetections(detections=found)
-    return {
-        _frame(moment, rate): fo.Detections(
-            detections=[_fiftyone_person(fo, person) for person in answer.persons if person.seconds == moment]
-        )
-        for moment in answer.key_seconds
-    }
+    frames: dict[int, list[Any]] = {_frame(moment, rate): [] for moment in answer.key_seconds}
+    for person in answer.persons:
+        frames[_frame(person.seconds, rate)].append(_fiftyone_person(fo, person))
+    return {frame: fo.Detections(detections=persons) for frame, persons in frames.items()}
 
 
 def to_supervision(answer: Detections, seconds: float) -> supervision.Detections:
@@ -88,7 +86,8 @@ def to_supervision(answer: Detections, seconds: float) -> supervision.Detections
     sv = require("supervision")
     places = {label: place for place, label in enumerate(answer.labels)}
     tracks = [person.track for person in persons]
-    numbers = {track: number for number, track in enumerate(dict.fromkeys(p.track for p in answer.persons))}
+    known = dict.fromkeys(person.track for person in answer.persons if person.track is not None)
+    numbers = {track: number for number, track in enumerate(known)}
     actions = np.empty(len(persons), object)
     actions[:] = [list(person.labels) for person in persons]
     return sv.Detections(
@@ -193,10 +192,15 @@ def _best(person: Person) -> tuple[str, float]:
     return (person.labels[0], person.scores[0]) if person.labels else (_PERSON, person.box_score)
 
 
-def _track(track: str | None, numbers: dict[str | None, int]) -> int:
-    """A track's own number, else its place among all."""
-    digits = all(other is not None and other.isdecimal() for other in numbers)
-    return int(track or 0) if digits else numbers[track]
+def _track(track: str | None, numbers: dict[str, int]) -> int:
+    """A track's own number where all have one, else its place among all."""
+    assert track is not None
+    return int(track) if all(map(_is_whole, numbers)) else numbers[track]
+
+
+def _is_whole(track: str) -> bool:
+    """Whether a track is called as numbers are written."""
+    return track.isascii() and track.isdecimal() and len(track) < 19 and str(int(track)) == track
 
 
 def _corners(person: Person) -> tuple[float, float, float, float]:
@@ -209,7 +213,7 @@ def _fiftyone_person(fo: Any, person: Person) -> fiftyone.Detection:
     label, score = _best(person)
     facts = {"actions": list(person.labels), "scores": list(person.scores)}
     if person.track is not None:
-        facts |= {"index": int(person.track)} if person.track.isdecimal() else {"track": person.track}
+        facts |= {"index": int(person.track)} if _is_whole(person.track) else {"track": person.track}
     return fo.Detection(label=label, confidence=score, bounding_box=list(_corners(person)), **facts)
 
 

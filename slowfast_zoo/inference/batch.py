@@ -74,8 +74,7 @@ _SOURCE_COLUMNS = ("video", "bytes", "path")
 _NAME_COLUMNS = ("path", "__key__")
 """What bytes are called."""
 
-_MODELS = 2
-"""That a process keeps, the latest."""
+_MODELS = 2  # that a process keeps, the latest
 
 _TASKS_OF: dict[str, tuple[Task, ...]] = {  # arguments that are about some tasks only
     **dict.fromkeys(("boxes", "detector", "begins_at", "unit", "box_score", "score"), ("detect",)),
@@ -84,9 +83,10 @@ _TASKS_OF: dict[str, tuple[Task, ...]] = {  # arguments that are about some task
     "hop_seconds": ("timeline", "features", "detect"),
     "views": ("predict", "timeline", "features"),
     "rules": ("timeline",),
+    "topk": ("predict", "detect"),
 }
 _OF_RECIPES = ("window_seconds", "hop_seconds", "last", "views")
-_USUAL = {"views": "quick", "begins_at": 0.0, "score": 0.0, "recipe": "clip", "layer": "pooled"}  # else None
+_USUAL = {"views": "quick", "begins_at": 0.0, "score": 0.0, "recipe": "clip", "layer": "pooled", "topk": 5}
 
 _EMPTY: dict[str, Any] = {"string": "", "int": 0, "float": np.nan, "double": np.nan, "boolean": False}
 _DTYPES = {"int": np.int32, "float": np.float32, "double": np.float64, "boolean": np.bool_}

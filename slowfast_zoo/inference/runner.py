@@ -156,7 +156,7 @@ class BatchRunner:
         if batch_size is not None:
             batch_size = checked_count("batch_size", batch_size, beside=", or None")
             if batch_size > _MOST_VIEWS:
-                raise InputError(f"batch_size is {batch_size!r:.20}; accepted: at most {_MOST_VIEWS}.")
+                raise InputError(f"batch_size is too large; accepted: at most {_MOST_VIEWS}.")
         self.model: SlowFast | OptimizedModel = model
         if not isinstance(model, OptimizedModel):
             target = device_of(model, device)

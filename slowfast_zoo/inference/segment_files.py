@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from slowfast_zoo.errors import InputError, UnknownNameError, counted, did_you_mean, quoted
-from slowfast_zoo.files import csv_line, write_bytes
+from slowfast_zoo.files import csv_line, expanded, write_bytes
 from slowfast_zoo.inference.segments import Segment, SegmentRules, Windows, find_segments
 from slowfast_zoo.runtime.packages import require
 from slowfast_zoo.video.sampling import checked_count, is_number
@@ -43,7 +43,7 @@ _MOST_DRAWN = 10
 """Classes that a picture has room and colors for."""
 _MOST_BEST = 5
 """Classes that JSON gives for a window."""
-_CONTROL = re.compile("[\0-\x1f\x7f]+")
+_CONTROL = re.compile("[\0-\x1f\x7f\ufffe\uffff]+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +108,8 @@ class Timeline:
         if rows != "windows":
             raise InputError(f"rows is {rows!r:.60}; accepted: 'segments' or 'windows'.")
         times = ("start_seconds", "end_seconds", "center_seconds")
+        if lost := {*times} & {*self.labels}:
+            raise InputError(f"A class is called {quoted(lost)}, as a column of times is; rename it.")
         columns = {name: getattr(self.windows, name).tolist() for name in times}
         scores = self.windows.probabilities
         return columns | {label: scores[:, index].tolist() for index, label in enumerate(self.labels)}
@@ -153,7 +155,7 @@ def format_of(path: str | Path, form: str | None = None) -> SegmentFormat:
     """
     names: tuple[SegmentFormat, ...] = get_args(SegmentFormat)
     if form is None:
-        suffix = Path(path).suffix.lower()
+        suffix = expanded(path).suffix.lower()
         if suffix in SUFFIXES:
             return SUFFIXES[suffix]
         raise UnknownNameError(
@@ -323,9 +325,8 @@ def plot_timeline(timeline: Timeline) -> Figure:
         style = {"marker": marker, "color": colors[label], "label": _short(label)}
         curves.plot(windows.center_seconds, scores, linewidth=1.4, **style)
     curves.set(ylim=(0, 1.03), ylabel="probability")
-    curves.set_title(
-        f"{_line(timeline.source)}: {counted(len(timeline.segments), 'segment')}", loc="left", fontsize=10
-    )
+    source = _line(timeline.source).replace("$", r"\$")  # no formula
+    curves.set_title(f"{source}: {counted(len(timeline.segments), 'segment')}", loc="left", fontsize=10)
     curves.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for row, label in enumerate(found):
         spans = [

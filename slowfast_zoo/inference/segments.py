@@ -154,12 +154,13 @@ def find_segments(
     wanted = rules.indices(labels)
     scores = windows.smoothed(rules.smoothing_seconds)
     leave = 0.7 * rules.enter if rules.leave is None else rules.leave
+    enter, leave = (float(np.float32(value)) for value in (rules.enter, leave))  # as probabilities are
     runs: list[tuple[int, int, int]] = []  # first window, window after the last, class
     if multi_label:
-        for index in np.flatnonzero(scores.max(axis=0, initial=0) >= rules.enter).tolist():
-            runs += [(*run, index) for run in _independent(scores[:, index], rules.enter, leave)]
+        for index in np.flatnonzero(scores.max(axis=0, initial=0) >= enter).tolist():
+            runs += [(*run, index) for run in _independent(scores[:, index], enter, leave)]
     else:
-        runs = _exclusive(scores, rules.enter, leave)
+        runs = _exclusive(scores, enter, leave)
     runs.sort()
     borders = windows.borders()
     runs = _closed(runs, scores, borders, rules.max_gap_seconds, multi_label)
@@ -197,6 +198,8 @@ def _exclusive(scores: Scores, enter: float, leave: float) -> list[tuple[int, in
     for number, best in enumerate(scores.argmax(axis=1).tolist()):
         enters = scores[number, best] >= enter
         stays = current >= 0 and scores[number, current] >= leave
+        if enters and stays and scores[number, current] == scores[number, best]:
+            best = current  # another class has to be more probable
         following = best if enters else current if stays else -1
         if following != current:
             if current >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -117,11 +118,12 @@ def _is_launched() -> bool:
         TrainingError: it lacks what each of them has to know.
     """
     world = os.environ.get("WORLD_SIZE", "1")
-    if world.isdecimal() and int(world) <= 1:
-        return False
-    wrong = [name for name in ("WORLD_SIZE", "RANK") if not os.environ.get(name, "").isdecimal()]
-    wrong += [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if wrong:
+    with contextlib.suppress(ValueError):
+        if int(world) <= 1:
+            return False
+    numbers = ("WORLD_SIZE", "RANK", "MASTER_PORT")
+    wrong = [name for name in numbers if not os.environ.get(name, "").strip().isdecimal()]
+    if wrong := [*wrong, *(["MASTER_ADDR"] if not os.environ.get("MASTER_ADDR") else [])]:
         raise TrainingError(
             f"WORLD_SIZE is '{world}' in the environment, and {quoted(wrong)} isn't set, or no number: start"
             " with torchrun, which sets them all, or unset WORLD_SIZE."

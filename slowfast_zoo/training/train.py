@@ -183,13 +183,13 @@ def check_trainable(
     if validation is not None:
         check_dataset(validation, "validation dataset")
     if sample_weights is not None:
-        weights = np.array([])
-        with contextlib.suppress(TypeError, ValueError):
-            weights = np.asarray(sample_weights, np.float64)
-        if weights.shape != (len(dataset),) or weights.min() < 0 or not 0 < weights.sum() < math.inf:
+        weights = torch.empty(0)
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            weights = torch.as_tensor(sample_weights, dtype=torch.float64, device="cpu").detach()
+        if weights.shape != (len(dataset),) or not weights.min() >= 0 or not 0 < weights.sum() < math.inf:
             raise InputError(
-                f"sample_weights aren't accepted; accepted for {len(dataset)} clips: one number of at least 0"
-                " for each, not all of them 0."
+                f"sample_weights are {weights.numel()} numbers for {len(dataset)} clips; accepted: one number"
+                " of at least 0 per clip, not all of them 0."
             )
 
 

@@ -261,7 +261,7 @@ class WindowReader:
             index, frame = item
             return index, self._pipeline.prepare(frame), frame if index in keys else None
 
-        for index, prepared, whole in ahead(prepare, frames):
+        for index, prepared, whole in ahead(prepare, frames, video.height * video.width):
             store.add(index, prepared)
             if whole is not None and self._look is not None:
                 self._look(index, whole)

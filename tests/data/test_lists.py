@@ -1043,3 +1043,16 @@ def test_spaces_around_the_names_of_classes_are_the_maps_own(clips: Path, name: 
 def test_what_is_wrong_with_an_object_is_said(clips: Path) -> None:
     with pytest.raises(DataError, match=r"list.txt:1: this is no object .*: the header .* has a name twice"):
         read(clips, '{"path": "jump/a.mp4", "Path": "jump/b.mp4", "label": "jump"}\n')
+
+
+def test_an_empty_object_is_refused(clips: Path) -> None:
+    for text in ("[{}]", "{}\n"):
+        with pytest.raises(DataError, match="has no column 'path'"):
+            read(clips, text)
+
+
+def test_a_table_of_strangers_keeps_its_label(clips: Path) -> None:
+    found = read(clips, "path,label_name,label\nrun/c.mp4,run,0\njump/a.mp4,jump,1\n")
+    assert [sample.labels for sample in found.samples] == [(0,), (1,)] and found.labels is None
+    several = read(clips, "path,label_name,labels\nrun/c.mp4,run,a;b\njump/a.mp4,jump,b\n")
+    assert [sample.labels for sample in several.samples] == [(0, 1), (1,)]

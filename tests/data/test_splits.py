@@ -361,9 +361,11 @@ def test_split_as_a_command(parts: Path, tmp_path: Path) -> None:
     assert (train.counts(), val.counts()) == ([3, 3], [1, 1])
     auto = CliRunner().invoke(main, [*command, "--group-by", "auto", "--overwrite"])
     assert auto.exit_code == 0 and "Groups: none that names suggest." in auto.output
-    refused = CliRunner().invoke(main, [*command[:2], str(parts / "train/a/x1.mkv/no"), "--val", "0.25"])
-    assert refused.exit_code == 1
-    assert "can't be written" in refused.output
+    (tmp_path / "file").write_text("")
+    places = {tmp_path / "file" / "no": "can't be written", parts / "train" / "no": "is in the data folder"}
+    for place, told in places.items():
+        refused = CliRunner().invoke(main, [*command[:2], str(place), "--val", "0.25"])
+        assert refused.exit_code == 1 and told in refused.output
 
 
 def test_class_folders_without_clips_are_left_out_and_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from slowfast_zoo.data.persons.actions import PersonActions, RowList
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.evaluation.ava import evaluate_detections
-from slowfast_zoo.evaluation.tubes import NOT_SCORED, Tube, evaluate_tubes, link_tubes, tube_iou
+from slowfast_zoo.evaluation.tubes import NOT_SCORED, Tube, evaluate_tubes, link_tubes, tube_iou, tubes_of
 
 CLASSES = {0: "jump", 1: "turn", 2: "aerobic kick jump", 3: "spin"}
 # What ``link_tubes``, ``videoAP`` and ``frameAP`` of MMAction2 1.2.0 gave for ``drawn(seed)``: video mAP at
@@ -69,8 +69,8 @@ def test_the_publishers_program(seed: int) -> None:
         assert [one.mean_average_precision for one in scores] == pytest.approx(expected, abs=1e-9)
     annotations = RowList()
     for video, by_label in truth.items():
-        for label, tubes_of in by_label.items():
-            for tube in tubes_of:
+        for label, annotated in by_label.items():
+            for tube in annotated:
                 for frame, box in zip(tube.frames.tolist(), tube.boxes.tolist(), strict=True):
                     annotations.add((video, float(frame)), box, label)
     scored = {number: name for number, name in CLASSES.items() if name not in NOT_SCORED}
@@ -90,6 +90,23 @@ def test_overlap_in_space_and_time() -> None:
     assert tube_iou(tube(1, 21), tube(11, 31, left=5)) == pytest.approx(10 / 30 / 3)
     assert tube_iou(tube(1, 9), tube(10, 20)) == 0.0
     assert tube_iou(tube(1, 10), tube(10, 20)) == 0.0  # a common frame is no common time
+
+
+def test_tubes_with_gaps_and_boxes_without_area() -> None:
+    whole, frames = tube(1, 20), np.array([*range(1, 10), *range(11, 21)])
+    gap = Tube(frames, whole.boxes[frames - 1])
+    assert tube_iou(gap, whole) == tube_iou(whole, gap) == 1.0
+    odd, even = (Tube(np.arange(first, 20, 2), whole.boxes[:10]) for first in (0, 1))
+    assert tube_iou(odd, even) == 0.0
+    empty = Tube(whole.frames, whole.boxes * (whole.frames != 5)[:, None])
+    assert tube_iou(empty, empty) == pytest.approx(19 / 20)
+
+
+def test_tubes_of_nobody_are_refused() -> None:
+    rows = RowList()
+    rows.add(("v", 1.0), [0, 0, 9, 9], 0)
+    with pytest.raises(InputError, match="which person each box shows, and some have no person"):
+        tubes_of(rows.finished())
 
 
 def test_links_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from types import SimpleNamespace
@@ -85,6 +86,30 @@ def test_supervision_has_the_persons_of_a_key_frame() -> None:
     nobody: Any = to_supervision(PERSONS, 1.0)
     assert nobody.xyxy.shape == (0, 4)
     assert nobody.tracker_id is None
+
+
+@pytest.mark.usefixtures("packages")
+def test_tracks_keep_their_numbers_where_all_are_some() -> None:
+    def numbers(*tracks: str | None) -> list[int]:
+        first, *_ = PERSONS.persons
+        persons = [dataclasses.replace(first, track=track) for track in tracks]
+        found: Any = to_supervision(dataclasses.replace(PERSONS, persons=tuple(persons)), first.seconds)
+        return [] if found.tracker_id is None else found.tracker_id.tolist()
+
+    assert numbers("7", "9") == [7, 9] and numbers("007", "7") == [0, 1] and numbers("7", "9" * 20) == [0, 1]
+    later = dataclasses.replace(PERSONS.persons[0], seconds=1.5, track=None)
+    some = dataclasses.replace(PERSONS, persons=(*PERSONS.persons, later))
+    found: Any = to_supervision(some, PERSONS.persons[0].seconds)
+    assert found.tracker_id.tolist() == [7, 9]
+
+
+@pytest.mark.usefixtures("packages")
+def test_key_frames_in_one_frame_share_it() -> None:
+    near = [dataclasses.replace(person, seconds=person.seconds + 0.001) for person in PERSONS.persons[:1]]
+    times = (*PERSONS.key_seconds, near[0].seconds)
+    both = dataclasses.replace(PERSONS, persons=(*PERSONS.persons, *near), key_seconds=times)
+    frames = to_fiftyone(both, fps=30)
+    assert sum(len(each.detections) for each in frames.values()) == len(both.persons)
 
 
 def test_label_studio_gets_a_task_to_correct() -> None:

@@ -418,6 +418,7 @@ def test_weights_that_were_written_anew_are_noticed(clips: list[str], tmp_path: 
         ({"keep": "id"}, "keep is 'id', prefix ''; accepted: names, a text."),
         ({"keep": 5}, "keep is 5"),
         ({"prefix": 5}, "prefix 5"),
+        ({"task": "timeline", "topk": 3}, "topk= belongs to task='predict', 'detect', not to 'timeline'"),
         ({"task": "timeline", "rules": 5}, "rules is 5; accepted: SegmentRules."),
         ({"detector": "person"}, "detector= belongs to task='detect'"),
         ({"begins_at": 900}, "begins_at= belongs to task='detect', not to 'predict'"),

@@ -188,7 +188,9 @@ def test_a_file_that_differs_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_names_that_no_file_has_are_refused_before_the_work(
     name: str, overwrite: bool, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportError, match=r"can't be written: (File name too long|.*embedded null)"):
+    with pytest.raises(
+        (ExportError, InputError), match=r"can't be written: File name too long|b.onnx' has a NUL byte"
+    ):
         export(make_model(), tmp_path / name, repeats=1, overwrite=overwrite)
     assert not list(tmp_path.iterdir())
 

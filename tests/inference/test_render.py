@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from support.movies import moving_pattern, write_video
+from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.cli import main
 from slowfast_zoo.errors import InputError, VideoError
@@ -200,6 +200,22 @@ def test_gif(tmp_path: Path) -> None:
         assert gif.info["duration"] * gif.n_frames == pytest.approx(2000)
         gif.seek(12)
         assert amber(np.asarray(gif.convert("RGB"))).any()
+
+
+def test_a_gif_shows_what_lasts_of_a_variable_rate(tmp_path: Path) -> None:
+    colors = np.zeros((4, 64, 96, 3), np.uint8)
+    colors[0, ..., 0] = colors[1, ..., 1] = colors[2, ..., 2] = 255
+    colors[3] = 255
+    source = write_stamped(tmp_path / "a.mkv", [0, 40, 3000, 3040], frames=colors)
+    render(ANSWER, source, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as gif:
+        shown = []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            middle = np.asarray(gif.convert("RGB"))[24, 48].astype(int)
+            shown.append((gif.info["duration"], int(middle.argmax())))
+    assert [color for _, color in shown][:3] == [0, 1, 2]
+    assert shown[0][0] == 80 and shown[1][0] == pytest.approx(2920, abs=10)
 
 
 # --- contact sheet --------------------------------------------------------------------------------
@@ -442,7 +458,7 @@ def test_frames_keep_their_times(tmp_path: Path) -> None:
         for index in range(gif.n_frames):
             gif.seek(index)
             durations.append(gif.info["duration"])
-    assert durations[:4] == [100, 530, 870, 1300], "at most 12.5 pictures a second"
+    assert durations[:4] == [100, 80, 450, 80], "at most 12.5 pictures a second, and what lasts is shown"
     assert sum(durations) == pytest.approx(2833 + 1000 / 4.24, abs=300)
 
 

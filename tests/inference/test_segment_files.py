@@ -205,6 +205,18 @@ def test_a_picture(answer: Timeline, tmp_path: Path) -> None:
     assert axes[1].get_xlim() == (0, 4000) and len(axes[1].get_yticks()) == 3
 
 
+def test_a_name_with_dollars_is_no_formula(answer: Timeline, tmp_path: Path) -> None:
+    odd = Timeline(**{**vars(answer), "source": "b$x_$.mp4"})
+    odd.save(tmp_path / "x.png")
+    assert (tmp_path / "x.png").exists()
+
+
+def test_a_class_called_like_a_column_of_times_is_refused(answer: Timeline) -> None:
+    odd = Timeline(**{**vars(answer), "labels": ("a", "start_seconds", "b")})
+    with pytest.raises(InputError, match="A class is called 'start_seconds', as a column of times is"):
+        odd.to_columns("windows")
+
+
 def test_a_timeline_without_segments_is_written_too(answer: Timeline, tmp_path: Path) -> None:
     empty = Timeline(**{**vars(answer), "segments": ()})
     for suffix in SUFFIXES:

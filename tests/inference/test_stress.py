@@ -6,9 +6,11 @@ import copy
 import functools
 import threading
 import types
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import torch
 from support.movies import moving_pattern
 from support.small_nets import SMALL, make_model
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from slowfast_zoo import SlowFast, evaluate, predict, predict_many
 from slowfast_zoo.errors import InputError
@@ -220,13 +223,21 @@ def test_a_forward_put_in_its_place_is_read_in_eval_mode(
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+class Pair(NamedTuple):
+    """Two modules."""
+
+    norm: nn.Module
+    last: nn.Module
+
+
 class Listed(nn.Module):
     """Keeps modules where torch doesn't see them."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
-        self.steps = [nn.Dropout(0.9), {"last": (nn.BatchNorm1d(1).eval(), classifier)}]
+        last = {"last": Pair(nn.BatchNorm1d(1).eval(), classifier)}
+        self.steps = [nn.Dropout(0.9), OrderedDict(last)]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.steps[1]["last"][1](self.steps[1]["last"][0](self.steps[0](features)))
@@ -245,16 +256,104 @@ def test_modules_in_lists_are_read_in_eval_mode(model: SlowFast) -> None:
     assert norm.steps[1]["last"][0].num_batches_tracked == 0 and norm.steps[0].training
 
 
-def test_a_forward_that_calls_the_model_itself_is_refused_where_that_would_train(model: SlowFast) -> None:
-    clip, forward = torch.randn(1, 3, 8, 32, 32), model.slow.stage3.forward
-    model.slow.stage3.forward = lambda maps: forward(maps) * 2
+def closing_over(module: nn.Module) -> None:
+    forward = module.forward
+    module.forward = lambda *given: forward(*given)
+
+
+def decorated(module: nn.Module) -> None:
+    module.forward = torch.no_grad()(module.forward)
+
+
+@pytest.mark.parametrize("put", [closing_over, decorated])
+@pytest.mark.parametrize("place", ["", "slow.stage3", "fast.stage2.0"])
+def test_what_a_forward_closes_over_is_read_in_eval_mode(
+    model: SlowFast, place: str, put: Callable[[nn.Module], None]
+) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
     expected = model(clip)
+    put(model.train().get_submodule(place))
+    before = copy.deepcopy(model.state_dict())
     assert torch.equal(eval_twin(model)(clip), expected)
-    with pytest.raises(InputError, match=r"has at 'slow.stage3' a forward .*: move it to the device"):
-        eval_twin(model, torch.device("meta"))
-    model.train()
-    with pytest.raises(InputError, match=r"apart from the model: call its eval\(\) first, or derive a class"):
-        eval_twin(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Adapter(nn.Module):
+    """Changes what comes to a layer, and forgets half of it in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def before(self, _: nn.Module, given: tuple[Tensor]) -> Tensor:
+        return self.drop(given[0])
+
+
+def test_hooks_that_are_methods_of_modules_are_read_in_eval_mode(model: SlowFast) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    expected = model(clip)
+    model.adapter = Adapter()
+    model.classifier.register_forward_pre_hook(model.adapter.before)
+    assert torch.equal(eval_twin(model.train())(clip), expected)
+
+
+@pytest.mark.parametrize("forward", [torch.relu, lambda x: x.relu(), F.relu, nn.ReLU().forward])
+def test_a_forward_that_holds_no_module_is_called_as_it_is(
+    model: SlowFast, forward: Callable[[Tensor], Tensor]
+) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    expected = model(clip)
+    model.slow.stage3[0].relu.forward = forward
+    model.forward_calls = Counter()
+    assert torch.equal(eval_twin(model.train())(clip), expected)
+    assert eval_twin(model, torch.device("meta")).forward_calls is model.forward_calls
+
+
+GLOBAL = nn.Module()
+
+
+def by_global_name(maps: Tensor) -> Tensor:
+    return GLOBAL.forward(maps)
+
+
+def test_a_forward_that_calls_the_model_by_a_global_name_is_refused_where_that_would_train(
+    model: SlowFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    expected = model(clip)
+    monkeypatch.setitem(globals(), "GLOBAL", copy.deepcopy(model.slow.stage3))
+    model.slow.stage3.forward = by_global_name
+    assert torch.equal(eval_twin(model)(clip), expected)
+    for train, device in ((False, torch.device("meta")), (True, None)):
+        GLOBAL.train(train)
+        with pytest.raises(InputError, match=r"has at 'slow.stage3' a forward .* by a global name"):
+            eval_twin(model, device)
+
+
+def test_attributes_of_any_kind_are_left_alone(model: SlowFast) -> None:
+    model.itself = [[1]]
+    model.itself[0].append(model.itself)
+    model.config, model.mocked = Default(), MagicMock()
+    model.many = {number: [number] for number in range(2000)}
+    twin = eval_twin(model)
+    assert (twin.itself, twin.config, twin.mocked, twin.many) == (
+        *(model.itself, model.config, model.mocked, model.many),
+    )
+
+
+class Default(dict[str, Any]):
+    """Has every attribute."""
+
+    def __getattr__(self, name: str) -> str:
+        return "missing"
+
+
+def test_a_traced_module_is_read(model: SlowFast) -> None:
+    clip = torch.randn(1, 3, 8, 32, 32)
+    expected = model(clip)
+    example = torch.randn(1, model.classifier.in_features)
+    model.classifier = torch.jit.trace(nn.Sequential(model.classifier).eval(), example)
+    torch.testing.assert_close(eval_twin(model)(clip), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_ctrl_c_while_the_reading_thread_starts_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:

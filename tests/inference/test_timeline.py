@@ -146,6 +146,12 @@ def test_a_segment_begins_at_enter_and_ends_below_leave() -> None:
     assert found(rows, enter=0.5, leave=0.4, labels=("b",)) == []
 
 
+def test_another_class_ends_a_segment_where_it_is_more_probable() -> None:
+    assert found([[0.45, 0.55], [0.5, 0.5]], enter=0.5, leave=0.5) == [("b", 0.0, 3.0, 0.525)]
+    for multi_label in (False, True):
+        assert len(found([[0.9, 0.0]], multi_label, enter=0.9)) == 1, "as near as float32 has it"
+
+
 def test_the_first_and_last_segment_reach_the_ends() -> None:
     assert found([[0.9, 0.1]] * 3) == [("a", 0.0, 4.0, 0.9)]
     assert found([[0.9, 0.1]]) == [("a", 0.0, 2.0, 0.9)]

@@ -302,7 +302,7 @@ def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool)
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"WORLD_SIZE": "2"}, r"'RANK', 'MASTER_ADDR', 'MASTER_PORT' isn't set"),
+        ({"WORLD_SIZE": "2"}, r"'RANK', 'MASTER_PORT', 'MASTER_ADDR' isn't set"),
         (
             {"WORLD_SIZE": "many", "RANK": "0"},
             "WORLD_SIZE is 'many' in the environment, and 'WORLD_SIZE', ",
@@ -316,6 +316,9 @@ def test_half_of_what_torchrun_sets_is_refused(
     for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     assert distributed.join("cpu").world == 1
+    for alone in ("1 ", "-1", "0"):
+        monkeypatch.setenv("WORLD_SIZE", alone)
+        assert distributed.join("cpu").world == 1
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=told):

@@ -14,6 +14,7 @@ Units are never guessed: files have shares and all else pixels, unless ``unit`` 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -39,6 +40,8 @@ SAME_SECOND = 0.02
 """Times that are nearer are one key frame: half a frame of most videos."""
 SHARES_BELOW = 1.5
 """Boxes that stay below are shares: in pixels they would be smaller than two."""
+_FARTHEST = 10
+"""Times the larger side of the picture: what a box reaches costs time, and is a mistake."""
 _FAR = 1e9
 """Coordinates from here on are no place in a picture."""
 _ACCEPTED = (
@@ -281,17 +284,38 @@ def _given(value: Any, what: str) -> _Given:
         return _Given(value["boxes"], value.get("scores"), value.get("tracks"), value.get("labels"), 1)
     inner = getattr(value, "boxes", None)
     if inner is not None and hasattr(inner, "xyxy"):
-        return _Given(
-            inner.xyxy, getattr(inner, "conf", None), getattr(inner, "id", None), _attr(inner, "cls")
-        )
+        scores, tracks, classes = (_attr(inner, name) for name in ("conf", "id", "cls"))
+        return _Given(inner.xyxy, scores, tracks, classes, _person_among(getattr(value, "names", None), what))
     if hasattr(value, "xyxy"):
         scores, classes = _attr(value, "confidence", "conf"), _attr(value, "class_id", "cls")
+        told = getattr(value, "data", None)
+        names = told.get("class_name") if isinstance(told, Mapping) else None
+        if names is not None:
+            classes = np.array([str(name).lower() != "person" for name in names], np.float64)
         return _Given(value.xyxy, scores, _attr(value, "tracker_id", "id"), classes)
     if inner is not None:
         return _Given(inner, getattr(value, "scores", None))
-    if isinstance(value, tuple) and len(value) == 2 and np.ndim(_plain(value[0])) == 2:
+    if isinstance(value, tuple) and len(value) == 2:
+        with contextlib.suppress(ValueError):  # rows of different lengths, which are refused as boxes
+            return _Given(*value) if np.ndim(_plain(value[0])) == 2 else _Given(value)
         return _Given(*value)
     return _Given(value)
+
+
+def _person_among(names: object, what: str) -> int:
+    """The number of the class of persons in a detector's own names; 0 where it tells none.
+
+    Raises:
+        InputError: it finds something else.
+    """
+    if not isinstance(names, Mapping) or not names:
+        return 0
+    numbers = [number for number, name in names.items() if str(name).lower() == "person"]
+    if not numbers:
+        raise InputError(
+            f"{what}: the detector finds {quoted(map(str, names.values()), 5)}, and no 'person'."
+        )
+    return int(numbers[0])
 
 
 def _attr(value: object, *names: str) -> Any:
@@ -349,7 +373,7 @@ def _checked(given: _Given, unit: Unit, height: int, width: int, where: str) -> 
 def _names(tracks: Any, where: str) -> tuple[str | None, ...]:
     """Track ids; whole numbers without the fraction that detectors' float tensors give them."""
     try:
-        values = np.asarray(_plain(tracks)).reshape(-1)
+        values = np.asarray(_plain(tracks), object if isinstance(tracks, (list, tuple)) else None).reshape(-1)
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
         raise InputError(f"Track ids {where} are {tracks!r:.60}; accepted: a name or number each.") from error
     given: list[Any] = values.tolist()
@@ -372,6 +396,11 @@ def _check_values(boxes: Values, scores: Values, unit: Unit, height: int, width:
         raise InputError(
             f"Boxes {where} reach {largest:.3g}: these are shares of width and height, given as pixels. Say"
             " unit='normalized' (--unit)."
+        )
+    if unit == "pixels" and largest > _FARTHEST * max(width, height):
+        raise InputError(
+            f"Boxes {where} reach {largest:g} in a picture of {width}x{height} pixels; accepted: up to"
+            f" {_FARTHEST} times its size."
         )
     if unit == "normalized" and largest > LARGEST_SHARE:
         raise InputError(
@@ -485,5 +514,7 @@ def _read_proposals(path: Path) -> _Rows:
         boxes = pickle.array(value)
         if boxes.size and (boxes.ndim != 2 or boxes.shape[1] not in (4, 5)):
             raise DataError(f"The proposals '{path}' have boxes of shape {boxes.shape} at {key!r:.60}.")
-        by_video.setdefault(video, {})[float(second)] = _Given(boxes)
+        if float(second) in by_video.setdefault(video, {}):
+            raise DataError(f"The proposals '{path}' have second {float(second):g} of '{video}' twice.")
+        by_video[video][float(second)] = _Given(boxes)
     return by_video

@@ -57,7 +57,7 @@ def read_multisports(path: str | Path, part: Part = "test") -> tuple[PersonActio
                     for row in tube.tolist():
                         found.add((str(video), float(row[0])), row[1:5], label, 1.0, number)
                     number += 1
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"The annotations '{path}' aren't MultiSports': {error!s:.200}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,10 @@ DetectionFormat = Literal["csv", "jsonl"]
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2: the upper left and the lower right corner."""
+
+
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}|\.3gp?[p2]?")
+"""Of a file's name; other parts after a point belong to the name of a folder of frames."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,8 +193,9 @@ def format_of(path: str | PurePath, form: str | None = None) -> DetectionFormat:
 
 
 def video_name(source: str) -> str:
-    """What files of many videos call one: its name without folder and ending."""
-    return PurePath(source).stem or source
+    """What files of many videos call one: its name without folder and ending; "take.1" has none."""
+    path = PurePath(source)
+    return (path.stem if _ENDING.fullmatch(path.suffix) else path.name) or source
 
 
 def _numbers(labels: tuple[str, ...]) -> dict[str, int]:

@@ -11,9 +11,8 @@ The video is read once, in constant memory; while the network works, the next wi
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
-import json
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -271,7 +270,7 @@ class FeatureExtractor:
             "recipe": self._recipe_name,
             "model": model.provenance.get("model"),
             "weights": of_pathways(model.provenance).get("tag"),
-            "provenance": _as_json(model.provenance),
+            "provenance": copy.deepcopy(model.provenance),
             "layer": self._layer,
             "window_seconds": self._window if recipe is None else float(recipe.window),
             "hop_seconds": self._hop if recipe is None else float(recipe.hop),
@@ -371,18 +370,6 @@ def _feature_network(model: SlowFast, layer: Layer) -> SlowFast:
     if layer == "maps":
         network.__class__ = _map_class(type(network))
     return network
-
-
-def _as_json(provenance: Mapping[str, Any]) -> Any:
-    """What files will say of it, which its owner doesn't change any more.
-
-    Raises:
-        InputError: JSON can't hold it.
-    """
-    try:
-        return json.loads(json.dumps(provenance))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"The model's provenance is saved as JSON, which can't hold it: {error}.") from error
 
 
 def _check_layer(

@@ -67,8 +67,14 @@ class Features:
 
         Raises:
             UnknownNameError: no such format.
-            InputError: the file can't be written.
+            InputError: the file can't be written, or JSON can't hold what ``meta`` says.
         """
+        try:
+            json.dumps(self.meta)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"What is told of the model is saved as JSON, which can't hold it: {error}."
+            ) from error
         _write(self, expanded(path), format)
 
     def __len__(self) -> int:

@@ -394,11 +394,17 @@ def _write_gif(part: Path, pictures: Iterator[_Drawn]) -> None:
     from PIL import Image
 
     kept: list[tuple[float, Image.Image]] = []
-    length = 0.0
+    waiting: Image.Image | None = None  # it began too early to be shown, and may last
+    length, least = 0.0, 1 / _GIF_FPS - EVEN_SECONDS
     for begin, end, picture in pictures:
-        length = end
-        if not kept or begin - kept[-1][0] > 1 / _GIF_FPS - EVEN_SECONDS:
+        if waiting is not None and begin - kept[-1][0] > 1 / _GIF_FPS + least:
+            kept.append((kept[-1][0] + 1 / _GIF_FPS, waiting))
+        shown_now = not kept or begin - kept[-1][0] > least
+        length, waiting = end, None if shown_now else picture
+        if shown_now:
             kept.append((begin, picture))
+    if waiting is not None and length - kept[-1][0] > 1 / _GIF_FPS + least:
+        kept.append((kept[-1][0] + 1 / _GIF_FPS, waiting))
     # One palette for all frames, from a few of them, undithered: nothing flickers, files stay small.
     few = [picture for _, picture in kept[:: max(1, len(kept) // 8)]]
     width, height = few[0].size

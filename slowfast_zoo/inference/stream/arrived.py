@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from slowfast_zoo.errors import InputError
 from slowfast_zoo.spec import ClipSpec
+from slowfast_zoo.video.decoding.packets import plain_rate
 from slowfast_zoo.video.decoding.video import SAME_SECONDS, Frame, Video
 from slowfast_zoo.video.rules import Stamps
 from slowfast_zoo.video.windows import Grid, Window, window_of
@@ -133,7 +134,7 @@ class Arrived(Video):
         usual = min(_RATES, key=lambda rate: abs(rate - measured))
         if abs(usual - measured) < _SAME_RATE * measured:
             return usual
-        return Fraction(measured).limit_denominator(1001)
+        return plain_rate(Fraction(measured))
 
     def _own_fps(self) -> Fraction | None:
         return self.fps_so_far

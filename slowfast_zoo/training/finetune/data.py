@@ -148,7 +148,12 @@ def _check_unchanged(folder: Path) -> dict[str, Any]:
 
 
 def check_parts(
-    data: Data | Parts, validation: Data | None, work_dir: str | Path, max_unreadable: float
+    data: Data | Parts,
+    validation: Data | None,
+    work_dir: str | Path,
+    max_unreadable: float,
+    *,
+    resume: bool,
 ) -> None:
     """Refuses what is no data, parts of other names, a wrong share of unreadable clips, and a work directory
     inside of the data.
@@ -162,7 +167,7 @@ def check_parts(
         if not isinstance(source, (str, Path, Annotations, also)):
             kind = type(source).__name__
             raise InputError(f"{name} is a {kind}; accepted: a path, or what read_annotations returned.")
-        if isinstance(source, (str, Path)):
+        if isinstance(source, (str, Path)) and not resume:
             check_outside(work_dir, source)
     if not isinstance(data, Mapping):
         return

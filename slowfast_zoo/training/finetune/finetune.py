@@ -211,7 +211,7 @@ def finetune(
     forced = forced_recipe(recipe, changes, norms, model)
     check_extent(folds, everything, budget_seconds, val, changes, freeze_up_to, validation is not None)
     check_choices(group_by, flip)
-    check_parts(data, validation, work_dir, max_unreadable)
+    check_parts(data, validation, work_dir, max_unreadable, resume=resume)
     given = {
         "start": start_of(model),
         "data": data_of(data, work_dir),

@@ -74,8 +74,12 @@ def _check_unused(folder: Path) -> None:
         )
     # What is written there, and partly removed, must be one's own.
     taken = [name for name in (MODEL, ALL, CACHE, SEARCH, FOLDS, *_FILES) if (folder / name).exists()]
-    if (folder / REPORT).exists() and (folder / REPORT).read_bytes().strip() != _UNFINISHED.encode():
-        taken.append(REPORT)
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            own = (folder / REPORT).read_bytes().strip() == _UNFINISHED.encode()
+        except (IsADirectoryError, PermissionError):  # which Windows says of folders
+            own = False
+        taken += [REPORT] * (not own)
     lists = list((folder / DATA).glob("*"))
     if any(path.name not in _OWN and not path.name.endswith(TEMPORARY_SUFFIX) for path in lists):
         taken.append(DATA)
@@ -108,7 +112,8 @@ def check_own(folder: Path) -> None:
     Raises:
         TrainingError: says what is there.
     """
-    if there := [name for name in (PLAN, MODEL) if (folder / name).exists()]:
+    there = [name for name in (PLAN, MODEL) if (folder / name).exists()]
+    if there and not (folder / RESUME).exists():  # else the training itself says what to do
         raise TrainingError(
             f"{folder} holds {quoted(there)} of another training; choose another work directory (--work-dir)."
         )

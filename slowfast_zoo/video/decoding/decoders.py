@@ -123,7 +123,9 @@ class Decoder(abc.ABC):
 
     @property
     def told_seconds(self) -> Fraction | None:
-        """How long the video is, as its header says; None where it doesn't."""
+        """How long the video is, as its header says; None where it has none, or not for that."""
+        if self.family not in packets.EXACT_STAMPS:  # others' length is guessed by their stamps
+            return None
         if self.track.duration:
             return Fraction(self.track.duration) * Fraction(self.track.time_base)
         duration = self._container.duration if self._container is not None else None

@@ -16,7 +16,7 @@ from slowfast_zoo.video.decoding.decoders import (
     PacketDecoder,
     SequentialDecoder,
 )
-from slowfast_zoo.video.decoding.packets import FASTEST, PacketIndex, measured_rate
+from slowfast_zoo.video.decoding.packets import FASTEST, PacketIndex, measured_rate, plain_rate
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 from slowfast_zoo.video.rules import Stamps
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 _WIDEST_PIXEL = 8  # times its height; what says more is damaged
+
+_PAUSE_SECONDS, _PAUSE_STEPS = 0.5, 4
+"""Between frames that are further apart than both, the second in times of the usual step, is a pause."""
 
 _LATE_SECONDS, _LATE_SHARE = 1.0, 0.1
 """How much later than the end in the header the last frame may start, also as a share of the video.
@@ -54,6 +57,7 @@ class FileVideo(Video):
         self._index: PacketIndex | None = None
         self._times: npt.NDArray[np.float64] | None = None
         self._ticks: Stamps | None = None
+        self._moving: tuple[Fraction, ...] | None = None
         try:
             self._decoder: Decoder = PacketDecoder(media)
         except BaseException:
@@ -123,7 +127,7 @@ class FileVideo(Video):
         mistaken.close()
         if isinstance(mistaken, PacketDecoder):
             self._index = mistaken.index
-        self._count = self._times = self._ticks = None
+        self._count = self._times = self._ticks = self._moving = None
         self._decoder = SequentialDecoder(self._media, one_thread=isinstance(mistaken, SequentialDecoder))
 
     def _first_frame(self) -> VideoFrame:
@@ -148,27 +152,40 @@ class FileVideo(Video):
         """Frames per second by the time stamps; None without any, or where they say nothing sensible."""
         track, base = self._decoder.track, Fraction(self._decoder.track.time_base)
         if stamps := self._decoder.stamps:
-            return measured_rate(stamps[-1] - stamps[0], len(stamps), base, self._decoder.told_seconds)
+            # The last frame's stamp may be damaged, and a header be made of it.
+            far = stamps[-1] - stamps[-2] > (stamps[-1] - stamps[0]) / 2 if len(stamps) > 2 else False
+            told = None if far else self._decoder.told_seconds
+            return measured_rate(stamps[-1] - stamps[0], len(stamps), base, told)
         # Some repeat: better than a guess, but not than what the header says.
         ticks = None if track.average_rate else self._decoder.ticks
         return None if ticks is None else measured_rate(ticks, self._count or 0, base)
 
     def _own_fps(self) -> Fraction | None:
-        """What the header says, unless time stamps contradict it, even without their longest pause.
+        """What the header says, unless time stamps contradict it, even without their longest step.
 
-        Headers are wrong by more than rounding in real files: 1000 in FLV, none in transport streams.
+        Headers are wrong by more than rounding in real files: 1000 in FLV, none in transport streams. FFmpeg
+        makes that of an MP4 from its length. So pauses don't count where frames tell their rate without them.
         """
         claimed, measured = self._decoder.rate, self._measured_fps()
-        if measured is None or (claimed is not None and _agree(claimed, measured)):
+        if measured is None:
             return claimed
-        if claimed is not None and (stamps := self._decoder.stamps):
-            steps = np.diff(stamps)
-            rest = int(steps.sum() - steps.max())
-            unbroken = measured_rate(rest, len(steps), Fraction(self._decoder.track.time_base))
-            if unbroken is not None and _agree(claimed, unbroken):
+        for rate in self._moving_fps():
+            if claimed is not None and _agree(claimed, rate):
                 return claimed
-        slow = measured < 1
-        return 1 / (1 / measured).limit_denominator(1001) if slow else measured.limit_denominator(1001)
+        return plain_rate(next(iter(self._moving_fps()), measured))
+
+    def _moving_fps(self) -> tuple[Fraction, ...]:
+        """The rate without pauses, and without the longest step that is left."""
+        if self._moving is None:
+            base, steps = Fraction(self._decoder.track.time_base), np.diff(self._decoder.stamps or ())
+            if len(steps):
+                steps = steps[
+                    steps <= max(_PAUSE_SECONDS / float(base), _PAUSE_STEPS * float(np.median(steps)))
+                ]
+            parts = (steps, np.delete(steps, steps.argmax())) if len(steps) else ()
+            rates = (measured_rate(int(part.sum()), len(part) + 1, base) for part in parts)
+            self._moving = tuple(rate for rate in rates if rate is not None)
+        return self._moving
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
         stamps = self._decoder.stamps

@@ -66,7 +66,7 @@ class FolderVideo(Video):
         return len(self._paths)
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Frame]]:
-        return ahead(self._picture, wanted)
+        return ahead(self._picture, wanted, self.height * self.width)
 
     def _picture(self, index: int) -> tuple[int, Frame]:
         from PIL import Image, ImageOps

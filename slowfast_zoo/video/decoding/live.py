@@ -62,6 +62,9 @@ _DEVICES = {
 }
 """Per system FFmpeg's name for cameras, and what it calls one by its number; on Windows it knows names."""
 
+_PLAYLISTS = ("hls", "dash")
+"""Formats whose files only name what is played."""
+
 _WITHOUT_CLOCK = frozenset(("mpjpeg",))
 """Formats whose time stamps FFmpeg makes up, from a frame rate that nobody told."""
 
@@ -241,7 +244,8 @@ class LiveVideo:
                 reason = str(error)
             if not self._seen or self._finite:
                 when = "" if self._seen else ", before its first frame" if reason == "it ended" else ""
-                check = "; check its host, port, user and password" if "://" in self.name else ""
+                reachable = "; check its host, port, user and password" if "://" in self.name else ""
+                check = "" if self._seen else reachable
                 opening = self._opening
                 head = getattr(opening.target, "head", None)  # None: FFmpeg itself reads a named pipe
                 piped = not (self._seen or opening.lasting or opening.paced)
@@ -268,7 +272,7 @@ class LiveVideo:
                 context = track.codec_context
                 context.options = {"max_pixels": str(MAX_PIXELS)}
                 context.thread_type = "SLICE"  # threads that share out frames hold some back
-                sized = container.duration or ("seekable" in self._options and container.size > 0)
+                sized = container.duration or (container.size > 0 and container.format.name not in _PLAYLISTS)
                 self._finite = not self._opening.lasting or bool(sized)
                 self._paced = self._opening.paced or (self._opening.lasting and self._finite)
                 # A file of such a format may be joined from parts whose stamps have nothing in common.

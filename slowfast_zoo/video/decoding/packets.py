@@ -181,6 +181,13 @@ def measured_rate(
     return rate if (_SLOWEST_TOLD if told else _SLOWEST) <= rate <= FASTEST else None
 
 
+def plain_rate(measured: Fraction) -> Fraction:
+    """A rate above 0 as a ratio of small numbers, as 30000/1001; far below 1, too."""
+    if measured < 1:
+        return 1 / (1 / measured).limit_denominator(1001)
+    return measured.limit_denominator(1001)
+
+
 def is_shown(packet: av.Packet, codec: str) -> bool:
     """Whether a frame should come out for this packet: not cut off by an edit list, not hidden.
 

@@ -135,10 +135,12 @@ def fill(path: Path, tensors: Mapping[str, Tensor], config: SavedConfig) -> Save
     from safetensors.torch import save_file
 
     plain: dict[str, Tensor] = {}
+    places = set[int]()
     for name, tensor in tensors.items():
         own = tensor.detach().cpu().contiguous()
-        shared = any(own.data_ptr() == other.data_ptr() for other in plain.values()) if own.numel() else False
-        plain[name] = own.clone() if shared else own
+        place = own.untyped_storage().data_ptr()
+        plain[name] = own.clone() if place in places else own
+        places.add(place)
     config = dataclasses.replace(config, checksum=checksum(plain))
     try:
         save_file(plain, path, {HEADER: config.to_json()})  # a second entry would come in any order

@@ -26,9 +26,9 @@ def at(source: Any, second: float = 1.0, **how: Any) -> Boxes:
     return boxes.at(second, HEIGHT, WIDTH, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
 
 
-def supervision(tracker_id: Any = None) -> SimpleNamespace:
+def supervision(tracker_id: Any = None, data: Any = None) -> SimpleNamespace:
     fields = {"xyxy": np.array([BOX, OTHER]), "confidence": np.array([0.9, 0.8], np.float32)}
-    return SimpleNamespace(**fields, class_id=np.array([0, 0]), tracker_id=tracker_id)
+    return SimpleNamespace(**fields, class_id=np.array([0, 0]), tracker_id=tracker_id, data=data)
 
 
 def torchvision() -> dict[str, torch.Tensor]:
@@ -36,14 +36,14 @@ def torchvision() -> dict[str, torch.Tensor]:
     return {"boxes": torch.tensor([BOX, OTHER]), "scores": scores, "labels": labels}
 
 
-def ultralytics() -> SimpleNamespace:
+def ultralytics(names: Any = None) -> SimpleNamespace:
     boxes = SimpleNamespace(
         xyxy=torch.tensor([BOX, OTHER]),
         conf=torch.tensor([0.9, 0.8]),
         cls=torch.tensor([0.0, 2.0]),
         id=torch.tensor([7.0, 8.0]),
     )
-    return SimpleNamespace(boxes=boxes, names={0: "person", 2: "car"})
+    return SimpleNamespace(boxes=boxes, names=names or {0: "person", 2: "car"})
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,9 @@ def ultralytics() -> SimpleNamespace:
         ({2.0: [OTHER]}, [], [], None),
         ({1.0: {"boxes": [BOX], "scores": [0.3], "tracks": ["ann"]}}, [BOX], [0.3], ("ann",)),
         ({1.0: {"boxes": [BOX, OTHER], "tracks": ["ann", None]}}, [BOX, OTHER], [1, 1], ("ann", None)),
+        ({1.0: {"boxes": [BOX, OTHER], "tracks": ["a", np.nan]}}, [BOX, OTHER], [1, 1], ("a", None)),
+        (ultralytics(names={0: "helmet", 2: "Person"}), [OTHER], [0.8], ("8",)),
+        (supervision(data={"class_name": np.array(["car", "person"])}), [OTHER], [0.8], None),
         (supervision(tracker_id=np.array([5.0, np.nan])), [BOX, OTHER], [0.9, 0.8], ("5", None)),
         (torch.tensor([BOX], dtype=torch.bfloat16), [BOX], [1], None),
         (torchvision(), [BOX], [0.9], None),
@@ -118,7 +121,7 @@ def test_shares() -> None:
         ([[20, 10, 10**400, 90]], {}, "can't be read from a list"),
         (torch.zeros(1, 4, device="meta"), {}, "can't be read from a Tensor"),
         ({1.0: {}}, {}, "a dict with nothing; accepted: 'boxes'"),
-        ({1.0: {"boxes": [BOX], "tracks": [[1], [2, 3]]}}, {}, "Track ids at 1 s are"),
+        ({1.0: {"boxes": [BOX], "tracks": [[1], [2, 3]]}}, {}, "There are 1 boxes and 2 track ids at 1 s"),
         ([BOX], {"begins_at": float("nan")}, "begins_at is nan; accepted: a finite number of seconds"),
         ([BOX], {"begins_at": "900"}, "begins_at is '900'"),
         ([[*BOX, float("nan")]], {}, "not finite numbers"),
@@ -138,6 +141,9 @@ def test_shares() -> None:
         ({1.0: {"box": [BOX]}}, {}, "a dict with 'box'; accepted: 'boxes'"),
         ({"boxes": [BOX], "scores": [1, 1]}, {}, "There are 1 boxes and 2 scores"),
         (lambda frame: None, {}, "Boxes at 1 s"),
+        ([[0, 0, 100_000, 90]], {}, "reach 100000 in a picture of 200x100 pixels"),
+        (ultralytics(names={0: "helmet", 2: "car"}), {}, "finds 'helmet', 'car', and no 'person'"),
+        (([[1, 2, 30, 40], [1, 2, 3]], [0.9, 0.8]), {}, "can't be read from a list"),
     ],
 )  # fmt: skip
 def test_bad_boxes(source: Any, how: dict[str, Any], says: str) -> None:

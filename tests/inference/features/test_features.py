@@ -143,8 +143,13 @@ def test_what_features_say_of_the_model_is_as_it_was(tmp_path: Path) -> None:
     model.provenance["training"]["epochs"] = 4
     assert features.meta["provenance"] == {"model": "mine", "training": {"epochs": 3}}
     model.provenance["folder"] = tmp_path
-    with pytest.raises(InputError, match="The model's provenance is saved as JSON, which can't hold it: "):
-        extract_features(model, FRAMES, fps=25)
+    strange = extract_features(model, FRAMES, fps=25)
+    for name in ("x.npz", "x.npy", "x.safetensors"):
+        with pytest.raises(
+            InputError, match="What is told of the model is saved as JSON, which can't hold it"
+        ):
+            strange.save(tmp_path / name)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_last_window_moves_back_is_padded_or_dropped(tmp_path: Path) -> None:

@@ -352,6 +352,13 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         stream.push(FRAMES[2], 9.0)
 
 
+def test_frames_may_come_hours_apart() -> None:
+    with Stream(make_model(SMALL)) as stream:
+        for number, seconds in enumerate((0, 9, 40, 150, 590, 2300, 9000)):
+            stream.push(FRAMES[number], seconds)
+        assert stream.finish()
+
+
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(InputError, match="takes a SlowFast model, got"):
         Stream("slowfast_tiny")  # type: ignore[arg-type]

@@ -360,6 +360,15 @@ def test_a_work_directory_is_outside_of_the_data(clips: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="is in the data folder"):
         tune(tmp_path / "links", inside)
     assert not inside.parent.exists()
+    hidden = shutil.copytree(clips, tmp_path / "d") / ".runs" / "w"
+    assert tune(tmp_path / "d", hidden).recipe == "probe"
+
+
+def test_a_folder_in_the_place_of_the_report_is_somebodys(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "w" / "report.txt").mkdir(parents=True)
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match=r"holds 'report.txt', where a fine-tuning writes"):
+            tune(clips, tmp_path / "w", resume=resume)
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,10 @@ def test_frames_that_an_avi_with_b_frames_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("later", [0.5, 60.0, 600.0])
-def test_one_pause_leaves_the_frame_rate(tmp_path: Path, later: float) -> None:
+@pytest.mark.parametrize(("name", "codec"), [("pause.mkv", "ffv1"), ("pause.mp4", "mpeg4")])
+def test_one_pause_leaves_the_frame_rate(tmp_path: Path, name: str, codec: str, later: float) -> None:
     shown = [*range(0, 480, 40), *range(480 + round(1000 * later), 960 + round(1000 * later), 40)]
-    with open_video(write_stamped(tmp_path / "pause.mkv", shown, frames=FRAMES)) as video:
+    with open_video(write_stamped(tmp_path / name, shown, codec, frames=FRAMES)) as video:
         assert video.fps == 25
         assert video.seconds_of(23) == pytest.approx(0.92 + later) and video.seconds_of(11) == 0.44
 
@@ -252,6 +253,14 @@ def test_a_recording_without_a_size_has_lost_nothing() -> None:
     for cut in (content, content[: len(content) * 6 // 10]):
         with open_video(cut) as video:
             assert video.num_frames > 2 and video.damaged_frames == 0
+
+
+@pytest.mark.parametrize(("name", "codec"), [("pauses.mkv", "ffv1"), ("pauses.mp4", "mpeg4")])
+def test_pauses_leave_the_frame_rate(tmp_path: Path, name: str, codec: str) -> None:
+    shown = [40 * number + (number > 7) * 4000 + (number > 15) * 600_000 for number in range(24)]
+    with open_video(write_stamped(tmp_path / name, shown, codec, frames=FRAMES)) as video:
+        assert video.fps == 25
+        assert video.seconds_of(23) == pytest.approx(604.92) and video.seconds_of(24) == pytest.approx(604.96)
 
 
 BURST = [40 * number for number in range(20)]
