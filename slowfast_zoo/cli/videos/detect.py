@@ -134,6 +134,8 @@ def detect_command(
         persons["detector"] = detector_for(persons["detector"], device)
         if persons["detector"] == detector_for("person", device):
             earlier["detector"] = "person"
+    if persons["boxes"] and (given := opt.typed(["every_seconds"])):
+        raise InputError(f"{given}: for a detector, and --boxes says which key frames there are.")
     settings = {**model.origin(), **persons, "boxes": persons["boxes"] and str(persons["boxes"])}
     settings |= {"score": score, "topk": topk, "fps": fps, "precision": how["precision"]}
     if persons["boxes"]:

@@ -259,16 +259,11 @@ def _snapshot(repo_id: str, revision: str | None, *, anew: bool = False) -> Path
                 local_files_only=offline,
             )
         )
-        for name in (CONFIG, WEIGHTS):
-            if kind_of(folder / name) == "file":
-                continue
-            # Without a network the client takes what an interrupted download left for the whole.
-            try:
-                api.hf_hub_download(repo_id, name, revision=revision, local_files_only=offline)
-            except errors.LocalEntryNotFoundError:
-                raise
-            except errors.EntryNotFoundError:
-                break  # the repository hasn't got it, as whoever opens the folder says
+        # Without a network the client takes what an interrupted download left for the whole.
+        if missing := [name for name in (CONFIG, WEIGHTS) if kind_of(folder / name) != "file"]:
+            if offline:
+                raise errors.LocalEntryNotFoundError(f"the cache has no {missing[0]}")
+            api.repo_info(repo_id, revision=revision)  # whether it is the network; else the folder is judged
     return folder
 
 
