@@ -18,6 +18,8 @@ _Module = TypeVar("_Module", bound=nn.Module)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _TORCHS = frozenset(vars(nn.Module())) - {*_HOOKS}
 """Attributes that every module has, and in which no module is looked for."""
+_LEAVES = frozenset((nn.Conv3d, nn.BatchNorm3d, nn.ReLU, nn.MaxPool3d, nn.Linear, nn.Dropout, nn.Identity))
+"""Layers whose attributes are settings alone."""
 _PLAIN = frozenset((type(None), bool, int, float, str))
 _DEEPEST, _LONGEST = 8, 1000
 """Lists and dicts within each other, and entries of one, in which modules are looked for."""
@@ -56,6 +58,8 @@ class _Twins:
         """The twin of a model."""
         twin = self._twin(model)
         for original in self._originals:  # grows meanwhile
+            if type(original) in _LEAVES and "forward" not in vars(original) and not any(_hooks_of(original)):
+                continue
             attributes = self._made[id(original)].__dict__
             for name, value in [*vars(original).items()]:
                 if name in _TORCHS or _is_plain(value):
@@ -200,6 +204,10 @@ def _globals_of(function: object, depth: int = 0) -> Iterator[nn.Module]:
             yield owner
     for cell in function.__closure__ or ():
         yield from _globals_of(_content(cell), depth + 1)
+
+
+def _hooks_of(module: nn.Module) -> tuple[object, ...]:
+    return tuple(vars(module)[name] for name in _HOOKS)
 
 
 def _is_plain(value: object) -> bool:
