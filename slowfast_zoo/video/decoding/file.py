@@ -16,7 +16,13 @@ from slowfast_zoo.video.decoding.decoders import (
     PacketDecoder,
     SequentialDecoder,
 )
-from slowfast_zoo.video.decoding.packets import FASTEST, PacketIndex, measured_rate, plain_rate
+from slowfast_zoo.video.decoding.packets import (
+    FASTEST,
+    PacketIndex,
+    measured_rate,
+    moving_rates,
+    plain_rate,
+)
 from slowfast_zoo.video.decoding.rgb import RgbConverter
 from slowfast_zoo.video.decoding.video import Frame, Video, ahead
 from slowfast_zoo.video.rules import Stamps
@@ -27,9 +33,6 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 _WIDEST_PIXEL = 8  # times its height; what says more is damaged
-
-_PAUSE_SECONDS, _PAUSE_STEPS = 0.5, 4
-"""Between frames that are further apart than both, the second in times of the usual step, is a pause."""
 
 _LATE_SECONDS, _LATE_SHARE = 1.0, 0.1
 """How much later than the end in the header the last frame may start, also as a share of the video.
@@ -169,23 +172,11 @@ class FileVideo(Video):
         claimed, measured = self._decoder.rate, self._measured_fps()
         if measured is None:
             return claimed
-        for rate in self._moving_fps():
-            if claimed is not None and _agree(claimed, rate):
-                return claimed
-        return plain_rate(next(iter(self._moving_fps()), measured))
-
-    def _moving_fps(self) -> tuple[Fraction, ...]:
-        """The rate without pauses, and without the longest step that is left."""
         if self._moving is None:
-            base, steps = Fraction(self._decoder.track.time_base), np.diff(self._decoder.stamps or ())
-            if len(steps):
-                steps = steps[
-                    steps <= max(_PAUSE_SECONDS / float(base), _PAUSE_STEPS * float(np.median(steps)))
-                ]
-            parts = (steps, np.delete(steps, steps.argmax())) if len(steps) else ()
-            rates = (measured_rate(int(part.sum()), len(part) + 1, base) for part in parts)
-            self._moving = tuple(rate for rate in rates if rate is not None)
-        return self._moving
+            self._moving = moving_rates(self._decoder.stamps or (), Fraction(self._decoder.track.time_base))
+        if claimed is not None and any(_agree(claimed, rate) for rate in self._moving):
+            return claimed
+        return plain_rate(next(iter(self._moving), measured))
 
     def _seconds(self) -> npt.NDArray[np.float64] | None:
         stamps = self._decoder.stamps

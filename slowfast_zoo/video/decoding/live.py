@@ -208,7 +208,7 @@ class LiveVideo:
         self._clock = LiveClock()
         self._begun = 0.0
         self._on_time = (0.0, 0.0)
-        self._seen = self._finite = self._paced = False
+        self._seen = self._finite = self._ends = self._paced = False
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +236,7 @@ class LiveVideo:
                     yield frame
                     if self._stop.is_set():
                         return
-                if self._seen and self._finite:
+                if self._seen and self._ends:
                     return
                 if not self._seen and self._read_straight_on():
                     continue
@@ -272,9 +272,12 @@ class LiveVideo:
                 context = track.codec_context
                 context.options = {"max_pixels": str(MAX_PIXELS)}
                 context.thread_type = "SLICE"  # threads that share out frames hold some back
-                sized = container.duration or (container.size > 0 and container.format.name not in _PLAYLISTS)
-                self._finite = not self._opening.lasting or bool(sized)
-                self._paced = self._opening.paced or (self._opening.lasting and self._finite)
+                seeks = container.duration or ("seekable" in self._options and container.size > 0)
+                self._finite = not self._opening.lasting or bool(seeks)
+                # A server may tell the length of what it gives once only: if that breaks off, it is lost.
+                told = container.size > 0 and container.format.name not in _PLAYLISTS
+                self._ends = self._finite or (told and str(self._opening.target).startswith("http"))
+                self._paced = self._opening.paced or (self._opening.lasting and self._ends)
                 # A file of such a format may be joined from parts whose stamps have nothing in common.
                 paused = self._opening.paced and not container.format.flags & Flags.ts_discont.value
                 self._clock.restart()

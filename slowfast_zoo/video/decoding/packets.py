@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import av
@@ -39,6 +41,9 @@ FASTEST = 10**5  # frames per second; more is a damaged header or stamp
 _SLOWEST, _SLOWEST_TOLD = Fraction(1, 60), Fraction(1, 7 * 24 * 3600)
 """Frames per second. Stamps that say less are damaged, or count no seconds; the second, where the header has
 the same length."""
+
+_PAUSE_SECONDS, _PAUSE_STEPS = 0.5, 4
+"""Between frames that are further apart than both, the second in times of the usual step, is a pause."""
 
 _SMALLEST_MPEG4_FRAME = 16
 """Bytes. A shorter MPEG-4 packet is a "not coded" place holder."""
@@ -179,6 +184,22 @@ def measured_rate(
     pause = seconds / (frames - 1)  # the last frame may be shown as long
     told = told_seconds is not None and -seconds / 10 <= told_seconds - seconds <= seconds / 10 + pause
     return rate if (_SLOWEST_TOLD if told else _SLOWEST) <= rate <= FASTEST else None
+
+
+def moving_rates(stamps: Sequence[int], base: Fraction) -> tuple[Fraction, ...]:
+    """Frames per second without pauses, and without the longest step left too; as far as that is sensible.
+
+    Args:
+        stamps: of frames in order, in ticks.
+        base: seconds of a tick.
+    """
+    steps = np.diff(stamps)
+    if not len(steps):
+        return ()
+    steps = steps[steps <= max(_PAUSE_SECONDS / float(base), _PAUSE_STEPS * float(np.median(steps)))]
+    parts = (steps, np.delete(steps, steps.argmax()))
+    rates = (measured_rate(int(part.sum()), len(part) + 1, base) for part in parts)
+    return tuple(rate for rate in rates if rate is not None)
 
 
 def plain_rate(measured: Fraction) -> Fraction:
