@@ -125,6 +125,13 @@ def test_a_reader_that_is_too_slow_is_connected_anew(
     assert (found[-1].pixels == found[0].pixels).all(), "the newest frame, which is the stream's first"
 
 
+def test_a_film_at_an_address_ends_also_where_only_the_server_tells_its_length(tmp_path: Path) -> None:
+    with served(tmp_path, 30, 25) as server:
+        server.faults["/film.ts"] = Fault(ignore_range=True, drop_headers=("Accept-Ranges",))
+        found = list(LiveVideo(f"{server.url}/film.ts", **FAST))
+    assert len(found) == 30 and not any(frame.gap for frame in found)
+
+
 def test_stamps_that_run_slow_are_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Frames of 25 per second that come at half that: none is lost, and time goes by their arrival."""
     with served(tmp_path, 1100, 25, endless=True) as server:
