@@ -125,17 +125,13 @@ class _Twins:
         """A function with the modules that it closes over, as ``lambda x: forward(x)`` does."""
         compiled = vars(function).get("_torchdynamo_orig_callable")
         if compiled is not None:  # by torch.compile, which keeps the original's mode and place
-            return (
-                function
-                if self._may_stay(getattr(compiled, "__self__", None))
-                else self._rebound(compiled, depth + 1)
-            )
+            stays = self._may_stay(getattr(compiled, "__self__", None))
+            return function if stays else self._rebound(compiled, depth + 1)
         before = [_content(cell) for cell in function.__closure__ or ()]
         cells = [self._rebound(each, depth + 1) for each in before]
         defaults = self._rebound(function.__defaults__, depth + 1)
-        if defaults is function.__defaults__ and all(
-            new is old for new, old in zip(cells, before, strict=True)
-        ):
+        same = all(new is old for new, old in zip(cells, before, strict=True))
+        if same and defaults is function.__defaults__:
             return function
         closure = tuple(CellType() if cell is _EMPTY else CellType(cell) for cell in cells)
         code, names = function.__code__, function.__globals__
@@ -160,12 +156,12 @@ class _Twins:
         """Whether calling a module itself is what its twin would do."""
         if not isinstance(module, nn.Module):
             return False
-        there = (
-            None if self._device is None else torch.empty(0, device=self._device).device
-        )  # with its number
-        values = [*module.parameters(), *module.buffers()]
-        elsewhere = there is not None and any(value.device != there for value in values)
-        return not elsewhere and not any(each.training for each in module.modules())
+        if any(each.training for each in module.modules()):
+            return False
+        if self._device is None:
+            return True
+        there = torch.empty(0, device=self._device).device  # with its number
+        return all(value.device == there for value in (*module.parameters(), *module.buffers()))
 
     def _check(self, model: nn.Module, module: nn.Module, forward: object) -> None:
         """Refuses a ``forward`` that calls modules themselves, where that isn't what their twins would do.
