@@ -13,7 +13,10 @@ from slowfast_zoo.runtime.packages import installed
 
 SENT = "a report was sent"
 _LISTENING = f"""
+import multiprocessing
 import urllib.request
+
+multiprocessing.set_start_method("fork")  # what reports does so in a process that listens, too
 
 def told(*_, **__):
     print({SENT!r}, flush=True)

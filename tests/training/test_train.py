@@ -373,14 +373,14 @@ def test_not_a_number_stops_with_the_names_of_the_clips(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     killed, config = Clips(poison=2, act="SIGKILL"), CONFIG.replace(workers=1)
     sentence = r"^A process that reads clips has ended \(DataLoader worker \(pid[^.]*\), most likely"
-    goes_on = r".*--resume \(resume=True\) goes on from the last checkpoint, if any\.$"
+    goes_on = r".*--resume \(resume=True\) goes on from the last checkpoint, if any(\.$|; in a script, )"
     with pytest.raises(TrainingError, match=sentence + goes_on):
         train(make_model(), killed, config, work_dir=tmp_path)
     with pytest.raises(TrainingError, match=r"nothing to resume in .*; leave out --resume \(resume=True\)"):
         train(make_model(), killed, config, work_dir=tmp_path, resume=True)
     with pytest.raises(TrainingError, match=sentence + goes_on):
         train(make_model(), Clips(), config, work_dir=tmp_path / "validated", validation=killed)
-    with pytest.raises(DataError, match=sentence + r".*\(workers, --workers\), or 0\.$"):
+    with pytest.raises(DataError, match=sentence + r".*\(workers, --workers\), or 0(\.$|; in a script, )"):
         evaluate(make_model(), killed, workers=1, progress=False)
 
 
