@@ -99,7 +99,7 @@ def eager_times(network: Any, clip: Tensor, precision: str, rounds: int) -> Iter
     """Seconds of each module of the eager engine's network, round by round."""
     from slowfast_zoo.inference.engines.folding import lower, use_onednn, use_products
 
-    lowered = lower(network, precision, paired=False)  # type: ignore[arg-type]
+    lowered = lower(network, precision)  # type: ignore[arg-type]
     if precision == "float32":
         use_onednn(lowered)
     else:
@@ -135,9 +135,11 @@ def openvino_times(network: Any, clip: Tensor, precision: str, rounds: int) -> I
     from slowfast_zoo.inference.engines.folding import lower
     from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_openvino
     from slowfast_zoo.inference.engines.openvino.engine import openvino_settings
+    from slowfast_zoo.inference.engines.stems import stem_layout
 
     shape = tuple(clip.shape[1:])
-    program = capture(lower(network, precision, paired=True), shape)  # type: ignore[arg-type]
+    stems = stem_layout(precision, torch.device("cpu"))  # type: ignore[arg-type]
+    program = capture(lower(network, precision, stems=stems), shape)  # type: ignore[arg-type]
     graph = to_openvino(program, shape, batch=1)  # type: ignore[arg-type]
     settings = openvino_settings(precision) | {"PERF_COUNT": True}  # type: ignore[arg-type]
     request = openvino_core().compile_model(graph, "CPU", settings).create_infer_request()
@@ -167,7 +169,7 @@ def weights_of(program: torch.export.ExportedProgram) -> dict[str, str]:
         given = [parameters[each.name] for each in node.all_input_nodes if each.name in parameters]
         for name in (each.removesuffix(".weight").removeprefix("model.") for each in given):
             if not name.endswith(".bias"):
-                found[node.name] = "fast.stem.conv" if name == "fast.stem" else name
+                found[node.name] = f"{name}.conv" if name.endswith(".stem") else name
     return found
 
 

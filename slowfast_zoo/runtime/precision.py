@@ -233,3 +233,11 @@ _ROUNDING = {
     "cuda": _Rounding(_tf32_settings, _allow_tf32),
     "cpu": _Rounding(_mkldnn_settings, _allow_mkldnn),
 }
+
+
+def onednn_is_fast(device: torch.device) -> bool:
+    """Whether the device is a processor that oneDNN has kernels of its own for."""
+    import torch
+
+    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return there and device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")

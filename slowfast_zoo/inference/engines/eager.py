@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces, onednn_is_fast
+from slowfast_zoo.inference.engines.engine import Engine, Run, Shape, in_pieces
 from slowfast_zoo.inference.engines.folding import FoldedNetwork, use_onednn
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.precision import Precision, onednn_is_fast
 
 _CACHED = 5_000_000
 """Numbers in the clips that a CPU takes at a time, one clip of the published sizes: the maps of more of them

@@ -96,12 +96,6 @@ class Engine:
         self.check(device)
 
 
-def onednn_is_fast(device: torch.device) -> bool:
-    """Whether the device is a processor that oneDNN has kernels of its own for."""
-    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return there and device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")
-
-
 def with_head(run: Run, network: SlowFast) -> Answer:
     """An engine's answers: its own, or those of the network's head where that takes boxes.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
+from slowfast_zoo.inference.engines.stems import StemLayout, change_stems
 from slowfast_zoo.network.heads import Acrn, RoiHead, head_of
 from slowfast_zoo.network.pathway import Bottleneck, Lateral, NonLocal, Stem
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, type_of
@@ -16,29 +17,26 @@ from slowfast_zoo.network.structure import is_plain, tensors_used
 from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision, is_half, to_dtype
 
-_HALF_VECTOR = 8
-"""Channels that fill half of a vector of 512 bits."""
 
-
-def prepare(model: SlowFast, precision: Precision, *, paired: bool = False) -> SlowFast | Lowered:
+def prepare(model: SlowFast, precision: Precision, *, stems: StemLayout | None = None) -> SlowFast | Lowered:
     """A folded copy for inference: float32 clips ``(B, C, T, H, W)``, and boxes, to float32 logits.
 
     Args:
         model: stays as it is.
         precision: of the two pathways; the head is float32 always.
-        paired: let the fast stem compute two frames at a time, which x86 processors are faster with.
+        stems: the layout that they are computed in; None for their own.
 
     Raises:
         InputError: it is no SlowFast, or has no numbers.
     """
-    return lower(fold_batch_norms(model), precision, paired=paired)
+    return lower(fold_batch_norms(model), precision, stems=stems)
 
 
-def lower(folded: SlowFast, precision: Precision, *, paired: bool = False) -> SlowFast | Lowered:
+def lower(folded: SlowFast, precision: Precision, *, stems: StemLayout | None = None) -> SlowFast | Lowered:
     """``prepare`` of a folded network, which stays as it is; in float32 both share their weights."""
     network = copy.deepcopy(folded) if is_half(precision) else eval_twin(folded)
-    if paired and PairedStem.suits(network):
-        network.fast.register_module("stem", PairedStem(network.fast.stem, even=is_half(precision)))
+    if stems is not None:
+        change_stems(network, stems)
     return Lowered(network, to_dtype(precision)) if is_half(precision) else network
 
 
@@ -97,54 +95,6 @@ def _is_foldable(conv: nn.Module, norm: nn.Module) -> bool:
     if not (is_plain(conv, nn.Conv3d) and is_plain(norm, nn.BatchNorm3d, nn.SyncBatchNorm)):
         return False
     return all(each is not None for each in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
-
-
-class PairedStem(nn.Module):
-    """A folded stem that computes two frames at a time, as twice the channels of one.
-
-    The fast pathway's eight channels leave half of a vector of 16 numbers empty. For two frames the kernel
-    is one frame longer, its first or last frame zero: a fifth more products in half as many vectors.
-
-    Args:
-        stem: folded, that is with a bias.
-        even: let two frames come in as twice the channels of one, too: kernels for half precision multiply
-            channels in pairs, and would fill up three with a zero.
-    """
-
-    def __init__(self, stem: Stem, *, even: bool) -> None:
-        super().__init__()
-        conv = stem.conv
-        assert conv.bias is not None
-        first_and_second = [F.pad(conv.weight, (0, 0, 0, 0, *ends)) for ends in ((0, 1), (1, 0))]
-        weight = torch.cat(first_and_second)
-        self.weight = nn.Parameter(_frames_as_channels(weight) if even else weight, requires_grad=False)
-        self.bias = nn.Parameter(conv.bias.repeat(2), requires_grad=False)
-        self.relu, self.pool, self.even = stem.relu, stem.pool, even
-        before = conv.kernel_size[0] // 2
-        self.stride, self.padding = (1, before // 2) if even else (2, before)
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """As the stem's, for an even number of frames."""
-        clip = _frames_as_channels(clip) if self.even else clip
-        stride, padding = (self.stride, 2, 2), (self.padding, 3, 3)
-        pairs: Tensor = F.conv3d(clip, self.weight, self.bias, stride=stride, padding=padding)
-        pairs = self.pool(self.relu(pairs))
-        return torch.unflatten(pairs, 1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
-
-    @staticmethod
-    def suits(model: SlowFast) -> bool:
-        """Whether a model's fast stem is folded and has few channels, and alpha allows even numbers of frames
-        only."""
-        stem = model.fast.stem
-        if not (is_plain(stem, Stem) and is_plain(stem.conv, nn.Conv3d) and is_plain(stem.norm, nn.Identity)):
-            return False
-        few = stem.conv.out_channels <= _HALF_VECTOR and stem.conv.bias is not None
-        return few and model.spec.alpha % 2 == 0
-
-
-def _frames_as_channels(x: Tensor) -> Tensor:
-    """``(B, C, T, H, W)`` to ``(B, 2 * C, T / 2, H, W)``: all channels of a frame, then those of the next."""
-    return torch.unflatten(x, 2, (-1, 2)).permute(0, 3, 1, 2, 4, 5).flatten(1, 2)
 
 
 class OneDnnConv3d(nn.Conv3d):

@@ -13,22 +13,31 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines import eager
+from slowfast_zoo.inference.engines import eager, stems
 from slowfast_zoo.inference.engines.folding import (
     GatheredConv3d,
     Lowered,
     Maps,
     OneDnnConv3d,
-    PairedStem,
-    Precision,
     _folded,
     fold_batch_norms,
+    lower,
     prepare,
     use_onednn,
     use_products,
 )
+from slowfast_zoo.inference.engines.stems import (
+    BLOCKS_IN,
+    PAIRED,
+    PAIRS_IN,
+    GatheredStem,
+    StemLayout,
+    stem_layout,
+)
 from slowfast_zoo.inference.engines.torch_compile import inductor
+from slowfast_zoo.network.pathway import Stem
 from slowfast_zoo.network.slowfast import check_boxes
+from slowfast_zoo.runtime.precision import EnginePrecision
 
 
 @pytest.mark.parametrize("spec", NETWORKS.values(), ids=NETWORKS)
@@ -41,29 +50,70 @@ def test_folding_changes_no_function(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("frames", [2, 6])
-@pytest.mark.parametrize("even", [False, True])
-def test_paired_stem_computes_the_same(frames: int, even: bool) -> None:
-    stem = fold_batch_norms(make_model()).fast.stem
-    clip = torch.randn(2, 3, frames, 20, 26)
-    assert torch.allclose(PairedStem(stem, even=even)(clip), stem(clip), rtol=0, atol=1e-5)
+@pytest.mark.parametrize("size", [(20, 26), (21, 26), (20, 27), (35, 33)], ids=str)
+@pytest.mark.parametrize("layout", [PAIRED, PAIRS_IN, BLOCKS_IN], ids=str)
+def test_stems_of_every_layout_compute_the_same(
+    frames: int, size: tuple[int, int], layout: StemLayout
+) -> None:
+    model, clip = fold_batch_norms(make_model()), torch.randn(2, 3, frames, *size)
+    network = lower(model, "float32", stems=layout)
+    assert isinstance(network, SlowFast)
+    with torch.no_grad():
+        for changed, stem in ((network.fast.stem, model.fast.stem), (network.slow.stem, model.slow.stem)):
+            wanted = stem(clip)
+            assert changed(clip).shape == wanted.shape
+            assert torch.allclose(changed(clip), wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "channels"), [("float32", 3), ("bfloat16", 6), ("float16", 6)])
-def test_half_precision_takes_an_even_number_of_channels(precision: Precision, channels: int) -> None:
-    stems = [
-        m for m in prepare(SlowFast(SMALL), precision, paired=True).modules() if isinstance(m, PairedStem)
-    ]
-    assert [stem.weight.shape[1] for stem in stems] == [channels]
+@pytest.mark.parametrize("seen", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4])
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("side", [1, 2])
+def test_kernels_of_any_length_are_gathered(seen: int, outputs: int, together: bool, side: int) -> None:
+    stem = Stem(3, 4, seen).requires_grad_(False)
+    stem.conv.bias, stem.norm = nn.Parameter(torch.randn(4), requires_grad=False), nn.Identity()
+    clip = torch.randn(1, 3, 12, 16, 18)
+    gathered = GatheredStem(stem, outputs, StemLayout(outputs if together else 1, side))
+    assert torch.allclose(gathered(clip), stem(clip), rtol=0, atol=1e-5)
 
 
-def test_stems_are_paired_where_that_pays_and_frames_are_even() -> None:
-    def paired(spec: ModelSpec, paired: bool = True) -> bool:
-        return isinstance(prepare(SlowFast(spec), "float32", paired=paired).fast.stem, PairedStem)
+@pytest.mark.parametrize(
+    ("features", "precision", "channels"),
+    [
+        ((), "float32", (3, 3)),
+        ((), "int8", (3, 3)),
+        (("avx512_bf16",), "bfloat16", (3, 6)),
+        ((), "float16", (3, 6)),
+        (("amx_bf16", "amx_int8"), "float32", (3, 3)),
+        (("amx_bf16", "amx_int8"), "bfloat16", (12, 24)),
+        (("amx_bf16", "amx_int8"), "int8", (12, 24)),
+        (("amx_bf16", "amx_int8"), "float16", (3, 6)),
+    ],
+)
+def test_stems_fill_what_is_multiplied_at_a_time(
+    features: tuple[str, ...],
+    precision: EnginePrecision,
+    channels: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stems, "processor_features", lambda: features)
+    monkeypatch.setattr(stems, "onednn_is_fast", lambda device: device.type == "cpu")
+    layout = stem_layout(precision, torch.device("cpu"))
+    network = lower(fold_batch_norms(SlowFast(SMALL)), "float32", stems=layout)
+    assert isinstance(network, SlowFast)
+    weights = [getattr(stem, "conv", stem).weight for stem in (network.slow.stem, network.fast.stem)]
+    assert tuple(weight.shape[1] for weight in weights) == channels
+    assert stem_layout(precision, torch.device("meta")) is None
 
-    assert paired(SMALL)
-    assert not paired(SMALL, paired=False)
-    assert not paired(SMALL.replace(alpha=1))
-    assert not paired(SMALL.replace(base_width=64, beta_inv=4))
+
+def test_stems_change_where_that_pays_and_frames_are_even() -> None:
+    def changed(spec: ModelSpec, layout: StemLayout | None = PAIRED) -> bool:
+        return isinstance(prepare(SlowFast(spec), "float32", stems=layout).fast.stem, GatheredStem)
+
+    assert changed(SMALL)
+    assert not changed(SMALL, None)
+    assert not changed(SMALL.replace(alpha=1))
+    assert not changed(SMALL.replace(base_width=64, beta_inv=4))
     odd = SlowFast(SMALL.replace(alpha=1)).eval()
     clip = torch.randn(1, 3, 5, 48, 48)
     with torch.no_grad():

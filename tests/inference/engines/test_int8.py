@@ -25,6 +25,7 @@ from slowfast_zoo.inference.engines.openvino import int8
 from slowfast_zoo.inference.engines.openvino.calibration import Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.int8 import Agreement, check_agreement, compare, to_int8
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
+from slowfast_zoo.inference.engines.stems import stem_layout
 from slowfast_zoo.inference.export.proof import reference_frames
 from slowfast_zoo.runtime import machine
 
@@ -119,7 +120,8 @@ def test_it_is_exported_with_its_proof(
 
 def test_what_harms_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph whose fast stem was ruined: that part alone is measured to be the harm."""
-    network = lower(fold_batch_norms(make_model()), "float32", paired=True)
+    layout = stem_layout("int8", torch.device("cpu"))
+    network = lower(fold_batch_norms(make_model()), "float32", stems=layout)
     plain = to_openvino(capture(network, SHAPE), SHAPE, batch=1)
     ruined = plain.clone()
     convolutions = [node for node in ruined.get_ordered_ops() if node.get_type_name() == "Convolution"]

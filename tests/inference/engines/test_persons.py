@@ -17,6 +17,7 @@ from slowfast_zoo.inference.engines.engine import Run, example_boxes
 from slowfast_zoo.inference.engines.folding import Maps, prepare
 from slowfast_zoo.inference.engines.kept import optimized
 from slowfast_zoo.inference.engines.optimize import ENGINES, OptimizedModel
+from slowfast_zoo.inference.engines.stems import PAIRED
 from slowfast_zoo.inference.engines.torch_compile.inductor import traced_copy
 from slowfast_zoo.inference.engines.winograd.winograd import Winograd, use_winograd
 from slowfast_zoo.network.slowfast import check_boxes
@@ -71,7 +72,7 @@ def test_bfloat16_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_compiler_gets_computes_the_same(network: str) -> None:
     """The graph with fewer products that torch.compile is given, as torch computes it."""
     model = make_model(ROI_NETWORKS[network].replace(base_width=64))
-    folded = prepare(model, "float32", paired=True)
+    folded = prepare(model, "float32", stems=PAIRED)
     traced = traced_copy(Maps(folded).to(memory_format=torch.channels_last_3d))
     assert not any(node.target is check_boxes for node in traced.graph.nodes)
     use_winograd(traced, frames=4)

@@ -11,11 +11,10 @@ from support.small_nets import relative
 from torch import fx, nn
 
 from slowfast_zoo import ModelSpec, SlowFast, optimize
-from slowfast_zoo.inference.engines.engine import onednn_is_fast
 from slowfast_zoo.inference.engines.folding import fold_batch_norms
 from slowfast_zoo.inference.engines.torch_compile import inductor
 from slowfast_zoo.inference.engines.winograd import winograd
-from slowfast_zoo.runtime.precision import has_bfloat16_kernels
+from slowfast_zoo.runtime.precision import has_bfloat16_kernels, onednn_is_fast
 
 CPU = torch.device("cpu")
 

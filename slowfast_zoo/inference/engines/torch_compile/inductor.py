@@ -24,7 +24,6 @@ from slowfast_zoo.inference.engines.engine import (
     Shape,
     in_pieces,
     keeping_nan,
-    onednn_is_fast,
 )
 from slowfast_zoo.inference.engines.folding import FoldedNetwork
 from slowfast_zoo.inference.engines.torch_compile.cuda_graphs import FewSizes, Recorder, padded
@@ -32,7 +31,7 @@ from slowfast_zoo.inference.engines.torch_compile.sealed import sealed
 from slowfast_zoo.inference.engines.winograd.winograd import use_winograd
 from slowfast_zoo.network.slowfast import check_clip
 from slowfast_zoo.runtime.packages import installed
-from slowfast_zoo.runtime.precision import Precision
+from slowfast_zoo.runtime.precision import Precision, onednn_is_fast
 
 
 def _build(module: FoldedNetwork, precision: Precision, device: torch.device, shape: Shape) -> Run:
