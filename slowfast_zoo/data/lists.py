@@ -74,7 +74,7 @@ from slowfast_zoo.errors import (
     quoted,
     text_without_secrets,
 )
-from slowfast_zoo.files import expanded, kind_of
+from slowfast_zoo.files import expanded, is_same, kind_of
 from slowfast_zoo.video.sampling import is_number
 from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
@@ -145,7 +145,7 @@ def read_annotations(
     Args:
         source: a folder, or a list in one of the forms above.
         form: of the list; None: what it looks like.
-        root: where relative paths begin; None: the list's own folder.
+        root: where a list's relative paths begin; None: the list's own folder.
         labels: class names in the order of their numbers, a dict of names and numbers, or a label map (see
             ``slowfast_zoo.data.labels``). None: the sorted names of folders or labels; numbers stay numbers
             without names.
@@ -182,6 +182,11 @@ def read_annotations(
     if kind_of(base) != "folder":
         raise DataError(f"The root '{path_text(base)}' of the dataset '{path}' isn't a folder.")
     if form == "folders" or (form is None and kind_of(path) == "folder"):
+        if not is_same(base, path):
+            raise DataError(
+                f"The root '{path_text(base)}' is for lists, whose relative paths begin there, and '{path}' is a"
+                " folder of class folders: leave root out."
+            )
         listing = read_folder(path, skip_empty=skip_empty, told=form is not None)
     else:
         listing = _read(path, form, base, separator, multi_label, labels is not None)

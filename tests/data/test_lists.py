@@ -432,6 +432,14 @@ def test_kinetics_own_table_finds_its_files(tmp_path: Path) -> None:
     assert annotations.samples[0].columns == (("split", "train"),)
 
 
+def test_a_root_of_class_folders_would_do_nothing(clips: Path) -> None:
+    data = clips / "data"
+    put(data, "jump/a.mp4", "run/b.mp4")
+    assert read_annotations(data, root=data / ".." / "data").num_classes == 2
+    with pytest.raises(DataError, match="is for lists, whose relative paths begin there.*leave root out"):
+        read_annotations(data, root=clips)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_file_called_by_its_id_alone_is_the_part_where_it_is_no_longer(tmp_path: Path, whole: bool) -> None:
     write_video(tmp_path / "ABCDEFGHIJK.mkv", moving_pattern(60, 32, 32), fps=15)

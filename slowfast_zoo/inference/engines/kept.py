@@ -20,8 +20,9 @@ from slowfast_zoo.spec import ModelSpec
 _LIMIT = 2
 """Engines that are kept in a process: each holds a copy of its network's weights."""
 
-_Asked = tuple[type[SlowFast], ModelSpec, EngineName, Precision, torch.device]
-"""The network's class, which may give something else with the same weights, its spec, and how to compute."""
+_Asked = tuple[type[SlowFast], ModelSpec, EngineName, Precision, torch.device, int]
+"""The network's class, which may give something else with the same weights, its spec, and how to compute:
+with how many threads, too, which some engines are built for."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -73,8 +74,8 @@ def optimized(
     """What ``optimize`` makes of a model, or made of it in an earlier call; None where the model itself does.
 
     The clips of all calls count for what "auto" is, as if they had come in one. An engine is built anew when
-    a weight or a module has changed or "auto" is another one for so many clips, and given up when the model
-    is, or when two others have been asked for since.
+    a weight, a module or torch's number of threads has changed or "auto" is another one for so many clips,
+    and given up when the model is, or when two others have been asked for since.
 
     Args:
         model, engine, precision, device, clips: as for ``optimize``; of ``clips`` None stands for many.
@@ -87,7 +88,8 @@ def optimized(
     check_precision(precision)
     weights = _state(model)
     with _lock:
-        use = _use(owner or model, (type(model), model.spec, engine, precision, device))
+        asked = (type(model), model.spec, engine, precision, device, torch.get_num_threads())
+        use = _use(owner or model, asked)
         if use.weights != weights:
             use.weights, use.clips, use.fast = weights, 0, None
         announced = None if clips is None else use.clips + clips

@@ -51,6 +51,17 @@ def test_an_engine_is_found_again(built: list[object]) -> None:
     assert len(built) == 3
 
 
+def test_an_engine_belongs_to_a_number_of_threads(built: list[object]) -> None:
+    model, threads = make_model(), torch.get_num_threads()
+    try:
+        for count in (1, 3, 3):
+            torch.set_num_threads(count)
+            named(model)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(built) == 2
+
+
 def test_another_kind_of_network_with_the_same_weights_is_another(built: list[object]) -> None:
     class Doubled(SlowFast):
         def forward(self, clip: Tensor, boxes: Tensor | None = None) -> Tensor:
