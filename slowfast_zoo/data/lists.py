@@ -184,7 +184,7 @@ def read_annotations(
     if form == "folders" or (form is None and kind_of(path) == "folder"):
         if not is_same(base, path):
             raise DataError(
-                f"The root '{path_text(base)}' is for lists, whose relative paths begin there, and '{path}' is a"
+                f"The root '{path_text(base)}' is for lists, whose relative paths begin there; '{path}' is a"
                 " folder of class folders: leave root out."
             )
         listing = read_folder(path, skip_empty=skip_empty, told=form is not None)
