@@ -283,8 +283,8 @@ class SlowFast(nn.Module):
 
 def slow_frames(clip: Tensor, alpha: int, rule: SlowSampling) -> Tensor:
     """The slow pathway's frames ``(B, C, T/alpha, H, W)``; see ``ModelSpec.slow_indices``."""
-    if rule == "strided":
-        return clip[:, :, ::alpha]
+    if rule == "strided":  # no slice with a step, for which OpenVINO reorders the whole clip first
+        return torch.unflatten(clip, 2, (-1, alpha))[:, :, :, 0]
     frames = clip.shape[2]
     slow = frames // alpha
     indices = torch.arange(slow, device=clip.device) * (frames - 1)
