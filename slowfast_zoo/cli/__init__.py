@@ -10,6 +10,7 @@ import contextlib
 import errno
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -119,6 +120,8 @@ class _Group(click.Group):
             given = ctx.obj or {}
             can_resume = "resume" in given and given.get("out", "") is not None
             can_resume = can_resume and "-" not in (given.get("paths") or ())
+            begun = [Path(given[name]) for name in ("out", "work_dir") if given.get(name)]
+            can_resume = can_resume and all(map(_has_content, begun))
             hint = " The same command with --resume goes on." if can_resume else ""
             click.echo(f"\nInterrupted.{hint}", err=True)
             raise click.exceptions.Exit(130) from None
@@ -131,6 +134,13 @@ class _Group(click.Group):
         """Every command with its whole first sentence."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.commands[name].get_short_help_str()) for name in self.commands])
+
+
+def _has_content(place: Path) -> bool:
+    """Whether a file is there, or a folder with a visible file."""
+    with contextlib.suppress(OSError):
+        return place.is_file() or any(not path.name.startswith(".") for path in place.iterdir())
+    return False
 
 
 @click.group(

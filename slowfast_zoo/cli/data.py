@@ -50,7 +50,7 @@ def check_command(
     """
     from slowfast_zoo.data.check import check_data
     from slowfast_zoo.data.folders import empty_classes
-    from slowfast_zoo.data.lists import parts_in, read_annotations
+    from slowfast_zoo.data.lists import parts_in, read_annotations, told_loose
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.check import PersonReport, check_persons
     from slowfast_zoo.data.splits import resolved
@@ -81,6 +81,7 @@ def check_command(
         for path in given.values():
             empty = [name for name in empty_classes(path) if name not in known]  # else a part lacks it
             faults += [f"The class folder '{name}' holds no clips." for name in empty]
+            faults += told_loose(path)
         notes = list[str]()
         try:
             divided, notes = parts_in(given["data"], parts["data"]) if [*parts] == ["data"] else ({}, notes)
@@ -154,6 +155,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
     OUT/index.csv lists it. After an interruption the same command continues. The exit status is 1 if a clip
     could not be read.
     """
+    from slowfast_zoo.data.annotations import CACHE_INDEX
     from slowfast_zoo.data.cache import cache_data
     from slowfast_zoo.data.folders import check_outside
     from slowfast_zoo.data.lists import read_filled
@@ -163,7 +165,7 @@ def cache_command(data: str, out: Path, decoded: bool, reading: ReadOptions, **o
         raise InputError(f"{given}: for videos, and --decoded stores frames.")
     refuse_for_folders(data)
     refuse_persons(data, "a cache holds whole clips, made smaller")
-    check_apart(out / "index.csv")
+    check_apart(out / CACHE_INDEX)
     check_outside(out, data)
     annotations, notes = read_filled(data, **reading)
     for note in notes:

@@ -106,11 +106,13 @@ def in_options(sentence: str, command: click.Command | None) -> str:
         if option is None:  # or a whole call
             return found[0]
         values = (found[2] + found[3]).replace("'", "")
-        again = found[4] if found[4] and found[4] != f" ({option})" else ""
+        again = found[4] if found[4] not in (None, f" ({option})", f" ({option} {values})") else ""
         return f"{option} {values}".rstrip() + again
 
     call = r"\w\((?:[^()]|\([^()]*\))*\)"
-    argument = r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+\))?"
+    argument = (
+        r"\b(\w+)=('[^']*'|[0-9.]*[0-9]|)((?: or '[^']*')*)(?=[\s.,;:)]|$)( \(--[\w-]+(?: [\w.-]+)?\))?"
+    )
     name = r"(?<![=\w])'[^']*'(?!\w)"  # of a file or the like, which stays what it is
     return re.sub(f"{call}|{name}|(?:--set )?{argument}", spell, sentence)
 

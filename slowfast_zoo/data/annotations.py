@@ -20,6 +20,8 @@ from slowfast_zoo.video.decoding.reader import open_video
 from slowfast_zoo.video.decoding.video import Frame, Video
 from slowfast_zoo.video.sources.names import VIDEO_SUFFIXES, path_text
 
+CACHE_INDEX = "index.csv"
+"""What ``cache`` calls the list of its copies."""
 CACHED_FROM, CACHED_PART = "cached_from", "cached_part"
 """Column of the file that a clip was copied from by ``cache``."""
 CACHED_SHA256 = "cached_sha256"

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from slowfast_zoo.data.annotations import CACHED_FROM, CACHED_PART, CACHED_SHA256, Annotations, Sample
+from slowfast_zoo.data.annotations import (
+    CACHE_INDEX,
+    CACHED_FROM,
+    CACHED_PART,
+    CACHED_SHA256,
+    Annotations,
+    Sample,
+)
 from slowfast_zoo.data.tables import write_table
 from slowfast_zoo.errors import DataError, InputError, VideoError, counted
 from slowfast_zoo.files import expanded, hash_file, kind_of, written_whole
@@ -135,9 +142,9 @@ def cache_data(
     if lost := listed - {dict(sample.columns)[CACHED_FROM] for sample in done}:
         _LOGGER.warning(
             "%s doesn't list %s any more that it listed before, such as '%s'; the copies stay.",
-            *(folder / "index.csv", counted(len(lost), "clip"), min(lost)),
+            *(folder / CACHE_INDEX, counted(len(lost), "clip"), min(lost)),
         )
-    write_table(folder / "index.csv", dataclasses.replace(annotations, samples=tuple(done)))
+    write_table(folder / CACHE_INDEX, dataclasses.replace(annotations, samples=tuple(done)))
     return failed
 
 
@@ -146,7 +153,7 @@ def _index(folder: Path) -> list[dict[str, str | None]]:
     rows: list[dict[str, str | None]] = []
     with (
         contextlib.suppress(OSError, ValueError, csv.Error),
-        (folder / "index.csv").open(encoding="utf-8-sig", newline="") as file,
+        (folder / CACHE_INDEX).open(encoding="utf-8-sig", newline="") as file,
     ):
         rows.extend(csv.DictReader(file))
     return rows

@@ -43,9 +43,6 @@ from slowfast_zoo.video.transforms.transforms import train_transform
 
 _LOGGER = logging.getLogger(__name__)
 
-_FEWEST = 20
-"""Clips that a dataset counts as having at least, so that one bad file of a few stops nothing."""
-
 
 class Persons(NamedTuple):
     """Who is in a clip, and what they do."""
@@ -213,11 +210,17 @@ class ReplacingDataset(torch.utils.data.Dataset[Any]):
         """Refuses more unreadable clips than all of them may have, or than chance finds among those tried."""
         bad, tried, part = len(self.unreadable), len(self._tried), self.max_unreadable
         by_chance = part * tried + 3 * math.sqrt(part * tried) + 2  # three standard deviations, and two clips
-        if bad > min(part * max(len(self), _FEWEST), by_chance) or bad == len(self):
+        if bad > min(most_unreadable(len(self), part), by_chance) or bad == len(self):
+            so_far = "" if tried == len(self) else f" so far (of {len(self)} in all)"
             raise DataError(
-                f"{bad} of {tried} clips can't be read, more than max_unreadable={part:g};"
+                f"{bad} of {counted(tried, 'clip')} can't be read{so_far}, more than max_unreadable={part:g};"
                 f" the last: {list(self.unreadable.values())[-1]} 'slowfast-zoo check' names all of them."
             )
+
+
+def most_unreadable(total: int, part: float) -> float:
+    """How many clips that can't be read stop nothing: their part, and one bad file of a few."""
+    return max(part * total, 1) if part else 0
 
 
 def check_dataset(dataset: object, what: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from slowfast_zoo.data.annotations import CLIP_SUFFIXES, Listing, Sample
+from slowfast_zoo.data.annotations import CACHE_INDEX, CLIP_SUFFIXES, Listing, Sample
 from slowfast_zoo.errors import DataError, InputError, quoted
 from slowfast_zoo.files import expanded, is_inside, kind_of
 from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
@@ -103,8 +103,13 @@ def read_folder(folder: Path, *, skip_empty: bool = False, told: bool = False) -
         told: whether somebody said that these are folders of classes.
 
     Raises:
-        DataError: no class folders, one that holds no clip, or parts of a dataset.
+        DataError: no class folders, one that holds no clip, parts of a dataset, or what ``cache`` wrote.
     """
+    if not told and _is_cache(folder):
+        raise DataError(
+            f"'{folder}' is a folder of 'slowfast-zoo cache', where older copies may lie, too: give its list,"
+            f" '{folder / CACHE_INDEX}', which says which clips belong to it."
+        )
     classes = [path for path in _listed(folder) if kind_of(path) == "folder"]
     if not classes:
         raise DataError(
@@ -132,6 +137,27 @@ def read_folder(folder: Path, *, skip_empty: bool = False, told: bool = False) -
             " call the parts train, val and test, or, if it is a class, say form='folders' (--form folders)."
         )
     return Listing(samples, named=True)
+
+
+def _is_cache(folder: Path) -> bool:
+    """Whether it has the list that ``cache`` writes."""
+    try:
+        with (folder / CACHE_INDEX).open("rb") as file:
+            return b"cached_as" in file.readline(4096)
+    except OSError:
+        return False
+
+
+def loose_clips(source: str | Path) -> list[str]:
+    """The names of clips that lie beside the class folders of a folder, where they belong to no class."""
+    folder = expanded(source)
+    if kind_of(folder) != "folder" or find_splits(folder):
+        return []
+    return [path.name for path in _listed(folder) if _is_loose(path)]
+
+
+def _is_loose(path: Path) -> bool:
+    return path.suffix.lower() in CLIP_SUFFIXES and not path.name.startswith(".") and kind_of(path) == "file"
 
 
 def empty_classes(source: str | Path) -> list[str]:

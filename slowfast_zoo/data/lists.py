@@ -58,6 +58,7 @@ from slowfast_zoo.data.folders import (
     find_ids,
     find_splits,
     is_frame_folder,
+    loose_clips,
     read_folder,
 )
 from slowfast_zoo.data.labels import lines_of, read_labels, text_of
@@ -219,7 +220,16 @@ def read_filled(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Ann
     empty = empty_classes(source)
     found = read_annotations(source, skip_empty=bool(empty), **options)
     lost = [name for name in empty if name.strip() not in found.class_names]  # others are in a label map
-    return found, [f"Left out classes whose folders hold no clips: {quoted(lost)}."] if lost else []
+    notes = [f"Left out classes whose folders hold no clips: {quoted(lost)}."] if lost else []
+    return found, [*notes, *told_loose(source)]
+
+
+def told_loose(source: str | Path) -> list[str]:
+    """A sentence about clips beside the class folders, if there are any."""
+    loose = loose_clips(source)
+    if not loose:
+        return []
+    return [f"Left out {counted(len(loose), 'clip')} beside the class folders, such as '{loose[0]}'."]
 
 
 def read_splits(source: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:

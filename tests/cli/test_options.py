@@ -238,6 +238,10 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     sentence = "Say load(name, at=Path('x'), fps='9', n=3), predict() with fps='9'; leave out fps= (--fps)."
     expected = "Say load(name, at=Path('x'), fps='9', n=3), predict() with --fps 9; leave out --fps."
     assert in_options(sentence, command) == expected
+    assert (
+        in_options("Say format='a' (--format a), fps='b' (--fps c).", command)
+        == "Say --format a, --fps b (--fps c)."
+    )
     assert in_options("Take fps='2' or '3', or format=.", command) == "Take --fps 2 or 3, or --format."
     assert in_options("Later (--set fps=3, --set at=3).", command) == "Later (--fps 3, --set at=3)."
     sentence = "3 can't be read, more than fps=1; the last: '/a/fps=2.npy' can't be read."
@@ -250,15 +254,23 @@ def test_sentences_name_options_as_the_command_spells_them(monkeypatch: pytest.M
     ("names", "given", "hint"),
     [
         (["resume"], [], " The same command with --resume goes on."),
-        (["resume", "out"], ["--out", "a"], " The same command with --resume goes on."),
-        (["resume", "out"], [], ""),  # there is nothing to go on with
+        (["resume", "out"], ["--out", "begun/a"], " The same command with --resume goes on."),
+        (["resume", "work-dir"], ["--work-dir", "begun"], " The same command with --resume goes on."),
+        (["resume", "out"], ["--out", "a"], ""),  # there is nothing to go on with
+        (["resume", "work-dir"], ["--work-dir", "locked"], ""),
+        (["resume", "out"], [], ""),
         (["out"], ["--out", "a"], ""),
         ([], [], ""),
     ],
 )
 def test_ctrl_c_ends_with_130(
-    names: list[str], given: list[str], hint: str, monkeypatch: pytest.MonkeyPatch
+    names: list[str], given: list[str], hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("begun/a", "locked/.lock"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 

@@ -184,6 +184,16 @@ def test_a_cache_in_a_linked_folder_notices_damage_and_may_be_moved(
         assert (folder / "index.csv").read_text().splitlines()[1].startswith(f"{where},")
 
 
+def test_a_cache_is_read_by_its_list_as_older_copies_lie_in_it_too(wide: Path, tmp_path: Path) -> None:
+    annotations = read_annotations(wide)
+    for side in (32, 24):
+        cache_data(annotations, tmp_path / "out", short_side=side)
+    with pytest.raises(DataError, match=r"give its list, '.*index\.csv', which says which clips"):
+        read_annotations(tmp_path / "out")
+    assert len(read_annotations(tmp_path / "out" / "index.csv").samples) == 2
+    assert len(read_annotations(tmp_path / "out", form="folders").samples) == 4
+
+
 def test_cache_as_a_command(wide: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         main, ["cache", str(wide), str(tmp_path / "o"), "--short-side", "32", "--decoded"]

@@ -86,6 +86,13 @@ def test_check_as_a_command(parts: Path, tmp_path: Path) -> None:
     good = CliRunner().invoke(main, ["check", str(sane), "--model", "slowfast_r50_8x8x1"])
     assert good.exit_code == 0, good.output
     assert good.output.endswith("Nothing wrong, but worth a look: 2 short.\n")  # of 63 frames
+    shutil.copy(parts / "train/b/y1.mkv", sane / "loose.mkv")
+    loose = CliRunner().invoke(main, ["check", str(sane)])
+    assert (loose.exit_code, "Left out 1 clip beside the class folders, such as 'loose.mkv'.") == (
+        1,
+        loose.output.splitlines()[loose.output.splitlines().index("In folders and columns (1):") + 1].strip(),
+    )
+    (sane / "loose.mkv").unlink()
     (sane / "empty").mkdir()
     empty = CliRunner().invoke(main, ["check", str(sane), "--out", str(out)])
     assert empty.exit_code == 1

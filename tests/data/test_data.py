@@ -17,7 +17,7 @@ from PIL import Image
 from support.movies import moving_pattern, write_stamped, write_video
 
 from slowfast_zoo.data.annotations import Annotations, Sample
-from slowfast_zoo.data.dataset import ReplacingDataset, VideoDataset, open_dataset
+from slowfast_zoo.data.dataset import ReplacingDataset, VideoDataset, most_unreadable, open_dataset
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.loader import ItemKey, KeyedItems, collate, load, normalized
 from slowfast_zoo.data.tables import write_split, write_table
@@ -310,7 +310,7 @@ def broken(clips: Path, folder: Path, good: int, bad: int) -> Path:
 def test_training_replaces_unreadable_clips_alike_in_every_run_and_counts_them(
     clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dataset = open_dataset(broken(clips, tmp_path, 4, 2), SPEC, train=True)
+    dataset = open_dataset(broken(clips, tmp_path, 18, 2), SPEC, train=True)
     first = keyed(dataset)
     assert sorted(dataset.unreadable) == [0, 1]
     assert "bad0.mkv" in dataset.unreadable[0]
@@ -332,7 +332,7 @@ def test_the_process_that_trains_counts_what_others_replaced(clips: Path, tmp_pa
     assert len(batches) == 8 and sorted(whole.unreadable) == [0, 1, 2]
     assert all(f"bad{index}.mkv" in reason for index, reason in whole.unreadable.items())
     few = open_dataset(tmp_path, SPEC, train=True, max_unreadable=0.05)
-    with pytest.raises(DataError, match=r"^3 of 3 clips can't be read, more than max_unreadable=0\.05;"):
+    with pytest.raises(DataError, match=r"^3 of 3 clips can't be read so far \(of 43 in all\), more than"):
         list(load(KeyedItems(few, 0), keys, 2, torch.device("cpu")))
 
 
@@ -387,12 +387,28 @@ def test_a_few_unreadable_clips_among_the_first_may_be_chance(bad: int, part: fl
         with how as error:
             for index in rng.permutation(1000)[:200].tolist():
                 assert dataset[index] not in dataset.bad
-        assert bad < 1000 or (error is not None and str(error.value).startswith("5 of 5 clips can't be read"))
+        assert bad < 1000 or (
+            error is not None and str(error.value).startswith("5 of 5 clips can't be read so far")
+        )
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "ends"), [(3, 1, False), (2, 2, True), (16, 2, True), (18, 2, False)]
+)
+def test_a_tenth_may_be_unreadable_and_one_of_a_few(good: int, bad: int, ends: bool) -> None:
+    assert (bad > most_unreadable(good + bad, 0.1)) == ends
+    dataset = Numbers({*range(bad)})
+    dataset.__class__ = type("Few", (Numbers,), {"__len__": lambda self: good + bad})
+    with pytest.raises(DataError, match="can't be read") if ends else nullcontext():
+        for index in range(good + bad):
+            torch.manual_seed(index)
+            assert dataset[index] >= bad
 
 
 def test_training_stops_past_a_threshold(clips: Path, tmp_path: Path) -> None:
     folder = broken(clips, tmp_path / "some", 4, 3)
-    with pytest.raises(DataError, match=r"3 of \d clips can't be read.*'slowfast-zoo check'"):
+    told = r"(2|3) of \d clips can't be read( so far \(of 7 in all\))?, more.*'slowfast-zoo check'"
+    with pytest.raises(DataError, match=told):
         keyed(open_dataset(folder, SPEC, train=True))
     assert len(keyed(open_dataset(folder, SPEC, train=True, max_unreadable=0.5))) == 7
     with pytest.raises(DataError, match="1 of 1"):

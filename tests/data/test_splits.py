@@ -385,3 +385,6 @@ def test_class_folders_without_clips_are_left_out_and_named(tmp_path: Path) -> N
     assert (found.counts(), notes) == ([0, 2, 2], [])
     shutil.rmtree(tmp_path / "d" / "none")
     assert read_filled(tmp_path / "d")[1] == []
+    for name in ("x.npy", "y.mp4", ".hidden.mp4", "notes.txt"):
+        (tmp_path / "d" / name).touch()
+    assert read_filled(tmp_path / "d")[1] == ["Left out 2 clips beside the class folders, such as 'x.npy'."]

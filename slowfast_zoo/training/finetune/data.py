@@ -11,7 +11,7 @@ from typing import Any
 
 from slowfast_zoo.data.annotations import Annotations, with_known_classes
 from slowfast_zoo.data.check import same_content, unreadable_clips
-from slowfast_zoo.data.dataset import ReplacingDataset
+from slowfast_zoo.data.dataset import ReplacingDataset, most_unreadable
 from slowfast_zoo.data.folders import check_outside
 from slowfast_zoo.data.lists import read_annotations, read_beside, read_parts, read_splits
 from slowfast_zoo.data.splits import grouping_notes, leaks, resolved, source_of, split_annotations
@@ -288,7 +288,7 @@ def check_unreadable(bad: int, total: int, limit: float, first: str) -> None:
     Raises:
         DataError: they are more than that share, or all.
     """
-    if bad > max(limit * total, 1) or bad == total:
+    if bad > most_unreadable(total, limit) or bad == total:
         raise DataError(
             f"{bad} of {total} clips can't be read, more than max_unreadable={limit:g}"
             f" (--max-unreadable); the first: {first} 'slowfast-zoo check' names all of them."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_zoo.data.annotations import Annotations, Sample
+from slowfast_zoo.data.annotations import CACHE_INDEX, Annotations, Sample
 from slowfast_zoo.data.cache import cache_data
 from slowfast_zoo.data.lists import read_annotations
 from slowfast_zoo.data.splits import source_of
@@ -96,7 +96,7 @@ def _stored(part: Annotations, folder: Path, progress: bool, failed: list[tuple[
     if not part.samples:
         return part
     failed += cache_data(part, folder, short_side=_LARGEST_SIDE, form="frames", progress=progress)
-    found = read_annotations(folder / "index.csv", labels=part.labels, multi_label=part.multi_label)
+    found = read_annotations(folder / CACHE_INDEX, labels=part.labels, multi_label=part.multi_label)
     return dataclasses.replace(part, samples=found.samples)
 
 

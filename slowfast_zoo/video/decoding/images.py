@@ -188,10 +188,14 @@ def _pictures(folder: Path) -> list[Path]:
     ]
     if not paths:
         accepted = ", ".join(sorted(PICTURE_SUFFIXES))
-        videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in _listed(folder))
+        listed = _listed(folder)
+        advice = ""
+        if any(path.suffix.lower() in VIDEO_SUFFIXES for path in listed):
+            advice = " It holds videos: name one of them."
+        elif any(path.is_dir() for path in listed):
+            advice = " It holds folders: name a video, or give predict_many '**/*' below it."
         raise VideoError(
-            f"The folder '{display_name(folder)}' holds no pictures; accepted: {accepted}."
-            f"{' It holds videos: name one of them.' if videos else ''}"
+            f"The folder '{display_name(folder)}' holds no pictures; accepted: {accepted}.{advice}"
         )
     _check_one_series(folder, paths)
     return sorted(paths, key=lambda path: _natural(path.name))

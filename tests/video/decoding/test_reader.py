@@ -596,6 +596,7 @@ def test_what_is_no_video_says_so_and_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "classes" / "jump").mkdir(parents=True)
     audio_only(tmp_path / "sound.mp4")
     reasons = {
         "missing.mp4": "doesn't exist",
@@ -605,6 +606,7 @@ def test_what_is_no_video_says_so_and_names_the_file(tmp_path: Path) -> None:
         "list.m3u8": "can't be opened as a video: ",
         "one.png": "it is a single picture",
         "folder": "holds no pictures; accepted: .bmp",
+        "classes": r"It holds folders: name a video, or give predict_many '\*\*/\*' below it",
         "sound.mp4": "has no video stream; it holds: audio",
         "img_{:05}.jpg": "No file in .* is called like",
     }
