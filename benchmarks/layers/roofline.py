@@ -135,10 +135,10 @@ def openvino_times(network: Any, clip: Tensor, precision: str, rounds: int) -> I
     from slowfast_zoo.inference.engines.folding import lower
     from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_openvino
     from slowfast_zoo.inference.engines.openvino.engine import openvino_settings
-    from slowfast_zoo.inference.engines.stems import stem_layout
+    from slowfast_zoo.inference.engines.stems import stem_layouts
 
     shape = tuple(clip.shape[1:])
-    stems = stem_layout(precision, torch.device("cpu"))  # type: ignore[arg-type]
+    stems = stem_layouts(precision, torch.device("cpu"))  # type: ignore[arg-type]
     program = capture(lower(network, precision, stems=stems), shape)  # type: ignore[arg-type]
     graph = to_openvino(program, shape, batch=1)  # type: ignore[arg-type]
     settings = openvino_settings(precision) | {"PERF_COUNT": True}  # type: ignore[arg-type]

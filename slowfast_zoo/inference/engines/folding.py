@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.errors import InputError
-from slowfast_zoo.inference.engines.stems import StemLayout, change_stems
+from slowfast_zoo.inference.engines.stems import StemLayouts, change_stems
 from slowfast_zoo.network.heads import Acrn, RoiHead, head_of
 from slowfast_zoo.network.pathway import Bottleneck, Lateral, NonLocal, Stem
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, type_of
@@ -18,7 +18,7 @@ from slowfast_zoo.network.twin import eval_twin
 from slowfast_zoo.runtime.precision import Precision, is_half, to_dtype
 
 
-def prepare(model: SlowFast, precision: Precision, *, stems: StemLayout | None = None) -> SlowFast | Lowered:
+def prepare(model: SlowFast, precision: Precision, *, stems: StemLayouts | None = None) -> SlowFast | Lowered:
     """A folded copy for inference: float32 clips ``(B, C, T, H, W)``, and boxes, to float32 logits.
 
     Args:
@@ -32,7 +32,7 @@ def prepare(model: SlowFast, precision: Precision, *, stems: StemLayout | None =
     return lower(fold_batch_norms(model), precision, stems=stems)
 
 
-def lower(folded: SlowFast, precision: Precision, *, stems: StemLayout | None = None) -> SlowFast | Lowered:
+def lower(folded: SlowFast, precision: Precision, *, stems: StemLayouts | None = None) -> SlowFast | Lowered:
     """``prepare`` of a folded network, which stays as it is; in float32 both share their weights."""
     network = copy.deepcopy(folded) if is_half(precision) else eval_twin(folded)
     if stems is not None:

@@ -62,7 +62,7 @@ from slowfast_zoo.inference.engines.openvino.int8 import (
     check_agreement,
     to_int8,
 )
-from slowfast_zoo.inference.engines.stems import stem_layout
+from slowfast_zoo.inference.engines.stems import stem_layouts
 from slowfast_zoo.inference.engines.torch_compile.inductor import COMPILE
 from slowfast_zoo.inference.engines.trial import check_half_precision, prove
 from slowfast_zoo.network.slowfast import SlowFast, check_boxes, check_clip, check_labels
@@ -463,7 +463,7 @@ class OptimizedModel:
         if name == MODULE:
             return self._module if self.spec.roi is None else Maps(self._module)
         engine = ENGINES[name]
-        lowered = lower(self._folded, self.precision, stems=stem_layout(self.precision, self.device))
+        lowered = lower(self._folded, self.precision, stems=stem_layouts(self.precision, self.device))
         network: FoldedNetwork = lowered if self.spec.roi is None else Maps(lowered)
         if engine.torch_kernels and self.device.type == "cpu" and self.precision != "float32":
             use_products(network)

@@ -1,4 +1,4 @@
-"""Stems as processors compute them fastest: frames, and blocks of pixels, as channels."""
+"""Stems as processors compute them fastest: frames, rows and columns as channels."""
 
 from __future__ import annotations
 
@@ -19,41 +19,51 @@ _HALF_VECTOR = 8
 
 
 class StemLayout(NamedTuple):
-    """What comes in as the channels of one place. The fast stem gives two frames as channels in any case."""
+    """What a stem reads and gives as the channels of one place."""
 
+    outputs: int
+    """Frames that it gives."""
     frames: int
-    """1 or 2; the slow stem sees one frame at a time always."""
-    side: int
-    """1 for pixels, 2 for blocks of 2x2 of them."""
+    """Frames that it reads: 1, or as many as it gives."""
+    rows: int
+    """1 or 2."""
+    columns: int
+    """1 or 2."""
 
 
-PAIRED = StemLayout(frames=1, side=1)
-PAIRS_IN = StemLayout(frames=2, side=1)
-BLOCKS_IN = StemLayout(frames=2, side=2)
+class StemLayouts(NamedTuple):
+    """Those of both pathways; None for the stem's own."""
+
+    slow: StemLayout | None
+    fast: StemLayout
 
 
-def stem_layout(precision: EnginePrecision, device: torch.device) -> StemLayout | None:
-    """The layout that the device computes stems fastest in, in that precision; None for the stem's own.
+PAIRED = StemLayouts(None, StemLayout(outputs=2, frames=1, rows=1, columns=1))
+"""For vectors of 16 numbers: the fast stem has 8 channels."""
+PAIRS_IN = StemLayouts(None, StemLayout(outputs=2, frames=2, rows=1, columns=1))
+"""For kernels that multiply inputs in pairs, and would fill up three channels with a zero."""
+TILES_IN = StemLayouts(StemLayout(1, 1, 2, 2), StemLayout(outputs=4, frames=4, rows=2, columns=1))
+"""For tiles of 64 bytes of inputs, 32 of bfloat16 or 64 of int8: 12 and 24 channels fill more of them than 3,
+and take at most a third more products than the stem's own kernel."""
 
-    Vectors hold 16 outputs, and the fast stem has 8 channels. Kernels for half precision multiply inputs in
-    pairs, and would fill up three channels with a zero. AMX multiplies tiles of 64 bytes of inputs, 32 of
-    bfloat16 or 64 of int8: 24 channels fill more of them than 3 or 6, and 64 products instead of 49 cost less
-    than that.
-    """
+
+def stem_layouts(precision: EnginePrecision, device: torch.device) -> StemLayouts | None:
+    """The layouts that the device computes stems fastest in, in that precision; None for their own."""
     if not onednn_is_fast(device):
         return None
-    tiles = {"bfloat16": "amx_bf16", "int8": "amx_int8"}.get(precision)
-    if tiles in processor_features():
-        return BLOCKS_IN
+    amx = {"bfloat16": "amx_bf16", "int8": "amx_int8"}.get(precision)
+    if amx in processor_features():
+        return TILES_IN
     return PAIRS_IN if precision in ("bfloat16", "float16") else PAIRED
 
 
-def change_stems(network: SlowFast, layout: StemLayout) -> None:
-    """Replaces, in place, the folded stems of a network that compute faster in a layout."""
-    if network.spec.alpha % 2 == 0 and _is_folded(network.fast.stem, most=_HALF_VECTOR):
-        network.fast.register_module("stem", GatheredStem(network.fast.stem, 2, layout))
-    if layout.side > 1 and _is_folded(network.slow.stem):
-        network.slow.register_module("stem", GatheredStem(network.slow.stem, 1, layout._replace(frames=1)))
+def change_stems(network: SlowFast, layouts: StemLayouts) -> None:
+    """Gives the folded stems of a network that are faster in them, and whose clips fit, layouts, in place."""
+    slow, fast = layouts
+    if network.spec.alpha % fast.outputs == 0 and _is_folded(network.fast.stem, most=_HALF_VECTOR):
+        network.fast.register_module("stem", GatheredStem(network.fast.stem, fast))
+    if slow is not None and _is_folded(network.slow.stem):
+        network.slow.register_module("stem", GatheredStem(network.slow.stem, slow))
 
 
 def _is_folded(stem: nn.Module, most: int | None = None) -> bool:
@@ -64,65 +74,66 @@ def _is_folded(stem: nn.Module, most: int | None = None) -> bool:
 
 
 class GatheredStem(nn.Module):
-    """A folded stem that gives one frame at a time, or two as channels, and reads what a layout says.
+    """A folded stem in a layout.
 
     For each frame that it gives, its kernel has zeros around it: for two frames and a kernel of five these
     are a fifth more products, in half as many vectors.
 
     Args:
         stem: folded, that is with a bias.
-        outputs: frames that it gives at a time, of which clips have a multiple.
-        layout: its frames are 1 or ``outputs``.
+        layout: clips have a multiple of the frames that it gives at a time.
     """
 
-    def __init__(self, stem: Stem, outputs: int, layout: StemLayout) -> None:
+    def __init__(self, stem: Stem, layout: StemLayout) -> None:
         super().__init__()
-        kernel, bias = stem.conv.weight, stem.conv.bias
+        kernel, bias, seen = stem.conv.weight, stem.conv.bias, stem.conv.kernel_size[0]
         assert bias is not None
-        (frames, side), (seen, *_) = layout, stem.conv.kernel_size
+        outputs, frames, rows, columns = self.layout = layout
         before = -(-(seen // 2) // frames)  # groups of frames in front of the one that is given
-        first, taps = (
-            before * frames - seen // 2,
-            (2 * before + 1) * frames if frames > 1 else seen + outputs - 1,
-        )
+        taps = (2 * before + 1) * frames if frames > 1 else seen + outputs - 1
+        first = before * frames - seen // 2
         weights = [
-            F.pad(kernel, (side - 1, 0, side - 1, 0, first + index, taps - first - index - seen))
+            F.pad(kernel, (columns - 1, 0, rows - 1, 0, first + index, taps - first - index - seen))
             for index in range(outputs)
         ]
         self.weight = nn.Parameter(_as_channels(torch.cat(weights), layout), requires_grad=False)
         self.bias = nn.Parameter(bias.repeat(outputs), requires_grad=False)
-        self.relu, self.pool, self.outputs, self.layout = stem.relu, stem.pool, outputs, layout
-        self.stride = (outputs // frames, 2 // side, 2 // side)
-        self.padding = (before, 3, 3) if side == 1 else (before, 0, 0)
+        self.relu, self.pool = stem.relu, stem.pool
+        self.stride = (outputs // frames, 2 // rows, 2 // columns)
+        self.padding = (before, 3 if rows == 1 else 0, 3 if columns == 1 else 0)
 
     def forward(self, clip: Tensor) -> Tensor:
         """As the stem's."""
         gathered = gather(clip, self.layout)
         out: Tensor = F.conv3d(gathered, self.weight, self.bias, self.stride, self.padding)
         out = self.pool(self.relu(out))
-        if self.outputs == 1:
+        if self.layout.outputs == 1:
             return out
-        return torch.unflatten(out, 1, (self.outputs, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+        return torch.unflatten(out, 1, (self.layout.outputs, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
 
 def gather(clip: Tensor, layout: StemLayout) -> Tensor:
-    """What a stem's kernel sees of clips ``(B, C, T, H, W)``; blocks with the zeros around them."""
-    if layout.side == 1:
-        return _as_channels(clip, layout)
-    height, width = clip.shape[3:]
-    if height % 2 or width % 2:
-        clip = F.pad(clip, (0, width % 2, 0, height % 2))
-    return F.pad(_as_channels(clip, layout), (2, 1, 2, 1))
+    """What a stem's kernel sees of clips ``(B, C, T, H, W)``; pairs of rows or columns with zeros around."""
+    odd = (clip.shape[3] % layout.rows, clip.shape[4] % layout.columns)
+    if any(odd):
+        clip = F.pad(clip, (0, odd[1], 0, odd[0]))
+    gathered = _as_channels(clip, layout)
+    rows, columns = ((2, 1) if count == 2 else (0, 0) for count in layout[2:])
+    return F.pad(gathered, (*columns, *rows)) if any((*columns, *rows)) else gathered
 
 
 torch.fx.wrap("gather")
 
 
 def _as_channels(x: Tensor, layout: StemLayout) -> Tensor:
-    """``(B, C, T, H, W)`` with its groups of frames, and its blocks, as the channels of one place."""
-    frames, side = layout
-    if side > 1:
-        for dimension, size in ((4, side), (3, side), (2, frames)):
-            x = torch.unflatten(x, dimension, (-1, size))
-        return x.permute(0, 5, 7, 3, 1, 2, 4, 6).flatten(1, 4)
-    return torch.unflatten(x, 2, (-1, frames)).permute(0, 3, 1, 2, 4, 5).flatten(1, 2) if frames > 1 else x
+    """``(B, C, T, H, W)`` with the frames, rows and columns of a layout as the channels of one place."""
+    outer: list[int] = []
+    inner: list[int] = []
+    dimension = 2
+    for count in layout[1:]:
+        outer.append(dimension)
+        if count > 1:
+            x = torch.unflatten(x, dimension, (-1, count))
+            inner.append(dimension + 1)
+        dimension += 1 + (count > 1)
+    return x.permute(0, *reversed(inner), 1, *outer).flatten(1, 1 + len(inner)) if inner else x

@@ -27,12 +27,13 @@ from slowfast_zoo.inference.engines.folding import (
     use_products,
 )
 from slowfast_zoo.inference.engines.stems import (
-    BLOCKS_IN,
     PAIRED,
     PAIRS_IN,
+    TILES_IN,
     GatheredStem,
     StemLayout,
-    stem_layout,
+    StemLayouts,
+    stem_layouts,
 )
 from slowfast_zoo.inference.engines.torch_compile import inductor
 from slowfast_zoo.network.pathway import Stem
@@ -49,15 +50,15 @@ def test_folding_changes_no_function(spec: ModelSpec) -> None:
         assert relative(folded(clips(2)), model.eval()(clips(2))) <= 2e-6
 
 
-@pytest.mark.parametrize("frames", [2, 6])
+@pytest.mark.parametrize("frames", [4, 12])
 @pytest.mark.parametrize("size", [(20, 26), (21, 26), (20, 27), (35, 33)], ids=str)
-@pytest.mark.parametrize("layout", [PAIRED, PAIRS_IN, BLOCKS_IN], ids=str)
+@pytest.mark.parametrize("layouts", [PAIRED, PAIRS_IN, TILES_IN], ids=str)
 def test_stems_of_every_layout_compute_the_same(
-    frames: int, size: tuple[int, int], layout: StemLayout
+    frames: int, size: tuple[int, int], layouts: StemLayouts
 ) -> None:
     model, clip = fold_batch_norms(make_model()), torch.randn(2, 3, frames, *size)
-    network = lower(model, "float32", stems=layout)
-    assert isinstance(network, SlowFast)
+    network = lower(model, "float32", stems=layouts)
+    assert isinstance(network, SlowFast) and isinstance(network.fast.stem, GatheredStem)
     with torch.no_grad():
         for changed, stem in ((network.fast.stem, model.fast.stem), (network.slow.stem, model.slow.stem)):
             wanted = stem(clip)
@@ -68,12 +69,15 @@ def test_stems_of_every_layout_compute_the_same(
 @pytest.mark.parametrize("seen", [1, 3, 5, 7, 9])
 @pytest.mark.parametrize("outputs", [1, 2, 3, 4])
 @pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize("side", [1, 2])
-def test_kernels_of_any_length_are_gathered(seen: int, outputs: int, together: bool, side: int) -> None:
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_kernels_of_any_length_are_gathered(
+    seen: int, outputs: int, together: bool, rows: int, columns: int
+) -> None:
     stem = Stem(3, 4, seen).requires_grad_(False)
     stem.conv.bias, stem.norm = nn.Parameter(torch.randn(4), requires_grad=False), nn.Identity()
     clip = torch.randn(1, 3, 12, 16, 18)
-    gathered = GatheredStem(stem, outputs, StemLayout(outputs if together else 1, side))
+    gathered = GatheredStem(stem, StemLayout(outputs, outputs if together else 1, rows, columns))
     assert torch.allclose(gathered(clip), stem(clip), rtol=0, atol=1e-5)
 
 
@@ -98,17 +102,17 @@ def test_stems_fill_what_is_multiplied_at_a_time(
 ) -> None:
     monkeypatch.setattr(stems, "processor_features", lambda: features)
     monkeypatch.setattr(stems, "onednn_is_fast", lambda device: device.type == "cpu")
-    layout = stem_layout(precision, torch.device("cpu"))
-    network = lower(fold_batch_norms(SlowFast(SMALL)), "float32", stems=layout)
+    layouts = stem_layouts(precision, torch.device("cpu"))
+    network = lower(fold_batch_norms(SlowFast(SMALL)), "float32", stems=layouts)
     assert isinstance(network, SlowFast)
     weights = [getattr(stem, "conv", stem).weight for stem in (network.slow.stem, network.fast.stem)]
     assert tuple(weight.shape[1] for weight in weights) == channels
-    assert stem_layout(precision, torch.device("meta")) is None
+    assert stem_layouts(precision, torch.device("meta")) is None
 
 
 def test_stems_change_where_that_pays_and_frames_are_even() -> None:
-    def changed(spec: ModelSpec, layout: StemLayout | None = PAIRED) -> bool:
-        return isinstance(prepare(SlowFast(spec), "float32", stems=layout).fast.stem, GatheredStem)
+    def changed(spec: ModelSpec, layouts: StemLayouts | None = PAIRED) -> bool:
+        return isinstance(prepare(SlowFast(spec), "float32", stems=layouts).fast.stem, GatheredStem)
 
     assert changed(SMALL)
     assert not changed(SMALL, None)

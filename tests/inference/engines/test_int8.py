@@ -25,7 +25,7 @@ from slowfast_zoo.inference.engines.openvino import int8
 from slowfast_zoo.inference.engines.openvino.calibration import Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.int8 import Agreement, check_agreement, compare, to_int8
 from slowfast_zoo.inference.engines.optimize import OptimizedModel
-from slowfast_zoo.inference.engines.stems import stem_layout
+from slowfast_zoo.inference.engines.stems import stem_layouts
 from slowfast_zoo.inference.export.proof import reference_frames
 from slowfast_zoo.runtime import machine
 
@@ -120,7 +120,7 @@ def test_it_is_exported_with_its_proof(
 
 def test_what_harms_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph whose fast stem was ruined: that part alone is measured to be the harm."""
-    layout = stem_layout("int8", torch.device("cpu"))
+    layout = stem_layouts("int8", torch.device("cpu"))
     network = lower(fold_batch_norms(make_model()), "float32", stems=layout)
     plain = to_openvino(capture(network, SHAPE), SHAPE, batch=1)
     ruined = plain.clone()

@@ -31,7 +31,7 @@ from slowfast_zoo.inference.engines.folding import FoldedNetwork, lower
 from slowfast_zoo.inference.engines.graph import capture, openvino_core, to_openvino
 from slowfast_zoo.inference.engines.openvino.calibration import JUDGING, Calibration, calibration_of
 from slowfast_zoo.inference.engines.openvino.engine import compiled, openvino_settings
-from slowfast_zoo.inference.engines.stems import stem_layout
+from slowfast_zoo.inference.engines.stems import stem_layouts
 from slowfast_zoo.network.slowfast import SlowFast
 from slowfast_zoo.runtime.machine import processor_features
 from slowfast_zoo.runtime.packages import require
@@ -184,7 +184,7 @@ def to_int8(folded: SlowFast, source: CalibrationSource, *, given: SlowFast | No
     calibration = calibration_of(source, folded.clip_spec)
     shape = calibration.shape
     versions = (require("nncf").__version__, require("openvino").__version__)
-    stems = stem_layout("int8", torch.device("cpu"))
+    stems = stem_layouts("int8", torch.device("cpu"))
     facts = ("int8", stems, *versions, shape, calibration.identity, _weight_bits(), int8_settings())
     name = None if calibration.identity is None else artifacts.fingerprint(folded, *facts, suffix=".int8")
     if name is not None and (kept := _load(name)) is not None:
@@ -208,7 +208,7 @@ def _made(given: SlowFast, folded: SlowFast, calibration: Calibration, shape: Sh
     with torch.inference_mode():
         expected = given(first)
     _check_numbers(expected)  # OpenVINO would hide what the weights lack
-    network = lower(folded, "float32", stems=stem_layout("int8", torch.device("cpu")))
+    network = lower(folded, "float32", stems=stem_layouts("int8", torch.device("cpu")))
     plain = to_openvino(capture(network, shape), shape, batch=1)
     reference = compiled(openvino_settings("float32"), None, lambda: plain)
     difference = float((reference(first) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
