@@ -165,7 +165,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
         (("--hop", "0"), "0<x|0.0 is not in the range x>0"),
         (("--enter", "0.4", "--leave", "0.5"), "leave is 0.5 and enter 0.4"),
         (("--start", "5", "--end", "4"), "end_seconds is 4 and start_seconds 5"),
-        (("--start", "99"), "has no frames: the video has 75 frames"),
+        (("--start", "99"), "has no frames in the part that was asked for: the video has 75 frames"),
         (("--label", "pan lefft"), "The model has no class 'pan lefft'. Did you mean 'pan left'"),
         (("--views", "2x1"), "a window is as long as one: give --window for longer"),
         (("--out", "none/x.srt"), "none/x.srt' can't be written: No such file or directory"),

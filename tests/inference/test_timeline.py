@@ -216,7 +216,7 @@ def test_wrong_rules_are_refused() -> None:
         answers(Path("missing.mp4"), views=(2, 1))
     with pytest.raises(InputError, match="call timeline for each of many"):
         timeline(model(), ["a.mp4", "b.mp4"])  # type: ignore[arg-type]
-    with pytest.raises(VideoError, match="has no frames: the video has"):
+    with pytest.raises(VideoError, match="has no frames in the part that was asked for: the video has"):
         timeline(model(), FRAMES, fps=10, start_seconds=99, progress=False)
     with pytest.raises(InputError, match=r"frame rate of .* isn't known: pass fps="):
         timeline(model(), FRAMES, progress=False)

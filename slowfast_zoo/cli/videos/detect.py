@@ -22,7 +22,7 @@ from slowfast_zoo.cli.videos import sources
 from slowfast_zoo.cli.videos.answers import Begin, Target, answer_each
 from slowfast_zoo.cli.videos.sources import Videos
 from slowfast_zoo.data.persons import Unit
-from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_video
+from slowfast_zoo.data.persons.boxes import PersonBoxes, boxes_by_video, of_only_video, of_video
 from slowfast_zoo.errors import InputError, counted
 from slowfast_zoo.files import csv_line, hash_file, written_whole
 from slowfast_zoo.inference.detect import DetectorName
@@ -206,8 +206,8 @@ class _Persons:
         if self.path is None:
             return None
         name = self.name(display_name(source))
-        only = not self.strict and not self.video and len(self.boxes) == 1
-        return of_video(self.boxes, None if only else name, self.path)
+        find = of_video if self.strict or self.video else of_only_video
+        return find(self.boxes, name, self.path)
 
 
 class _Target(Target):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import re
 import unicodedata
@@ -33,6 +34,8 @@ from slowfast_zoo.errors import DataError, InputError, counted, did_you_mean, qu
 from slowfast_zoo.files import expanded
 from slowfast_zoo.video.decoding.video import Frame
 from slowfast_zoo.video.sampling import is_number
+
+_LOGGER = logging.getLogger(__name__)
 
 MOST_BOXES = 1000
 """Of a frame; more are a detector without a threshold."""
@@ -167,10 +170,12 @@ class PersonBoxes:
         known = self.seconds or ()
         outside = [moment for moment in known if not 0 <= moment <= seconds + SAME_SECOND]
         if outside:
+            advice = "If it begins at second 900 of the film, as AVA's 15 minutes do, say begins_at=900."
+            if outside[0] < 0:
+                advice = "Such times come of begins_at=, which isn't this video's: give another, or none."
             raise InputError(
                 f"{len(outside)} of {len(known)} key frames with boxes lie outside the video, such as"
-                f" {outside[0]:g} s; it lasts {seconds:.3f} s. If the video begins at second 900 of the film,"
-                " as AVA's 15 minutes do, say begins_at=900."
+                f" {outside[0]:g} s; it lasts {seconds:.3f} s. {advice}"
             )
 
 
@@ -194,7 +199,7 @@ def person_boxes(
             form means, shares in files, else pixels. Never guessed: numbers that can't be what the unit says
             are an error.
         video: whose boxes, in a file of several videos; its name there.
-        name: the same where ``video`` is None; a file of one video needn't have it.
+        name: the same where ``video`` is None; a file of one video needn't have it, and a warning says so.
         begins_at: the second of a file's or dict's time at which the video begins: 900 for AVA's 15 minutes.
 
     Raises:
@@ -207,7 +212,7 @@ def person_boxes(
     if isinstance(source, (str, Path)):
         path = expanded(source)
         rows = _read_file(path)
-        by_second = of_video(rows, video if video or len(rows) == 1 else name, path)
+        by_second = of_video(rows, video, path) if video else of_only_video(rows, name, path)
         shifted = {second - begins_at: given for second, given in by_second.items()}
         return PersonBoxes(unit or "normalized", by_second=shifted)
     if isinstance(source, Mapping) and not {"boxes", "xyxy"} & set(source):
@@ -437,6 +442,22 @@ _OfVideo = TypeVar("_OfVideo")
 
 def _read_file(path: Path) -> _Rows:
     return _read_proposals(path) if path.suffix.lower() in (".pkl", ".pickle") else _read_csv(path)
+
+
+def of_only_video(boxes: Mapping[str, _OfVideo], name: str | None, path: str | Path) -> _OfVideo:
+    """``of_video``, of a file with one video's boxes those, whatever the video is called there."""
+    if len(boxes) != 1:
+        return of_video(boxes, name, path)
+    (only,) = boxes
+    if name is not None and unicodedata.normalize("NFC", name) != unicodedata.normalize("NFC", only):
+        _LOGGER.warning(
+            "'%s' has boxes of '%s' alone, which are taken for '%s'; if so, say video='%s' (--video).",
+            path,
+            only,
+            name,
+            only,
+        )
+    return boxes[only]
 
 
 def of_video(boxes: Mapping[str, _OfVideo], video: str | None, path: str | Path) -> _OfVideo:

@@ -199,6 +199,8 @@ def read_features(path: Path) -> FeatureFile:
         other = isinstance(error, (OSError, pickle.UnpicklingError, _OtherContentError)) or (
             "allow_pickle" in reason
         )
+        if "allow_pickle" in reason:
+            reason = f"it is no {path.suffix} file"
         kind = _OtherContentError if other else DataError
         raise kind(f"'{path}' holds no features: {reason}.") from error
     if not isinstance(values, np.ndarray) or values.ndim < 2 or not np.issubdtype(values.dtype, np.floating):

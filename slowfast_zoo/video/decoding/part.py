@@ -46,7 +46,7 @@ class VideoPart(Video):
         if not self.frames_of_whole:
             seconds = whole.info.duration_seconds
             long = f"{whole.num_frames} frames" + ("" if seconds is None else f" ({seconds:.3g} s)")
-            raise VideoError(f"'{name}' has no frames: the video has {long}.")
+            raise VideoError(f"'{name}' has no frames in the part that was asked for: the video has {long}.")
 
     @property
     def frames_of_whole(self) -> range:

@@ -268,6 +268,7 @@ class Evil:
         ({"boxes": "nobody"}, "."),
         ({"boxes": {9.0: ONE}}, "outside the video"),
         ({"boxes": {902: ONE}}, "begins_at=900"),
+        ({"boxes": {1.0: ONE}, "begins_at": 900}, r"-899 s.* come of begins_at=, which isn't this video's"),
         ({"boxes": lambda frame: "a person"}, "can't be read"),
         ({"boxes": lambda frame: [[0.1, 0.1, 0.5, 0.9]]}, "given as pixels"),
         ({"boxes": ONE, "every_seconds": 0}, "every_seconds"),
@@ -288,7 +289,7 @@ def test_what_is_refused(given: dict[str, Any], sentence: str, film: Path) -> No
         detect(model(), film, progress=False, **given)
 
 
-def test_files_of_boxes(film: Path, tmp_path: Path) -> None:
+def test_files_of_boxes(film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shares = np.array(ONE[0]) / [64, 48, 64, 48]
     rows = "".join(f"{name},0901," + ",".join(f"{value}" for value in shares) + ",12,1\n" for name in "ab")
     two, one = tmp_path / "two.csv", tmp_path / "one.csv"
@@ -298,6 +299,10 @@ def test_files_of_boxes(film: Path, tmp_path: Path) -> None:
     for path, video in ((two, "b"), (one, None)):
         answer = detect(model(), film, boxes=path, video=video, begins_at=900, topk=None, progress=False)
         assert torch.allclose(scores(answer), expected, atol=1e-6) and answer.key_seconds == (1.0,)
+    told = f"'{one}' has boxes of 'a' alone, which are taken for 'film'; if so, say video='a' (--video)."
+    assert caplog.messages == [told]
+    detect(model(), film, boxes=one, video="a", begins_at=900, progress=False)
+    assert caplog.messages == [told], "it was said"
     with pytest.raises(InputError, match=r"no boxes of the video 'film'.*'a', 'b'"):
         detect(model(), film, boxes=two, begins_at=900, progress=False)
     named = tmp_path / "named.csv"

@@ -15,7 +15,7 @@ from support.small_nets import ROI_NETWORKS, SMALL, block, make_model
 from torch import Tensor
 
 from slowfast_zoo import SlowFast, export, optimize, predict
-from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError
+from slowfast_zoo.errors import ExportError, InputError, MissingDependencyError, VideoError
 from slowfast_zoo.inference.engines import artifacts
 from slowfast_zoo.inference.engines import optimize as optimize_module
 from slowfast_zoo.inference.engines.folding import fold_batch_norms, lower
@@ -318,6 +318,8 @@ def test_a_video_that_can_not_be_read_is_left_out(tmp_path: Path, caplog: pytest
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     calibration = calibration_of([tmp_path / "broken.mp4", *videos(2, 60)], make_model().clip_spec)
     assert len(calibration.seen) >= 4 and "isn't used for int8" in caplog.text
+    with pytest.raises(VideoError, match=r"'.*typo\.mp4' doesn't exist"):
+        calibration_of([tmp_path / "typo.mp4", *videos(2, 60)], make_model().clip_spec)
     assert calibration.identity is not None
     assert calibration.identity != calibration_of(videos(2, 60), make_model().clip_spec).identity
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from slowfast_zoo.errors import InputError, VideoError
-from slowfast_zoo.files import expanded
+from slowfast_zoo.files import expanded, kind_of
 from slowfast_zoo.inference.inputs import expand_sources
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.clips import Clips, read_clips
-from slowfast_zoo.video.sources.names import display_name
+from slowfast_zoo.video.sources.names import display_name, is_url
 
 if TYPE_CHECKING:
     from slowfast_zoo.inference.inputs import Sources
@@ -97,7 +97,8 @@ def calibration_of(source: CalibrationSource, spec: ClipSpec) -> Calibration:
 
     Raises:
         InputError: too few clips, or clips of another kind.
-        VideoError: a folder without videos, or a pattern with * or ? that nothing matches.
+        VideoError: a path where nothing is, a folder without videos, or a pattern with * or ? that nothing
+            matches.
     """
     if isinstance(source, Tensor):
         return _of_batch(source)
@@ -202,6 +203,8 @@ def _read(videos: Sequence[Source], spec: ClipSpec, wanted: int) -> Iterator[Cli
         try:
             yield read_clips(video, spec, views=(each, 1))
         except VideoError as error:
+            if isinstance(video, (str, Path)) and not is_url(video) and not kind_of(expanded(video)):
+                raise  # a mistyped path
             _LOGGER.warning("'%s' isn't used for int8: %s", display_name(video), error)
 
 
