@@ -159,7 +159,8 @@ def test_parts_and_hops_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         Grid(start_seconds=2, end_seconds=1)
     with pytest.raises(InputError, match="last is 'keep'; accepted"):
         Grid(last="keep")  # type: ignore[arg-type]
-    with (
+    told = "has no frames in the part that was asked for: the video has"
+    with open_video(FRAMES, fps=30) as video, pytest.raises(VideoError, match=told):
         open_video(FRAMES, fps=30) as video,
         pytest.raises(VideoError, match="has no frames in the part that was asked for: the video has"),
     ):
