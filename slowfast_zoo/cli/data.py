@@ -49,8 +49,8 @@ def check_command(
     The exit status is 1 if something would make training or scores wrong.
     """
     from slowfast_zoo.data.check import check_data
-    from slowfast_zoo.data.folders import empty_classes
-    from slowfast_zoo.data.lists import parts_in, read_annotations, told_loose
+    from slowfast_zoo.data.folders import empty_classes, loose_clips
+    from slowfast_zoo.data.lists import parts_in, read_annotations
     from slowfast_zoo.data.persons.annotations import is_person_data, read_persons
     from slowfast_zoo.data.persons.check import PersonReport, check_persons
     from slowfast_zoo.data.splits import resolved
@@ -81,7 +81,7 @@ def check_command(
         for path in given.values():
             empty = [name for name in empty_classes(path) if name not in known]  # else a part lacks it
             faults += [f"The class folder '{name}' holds no clips." for name in empty]
-            faults += told_loose(path)
+            faults += loose_clips(path)
         notes = list[str]()
         try:
             divided, notes = parts_in(given["data"], parts["data"]) if [*parts] == ["data"] else ({}, notes)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slowfast_zoo.data.annotations import CACHE_INDEX, CLIP_SUFFIXES, Listing, Sample
-from slowfast_zoo.errors import DataError, InputError, quoted
+from slowfast_zoo.errors import DataError, InputError, counted, quoted
 from slowfast_zoo.files import expanded, is_inside, kind_of
 from slowfast_zoo.video.sources.names import PICTURE_SUFFIXES
 
@@ -149,11 +149,14 @@ def _is_cache(folder: Path) -> bool:
 
 
 def loose_clips(source: str | Path) -> list[str]:
-    """The names of clips that lie beside the class folders of a folder, where they belong to no class."""
+    """A sentence about clips beside the class folders of a folder, where they belong to none, if any are."""
     folder = expanded(source)
     if kind_of(folder) != "folder" or find_splits(folder):
         return []
-    return [path.name for path in _listed(folder) if _is_loose(path)]
+    loose = [path.name for path in _listed(folder) if _is_loose(path)]
+    if not loose:
+        return []
+    return [f"Left out {counted(len(loose), 'clip')} beside the class folders, such as '{loose[0]}'."]
 
 
 def _is_loose(path: Path) -> bool:

@@ -184,10 +184,8 @@ def read_annotations(
         raise DataError(f"The root '{path_text(base)}' of the dataset '{path}' isn't a folder.")
     if form == "folders" or (form is None and kind_of(path) == "folder"):
         if not is_same(base, path):
-            raise DataError(
-                f"The root '{path_text(base)}' is for lists, whose relative paths begin there; '{path}' is a"
-                " folder of class folders: leave root out."
-            )
+            where = f"'{path_text(base)}', where a list's relative paths begin"
+            raise DataError(f"'{path}' holds class folders and takes no root ({where}): leave it out.")
         listing = read_folder(path, skip_empty=skip_empty, told=form is not None)
     else:
         listing = _read(path, form, base, separator, multi_label, labels is not None)
@@ -221,15 +219,7 @@ def read_filled(source: str | Path, **options: Unpack[ReadOptions]) -> tuple[Ann
     found = read_annotations(source, skip_empty=bool(empty), **options)
     lost = [name for name in empty if name.strip() not in found.class_names]  # others are in a label map
     notes = [f"Left out classes whose folders hold no clips: {quoted(lost)}."] if lost else []
-    return found, [*notes, *told_loose(source)]
-
-
-def told_loose(source: str | Path) -> list[str]:
-    """A sentence about clips beside the class folders, if there are any."""
-    loose = loose_clips(source)
-    if not loose:
-        return []
-    return [f"Left out {counted(len(loose), 'clip')} beside the class folders, such as '{loose[0]}'."]
+    return found, [*notes, *loose_clips(source)]
 
 
 def read_splits(source: str | Path, **options: Unpack[ReadOptions]) -> dict[str, Annotations]:

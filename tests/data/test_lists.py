@@ -436,7 +436,7 @@ def test_a_root_of_class_folders_would_do_nothing(clips: Path) -> None:
     data = clips / "data"
     put(data, "jump/a.mp4", "run/b.mp4")
     assert read_annotations(data, root=data / ".." / "data").num_classes == 2
-    with pytest.raises(DataError, match="is for lists, whose relative paths begin there"):
+    with pytest.raises(DataError, match="holds class folders and takes no root"):
         read_annotations(data, root=clips)
 
 
