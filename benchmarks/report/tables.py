@@ -286,6 +286,27 @@ def epoch_tables(result: dict[str, Any]) -> list[Table]:
     return [([what, "", "of that waiting for clips"], body)]
 
 
+def roofline_tables(result: dict[str, Any]) -> list[Table]:
+    what = f"{short(result['model'])} at {result['size']}, {label(result['engine'])} {result['precision']}"
+    head = [f"{what}, {result['rounds']} rounds", "", "GFLOP", "MB", "limit ms", "ms", "limit of ms"]
+    body = [
+        [
+            row["name"],
+            row["kind"],
+            *(f"{row[of]:.2f}" for of in ("gflop", "mb", "limit_ms", "ms")),
+            f"{row['share']:.0%}",
+        ]
+        for row in result["parts"]
+    ]
+    whole = [
+        f"{result['limit_ms']:.2f}",
+        f"{result['clip_ms']:.2f}",
+        f"{result['limit_ms'] / result['clip_ms']:.0%}",
+    ]
+    rates = f"at {result['matrix_product_gflops']:.0f} GFLOP/s and {result['copy_gb_per_second']:.1f} GB/s"
+    return [(head, [*body, ["one clip", rates, "", "", *whole]])]
+
+
 def reading_tables(result: dict[str, Any]) -> list[Table]:
     head = ["reading", "", "", "median", "of the first's time", "of its processor time"]
     body = [
@@ -351,6 +372,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "precision": precision_tables,
     "epoch": epoch_tables,
     "reading": reading_tables,
+    "roofline": roofline_tables,
     "gpu": gpu_tables,
 }
 
