@@ -164,7 +164,7 @@ def test_files_of_others_are_left_as_they_are(model: Path, films: Path, tmp_path
     save_file({"weight": np.zeros((3, 2), np.float32)}, tmp_path / "a.safetensors")
     (tmp_path / "c.npz").write_text("junk")
     for name, reason in (
-        ("c.npz", "it is no .npz file;"),
+        ("c.npz", "it is no .npz file of numbers;"),
         ("a.npz", "its keys are 'poses', 'times', none of them features"),
         ("b.npy", "it holds int64 (3, 2), not floats"),
         ("c.pt", "it holds a dict, no tensor"),

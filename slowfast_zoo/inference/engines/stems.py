@@ -67,10 +67,17 @@ def change_stems(network: SlowFast, layouts: StemLayouts) -> None:
 
 
 def _is_folded(stem: nn.Module, most: int | None = None) -> bool:
-    """Whether it is a stem of ours without a batch norm, and with so many channels at most."""
+    """Whether it is a stem of ours without a batch norm, and with so many channels at most; somebody may have
+    put another convolution there."""
     if not (is_plain(stem, Stem) and is_plain(stem.conv, nn.Conv3d) and is_plain(stem.norm, nn.Identity)):
         return False
-    return stem.conv.bias is not None and (most is None or stem.conv.out_channels <= most)
+    conv = stem.conv
+    if conv.bias is None or (most is not None and conv.out_channels > most):
+        return False
+    seen = conv.kernel_size[0]
+    usual = ((seen, 7, 7), (1, 2, 2), (seen // 2, 3, 3), (1, 1, 1), 1, "zeros")
+    found = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+    return seen % 2 == 1 and found == usual
 
 
 class GatheredStem(nn.Module):

@@ -200,7 +200,7 @@ def read_features(path: Path) -> FeatureFile:
             "allow_pickle" in reason
         )
         if "allow_pickle" in reason:
-            reason = f"it is no {path.suffix} file"
+            reason = f"it is no {path.suffix} file of numbers"
         kind = _OtherContentError if other else DataError
         raise kind(f"'{path}' holds no features: {reason}.") from error
     if not isinstance(values, np.ndarray) or values.ndim < 2 or not np.issubdtype(values.dtype, np.floating):

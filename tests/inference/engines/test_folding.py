@@ -66,6 +66,18 @@ def test_stems_of_every_layout_compute_the_same(
             assert torch.allclose(changed(clip), wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pathway", ["slow", "fast"])
+def test_another_convolution_in_a_stem_stays(pathway: str) -> None:
+    model = make_model()
+    stem = model.get_submodule(pathway).stem
+    stem.conv = nn.Conv3d(3, stem.conv.out_channels, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False)
+    clip, folded = clips(1), prepare(model, "float32", stems=TILES_IN)
+    assert isinstance(folded, SlowFast)
+    assert not isinstance(folded.get_submodule(pathway).stem, GatheredStem)
+    with torch.no_grad():
+        assert relative(folded(clip), model.eval()(clip)) <= 1e-5
+
+
 @pytest.mark.parametrize("seen", [1, 3, 5, 7, 9])
 @pytest.mark.parametrize("outputs", [1, 2, 3, 4])
 @pytest.mark.parametrize("together", [False, True])
