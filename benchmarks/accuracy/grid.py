@@ -3,17 +3,19 @@
 CutMix is a setting of the grid alone: the library has none, as it didn't pay on drawn sets.
 
     python benchmarks/accuracy/grid.py DATA [--out grid.json] [--settings defaults learn ...] [--seeds 0]
-        [--column actor --hold-out daria denis eli] [--budget 600] [--weights actions]
+        [--column actor --hold-out daria denis eli --hold-out ido ira lena] [--budget 600] [--weights actions]
 
 DATA is a folder divided into train and test (``made_sets.py`` draws two), or a list (.csv) with a column
-whose values --hold-out names: those clips are scored and choose nothing. Interrupted, it goes on with what
-OUT lacks. Frame differences (frame_differences.py) need scikit-learn.
+whose values --hold-out names: those clips are scored and choose nothing; each --hold-out is a fold, a
+training of its own. Interrupted, it goes on with what OUT lacks. Frame differences (frame_differences.py)
+need scikit-learn.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,25 +90,33 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def parts_of(arguments: argparse.Namespace) -> tuple[Annotations, Annotations]:
-    """Clips to train with, and those to score."""
+Fold = tuple[Annotations, Annotations]
+"""Clips to train with, and those to score."""
+
+
+def folds_of(arguments: argparse.Namespace) -> list[Fold]:
+    """The parts of a divided folder, or of a list those that --hold-out makes."""
     parts = read_splits(arguments.data)
     if parts:
-        return parts["train"], parts.get("test") or parts["val"]
+        return [(parts["train"], parts.get("test") or parts["val"])]
     clips = read_annotations(arguments.data)
     if any(arguments.column not in dict(sample.columns) for sample in clips.samples):
         raise SystemExit(
             f"{arguments.data} is not divided into train and test: name a list (.csv) and its --column."
         )
     values = np.array([dict(sample.columns)[arguments.column] for sample in clips.samples])
-    held = np.isin(values, arguments.hold_out)
-    if held.all() or not held.any():
-        raise SystemExit(f"--hold-out takes some of: {' '.join(sorted(set(values)))}.")
-    return clips.subset(np.flatnonzero(~held).tolist()), clips.subset(np.flatnonzero(held).tolist())
+    folds: list[Fold] = []
+    for held_out in arguments.hold_out or [[]]:
+        held = np.isin(values, held_out)
+        if held.all() or not held.any():
+            raise SystemExit(f"--hold-out takes some of: {' '.join(sorted(set(values)))}.")
+        train, test = (clips.subset(np.flatnonzero(which).tolist()) for which in (~held, held))
+        folds.append((train, test))
+    return folds
 
 
 def measured(
-    setting: dict[str, Any], train: Annotations, test: Annotations, seed: int, arguments: argparse.Namespace
+    setting: dict[str, Any], seed: int, arguments: argparse.Namespace, train: Annotations, test: Annotations
 ) -> dict[str, Any]:
     """What one setting makes of the clips."""
     setting = dict(setting)
@@ -135,25 +145,35 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=[*SETTINGS], choices=[*SETTINGS], metavar="SETTING")
     parser.add_argument("--weights", default="actions", help="of slowfast_tiny to start from")
     parser.add_argument("--column", help="of the list, that says what belongs together")
-    parser.add_argument("--hold-out", nargs="+", default=[], help="its values to score")
+    parser.add_argument(
+        "--hold-out", nargs="+", action="append", metavar="VALUE", help="its values to score; again: a fold"
+    )
     parser.add_argument("--group-by", help="as in finetune, where there is no column")
     parser.add_argument("--budget", type=float, help="seconds for each setting")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("grid.json"), help="JSON file for all figures")
     arguments = parser.parse_args()
-    train, test = parts_of(arguments)
-    print(f"{len(train.samples)} clips to train with, {train.num_classes} classes")
+    folds = folds_of(arguments)
+    for train, test in folds:
+        print(
+            f"{len(train.samples)} clips to train with, {len(test.samples)} to score,"
+            f" {train.num_classes} classes"
+        )
     begin(arguments.out, arguments, but=("out", "workers", "settings", "seeds"))
-    wanted = {BASELINE: partial(baseline, train, test)}
+    wanted: dict[str, Callable[[Annotations, Annotations], dict[str, Any]]] = {BASELINE: baseline}
     for seed in arguments.seeds:
         for name in arguments.settings:
-            how = partial(measured, SETTINGS[name], train, test, seed, arguments)
-            wanted[f"{name}; seed {seed}"] = how
+            wanted[f"{name}; seed {seed}"] = partial(measured, SETTINGS[name], seed, arguments)
     for key, make in wanted.items():
-        found = kept(arguments.out, key, make)
-        taken = f", {found['recipe']}, {found['seconds']} s" if "recipe" in found else ""
-        print(f"{key:32} {told(found['right'], found['clips'])}{taken}", flush=True)
+        places = [f"; fold {number}" for number in range(1, len(folds) + 1)] if len(folds) > 1 else [""]
+        found = [
+            kept(arguments.out, key + place, partial(make, *parts))
+            for place, parts in zip(places, folds, strict=True)
+        ]
+        right, clips = (sum(each[what] for each in found) for what in ("right", "clips"))
+        taken = [f", {each['recipe']}, {each['seconds']} s" for each in found if "recipe" in each]
+        print(f"{key:32} {told(right, clips)}{''.join(taken)}", flush=True)
 
 
 if __name__ == "__main__":
