@@ -165,15 +165,19 @@ def main() -> None:
     for seed in arguments.seeds:
         for name in arguments.settings:
             wanted[f"{name}; seed {seed}"] = partial(measured, SETTINGS[name], seed, arguments)
-    for key, make in wanted.items():
-        places = [f"; fold {number}" for number in range(1, len(folds) + 1)] if len(folds) > 1 else [""]
-        found = [
-            kept(arguments.out, key + place, partial(make, *parts))
-            for place, parts in zip(places, folds, strict=True)
-        ]
-        right, clips = (sum(each[what] for each in found) for what in ("right", "clips"))
-        taken = [f", {each['recipe']}, {each['seconds']} s" for each in found if "recipe" in each]
-        print(f"{key:32} {told(right, clips)}{''.join(taken)}", flush=True)
+    found: dict[str, list[dict[str, Any]]] = {key: [] for key in wanted}
+    for number, parts in enumerate(
+        folds, 1
+    ):  # one after the other, so that an interrupted run has whole ones
+        for key, make in wanted.items():
+            place = f"{key}; fold {number}" if len(folds) > 1 else key
+            figure = kept(arguments.out, place, partial(make, *parts))
+            found[key].append(figure)
+            taken = f", {figure['recipe']}, {figure['seconds']} s" if "recipe" in figure else ""
+            print(f"{place:40} {told(figure['right'], figure['clips'])}{taken}", flush=True)
+    for key, figures in found.items() if len(folds) > 1 else ():
+        right, clips = (sum(figure[what] for figure in figures) for what in ("right", "clips"))
+        print(f"{key:40} {told(right, clips)}", flush=True)
 
 
 if __name__ == "__main__":
