@@ -44,7 +44,7 @@ PAIRS_IN = StemLayouts(None, StemLayout(outputs=2, frames=2, rows=1, columns=1))
 """For kernels that multiply inputs in pairs, and would fill up three channels with a zero."""
 TILES_IN = StemLayouts(StemLayout(1, 1, 2, 2), StemLayout(outputs=4, frames=4, rows=2, columns=1))
 """For tiles of 64 bytes of inputs, 32 of bfloat16 or 64 of int8: 12 and 24 channels fill more of them than 3,
-and take at most a third more products than the stem's own kernel."""
+which outweighs the zeros in their kernels."""
 
 
 def stem_layouts(precision: EnginePrecision, device: torch.device) -> StemLayouts | None:
@@ -96,22 +96,28 @@ class GatheredStem(nn.Module):
         kernel, bias, seen = stem.conv.weight, stem.conv.bias, stem.conv.kernel_size[0]
         assert bias is not None
         outputs, frames, rows, columns = self.layout = layout
-        before = -(-(seen // 2) // frames)  # groups of frames in front of the one that is given
-        taps = (2 * before + 1) * frames if frames > 1 else seen + outputs - 1
-        first = before * frames - seen // 2
+        taps = -(-(seen + outputs - 1) // frames) * frames
         weights = [
-            F.pad(kernel, (columns - 1, 0, rows - 1, 0, first + index, taps - first - index - seen))
+            F.pad(kernel, (columns - 1, 0, rows - 1, 0, index, taps - index - seen))
             for index in range(outputs)
         ]
         self.weight = nn.Parameter(_as_channels(torch.cat(weights), layout), requires_grad=False)
         self.bias = nn.Parameter(bias.repeat(outputs), requires_grad=False)
         self.relu, self.pool = stem.relu, stem.pool
         self.stride = (outputs // frames, 2 // rows, 2 // columns)
-        self.padding = (before, 3 if rows == 1 else 0, 3 if columns == 1 else 0)
+        before, behind = self.missing = (seen // 2, taps - outputs - seen // 2)
+        whole = before == behind and before % frames == 0
+        if whole:  # the convolution's own zeros cost nothing
+            self.missing = (0, 0)
+        self.padding = (
+            before // frames if whole else 0,
+            3 if rows == 1 else 0,
+            3 if columns == 1 else 0,
+        )
 
     def forward(self, clip: Tensor) -> Tensor:
         """As the stem's."""
-        gathered = gather(clip, self.layout)
+        gathered = gather(clip, self.layout, self.missing)
         out: Tensor = F.conv3d(gathered, self.weight, self.bias, self.stride, self.padding)
         out = self.pool(self.relu(out))
         if self.layout.outputs == 1:
@@ -119,11 +125,12 @@ class GatheredStem(nn.Module):
         return torch.unflatten(out, 1, (self.layout.outputs, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
 
-def gather(clip: Tensor, layout: StemLayout) -> Tensor:
-    """What a stem's kernel sees of clips ``(B, C, T, H, W)``; pairs of rows or columns with zeros around."""
+def gather(clip: Tensor, layout: StemLayout, missing: tuple[int, int]) -> Tensor:
+    """What a stem's kernel sees of clips ``(B, C, T, H, W)``: pairs of rows or columns with zeros around, and
+    as many frames of zeros before and behind as are missing there."""
     odd = (clip.shape[3] % layout.rows, clip.shape[4] % layout.columns)
-    if any(odd):
-        clip = F.pad(clip, (0, odd[1], 0, odd[0]))
+    if any((*odd, *missing)):
+        clip = F.pad(clip, (0, odd[1], 0, odd[0], *missing))
     gathered = _as_channels(clip, layout)
     rows, columns = ((2, 1) if count == 2 else (0, 0) for count in layout[2:])
     return F.pad(gathered, (*columns, *rows)) if any((*columns, *rows)) else gathered
