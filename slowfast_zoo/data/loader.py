@@ -100,7 +100,7 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
             try:
                 if self.set_epoch is not None and key.stream != EVALUATION:
                     self.set_epoch(key.epoch)
-                clip, target = self.dataset[key.item]
+                clip, target = _pair(self.dataset[key.item], key.item)
             except VideoError as error:
                 if not self.keep_errors:
                     raise
@@ -124,6 +124,13 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
             places = {index: place_in_whole(self.dataset, index) for index in batch.indices}
             whole.count(places.values(), {places[index]: reason for index, reason in batch.errors})
         return batch
+
+
+def _pair(item: Any, index: int) -> tuple[Any, Any]:
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        given = f"{len(item)} values" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
+        raise DataError(f"Item {index} of the dataset is {given}; accepted: a pair, the clip and its target.")
+    return item[0], item[1]
 
 
 def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
@@ -366,6 +373,7 @@ def load(
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
         worker_init_fn=_without_signals,
+        generator=torch.Generator("cpu"),  # the caller's stays where it is
     )
 
 

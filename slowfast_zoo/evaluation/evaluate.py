@@ -79,6 +79,7 @@ class Evaluation:
         total = len(self.names) + len(self.failed)
         parts = [f"{len(self.names)} of {total} decoded"]
         parts += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
+        parts += [f"no metrics: {self.error}"] if self.error else []
         if "top1_acc" in self.metrics:
             right = round(self.metrics["top1_acc"] * len(self.names))
             low, high = wilson_interval(right, len(self.names))
@@ -251,7 +252,8 @@ def evaluate(
         try:
             results = compute_metrics(np.stack(scores), targets, metrics)
         except InputError as error:  # scores that took hours are not thrown away
-            problem = str(error)
+            bad = next((name_of(dataset, row[0]) for row in rows if np.isnan(row[2]).any()), None)
+            problem = str(error) if bad is None else f"{error} '{bad}' is the first such item."
     views = sorted({count for _, _, _, count in rows})
     return Evaluation(
         metrics=results,

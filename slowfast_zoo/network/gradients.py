@@ -1,7 +1,8 @@
 """Two convolutions whose gradients torch computes slowly on a CPU, computed another way in training.
 
 The same products, summed in another order: gradients agree within rounding, outputs of the stem to the bit.
-A convolution that somebody wrapped, replaced or hooked is called as it is.
+A convolution that somebody wrapped or hooked, or put in the place of one of ours with other settings, is
+called as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast_zoo.network.structure import is_plain
+from slowfast_zoo.network.structure import is_plain, is_product
 
 
 def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
@@ -20,10 +21,11 @@ def stem_convolution(x: Tensor, conv: nn.Conv3d) -> Tensor:
 
     Args:
         x: (B, C, T, H, W), clips; where they want a gradient of their own torch computes both.
-        conv: over an odd number of frames, padded by half of them, with a stride of 1 in time, without bias.
+        conv: ours is over an odd number of frames, padded by half of them, with a stride of 1 in time and no
+            bias.
     """
-    ours = _slow(x) and is_plain(conv, nn.Conv3d) and not x.requires_grad and conv.weight.requires_grad
-    if not ours or x.shape[2] < conv.kernel_size[0]:
+    ours = _slow(x) and not x.requires_grad and is_plain(conv, nn.Conv3d) and _is_stems(conv)
+    if not ours or not conv.weight.requires_grad or x.shape[2] < conv.kernel_size[0]:
         return conv(x)  # type: ignore[no-any-return]
     return _ByFrames.apply(x, conv.weight, conv.stride, conv.padding)  # type: ignore[no-any-return]
 
@@ -33,13 +35,22 @@ def strided_projection(x: Tensor, conv: nn.Conv3d) -> Tensor:
 
     Args:
         x: (B, C, T, H, W).
-        conv: with a kernel of 1, without bias.
+        conv: ours has a kernel of 1.
     """
-    if not (_slow(x) and is_plain(conv, nn.Conv3d)) or max(conv.stride) == 1:
+    if not (_slow(x) and is_plain(conv, nn.Conv3d) and is_product(conv)) or max(conv.stride) == 1:
         return conv(x)  # type: ignore[no-any-return]
     frames, rows, columns = conv.stride
     seen = x.permute(0, 2, 3, 4, 1)[:, ::frames, ::rows, ::columns]
-    return F.linear(seen, conv.weight.flatten(1)).permute(0, 4, 1, 2, 3)
+    return F.linear(seen, conv.weight.flatten(1), conv.bias).permute(0, 4, 1, 2, 3)
+
+
+def _is_stems(conv: nn.Conv3d) -> bool:
+    """Whether ``_ByFrames`` computes what this convolution does."""
+    if conv.bias is not None or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return False
+    half = conv.padding[0]
+    whole = conv.groups == conv.stride[0] == 1 and conv.dilation == (1, 1, 1)
+    return whole and conv.kernel_size[0] == 2 * half + 1
 
 
 def _slow(x: Tensor) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast_zoo.network.pathway import Block
-from slowfast_zoo.network.structure import is_plain
+from slowfast_zoo.network.structure import is_plain, is_product
 from slowfast_zoo.spec import Activation, ModelSpec, RoiSpec
 
 _BOXES_AT_ONCE = {"plain": 256, "acrn": 32}
@@ -170,11 +170,12 @@ class Acrn(Block):
 
     def forward(self, persons: Tensor, frame: Tensor, index: Tensor) -> Tensor:
         """``(N, C, h, w)`` of persons ``(N, C)``, frames ``(B, C, h, w)`` and each one's frame ``(N,)``."""
-        if is_plain(self.conv1, nn.Conv3d):
+        conv = self.conv1
+        if is_plain(conv, nn.Conv3d) and is_product(conv) and conv.stride == (1, 1, 1):
             of_person, of_frame = self.conv1.weight.chunk(2, dim=1)
             seen = F.conv3d(frame.unsqueeze(2), of_frame, self.conv1.bias).index_select(0, index)
             related = seen + F.linear(persons, of_person.flatten(1))[:, :, None, None, None]
-        else:  # an adapter, or hooks
+        else:  # an adapter, hooks, or a convolution of another kind
             frames = frame.index_select(0, index)
             everywhere = persons[:, :, None, None].expand_as(frames)
             related = self.conv1(torch.cat([everywhere, frames], dim=1).unsqueeze(2))

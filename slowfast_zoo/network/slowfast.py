@@ -203,8 +203,9 @@ class SlowFast(nn.Module):
         """Whether training keeps each block's input only and computes the block again on the way back.
 
         Args:
-            enable: less memory for about a third more time; gradients stay what they are. In a network that
-                ``torch.compile`` compiled the compiler decides what is kept, and this changes nothing.
+            enable: less memory for about a third more time; gradients stay what they are, if weights
+                do until the way back (``torch.func.functional_call`` puts its own away before). In a network
+                that ``torch.compile`` compiled the compiler decides what is kept, and this changes nothing.
         """
         self._grad_checkpointing = enable
 
@@ -320,7 +321,8 @@ def type_of(model: object) -> str:
             break
         way, inner = f"{way}.{name}", inner._modules[name]
     hint = f" (give {way})" if isinstance(inner, SlowFast) else ""
-    return f"{type(model).__name__}{hint}"
+    kind = torch.fx.GraphModule if isinstance(model, torch.fx.GraphModule) else type(model)
+    return f"{kind.__name__}{hint}"
 
 
 def check_slowfast(model: object, what: str) -> None:
@@ -373,7 +375,9 @@ def check_clip(clip: Tensor, spec: ModelSpec) -> None:
         )
     shape = tuple(clip.shape)
     if clip.ndim != 5:
-        raise InputError(f"SlowFast takes clips (B, C, T, H, W), got shape {shape}; add a batch dimension?")
+        views = "; views of videos are clips: evaluate(model, dataset) scores them" if clip.ndim == 6 else ""
+        hint = "; add a batch dimension?" if clip.ndim == 4 else views
+        raise InputError(f"SlowFast takes clips (B, C, T, H, W), got shape {shape}{hint}.")
     if not clip.is_floating_point():
         raise InputError(
             f"SlowFast takes normalized floats, got {clip.dtype}; eval_transform(model.clip_spec) makes them."

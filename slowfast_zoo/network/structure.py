@@ -93,6 +93,11 @@ def is_plain(module: object, *kinds: type[_Module]) -> TypeGuard[_Module]:
     return not (_hooks(module) or module._backward_hooks or module._backward_pre_hooks)
 
 
+def is_product(conv: nn.Conv3d) -> bool:
+    """Whether a convolution is a product at each place that it sees, whatever its stride."""
+    return conv.kernel_size == (1, 1, 1) and conv.padding == (0, 0, 0) and conv.groups == 1
+
+
 def tensors_used(network: nn.Module) -> collections.Counter[int]:
     """How many places of a network hold each parameter, by its ``id``."""
     return collections.Counter(

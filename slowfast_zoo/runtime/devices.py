@@ -129,6 +129,12 @@ class Halving:
         return torch.cat(results)
 
 
+def own_generators(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Inside, torch's generators are seeded at will; afterwards the caller's numbers go on as if nothing had
+    been."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 @contextlib.contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
     """Deterministic algorithms inside, the caller's settings afterwards.

@@ -37,7 +37,7 @@ from slowfast_zoo.evaluation.persons import evaluate_persons
 from slowfast_zoo.files import expanded
 from slowfast_zoo.inference.engines.trial import check_half_precision
 from slowfast_zoo.network.slowfast import SlowFast, check_answers, check_part, check_slowfast
-from slowfast_zoo.runtime.devices import deterministic, sent
+from slowfast_zoo.runtime.devices import deterministic, own_generators, sent
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.precision import Precision, autocast, float32_products
 from slowfast_zoo.runtime.progress import Progress
@@ -137,12 +137,12 @@ def train(
         model.labels = names
     SavedConfig.of(model).to_json()  # refused before the work, not at the first checkpoint
     group = join(device)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, own_generators(group.device):
         folder = expanded(work_dir)
         group.from_first(lambda: stack.enter_context(work_directory(folder, resume=resume)))
         stack.enter_context(deterministic(config.deterministic))
         stack.enter_context(float32_products(config.precision, group.device))
-        stack.callback(model.eval)
+        stack.callback(lambda: model.eval().zero_grad())
         stack.callback(model.set_grad_checkpointing, model._grad_checkpointing)
         if config.thaw_at < 1:
             up_to, norms = model.frozen

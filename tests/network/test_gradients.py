@@ -140,6 +140,37 @@ def test_a_convolution_that_was_wrapped_or_hooked_is_called() -> None:
     assert called == [stem_of_fast.conv, block.shortcut_conv]
 
 
+@pytest.mark.parametrize(
+    ("place", "settings"),
+    [
+        ("fast.stem.conv", {"bias": True}),
+        ("fast.stem.conv", {"padding_mode": "replicate"}),
+        ("fast.stem.conv", {"dilation": (2, 1, 1), "padding": (4, 3, 3)}),
+        ("slow.stage2.0.shortcut_conv", {"bias": True}),
+        ("slow.stage2.0.shortcut_conv", {"groups": 2}),
+        ("slow.stage2.0.shortcut_conv", {"kernel_size": (1, 3, 3), "padding": (0, 1, 1)}),
+    ],
+)
+def test_a_convolution_with_other_settings_is_computed_as_it_says(
+    place: str, settings: dict[str, Any]
+) -> None:
+    spec = ModelSpec(depth=14, fast_depth=14, alpha=4, num_frames=8, num_classes=3, dropout=0.0)
+    torch.manual_seed(0)
+    model = SlowFast(spec).double()
+    old = model.get_submodule(place)
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
+    new = nn.Conv3d(**{name: getattr(old, name) for name in names} | {"bias": False} | settings)  # type: ignore[arg-type]
+    model.set_submodule(place, new.double())
+    model.train().freeze(None, norms=True)  # which else subtract a bias again
+    exact, x = copy.deepcopy(model), clips(8)
+    exact(x.double()).square().sum().backward()
+    model.float()(x).square().sum().backward()
+    wanted = dict(exact.named_parameters())
+    for name, parameter in model.named_parameters():
+        if name.startswith(place):
+            assert off(parameter.grad, wanted[name].grad) < 1e-3, name
+
+
 def test_a_network_that_trains_has_the_gradients_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     spec = ModelSpec(depth=14, fast_depth=14, alpha=4, num_frames=8, num_classes=3, dropout=0.0)

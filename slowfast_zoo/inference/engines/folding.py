@@ -168,7 +168,8 @@ def use_products(module: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if not (is_plain(child, nn.Conv3d) and _pads_with_zeros(child)) or child.groups > 1:
                 continue
-            if child.stride[0] > 1 and child.kernel_size[1:] == (1, 1):
+            in_time = child.kernel_size[1:] == child.stride[1:] == (1, 1) and child.padding[1:] == (0, 0)
+            if child.stride[0] > 1 and in_time and child.dilation == (1, 1, 1):
                 setattr(parent, name, GatheredConv3d(child))
 
 

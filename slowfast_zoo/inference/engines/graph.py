@@ -43,14 +43,14 @@ def capture(module: FoldedNetwork, shape: Shape) -> torch.export.ExportedProgram
     example = torch.zeros((2, *shape), dtype=torch.float32, device=parameter.device)  # 1 would be baked in
     batch = torch.export.Dim("batch", min=1, max=_MANY)
     inputs: tuple[Tensor, ...] = (example,)
-    sizes = {"clip": {0: batch}}
+    sizes = [{0: batch}]
     if module.spec.roi is not None and not isinstance(module, Maps):
         inputs += tuple(boxes.to(parameter.device) for boxes in example_boxes(module.spec, shape))
-        sizes["boxes"] = {0: torch.export.Dim("boxes", min=0, max=_MANY)}
+        sizes.append({0: torch.export.Dim("boxes", min=0, max=_MANY)})
     try:
         with torch.no_grad(), _converting():
-            return torch.export.export(module, inputs, dynamic_shapes=sizes)
-    except (RuntimeError, ValueError, TypeError) as error:
+            return torch.export.export(module, inputs, dynamic_shapes=tuple(sizes))
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ExportError(
             f"torch.export can't capture this model for clips {tuple(shape)}: {error}"
         ) from error

@@ -342,16 +342,20 @@ class OptimizedModel:
         """
         check_clip(clip, self.spec)
         check_boxes(boxes, self.spec, clip)
-        with torch.inference_mode():
-            clip = clip.to(self.device, torch.float32)
-            if not len(clip if boxes is None else boxes):
-                return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
-            channels, frames, height, width = clip.shape[1:]
-            with float32_products(self.precision, self.device):
-                run = self._run_for((channels, frames, height, width), clip)
-            boxes = None if boxes is None else boxes.to(self.device, torch.float32)
-            with float32_products(self.precision, self.device):  # which the start may have changed
-                return run(clip) if boxes is None else with_head(run, self._module)(clip, boxes)
+        # A copy, as what is made in inference mode can take no part in a training, not even as its target.
+        return self._answer(clip, boxes).clone()
+
+    @torch.inference_mode()
+    def _answer(self, clip: Tensor, boxes: Tensor | None) -> Tensor:
+        clip = clip.to(self.device, torch.float32)
+        if not len(clip if boxes is None else boxes):
+            return clip.new_empty((0, self.spec.num_classes or self.spec.num_features))
+        channels, frames, height, width = clip.shape[1:]
+        with float32_products(self.precision, self.device):
+            run = self._run_for((channels, frames, height, width), clip)
+        boxes = None if boxes is None else boxes.to(self.device, torch.float32)
+        with float32_products(self.precision, self.device):  # which the start may have changed
+            return run(clip) if boxes is None else with_head(run, self._module)(clip, boxes)
 
     def expect(self, clips: int | None) -> None:
         """Announces how many clips will come: where "auto" chose the engine and the job is long, the next

@@ -129,8 +129,11 @@ def gather(clip: Tensor, layout: StemLayout, missing: tuple[int, int]) -> Tensor
     """What a stem's kernel sees of clips ``(B, C, T, H, W)``: pairs of rows or columns with zeros around, and
     as many frames of zeros before and behind as are missing there."""
     odd = (clip.shape[3] % layout.rows, clip.shape[4] % layout.columns)
-    if any((*odd, *missing)):
-        clip = F.pad(clip, (0, odd[1], 0, odd[0], *missing))
+    if any(odd):
+        clip = F.pad(clip, (0, odd[1], 0, odd[0]))
+    if any(missing):
+        zeros = [clip.new_zeros((*clip.shape[:2], count, *clip.shape[3:])) for count in missing]
+        clip = torch.cat([zeros[0], clip, zeros[1]], 2)
     gathered = _as_channels(clip, layout)
     rows, columns = ((2, 1) if count == 2 else (0, 0) for count in layout[2:])
     return F.pad(gathered, (*columns, *rows)) if any((*columns, *rows)) else gathered

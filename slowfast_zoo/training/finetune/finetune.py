@@ -30,6 +30,7 @@ from slowfast_zoo.errors import TrainingError, counted, quoted
 from slowfast_zoo.evaluation.evaluate import Evaluation, format_table
 from slowfast_zoo.network.provenance import of_pathways
 from slowfast_zoo.network.slowfast import SlowFast
+from slowfast_zoo.runtime.devices import own_generators
 from slowfast_zoo.runtime.distributed import Processes, join
 from slowfast_zoo.runtime.packages import installed
 from slowfast_zoo.runtime.precision import check_kernels
@@ -233,7 +234,7 @@ def finetune(
     asked = as_planned(given)
     group, notes = join(device), list[str]()
     check_kernels(changes.get("precision", "float32"), group.device)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, own_generators(group.device):
         folder = group.from_first(lambda: stack.enter_context(begun(work_dir, asked, resume=resume)))
         _say(notes, *_without_pictures(folder))
         how: Any = {"resume": resume, "val": 0.0 if folds else val, "group_by": group_by}

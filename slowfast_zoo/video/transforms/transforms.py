@@ -284,10 +284,17 @@ def _check_frames(frames: Bytes | torch.Tensor, spec: ClipSpec) -> Bytes:
         array = frames.cpu().numpy()
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
         given = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
-        raise InputError(f"Frames are {given}; accepted: uint8 of shape (frames, height, width, channels).")
+        hint = (
+            " numpy.stack makes one array of a list of frames." if isinstance(frames, (list, tuple)) else ""
+        )
+        raise InputError(
+            f"Frames are {given}; accepted: uint8 of shape (frames, height, width, channels).{hint}"
+        )
     if array.ndim != 4 or array.shape[3] != len(spec.mean) or 0 in array.shape:
         hint = ""
-        if array.ndim == 4 and array.shape[3] > 0 and array.shape[3] != len(spec.mean):
+        if array.ndim == 4 and array.shape[1] == len(spec.mean):
+            hint = " Channels come last: frames.permute(0, 2, 3, 1) of a tensor, .transpose of an array."
+        elif array.ndim == 4 and array.shape[3] > 0 and array.shape[3] != len(spec.mean):
             hint = f" For {array.shape[3]} channels: clip_spec.replace(mean=..., std=...), a number for each."
         raise InputError(
             f"Frames have shape {array.shape}; accepted: (frames, height, width, {len(spec.mean)}) "
