@@ -853,8 +853,26 @@ def test_scores_are_kept_when_there_is_no_metric_for_them(model: SlowFast, tmp_p
     broken.get_classifier().bias.data.fill_(float("nan"))
     result = evaluate(broken, Videos(2), device="cpu")
     assert "NaN" in result.error and not result.metrics and len(result.scores) == 2
+    assert str(result).endswith(
+        "Scores hold NaN; the model or its input is broken. 'vidéos/0.mp4' is the first such item."
+    )
     result.save(tmp_path / "nan.json")
     assert json.loads((tmp_path / "nan.json").read_text())["videos"][0]["scores"] == [None] * 3
+
+
+def test_evaluation_leaves_torchs_generator_where_it_is(model: SlowFast) -> None:
+    state = torch.get_rng_state()
+    evaluate(model, Videos(2), device="cpu", progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("item", "given"),
+    [((1, 2, 3), "3 values"), ((1,), "1 values"), (None, "a NoneType"), ({"clip": 1, "target": 2}, "a dict")],
+)
+def test_an_item_that_is_no_pair_is_refused(model: SlowFast, item: Any, given: str) -> None:
+    with pytest.raises(DataError, match=f"Item 0 of the dataset is {given}; accepted: a pair, the clip"):
+        evaluate(model, [item] * 2, device="cpu", progress=False)
 
 
 def test_half_precision_that_this_processor_gets_wrong_is_refused(

@@ -369,6 +369,7 @@ class TestTools:
     ("spec", "x", "says"),
     [
         (SMALL, clip()[0], r"clips \(B, C, T, H, W\), got shape \(3, 8, 64, 64\); add a batch dimension"),
+        (SMALL, clip()[None], r"got shape \(1, 2, 3, .*; views of videos are clips: evaluate\(model, data"),
         (SMALL, clip().to(torch.uint8), "normalized floats, got torch.uint8"),
         (SMALL, clip(channels=1), "takes 3 channels, got 1"),
         (SMALL, clip(frames=10), r"a multiple of alpha \(4\), got 10"),

@@ -207,6 +207,13 @@ def test_progress_is_shown_off_a_terminal(tmp_path: Path, capsys: pytest.Capture
     assert found[0].startswith("train: epoch 1 of 2, validation: top1_acc 0.")
 
 
+def test_a_training_leaves_generators_and_gradients_as_they_were(tmp_path: Path) -> None:
+    model, state = make_model(), torch.get_rng_state()
+    train(model, Clips(4), CONFIG, work_dir=tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_a_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
     config = CONFIG.replace(lr=1e4, schedule="constant", warmup_epochs=0, grad_clip=None, validate_every=1)
     with pytest.raises(

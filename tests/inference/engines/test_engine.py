@@ -121,6 +121,25 @@ def test_later_training_does_not_reach_the_copy() -> None:
     assert torch.equal(fast(clips(1)), expected)
 
 
+@pytest.mark.parametrize("engine", ["eager", "openvino"])
+def test_its_answers_take_part_in_a_training(engine: EngineName) -> None:
+    fast = optimize(make_model(SMALL.replace(num_classes=0)), engine)
+    head = nn.Linear(fast.spec.num_features, 2)
+    head(fast(clips(2))).sum().backward()
+    assert head.weight.grad is not None
+    assert not fast(clips(2)[:0]).is_inference()
+
+
+def test_a_network_of_ones_own_may_call_its_clip_otherwise() -> None:
+    class Halved(SlowFast):
+        def forward(self, x: Tensor, boxes: Tensor | None = None) -> Tensor:
+            return super().forward(x, boxes) / 2
+
+    model = make_model()
+    model.__class__ = Halved
+    assert_same(optimize(model, "openvino"), model)
+
+
 def test_it_carries_what_belongs_to_the_weights() -> None:
     model = make_model()
     model.labels, model.provenance = tuple("abcdef"), {"model": "small", "training": {"epochs": 3}}
