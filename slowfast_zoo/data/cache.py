@@ -98,6 +98,10 @@ def cache_data(
     if not annotations.samples:
         raise DataError("There are no clips to cache; give annotations with at least one.")
     folder = expanded(out)
+    if any(CACHED_FROM not in row for row in _index(folder)):
+        raise DataError(
+            f"'{folder / CACHE_INDEX}' is no cache's, and would be replaced: name another folder, or move it."
+        )
     video = form == "video"
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
     failed: list[tuple[str, str]] = []

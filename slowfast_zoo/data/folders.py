@@ -70,7 +70,7 @@ def check_outside(place: str | Path, *sources: str | Path) -> None:
             if is_inside(place, part) and not any(name.startswith(".") for name in _names_below(place, part)):
                 raise InputError(
                     f"'{place}' is in the data folder '{part}', where its files would be read as a class;"
-                    " name a folder outside of the data (--work-dir, work_dir)."
+                    " name a folder outside of the data."
                 )
 
 

@@ -18,7 +18,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, KeysView, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +121,10 @@ def read_labels(source: Sequence[str] | Mapping[Any, Any] | str | Path) -> Label
         entries = [*_from_mapping(source)]
     elif isinstance(source, Set) and not isinstance(source, KeysView):
         raise DataError("The label map is a set, which has no order; give a list of class names, in order.")
+    elif not isinstance(source, Iterable):
+        raise DataError(
+            f"The label map is a {type(source).__name__}; accepted: class names in order, a file."
+        )
     else:
         entries = [_Entry(f"class {index}", None, name) for index, name in enumerate(source)]
     if not entries:

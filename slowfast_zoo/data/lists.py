@@ -169,7 +169,7 @@ def read_annotations(
         raise UnknownNameError(
             f"There is no form '{form}' of lists.{near} Accepted: {quoted(get_args(Form))}."
         )
-    separator = "\t" if separator == "\\t" else separator
+    separator = None if separator is None else {"\\t": "\t"}.get(str(separator), str(separator))
     if separator is not None and (not separator or set(separator) & set('\r\n"0123456789')):
         raise InputError(
             f"The separator {separator!r} can't stand between fields; accepted: such as ',' or '|'."

@@ -81,6 +81,10 @@ class Batch(NamedTuple):
         return self.indices[row if self.boxes is None else int(self.boxes[row, 0])]
 
 
+_MOST_WORKERS = 1024
+"""Processes that read; a mistyped number would start them until memory ends."""
+
+
 class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
     """The dataset by ``ItemKey``: seeds the CPU's generators, and leaves them as they were."""
 
@@ -361,10 +365,10 @@ def load(
     decides when it stops.
 
     Raises:
-        InputError: ``workers`` is no integer of at least 0.
+        InputError: ``workers`` is no integer from 0 to ``_MOST_WORKERS``.
     """
-    if not is_count(workers) and workers != 0:
-        raise InputError(f"workers is {workers!r:.60}; accepted: an integer of at least 0.")
+    if not (is_count(workers) or workers == 0) or workers > _MOST_WORKERS:
+        raise InputError(f"workers is {workers!r:.60}; accepted: an integer from 0 to {_MOST_WORKERS}.")
     return _Batches(
         items,
         batch_sampler=keys,

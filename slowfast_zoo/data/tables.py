@@ -53,17 +53,42 @@ _BOUND = re.compile(
 """What a column of one of a part's bounds is called, in whatever unit; "from_camera" is none."""
 _PAIRED = {"in": "out", "out": "in", "first": "last", "last": "first"}
 """Words that mean a bound only beside a column of the other."""
-_OPPOSITES = {
-    "start": {"end", "stop"},
-    "begin": {"end", "stop"},
-    "beginning": {"ending"},
-    "initial": {"final"},
+_OPPOSITES = {"start": {"end", "stop", "finish"}, "beginning": {"ending"}, "initial": {"final"}}
+_OPPOSITES |= {"min": {"max"}, "tmin": {"tmax"}, "t0": {"t1"}, "t1": {"t2"}, "s": {"e"}}
+_OPPOSITES |= {"onset": {"offset", "duration", "dur"}, "begin": {"end", "stop", "finish"}}
+_OPPOSITES |= {
+    "debut": {"fin"},
+    "inicio": {"fin"},
+    "inizio": {"fine"},
+    "anfang": {"ende"},
+    "beginn": {"ende"},
 }
-_OPPOSITES |= {"min": {"max"}, "tmin": {"tmax"}, "t0": {"t1"}}
 """Words that mean bounds in two columns whose names are alike otherwise, where their values are moments."""
 _UNITS = {"t", "ts", "time", "times", "frame", "frames", "sec", "secs", "second", "seconds", "s", "ms"}
-_TIMED = _UNITS | {"video", "clip", "segment", "seg", "action", "annotation", "label", "gt", "rep", "event"}
+_UNITS |= {"mins", "minute", "minutes", "hms", "hhmmss", "timecode", "timestamp", "offset"}
+_TIMED = _UNITS | {
+    "min",
+    "trim",
+    "cut",
+    "temporal",
+    "narration",
+    "utterance",
+    "scene",
+    "shot",
+    "video",
+    "clip",
+    "segment",
+    "seg",
+    "action",
+    "annotation",
+    "label",
+    "gt",
+    "rep",
+    "event",
+}
 """What else their names may say; "start_score" and "end_score" are no bounds in time."""
+_LATER = re.compile(r"(dur|finish|until|till|fin|fine|ende)(_?(times?|frames?|secs?|seconds?|s|ms))?")
+"""What the end or the length of a part is called beside its start, where its values are moments."""
 _SPAN = re.compile(
     r"((time|frame|clip|action|event|video|annotation|label|gt|temporal)_)?"
     r"(segment|timestamp|interval|range|period|bound|time)s?(_?(frames?|secs?|seconds?|s|ms))?"
@@ -389,6 +414,8 @@ def _unread_bounds(others: Iterable[str], fields: Collection[str]) -> tuple[list
     lengths = {"duration"} if "start_seconds" not in fields else set()
     bounds = [name for name in plain if plain[name] not in lengths and _is_bound(plain[name], known)]
     pairs = {name for first in known for name in _pair(first, known)}
+    if "start_seconds" in fields:
+        pairs |= {name for name in known if _LATER.fullmatch(name)}
     return bounds, [name for name in plain if plain[name] in pairs or _SPAN.fullmatch(plain[name])]
 
 
@@ -409,7 +436,8 @@ def _pair(name: str, known: Collection[str]) -> list[str]:
         others = {*words[:place], *words[place + 1 :]}
         if not others <= _TIMED or (word == "min" and others.isdisjoint(_UNITS)):
             continue
-        if word == "t0" and name.replace("t0", "t2") in known:  # a series of columns
+        series = {"t0": ("t2",), "t1": ("t0", "t3")}.get(word, ())  # of columns
+        if any(name.replace(word, one) in known for one in series):
             continue
         for other in _OPPOSITES.get(word, ()):
             if (end := "_".join([*words[:place], other, *words[place + 1 :]])) in known:

@@ -115,6 +115,11 @@ def evaluate_segments(
     labels = list(dict.fromkeys(segment.label for video in truth.values() for segment in video))
     if not labels:
         raise InputError("There is no annotated segment to compare with.")
+    if told and truth.keys().isdisjoint(told):
+        raise InputError(
+            f"No video of the predictions is annotated: they begin with '{next(iter(told))}', the annotations"
+            f" with '{next(iter(truth))}'; videos have to be called alike."
+        )
     by_label: dict[str, list[tuple[str, Segment]]] = defaultdict(list)
     for video, segments in told.items():
         for segment in segments:
@@ -258,6 +263,6 @@ def _segment(path: str | Path, row: Any, *, scored: bool) -> Segment:
         if isinstance(error, DataError):
             raise
         raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.") from error
-    if not all(map(math.isfinite, (start, end, score))):
+    if not all(map(math.isfinite, (start, end, score))) or end < start:
         raise DataError(f"'{path}' has a segment that isn't one: {row!r:.120}.")
     return Segment(start, end, str(label), score)

@@ -18,7 +18,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from operator import length_hint
 from pathlib import Path
@@ -346,7 +346,8 @@ def _listed(name: str, column: Any) -> list[Any]:
     Raises:
         InputError: a single cell, or an array that has lost bytes.
     """
-    if isinstance(column, (str, bytes, bytearray, memoryview, Path, Mapping, int, float, type(None))):
+    single = (str, bytes, bytearray, memoryview, Path, Mapping)
+    if isinstance(column, single) or not (isinstance(column, Iterable) or hasattr(column, "to_pylist")):
         raise InputError(
             f"Column '{name}' is one {type(column).__name__}; accepted: a list or array, a cell per video"
             " (with datasets.map: batched=True)."

@@ -25,8 +25,8 @@ def to_device(device: str | torch.device | None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"device is {device!r}; accepted: 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
+    except (RuntimeError, TypeError, ValueError) as error:  # a number may be too large
+        raise InputError(f"device is {device!r:.60}; accepted: 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
     if not _is_there(found):
         raise InputError(
             f"device is '{device}', and torch finds no such GPU here that it can use; give 'cpu'."

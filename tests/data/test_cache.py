@@ -53,6 +53,15 @@ def test_a_copy_isnt_cut_by_what_else_its_sources_table_had(
         assert video.num_frames == 2
 
 
+def test_a_list_of_somebody_elses_stays(wide: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "out" / "index.csv"
+    listed.parent.mkdir()
+    listed.write_text("path,label\nmine.mp4,x\n")
+    with pytest.raises(DataError, match=r"index\.csv' is no cache's, and would be replaced"):
+        cache_data(read_annotations(wide), listed.parent)
+    assert listed.read_text().endswith("mine.mp4,x\n")
+
+
 def test_cache_keeps_every_frame_and_shrinks_them(wide: Path, tmp_path: Path) -> None:
     # Gray, as the chroma of blocks that shrink to four pixels is what 4:2:0 can't keep.
     frames = np.repeat(moving_pattern(20, 96, 130, 1).mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)

@@ -152,7 +152,17 @@ def test_bounds_that_arent_read_are_refused(clips: Path, header: str, place: int
         read(clips, json.dumps([record]))
 
 
+@pytest.mark.parametrize(
+    "header", ["start,dur", "start,finish", "begin,finish", "start,until", "start,dur_s"]
+)
+def test_what_comes_later_than_a_start_bounds_clips_where_it_is_a_moment(clips: Path, header: str) -> None:
+    with pytest.raises(DataError, match=f"'{header.partition(',')[2]}' isn't known"):
+        read(clips, f"path,label,{header}\njump/a.mp4,x,1,2.5")
+    assert read(clips, f"path,label,{header}\njump/a.mp4,x,1,matte").samples[0].part == (0, None, 1.0, None)
+
+
 HARMLESS = """
+finish,until s,x t1,t2,t3 start_score,score_end
 duration,cached_from first_frame,num_frames,start_frame total,tone segment_id,first_name indoor,out_of_focus
 length,video_length video_start,label_end x_start,x_end min_age,max_age start_hour,end_hour
 start_score,end_score start_zone,stop_zone begin_lat,end_lat initial_speed,final_speed
@@ -168,7 +178,11 @@ def test_columns_that_bound_nothing_stay(clips: Path, header: str) -> None:
 
 
 MOMENTS = "video_start,video_end;gt_end,gt_start;Annotation Start,Annotation End;rep_begin,rep_stop;"
-MOMENTS += "initial_frame,final_frame;beginning,ending;min_frame,max_frame;tmin,tmax;t0,t1"
+MOMENTS += "initial_frame,final_frame;beginning,ending;min_frame,max_frame;tmin,tmax;t0,t1;"
+MOMENTS += (
+    "onset,duration;trim_start,trim_end;start_min,end_min;start_hms,end_hms;cut_start,cut_end;t1,t2;s,e;"
+)
+MOMENTS += "temporal_start,temporal_end;timestamp_start,timestamp_end;start_offset,end_offset;debut,fin"
 
 
 @pytest.mark.parametrize("header", MOMENTS.split(";"))

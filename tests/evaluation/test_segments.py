@@ -56,6 +56,11 @@ def test_a_second_prediction_of_one_annotation_is_false() -> None:
     assert ap([seg(0, 10, 0.9)], truth) == 0.5
 
 
+def test_videos_that_are_called_otherwise_are_no_score_of_0() -> None:
+    with pytest.raises(InputError, match=r"begin with 'v\.mp4', the annotations with 'v'; videos have to be"):
+        evaluate_segments({"v.mp4": [seg(0, 1)]}, {"v": [seg(0, 1)]})
+
+
 def test_of_equal_scores_the_later_prediction_is_first() -> None:
     truth = [seg(0, 10)]
     assert ap([seg(50, 60, 0.5), seg(0, 10, 0.5)], truth) == 1.0
@@ -113,6 +118,7 @@ def test_files_in_the_benchmarks_format(tmp_path: Path) -> None:
         {"results": {"v": [row | {"score": float("nan")}]}},
         {"results": {"v": [row | {"score": 10**400}]}},
         {"results": {"v": [{"label": "a", "score": 1, "segment": [1]}]}},
+        {"results": {"v": [{"label": "a", "score": 1, "segment": [5, 0]}]}},
         {"results": {"v": [{"label": "a", "score": 1, "segment": "01"}]}},
         {"results": {"v": [{"label": ["a"], "score": 1, "segment": [0, 1]}]}},
         {"results": {"v": None}},

@@ -56,8 +56,9 @@ def test_the_file_is_small_and_needs_no_network(monkeypatch: pytest.MonkeyPatch)
     assert model.provenance["tag"] == "camera-motion"
     assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
     assert slowfast_tiny(pretrained=True, num_classes=3).spec.num_classes == 3
-    with pytest.raises(InputError, match="in another order or spelling"):
-        slowfast_tiny(pretrained=True, labels=model.labels[::-1])
+    for others in (model.labels[::-1], [label.replace(" ", "_") for label in model.labels]):
+        with pytest.raises(InputError, match="in another order or spelling"):
+            slowfast_tiny(pretrained=True, labels=others)
 
 
 def test_the_row_that_finetune_starts_from() -> None:

@@ -6,6 +6,7 @@ What belongs to the weights (specs, labels) is also inside each file, as JSON un
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def _write_torch(model: SlowFast, shape: Shape, precision: Precision, path: Path
     if precision != "float32":
         use_products(network)
     program = capture(network, shape)
-    torch.export.save(program, path, extra_files={f"{EMBEDDED}.json": embedded})
+    file = io.BytesIO()  # on a full disk torch's own writer ends the process
+    torch.export.save(program, file, extra_files={f"{EMBEDDED}.json": embedded})
+    path.write_bytes(file.getbuffer())
 
 
 def _open_torch(path: Path, precision: EnginePrecision) -> Exported:

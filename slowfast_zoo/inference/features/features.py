@@ -51,7 +51,7 @@ from slowfast_zoo.runtime.progress import Progress
 from slowfast_zoo.spec import ClipSpec, LastWindow
 from slowfast_zoo.video.clips import ClipPlan, Views, view_counts
 from slowfast_zoo.video.decoding.reader import open_video
-from slowfast_zoo.video.decoding.video import Video
+from slowfast_zoo.video.decoding.video import Video, checked_fps
 from slowfast_zoo.video.rules import Indices
 from slowfast_zoo.video.sampling import checked_seconds
 from slowfast_zoo.video.sources.names import display_name, is_url
@@ -173,6 +173,7 @@ class FeatureExtractor:
         )
         self._last: LastWindow = "move_back" if last is None else last
         Grid(last=self._last)
+        checked_fps(fps)
         self._recipe, self._recipe_name, self._views, self._fps = published, recipe, views, fps
         self._clip_spec = model.clip_spec if published is None else published.clip_spec
         _check_choice("dtype", "float32" if dtype is None else dtype, get_args(FloatType))

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_zoo.errors import UnknownNameError, did_you_mean, quoted
+from slowfast_zoo.errors import InputError, UnknownNameError, did_you_mean, quoted
 
 if TYPE_CHECKING:
     from slowfast_zoo.weights.catalog.entry import WeightEntry
@@ -44,9 +44,15 @@ REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """Model names, smallest network first; ``pattern`` is a shell pattern such as "*r50*"."""
+    """Model names, smallest network first; ``pattern`` is a shell pattern such as "*r50*".
+
+    Raises:
+        InputError: the pattern is no text.
+    """
     import fnmatch
 
+    if not isinstance(pattern, str | None):
+        raise InputError(f"pattern is {pattern!r:.60}; accepted: a text such as '*r50*', or None.")
     names = list(DEFAULT_TAGS if _replaced is None else _replaced)  # without building any row
     return names if pattern is None else [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
@@ -72,9 +78,9 @@ def get_weights(model: str, tag: str = "default") -> WeightEntry:
     entries = rows[_known(model)]
     if tag == "default":
         return next(iter(entries.values()))
-    if tag in entries:
+    if isinstance(tag, str) and tag in entries:
         return entries[tag]
-    elsewhere = [name for name in rows if tag in rows[name]]
+    elsewhere = [name for name in rows if str(tag) in rows[name]]
     hint = f" It belongs to {quoted(elsewhere)}." if elsewhere else did_you_mean(str(tag), entries)
     raise UnknownNameError(f"'{model}' has no weights '{tag}'.{hint} It has: 'default', {quoted(entries)}.")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -121,8 +123,10 @@ class LocalWeights:
 
 
 def _alike(names: Sequence[str]) -> list[str]:
-    """What names have in common that differ only in their order, in case or in spaces."""
-    return sorted("".join(name.split()).casefold() for name in names)
+    """What names have in common that differ only in their order, in case, in spaces, dashes or Unicode's
+    forms."""
+    plain = (re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", name)) for name in names)
+    return sorted(name.casefold() for name in plain)
 
 
 def fill(path: Path, tensors: Mapping[str, Tensor], config: SavedConfig) -> SavedConfig:
