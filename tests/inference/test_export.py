@@ -236,6 +236,23 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX systems")
+def test_a_full_disk_doesnt_end_the_process_in_torchs_writer(saved: Path, tmp_path: Path) -> None:
+    program = f"""
+import resource, signal, slowfast_zoo as zoo
+model = zoo.from_pretrained({str(saved)!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    zoo.export(model, {str(tmp_path / "net.pt2")!r})
+except zoo.SlowFastZooError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "can't be written: " in done.stdout and list(tmp_path.iterdir()) == [saved]
+
+
 @pytest.mark.parametrize(
     ("twin", "message"),
     [
