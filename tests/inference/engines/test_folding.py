@@ -29,6 +29,7 @@ from slowfast_zoo.inference.engines.folding import (
 from slowfast_zoo.inference.engines.stems import (
     PAIRED,
     PAIRS_IN,
+    QUANTIZED_IN,
     TILES_IN,
     GatheredStem,
     StemLayout,
@@ -52,7 +53,7 @@ def test_folding_changes_no_function(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize("frames", [4, 12])
 @pytest.mark.parametrize("size", [(20, 26), (21, 26), (20, 27), (35, 33)], ids=str)
-@pytest.mark.parametrize("layouts", [PAIRED, PAIRS_IN, TILES_IN], ids=str)
+@pytest.mark.parametrize("layouts", [PAIRED, PAIRS_IN, TILES_IN, QUANTIZED_IN], ids=str)
 def test_stems_of_every_layout_compute_the_same(
     frames: int, size: tuple[int, int], layouts: StemLayouts
 ) -> None:
