@@ -98,10 +98,7 @@ def cache_data(
     if not annotations.samples:
         raise DataError("There are no clips to cache; give annotations with at least one.")
     folder = expanded(out)
-    if any(CACHED_FROM not in row for row in _index(folder)):
-        raise DataError(
-            f"'{folder / CACHE_INDEX}' is no cache's, and would be replaced: name another folder, or move it."
-        )
+    listed = _listed(folder)
     video = form == "video"
     made = f"short side {short_side}, " + (f"H.264 CRF {quality}" if video else "frames")
     failed: list[tuple[str, str]] = []
@@ -110,7 +107,6 @@ def cache_data(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         known = _known(folder)
-        listed = {origin for row in _index(folder) if (origin := row.get(CACHED_FROM))}
         for sample in samples:
             label = "" if annotations.multi_label else annotations.class_names[sample.labels[0]]
             try:
@@ -150,6 +146,20 @@ def cache_data(
         )
     write_table(folder / CACHE_INDEX, dataclasses.replace(annotations, samples=tuple(done)))
     return failed
+
+
+def _listed(folder: Path) -> set[str]:
+    """What the cache's index has copies of.
+
+    Raises:
+        DataError: the index is somebody else's.
+    """
+    rows = _index(folder)
+    if any(CACHED_FROM not in row for row in rows):
+        raise DataError(
+            f"'{folder / CACHE_INDEX}' is no cache's, and would be replaced: name another folder, or move it."
+        )
+    return {origin for row in rows if (origin := row[CACHED_FROM])}
 
 
 def _index(folder: Path) -> list[dict[str, str | None]]:
