@@ -358,7 +358,7 @@ def checked_fps(fps: float | Fraction | None) -> Fraction | None:
     """A frame rate as a fraction; None stays None.
 
     Raises:
-        InputError: no finite number of at least 0.00001.
+        InputError: no number from 0.00001 to below 1000000.
     """
     if fps is None:
         return None
@@ -367,6 +367,7 @@ def checked_fps(fps: float | Fraction | None) -> Fraction | None:
         exact = Fraction(fps if isinstance(fps, Fraction) else float(fps)).limit_denominator(_FINEST_RATE)
     if not exact:
         raise InputError(
-            f"fps is {fps!r}; accepted: frames per second, a number of at least {1 / _FINEST_RATE:g}."
+            f"fps is {fps!r:.60}; accepted: frames per second, a number from {1 / _FINEST_RATE:g} to below"
+            " 1000000."
         )
     return exact
