@@ -166,9 +166,8 @@ def main() -> None:
         for name in arguments.settings:
             wanted[f"{name}; seed {seed}"] = partial(measured, SETTINGS[name], seed, arguments)
     found: dict[str, list[dict[str, Any]]] = {key: [] for key in wanted}
-    for number, parts in enumerate(
-        folds, 1
-    ):  # one after the other, so that an interrupted run has whole ones
+    # Fold after fold, so that an interrupted run has whole ones.
+    for number, parts in enumerate(folds, 1):
         for key, make in wanted.items():
             place = f"{key}; fold {number}" if len(folds) > 1 else key
             figure = kept(arguments.out, place, partial(make, *parts))

@@ -172,13 +172,13 @@ class Acrn(Block):
         """``(N, C, h, w)`` of persons ``(N, C)``, frames ``(B, C, h, w)`` and each one's frame ``(N,)``."""
         conv = self.conv1
         if is_plain(conv, nn.Conv3d) and is_product(conv) and conv.stride == (1, 1, 1):
-            of_person, of_frame = self.conv1.weight.chunk(2, dim=1)
-            seen = F.conv3d(frame.unsqueeze(2), of_frame, self.conv1.bias).index_select(0, index)
+            of_person, of_frame = conv.weight.chunk(2, dim=1)
+            seen = F.conv3d(frame.unsqueeze(2), of_frame, conv.bias).index_select(0, index)
             related = seen + F.linear(persons, of_person.flatten(1))[:, :, None, None, None]
         else:  # an adapter, hooks, or a convolution of another kind
             frames = frame.index_select(0, index)
             everywhere = persons[:, :, None, None].expand_as(frames)
-            related = self.conv1(torch.cat([everywhere, frames], dim=1).unsqueeze(2))
+            related = conv(torch.cat([everywhere, frames], dim=1).unsqueeze(2))
         out = self.relu(self.norm1(related))
         out = self.relu(self.norm2(self.conv2(out)))
         return out.squeeze(2)  # type: ignore[no-any-return]

@@ -106,6 +106,16 @@ def test_relations_are_what_their_first_convolution_gives(clip: Tensor) -> None:
     assert adapted.beside.weight.grad is not None and adapted.beside.weight.grad.abs().max() > 0
 
 
+def test_relations_of_a_first_convolution_with_neighbors_are_what_it_gives(clip: Tensor) -> None:
+    model = make_model(ROI_NETWORKS["acrn"])
+    expected, old = answers(model, clip, BOXES), model.acrn.conv1
+    wide = torch.nn.Conv3d(old.in_channels, old.out_channels, (1, 3, 3), padding=(0, 1, 1), bias=False)
+    torch.nn.init.zeros_(wide.weight)
+    wide.weight.data[..., 1:2, 1:2] = old.weight.data
+    model.acrn.conv1 = wide
+    assert torch.allclose(answers(model, clip, BOXES), expected, rtol=0, atol=1e-5 * expected.abs().max())
+
+
 @each_network
 def test_train_and_eval_give_gradients_to_every_part(name: str, clip: Tensor) -> None:
     model = make_model(ROI_NETWORKS[name].replace(dropout=0.0))

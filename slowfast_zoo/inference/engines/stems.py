@@ -110,15 +110,10 @@ class GatheredStem(nn.Module):
         self.bias = nn.Parameter(bias.repeat(outputs), requires_grad=False)
         self.relu, self.pool = stem.relu, stem.pool
         self.stride = (outputs // frames, 2 // rows, 2 // columns)
-        before, behind = self.missing = (seen // 2, taps - outputs - seen // 2)
-        whole = before == behind and before % frames == 0
-        if whole:  # the convolution's own zeros cost nothing
-            self.missing = (0, 0)
-        self.padding = (
-            before // frames if whole else 0,
-            3 if rows == 1 else 0,
-            3 if columns == 1 else 0,
-        )
+        before, behind = seen // 2, taps - outputs - seen // 2
+        whole = before == behind and before % frames == 0  # the convolution's own zeros cost nothing
+        self.missing = (0, 0) if whole else (before, behind)
+        self.padding = (before // frames if whole else 0, 3 if rows == 1 else 0, 3 if columns == 1 else 0)
 
     def forward(self, clip: Tensor) -> Tensor:
         """As the stem's."""

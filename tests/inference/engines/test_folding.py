@@ -149,6 +149,16 @@ def test_frames_as_channels_give_what_the_strided_convolution_gives(
         assert torch.allclose(GatheredConv3d(conv)(x), conv(x), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{"stride": 2}, {"dilation": (2, 1, 1)}, {"padding": 1}], ids=str)
+def test_a_convolution_that_does_more_than_stride_through_time_stays(settings: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.Conv3d(6, 4, (3, 1, 1), **{"stride": (2, 1, 1)} | settings))
+    x = torch.randn(2, 6, 9, 5, 4)
+    with torch.no_grad():
+        expected = network(x)
+        use_products(network)
+        assert torch.equal(network(x), expected)
+
+
 class Strides(TorchDispatchMode):
     """Collects the strides of all convolutions that torch is asked for."""
 

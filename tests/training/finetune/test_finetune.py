@@ -555,6 +555,12 @@ def test_a_worker_that_is_killed_is_one_sentence(
         tune(few, tmp_path)
 
 
+def test_a_fine_tuning_leaves_torchs_generator_where_it_is(few: Path, tmp_path: Path) -> None:
+    model, state = make_model(), torch.get_rng_state()
+    tune(few, tmp_path, model)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_split_that_was_changed_is_not_gone_on_with(clips: Path, tmp_path: Path) -> None:
     tune(clips, tmp_path, recipe="probe")
     path = tmp_path / "data" / "train.csv"
