@@ -33,7 +33,7 @@ from slowfast_zoo.data.dataset import (
     place_in_whole,
     whole_of,
 )
-from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, VideoError
+from slowfast_zoo.errors import DataError, InputError, SlowFastZooError, VideoError, counted
 from slowfast_zoo.spec import ClipSpec
 from slowfast_zoo.video.sampling import is_count
 from slowfast_zoo.video.transforms.functional import normalize
@@ -132,7 +132,8 @@ class KeyedItems(torch.utils.data.Dataset[tuple[int, Any, Any, str | None]]):
 
 def _pair(item: Any, index: int) -> tuple[Any, Any]:
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        given = f"{len(item)} values" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
+        several = isinstance(item, (tuple, list))
+        given = counted(len(item), "value") if several else f"a {type(item).__name__}"
         raise DataError(f"Item {index} of the dataset is {given}; accepted: a pair, the clip and its target.")
     return item[0], item[1]
 
@@ -144,7 +145,7 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
         DataError: clips of different shapes or of a wrong type, or targets of different kinds.
     """
     good = [
-        (index, _tensor(clip), target)
+        (index, _tensor(clip, index), target)
         for index, clip, target, error in items
         if error is None or clip is not None
     ]
@@ -171,9 +172,15 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
     )
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(clip: Any, index: int) -> Tensor:
     """A tensor stays where it is; all else becomes one of the CPU's, whatever torch's default device."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+    try:
+        return clip if isinstance(clip, Tensor) else torch.as_tensor(clip, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"Item {index} of the dataset gave a clip that is a {type(clip).__name__}; accepted: a tensor or"
+            " an array."
+        ) from error
 
 
 def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:

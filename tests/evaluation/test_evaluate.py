@@ -866,10 +866,18 @@ def test_evaluation_leaves_torchs_generator_where_it_is(model: SlowFast) -> None
 
 @pytest.mark.parametrize(
     ("item", "given"),
-    [((1, 2, 3), "3 values"), ((1,), "1 values"), (None, "a NoneType"), ({"clip": 1, "target": 2}, "a dict")],
+    [
+        ((1, 2, 3), "is 3 values; accepted: a pair, the clip"),
+        ((1,), "is 1 value; accepted: a pair"),
+        (None, "is a NoneType; accepted: a pair"),
+        ({"clip": 1, "target": 2}, "is a dict; accepted: a pair"),
+        (("a", 1), "gave a clip that is a str; accepted: a tensor or an array"),
+    ],
 )
-def test_an_item_that_is_no_pair_is_refused(model: SlowFast, item: Any, given: str) -> None:
-    with pytest.raises(DataError, match=f"Item 0 of the dataset is {given}; accepted: a pair, the clip"):
+def test_an_item_that_is_no_pair_of_clip_and_target_is_refused(
+    model: SlowFast, item: Any, given: str
+) -> None:
+    with pytest.raises(DataError, match=f"Item 0 of the dataset {given}"):
         evaluate(model, [item] * 2, device="cpu", progress=False)
 
 
