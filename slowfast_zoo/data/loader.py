@@ -145,7 +145,7 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
         DataError: clips of different shapes or of a wrong type, or targets of different kinds.
     """
     good = [
-        (index, _tensor(clip, index), target)
+        (index, _clip(clip, index), target)
         for index, clip, target, error in items
         if error is None or clip is not None
     ]
@@ -172,15 +172,19 @@ def collate(items: Sequence[tuple[int, Any, Any, str | None]]) -> Batch:
     )
 
 
-def _tensor(clip: Any, index: int) -> Tensor:
-    """A tensor stays where it is; all else becomes one of the CPU's, whatever torch's default device."""
+def _clip(value: Any, index: int) -> Tensor:
     try:
-        return clip if isinstance(clip, Tensor) else torch.as_tensor(clip, device="cpu")
+        return _tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"Item {index} of the dataset gave a clip that is a {type(clip).__name__}; accepted: a tensor or"
+            f"Item {index} of the dataset gave a clip that is a {type(value).__name__}; accepted: a tensor or"
             " an array."
         ) from error
+
+
+def _tensor(value: Any) -> Tensor:
+    """A tensor stays where it is; all else becomes one of the CPU's, whatever torch's default device."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
 
 
 def _persons(targets: Sequence[Any]) -> tuple[Tensor | None, Sequence[Any]]:
